@@ -1,0 +1,152 @@
+//! What the user configured: valid by construction, with every default filled in.
+//!
+//! The road is text, then a tree with positions (`file`), then the meaning (`resolve`). Every problem found on the way is kept, so
+//! that a person mends a file once and not once per mistake.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The `[daemon]` table.
+    pub daemon: Daemon,
+    /// The `[[watch]]` tables, in the order of the file.
+    pub watches: Vec<Watch>,
+    /// The `[host.NAME]` tables, in the order of their names.
+    pub hosts: Vec<HostConfig>,
+}
+
+/// The `[daemon]` table.
+#[derive(Debug, Clone)]
+pub struct Daemon {
+    /// Where the queue, the lock and the control socket live. Absolute.
+    pub state_dir: PathBuf,
+    /// Jobs uploading at once, over all hosts.
+    pub max_uploads: usize,
+    /// Requests in flight at once, over all hosts.
+    pub max_connections: usize,
+    /// Bytes a second over all hosts; `None` is unlimited.
+    pub bandwidth: Option<u64>,
+    /// How long parts in flight may go on after the first SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+/// One `[[watch]]`: a folder and what to do with the files in it.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// The folder. Absolute, `~` expanded, not resolved through symbolic links.
+    pub path: PathBuf,
+    /// Names of hosts; each exists in [`Config::hosts`], none stands twice.
+    pub to: Vec<String>,
+    /// Whether folders below `path` count.
+    pub recursive: bool,
+    /// Whether a missing `path` is made at start.
+    pub create: bool,
+    /// Globs; a file must match one.
+    pub include: Vec<String>,
+    /// Globs; a file or folder that matches one is passed over.
+    pub exclude: Vec<String>,
+    /// Files below this many bytes are passed over.
+    pub min_size: u64,
+    /// Files above this many bytes are passed over.
+    pub max_size: Option<u64>,
+    /// Whether files already there when the watch is first seen count.
+    pub existing: bool,
+    /// Quiet time that must pass besides the other evidence.
+    pub settle: Duration,
+    /// How changes are noticed.
+    pub events: Events,
+    /// How often the whole folder is scanned whatever the events say.
+    pub rescan: Duration,
+    /// Whether symbolic links are followed.
+    pub follow_symlinks: bool,
+    /// Higher goes first.
+    pub priority: i64,
+}
+
+/// How a watch notices changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// Events where the file system gives them, scans where it does not.
+    Auto,
+    /// The platform's events.
+    Native,
+    /// Scans only.
+    Poll,
+}
+
+/// One `[host.NAME]`: a configured place that takes files.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// NAME.
+    pub name: String,
+    /// The protocol and its own settings.
+    pub kind: HostKind,
+    /// Bytes a second to this host; `None` is unlimited.
+    pub bandwidth: Option<u64>,
+    /// Jobs uploading at once to this host; `None` leaves it to the daemon's limit.
+    pub max_uploads: Option<usize>,
+    /// Requests in flight at once to this host; `None` leaves it to the kind's default.
+    pub max_connections: Option<usize>,
+    /// How long a request may go on without a byte moving.
+    pub request_timeout: Duration,
+    /// Failures in a row, without progress, after which a job is held; `None` is unlimited.
+    pub retries: Option<u32>,
+    /// What to do when a commit may or may not have taken effect and the host cannot be asked.
+    pub on_unknown: OnUnknown,
+}
+
+/// The protocol of a host, with the settings only it has.
+#[derive(Debug, Clone)]
+pub enum HostKind {
+    /// CloudKP.
+    CloudKp(CloudKpConfig),
+}
+
+impl HostKind {
+    /// The word after `kind =`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            HostKind::CloudKp(_) => "cloudkp",
+        }
+    }
+}
+
+/// Settings of a CloudKP host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudKpConfig {
+    /// Where chunks go: scheme, host, port and any path before `/upload`, without a slash at the end.
+    pub base_url: String,
+    /// What stands before the id in a link.
+    pub link_base: String,
+    /// How long an unfinished session is trusted.
+    pub session_max_age: Duration,
+    /// What is done with a file of 0 bytes.
+    pub empty_file: EmptyFile,
+}
+
+/// What a CloudKP host is sent for a file of 0 bytes; the service does not document it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyFile {
+    /// The job fails with that reason.
+    Reject,
+    /// One chunk of 0 bytes, then the finish.
+    OneEmptyChunk,
+}
+
+/// What to do when a commit may or may not have taken effect and the host cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Upload again and flag the job `maybe_duplicate`.
+    UploadAgain,
+    /// Hold the job for a person.
+    Hold,
+}
+
+/// A secret as the configuration names it is read at once, so that a bad source is a configuration problem.
+pub type ReadSecret = Secret;

@@ -1,0 +1,10 @@
+//! The domain: jobs, their states, and the words of an upload. Pure: no clock, no disk, no network, no database, no runtime.
+
+pub mod identity;
+pub mod plan;
+pub mod state;
+pub mod upload;
+pub mod verdict;
+
+pub use identity::Identity;
+

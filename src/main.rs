@@ -1,0 +1,3 @@
+//! Arguments, logging, runtime, exit code; nothing else.
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! What the operating system gives: the clock, signals, locks, durable files. Knows nothing else of ours.
+
