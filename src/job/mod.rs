@@ -7,4 +7,5 @@ pub mod upload;
 pub mod verdict;
 
 pub use identity::Identity;
+pub use state::State;
 

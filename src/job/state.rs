@@ -1,1 +1,111 @@
-//! state
+//! The states of a job and the legal moves between them.
+
+use std::fmt;
+
+/// Where a job stands. The words are stored, shown and documented; they never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Ready to be claimed.
+    Queued,
+    /// Claimed by a worker of the running daemon.
+    Uploading,
+    /// Nothing happens until a time that is known.
+    Waiting,
+    /// A person must act.
+    Held,
+    /// The host has it and the outcome is committed; hooks and after still have to run.
+    Uploaded,
+    /// All is done.
+    Done,
+    /// This file will never be taken by this host.
+    Failed,
+    /// The file changed or vanished; a new version is a new job.
+    Gone,
+    /// Set aside by a command.
+    Paused,
+    /// Ended by a command.
+    Cancelled,
+}
+
+impl State {
+    /// Every state, in the order in which people read them.
+    pub const ALL: [State; 10] = [
+        State::Queued,
+        State::Uploading,
+        State::Waiting,
+        State::Held,
+        State::Uploaded,
+        State::Done,
+        State::Failed,
+        State::Gone,
+        State::Paused,
+        State::Cancelled,
+    ];
+
+    /// The word for it, as stored and shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Uploading => "uploading",
+            State::Waiting => "waiting",
+            State::Held => "held",
+            State::Uploaded => "uploaded",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Gone => "gone",
+            State::Paused => "paused",
+            State::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state that `word` names.
+    pub fn from_word(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.word() == word)
+    }
+
+    /// Whether nothing will ever move the job again.
+    pub fn is_final(self) -> bool {
+        matches!(self, State::Done | State::Failed | State::Gone | State::Cancelled)
+    }
+
+    /// Whether a job may go from this state to `next`. The table is in `docs/STATE.md`.
+    pub fn may_become(self, next: State) -> bool {
+        match self {
+            State::Queued => matches!(next, State::Uploading | State::Gone | State::Paused | State::Cancelled),
+            State::Uploading => !matches!(next, State::Uploading),
+            State::Waiting | State::Held => {
+                matches!(next, State::Uploading | State::Queued | State::Gone | State::Paused | State::Cancelled)
+            }
+            State::Uploaded => matches!(next, State::Done),
+            State::Paused => matches!(next, State::Queued | State::Gone | State::Cancelled),
+            State::Failed | State::Cancelled => matches!(next, State::Queued),
+            State::Done | State::Gone => false,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_names_its_state() {
+        for state in State::ALL {
+            assert_eq!(State::from_word(state.word()), Some(state));
+        }
+    }
+
+    #[test]
+    fn an_ended_job_is_never_claimed_again() {
+        for state in State::ALL.into_iter().filter(|state| state.is_final()) {
+            assert!(!state.may_become(State::Uploading), "{state} must pass through `queued`");
+        }
+        assert!(!State::Done.may_become(State::Queued), "a done job is never sent again");
+    }
+}

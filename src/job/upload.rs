@@ -1,1 +1,176 @@
-//! upload
+//! The words of an upload: what a host can do, what it holds, what it answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// In which order parts may arrive.
+    pub order: Order,
+    /// The part size to use, in bytes; the last part may be shorter.
+    pub part_bytes: u64,
+    /// The most parts one file may have.
+    pub parts_max: u32,
+    /// The largest file the host takes, in bytes, where that is known.
+    pub file_bytes_max: Option<u64>,
+    /// After this, a session is given up rather than resumed.
+    pub session_life: Option<Duration>,
+    /// What a repeated commit does.
+    pub repeat: Repeat,
+    /// Parts of one file that may be in flight together, where `order` allows more than one.
+    pub parallel: usize,
+    /// Whether a file of 0 bytes can be sent.
+    pub takes_empty_files: bool,
+}
+
+/// In which order parts may arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Parts are numbered; any order, several at once.
+    AnyOrder,
+    /// Each part begins where the host says the last one ended.
+    InOrder,
+    /// The file travels in one request, which is also its commit.
+    Whole,
+}
+
+/// What a commit does when it is sent twice because the first answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// The host ends up with one file all the same.
+    Harmless,
+    /// The host may end up with two files.
+    MayDuplicate,
+}
+
+/// The host's handle for a half-sent upload: opaque to everyone but the host's own code, which begins it with a format version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session(pub String);
+
+/// The host's confirmation of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Which part of the plan.
+    pub number: u32,
+    /// The offset in the file up to which the host confirms this part; less than what was sent when it kept less.
+    pub held_to: u64,
+    /// What the host wants to see again at `finish`: an ETag, a reply.
+    pub receipt: Option<String>,
+    /// Replaces the session; hosts that take parts in order only.
+    pub moved_to: Option<Session>,
+}
+
+/// What a host says it holds of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The session is no longer known: begin again.
+    Gone,
+    /// The first so many bytes.
+    UpTo(u64),
+    /// Exactly these parts.
+    Parts(Vec<Ack>),
+    /// All of it, with evidence better than a matching length.
+    Whole(Outcome),
+    /// This host cannot say.
+    Unsure,
+}
+
+/// What the user gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where the file can be fetched.
+    pub link: Option<String>,
+    /// The host's own name for it.
+    pub remote_id: Option<String>,
+    /// When it will be gone, in milliseconds since the Unix epoch.
+    pub expires_ms: Option<i64>,
+}
+
+/// What a failure means for the job. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Network, time-out, a server's passing weakness.
+    Transient,
+    /// The host asks for rest.
+    RateLimited,
+    /// The host holds something else than we believed.
+    OffsetMismatch,
+    /// The session is unknown or expired.
+    SessionLost,
+    /// Credentials, permission, wrong address.
+    HostRefused,
+    /// No room for this file.
+    HostFull,
+    /// This file will never be taken.
+    FileRejected,
+    /// A reply that cannot be read.
+    Unreadable,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Class; 8] = [
+        Class::Transient,
+        Class::RateLimited,
+        Class::OffsetMismatch,
+        Class::SessionLost,
+        Class::HostRefused,
+        Class::HostFull,
+        Class::FileRejected,
+        Class::Unreadable,
+    ];
+}
+
+/// The parts of a plan that the host has confirmed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    words: Vec<u64>,
+    count: u32,
+    /// What the host wants to see again at `finish`, by part; empty for hosts without receipts.
+    pub receipts: BTreeMap<u32, String>,
+}
+
+impl Held {
+    /// Notes `number` as held. Answers whether that is news.
+    pub fn insert(&mut self, number: u32) -> bool {
+        let (word, bit) = Held::place(number);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        let news = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        self.count += u32::from(news);
+        news
+    }
+
+    /// Whether `number` is held.
+    pub fn contains(&self, number: u32) -> bool {
+        let (word, bit) = Held::place(number);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// How many parts are held.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn place(number: u32) -> (usize, u64) {
+        ((number / 64) as usize, 1 << (number % 64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_held_twice_counts_once() {
+        let mut held = Held::default();
+        assert!(held.insert(130));
+        assert!(!held.insert(130));
+        assert!(held.insert(0));
+        assert_eq!(held.count(), 2);
+        assert!(held.contains(130) && held.contains(0) && !held.contains(64) && !held.contains(9999));
+    }
+}
