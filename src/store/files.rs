@@ -1,0 +1,265 @@
+//! What has been taken up: the scan's memory of files, and the one way from a settled file to its jobs.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::job::Identity;
+
+use super::error::StoreError;
+use super::{Arrival, open_reader};
+
+/// What the queue knows of a file that the scan has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// This version is taken up for all its hosts.
+    Known,
+    /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
+    Elsewhere {
+        /// The file's number in the queue.
+        file: i64,
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// Nothing is known of this version, or not for all its hosts.
+    Unknown,
+}
+
+/// A reader for the scan: answers whether a version of a file is taken up. Belongs to one thread.
+pub struct Memory {
+    connection: Connection,
+    folder: Option<(PathBuf, i64)>,
+    routes: HashMap<i64, Vec<String>>,
+}
+
+struct FileRow {
+    id: i64,
+    identity: Identity,
+    route: Option<i64>,
+}
+
+const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns, route";
+
+impl Memory {
+    pub(super) fn open(path: &Path) -> Result<Memory, StoreError> {
+        Ok(Memory { connection: open_reader(path)?, folder: None, routes: HashMap::new() })
+    }
+
+    /// What is known of the file `name` in `folder`, in this version, for these hosts.
+    pub fn look(&mut self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Result<Seen, StoreError> {
+        if let Some(folder) = self.folder_id(folder)?
+            && let Some(row) = file_at(&self.connection, folder, name)?
+            && row.identity.same_version(identity)
+            && let Some(route) = row.route
+        {
+            return Ok(if self.covers(route, hosts)? { Seen::Known } else { Seen::Unknown });
+        }
+        self.look_elsewhere(identity)
+    }
+
+    /// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
+    fn look_elsewhere(&mut self, identity: &Identity) -> Result<Seen, StoreError> {
+        if identity.born_ns == 0 {
+            return Ok(Seen::Unknown);
+        }
+        let mut select = self.connection.prepare_cached(
+            "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
+             FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
+        )?;
+        let mut rows = select.query([identity.inode])?;
+        while let Some(row) = rows.next()? {
+            let found = FileRow::read(row)?;
+            if found.identity.same_version(identity) {
+                return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
+            }
+        }
+        Ok(Seen::Unknown)
+    }
+
+    fn folder_id(&mut self, path: &Path) -> Result<Option<i64>, StoreError> {
+        if let Some((known, id)) = &self.folder
+            && known == path
+        {
+            return Ok(Some(*id));
+        }
+        let id = find_folder(&self.connection, path)?;
+        self.folder = id.map(|id| (path.to_owned(), id));
+        Ok(id)
+    }
+
+    fn covers(&mut self, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
+        if !self.routes.contains_key(&route) {
+            let names = hosts_of(&self.connection, route)?;
+            self.routes.insert(route, names);
+        }
+        let covered = &self.routes[&route];
+        Ok(hosts.iter().all(|host| covered.contains(host)))
+    }
+}
+
+impl FileRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+        Ok(FileRow { id: row.get(0)?, identity: identity_at(row, 1)?, route: row.get(7)? })
+    }
+}
+
+/// Reads an identity from six columns in a row, in the order of the tables.
+pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Identity> {
+    Ok(Identity {
+        device: row.get(first)?,
+        inode: row.get(first + 1)?,
+        size: row.get::<_, i64>(first + 2)?.cast_unsigned(),
+        mtime_ns: row.get(first + 3)?,
+        ctime_ns: row.get(first + 4)?,
+        born_ns: row.get(first + 5)?,
+    })
+}
+
+/// Puts a path together from the bytes of a folder and a name.
+pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(folder)).join(OsString::from_vec(name))
+}
+
+fn find_folder(c: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
+    let mut select = c.prepare_cached("SELECT id FROM folders WHERE path = ?1")?;
+    Ok(select.query_row([path.as_os_str().as_bytes()], |row| row.get(0)).optional()?)
+}
+
+fn file_at(c: &Connection, folder: i64, name: &OsStr) -> Result<Option<FileRow>, StoreError> {
+    let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE folder = ?1 AND name = ?2"))?;
+    Ok(select.query_row(params![folder, name.as_bytes()], FileRow::read).optional()?)
+}
+
+fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
+    let mut select = c.prepare_cached("SELECT hosts FROM routes WHERE id = ?1")?;
+    let names: Option<String> = select.query_row([route], |row| row.get(0)).optional()?;
+    Ok(names.iter().flat_map(|names| names.lines().map(str::to_owned)).collect())
+}
+
+/// Makes the jobs of `arrivals`, in one transaction with the memory of them. Repeating it makes nothing twice.
+pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Result<u64, StoreError> {
+    let rebuilt_ns = rebuilt_ns(c)?;
+    let mut made = 0;
+    for arrival in arrivals {
+        let folder = folder_id(c, &arrival.folder)?;
+        let before = file_at(c, folder, &arrival.name)?;
+        let same = before.as_ref().filter(|row| row.identity.same_version(&arrival.identity) && row.route.is_some());
+        let taken = match same.and_then(|row| row.route) {
+            Some(route) => hosts_of(c, route)?,
+            None => Vec::new(),
+        };
+        let missing: Vec<&String> = arrival.hosts.iter().filter(|host| !taken.contains(host)).collect();
+        if same.is_some() && missing.is_empty() {
+            continue;
+        }
+        let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
+        let file = remember(c, before.as_ref(), folder, arrival, route)?;
+        if before.is_some() && same.is_none() {
+            supersede(c, file, now_ms)?;
+        }
+        if arrival.make_jobs {
+            let maybe_duplicate = rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
+            for host in &missing {
+                insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
+            }
+            made += missing.len() as u64;
+        }
+    }
+    Ok(made)
+}
+
+/// After a damaged queue was rebuilt, files from before may have been uploaded already; their jobs say so.
+fn rebuilt_ns(c: &Connection) -> Result<Option<i64>, StoreError> {
+    let mut select = c.prepare_cached("SELECT CAST(value AS INTEGER) FROM notes WHERE key = 'rebuilt_at_ms'")?;
+    let rebuilt_ms: Option<i64> = select.query_row([], |row| row.get(0)).optional()?;
+    Ok(rebuilt_ms.map(|ms| ms.saturating_mul(1_000_000)))
+}
+
+fn folder_id(c: &Connection, path: &Path) -> Result<i64, StoreError> {
+    if let Some(id) = find_folder(c, path)? {
+        return Ok(id);
+    }
+    let mut insert = c.prepare_cached("INSERT INTO folders (path) VALUES (?1)")?;
+    Ok(insert.insert([path.as_os_str().as_bytes()])?)
+}
+
+pub(super) fn route_id<'a>(c: &Connection, hosts: impl Iterator<Item = &'a String>) -> Result<i64, StoreError> {
+    let mut names: Vec<&str> = hosts.map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let text = names.join("\n");
+    let mut select = c.prepare_cached("SELECT id FROM routes WHERE hosts = ?1")?;
+    if let Some(id) = select.query_row([&text], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    Ok(c.prepare_cached("INSERT INTO routes (hosts) VALUES (?1)")?.insert([&text])?)
+}
+
+fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
+    let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
+    let size = size.cast_signed();
+    if let Some(row) = before {
+        let mut update = c.prepare_cached(
+            "UPDATE files SET device = ?2, inode = ?3, size = ?4, mtime_ns = ?5, ctime_ns = ?6, born_ns = ?7, route = ?8 WHERE id = ?1",
+        )?;
+        update.execute(params![row.id, device, inode, size, mtime_ns, ctime_ns, born_ns, route])?;
+        return Ok(row.id);
+    }
+    let mut insert = c.prepare_cached(
+        "INSERT INTO files (folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    let name = arrival.name.as_bytes();
+    Ok(insert.insert(params![folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route])?)
+}
+
+/// Jobs for an earlier version that have sent nothing yet end here. One with a session is left to its worker, which gives the session
+/// back and may still learn that the earlier version is on the host.
+fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = 'gone', since = ?2, next_try = NULL, why = 'the file changed before it was sent; its new version is a new job'
+         WHERE file = ?1 AND state IN ('queued', 'waiting', 'held', 'paused')
+           AND NOT EXISTS (SELECT 1 FROM uploads WHERE job = jobs.id)",
+    )?;
+    update.execute(params![file, now_ms])?;
+    Ok(())
+}
+
+fn insert_job(c: &Connection, file: i64, host: &str, arrival: &Arrival, maybe_duplicate: bool, now_ms: i64) -> Result<(), StoreError> {
+    let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
+    let mut insert = c.prepare_cached(
+        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11)",
+    )?;
+    let size = size.cast_signed();
+    let priority = arrival.priority;
+    insert.execute(params![file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, priority, now_ms, maybe_duplicate])?;
+    Ok(())
+}
+
+/// Moves what is remembered of `file` to a new path. Whatever was remembered there before is of a file that is no more.
+pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+    let folder = folder_id(c, folder)?;
+    if let Some(other) = file_at(c, folder, name)?
+        && other.id != file
+    {
+        let unique = format!("{}\0{}", String::from_utf8_lossy(name.as_bytes()), other.id);
+        c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?.execute(params![other.id, unique.as_bytes()])?;
+    }
+    let mut update = c.prepare_cached("UPDATE files SET folder = ?2, name = ?3, ctime_ns = ?4 WHERE id = ?1")?;
+    update.execute(params![file, folder, name.as_bytes(), now.ctime_ns])?;
+    Ok(())
+}
+
+/// Forgets that this version was taken up, so that the scan meets it again.
+pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE files SET route = NULL WHERE id = (SELECT file FROM jobs WHERE id = ?1)
+           AND (inode, mtime_ns, size) = (SELECT inode, mtime_ns, size FROM jobs WHERE id = ?1)",
+    )?;
+    update.execute([job])?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! SQL for jobs: claim, end, leave; and the rows that people look at.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::job::State;
+use crate::job::upload::Outcome;
+
+use super::error::StoreError;
+use super::files::{self, identity_at, path_of};
+use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, WatchStatus, uploads};
+
+/// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
+/// job is looked at again, since a restart is how a person says that something was mended.
+pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    c.execute("UPDATE jobs SET state = 'queued', since = ?1 WHERE state = 'uploading'", [now_ms])?;
+    c.execute("UPDATE jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL", [now_ms])?;
+    c.execute("UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1 WHERE state <> 'ready'", [now_ms])?;
+    c.execute("DELETE FROM live", [])?;
+    Ok(())
+}
+
+pub(super) fn configured(
+    c: &Connection,
+    watches: &[PathBuf],
+    hosts: &[(String, String)],
+    now_ms: i64,
+) -> Result<Vec<bool>, StoreError> {
+    c.execute("UPDATE watches SET configured = 0", [])?;
+    let mut seen_before = Vec::with_capacity(watches.len());
+    for path in watches {
+        let path = path.as_os_str().as_bytes();
+        let known: Option<i64> = c.query_row("SELECT 1 FROM watches WHERE path = ?1", [path], |row| row.get(0)).optional()?;
+        seen_before.push(known.is_some());
+        c.execute(
+            "INSERT INTO watches (path, first_seen) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
+            params![path, now_ms],
+        )?;
+    }
+    let names: Vec<&str> = hosts.iter().map(|(name, _)| name.as_str()).collect();
+    c.execute("DELETE FROM hosts WHERE name NOT IN (SELECT value FROM json_each(?1))", [serde_json::json!(names).to_string()])?;
+    for (name, kind) in hosts {
+        c.execute(
+            "INSERT INTO hosts (name, kind, state, since) VALUES (?1, ?2, 'ready', ?3) ON CONFLICT DO UPDATE SET kind = excluded.kind",
+            params![name, kind, now_ms],
+        )?;
+    }
+    Ok(seen_before)
+}
+
+const DUE: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
+    WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?2 ORDER BY next_try LIMIT ?3)
+    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
+
+const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL
+    WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, id LIMIT ?3)
+    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
+
+pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], now_ms: i64) -> Result<Claims, StoreError> {
+    let mut jobs = Vec::new();
+    let mut next_due_ms: Option<i64> = None;
+    for (host, count) in wanted {
+        let before = jobs.len();
+        for sql in [DUE, READY] {
+            let room = count.saturating_sub(jobs.len() - before);
+            if room > 0 {
+                claim_by(c, sql, host, room, now_ms, &mut jobs)?;
+            }
+        }
+        let mut select = c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held')")?;
+        let due: Option<i64> = select.query_row([host], |row| row.get(0))?;
+        next_due_ms = next_due_ms.into_iter().chain(due).min();
+    }
+    Ok(Claims { jobs, next_due_ms })
+}
+
+fn claim_by(c: &Connection, sql: &str, host: &str, room: usize, now_ms: i64, into: &mut Vec<Claimed>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(sql)?;
+    let claimed = update.query_map(params![host, now_ms, room as i64], |row| Ok((row.get(1)?, claimed_of(row)?)))?;
+    let claimed: Vec<(i64, Claimed)> = claimed.collect::<Result<_, _>>()?;
+    for (file, mut job) in claimed {
+        job.path = path(c, file)?;
+        job.upload = uploads::load(c, job.id, job.identity.size)?;
+        into.push(job);
+    }
+    Ok(())
+}
+
+fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
+    Ok(Claimed {
+        id: JobId(row.get(0)?),
+        path: PathBuf::new(),
+        host: row.get(2)?,
+        identity: identity_at(row, 3)?,
+        failures: row.get(9)?,
+        sessions_lost: row.get(10)?,
+        upload: None,
+    })
+}
+
+fn path(c: &Connection, file: i64) -> Result<PathBuf, StoreError> {
+    let mut select = c.prepare_cached("SELECT d.path, f.name FROM files f JOIN folders d ON d.id = f.folder WHERE f.id = ?1")?;
+    Ok(select.query_row([file], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
+}
+
+/// No hook and no after-action is configured for any job yet, so a job that is uploaded is done in the same commit.
+pub(super) fn uploaded(c: &Connection, job: JobId, outcome: &Outcome, now_ms: i64) -> Result<(), StoreError> {
+    uploads::forget_upload(c, job)?;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, next_try = NULL, why = NULL, failures = 0,
+                link = ?3, remote_id = ?4, expires = ?5 WHERE id = ?1",
+    )?;
+    update.execute(params![job.0, now_ms, outcome.link, outcome.remote_id, outcome.expires_ms])?;
+    Ok(())
+}
+
+pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, now_ms: i64) -> Result<(), StoreError> {
+    let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
+                sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8) WHERE id = ?1",
+    )?;
+    let PutBack { state, why, next_try_ms, failures, .. } = put_back;
+    update.execute(params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate])?;
+    if *state == State::Gone {
+        files::forget(c, job.0)?;
+    }
+    Ok(())
+}
+
+pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5 WHERE name = ?1")?;
+    update.execute(params![host, status.state, status.until_ms, status.why, now_ms])?;
+    Ok(())
+}
+
+pub(super) fn watch_status(c: &Connection, path: &std::path::Path, status: &WatchStatus) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE watches SET state = ?2, events = ?3, last_scan = coalesce(?4, last_scan), settling = ?5, gaps_seen = ?6, why = ?7
+         WHERE path = ?1",
+    )?;
+    let WatchStatus { state, events, last_scan_ms, settling, gaps_seen, why } = status;
+    let path = path.as_os_str().as_bytes();
+    update.execute(params![path, state, events, last_scan_ms, settling.cast_signed(), gaps_seen.cast_signed(), why])?;
+    Ok(())
+}
+
+pub(super) fn live(c: &Connection, live: &[Live], now_ms: i64) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM live")?.execute([])?;
+    let mut insert = c.prepare_cached("INSERT INTO live (job, sent, per_second, at) VALUES (?1, ?2, ?3, ?4)")?;
+    for Live { job, sent, per_second } in live {
+        insert.execute(params![job.0, sent.cast_signed(), per_second.cast_signed(), now_ms])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! The queue, in verbs. What is told to it is on the disk when it answers; nobody outside knows that it is SQLite.
+//!
+//! Writing goes through one thread (`thread`); reading has connections of its own (`view`), so a reader never waits for a writer nor
+//! stands in its way. `schema` holds the tables, `jobs` and `uploads` the SQL of the verbs, `rescue` what happens to a damaged database.
+
+mod error;
+mod files;
+mod jobs;
+mod schema;
+mod thread;
+mod uploads;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::watch;
+
+use crate::job::plan::Plan;
+use crate::job::upload::{Ack, Held, Outcome, Session};
+use crate::job::{Identity, State};
+use crate::os::clock;
+
+pub use error::StoreError;
+pub use files::{Memory, Seen};
+pub use thread::{Durability, Trouble, WriterThread};
+
+/// The database's name in the state folder.
+pub const FILE_NAME: &str = "queue.db";
+
+/// The number of a job: given once, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub i64);
+
+impl std::fmt::Display for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A file that is settled, and the hosts it goes to.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The folder it is in.
+    pub folder: PathBuf,
+    /// Its name there.
+    pub name: std::ffi::OsString,
+    /// The version that is settled.
+    pub identity: Identity,
+    /// Names of the hosts it goes to.
+    pub hosts: std::sync::Arc<[String]>,
+    /// Whether jobs are made of it; if not, it is only remembered as taken up.
+    pub make_jobs: bool,
+    /// Higher goes first.
+    pub priority: i64,
+}
+
+/// A claimed job, with all that a worker needs to know.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Its number.
+    pub id: JobId,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// The host it goes to.
+    pub host: String,
+    /// The version that was settled.
+    pub identity: Identity,
+    /// Failures in a row without progress.
+    pub failures: u32,
+    /// Sessions this file has lost.
+    pub sessions_lost: u32,
+    /// The half-sent upload of an earlier claim.
+    pub upload: Option<Upload>,
+}
+
+/// A half-sent upload.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The host's handle.
+    pub session: Session,
+    /// How the file was cut at `open`.
+    pub plan: Plan,
+    /// The parts the host has confirmed.
+    pub held: Held,
+    /// The offset up to which a host that takes bytes in order has confirmed them.
+    pub held_bytes: u64,
+    /// When the session was opened, in milliseconds since the Unix epoch.
+    pub opened_ms: i64,
+    /// Whether a commit was sent, or was about to be, and its answer is not known.
+    pub committing: bool,
+    /// How many commits have gone unanswered.
+    pub commits: u32,
+    /// Whether every part has been sent a second time because the host missed some.
+    pub resent: bool,
+}
+
+/// How a worker leaves a job that it could not carry to the end.
+#[derive(Debug, Clone)]
+pub struct PutBack {
+    /// Where it goes.
+    pub state: State,
+    /// The reason, for a person.
+    pub why: Option<String>,
+    /// When it is claimed again, in milliseconds since the Unix epoch.
+    pub next_try_ms: Option<i64>,
+    /// Failures in a row without progress.
+    pub failures: u32,
+    /// What becomes of the session.
+    pub session: Keep,
+}
+
+/// What becomes of a half-sent upload when its worker leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It is resumed.
+    Session,
+    /// It is resumed, and the last commit is known not to have taken effect.
+    SessionUncommitted,
+    /// It is resumed, and the last commit went unanswered.
+    SessionUnanswered,
+    /// It is resumed, and every part is sent again.
+    SessionWithoutParts,
+    /// It is forgotten, at no cost to the file.
+    Nothing,
+    /// It is forgotten, and counted as lost.
+    NothingLost,
+    /// It is forgotten, counted as lost, and the host may keep what it made of it.
+    NothingLostMaybeDuplicate,
+}
+
+/// What a claim brings.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    /// The jobs, ready to be carried.
+    pub jobs: Vec<Claimed>,
+    /// When the next waiting job of these hosts is due, in milliseconds since the Unix epoch.
+    pub next_due_ms: Option<i64>,
+}
+
+/// How a host is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostStatus {
+    /// `ready`, `resting`, `held` or `full`.
+    pub state: &'static str,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub until_ms: Option<i64>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// How a watch is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WatchStatus {
+    /// A word for people.
+    pub state: &'static str,
+    /// `native` or `poll`.
+    pub events: &'static str,
+    /// When the last full scan ended, in milliseconds since the Unix epoch.
+    pub last_scan_ms: Option<i64>,
+    /// Files seen that somebody is still writing, or may be.
+    pub settling: u64,
+    /// Times the file system lost track of events, each followed by a full scan.
+    pub gaps_seen: u64,
+    /// What is wrong.
+    pub why: Option<String>,
+}
+
+/// What moves right now in one job.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    /// The job.
+    pub job: JobId,
+    /// Bytes sent, acknowledged or not.
+    pub sent: u64,
+    /// Bytes a second, lately.
+    pub per_second: u64,
+}
+
+/// The queue.
+#[derive(Clone)]
+pub struct Store {
+    writer: thread::Writer,
+    path: PathBuf,
+    arrivals: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Store {
+    /// Opens the queue in `dir`, making it where there is none. The caller owns the folder's lock.
+    pub fn open(dir: &Path) -> Result<(Store, WriterThread), StoreError> {
+        let path = dir.join(FILE_NAME);
+        let mut connection = Connection::open(&path)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        schema::prepare_writer(&mut connection)?;
+        let (writer, thread) = thread::start(connection)?;
+        Ok((Store { writer, path, arrivals: std::sync::Arc::default() }, thread))
+    }
+
+    /// The scan's way to what has been taken up: a reader of its own, for one thread.
+    pub fn memory(&self) -> Result<Memory, StoreError> {
+        Memory::open(&self.path)
+    }
+
+    /// Tells when the store cannot be written, and when it can again.
+    pub fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.writer.trouble()
+    }
+
+    /// A full disk is waited out no longer.
+    pub fn give_up_waiting(&self) {
+        self.writer.give_up_waiting();
+    }
+
+    /// Resolves after jobs have arrived since the last time it did.
+    pub async fn arrivals(&self) {
+        self.arrivals.notified().await;
+    }
+
+    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again.
+    pub async fn recover(&self) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, |c| jobs::recover(c, clock::now_ms())).await
+    }
+
+    /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
+    pub async fn configured(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> Result<Vec<bool>, StoreError> {
+        let work = move |c: &Connection| jobs::configured(c, &watches, &hosts, clock::now_ms());
+        self.writer.call(Durability::Power, work).await
+    }
+
+    /// Makes a job for each arrival and each of its hosts, unless that version is already taken up for that host.
+    pub async fn enqueue(&self, arrivals: Vec<Arrival>) -> Result<u64, StoreError> {
+        let work = move |c: &Connection| files::enqueue(c, &arrivals, clock::now_ms());
+        let made = self.writer.call(Durability::Power, work).await?;
+        if made > 0 {
+            self.arrivals.notify_one();
+        }
+        Ok(made)
+    }
+
+    /// A known version of a file has another path now: its jobs follow it.
+    pub async fn renamed(&self, file: i64, folder: PathBuf, name: std::ffi::OsString, now: Identity) -> Result<(), StoreError> {
+        let work = move |c: &Connection| files::renamed(c, file, &folder, &name, &now);
+        self.writer.call(Durability::Power, work).await
+    }
+
+    /// Claims up to so many jobs for each host: those due first, then by priority and age. A claim outlives the process but not the
+    /// power: a claim lost with the power is a queued job.
+    pub async fn claim(&self, wanted: Vec<(String, usize)>, now_ms: i64) -> Result<Claims, StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, now_ms)).await
+    }
+
+    /// The session is known from now on, and so are the plan and the exact version that is being sent.
+    pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
+        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
+        self.writer.call(Durability::Power, work).await
+    }
+
+    /// The host has confirmed these parts. Outlives the process, not the power: a part sent twice does no harm.
+    pub async fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::acked(c, job, &acks, &plan)).await
+    }
+
+    /// The host was asked, and this is what it holds: it is believed over our own rows.
+    pub async fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| uploads::found(c, job, &acks, held_bytes, &plan)).await
+    }
+
+    /// The commit is about to be sent.
+    pub async fn committing(&self, job: JobId) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
+    }
+
+    /// The host has the file, and this is what the user gets.
+    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| jobs::uploaded(c, job, &outcome, clock::now_ms())).await
+    }
+
+    /// The worker leaves the job.
+    pub async fn put_back(&self, job: JobId, put_back: PutBack) -> Result<(), StoreError> {
+        let durability = match put_back.state {
+            State::Queued if put_back.session == Keep::Session => Durability::Process,
+            _ => Durability::Power,
+        };
+        self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, clock::now_ms())).await
+    }
+
+    /// How a host is doing, for people to see.
+    pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    }
+
+    /// How a watch is doing, for people to see.
+    pub async fn watch_status(&self, path: PathBuf, status: WatchStatus) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::watch_status(c, &path, &status)).await
+    }
+
+    /// What moves right now, for people to see. Replaces what was said before.
+    pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::live(c, &live, clock::now_ms())).await
+    }
+}
+
+/// Opens a connection that only reads.
+fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(2))?;
+    schema::prepare_reader(&connection)?;
+    Ok(connection)
+}

@@ -1,0 +1,125 @@
+//! SQL for half-sent uploads: sessions, plans, acks.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::job::Identity;
+use crate::job::plan::Plan;
+use crate::job::upload::{Ack, Held, Session};
+
+use super::error::StoreError;
+use super::{JobId, Keep, Upload};
+
+pub(super) fn opened(
+    c: &Connection,
+    job: JobId,
+    session: &Session,
+    plan: &Plan,
+    identity: &Identity,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    forget_upload(c, job)?;
+    let mut insert =
+        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms])?;
+    let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
+    update.execute(params![job.0, identity.ctime_ns])?;
+    Ok(())
+}
+
+pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
+    let mut news = 0;
+    let mut bytes = 0;
+    for ack in acks {
+        let mut insert = c.prepare_cached("INSERT OR IGNORE INTO acks (job, number, receipt) VALUES (?1, ?2, ?3)")?;
+        if insert.execute(params![job.0, ack.number, ack.receipt])? > 0 {
+            news += 1;
+            bytes += plan.range(ack.number).bytes;
+        }
+        if let Some(session) = &ack.moved_to {
+            c.prepare_cached("UPDATE uploads SET session = ?2 WHERE job = ?1")?.execute(params![job.0, session.0])?;
+        }
+    }
+    let mut update =
+        c.prepare_cached("UPDATE uploads SET parts_acked = parts_acked + ?2, held_bytes = held_bytes + ?3 WHERE job = ?1")?;
+    update.execute(params![job.0, news, bytes.cast_signed()])?;
+    c.prepare_cached("UPDATE jobs SET failures = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
+    Ok(())
+}
+
+/// For a host that takes bytes in order, `acks` is empty and `held_bytes` says all.
+pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<(), StoreError> {
+    forget_acks(c, job)?;
+    if acks.is_empty() {
+        let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2 WHERE job = ?1")?;
+        update.execute(params![job.0, held_bytes.cast_signed()])?;
+        return Ok(());
+    }
+    acked(c, job, acks, plan)
+}
+
+pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
+    Ok(())
+}
+
+/// What a worker's leaving does to the half-sent upload. Answers by how much the count of lost sessions grows, and whether the host
+/// may have kept a copy.
+pub(super) fn keep(c: &Connection, job: JobId, keep: Keep) -> Result<(u32, bool), StoreError> {
+    match keep {
+        Keep::Session => {}
+        Keep::SessionUncommitted => {
+            c.prepare_cached("UPDATE uploads SET committing = 0 WHERE job = ?1")?.execute([job.0])?;
+        }
+        Keep::SessionUnanswered => {
+            c.prepare_cached("UPDATE uploads SET committing = 1, commits = commits + 1 WHERE job = ?1")?.execute([job.0])?;
+        }
+        Keep::SessionWithoutParts => {
+            forget_acks(c, job)?;
+            c.prepare_cached("UPDATE uploads SET resent = 1, committing = 0 WHERE job = ?1")?.execute([job.0])?;
+        }
+        Keep::Nothing | Keep::NothingLost | Keep::NothingLostMaybeDuplicate => forget_upload(c, job)?,
+    }
+    let lost = u32::from(matches!(keep, Keep::NothingLost | Keep::NothingLostMaybeDuplicate));
+    Ok((lost, keep == Keep::NothingLostMaybeDuplicate))
+}
+
+pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM acks WHERE job = ?1")?.execute([job.0])?;
+    c.prepare_cached("DELETE FROM uploads WHERE job = ?1")?.execute([job.0])?;
+    Ok(())
+}
+
+fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM acks WHERE job = ?1")?.execute([job.0])?;
+    c.prepare_cached("UPDATE uploads SET parts_acked = 0, held_bytes = 0 WHERE job = ?1")?.execute([job.0])?;
+    Ok(())
+}
+
+pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent FROM uploads WHERE job = ?1",
+    )?;
+    let upload = select.query_row([job.0], |row| {
+        Ok(Upload {
+            session: Session(row.get(0)?),
+            plan: Plan { file_bytes, part_bytes: row.get::<_, i64>(1)?.cast_unsigned().max(1) },
+            held: Held::default(),
+            held_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+            opened_ms: row.get(3)?,
+            committing: row.get(4)?,
+            commits: row.get(5)?,
+            resent: row.get(6)?,
+        })
+    });
+    let Some(mut upload) = upload.optional()? else { return Ok(None) };
+    let mut select = c.prepare_cached("SELECT number, receipt FROM acks WHERE job = ?1")?;
+    let mut rows = select.query([job.0])?;
+    while let Some(row) = rows.next()? {
+        let number = row.get(0)?;
+        upload.held.insert(number);
+        if let Some(receipt) = row.get(1)? {
+            upload.held.receipts.insert(number, receipt);
+        }
+    }
+    Ok(Some(upload))
+}
