@@ -5,6 +5,8 @@
 //! it. `docs/ARCHITECTURE.md` walks through the house; `docs/STATE.md` tells what a crash leaves behind at each step.
 
 pub mod config;
+pub mod engine;
+pub mod host;
 pub mod job;
 pub mod os;
 pub mod secret;

@@ -1,4 +1,7 @@
-//! What the operating system gives: the clock, signals, locks, durable files. Knows nothing else of ours.
+//! What the operating system gives: the clock, signals, locks, the service manager. Knows nothing else of ours.
 
 pub mod clock;
+pub mod crash;
 pub mod lock;
+pub mod service;
+pub mod signals;

@@ -59,13 +59,13 @@ const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts =
     WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, id LIMIT ?3)
     RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
 
-pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], now_ms: i64) -> Result<Claims, StoreError> {
+pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], most: usize, now_ms: i64) -> Result<Claims, StoreError> {
     let mut jobs = Vec::new();
     let mut next_due_ms: Option<i64> = None;
     for (host, count) in wanted {
         let before = jobs.len();
         for sql in [DUE, READY] {
-            let room = count.saturating_sub(jobs.len() - before);
+            let room = count.saturating_sub(jobs.len() - before).min(most.saturating_sub(jobs.len()));
             if room > 0 {
                 claim_by(c, sql, host, room, now_ms, &mut jobs)?;
             }
@@ -134,6 +134,12 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, now_ms: i
 pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5 WHERE name = ?1")?;
     update.execute(params![host, status.state, status.until_ms, status.why, now_ms])?;
+    Ok(())
+}
+
+pub(super) fn release_held(c: &Connection, host: &str, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET next_try = ?2 WHERE host = ?1 AND state = 'held' AND next_try > ?2")?;
+    update.execute(params![host, now_ms])?;
     Ok(())
 }
 

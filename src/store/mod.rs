@@ -243,21 +243,34 @@ impl Store {
         self.writer.call(Durability::Power, work).await
     }
 
-    /// Claims up to so many jobs for each host: those due first, then by priority and age. A claim outlives the process but not the
-    /// power: a claim lost with the power is a queued job.
-    pub async fn claim(&self, wanted: Vec<(String, usize)>, now_ms: i64) -> Result<Claims, StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, now_ms)).await
+    /// Claims up to so many jobs for each host and `most` in all: those due first, then by priority and age. A claim outlives the
+    /// process but not the power: a claim lost with the power is a queued job.
+    pub async fn claim(&self, wanted: Vec<(String, usize)>, most: usize, now_ms: i64) -> Result<Claims, StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
     }
 
-    /// The session is known from now on, and so are the plan and the exact version that is being sent.
-    pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
-        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
+    /// The session is known from now on, and so are the plan and the exact version that is being sent. `committing`: its first request
+    /// is also its commit.
+    pub async fn opened(
+        &self,
+        job: JobId,
+        session: Session,
+        plan: Plan,
+        identity: Identity,
+        committing: bool,
+    ) -> Result<(), StoreError> {
+        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, committing, clock::now_ms());
         self.writer.call(Durability::Power, work).await
     }
 
     /// The host has confirmed these parts. Outlives the process, not the power: a part sent twice does no harm.
     pub async fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| uploads::acked(c, job, &acks, &plan)).await
+    }
+
+    /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
+    pub async fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::advanced(c, job, held_bytes, moved_to.as_ref())).await
     }
 
     /// The host was asked, and this is what it holds: it is believed over our own rows.
@@ -287,6 +300,11 @@ impl Store {
     /// How a host is doing, for people to see.
     pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    }
+
+    /// A host that was held takes files again: what was held because of it is due now.
+    pub async fn release_held(&self, host: String) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::release_held(c, &host, clock::now_ms())).await
     }
 
     /// How a watch is doing, for people to see.

@@ -15,12 +15,13 @@ pub(super) fn opened(
     session: &Session,
     plan: &Plan,
     identity: &Identity,
+    committing: bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     forget_upload(c, job)?;
     let mut insert =
-        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms])?;
+        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at, committing) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms, committing])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
     Ok(())
@@ -42,6 +43,13 @@ pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Re
     let mut update =
         c.prepare_cached("UPDATE uploads SET parts_acked = parts_acked + ?2, held_bytes = held_bytes + ?3 WHERE job = ?1")?;
     update.execute(params![job.0, news, bytes.cast_signed()])?;
+    c.prepare_cached("UPDATE jobs SET failures = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
+    Ok(())
+}
+
+pub(super) fn advanced(c: &Connection, job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
+    update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
     c.prepare_cached("UPDATE jobs SET failures = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
     Ok(())
 }

@@ -1,1 +1,3 @@
-//! One test binary.
+//! One test binary: what no single module can promise alone.
+
+mod model;

@@ -1,0 +1,232 @@
+//! One loop that alone claims jobs: it owns the slots and what is known of each host, and sleeps until a job arrives, a job is due, a
+//! worker ends or the phase changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::crash_point;
+use crate::host::Host;
+use crate::job::State;
+use crate::job::upload::Class;
+use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
+use crate::os::clock;
+use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
+
+use super::live::Board;
+use super::phase::{Phase, Phases};
+use super::upload::{HostSays, Worker};
+
+/// A host with its limits and how it is doing.
+pub struct Lane {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its protocol.
+    pub host: Arc<dyn Host>,
+    /// What a worker for it needs.
+    pub worker: Worker,
+    /// Jobs that may upload to it at once.
+    pub uploads_max: usize,
+    /// Jobs that do.
+    pub uploads: usize,
+    /// How it is doing.
+    pub health: Health,
+}
+
+/// Whether a host may be given jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It takes files, as far as anybody knows.
+    Ready,
+    /// It asked for rest.
+    RestingUntil(i64),
+    /// A person must act; one job at a time tries it after this.
+    HeldUntil(i64),
+}
+
+struct Running {
+    job: JobId,
+    lane: usize,
+    failures: u32,
+}
+
+/// The loop's state.
+pub struct Dispatch {
+    store: Store,
+    lanes: Vec<Lane>,
+    uploads_max: usize,
+    board: Board,
+    phases: Phases,
+    workers: JoinSet<Result<HostSays, StoreError>>,
+    running: HashMap<Id, Running>,
+    turn: usize,
+}
+
+impl Dispatch {
+    /// A loop over these hosts.
+    pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases) -> Dispatch {
+        Dispatch { store, lanes, uploads_max, board, phases, workers: JoinSet::new(), running: HashMap::new(), turn: 0 }
+    }
+
+    /// Works until the daemon stops and every worker has left. An error is the queue's own.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let mut phases = self.phases.clone();
+        loop {
+            let due = if self.phases.is_draining() { None } else { self.claim().await? };
+            if self.phases.is_draining() && self.workers.is_empty() {
+                return Ok(());
+            }
+            let next_phase = if self.phases.is_draining() { Phase::Stopping } else { Phase::Draining };
+            tokio::select! {
+                () = phases.reached(next_phase) => if next_phase == Phase::Stopping { return Ok(()) },
+                Some(ended) = self.workers.join_next_with_id() => self.take_back(ended).await?,
+                () = self.store.arrivals() => {}
+                () = sleep_until(due), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Fills the free slots and answers when the next job or host is due.
+    async fn claim(&mut self) -> Result<Option<Instant>, StoreError> {
+        let now_ms = clock::now_ms();
+        let free = self.uploads_max.saturating_sub(self.running.len());
+        let wanted = self.wanted(now_ms);
+        let rested = self.lanes.iter().filter_map(|lane| lane.health.until_ms()).filter(|until| *until > now_ms).min();
+        if free == 0 || wanted.is_empty() {
+            return Ok(rested.map(instant_of));
+        }
+        let claims = self.store.claim(wanted, free, now_ms).await?;
+        crash_point!("claim.after_commit");
+        let full = claims.jobs.len() == free;
+        for job in claims.jobs {
+            self.start(job);
+        }
+        // With every slot taken the next worker's end comes first, and a due time in the past would only keep the loop awake.
+        let due = claims.next_due_ms.filter(|_| !full);
+        Ok(rested.into_iter().chain(due).min().map(instant_of))
+    }
+
+    /// How many jobs each host may be given, beginning with another host each time so that none starves.
+    fn wanted(&mut self, now_ms: i64) -> Vec<(String, usize)> {
+        self.turn = self.turn.wrapping_add(1);
+        let count = self.lanes.len();
+        let order = (0..count).map(|index| &self.lanes[(index + self.turn) % count]);
+        order.map(|lane| (lane.name.clone(), lane.room(now_ms))).filter(|(_, room)| *room > 0).collect()
+    }
+
+    fn start(&mut self, job: Claimed) {
+        let Some(lane) = self.lanes.iter().position(|lane| lane.name == job.host) else { return };
+        self.lanes[lane].uploads += 1;
+        let worker = self.lanes[lane].worker.clone();
+        let place = self.board.enter(job.id);
+        let running = Running { job: job.id, lane, failures: job.failures };
+        let task = self.workers.spawn(async move {
+            let says = worker.carry(job, place.sent.clone()).await;
+            drop(place);
+            says
+        });
+        self.running.insert(task.id(), running);
+    }
+
+    /// Takes back what ended, and everything else that has ended meanwhile.
+    async fn take_back(&mut self, ended: Result<(Id, Result<HostSays, StoreError>), JoinError>) -> Result<(), StoreError> {
+        let mut ended = Some(ended);
+        while let Some(one) = ended {
+            let id = match &one {
+                Ok((id, _)) => *id,
+                Err(error) => error.id(),
+            };
+            if let Some(running) = self.running.remove(&id) {
+                self.lanes[running.lane].uploads -= 1;
+                match one {
+                    Ok((_, says)) => self.listen(running.lane, says?).await?,
+                    Err(error) => self.after_a_panic(&running, &error).await?,
+                }
+            }
+            ended = self.workers.try_join_next_with_id();
+        }
+        Ok(())
+    }
+
+    async fn listen(&mut self, lane: usize, says: HostSays) -> Result<(), StoreError> {
+        let lane = &mut self.lanes[lane];
+        match says {
+            HostSays::Nothing => Ok(()),
+            HostSays::Fine if lane.health == Health::Ready => Ok(()),
+            HostSays::Fine => {
+                tracing::info!("host {} takes files again", lane.name);
+                lane.health = Health::Ready;
+                self.store.release_held(lane.name.clone()).await?;
+                let status = HostStatus { state: "ready", until_ms: None, why: None };
+                self.store.host_status(lane.name.clone(), status).await
+            }
+            HostSays::Rest { pause, why } => {
+                let until = until_ms(pause);
+                lane.health = Health::RestingUntil(until);
+                tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
+                let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why) };
+                self.store.host_status(lane.name.clone(), status).await
+            }
+            HostSays::Refused(why) => {
+                let until = until_ms(RECHECK);
+                lane.health = Health::HeldUntil(until);
+                tracing::warn!("host {} is held until a person acts: {why}", lane.name);
+                let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why) };
+                self.store.host_status(lane.name.clone(), status).await
+            }
+        }
+    }
+
+    /// A panic is our fault, and ends only its own job: it counts as a reply nobody could read.
+    async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
+        tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
+        let failures = running.failures.saturating_add(1);
+        let trouble = Trouble { class: Class::Unreadable, wait: None, failures, sessions_lost: 0, retries: None };
+        let (state, next_try_ms) = match verdict(trouble) {
+            Verdict::Retry { ceiling, .. } => (State::Waiting, Some(until_ms(ceiling))),
+            _ => (State::Failed, None),
+        };
+        let why = Some("a worker panicked on this file; this is a bug in ferryd".to_owned());
+        self.store.put_back(running.job, PutBack { state, why, next_try_ms, failures, session: Keep::Session }).await
+    }
+}
+
+impl Lane {
+    fn room(&self, now_ms: i64) -> usize {
+        let most = match self.health {
+            Health::Ready => self.uploads_max,
+            Health::RestingUntil(until) if until <= now_ms => self.uploads_max,
+            Health::HeldUntil(until) if until <= now_ms => 1,
+            Health::RestingUntil(_) | Health::HeldUntil(_) => 0,
+        };
+        most.saturating_sub(self.uploads)
+    }
+}
+
+impl Health {
+    fn until_ms(self) -> Option<i64> {
+        match self {
+            Health::Ready => None,
+            Health::RestingUntil(until) | Health::HeldUntil(until) => Some(until),
+        }
+    }
+}
+
+fn until_ms(pause: Duration) -> i64 {
+    clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn instant_of(at_ms: i64) -> Instant {
+    let left = u64::try_from(at_ms.saturating_sub(clock::now_ms())).unwrap_or(0);
+    // One millisecond more, so that the time has certainly come when the sleep ends.
+    Instant::now() + Duration::from_millis(left.saturating_add(1))
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}

@@ -1,0 +1,239 @@
+//! The bytes of a part: read by offset from one open handle, counted, throttled, and never of two versions.
+//!
+//! The file is never memory-mapped: a file cut short must be an error, not a signal. Its identity is compared before the first part,
+//! around every read, and before the commit, so a part that was read while the file changed is never sent as if it were whole.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::host::{Frames, Part, PartSource};
+use crate::job::Identity;
+use crate::job::plan::Range;
+
+use super::bandwidth::Limits;
+
+/// The most that is read at once, and so the most that a request holds in memory.
+const READ_BYTES: u64 = 512 * 1024;
+/// What flows at once under a limit, so that a slow line is used evenly.
+const THROTTLED_BYTES: usize = 16 * 1024;
+
+/// Why the bytes of a file cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// There is no such file any more.
+    #[error("the file is no longer there")]
+    Vanished,
+    /// It is not the version that was settled.
+    #[error("the file changed {0}")]
+    Changed(&'static str),
+    /// The operating system does not let us read it.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl From<io::Error> for SourceError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,
+            io::ErrorKind::UnexpectedEof => SourceError::Changed("while it was read: it is shorter now"),
+            _ => SourceError::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// A file held open for its upload.
+#[derive(Clone)]
+pub struct Source {
+    held: Arc<Held>,
+    limits: Limits,
+    sent: Arc<AtomicU64>,
+}
+
+struct Held {
+    file: File,
+    path: PathBuf,
+    identity: Identity,
+    failed: Mutex<Option<SourceError>>,
+}
+
+impl Source {
+    /// Opens the file at `path`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a changed inode
+    /// (a `chmod`, a rename) does not make it another version. Bytes that flow are added to `sent`.
+    pub async fn open(path: PathBuf, expected: Identity, fresh: bool, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
+        let held = blocking(move || Held::open(path, expected, fresh)).await?;
+        Ok(Source { held: Arc::new(held), limits, sent })
+    }
+
+    /// The version that is being read.
+    pub fn identity(&self) -> Identity {
+        self.held.identity
+    }
+
+    /// Makes sure that the handle and the path still mean the version that is being sent.
+    pub async fn check(&self) -> Result<(), SourceError> {
+        let held = self.held.clone();
+        blocking(move || held.check()).await
+    }
+
+    /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
+    pub async fn part(&self, number: u32, range: Range) -> Result<Part, SourceError> {
+        let start = match range.bytes <= READ_BYTES {
+            true => Some(self.read(range.offset, range.bytes).await?),
+            false => None,
+        };
+        let source = PartBytes { source: self.clone(), range, start };
+        Ok(Part { number, offset: range.offset, bytes: range.bytes, source: Arc::new(source) })
+    }
+
+    /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
+    pub fn failure(&self) -> Option<SourceError> {
+        self.held.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
+        let held = self.held.clone();
+        blocking(move || held.read(offset, bytes)).await
+    }
+}
+
+impl Held {
+    fn open(path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
+        // A file may be replaced by a pipe between the scan and here; opening it must not wait for a writer.
+        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
+        let metadata = file.metadata()?;
+        let identity = Identity::of(&metadata);
+        let same = identity == expected || (fresh && identity.same_version(&expected));
+        if !metadata.is_file() || !same {
+            return Err(SourceError::Changed("since it was queued"));
+        }
+        Ok(Held { file, path, identity, failed: Mutex::new(None) })
+    }
+
+    fn check(&self) -> Result<(), SourceError> {
+        self.check_handle()?;
+        match Identity::of(&std::fs::metadata(&self.path)?) == self.identity {
+            true => Ok(()),
+            false => Err(SourceError::Changed("while it was sent: another file has its name now")),
+        }
+    }
+
+    fn check_handle(&self) -> Result<(), SourceError> {
+        match Identity::of(&self.file.metadata()?) == self.identity {
+            true => Ok(()),
+            false => Err(SourceError::Changed("while it was sent")),
+        }
+    }
+
+    fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
+        let read = || {
+            let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
+            self.file.read_exact_at(&mut buffer, offset)?;
+            self.check_handle()?;
+            Ok(Bytes::from(buffer))
+        };
+        read().inspect_err(|error: &SourceError| {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, SourceError> + Send + 'static) -> Result<T, SourceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(SourceError::Unreadable(format!("our own reader failed: {error}"))),
+    }
+}
+
+/// One part's bytes, as often as they are asked for.
+struct PartBytes {
+    source: Source,
+    range: Range,
+    start: Option<Bytes>,
+}
+
+impl PartSource for PartBytes {
+    fn frames(&self) -> Frames {
+        let cursor = Cursor {
+            source: self.source.clone(),
+            offset: self.range.offset,
+            left: self.range.bytes,
+            ready: self.start.clone().unwrap_or_default(),
+        };
+        Box::pin(Reading { next: Mutex::new(Box::pin(cursor.next())), left: self.range.bytes })
+    }
+}
+
+/// Where a reading stands.
+struct Cursor {
+    source: Source,
+    offset: u64,
+    left: u64,
+    ready: Bytes,
+}
+
+impl Cursor {
+    async fn next(mut self) -> Option<(io::Result<Bytes>, Cursor)> {
+        if self.left == 0 {
+            return None;
+        }
+        if self.ready.is_empty() {
+            match self.source.read(self.offset, self.left.min(READ_BYTES)).await {
+                Ok(bytes) => self.ready = bytes,
+                Err(error) => return Some((Err(io::Error::other(error)), self)),
+            }
+        }
+        let bytes = match self.source.limits.is_unlimited() {
+            true => std::mem::take(&mut self.ready),
+            false => self.ready.split_to(self.ready.len().min(THROTTLED_BYTES)),
+        };
+        let length = bytes.len() as u64;
+        self.source.limits.take(length).await;
+        self.offset += length;
+        self.left -= length;
+        self.source.sent.fetch_add(length, Ordering::Relaxed);
+        Some((Ok(bytes), self))
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = Option<(io::Result<Bytes>, Cursor)>> + Send>>;
+
+/// A reading as the transport wants it.
+struct Reading {
+    /// Only ever reached through `&mut`: the lock makes it `Sync`, and is never taken.
+    next: Mutex<Next>,
+    left: u64,
+}
+
+impl Body for Reading {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let next = self.next.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some((bytes, cursor)) = ready!(next.as_mut().poll(cx)) else { return Poll::Ready(None) };
+        self.left = cursor.left;
+        self.next = Mutex::new(Box::pin(cursor.next()));
+        Poll::Ready(Some(bytes.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The name a host is given: the file's own, without control characters, never empty, never one that means a folder.
+pub fn remote_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(OsStr::new("file")).to_string_lossy();
+    name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+}

@@ -1,0 +1,512 @@
+//! Carries one claimed job from its first byte to "uploaded". Every step is committed before the next relies on it.
+//!
+//! What is true if the process dies at an `await`:
+//!
+//! - in `open`: the host may hold an empty place nobody will use;
+//! - before the session is committed: the same; no part was sent;
+//! - in `send`: the host may hold the part, and it is sent again (the part in flight);
+//! - before the ack is committed: the same;
+//! - before `committing` is committed: every part is held and nothing else happened;
+//! - in `finish`: nobody knows; the next claim finds `committing` and asks, or finishes again, or does what `on_unknown` says;
+//! - before the outcome is committed: the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::config::OnUnknown;
+use crate::crash_point;
+use crate::host::{FileFacts, Host, HostError, Part};
+use crate::job::State;
+use crate::job::plan::{Plan, Range};
+use crate::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
+use crate::os::clock;
+use crate::store::{Claimed, Keep, PutBack, Store, StoreError, Upload};
+
+use super::bandwidth::Limits;
+use super::phase::Phases;
+use super::source::{Source, SourceError, remote_name};
+
+/// Commits of one session that may go unanswered before `on_unknown` decides.
+const COMMITS_UNANSWERED_MAX: u32 = 5;
+/// Sessions a file may give up because of unanswered commits.
+const SESSIONS_LOST_MAX: u32 = 3;
+/// How long a file that cannot be read, or a folder that is not there, is left alone.
+const SOURCE_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a worker needs to know of the job's host and of the daemon.
+#[derive(Clone)]
+pub struct Worker {
+    /// The queue.
+    pub store: Store,
+    /// The protocol.
+    pub host: Arc<dyn Host>,
+    /// What to do when a commit may or may not have taken effect.
+    pub on_unknown: OnUnknown,
+    /// Failures in a row that are allowed.
+    pub retries: Option<u32>,
+    /// Who may have a request in flight: the host's permits, then the daemon's.
+    pub connections: [Arc<Semaphore>; 2],
+    /// How fast bytes may flow.
+    pub limits: Limits,
+    /// Whether the daemon goes on.
+    pub phases: Phases,
+}
+
+/// What a worker's end says about its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostSays {
+    /// It took what it was given.
+    Fine,
+    /// Nothing new.
+    Nothing,
+    /// It wants to rest.
+    Rest {
+        /// For so long.
+        pause: Duration,
+        /// In its own words.
+        why: String,
+    },
+    /// A person must act.
+    Refused(String),
+}
+
+/// Why a job's road ends here for now.
+#[derive(Debug)]
+enum Stop {
+    /// The queue itself failed: the daemon's matter, not the job's.
+    Store(StoreError),
+    /// The file is not what it was.
+    Source(SourceError),
+    /// The host did not do what was asked.
+    Host { error: HostError, keep: Keep },
+    /// A commit may have taken effect, and nobody can be asked.
+    Unknown(String),
+    /// The daemon ends.
+    Draining,
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Store(error)
+    }
+}
+
+impl From<SourceError> for Stop {
+    fn from(error: SourceError) -> Self {
+        Stop::Source(error)
+    }
+}
+
+/// A failure that leaves the session as it is.
+impl From<HostError> for Stop {
+    fn from(error: HostError) -> Self {
+        let keep = if error.class == Class::SessionLost { Keep::NothingLost } else { Keep::Session };
+        Stop::Host { error, keep }
+    }
+}
+
+/// A job under way, with what is known of it so far.
+struct Road {
+    worker: Worker,
+    job: Claimed,
+    shape: Shape,
+    /// Bytes that have flowed, for people to see.
+    sent: Arc<AtomicU64>,
+    /// Whether the host has confirmed something new since the claim.
+    progress: bool,
+}
+
+impl Worker {
+    /// Carries `job` as far as it goes and commits where it ends. An error is the queue's own: nothing more can be done.
+    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<HostSays, StoreError> {
+        let shape = self.host.shape(job.identity.size);
+        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false };
+        match road.travel().await {
+            Ok(outcome) => {
+                crash_point!("uploaded.before_commit");
+                self.store.uploaded(road.job.id, outcome).await?;
+                crash_point!("uploaded.after_commit");
+                Ok(HostSays::Fine)
+            }
+            Err(stop) => road.leave(stop).await,
+        }
+    }
+
+    /// One request, when there is room for it.
+    async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+        let mut permits = Vec::with_capacity(self.connections.len());
+        for gate in &self.connections {
+            permits.push(gate.acquire().await);
+        }
+        step.await
+    }
+}
+
+impl Road {
+    async fn travel(&mut self) -> Result<Outcome, Stop> {
+        if let Some(upload) = self.job.upload.take_if(|upload| upload.committing) {
+            return self.after_a_commit_nobody_answered(upload).await;
+        }
+        let upload = self.job.upload.take().filter(|upload| !self.is_stale(upload));
+        let fresh = upload.is_none();
+        let source = self.source(fresh).await?;
+        let mut upload = match upload {
+            Some(upload) => self.resume(upload).await?,
+            None => self.open(&source).await?,
+        };
+        if let Some(outcome) = self.send_all(&source, &mut upload).await? {
+            return Ok(outcome);
+        }
+        source.check().await?;
+        self.commit(&upload).await
+    }
+
+    async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
+        let path = self.job.path.clone();
+        Source::open(path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
+    }
+
+    fn is_stale(&self, upload: &Upload) -> bool {
+        let age = Duration::from_millis(u64::try_from(clock::now_ms() - upload.opened_ms).unwrap_or(0));
+        self.shape.session_life.is_some_and(|life| age > life)
+    }
+
+    async fn open(&mut self, source: &Source) -> Result<Upload, Stop> {
+        let file_bytes = source.identity().size;
+        let plan = Plan::new(file_bytes, &self.shape)
+            .map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        let facts = FileFacts { name: remote_name(&self.job.path), bytes: file_bytes, parts: plan.parts() };
+        crash_point!("open.before_call");
+        let session = self.worker.request(self.worker.host.open(&facts)).await?;
+        crash_point!("open.before_commit");
+        // A file that travels in one request is committed by it, so its session is the record of the intent to commit.
+        let committing = self.shape.order == Order::Whole;
+        let opened_ms = clock::now_ms();
+        self.worker.store.opened(self.job.id, session.clone(), plan, source.identity(), committing).await?;
+        crash_point!("open.after_commit");
+        Ok(Upload { session, plan, held: Held::default(), held_bytes: 0, opened_ms, committing, commits: 0, resent: false })
+    }
+
+    /// A session of an earlier claim: the host is asked, and believed over our own rows.
+    async fn resume(&mut self, mut upload: Upload) -> Result<Upload, Stop> {
+        match self.worker.request(self.worker.host.probe(&upload.session)).await? {
+            Found::Unsure => {}
+            Found::Gone => return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into()),
+            Found::UpTo(bytes) => {
+                upload.held_bytes = bytes;
+                self.worker.store.found(self.job.id, Vec::new(), bytes, upload.plan).await?;
+            }
+            Found::Parts(acks) => {
+                upload.held = held_of(&acks);
+                self.worker.store.found(self.job.id, acks, 0, upload.plan).await?;
+            }
+            Found::Whole(_) => {
+                let said = "the host says that it has the whole file, and it was never asked to finish";
+                return Err(HostError::new(Class::Unreadable, said).into());
+            }
+        }
+        self.sent.store(held_bytes(&upload, self.shape.order), Ordering::Relaxed);
+        Ok(upload)
+    }
+
+    /// Sends what the host does not hold. A file that travels whole has its outcome afterwards; any other still has to be committed.
+    async fn send_all(&mut self, source: &Source, upload: &mut Upload) -> Result<Option<Outcome>, Stop> {
+        match self.shape.order {
+            Order::AnyOrder => self.send_in_any_order(source, upload).await.map(|()| None),
+            Order::InOrder => self.send_in_order(source, upload).await.map(|()| None),
+            Order::Whole => self.send_whole(source, upload).await.map(Some),
+        }
+    }
+
+    /// Several parts at once. After a failure no new part begins; what is in flight may still arrive and counts.
+    async fn send_in_any_order(&mut self, source: &Source, upload: &mut Upload) -> Result<(), Stop> {
+        let Upload { session, plan, held, .. } = upload;
+        let mut missing = (0..plan.parts()).filter(|number| !held.contains(*number)).collect::<Vec<u32>>().into_iter();
+        let mut lanes: JoinSet<Result<Ack, Stop>> = JoinSet::new();
+        let mut stop = None;
+        let mut arrived = Vec::new();
+        loop {
+            while stop.is_none() && lanes.len() < self.shape.parallel.max(1) {
+                if self.worker.phases.is_draining() {
+                    stop = Some(Stop::Draining);
+                    break;
+                }
+                let Some(number) = missing.next() else { break };
+                lanes.spawn(send_part(self.worker.clone(), self.job.id, session.clone(), source.clone(), *plan, number));
+            }
+            match lanes.join_next().await {
+                None => break,
+                Some(Ok(Ok(ack))) => arrived.push(ack),
+                Some(Ok(Err(error))) => stop = Some(worse(stop, error)),
+                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        self.progress |= !arrived.is_empty();
+        for ack in arrived {
+            held.insert(ack.number);
+            held.receipts.extend(ack.receipt.map(|receipt| (ack.number, receipt)));
+        }
+        stop.map_or(Ok(()), Err)
+    }
+
+    /// One part after the other, each from where the host says the last one ended.
+    async fn send_in_order(&mut self, source: &Source, upload: &mut Upload) -> Result<(), Stop> {
+        let mut without_progress = 0;
+        while upload.held_bytes < upload.plan.file_bytes {
+            if self.worker.phases.is_draining() {
+                return Err(Stop::Draining);
+            }
+            let range = upload.plan.from_offset(upload.held_bytes);
+            let ack = self.deliver(source, upload, range).await?;
+            if let Some(session) = &ack.moved_to {
+                upload.session = session.clone();
+            }
+            let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(upload.plan.file_bytes));
+            without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };
+            self.progress |= upload.held_bytes > before;
+            if without_progress > 2 {
+                return Err(HostError::new(Class::OffsetMismatch, "the host takes no more bytes").into());
+            }
+            self.worker.store.advanced(self.job.id, upload.held_bytes, ack.moved_to).await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, source: &Source, upload: &Upload, range: Range) -> Result<Ack, Stop> {
+        let part = source.part(0, range).await?;
+        let sent = self.worker.request(self.worker.host.send(&upload.session, &part)).await;
+        sent.map_err(|error| source.failure().map_or_else(|| error.into(), Stop::Source))
+    }
+
+    /// The request is the commit: whatever leaves it in doubt leaves the session as the record of that.
+    async fn send_whole(&mut self, source: &Source, upload: &mut Upload) -> Result<Outcome, Stop> {
+        source.check().await?;
+        let range = Range { offset: 0, bytes: upload.plan.file_bytes };
+        let part = source.part(0, range).await?;
+        crash_point!("finish.before_send");
+        let ack = match self.worker.request(self.worker.host.send(&upload.session, &part)).await {
+            Ok(ack) => ack,
+            // A body cut short by ourselves is no file at the host.
+            Err(error) => match source.failure() {
+                Some(failure) => return Err(Stop::Source(failure)),
+                None if error.doubt => return Err(Stop::Host { error, keep: Keep::SessionUnanswered }),
+                None if error.class == Class::SessionLost => return Err(error.into()),
+                None => return Err(Stop::Host { error, keep: Keep::Nothing }),
+            },
+        };
+        upload.held = held_of(std::slice::from_ref(&ack));
+        crash_point!("ack.before_commit");
+        self.worker.store.acked(self.job.id, vec![ack], upload.plan).await?;
+        self.finish(upload).await
+    }
+
+    /// Records the intent, then asks the host to make the parts a file.
+    async fn commit(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+        crash_point!("finish.before_commit");
+        self.worker.store.committing(self.job.id).await?;
+        crash_point!("finish.before_send");
+        self.finish(upload).await
+    }
+
+    async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+        let finished = self.worker.request(self.worker.host.finish(&upload.session, &upload.held)).await;
+        finished.map_err(|error| self.after_a_failed_commit(upload, error))
+    }
+
+    fn after_a_failed_commit(&self, upload: &Upload, error: HostError) -> Stop {
+        let was_in_doubt = upload.committing && self.shape.repeat == Repeat::MayDuplicate;
+        if error.doubt {
+            return Stop::Host { error, keep: Keep::SessionUnanswered };
+        }
+        match error.class {
+            // An error to a repeated commit may mean "already done, and forgotten".
+            Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if was_in_doubt => Stop::Unknown(error.said),
+            Class::OffsetMismatch if upload.resent => {
+                Stop::Host { error: HostError { class: Class::SessionLost, ..error }, keep: Keep::NothingLost }
+            }
+            Class::OffsetMismatch => Stop::Host { error, keep: Keep::SessionWithoutParts },
+            Class::SessionLost => Stop::Host { error, keep: Keep::NothingLost },
+            // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
+            _ if was_in_doubt => Stop::Host { error, keep: Keep::Session },
+            _ => Stop::Host { error, keep: Keep::SessionUncommitted },
+        }
+    }
+
+    /// The road of a job whose last commit has no answer: the host is asked, or finishes again, or the user's choice decides.
+    async fn after_a_commit_nobody_answered(&mut self, upload: Upload) -> Result<Outcome, Stop> {
+        let unanswered = || "the host never answered the request that makes the file";
+        match self.worker.request(self.worker.host.probe(&upload.session)).await? {
+            Found::Whole(outcome) => return Ok(outcome),
+            Found::Gone if self.shape.repeat == Repeat::Harmless => {
+                return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into());
+            }
+            Found::Gone => return Err(Stop::Unknown(unanswered().into())),
+            Found::UpTo(_) | Found::Parts(_) | Found::Unsure => {}
+        }
+        if self.shape.order == Order::Whole && upload.held.count() == 0 {
+            return match self.shape.repeat {
+                Repeat::Harmless => self.send_whole_again(upload).await,
+                Repeat::MayDuplicate => Err(Stop::Unknown(unanswered().into())),
+            };
+        }
+        if upload.commits >= COMMITS_UNANSWERED_MAX {
+            return Err(Stop::Unknown(unanswered().into()));
+        }
+        self.finish(&upload).await
+    }
+
+    async fn send_whole_again(&mut self, mut upload: Upload) -> Result<Outcome, Stop> {
+        let source = self.source(false).await?;
+        self.send_whole(&source, &mut upload).await
+    }
+
+    /// Commits where the job stands, and says what its end means for the host.
+    async fn leave(&mut self, stop: Stop) -> Result<HostSays, StoreError> {
+        let (put_back, says) = match stop {
+            Stop::Store(error) => return Err(error),
+            Stop::Draining => (self.put_back(State::Queued, None, Keep::Session), HostSays::Nothing),
+            Stop::Source(error) => (self.leave_for_source(error), HostSays::Nothing),
+            Stop::Unknown(why) => (self.leave_in_doubt(&why), HostSays::Nothing),
+            Stop::Host { error, keep } => self.leave_for_host(error, keep),
+        };
+        log(&self.job, &put_back);
+        self.worker.store.put_back(self.job.id, put_back).await?;
+        Ok(says)
+    }
+
+    fn put_back(&self, state: State, why: Option<String>, session: Keep) -> PutBack {
+        let failures = if self.progress { 0 } else { self.job.failures };
+        PutBack { state, why, next_try_ms: None, failures, session }
+    }
+
+    fn leave_for_source(&self, error: SourceError) -> PutBack {
+        let folder_is_there = self.job.path.parent().is_some_and(|folder| folder.exists());
+        match error {
+            SourceError::Vanished if !folder_is_there => {
+                let why = "the folder of this file is not there".to_owned();
+                self.waiting(why, SOURCE_PAUSE, Keep::Session)
+            }
+            SourceError::Unreadable(_) => self.waiting(error.to_string(), SOURCE_PAUSE, Keep::Session),
+            SourceError::Vanished | SourceError::Changed(_) => self.put_back(State::Gone, Some(error.to_string()), Keep::Nothing),
+        }
+    }
+
+    fn waiting(&self, why: String, pause: Duration, session: Keep) -> PutBack {
+        PutBack { next_try_ms: Some(after(pause)), ..self.put_back(State::Waiting, Some(why), session) }
+    }
+
+    fn leave_in_doubt(&self, why: &str) -> PutBack {
+        let keep = Keep::NothingLostMaybeDuplicate;
+        match self.worker.on_unknown {
+            OnUnknown::Hold => {
+                let why = format!("{why}; the file may be on the host already, and `on_unknown = \"hold\"` leaves it to you");
+                self.put_back(State::Held, Some(why), Keep::Session)
+            }
+            OnUnknown::UploadAgain if self.job.sessions_lost < SESSIONS_LOST_MAX => self.put_back(State::Queued, None, keep),
+            OnUnknown::UploadAgain => {
+                let why = format!("{why}, for the {}th time", SESSIONS_LOST_MAX + 1);
+                self.put_back(State::Failed, Some(why), keep)
+            }
+        }
+    }
+
+    fn leave_for_host(&self, error: HostError, keep: Keep) -> (PutBack, HostSays) {
+        let failures = if self.progress { 1 } else { self.job.failures.saturating_add(1) };
+        let trouble = Trouble {
+            class: error.class,
+            wait: error.wait,
+            failures,
+            sessions_lost: self.job.sessions_lost,
+            retries: self.worker.retries,
+        };
+        let why = error.said;
+        let says = |refused: &str| HostSays::Refused(refused.to_owned());
+        match verdict(trouble) {
+            Verdict::Retry { floor, ceiling } => {
+                let pause = floor + ceiling.mul_f64(rand::random::<f64>());
+                (PutBack { failures, ..self.waiting(why, pause, keep) }, HostSays::Nothing)
+            }
+            Verdict::RestHost(pause) => (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, why }),
+            Verdict::Anew => (self.put_back(State::Queued, Some(why), keep), HostSays::Nothing),
+            Verdict::HoldHost => (self.held(why.clone(), failures, keep), says(&why)),
+            Verdict::HoldForRoom => (self.held(why, failures, keep), HostSays::Nothing),
+            Verdict::Hold => (PutBack { failures, ..self.put_back(State::Held, Some(why), keep) }, HostSays::Nothing),
+            Verdict::Fail => (self.put_back(State::Failed, Some(why), Keep::Nothing), HostSays::Nothing),
+        }
+    }
+
+    fn held(&self, why: String, failures: u32, keep: Keep) -> PutBack {
+        PutBack { failures, next_try_ms: Some(after(RECHECK)), ..self.put_back(State::Held, Some(why), keep) }
+    }
+}
+
+/// Reads a part, sends it, and commits its ack: one lane's turn. The lane is free again only when the ack is committed, so after a
+/// crash no more than the parts in the lanes are sent a second time.
+async fn send_part(
+    worker: Worker,
+    job: crate::store::JobId,
+    session: Session,
+    source: Source,
+    plan: Plan,
+    number: u32,
+) -> Result<Ack, Stop> {
+    let part: Part = source.part(number, plan.range(number)).await?;
+    crash_point!("part.before_send");
+    let sent = worker.request(worker.host.send(&session, &part)).await;
+    let ack = sent.map_err(|error| source.failure().map_or_else(|| Stop::from(error), Stop::Source))?;
+    if ack.held_to < part.offset + part.bytes {
+        return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into());
+    }
+    crash_point!("ack.before_commit");
+    worker.store.acked(job, vec![ack.clone()], plan).await?;
+    crash_point!("ack.after_commit");
+    Ok(ack)
+}
+
+/// Of two reasons to stop, the one that says more about what must follow.
+fn worse(first: Option<Stop>, second: Stop) -> Stop {
+    match first {
+        Some(first @ (Stop::Store(_) | Stop::Source(_))) => first,
+        Some(Stop::Host { error, keep }) if error.class != Class::Transient && !matches!(second, Stop::Store(_) | Stop::Source(_)) => {
+            Stop::Host { error, keep }
+        }
+        _ => second,
+    }
+}
+
+fn held_of(acks: &[Ack]) -> Held {
+    let mut held = Held::default();
+    for ack in acks {
+        held.insert(ack.number);
+        held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+    }
+    held
+}
+
+fn held_bytes(upload: &Upload, order: Order) -> u64 {
+    match order {
+        Order::InOrder => upload.held_bytes,
+        Order::AnyOrder | Order::Whole => {
+            let parts = (0..upload.plan.parts()).filter(|number| upload.held.contains(*number));
+            parts.map(|number| upload.plan.range(number).bytes).sum()
+        }
+    }
+}
+
+fn after(pause: Duration) -> i64 {
+    clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn log(job: &Claimed, put_back: &PutBack) {
+    let why = put_back.why.as_deref().unwrap_or("the daemon stops");
+    let (id, host, state) = (job.id, &job.host, put_back.state);
+    match state {
+        State::Failed | State::Held => tracing::warn!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+        _ => tracing::info!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+    }
+}

@@ -1,0 +1,419 @@
+//! CloudKP: chunks of a fixed ladder of sizes as multipart forms, then one finishing form. No login, no query, no checksum.
+//!
+//! Source of every fact: `protocols/cloudkp.md` of the project's documents, here "page"; the service's own description is the page
+//! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish that
+//! went unanswered is finished again under the same session (page, 3.3).
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::config::{CloudKpConfig, EmptyFile};
+use crate::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+
+use super::error::{HostError, excerpt};
+use super::form::Form;
+use super::http::{Reply, Transport};
+use super::{FileFacts, Host, Part, Step};
+
+// Requests.
+
+/// The first rung of the ladder, in bytes; larger files use twice and four times as much (page, 2.2).
+const CHUNK_BYTES: u64 = 131_072;
+/// From this size on a file goes in chunks of twice the size.
+const TWICE_FROM: u64 = 104_857_600;
+/// From this size on a file goes in chunks of four times the size.
+const FOUR_TIMES_FROM: u64 = 786_432_000;
+/// Requests of one file in flight; the sample uses five, the page advises three to five (page, 7).
+const PARALLEL: usize = 4;
+/// How long the host may take to merge the chunks (`protocols/README.md`, section 3).
+const FINISH_PATIENCE: Duration = Duration::from_secs(120);
+/// The format of [`Open`] as stored.
+const SESSION_FORMAT: u32 = 1;
+
+/// The chunk size for a file of so many bytes.
+fn chunk_bytes(file_bytes: u64) -> u64 {
+    match file_bytes {
+        FOUR_TIMES_FROM.. => CHUNK_BYTES * 4,
+        TWICE_FROM.. => CHUNK_BYTES * 2,
+        _ => CHUNK_BYTES,
+    }
+}
+
+/// A session as stored: all that later requests need, so that a changed setting does not reach into a half-sent file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Open {
+    v: u32,
+    /// 20 random decimal digits, chosen by us; a string, since they overflow 64 bits (page, 4.6).
+    uuid: String,
+    url: String,
+    name: String,
+    bytes: u64,
+    parts: u32,
+}
+
+impl Open {
+    fn new(base_url: &str, file: &FileFacts) -> Open {
+        let uuid = (0..20).map(|_| char::from(b'0' + rand::random_range(0..10u8))).collect();
+        let name = file.name.replace(['/', '\\'], "_");
+        Open { v: SESSION_FORMAT, uuid, url: format!("{base_url}/upload"), name, bytes: file.bytes, parts: file.parts }
+    }
+
+    fn store(&self) -> Result<Session, HostError> {
+        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        Ok(Session(text))
+    }
+
+    fn load(session: &Session) -> Result<Open, HostError> {
+        let open: Option<Open> = serde_json::from_str(&session.0).ok();
+        open.filter(|open| open.v == SESSION_FORMAT)
+            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of CloudKP's"))
+    }
+
+    /// The fields of a chunk, text first, the file last (page, 2.3).
+    fn chunk_form(&self, number: u32, bytes: u64) -> Form {
+        Form::new()
+            .text("dzuuid", &self.uuid)
+            .text("dzchunkindex", &number.to_string())
+            .text("dztotalchunkcount", &self.parts.to_string())
+            .text("dztotalfilesize", &self.bytes.to_string())
+            .file("file", "file", bytes)
+    }
+
+    /// The fields of the finish (page, 2.4).
+    fn finish_form(&self) -> Form {
+        Form::new()
+            .text("dzuuid", &self.uuid)
+            .text("complete", "yes")
+            .text("file_name", &self.name)
+            .text("dztotalchunkcount", &self.parts.to_string())
+    }
+}
+
+// Replies.
+
+/// What stays as it is in the id of a link.
+const ID_KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// Words that fit the pattern of an id and are none.
+const NO_ID: [&str; 8] = ["null", "none", "undefined", "true", "false", "ok", "success", "done"];
+
+/// Whether a chunk is acknowledged. The service documents no reply to a chunk, so anything that is no error counts (page, 3.1).
+pub fn chunk_reply(reply: &Reply) -> Result<(), HostError> {
+    if !reply.is_success() {
+        return Err(refusal(reply));
+    }
+    if reply.html {
+        return Err(strange(Class::Transient, "a web page in place of an answer", reply));
+    }
+    match parse(&reply.text) {
+        Parsed::Failed(text) => Err(HostError::new(chunk_failure(&text), said(&text))),
+        Parsed::Broken => Err(strange(Class::Unreadable, "an answer that ends in the middle", reply)),
+        Parsed::Id(_) | Parsed::Nothing | Parsed::Other => Ok(()),
+    }
+}
+
+/// The link, or why there is none (page, 3.2 and 3.3).
+pub fn finish_reply(reply: &Reply, link_base: &str) -> Result<Outcome, HostError> {
+    if !reply.is_success() {
+        return Err(refusal(reply));
+    }
+    if reply.html {
+        return Err(unknown("a web page in place of an answer", reply));
+    }
+    match parse(&reply.text) {
+        Parsed::Id(id) => {
+            let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
+            Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None })
+        }
+        Parsed::Failed(text) => Err(HostError::new(finish_failure(&text), said(&text))),
+        Parsed::Nothing => Err(unknown("an empty answer", reply)),
+        Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
+    }
+}
+
+enum Parsed {
+    Nothing,
+    Id(String),
+    Failed(String),
+    /// JSON that was begun and does not end.
+    Broken,
+    Other,
+}
+
+fn parse(text: &str) -> Parsed {
+    let text = text.trim();
+    match serde_json::from_str(text) {
+        _ if text.is_empty() => Parsed::Nothing,
+        Ok(Value::Object(fields)) => parse_object(&fields),
+        Ok(Value::String(text)) => parse_bare(text.trim()),
+        Err(_) if text.starts_with(['{', '[', '"']) => Parsed::Broken,
+        _ => parse_bare(text),
+    }
+}
+
+/// Numbers may come as strings and the reverse, so both are read (`protocols/README.md`, section 2).
+fn parse_object(fields: &serde_json::Map<String, Value>) -> Parsed {
+    match fields.get("error") {
+        None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(Value::String(text)) if text.trim().is_empty() => {}
+        Some(Value::Number(number)) if number.as_f64() == Some(0.0) => {}
+        Some(Value::String(text)) => return Parsed::Failed(text.clone()),
+        Some(other) => return Parsed::Failed(other.to_string()),
+    }
+    match fields.get("file_id") {
+        Some(Value::String(id)) if !id.trim().is_empty() => Parsed::Id(id.trim().to_owned()),
+        Some(Value::Number(id)) => Parsed::Id(id.to_string()),
+        _ => Parsed::Other,
+    }
+}
+
+fn parse_bare(text: &str) -> Parsed {
+    let is_id = |id: &str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+            && !NO_ID.contains(&id.to_ascii_lowercase().as_str())
+    };
+    let in_link = text.starts_with("http").then(|| text.split_once("?c=")).flatten().map(|(_, id)| id);
+    match in_link {
+        _ if is_id(text) && !text.eq_ignore_ascii_case("error") => Parsed::Id(text.to_owned()),
+        Some(id) if is_id(id) => Parsed::Id(id.to_owned()),
+        _ if text.to_ascii_lowercase().contains("error") => Parsed::Failed(text.to_owned()),
+        _ => Parsed::Other,
+    }
+}
+
+/// No list of error texts exists; these words are the page's reading (page, 3.1).
+fn chunk_failure(text: &str) -> Class {
+    let text = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["uuid", "session", "not found", "expired"]) {
+        Class::SessionLost
+    } else if has(&["space", "disk full"]) {
+        Class::Transient
+    } else if has(&["size", "large", "limit"]) {
+        Class::FileRejected
+    } else {
+        Class::Unreadable
+    }
+}
+
+/// A failed merge cannot be mended piecemeal, since the host never says which chunk is bad (page, 3.2).
+fn finish_failure(text: &str) -> Class {
+    let text = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["missing", "not all", "incomplete"]) {
+        Class::OffsetMismatch
+    } else if has(&["space", "disk full"]) {
+        Class::Transient
+    } else {
+        Class::SessionLost
+    }
+}
+
+/// 404 and 405 mean that the address has moved, and 413 that even the documented chunk is too much (page, 3.1).
+fn refusal(reply: &Reply) -> HostError {
+    let error = reply.refusal();
+    match reply.status {
+        413 => HostError { class: Class::HostRefused, ..error },
+        _ => error,
+    }
+}
+
+fn said(text: &str) -> String {
+    format!("the host answered `{}`", excerpt(text))
+}
+
+fn strange(class: Class, what: &str, reply: &Reply) -> HostError {
+    HostError::new(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+}
+
+fn unknown(what: &str, reply: &Reply) -> HostError {
+    HostError { doubt: true, ..strange(Class::Transient, what, reply) }
+}
+
+// Glue.
+
+/// A CloudKP host.
+pub struct CloudKp {
+    settings: CloudKpConfig,
+    transport: Transport,
+}
+
+impl CloudKp {
+    /// A host with these settings.
+    pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
+        CloudKp { settings, transport }
+    }
+}
+
+impl Host for CloudKp {
+    fn shape(&self, file_bytes: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes: chunk_bytes(file_bytes),
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: Some(self.settings.session_max_age),
+            repeat: Repeat::MayDuplicate,
+            parallel: PARALLEL,
+            takes_empty_files: self.settings.empty_file == EmptyFile::OneEmptyChunk,
+        }
+    }
+
+    fn open<'a>(&'a self, file: &'a FileFacts) -> Step<'a, Session> {
+        Box::pin(async { Open::new(&self.settings.base_url, file).store() })
+    }
+
+    fn send<'a>(&'a self, at: &'a Session, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let open = Open::load(at)?;
+            let form = open.chunk_form(part.number, part.bytes);
+            let reply = self.transport.post_form(&open.url, form, Some(part), Duration::ZERO).await?;
+            chunk_reply(&reply)?;
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+        })
+    }
+
+    fn probe<'a>(&'a self, _at: &'a Session) -> Step<'a, Found> {
+        Box::pin(async { Ok(Found::Unsure) })
+    }
+
+    fn finish<'a>(&'a self, at: &'a Session, _held: &'a Held) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            let open = Open::load(at)?;
+            let reply = self.transport.post_form(&open.url, open.finish_form(), None, FINISH_PATIENCE).await?;
+            finish_reply(&reply, &self.settings.link_base)
+        })
+    }
+
+    fn abandon<'a>(&'a self, _at: &'a Session) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BASE: &str = "https://cloudkp.com?c=";
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, retry_after: None, html: text.trim_start().starts_with('<'), text: text.into() }
+    }
+
+    fn chunk(text: &str) -> Result<(), (Class, bool)> {
+        chunk_reply(&reply(200, text)).map_err(|error| (error.class, error.doubt))
+    }
+
+    fn finish(text: &str) -> Result<String, (Class, bool)> {
+        finish_reply(&reply(200, text), BASE).map(|outcome| outcome.link.unwrap()).map_err(|error| (error.class, error.doubt))
+    }
+
+    #[test]
+    fn the_ladder_has_the_check_values_of_the_page() {
+        let parts = |bytes: u64| bytes.div_ceil(chunk_bytes(bytes));
+        let sizes = [1, 131_072, 131_073, 104_857_599, 104_857_600, 786_431_999, 786_432_000, 1_073_741_824];
+        assert_eq!(sizes.map(parts), [1, 1, 2, 800, 400, 3000, 1500, 2048]);
+    }
+
+    #[test]
+    fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
+        let file = FileFacts { name: "a\\b.zip".into(), bytes: 7, parts: 1 };
+        let open = Open::new("http://127.0.0.1:1/kp", &file);
+        assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
+        assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));
+        assert_eq!(Open::load(&open.store().unwrap()).unwrap(), open);
+        let later = open.store().unwrap().0.replace("\"v\":1", "\"v\":2");
+        for text in ["", "{}", &later] {
+            assert_eq!(Open::load(&Session(text.into())).unwrap_err().class, Class::SessionLost, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_acknowledged_by_anything_that_is_no_error() {
+        for text in ["", "ok", " \n", "{\"error\":null}", "{\"error\":\"\"}", "{\"error\":0,\"extra\":[1]}", "uploaded 3 of 9", "null"] {
+            assert_eq!(chunk(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_with_an_error_is_not_acknowledged() {
+        let cases = [
+            ("{\"error\":\"unknown uuid\"}", Class::SessionLost),
+            ("{\"error\":\"session expired\"}", Class::SessionLost),
+            ("{\"error\":\"file too large\"}", Class::FileRejected),
+            ("{\"error\":\"no space left\"}", Class::Transient),
+            ("{\"error\":\"odd\"}", Class::Unreadable),
+            ("{\"error\":17}", Class::Unreadable),
+            ("{\"error\":true}", Class::Unreadable),
+            ("Internal error", Class::Unreadable),
+            ("{\"error\":nul", Class::Unreadable),
+            ("<html>maintenance</html>", Class::Transient),
+        ];
+        for (text, class) in cases {
+            assert_eq!(chunk(text), Err((class, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_finish_gives_the_link_in_every_documented_form() {
+        let link = "https://cloudkp.com?c=q7Zk2".to_owned();
+        for text in [
+            "{\"error\":null,\"file_id\":\"q7Zk2\"}",
+            "{\"file_id\":\" q7Zk2 \",\"x\":1}",
+            "q7Zk2",
+            " q7Zk2\n",
+            "\"q7Zk2\"",
+            "https://cloudkp.com?c=q7Zk2",
+        ] {
+            assert_eq!(finish(text), Ok(link.clone()), "{text}");
+        }
+        assert_eq!(finish("{\"file_id\":12}"), Ok("https://cloudkp.com?c=12".into()));
+        assert_eq!(finish("{\"file_id\":\"a b/c\"}"), Ok("https://cloudkp.com?c=a%20b%2Fc".into()));
+    }
+
+    #[test]
+    fn a_finish_that_nobody_can_read_is_neither_success_nor_failure() {
+        for text in ["", "  ", "<html>", "{\"file_id\":null}", "{\"file_id\":\"\"}", "null", "OK", "well done, you", "{\"file_id\":\"q"] {
+            assert_eq!(finish(text), Err((Class::Transient, true)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_finish_that_fails_says_what_to_do() {
+        let cases = [
+            ("{\"error\":\"chunk 3 missing\",\"file_id\":null}", Class::OffsetMismatch),
+            ("{\"error\":\"unknown session\"}", Class::SessionLost),
+            ("{\"error\":\"bad\",\"file_id\":\"q7Zk2\"}", Class::SessionLost),
+            ("an error occurred", Class::SessionLost),
+            ("error", Class::SessionLost),
+        ];
+        for (text, class) in cases {
+            assert_eq!(finish(text), Err((class, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_moved_or_refusing_address_holds_the_host() {
+        for status in [301, 403, 404, 405, 413] {
+            assert_eq!(chunk_reply(&reply(status, "")).unwrap_err().class, Class::HostRefused, "{status}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_readers_panic_or_an_error_a_success(status in 100u16..600, text in ".{0,200}") {
+            let reply = reply(status, &text);
+            let outcome = finish_reply(&reply, BASE);
+            prop_assert!(chunk_reply(&reply).is_err() || reply.is_success());
+            prop_assert!(outcome.is_err() || reply.is_success());
+        }
+
+        #[test]
+        fn a_stored_session_never_makes_the_reader_panic(text in ".{0,200}") {
+            drop(Open::load(&Session(text)));
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The transport: the one user of reqwest. Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
+//! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use reqwest::{Client, Response, StatusCode};
+
+use crate::job::upload::Class;
+use crate::os::clock;
+
+use super::error::{HostError, excerpt};
+use super::form::Form;
+use super::{Frames, Part};
+
+/// How long a connection may take to be made (`protocols/README.md`, section 3).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection nobody uses is kept.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// How much of a reply is read before it is judged.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A client with its connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    client: Client,
+    idle: Duration,
+}
+
+/// A complete reply, or as much of it as is worth reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The rest the host asks for.
+    pub retry_after: Option<Duration>,
+    /// Whether it says that it is HTML, or looks like it.
+    pub html: bool,
+    /// The body, at most 64 KiB of it.
+    pub text: String,
+}
+
+impl Transport {
+    /// A client that gives up on a request when no byte has moved for `idle`.
+    pub fn new(idle: Duration) -> Result<Transport, HostError> {
+        // Another part of the process may have chosen a provider before; any will do.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = Client::builder()
+            .user_agent(concat!("ferryd/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(KEEP_IDLE)
+            .tcp_nodelay(true)
+            .http1_only()
+            .build()
+            .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")))?;
+        Ok(Transport { client, idle })
+    }
+
+    /// Posts a form, with the bytes of `part` as its file where there is one. `patience` is how long the host may think once it has
+    /// everything.
+    pub async fn post_form(&self, url: &str, form: Form, part: Option<&Part>, patience: Duration) -> Result<Reply, HostError> {
+        let moved = Arc::new(AtomicU64::new(0));
+        let body = FormBody::new(&form, part, moved.clone());
+        let request =
+            self.client.post(url).header("content-type", form.content_type()).body(reqwest::Body::wrap(body)).build().map_err(lost)?;
+        let exchange = async {
+            let response = self.client.execute(request).await.map_err(lost)?;
+            read_reply(response, &moved).await
+        };
+        watched(exchange, &moved, self.idle.max(patience)).await
+    }
+}
+
+/// Gives up when nothing has moved for `idle`; a slow transfer that goes on may take as long as it needs.
+async fn watched<T>(exchange: impl Future<Output = Result<T, HostError>>, moved: &AtomicU64, idle: Duration) -> Result<T, HostError> {
+    tokio::pin!(exchange);
+    let mut seen = 0;
+    loop {
+        match tokio::time::timeout(idle, &mut exchange).await {
+            Ok(result) => return result,
+            Err(_) if moved.load(Ordering::Relaxed) != seen => seen = moved.load(Ordering::Relaxed),
+            Err(_) => {
+                let said = format!("the host has not moved a byte for {} s", idle.as_secs());
+                return Err(HostError::unanswered(Class::Transient, said));
+            }
+        }
+    }
+}
+
+async fn read_reply(mut response: Response, moved: &AtomicU64) -> Result<Reply, HostError> {
+    let status = response.status();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, clock::now_ms()));
+    let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
+        moved.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        let room = REPLY_BYTES_MAX - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == REPLY_BYTES_MAX {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let html = says_html || text.trim_start().starts_with('<');
+    Ok(Reply { status: status.as_u16(), retry_after, html, text })
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now_ms).ok()?);
+    Some(until.saturating_sub(now))
+}
+
+/// A connection that failed before a reply came. Where no connection was made, nothing was sent.
+fn lost(error: reqwest::Error) -> HostError {
+    let said = chain(&error);
+    if error.is_connect() && certificate_refused(&error) {
+        return HostError::new(Class::HostRefused, said);
+    }
+    if error.is_connect() || error.is_builder() {
+        return HostError::new(Class::Transient, said);
+    }
+    HostError::unanswered(Class::Transient, said)
+}
+
+fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError {
+    HostError::unanswered(Class::Transient, format!("the reply ({}) was cut short: {}", status.as_u16(), chain(&error)))
+}
+
+/// The whole chain of causes, without the address: it may hold what must not be shown.
+fn chain(error: &reqwest::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.iter().any(|known| known.contains(&text)) {
+            said.push(text);
+        }
+        cause = error.source();
+    }
+    match said.is_empty() {
+        true => "the request cannot be made".into(),
+        false => excerpt(&said.join(": ")),
+    }
+}
+
+fn certificate_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(rustls::Error::InvalidCertificate(_)) = inner.and_then(|inner| inner.downcast_ref()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+impl Reply {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What a status outside 2xx means where the protocol's page says nothing else (`protocols/README.md`, section 2), for a request to
+    /// a fixed address. Server errors leave it open whether the request took effect.
+    pub fn refusal(&self) -> HostError {
+        let class = match self.status {
+            429 => Class::RateLimited,
+            503 if self.retry_after.is_some() => Class::RateLimited,
+            408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
+            400 | 413 | 415 | 422 => Class::FileRejected,
+            300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => Class::HostRefused,
+            _ => Class::Unreadable,
+        };
+        let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
+        HostError { class, said: self.said(), wait: self.retry_after, doubt }
+    }
+
+    /// The reply for a person: what the status means, and how the body begins.
+    pub fn said(&self) -> String {
+        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("unknown status");
+        let advice = match self.status {
+            300..=399 => "; the host has moved: set its new `base_url`",
+            401 | 403 => "; check the credentials",
+            404 | 405 | 410 => "; check `base_url`",
+            _ => "",
+        };
+        let body = excerpt(&self.text);
+        match body.is_empty() {
+            true => format!("the host answered {} ({reason}){advice}", self.status),
+            false => format!("the host answered {} ({reason}){advice}: `{body}`", self.status),
+        }
+    }
+}
+
+/// A form on its way: its head, the part's bytes as they come, its tail. Counts what the connection has taken.
+struct FormBody {
+    head: Option<Bytes>,
+    file: Option<Frames>,
+    tail: Option<Bytes>,
+    left: u64,
+    moved: Arc<AtomicU64>,
+}
+
+impl FormBody {
+    fn new(form: &Form, part: Option<&Part>, moved: Arc<AtomicU64>) -> FormBody {
+        let (head, tail) = (form.head(), form.tail());
+        let left = head.len() as u64 + part.map_or(0, |part| part.bytes) + tail.len() as u64;
+        FormBody { head: Some(head), file: part.map(|part| part.source.frames()), tail: Some(tail), left, moved }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
+        if let Some(head) = self.head.take() {
+            return Poll::Ready(Some(Ok(head)));
+        }
+        if let Some(file) = &mut self.file {
+            match std::task::ready!(file.as_mut().poll_frame(cx)) {
+                Some(frame) => return Poll::Ready(Some(frame.map(|frame| frame.into_data().unwrap_or_default()))),
+                None => self.file = None,
+            }
+        }
+        Poll::Ready(self.tail.take().map(Ok))
+    }
+}
+
+impl Body for FormBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        let next = std::task::ready!(self.poll_next(cx));
+        if let Some(Ok(bytes)) = &next {
+            self.left = self.left.saturating_sub(bytes.len() as u64);
+            self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tail.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, retry_after: None, html: false, text: text.into() }
+    }
+
+    #[test]
+    fn a_rest_is_read_in_seconds_and_as_a_date() {
+        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_secs(120)));
+        let date = "Thu, 01 Jan 1970 00:01:40 GMT";
+        assert_eq!(parse_retry_after(date, 40_000), Some(Duration::from_secs(60)));
+        assert_eq!(parse_retry_after(date, 400_000), Some(Duration::ZERO), "a date in the past is no rest");
+        assert_eq!(parse_retry_after("soon", 0), None);
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        let classes = [
+            (302, Class::HostRefused),
+            (400, Class::FileRejected),
+            (401, Class::HostRefused),
+            (404, Class::HostRefused),
+            (408, Class::Transient),
+            (413, Class::FileRejected),
+            (418, Class::Unreadable),
+            (429, Class::RateLimited),
+            (500, Class::Transient),
+            (501, Class::HostRefused),
+            (503, Class::Transient),
+            (522, Class::Transient),
+        ];
+        for (status, class) in classes {
+            assert_eq!(reply(status, "").refusal().class, class, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_may_have_acted_leaves_a_doubt() {
+        let doubtful: Vec<u16> = [400, 404, 408, 429, 500, 501, 502, 503, 504, 520]
+            .into_iter()
+            .filter(|status| reply(*status, "").refusal().doubt)
+            .collect();
+        assert_eq!(doubtful, [408, 500, 502, 504, 520]);
+    }
+
+    #[test]
+    fn a_strange_reply_is_quoted_and_cut() {
+        let said = reply(404, &"<html>gone\n".repeat(100)).refusal().said;
+        assert!(said.starts_with("the host answered 404 (Not Found); check `base_url`: `<html>gone <html>"), "{said}");
+        assert!(said.chars().count() < 420);
+    }
+}

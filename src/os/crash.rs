@@ -1,0 +1,55 @@
+//! Named points on the road of a file at which a test can let the process die, as if by `kill -9`.
+//!
+//! Without the feature `crash-points` nothing of this is compiled in. With it, `FERRYD_CRASH_AT=NAME` or `NAME:N` ends the process the
+//! first or the Nth time the point is reached.
+
+/// Dies here when the environment asks for it.
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(feature = "crash-points")]
+        $crate::os::crash::reached($name)
+    };
+}
+
+/// Every point, in the order in which a file passes them.
+#[cfg(feature = "crash-points")]
+pub const POINTS: &[&str] = &[
+    "enqueue.before_commit",
+    "enqueue.after_commit",
+    "claim.after_commit",
+    "open.before_call",
+    "open.before_commit",
+    "open.after_commit",
+    "part.before_send",
+    "ack.before_commit",
+    "ack.after_commit",
+    "finish.before_commit",
+    "finish.before_send",
+    "uploaded.before_commit",
+    "uploaded.after_commit",
+];
+
+/// Counts one passing of the point `name`, and dies when it is the one asked for.
+#[cfg(feature = "crash-points")]
+pub fn reached(name: &str) {
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static ASKED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
+        let asked = std::env::var("FERRYD_CRASH_AT").ok()?;
+        let (name, nth) = asked.split_once(':').unwrap_or((&asked, "1"));
+        Some((name.to_owned(), nth.parse().unwrap_or(1)))
+    });
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    debug_assert!(POINTS.contains(&name), "the crash point `{name}` is not in the list");
+    if let Some((wanted, nth)) = &*ASKED
+        && wanted == name
+        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
+        && rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).is_ok()
+    {
+        // The signal is on its way; nothing may happen after it.
+        std::thread::park();
+    }
+}

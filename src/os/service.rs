@@ -1,0 +1,42 @@
+//! What the service manager is told: systemd by its notification socket; nothing where there is none.
+
+/// Every watch is in place and scanned once.
+pub fn ready() {
+    tell(&[State::Ready]);
+}
+
+/// The daemon drains.
+pub fn stopping() {
+    tell(&[State::Stopping]);
+}
+
+/// A line for `systemctl status`.
+pub fn status(line: &str) {
+    tell(&[State::Status(line)]);
+}
+
+#[cfg(target_os = "linux")]
+use sd_notify::NotifyState as State;
+
+#[cfg(target_os = "linux")]
+fn tell(states: &[State<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!("cannot tell the service manager: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+enum State<'a> {
+    Ready,
+    Stopping,
+    Status(&'a str),
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tell(states: &[State<'_>]) {
+    for state in states {
+        if let State::Status(line) = state {
+            tracing::debug!("{line}");
+        }
+    }
+}

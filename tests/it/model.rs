@@ -1,0 +1,395 @@
+//! The engine against hosts that live in memory, with lost requests, lost replies and crashes at every call.
+//!
+//! The worker, the queue and the file are the real ones; only the host is made of maps. For each family of hosts every run ends with one
+//! whole file and its outcome; a host that cannot be asked may end with two, and then the job says so, or holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ferryd::config::OnUnknown;
+use ferryd::engine::bandwidth::{Bucket, Limits};
+use ferryd::engine::phase::phases;
+use ferryd::engine::upload::Worker;
+use ferryd::host::{FileFacts, Host, HostError, Part, Step};
+use ferryd::job::Identity;
+use ferryd::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+use ferryd::store::{Arrival, Store};
+use tokio::sync::{Notify, Semaphore};
+
+const PART_BYTES: u64 = 10;
+const FILE: &[u8] = b"the quick brown fox jumps over the lazy dog, twice";
+const LANES: usize = 3;
+
+/// What goes wrong at one call of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The request never arrives.
+    RequestLost,
+    /// The request takes effect and its answer never arrives.
+    ReplyLost,
+    /// The daemon dies before the request arrives.
+    CrashBefore,
+    /// The request takes effect, and the daemon dies before it hears of it.
+    CrashAfter,
+}
+
+const FAULTS: [Fault; 4] = [Fault::RequestLost, Fault::ReplyLost, Fault::CrashBefore, Fault::CrashAfter];
+
+/// The families of hosts, with what a test must know of each.
+#[derive(Debug, Clone, Copy)]
+struct Family {
+    order: Order,
+    repeat: Repeat,
+    /// Whether a probe says what is held.
+    answers: bool,
+}
+
+const BY_PART: Family = Family { order: Order::AnyOrder, repeat: Repeat::Harmless, answers: true };
+const BY_OFFSET: Family = Family { order: Order::InOrder, repeat: Repeat::Harmless, answers: true };
+const SINGLE_SHOT: Family = Family { order: Order::Whole, repeat: Repeat::Harmless, answers: false };
+const PARTS_MAY_DUPLICATE: Family = Family { order: Order::AnyOrder, repeat: Repeat::MayDuplicate, answers: false };
+const SHOT_MAY_DUPLICATE: Family = Family { order: Order::Whole, repeat: Repeat::MayDuplicate, answers: false };
+
+/// What the far side holds, and what goes wrong on the way to it. Outlives every crash of the daemon.
+struct World {
+    family: Family,
+    sessions: Mutex<HashMap<String, BTreeMap<u64, Vec<u8>>>>,
+    files: Mutex<Vec<(String, Vec<u8>)>>,
+    received: Mutex<Vec<u32>>,
+    calls: AtomicUsize,
+    faults: Vec<(usize, Fault)>,
+    crash: Notify,
+}
+
+impl World {
+    fn new(family: Family, faults: &[(usize, Fault)]) -> Arc<World> {
+        Arc::new(World {
+            family,
+            sessions: Mutex::default(),
+            files: Mutex::default(),
+            received: Mutex::default(),
+            calls: AtomicUsize::new(0),
+            faults: faults.to_vec(),
+            crash: Notify::new(),
+        })
+    }
+
+    /// Runs one call with whatever goes wrong at it.
+    async fn call<T>(&self, act: impl FnOnce() -> Result<T, HostError>) -> Result<T, HostError> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let fault = self.faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
+        // Lets other lanes go between, so that crashes meet parts in every state.
+        tokio::task::yield_now().await;
+        match fault {
+            None => act(),
+            Some(Fault::RequestLost) => Err(HostError::new(Class::Transient, "lost on the way")),
+            Some(Fault::ReplyLost) => {
+                drop(act());
+                Err(HostError::unanswered(Class::Transient, "lost on the way back"))
+            }
+            Some(Fault::CrashBefore) => self.die().await,
+            Some(Fault::CrashAfter) => {
+                drop(act());
+                self.die().await
+            }
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.crash.notify_one();
+        std::future::pending().await
+    }
+
+    fn whole_file(&self, session: &str) -> Option<Outcome> {
+        let files = self.files.lock().unwrap();
+        files.iter().find(|(from, _)| from == session).map(|(from, _)| outcome(from))
+    }
+
+    fn store_file(&self, session: &str, bytes: Vec<u8>) -> Outcome {
+        let mut files = self.files.lock().unwrap();
+        if self.family.repeat == Repeat::Harmless {
+            files.clear();
+        }
+        files.push((session.to_owned(), bytes));
+        outcome(session)
+    }
+}
+
+fn outcome(session: &str) -> Outcome {
+    Outcome { link: Some(format!("memory:{session}")), remote_id: None, expires_ms: None }
+}
+
+fn lost() -> HostError {
+    HostError::new(Class::SessionLost, "no such session")
+}
+
+struct MemoryHost(Arc<World>);
+
+impl Host for MemoryHost {
+    fn shape(&self, _file_bytes: u64) -> Shape {
+        Shape {
+            order: self.0.family.order,
+            part_bytes: if self.0.family.order == Order::Whole { u64::MAX } else { PART_BYTES },
+            parts_max: 10_000,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: self.0.family.repeat,
+            parallel: LANES,
+            takes_empty_files: true,
+        }
+    }
+
+    fn open<'a>(&'a self, _file: &'a FileFacts) -> Step<'a, Session> {
+        Box::pin(self.0.call(|| {
+            let mut sessions = self.0.sessions.lock().unwrap();
+            let name = format!("s{}", sessions.len());
+            sessions.insert(name.clone(), BTreeMap::new());
+            Ok(Session(name))
+        }))
+    }
+
+    fn send<'a>(&'a self, at: &'a Session, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let bytes = read(part).await;
+            self.0
+                .call(|| {
+                    self.0.received.lock().unwrap().push(u32::try_from(part.offset / PART_BYTES).unwrap());
+                    let mut sessions = self.0.sessions.lock().unwrap();
+                    sessions.get_mut(&at.0).ok_or_else(lost)?.insert(part.offset, bytes.clone());
+                    drop(sessions);
+                    let link = (self.0.family.order == Order::Whole).then(|| self.0.store_file(&at.0, bytes));
+                    let receipt = link.and_then(|outcome| outcome.link);
+                    Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
+                })
+                .await
+        })
+    }
+
+    fn probe<'a>(&'a self, at: &'a Session) -> Step<'a, Found> {
+        Box::pin(self.0.call(|| {
+            if !self.0.family.answers {
+                return Ok(Found::Unsure);
+            }
+            if let Some(outcome) = self.0.whole_file(&at.0) {
+                return Ok(Found::Whole(outcome));
+            }
+            let sessions = self.0.sessions.lock().unwrap();
+            let Some(parts) = sessions.get(&at.0) else { return Ok(Found::Gone) };
+            let held: u64 = parts.values().map(|part| part.len() as u64).sum();
+            let ack = |offset: &u64| Ack {
+                number: u32::try_from(offset / PART_BYTES).unwrap(),
+                held_to: offset + PART_BYTES,
+                receipt: None,
+                moved_to: None,
+            };
+            Ok(match self.0.family.order {
+                Order::InOrder => Found::UpTo(held),
+                _ => Found::Parts(parts.keys().map(ack).collect()),
+            })
+        }))
+    }
+
+    fn finish<'a>(&'a self, at: &'a Session, held: &'a Held) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            if self.0.family.order == Order::Whole {
+                return Ok(Outcome { link: held.receipts.get(&0).cloned(), remote_id: None, expires_ms: None });
+            }
+            self.0
+                .call(|| {
+                    if self.0.family.answers
+                        && let Some(outcome) = self.0.whole_file(&at.0)
+                    {
+                        return Ok(outcome);
+                    }
+                    let parts = self.0.sessions.lock().unwrap().remove(&at.0).ok_or_else(lost)?;
+                    Ok(self.0.store_file(&at.0, parts.into_values().flatten().collect()))
+                })
+                .await
+        })
+    }
+
+    fn abandon<'a>(&'a self, at: &'a Session) -> Step<'a, ()> {
+        Box::pin(async move {
+            self.0.sessions.lock().unwrap().remove(&at.0);
+            Ok(())
+        })
+    }
+}
+
+async fn read(part: &Part) -> Vec<u8> {
+    let mut frames = part.source.frames();
+    let mut bytes = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|cx| frames.as_mut().poll_frame(cx)).await {
+        bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
+    }
+    bytes
+}
+
+/// Where a run ended.
+#[derive(Debug)]
+struct End {
+    state: String,
+    maybe_duplicate: bool,
+    files: usize,
+    crashes: usize,
+    received: Vec<u32>,
+}
+
+/// Runs one file to its end through all faults, with a new daemon after each crash.
+fn run(family: Family, faults: &[(usize, Fault)], on_unknown: OnUnknown) -> End {
+    let dir = tempfile::tempdir_in(if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }).unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, FILE).unwrap();
+    let world = World::new(family, faults);
+    let mut crashes = 0;
+    loop {
+        assert!(crashes < 10, "the daemon dies without end");
+        let (store, thread) = Store::open(dir.path()).unwrap();
+        // A runtime a life: with it die the lanes that were in flight.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let died = runtime.block_on(one_life(&world, store, &path, on_unknown));
+        drop(runtime);
+        thread.join();
+        if !died {
+            return end(&world, dir.path(), crashes);
+        }
+        crashes += 1;
+    }
+}
+
+/// One process: recovers, enqueues, and carries what there is until nothing is left or it dies.
+async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_unknown: OnUnknown) -> bool {
+    store.recover().await.unwrap();
+    let arrival = Arrival {
+        folder: path.parent().unwrap().to_owned(),
+        name: path.file_name().unwrap().to_owned(),
+        identity: Identity::of(&std::fs::metadata(path).unwrap()),
+        hosts: Arc::from(["box".to_owned()]),
+        make_jobs: true,
+        priority: 0,
+    };
+    store.enqueue(vec![arrival]).await.unwrap();
+    let (_switch, phases) = phases();
+    let worker = Worker {
+        store: store.clone(),
+        host: Arc::new(MemoryHost(world.clone())),
+        on_unknown,
+        retries: None,
+        connections: [Arc::new(Semaphore::new(8)), Arc::new(Semaphore::new(8))],
+        limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
+        phases,
+    };
+    let work = async {
+        let later = i64::MAX / 2;
+        loop {
+            let claims = store.claim(vec![("box".to_owned(), 1)], 1, later).await.unwrap();
+            let Some(job) = claims.jobs.into_iter().next() else { return };
+            worker.carry(job, Arc::new(AtomicU64::new(0))).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = world.crash.notified() => true,
+        () = work => false,
+    }
+}
+
+fn end(world: &World, dir: &std::path::Path, crashes: usize) -> End {
+    let files = world.files.lock().unwrap();
+    for (_, bytes) in files.iter() {
+        assert_eq!(bytes, FILE, "what the host holds is not the file");
+    }
+    let queue = rusqlite::Connection::open(dir.join(ferryd::store::FILE_NAME)).unwrap();
+    let (state, maybe_duplicate, link): (String, bool, Option<String>) = queue
+        .query_row("SELECT state, maybe_duplicate, link FROM jobs", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .expect("one job, neither lost nor made twice");
+    assert_eq!(link.is_some(), state == "done", "a link and the state `done` go together");
+    if let Some(link) = link {
+        assert!(files.iter().any(|(session, _)| link == format!("memory:{session}")), "the link leads nowhere");
+    }
+    End { state, maybe_duplicate, files: files.len(), crashes, received: world.received.lock().unwrap().clone() }
+}
+
+/// How many calls a run without faults makes.
+fn calls_without_faults(family: Family) -> usize {
+    let world_calls = |faults: &[(usize, Fault)]| run(family, faults, OnUnknown::UploadAgain);
+    let end = world_calls(&[]);
+    assert_eq!((end.state.as_str(), end.files, end.maybe_duplicate), ("done", 1, false));
+    2 + end.received.len()
+}
+
+/// Every single fault, and every pair of a lost answer or crash with a later crash.
+fn scripts(calls: usize) -> Vec<Vec<(usize, Fault)>> {
+    let mut scripts = Vec::new();
+    for at in 0..calls + 1 {
+        for fault in FAULTS {
+            scripts.push(vec![(at, fault)]);
+            for later in at + 1..calls + 4 {
+                for crash in [Fault::CrashBefore, Fault::CrashAfter] {
+                    scripts.push(vec![(at, fault), (later, crash)]);
+                }
+            }
+        }
+    }
+    scripts
+}
+
+fn for_every_script(family: Family, on_unknown: OnUnknown, check: impl Fn(&[(usize, Fault)], &End)) {
+    let plain = calls_without_faults(family);
+    for script in scripts(plain) {
+        let end = run(family, &script, on_unknown);
+        check(&script, &end);
+    }
+}
+
+fn lands_exactly_once(family: Family) {
+    for_every_script(family, OnUnknown::UploadAgain, |script, end| {
+        assert_eq!((end.state.as_str(), end.files, end.maybe_duplicate), ("done", 1, false), "{script:?}: {end:?}");
+    });
+}
+
+#[test]
+fn a_host_by_part_has_the_file_once_whatever_is_lost() {
+    lands_exactly_once(BY_PART);
+}
+
+#[test]
+fn a_host_by_offset_has_the_file_once_whatever_is_lost() {
+    lands_exactly_once(BY_OFFSET);
+}
+
+#[test]
+fn a_single_shot_that_overwrites_has_the_file_once_whatever_is_lost() {
+    lands_exactly_once(SINGLE_SHOT);
+}
+
+#[test]
+fn parts_in_flight_are_all_that_is_sent_twice() {
+    for_every_script(BY_PART, OnUnknown::UploadAgain, |script, end| {
+        let parts = FILE.len().div_ceil(usize::try_from(PART_BYTES).unwrap());
+        let again = end.received.len() - parts;
+        let troubles = script.len().max(end.crashes);
+        assert!(again <= LANES * troubles, "{script:?}: {again} parts were sent twice");
+    });
+}
+
+#[test]
+fn a_host_that_cannot_be_asked_has_the_file_and_a_second_one_is_announced() {
+    for family in [PARTS_MAY_DUPLICATE, SHOT_MAY_DUPLICATE] {
+        for_every_script(family, OnUnknown::UploadAgain, |script, end| {
+            assert_eq!(end.state, "done", "{script:?}: {end:?}");
+            assert!(end.files >= 1);
+            assert!(end.files == 1 || end.maybe_duplicate, "{script:?}: a second file that nobody was told of: {end:?}");
+        });
+    }
+}
+
+#[test]
+fn with_hold_a_host_that_cannot_be_asked_never_has_the_file_twice() {
+    for family in [PARTS_MAY_DUPLICATE, SHOT_MAY_DUPLICATE] {
+        for_every_script(family, OnUnknown::Hold, |script, end| {
+            assert!(end.files <= 1, "{script:?}: {end:?}");
+            assert!(end.state == "held" || (end.state == "done" && end.files == 1), "{script:?}: {end:?}");
+        });
+    }
+}
