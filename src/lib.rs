@@ -11,3 +11,4 @@ pub mod job;
 pub mod os;
 pub mod secret;
 pub mod store;
+pub mod watch;

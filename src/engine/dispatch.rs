@@ -2,30 +2,29 @@
 //! worker ends or the phase changes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::crash_point;
-use crate::host::Host;
 use crate::job::State;
 use crate::job::upload::Class;
 use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
 use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
+use crate::watch::Handle;
 
 use super::live::Board;
 use super::phase::{Phase, Phases};
-use super::upload::{HostSays, Worker};
+use super::split;
+use super::upload::{End, HostSays, Worker};
 
 /// A host with its limits and how it is doing.
 pub struct Lane {
     /// Its name in the configuration.
     pub name: String,
-    /// Its protocol.
-    pub host: Arc<dyn Host>,
     /// What a worker for it needs.
     pub worker: Worker,
     /// Jobs that may upload to it at once.
@@ -49,6 +48,7 @@ pub enum Health {
 
 struct Running {
     job: JobId,
+    path: PathBuf,
     lane: usize,
     failures: u32,
 }
@@ -60,15 +60,17 @@ pub struct Dispatch {
     uploads_max: usize,
     board: Board,
     phases: Phases,
-    workers: JoinSet<Result<HostSays, StoreError>>,
+    hints: Handle,
+    workers: JoinSet<Result<End, StoreError>>,
     running: HashMap<Id, Running>,
     turn: usize,
 }
 
 impl Dispatch {
-    /// A loop over these hosts.
-    pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases) -> Dispatch {
-        Dispatch { store, lanes, uploads_max, board, phases, workers: JoinSet::new(), running: HashMap::new(), turn: 0 }
+    /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
+    pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
+        let (workers, running) = (JoinSet::new(), HashMap::new());
+        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, turn: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -81,7 +83,11 @@ impl Dispatch {
             }
             let next_phase = if self.phases.is_draining() { Phase::Stopping } else { Phase::Draining };
             tokio::select! {
-                () = phases.reached(next_phase) => if next_phase == Phase::Stopping { return Ok(()) },
+                () = phases.reached(next_phase) => if next_phase == Phase::Stopping {
+                    // Their requests are dropped; what was committed stays, and the rest is found at the next start.
+                    self.workers.shutdown().await;
+                    return Ok(());
+                },
                 Some(ended) = self.workers.join_next_with_id() => self.take_back(ended).await?,
                 () = self.store.arrivals() => {}
                 () = sleep_until(due), if due.is_some() => {}
@@ -122,7 +128,7 @@ impl Dispatch {
         self.lanes[lane].uploads += 1;
         let worker = self.lanes[lane].worker.clone();
         let place = self.board.enter(job.id);
-        let running = Running { job: job.id, lane, failures: job.failures };
+        let running = Running { job: job.id, path: job.path.clone(), lane, failures: job.failures };
         let task = self.workers.spawn(async move {
             let says = worker.carry(job, place.sent.clone()).await;
             drop(place);
@@ -132,7 +138,7 @@ impl Dispatch {
     }
 
     /// Takes back what ended, and everything else that has ended meanwhile.
-    async fn take_back(&mut self, ended: Result<(Id, Result<HostSays, StoreError>), JoinError>) -> Result<(), StoreError> {
+    async fn take_back(&mut self, ended: Result<(Id, Result<End, StoreError>), JoinError>) -> Result<(), StoreError> {
         let mut ended = Some(ended);
         while let Some(one) = ended {
             let id = match &one {
@@ -142,7 +148,15 @@ impl Dispatch {
             if let Some(running) = self.running.remove(&id) {
                 self.lanes[running.lane].uploads -= 1;
                 match one {
-                    Ok((_, says)) => self.listen(running.lane, says?).await?,
+                    Ok((_, end)) => {
+                        let End { state, says } = end?;
+                        if state == State::Gone
+                            && let Some((folder, name)) = split(&running.path)
+                        {
+                            self.hints.look(&folder, &name);
+                        }
+                        self.listen(running.lane, says).await?;
+                    }
                     Err(error) => self.after_a_panic(&running, &error).await?,
                 }
             }

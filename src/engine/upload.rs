@@ -75,6 +75,15 @@ pub enum HostSays {
     Refused(String),
 }
 
+/// Where a worker left its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The job's state now.
+    pub state: State,
+    /// What that says about its host.
+    pub says: HostSays,
+}
+
 /// Why a job's road ends here for now.
 #[derive(Debug)]
 enum Stop {
@@ -119,19 +128,22 @@ struct Road {
     sent: Arc<AtomicU64>,
     /// Whether the host has confirmed something new since the claim.
     progress: bool,
+    /// The session in use, to be given back should the job leave it.
+    session: Option<Session>,
 }
 
 impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. An error is the queue's own: nothing more can be done.
-    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<HostSays, StoreError> {
+    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let shape = self.host.shape(job.identity.size);
-        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false };
+        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false, session: None };
         match road.travel().await {
             Ok(outcome) => {
                 crash_point!("uploaded.before_commit");
                 self.store.uploaded(road.job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
-                Ok(HostSays::Fine)
+                tracing::info!(job.id = %road.job.id, bytes = road.job.identity.size, "{:?} is on {}", road.job.path, road.job.host);
+                Ok(End { state: State::Done, says: HostSays::Fine })
             }
             Err(stop) => road.leave(stop).await,
         }
@@ -152,6 +164,7 @@ impl Road {
         if let Some(upload) = self.job.upload.take_if(|upload| upload.committing) {
             return self.after_a_commit_nobody_answered(upload).await;
         }
+        self.session = self.job.upload.as_ref().map(|upload| upload.session.clone());
         let upload = self.job.upload.take().filter(|upload| !self.is_stale(upload));
         let fresh = upload.is_none();
         let source = self.source(fresh).await?;
@@ -189,6 +202,7 @@ impl Road {
         let opened_ms = clock::now_ms();
         self.worker.store.opened(self.job.id, session.clone(), plan, source.identity(), committing).await?;
         crash_point!("open.after_commit");
+        self.session = Some(session.clone());
         Ok(Upload { session, plan, held: Held::default(), held_bytes: 0, opened_ms, committing, commits: 0, resent: false })
     }
 
@@ -366,7 +380,7 @@ impl Road {
     }
 
     /// Commits where the job stands, and says what its end means for the host.
-    async fn leave(&mut self, stop: Stop) -> Result<HostSays, StoreError> {
+    async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
         let (put_back, says) = match stop {
             Stop::Store(error) => return Err(error),
             Stop::Draining => (self.put_back(State::Queued, None, Keep::Session), HostSays::Nothing),
@@ -375,8 +389,21 @@ impl Road {
             Stop::Host { error, keep } => self.leave_for_host(error, keep),
         };
         log(&self.job, &put_back);
+        let (state, kept) = (put_back.state, put_back.session);
         self.worker.store.put_back(self.job.id, put_back).await?;
-        Ok(says)
+        if matches!(kept, Keep::Nothing | Keep::NothingLost) {
+            self.abandon().await;
+        }
+        Ok(End { state, says })
+    }
+
+    /// Only after the session is forgotten here: a crash in between leaves an open place over there, never a job that relies on one.
+    async fn abandon(&mut self) {
+        if let Some(session) = self.session.take()
+            && let Err(error) = self.worker.request(self.worker.host.abandon(&session)).await
+        {
+            tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
+        }
     }
 
     fn put_back(&self, state: State, why: Option<String>, session: Keep) -> PutBack {

@@ -1,0 +1,128 @@
+//! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Handle as Runtime;
+
+use crate::config;
+use crate::crash_point;
+use crate::job::Identity;
+use crate::store::{Arrival, Memory, Seen, Store, StoreError, WatchStatus};
+use crate::watch::{self, Report, Settled, Stop};
+
+/// What the intake needs to know of a watch.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// The folder.
+    pub path: std::path::PathBuf,
+    /// The hosts its files go to.
+    pub hosts: Arc<[String]>,
+    /// Higher goes first.
+    pub priority: i64,
+}
+
+impl Root {
+    /// What the intake needs of `watch`.
+    pub fn of(watch: &config::Watch) -> Root {
+        Root { path: watch.path.clone(), hosts: watch.to.clone().into(), priority: watch.priority }
+    }
+}
+
+/// The queue as the watches see it.
+pub struct Intake {
+    store: Store,
+    memory: Memory,
+    runtime: Runtime,
+    roots: Vec<Root>,
+    /// The queue's failure, which ended the watching.
+    failed: Option<StoreError>,
+}
+
+impl Intake {
+    /// An intake for these roots, in the order in which the watches number them.
+    pub fn new(store: Store, runtime: Runtime, roots: Vec<Root>) -> Result<Intake, StoreError> {
+        let memory = store.memory()?;
+        Ok(Intake { store, memory, runtime, roots, failed: None })
+    }
+
+    /// Why the watching stopped, if the queue was the reason.
+    pub fn into_failure(self) -> Option<StoreError> {
+        self.failed
+    }
+
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Stop> {
+        result.map_err(|error| {
+            self.failed.get_or_insert(error);
+            Stop
+        })
+    }
+
+    fn look(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, StoreError> {
+        match self.memory.look(folder, name, identity, &self.roots[root].hosts)? {
+            Seen::Known => Ok(true),
+            Seen::Unknown => Ok(false),
+            Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
+            Seen::Elsewhere { file, path } => {
+                tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
+                let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
+                self.runtime.block_on(renamed)?;
+                // Its hosts may be others here, which only the new path can tell.
+                Ok(matches!(self.memory.look(folder, name, identity, &self.roots[root].hosts)?, Seen::Known))
+            }
+        }
+    }
+
+    fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
+        let arrivals = batch.into_iter().map(|settled| {
+            let Settled { root, folder, name, identity } = settled;
+            let Root { hosts, priority, .. } = &self.roots[root];
+            Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority }
+        });
+        let arrivals: Vec<Arrival> = arrivals.collect();
+        crash_point!("enqueue.before_commit");
+        let made = self.runtime.block_on(self.store.enqueue(arrivals))?;
+        crash_point!("enqueue.after_commit");
+        tracing::debug!("{made} jobs queued");
+        Ok(())
+    }
+}
+
+/// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename.
+fn is_still_there(path: &Path, identity: &Identity) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino().cast_signed() == identity.inode)
+}
+
+impl watch::Memory for Intake {
+    fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
+        let known = self.look(root, folder, name, identity);
+        self.note(known)
+    }
+
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+        let done = self.enqueue(batch, true);
+        self.note(done)
+    }
+
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+        let done = self.enqueue(batch, false);
+        self.note(done)
+    }
+
+    fn report(&mut self, root: usize, report: &Report) {
+        let status = WatchStatus {
+            state: report.state.word(),
+            events: report.events.word(),
+            last_scan_ms: report.last_scan_ms,
+            settling: report.settling as u64,
+            gaps_seen: report.gaps_seen,
+            why: report.why.clone(),
+        };
+        let told = self.runtime.block_on(self.store.watch_status(self.roots[root].path.clone(), status));
+        if let Err(error) = told {
+            tracing::debug!("cannot note how a watch is doing: {error}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Asks the kernel whether anybody has a file open for writing.
+//!
+//! Linux grants a read lease on a file only while nobody has it open for writing (`fcntl(2)`, F_SETLEASE), so asking for one, and giving
+//! it back at once, answers the question for every process on this machine, however long its writer pauses. File systems without
+//! leases, and files of other users, leave it open.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Who has a file open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// No process of this machine.
+    Nobody,
+    /// At least one.
+    Somebody,
+    /// The platform or the file system cannot tell.
+    Unknown,
+}
+
+/// Asks who has `file` open for writing; the handle must be open for reading only.
+#[cfg(target_os = "linux")]
+pub fn writers(file: &File) -> Writers {
+    match set_lease(file, libc::F_RDLCK) {
+        Ok(()) => match set_lease(file, libc::F_UNLCK) {
+            Ok(()) => Writers::Nobody,
+            Err(_) => Writers::Unknown,
+        },
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Writers::Somebody,
+        Err(_) => Writers::Unknown,
+    }
+}
+
+/// Other platforms cannot tell.
+#[cfg(not(target_os = "linux"))]
+pub fn writers(_file: &File) -> Writers {
+    Writers::Unknown
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no crate of ours wraps F_SETLEASE")]
+fn set_lease(file: &File, kind: libc::c_int) -> std::io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and F_SETLEASE takes an integer and touches no memory of ours.
+    let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// A writer that arrives in the microseconds a lease is held makes the kernel send SIGIO, which would end the process.
+pub fn ignore_lease_signal() -> std::io::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGIO, Arc::new(AtomicBool::new(false))).map(|_| ())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_seen_until_it_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let writer = File::create(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_ne!(writers(&reader), Writers::Nobody);
+        drop(writer);
+        assert_ne!(writers(&reader), Writers::Somebody);
+    }
+}

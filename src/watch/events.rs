@@ -1,0 +1,90 @@
+//! The platform's events, as hints. Never a reason to act, only where to look.
+//!
+//! We ask for names that appear, move or vanish and for files that a writer has closed: never for "opened" or "closed without writing",
+//! which our own scans and reads would raise. On Linux each folder is watched by itself, by the scan, before it is listed; elsewhere one
+//! watch covers a root.
+
+use std::path::Path;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
+use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::hints::Handle;
+
+/// Whether every folder needs a watch of its own.
+const ONE_BY_ONE: bool = cfg!(target_os = "linux");
+
+/// The platform's watcher.
+pub(super) struct Events(RecommendedWatcher);
+
+/// Why a folder cannot be watched.
+#[derive(Debug)]
+pub(super) enum Unwatched {
+    /// The kernel's limit on watches is reached.
+    Limit,
+    /// It is not there any more.
+    Vanished,
+    /// Something else.
+    Other(String),
+}
+
+impl Events {
+    /// A watcher that gives its hints to `handle`.
+    pub(super) fn new(handle: Handle) -> Result<Events, Unwatched> {
+        let wanted =
+            EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME | EventKindMask::ACCESS_CLOSE | data_where_needed();
+        let config = Config::default().with_event_kinds(wanted).with_follow_symlinks(false);
+        let tell = move |event: notify::Result<Event>| match event {
+            Ok(event) => hint(&handle, &event),
+            Err(error) => {
+                tracing::warn!("the file system's events: {error}");
+                handle.lost_events();
+            }
+        };
+        RecommendedWatcher::new(tell, config).map(Events).map_err(unwatched)
+    }
+
+    /// Watches a folder that is about to be listed; `is_root` where it is a watch's own.
+    pub(super) fn watch(&mut self, folder: &Path, is_root: bool, recursive: bool) -> Result<(), Unwatched> {
+        let mode = match (ONE_BY_ONE, is_root) {
+            (true, _) => RecursiveMode::NonRecursive,
+            (false, true) if recursive => RecursiveMode::Recursive,
+            (false, true) => RecursiveMode::NonRecursive,
+            (false, false) => return Ok(()),
+        };
+        self.0.watch(folder, mode).map_err(unwatched)
+    }
+}
+
+/// Only Linux tells of a close; elsewhere changed data is the hint.
+fn data_where_needed() -> EventKindMask {
+    if ONE_BY_ONE { EventKindMask::empty() } else { EventKindMask::MODIFY_DATA }
+}
+
+fn unwatched(error: notify::Error) -> Unwatched {
+    match error.kind {
+        ErrorKind::MaxFilesWatch => Unwatched::Limit,
+        ErrorKind::PathNotFound => Unwatched::Vanished,
+        ErrorKind::Io(ref cause) if cause.kind() == std::io::ErrorKind::NotFound => Unwatched::Vanished,
+        ErrorKind::Io(ref cause) if cause.raw_os_error() == Some(libc::EMFILE) => Unwatched::Limit,
+        _ => Unwatched::Other(error.to_string()),
+    }
+}
+
+fn hint(handle: &Handle, event: &Event) {
+    if event.need_rescan() {
+        handle.lost_events();
+    }
+    let closed = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => true,
+        EventKind::Create(CreateKind::Folder) => false,
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Remove(_) => false,
+        EventKind::Access(_) | EventKind::Other => return,
+    };
+    for path in &event.paths {
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+            if closed { handle.closed(folder, name) } else { handle.look(folder, name) }
+        }
+    }
+}

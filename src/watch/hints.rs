@@ -1,0 +1,194 @@
+//! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and folders
+//! become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Names kept for one folder.
+const NAMES_PER_FOLDER: usize = 512;
+/// Names and folders kept in all.
+const HINTS_MAX: usize = 4096;
+
+/// The set, shared by everybody who has a hint to give.
+#[derive(Clone, Default)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    hints: Mutex<Hints>,
+    wake: Condvar,
+}
+
+/// What there is to look at.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    /// By folder.
+    pub folders: HashMap<PathBuf, Hint>,
+    /// Everything must be scanned.
+    pub everything: bool,
+    /// Times the platform lost events.
+    pub gaps: u64,
+    /// The watching ends.
+    pub stop: bool,
+    count: usize,
+}
+
+/// What is to be looked at in one folder.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// All of it.
+    Whole,
+    /// These names; `true` where a writer has closed the file or it was moved in.
+    Names(HashMap<OsString, bool>),
+}
+
+impl Handle {
+    /// Look at the file `name` in `folder`.
+    pub fn look(&self, folder: &Path, name: &OsStr) {
+        self.give(|hints| hints.add_name(folder, name, false));
+    }
+
+    /// Scan everything.
+    pub fn rescan(&self) {
+        self.give(Hints::add_everything);
+    }
+
+    /// End the watching.
+    pub fn stop(&self) {
+        self.give(|hints| hints.stop = true);
+    }
+
+    pub(super) fn closed(&self, folder: &Path, name: &OsStr) {
+        self.give(|hints| hints.add_name(folder, name, true));
+    }
+
+    pub(super) fn lost_events(&self) {
+        self.give(|hints| {
+            hints.gaps += 1;
+            hints.add_everything();
+        });
+    }
+
+    fn give(&self, add: impl FnOnce(&mut Hints)) {
+        add(&mut self.0.hints.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.wake.notify_one();
+    }
+
+    /// Whether the watching ends.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.hints.lock().unwrap_or_else(PoisonError::into_inner).stop
+    }
+
+    /// Waits for a hint or until `deadline`, and takes all there are.
+    pub(super) fn take(&self, deadline: Option<Instant>) -> Hints {
+        let mut hints = self.0.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        while hints.is_empty() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            hints = match left {
+                Some(left) if left.is_zero() => break,
+                Some(left) => self.0.wake.wait_timeout(hints, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.0.wake.wait(hints).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let stop = hints.stop;
+        std::mem::replace(&mut *hints, Hints { stop, ..Hints::default() })
+    }
+}
+
+impl Hints {
+    fn is_empty(&self) -> bool {
+        self.folders.is_empty() && !self.everything && !self.stop && self.gaps == 0
+    }
+
+    fn add_everything(&mut self) {
+        self.everything = true;
+        self.folders.clear();
+        self.count = 0;
+    }
+
+    fn add_name(&mut self, folder: &Path, name: &OsStr, closed: bool) {
+        if self.everything {
+            return;
+        }
+        let Some(hint) = self.folders.get_mut(folder) else {
+            return self.add_folder(folder, name, closed);
+        };
+        let Hint::Names(names) = hint else { return };
+        if let Some(known) = names.get_mut(name) {
+            *known |= closed;
+        } else if names.len() < NAMES_PER_FOLDER {
+            names.insert(name.to_owned(), closed);
+            self.count += 1;
+        } else {
+            self.count -= names.len();
+            *hint = Hint::Whole;
+        }
+        self.keep_bounded();
+    }
+
+    fn add_folder(&mut self, folder: &Path, name: &OsStr, closed: bool) {
+        self.folders.insert(folder.to_owned(), Hint::Names(HashMap::from([(name.to_owned(), closed)])));
+        self.count += 2;
+        self.keep_bounded();
+    }
+
+    fn keep_bounded(&mut self) {
+        if self.count > HINTS_MAX {
+            for hint in self.folders.values_mut() {
+                *hint = Hint::Whole;
+            }
+            self.count = self.folders.len();
+        }
+        if self.count > HINTS_MAX / 2 && self.folders.len() > HINTS_MAX / 2 {
+            self.add_everything();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> impl Iterator<Item = OsString> {
+        (0..count).map(|number| number.to_string().into())
+    }
+
+    #[test]
+    fn a_close_is_not_forgotten_by_a_later_touch() {
+        let handle = Handle::default();
+        handle.closed(Path::new("/a"), OsStr::new("x"));
+        handle.look(Path::new("/a"), OsStr::new("x"));
+        let hints = handle.take(None);
+        assert_eq!(hints.folders[Path::new("/a")], Hint::Names(HashMap::from([("x".into(), true)])));
+        assert!(handle.take(Some(Instant::now())).folders.is_empty());
+    }
+
+    #[test]
+    fn many_names_become_their_folder() {
+        let handle = Handle::default();
+        names(NAMES_PER_FOLDER + 1).for_each(|name| handle.look(Path::new("/a"), &name));
+        assert_eq!(handle.take(None).folders[Path::new("/a")], Hint::Whole);
+    }
+
+    #[test]
+    fn many_folders_become_everything() {
+        let handle = Handle::default();
+        names(10 * HINTS_MAX).for_each(|name| handle.look(&Path::new("/a").join(&name), &name));
+        let hints = handle.take(None);
+        assert!(hints.everything && hints.folders.len() <= HINTS_MAX);
+    }
+
+    #[test]
+    fn names_in_many_folders_become_their_folders() {
+        let handle = Handle::default();
+        for folder in names(20) {
+            names(500).for_each(|name| handle.look(&Path::new("/a").join(&folder), &name));
+        }
+        let hints = handle.take(None);
+        assert_eq!(hints.folders.len(), 20);
+        assert!(!hints.everything);
+    }
+}

@@ -1,0 +1,175 @@
+//! Whether nobody is writing a file any more: pure, from sightings over time.
+//!
+//! The evidence is of three sorts. The file system's own: size, times and allocated blocks that do not change, and a change time that
+//! nobody can set, lying far enough back. The platform's events: a writer has closed the file, or it was moved in whole. And the
+//! kernel's word that no process has it open for writing, which is asked last (`os::lease`), since it costs an open.
+
+use std::time::{Duration, Instant};
+
+use crate::job::Identity;
+
+/// Without an event, and where nobody can tell who writes, a file must stay the same for at least this long.
+const LEAST_QUIET: Duration = Duration::from_millis(100);
+/// How long a file that somebody has open is left alone at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Where the doubling of that pause ends.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a look at a file shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sighting {
+    pub identity: Identity,
+    /// Allocated blocks: a file that is filled in place grows here and nowhere else.
+    pub blocks: u64,
+}
+
+/// What is remembered of a file that is not settled yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settling {
+    pub seen: Sighting,
+    /// Since when it has looked like this.
+    pub since: Instant,
+    /// Whether a writer has closed it, or it was moved in, since it began to look like this.
+    pub closed: bool,
+    /// Times it was found quiet but open for writing.
+    pub found_open: u32,
+}
+
+/// What a look leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// The quiet time has passed; who has it open must still be asked.
+    Quiet,
+    /// It must be looked at again after this.
+    Again(Duration),
+}
+
+impl Settling {
+    /// What is known after a look: `closed` says that this look was caused by a close or a move.
+    pub(super) fn after(before: Option<&Settling>, seen: Sighting, closed: bool, now: Instant) -> Settling {
+        match before {
+            Some(before) if before.seen == seen => Settling { closed: before.closed || closed, ..*before },
+            Some(before) => Settling { seen, since: now, closed, found_open: before.found_open },
+            None => Settling { seen, since: now, closed, found_open: 0 },
+        }
+    }
+
+    /// Whether it has been quiet for long enough. `now_ns` is the wall clock, against which the file's own times are held.
+    pub(super) fn judge(&self, settle: Duration, now: Instant, now_ns: i64) -> Judgement {
+        let needed = if self.closed { settle } else { settle.max(LEAST_QUIET) };
+        let quiet = now.duration_since(self.since).max(self.age(now_ns));
+        match quiet >= needed {
+            true => Judgement::Quiet,
+            false => Judgement::Again(needed - quiet),
+        }
+    }
+
+    /// How long ago the file last changed by its own account; nothing when that lies in the future, as on a server with another clock.
+    fn age(&self, now_ns: i64) -> Duration {
+        let changed_ns = self.seen.identity.mtime_ns.max(self.seen.identity.ctime_ns);
+        Duration::from_nanos(u64::try_from(now_ns.saturating_sub(changed_ns)).unwrap_or(0))
+    }
+
+    /// It is quiet, and somebody has it open for writing: when to look again, should no event say that it was closed.
+    pub(super) fn pause_while_open(&mut self) -> Duration {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.found_open.min(6));
+        self.found_open = self.found_open.saturating_add(1);
+        pause.min(LONGEST_PAUSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SETTLE: Duration = Duration::from_secs(2);
+    const EPOCH_NS: i64 = 1_000_000_000_000;
+
+    fn sighting(size: u64, changed_ns: i64) -> Sighting {
+        let identity = Identity { device: 1, inode: 1, size, mtime_ns: changed_ns, ctime_ns: changed_ns, born_ns: 1 };
+        Sighting { identity, blocks: size / 512 }
+    }
+
+    /// A story: at each time (milliseconds) the file has this size, and a close may have been heard. Says when it is first quiet.
+    fn first_quiet(story: &[(u64, u64, bool)], settle: Duration) -> Option<u64> {
+        let start = Instant::now();
+        let mut settling: Option<Settling> = None;
+        let mut changed_ms = 0;
+        for (at_ms, size, closed) in story {
+            if settling.as_ref().is_none_or(|before| before.seen.identity.size != *size) {
+                changed_ms = *at_ms;
+            }
+            let ns = |ms: u64| EPOCH_NS + i64::try_from(ms).unwrap() * 1_000_000;
+            let now = start + Duration::from_millis(*at_ms);
+            let after = Settling::after(settling.as_ref(), sighting(*size, ns(changed_ms)), *closed, now);
+            if after.judge(settle, now, ns(*at_ms)) == Judgement::Quiet {
+                return Some(*at_ms);
+            }
+            settling = Some(after);
+        }
+        None
+    }
+
+    #[test]
+    fn a_file_that_grows_in_steps_settles_after_the_last() {
+        let story = [(0, 10, false), (1500, 20, false), (3000, 30, false), (4500, 30, false), (5000, 30, false)];
+        assert_eq!(first_quiet(&story, SETTLE), Some(5000));
+    }
+
+    #[test]
+    fn with_no_settle_time_a_close_is_enough_and_its_absence_is_not() {
+        assert_eq!(first_quiet(&[(0, 10, true)], Duration::ZERO), Some(0));
+        assert_eq!(first_quiet(&[(0, 10, false), (50, 10, false), (100, 10, false)], Duration::ZERO), Some(100));
+    }
+
+    #[test]
+    fn a_close_followed_by_more_writing_is_forgotten() {
+        assert_eq!(first_quiet(&[(0, 10, false), (10, 10, true)], Duration::from_millis(20)), None);
+        let story = [(0, 10, true), (10, 20, false), (60, 20, false), (110, 20, false)];
+        assert_eq!(first_quiet(&story, Duration::from_millis(20)), Some(110));
+    }
+
+    #[test]
+    fn blocks_that_grow_under_the_same_size_are_writing() {
+        let start = Instant::now();
+        let full = Sighting { blocks: 8, ..sighting(4096, EPOCH_NS) };
+        let sparse = Sighting { blocks: 0, ..full };
+        let before = Settling::after(None, sparse, false, start);
+        let after = Settling::after(Some(&before), full, false, start + SETTLE);
+        assert_eq!(after.since, start + SETTLE);
+    }
+
+    #[test]
+    fn an_old_file_is_quiet_at_first_sight_and_one_from_the_future_is_not() {
+        let now = Instant::now();
+        let judge = |changed_ns| Settling::after(None, sighting(1, changed_ns), false, now).judge(SETTLE, now, EPOCH_NS);
+        assert_eq!(judge(EPOCH_NS - 3_000_000_000), Judgement::Quiet);
+        assert_eq!(judge(EPOCH_NS + 3_000_000_000), Judgement::Again(SETTLE));
+    }
+
+    #[test]
+    fn a_file_held_open_is_asked_about_less_and_less_often() {
+        let mut settling = Settling::after(None, sighting(1, 0), false, Instant::now());
+        let pauses: Vec<u64> = (0..9).map(|_| settling.pause_while_open().as_millis() as u64).collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_that_grows_faster_than_it_settles_never_settles(steps in prop::collection::vec(1u64..1999, 1..50)) {
+            let mut at = 0;
+            let story: Vec<_> = steps.iter().enumerate().map(|(index, step)| { at += step; (at, index as u64 + 1, index % 2 == 0) }).collect();
+            prop_assert_eq!(first_quiet(&story, SETTLE), None);
+        }
+
+        #[test]
+        fn a_file_that_rests_settles(steps in prop::collection::vec(1u64..5000, 1..20)) {
+            let mut at = 0;
+            let mut story: Vec<_> = steps.iter().enumerate().map(|(index, step)| { at += step; (at, index as u64 + 1, false) }).collect();
+            let size = story.len() as u64;
+            story.push((at + 2000, size, false));
+            prop_assert!(first_quiet(&story, SETTLE).is_some());
+        }
+    }
+}
