@@ -3,10 +3,20 @@
 //! The road is text, then a tree with positions (`file`), then the meaning (`resolve`). Every problem found on the way is kept, so
 //! that a person mends a file once and not once per mistake.
 
-use std::path::PathBuf;
+mod file;
+mod problem;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::secret::Secret;
+use toml::de::DeTable;
+
+pub use problem::{ConfigError, Problem};
+pub use resolve::DEFAULT_EXCLUDE;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -148,5 +158,74 @@ pub enum OnUnknown {
     Hold,
 }
 
-/// A secret as the configuration names it is read at once, so that a bad source is a configuration problem.
-pub type ReadSecret = Secret;
+/// Where variables of the environment come from.
+pub trait Environment {
+    /// The value of the variable `key`, if it is set and Unicode.
+    fn get(&self, key: &str) -> Option<String>;
+}
+
+/// The environment of this process.
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn get(&self, key: &str) -> Option<String> {
+        std::env::var(key).ok()
+    }
+}
+
+/// Where the configuration is when nobody says: `$FERRYD_CONFIG`, else the user's own, else the machine's.
+pub fn default_path(environment: &dyn Environment) -> PathBuf {
+    let given = |key| environment.get(key).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = given("FERRYD_CONFIG") {
+        return path;
+    }
+    let config_home = given("XDG_CONFIG_HOME").or_else(|| given("HOME").map(|home| home.join(".config")));
+    let own = config_home.map(|home| home.join("ferryd/config.toml"));
+    let machine = PathBuf::from("/etc/ferryd/config.toml");
+    match own {
+        Some(own) if own.exists() || !machine.exists() => own,
+        _ => machine,
+    }
+}
+
+/// Reads the configuration at `path`. The error holds everything that is wrong with it.
+pub fn load(path: &Path, environment: &dyn Environment) -> Result<Config, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let problem = Problem::whole(format!("line {line} is not UTF-8 text"), "save the file as UTF-8");
+        ConfigError::new(path, "", vec![problem])
+    })?;
+    parse(&text, path, environment)
+}
+
+/// Reads a configuration from its text; `path` is only for people.
+pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<Config, ConfigError> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let syntax = errors.into_iter().map(|error| Problem { message: error.message().to_owned(), help: None, span: error.span() });
+    let syntax: Vec<Problem> = syntax.collect();
+    if !syntax.is_empty() {
+        // What a broken text means is a guess; its problems are told first.
+        return Err(ConfigError::new(path, text, syntax));
+    }
+    let problems = file::Problems::default();
+    let config = resolve::config(&tree, path, environment, &problems);
+    match problems.into_list() {
+        list if list.is_empty() => Ok(config),
+        list => Err(ConfigError::new(path, text, list)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+    let problem = match error.kind() {
+        std::io::ErrorKind::NotFound => Problem::whole(
+            format!("there is no configuration at `{}`", path.display()),
+            "copy config.example.toml there, or name another file with `--config FILE`; `ferryd demo` needs none",
+        ),
+        std::io::ErrorKind::IsADirectory => {
+            Problem::whole(format!("`{}` is a folder", path.display()), "name the file in it with `--config FILE`")
+        }
+        _ => Problem::whole(format!("cannot read `{}`: {error}", path.display()), "make it readable for the user that runs ferryd"),
+    };
+    ConfigError::new(path, "", vec![problem])
+}

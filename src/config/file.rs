@@ -1,0 +1,177 @@
+//! The text as written: a tree with positions, and a reader that takes keys out of a table one by one and remembers what is wrong.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Problem;
+
+/// How alike a known key must be to be proposed.
+const ALIKE: f64 = 0.6;
+
+/// A value that is not what it should be.
+pub(super) struct Wrong {
+    pub message: String,
+    pub help: Option<String>,
+    pub span: Option<Range<usize>>,
+}
+
+impl Wrong {
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Wrong {
+        Wrong { message: message.into(), help: Some(help.into()), span: None }
+    }
+}
+
+/// Where problems are collected.
+#[derive(Default)]
+pub(super) struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    pub(super) fn add(&self, span: Option<Range<usize>>, message: impl Into<String>, help: Option<String>) {
+        self.0.borrow_mut().push(Problem { message: message.into(), help, span });
+    }
+
+    pub(super) fn into_list(self) -> Vec<Problem> {
+        self.0.into_inner()
+    }
+}
+
+/// A value with its position.
+pub(super) type Value<'t> = Spanned<DeValue<'t>>;
+
+/// A table whose keys are being read. What is never asked for is unknown.
+pub(super) struct Table<'t> {
+    /// How a person calls it: `[daemon]`, `[[watch]]`.
+    pub title: String,
+    pub span: Range<usize>,
+    table: &'t DeTable<'t>,
+    asked: RefCell<Vec<&'static str>>,
+    problems: &'t Problems,
+}
+
+impl<'t> Table<'t> {
+    pub(super) fn new(title: impl Into<String>, table: &'t DeTable<'t>, span: Range<usize>, problems: &'t Problems) -> Table<'t> {
+        Table { title: title.into(), span, table, asked: RefCell::default(), problems }
+    }
+
+    /// The value of `key` as `read` understands it; a value that is wrong is remembered and the default stands in for it.
+    pub(super) fn get<T>(&self, key: &'static str, default: T, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> T {
+        self.find(key, read).unwrap_or(default)
+    }
+
+    /// The value of `key` if it is there and right.
+    pub(super) fn find<T>(&self, key: &'static str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
+        self.asked.borrow_mut().push(key);
+        let value = self.table.get(key)?;
+        read(value).map_err(|wrong| self.wrong(key, value.span(), wrong)).ok()
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn need<T>(&self, key: &'static str, help: &str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
+        if !self.table.contains_key(key) {
+            self.asked.borrow_mut().push(key);
+            self.problems.add(Some(self.span.clone()), format!("{} has no `{key}`", self.title), Some(help.to_owned()));
+            return None;
+        }
+        self.find(key, read)
+    }
+
+    /// Where the value of `key` stands.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or(self.span.clone(), Spanned::span)
+    }
+
+    fn wrong(&self, key: &str, span: Range<usize>, wrong: Wrong) {
+        let span = wrong.span.unwrap_or(span);
+        self.problems.add(Some(span), format!("`{key}` in {} {}", self.title, wrong.message), wrong.help);
+    }
+
+    /// Every key that was never asked for is unknown; the nearest known one is proposed.
+    pub(super) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table {
+            if !asked.iter().any(|known| *known == key.get_ref().as_ref()) {
+                let help = did_you_mean(key.get_ref(), asked.iter().copied())
+                    .unwrap_or_else(|| format!("{} knows: {}", self.title, asked.join(", ")));
+                self.problems.add(Some(key.span()), format!("unknown key `{}` in {}", key.get_ref(), self.title), Some(help));
+            }
+        }
+    }
+}
+
+/// "did you mean …", if anything is near.
+pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(word, known), known));
+    let (score, nearest) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score >= ALIKE).then(|| format!("did you mean `{nearest}`?"))
+}
+
+/// A string.
+pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
+    match value.get_ref() {
+        DeValue::String(text) => Ok(text.to_string()),
+        _ => Err(Wrong::new(format!("must be a text, and is {}", kind(value)), "put it in quotes: \"…\"")),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
+    match value.get_ref() {
+        DeValue::Boolean(answer) => Ok(*answer),
+        _ => Err(Wrong::new(format!("must be true or false, and is {}", kind(value)), "write true or false, without quotes")),
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i64, Wrong> {
+    move |value| {
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok(),
+            _ => None,
+        };
+        let help = format!("write a whole number from {least} to {most}");
+        match number {
+            Some(number) if (least..=most).contains(&number) => Ok(number),
+            Some(number) => Err(Wrong::new(format!("is {number}, which is out of range"), help)),
+            None => Err(Wrong::new(format!("must be a whole number, and is {}", kind(value)), help)),
+        }
+    }
+}
+
+/// A list of strings with their positions.
+pub(super) fn texts(value: &Value<'_>) -> Result<Vec<Spanned<String>>, Wrong> {
+    let wrong = |value: &Value<'_>| {
+        let message = format!("must be a list of texts, and holds {}", kind(value));
+        Wrong { span: Some(value.span()), ..Wrong::new(message, "write [\"one\", \"two\"]") }
+    };
+    let DeValue::Array(items) = value.get_ref() else { return Err(wrong(value)) };
+    items.iter().map(|item| text(item).map(|text| Spanned::new(item.span(), text)).map_err(|_| wrong(item))).collect()
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value<'_>) -> Result<T, Wrong> {
+    move |value| {
+        let given = text(value)?;
+        let found = words.iter().find(|(word, _)| *word == given);
+        let known = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let help = did_you_mean(&given, words.iter().map(|(word, _)| *word)).unwrap_or_else(|| format!("known are {}", known()));
+            Wrong::new(format!("is \"{given}\", which is not known"), help)
+        })
+    }
+}
+
+/// What a value is, for a person.
+pub(super) fn kind(value: &Value<'_>) -> String {
+    match value.get_ref() {
+        DeValue::String(_) => "a text".into(),
+        DeValue::Integer(number) => format!("the number {}", number.as_str()),
+        DeValue::Float(number) => format!("the number {}", number.as_str()),
+        DeValue::Boolean(answer) => format!("{answer}"),
+        DeValue::Datetime(_) => "a date".into(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}

@@ -1,0 +1,75 @@
+//! What is wrong with a configuration: everything at once, each with its place.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+    /// Where, as bytes of the text; nothing for the file as a whole.
+    pub span: Option<Range<usize>>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration `{}` has {} {}", file.display(), problems.len(), if problems.len() == 1 { "problem" } else { "problems" })]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// Its text, as far as it could be read.
+    pub text: String,
+    /// All that is wrong with it, in the order of the text; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl Problem {
+    /// A problem of the file as a whole.
+    pub fn whole(message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem { message: message.into(), help: Some(help.into()), span: None }
+    }
+}
+
+impl ConfigError {
+    pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>) -> ConfigError {
+        problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
+        ConfigError { file: file.to_owned(), text: text.to_owned(), problems }
+    }
+
+    /// Line and column of a problem, counted from 1; the column counts characters.
+    pub fn position(&self, problem: &Problem) -> Option<(usize, usize)> {
+        let start = problem.span.as_ref()?.start;
+        let before = self.text.get(..start)?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Some((before.matches('\n').count() + 1, before[line_start..].chars().count() + 1))
+    }
+
+    /// All problems as a person reads them, each under its line.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let file = self.file.display().to_string();
+        let mut rendered: Vec<String> = self.problems.iter().map(|problem| self.render_one(&renderer, &file, problem)).collect();
+        rendered.push(format!("{self}"));
+        rendered.join("\n\n")
+    }
+
+    fn render_one(&self, renderer: &Renderer, file: &str, problem: &Problem) -> String {
+        let title = Level::ERROR.primary_title(&problem.message);
+        let mut group = match &problem.span {
+            Some(span) => {
+                let snippet = Snippet::source(&self.text).path(file).annotation(AnnotationKind::Primary.span(span.clone()));
+                title.element(snippet)
+            }
+            None => Group::with_title(title),
+        };
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        renderer.render(&[group]).to_string()
+    }
+}

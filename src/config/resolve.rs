@@ -1,0 +1,273 @@
+//! What is written becomes what is meant: defaults, units, cross-checks.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word};
+use super::units::{duration, path, rate, size};
+use super::{CloudKpConfig, Config, Daemon, EmptyFile, Environment, Events, HostConfig, HostKind, OnUnknown, Watch};
+
+/// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
+pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
+
+const KINDS: [&str; 5] = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
+const EVENTS: &[(&str, Events)] = &[("auto", Events::Auto), ("native", Events::Native), ("poll", Events::Poll)];
+const ON_UNKNOWN: &[(&str, OnUnknown)] = &[("upload-again", OnUnknown::UploadAgain), ("hold", OnUnknown::Hold)];
+const EMPTY_FILE: &[(&str, EmptyFile)] = &[("reject", EmptyFile::Reject), ("one-empty-chunk", EmptyFile::OneEmptyChunk)];
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the whole tree means; what is wrong goes to `problems`, and something stands in for it.
+pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn Environment, problems: &Problems) -> Config {
+    let start = 0..0;
+    let top = Table::new("the configuration", root.get_ref(), start.clone(), problems);
+    let empty = DeTable::default();
+    let daemon_table = top.find("daemon", |value| table(value, "daemon"));
+    let (daemon_table, span) = daemon_table.map_or((&empty, start), |(table, span)| (table, span));
+    let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
+    let hosts = hosts(&top, problems);
+    let watches = watches(&top, &hosts.names, environment, problems);
+    top.find("hook", |_| Err::<(), _>(Wrong::new("is not supported yet", "take it out; links are in `ferryd status`")));
+    top.finish();
+    nothing_to_do(root.get_ref(), problems);
+    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs }
+}
+
+fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
+    let example = "a whole configuration is:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\nkind = \"cloudkp\"\n\n\
+                   config.example.toml shows every key; `ferryd demo` shows ferryd at work without any";
+    if !root.contains_key("watch") && !root.contains_key("host") {
+        problems.add(None, "there is no [[watch]] and no [host.NAME], so there is nothing to do", Some(example.to_owned()));
+    } else if !root.contains_key("watch") {
+        problems.add(None, "there is no [[watch]], so there is nothing to do", Some(example.to_owned()));
+    }
+}
+
+fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
+    let daemon = Daemon {
+        state_dir: table.find("state_dir", path(environment)).unwrap_or_else(|| default_state_dir(environment)),
+        max_uploads: count(&table, "max_uploads", 1024).unwrap_or(4),
+        max_connections: count(&table, "max_connections", 4096).unwrap_or(16),
+        bandwidth: table.get("bandwidth", None, rate),
+        shutdown_grace: table.get("shutdown_grace", Duration::from_secs(20), duration(Duration::ZERO)),
+    };
+    table.finish();
+    daemon
+}
+
+fn count(table: &Table<'_>, key: &'static str, most: i64) -> Option<usize> {
+    table.find(key, integer(1, most)).and_then(|count| usize::try_from(count).ok())
+}
+
+/// Where the queue lives: what systemd gives, else what XDG says, else the home folder's usual place.
+fn default_state_dir(environment: &dyn Environment) -> PathBuf {
+    let given = |key| environment.get(key).filter(|value| !value.is_empty());
+    if let Some(folders) = given("STATE_DIRECTORY") {
+        return PathBuf::from(folders.split(':').next().unwrap_or_default());
+    }
+    if let Some(state) = given("XDG_STATE_HOME") {
+        return Path::new(&state).join("ferryd");
+    }
+    Path::new(&given("HOME").unwrap_or_else(|| "/var/lib".into())).join(".local/state/ferryd")
+}
+
+struct Hosts {
+    /// Every name that stands there, also of those that are wrong.
+    names: Vec<String>,
+    configs: Vec<HostConfig>,
+}
+
+fn hosts(top: &Table<'_>, problems: &Problems) -> Hosts {
+    let mut hosts = Hosts { names: Vec::new(), configs: Vec::new() };
+    let Some((named, _)) = top.find("host", |value| table(value, "host.NAME")) else { return hosts };
+    for (name, value) in named {
+        let name = name.get_ref().to_string();
+        hosts.names.push(name.clone());
+        match table(value, &format!("host.{name}")) {
+            Ok((fields, span)) => {
+                let fields = Table::new(format!("[host.{name}]"), fields, span, problems);
+                hosts.configs.extend(host(name, fields, problems));
+            }
+            Err(wrong) => problems.add(Some(value.span()), format!("`host.{name}` {}", wrong.message), wrong.help),
+        }
+    }
+    hosts.configs.sort_by(|a, b| a.name.cmp(&b.name));
+    hosts
+}
+
+fn host(name: String, table: Table<'_>, problems: &Problems) -> Option<HostConfig> {
+    let kind = table.need("kind", "add `kind = \"cloudkp\"`", kind)?;
+    if kind != "cloudkp" {
+        let span = table.span_of("kind");
+        problems.add(Some(span), format!("the kind \"{kind}\" is not supported yet"), Some("supported is: \"cloudkp\"".into()));
+        return None;
+    }
+    let config = HostConfig {
+        name,
+        kind: HostKind::CloudKp(cloudkp(&table)),
+        bandwidth: table.get("bandwidth", None, rate),
+        max_uploads: count(&table, "max_uploads", 1024),
+        max_connections: count(&table, "max_connections", 4096),
+        request_timeout: table.get("request_timeout", Duration::from_secs(60), duration(SECOND)),
+        retries: table.get("retries", None, retries),
+        on_unknown: table.get("on_unknown", OnUnknown::UploadAgain, word(ON_UNKNOWN)),
+    };
+    table.finish();
+    Some(config)
+}
+
+fn kind(value: &Value<'_>) -> Result<String, Wrong> {
+    let kind = text(value)?;
+    match KINDS.contains(&kind.as_str()) {
+        true => Ok(kind),
+        false => {
+            let help = did_you_mean(&kind, KINDS.into_iter()).unwrap_or_else(|| format!("known are: {}", KINDS.join(", ")));
+            Err(Wrong::new(format!("is \"{kind}\", which is not known"), help))
+        }
+    }
+}
+
+fn cloudkp(table: &Table<'_>) -> CloudKpConfig {
+    CloudKpConfig {
+        base_url: table.get("base_url", "https://kpdl.cloudkp.com".to_owned(), base_url),
+        link_base: table.get("link_base", "https://cloudkp.com?c=".to_owned(), text),
+        session_max_age: table.get("session_max_age", 24 * HOUR, duration(SECOND)),
+        empty_file: table.get("empty_file", EmptyFile::Reject, word(EMPTY_FILE)),
+    }
+}
+
+/// The address before `/upload`; the whole address of the documents is taken as well.
+fn base_url(value: &Value<'_>) -> Result<String, Wrong> {
+    let given = text(value)?;
+    let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let plain = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
+    if plain.is_none() {
+        let message = format!("is \"{given}\", which is not a web address of only a scheme, a host and a path");
+        return Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""));
+    }
+    let trimmed = given.trim_end_matches('/');
+    Ok(trimmed.strip_suffix("/upload").unwrap_or(trimmed).to_owned())
+}
+
+fn retries(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
+    if text(value).is_ok_and(|word| word == "unlimited") {
+        return Ok(None);
+    }
+    let help = "write a whole number from 0 to 1000000, or \"unlimited\"";
+    let number = integer(0, 1_000_000)(value).map_err(|wrong| Wrong { help: Some(help.into()), ..wrong })?;
+    Ok(u32::try_from(number).ok())
+}
+
+fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, problems: &Problems) -> Vec<Watch> {
+    let listed = top.find("watch", |value| match value.get_ref() {
+        DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
+        _ => Err(Wrong::new("must be a list of tables", "write [[watch]] with two brackets")),
+    });
+    let mut watches = Vec::new();
+    let mut seen = HashSet::new();
+    for (item, span) in listed.into_iter().flatten() {
+        let DeValue::Table(fields) = item else {
+            problems.add(Some(span), "`watch` must hold tables", Some("write [[watch]]".into()));
+            continue;
+        };
+        let table = Table::new("[[watch]]", fields, span, problems);
+        if let Some(watch) = watch(table, hosts, environment, problems, &mut seen) {
+            watches.push(watch);
+        }
+    }
+    watches
+}
+
+fn watch(
+    table: Table<'_>,
+    hosts: &[String],
+    environment: &dyn Environment,
+    problems: &Problems,
+    seen: &mut HashSet<PathBuf>,
+) -> Option<Watch> {
+    let folder = table.need("path", "add `path = \"~/Drop\"`, the folder to watch", path(environment));
+    if let Some(folder) = &folder
+        && !seen.insert(folder.clone())
+    {
+        let help = "one [[watch]] may name several hosts in `to`".to_owned();
+        problems.add(Some(table.span_of("path")), format!("the folder `{}` is watched twice", folder.display()), Some(help));
+    }
+    let to = table.need("to", "add `to = [\"NAME\"]`, the hosts its files go to", texts).unwrap_or_default();
+    check_hosts(&table, &to, hosts, problems);
+    let watch = Watch {
+        path: folder.clone().unwrap_or_default(),
+        to: to.into_iter().map(Spanned::into_inner).collect(),
+        recursive: table.get("recursive", true, boolean),
+        create: table.get("create", false, boolean),
+        include: table.get("include", vec!["*".into()], globs),
+        exclude: table.get("exclude", DEFAULT_EXCLUDE.map(String::from).to_vec(), globs),
+        min_size: table.get("min_size", 1, size),
+        max_size: table.get("max_size", None, |value| size(value).map(Some)),
+        existing: table.get("existing", true, boolean),
+        settle: table.get("settle", 2 * SECOND, duration(Duration::ZERO)),
+        events: table.get("events", Events::Auto, word(EVENTS)),
+        rescan: table.get("rescan", HOUR, duration(SECOND)),
+        follow_symlinks: table.get("follow_symlinks", false, boolean),
+        priority: table.get("priority", 0, integer(-1000, 1000)),
+    };
+    if watch.max_size.is_some_and(|max| max < watch.min_size) {
+        let help = "make `max_size` larger, or `min_size` smaller".to_owned();
+        problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
+    }
+    not_yet(&table);
+    table.finish();
+    folder.map(|_| watch)
+}
+
+/// Keys of the design whose behaviour does not exist yet: refused, unless they say what happens anyway.
+fn not_yet(table: &Table<'_>) {
+    let refuse = |key: &'static str, default: &'static str| {
+        table.find(key, |value| match value.get_ref() {
+            DeValue::String(given) if given.as_ref() == default => Ok(()),
+            _ => Err(Wrong::new("is not supported yet", format!("leave it out, or write \"{default}\""))),
+        });
+    };
+    refuse("after", "keep");
+    refuse("remote_path", "{dir}");
+}
+
+fn check_hosts(table: &Table<'_>, to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
+    for (index, name) in to.iter().enumerate() {
+        let known = name.get_ref();
+        if !hosts.contains(known) {
+            let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| match hosts.is_empty() {
+                true => format!("add [host.{known}] with its `kind`"),
+                false => format!("the hosts are: {}", hosts.join(", ")),
+            });
+            problems.add(Some(name.span()), format!("`to` names the host \"{known}\", which does not exist"), Some(help));
+        } else if to[..index].iter().any(|earlier| earlier.get_ref() == known) {
+            problems.add(Some(name.span()), format!("`to` names the host \"{known}\" twice"), Some("name it once".into()));
+        }
+    }
+    if to.is_empty() && table.find("to", texts).is_some() {
+        problems.add(Some(table.span_of("to")), "`to` names no host, so files would go nowhere", Some("name one".into()));
+    }
+}
+
+fn globs(value: &Value<'_>) -> Result<Vec<String>, Wrong> {
+    let globs = texts(value)?;
+    for glob in &globs {
+        if let Err(error) = globset::Glob::new(glob.get_ref()) {
+            let message = format!("holds `{}`, which is not a glob: {}", glob.get_ref(), error.kind());
+            let help = "`*` is any run of characters, `?` one of them, `[ab]` one of these, `{a,b}` one of these words";
+            return Err(Wrong { span: Some(glob.span()), ..Wrong::new(message, help) });
+        }
+    }
+    Ok(globs.into_iter().map(Spanned::into_inner).collect())
+}
+
+fn table<'t, 'v>(value: &'v Value<'t>, header: &str) -> Result<(&'v DeTable<'t>, std::ops::Range<usize>), Wrong> {
+    match value.get_ref() {
+        DeValue::Table(table) => Ok((table, value.span())),
+        _ => Err(Wrong::new("must be a table", format!("write [{header}] on a line of its own"))),
+    }
+}

@@ -1,0 +1,199 @@
+//! Configurations that are wrong, and what is said about them.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+struct Fixed(HashMap<&'static str, &'static str>);
+
+impl Environment for Fixed {
+    fn get(&self, key: &str) -> Option<String> {
+        self.0.get(key).map(|value| (*value).to_owned())
+    }
+}
+
+fn home() -> Fixed {
+    Fixed(HashMap::from([("HOME", "/home/u")]))
+}
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    parse(text, Path::new("ferryd.toml"), &home())
+}
+
+const HOST: &str = "\n[host.box]\nkind = \"cloudkp\"\n";
+
+/// What is wrong with one more line in the watch.
+fn with_line(line: &str) -> Vec<String> {
+    described(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{line}\n{HOST}"))
+}
+
+fn described(text: &str) -> Vec<String> {
+    let Err(error) = read(text) else { return Vec::new() };
+    let describe = |problem: &Problem| {
+        let (line, column) = error.position(problem).unwrap_or((0, 0));
+        format!("{line}:{column} {} ({})", problem.message, problem.help.as_deref().unwrap_or("").replace('\n', " "))
+    };
+    error.problems.iter().map(describe).collect()
+}
+
+#[test]
+fn the_least_configuration_has_the_documented_defaults() {
+    let config = read(&format!("[[watch]]\npath = \"~/Drop//x/\"\nto = [\"box\"]\n{HOST}")).unwrap();
+    let watch = &config.watches[0];
+    assert_eq!(watch.path, Path::new("/home/u/Drop/x"));
+    assert_eq!((watch.recursive, watch.create, watch.existing, watch.follow_symlinks), (true, false, true, false));
+    assert_eq!((watch.settle, watch.rescan), (Duration::from_secs(2), Duration::from_secs(3600)));
+    assert_eq!((watch.min_size, watch.max_size, watch.priority), (1, None, 0));
+    assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
+    assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (4, 16, None));
+    assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
+    let HostKind::CloudKp(kind) = &config.hosts[0].kind;
+    assert_eq!((kind.base_url.as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_place() {
+    let text = "[daemon]\nmax_upload = 3\nbandwidth = \"fast\"\n\n[[watch]]\npath = \"Drop\"\nto = [\"bxo\"]\nsettle = 2\n\n[host.box]\nkind = \"cloudpk\"\n";
+    let expected = [
+        "2:1 unknown key `max_upload` in [daemon] (did you mean `max_uploads`?)",
+        "3:13 `bandwidth` in [daemon] is \"fast\", which is not a rate (write \"20 MiB/s\" or \"unlimited\")",
+        "6:8 `path` in [[watch]] is \"Drop\", which is not a whole path (begin it with `/` or `~/`)",
+        "7:7 `to` names the host \"bxo\", which does not exist (did you mean `box`?)",
+        "8:10 `settle` in [[watch]] must be a duration, and is the number 2 (write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\")",
+        "11:8 `kind` in [host.box] is \"cloudpk\", which is not known (did you mean `cloudkp`?)",
+    ];
+    assert_eq!(described(text), expected);
+}
+
+#[test]
+fn wrong_values_say_what_would_be_right() {
+    let cases = [
+        ("recursive = \"yes\"", "must be true or false, and is a text"),
+        ("min_size = 5", "must be a size, and is the number 5"),
+        ("min_size = \"5\"", "is \"5\", which is not a size"),
+        ("min_size = \"5 MiB\"\nmax_size = \"1 MiB\"", "`max_size` is smaller than `min_size`"),
+        ("include = \"*\"", "must be a list of texts, and holds a text"),
+        ("exclude = [\"[\"]", "holds `[`, which is not a glob"),
+        ("events = \"pol\"", "is \"pol\", which is not known (did you mean `poll`?)"),
+        ("rescan = \"0s\"", "is \"0s\", which is too short"),
+        ("settle = \"99999h\"", "is \"99999h\", which is too long"),
+        ("priority = 5000", "is 5000, which is out of range"),
+        ("exlude = []", "unknown key `exlude` in [[watch]] (did you mean `exclude`?)"),
+        ("after = \"delete\"", "is not supported yet"),
+        ("after = { move = \"~/Sent\" }", "is not supported yet"),
+        ("remote_path = \"x\"", "is not supported yet"),
+    ];
+    for (line, expected) in cases {
+        let found = with_line(line);
+        assert!(found.len() == 1 && found[0].contains(expected), "{line}: {found:?}");
+    }
+    assert_eq!(with_line("after = \"keep\"\nremote_path = \"{dir}\"\nsettle = \"0s\"\npriority = -3"), [""; 0]);
+}
+
+#[test]
+fn what_belongs_together_is_checked_together() {
+    let watch = "[[watch]]\npath = \"/a\"\nto = [\"box\"]\n";
+    let cases = [
+        (String::new(), "there is no [[watch]] and no [host.NAME]"),
+        (HOST.to_owned(), "there is no [[watch]], so there is nothing to do"),
+        (format!("{watch}{watch}{HOST}"), "the folder `/a` is watched twice"),
+        (watch.to_owned(), "which does not exist (add [host.box] with its `kind`)"),
+        (format!("[[watch]]\npath = \"/a\"\nto = [\"box\", \"box\"]\n{HOST}"), "names the host \"box\" twice"),
+        (format!("[[watch]]\npath = \"/a\"\nto = []\n{HOST}"), "`to` names no host"),
+        (format!("[[watch]]\nto = [\"box\"]\n{HOST}"), "[[watch]] has no `path`"),
+        (format!("[watch]\npath = \"/a\"\n{HOST}"), "write [[watch]] with two brackets"),
+        (format!("{watch}[host.box]\n"), "[host.box] has no `kind`"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\n"), "the kind \"kie\" is not supported yet"),
+        (format!("{watch}{HOST}\n[[hook]]\non = [\"done\"]\n"), "`hook` in the configuration is not supported yet"),
+        (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a timetable, which is not supported yet"),
+        (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a web address"),
+        (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a web address"),
+    ];
+    for (text, expected) in cases {
+        let found = described(&text);
+        assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn the_documented_address_is_taken_with_and_without_its_end() {
+    for given in ["http://h/kp", "http://h/kp/", "http://h/kp/upload", "http://h/kp/upload/"] {
+        let text = format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}base_url = \"{given}\"\n");
+        let HostKind::CloudKp(kind) = &read(&text).unwrap().hosts[0].kind;
+        assert_eq!(kind.base_url, "http://h/kp");
+    }
+}
+
+#[test]
+fn broken_syntax_is_shown_where_it_is() {
+    let error = read("[daemon\nmax_uploads = 3\n").unwrap_err();
+    assert_eq!(error.position(&error.problems[0]).map(|(line, _)| line), Some(1));
+    let shown = error.render(false);
+    assert!(shown.contains("ferryd.toml:1:") && shown.contains("[daemon"), "{shown}");
+}
+
+#[test]
+fn a_problem_is_drawn_under_its_line() {
+    let shown = read(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\nexlude = []\n{HOST}")).unwrap_err().render(false);
+    let expected = "error: unknown key `exlude` in [[watch]]\n --> ferryd.toml:4:1\n  |\n4 | exlude = []\n  | ^^^^^^\n  |\n  = help: did you mean `exclude`?\n\n\
+                    the configuration `ferryd.toml` has 1 problem";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_missing_file_says_what_to_do() {
+    let error = load(Path::new("/nowhere/ferryd.toml"), &home()).unwrap_err();
+    let shown = error.render(false);
+    assert!(shown.contains("there is no configuration at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"), "{shown}");
+}
+
+#[test]
+fn the_state_folder_is_where_the_platform_wants_it() {
+    let dir = |environment| parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), &Fixed(environment));
+    let cases = [
+        (HashMap::from([("STATE_DIRECTORY", "/var/lib/ferryd:/other"), ("HOME", "/h")]), "/var/lib/ferryd"),
+        (HashMap::from([("XDG_STATE_HOME", "/x"), ("HOME", "/h")]), "/x/ferryd"),
+        (HashMap::from([("HOME", "/h")]), "/h/.local/state/ferryd"),
+    ];
+    for (environment, expected) in cases {
+        assert_eq!(dir(environment).unwrap().daemon.state_dir, Path::new(expected));
+    }
+}
+
+#[test]
+fn the_example_is_valid_and_names_every_key() {
+    let text = include_str!("../../config.example.toml");
+    let config = read(text).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    assert_eq!((config.watches.len(), config.hosts.len()), (1, 1));
+    // Uncommented, every key of the example is one we know, and its value is right.
+    let uncommented: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
+    let full = read(&uncommented).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    assert_eq!(format!("{:?}", full.watches[0]), format!("{:?}", config.watches[0]), "the example shows the defaults");
+    assert_eq!(format!("{:?}", full.hosts[0]), format!("{:?}", config.hosts[0]), "the example shows the defaults");
+    let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n").unwrap_err();
+    for problem in &unknown.problems {
+        let known = problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");
+        for key in known.split(", ") {
+            let shown = uncommented.contains(&format!("\n{key} = ")) || uncommented.contains(&format!("\n# {key} = "));
+            assert!(shown, "config.example.toml does not show `{key}`");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(?s).{0,300}") {
+        if let Err(error) = read(&text) {
+            prop_assert!(!error.problems.is_empty() && !error.render(false).is_empty());
+        }
+    }
+
+    #[test]
+    fn no_line_makes_the_reader_panic(key in "[a-z_]{1,12}", value in "[\"\\[{]?[a-z0-9 ]{0,8}[\"\\]}]?") {
+        drop(with_line(&format!("{key} = {value}")));
+    }
+}

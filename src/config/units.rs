@@ -1,0 +1,81 @@
+//! Sizes, rates, durations and paths as people write them.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::Environment;
+use super::file::{Value, Wrong, kind, text};
+
+/// The longest duration that makes sense anywhere in a configuration.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A size: "5 MiB". 1 KiB is 1024 bytes, 1 KB is 1000.
+pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
+    let help = "write a size with its unit, such as \"5 MiB\" or \"100 B\"";
+    let given = text(value).map_err(|_| Wrong::new(format!("must be a size, and is {}", kind(value)), help))?;
+    parse_size(&given).ok_or_else(|| Wrong::new(format!("is \"{given}\", which is not a size"), help))
+}
+
+/// A rate: "20 MiB/s", or "unlimited".
+pub(super) fn rate(value: &Value<'_>) -> Result<Option<u64>, Wrong> {
+    let help = "write \"20 MiB/s\" or \"unlimited\"";
+    if matches!(value.get_ref(), toml::de::DeValue::Array(_)) {
+        return Err(Wrong::new("is a timetable, which is not supported yet", help));
+    }
+    let given = text(value).map_err(|_| Wrong::new(format!("must be a rate, and is {}", kind(value)), help))?;
+    if given == "unlimited" {
+        return Ok(None);
+    }
+    let size = given.trim().strip_suffix("/s").and_then(parse_size);
+    match size {
+        Some(0) => Err(Wrong::new("is 0, and nothing would ever be sent", help)),
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(Wrong::new(format!("is \"{given}\", which is not a rate"), help)),
+    }
+}
+
+/// A size must carry its unit: a bare number is too easily meant otherwise.
+fn parse_size(given: &str) -> Option<u64> {
+    let given = given.trim();
+    given.chars().next_back().filter(|last| last.is_ascii_alphabetic())?;
+    ByteSize::from_str(given).ok().map(|size| size.as_u64())
+}
+
+/// A duration: "2s", "500ms", "1h 30m".
+pub(super) fn duration(least: Duration) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
+    move |value| {
+        let help = "write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\"";
+        let given = text(value).map_err(|_| Wrong::new(format!("must be a duration, and is {}", kind(value)), help))?;
+        let parsed = jiff::SignedDuration::from_str(&given).ok().and_then(|duration| Duration::try_from(duration).ok());
+        match parsed {
+            Some(duration) if duration < least => {
+                Err(Wrong::new(format!("is \"{given}\", which is too short"), format!("the least is \"{least:?}\"")))
+            }
+            Some(duration) if duration > LONGEST => Err(Wrong::new(format!("is \"{given}\", which is too long"), "the most is a year")),
+            Some(duration) => Ok(duration),
+            None => Err(Wrong::new(format!("is \"{given}\", which is not a duration"), help)),
+        }
+    }
+}
+
+/// An absolute path; `~` is the home folder.
+pub(super) fn path(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<PathBuf, Wrong> {
+    move |value| {
+        let given = text(value)?;
+        let expanded = match given.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => match environment.get("HOME") {
+                Some(home) => Path::new(&home).join(rest.trim_start_matches('/')),
+                None => return Err(Wrong::new("begins with `~`, and $HOME is not set", "write the whole path")),
+            },
+            _ => PathBuf::from(&given),
+        };
+        match expanded.is_absolute() {
+            // Also takes out `.`, doubled slashes and a slash at the end, so that one folder has one name.
+            true => Ok(expanded.components().collect()),
+            false => Err(Wrong::new(format!("is \"{given}\", which is not a whole path"), "begin it with `/` or `~/`")),
+        }
+    }
+}
