@@ -9,6 +9,7 @@ pub mod engine;
 pub mod host;
 pub mod job;
 pub mod os;
+pub mod sandbox;
 pub mod secret;
 pub mod store;
 pub mod watch;
