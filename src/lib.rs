@@ -4,6 +4,7 @@
 //! **dispatch** claims the row, **upload** opens a session, sends the parts and finishes, each step committed before the next relies on
 //! it. `docs/ARCHITECTURE.md` walks through the house; `docs/STATE.md` tells what a crash leaves behind at each step.
 
+pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod host;

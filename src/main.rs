@@ -1,3 +1,7 @@
-//! Arguments, logging, runtime, exit code; nothing else.
+//! Arguments, exit code; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ferryd::cli::main().into()
+}

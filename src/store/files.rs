@@ -263,3 +263,33 @@ pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
     update.execute([job])?;
     Ok(())
 }
+
+/// Takes a done job and its file over from another database: the columns are those of `rescue`.
+pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
+    use rusqlite::types::Value;
+
+    let folder = folder_id(c, Path::new(OsStr::from_bytes(&row.get::<_, Vec<u8>>(0)?)))?;
+    let name = OsString::from_vec(row.get(1)?);
+    let identity = identity_at(row, 2)?;
+    let host: String = row.get(8)?;
+    let before = file_at(c, folder, &name)?;
+    let mut hosts = match before.as_ref().and_then(|before| before.route) {
+        Some(route) => hosts_of(c, route)?,
+        None => Vec::new(),
+    };
+    hosts.push(host.clone());
+    let route = route_id(c, hosts.iter())?;
+    let hosts = hosts.into();
+    let arrival = Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)? };
+    let file = remember(c, before.as_ref(), folder, &arrival, route)?;
+    insert_job(c, file, &host, &arrival, false, row.get(10)?)?;
+    let job = c.last_insert_rowid();
+    let rest: Vec<Value> = (11..18).map(|column| row.get(column)).collect::<Result<_, _>>()?;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?3, attempts = ?4, maybe_duplicate = ?5, link = ?6, remote_id = ?7,
+                expires = ?8 WHERE id = ?1",
+    )?;
+    let values = std::iter::once(Value::Integer(job)).chain(rest);
+    update.execute(rusqlite::params_from_iter(values))?;
+    Ok(())
+}

@@ -6,9 +6,11 @@
 mod error;
 mod files;
 mod jobs;
+mod rescue;
 mod schema;
 mod thread;
 mod uploads;
+mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +23,9 @@ use crate::job::{Identity, State};
 use crate::os::clock;
 
 pub use error::StoreError;
+pub use rescue::Rescue;
 pub use files::{Memory, Seen};
+pub use view::{HostRow, JobRow, Query, Snapshot, View, WatchRow};
 pub use thread::{Durability, Trouble, WriterThread};
 
 /// The database's name in the state folder.

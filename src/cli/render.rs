@@ -1,0 +1,133 @@
+//! The only place that prints. Data goes to stdout, the rest to stderr; a reader that goes away is no error.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::config::ConfigError;
+use crate::store::StoreError;
+
+use super::exit::Exit;
+
+/// What went wrong, for a person, with what to do about it.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What failed, on what, why.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without advice.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into(), hint: None }
+    }
+
+    /// The same with advice.
+    pub fn hint(self, hint: impl Into<String>) -> Failure {
+        Failure { hint: Some(hint.into()), ..self }
+    }
+
+    /// A configuration with all its problems.
+    pub fn configuration(error: &ConfigError) -> Failure {
+        Failure::new(Exit::Configuration, error.render(color(&io::stderr())))
+    }
+
+    /// A queue that cannot be used.
+    pub fn store(dir: &Path, error: &StoreError) -> Failure {
+        let dir = dir.display();
+        let failure = Failure::new(Exit::State, format!("cannot use the queue in `{dir}`: {error}"));
+        match error {
+            StoreError::Locked { .. } => failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`"),
+            StoreError::Newer { .. } => failure.hint("use the ferryd that wrote it, or a newer one; nothing was changed"),
+            StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
+            StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
+            StoreError::Io(_) | StoreError::Closed => failure.hint(format!("check that this user may read and write `{dir}`")),
+        }
+    }
+}
+
+/// Prints data; a closed pipe ends it quietly.
+pub fn out(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // The reader may have enough: `ferryd status | head`.
+    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+/// Prints a remark.
+pub fn note(text: impl Display) {
+    let mut stderr = io::stderr().lock();
+    drop(writeln!(stderr, "{text}"));
+}
+
+/// Prints a failure the way every failure is printed.
+pub fn failure(failure: &Failure) {
+    let prefix = if failure.exit == Exit::Configuration { "" } else { "ferryd: " };
+    note(format!("{prefix}{}", failure.message));
+    if let Some(hint) = &failure.hint {
+        note(format!("\nhint: {hint}"));
+    }
+}
+
+/// Whether a stream takes colour: a terminal, and nobody said no.
+pub fn color(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A size: `5.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// A duration in its largest unit: `12 s`, `3 min`, `2 h`, `4 d`.
+pub fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A time against now: `3 min ago`, `in 12 s`.
+pub fn when(at_ms: i64, now_ms: i64) -> String {
+    let apart = Duration::from_millis(at_ms.abs_diff(now_ms));
+    match at_ms > now_ms {
+        true => format!("in {}", duration(apart + Duration::from_millis(999))),
+        false => format!("{} ago", duration(apart)),
+    }
+}
+
+/// A text on one line: control characters are shown, never sent to the terminal.
+pub fn line(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// A path on one line.
+pub fn path(path: &Path) -> String {
+    line(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_in_their_largest_unit() {
+        let cases = [(0, "0 s ago"), (-59_000, "59 s ago"), (-61_000, "1 min ago"), (-7_200_000, "2 h ago"), (1, "in 1 s"), (90_000, "in 1 min")];
+        for (at, said) in cases {
+            assert_eq!(when(at, 0), said);
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_draw_on_the_terminal() {
+        assert_eq!(line("a\n\x1b[31mb"), "a\\n\\u{1b}[31mb");
+    }
+}

@@ -1,0 +1,261 @@
+//! `ferryd run`: the daemon. Owns the order of its life: configuration, folder, lock, queue, engine, and all of it backwards.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config, ProcessEnvironment};
+use crate::engine::phase::{Phase, PhaseSwitch, phases};
+use crate::engine::{self, EngineError};
+use crate::os::lock::{Lock, LockError, Note};
+use crate::os::signals::{self, Asked};
+use crate::os::{clock, service};
+use crate::store::{Rescue, Store, StoreError};
+
+use super::exit::Exit;
+use super::render::Failure;
+
+/// How often one process sets a damaged queue aside before it gives up.
+const RESCUES_MAX: u32 = 3;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to log: error, warn, info, debug, or a filter such as `ferryd=debug`.
+    #[arg(long, env = "FERRYD_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+/// Why the engine's turn ended.
+enum Turn {
+    Stop,
+    Reload,
+    Damaged(String),
+}
+
+pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
+    let mut config = load(&path)?;
+    start_log(&arguments.log)?;
+    let state_dir = config.daemon.state_dir.clone();
+    prepare_state_dir(&state_dir)?;
+    let daemon = Daemon::start(state_dir)?;
+    let mut rescues = 0;
+    loop {
+        make_watch_folders(&config)?;
+        match daemon.turn(&config)? {
+            Turn::Stop => return Ok(Exit::Fine),
+            Turn::Reload => config = daemon.reload(&path, config),
+            Turn::Damaged(damage) if rescues < RESCUES_MAX => {
+                rescues += 1;
+                daemon.rescue(&damage)?;
+            }
+            Turn::Damaged(damage) => return Err(Failure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    config::load(path, &ProcessEnvironment).map_err(|error| Failure::configuration(&error))
+}
+
+fn start_log(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}")).hint("try `--log info` or `--log ferryd=debug`")
+    })?;
+    // Under a service manager the journal has the time already.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(super::render::color(&io::stderr()));
+    let started = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().try_init(),
+        None => log.try_init(),
+    };
+    started.map_err(|error| Failure::new(Exit::Fault, format!("cannot start the log: {error}")))
+}
+
+/// The state folder holds names of files and sessions: it is its owner's alone.
+fn prepare_state_dir(dir: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(Exit::State, format!("cannot make the state folder `{}`: {error}", dir.display()))
+            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user may write")
+    };
+    if !dir.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+    }
+    let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode();
+    if mode & 0o022 != 0 {
+        let message = format!("the state folder `{}` can be written by others", dir.display());
+        return Err(Failure::new(Exit::State, message).hint(format!("chmod 700 '{}'", dir.display())));
+    }
+    Ok(())
+}
+
+/// A folder that cannot be made is a missing watch, which is looked for again; it stops nothing else.
+fn make_watch_folders(config: &Config) -> Result<(), Failure> {
+    for watch in config.watches.iter().filter(|watch| watch.create && !watch.path.exists()) {
+        match std::fs::create_dir_all(&watch.path) {
+            Ok(()) => tracing::info!("made the folder {:?}", watch.path),
+            Err(error) => tracing::warn!("cannot make the folder {:?}: {error}", watch.path),
+        }
+    }
+    Ok(())
+}
+
+/// What lives as long as the process does.
+struct Daemon {
+    state_dir: PathBuf,
+    lock: Arc<Lock>,
+    note: Note,
+    runtime: Runtime,
+    wishes: Arc<Mutex<Wishes>>,
+    /// Ends the listening when dropped.
+    _signals: signals::Listener,
+}
+
+/// What signals have asked for, and the switch of the turn they reach.
+#[derive(Default)]
+struct Wishes {
+    asked: Option<Asked>,
+    switch: Option<Arc<PhaseSwitch>>,
+}
+
+impl Daemon {
+    fn start(state_dir: PathBuf) -> Result<Daemon, Failure> {
+        let fault = |error: io::Error| Failure::new(Exit::Fault, format!("cannot start: {error}"));
+        let note = Note { pid: std::process::id(), since_ms: clock::now_ms(), trouble: None };
+        let lock = Lock::take(&state_dir, &note).map_err(|error| match error {
+            LockError::Held(other) => Failure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid }),
+            LockError::Io(error) => Failure::store(&state_dir, &error.into()),
+        })?;
+        let wishes = Arc::new(Mutex::new(Wishes::default()));
+        let told = wishes.clone();
+        let listener = signals::listen(move |asked| ask(&told, asked)).map_err(fault)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(64)
+            .thread_name("ferryd")
+            .enable_all()
+            .build()
+            .map_err(fault)?;
+        tracing::info!("ferryd {} starts; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
+        Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, wishes, _signals: listener })
+    }
+
+    /// Runs the engine until somebody asks for something, or it fails.
+    fn turn(&self, config: &Config) -> Result<Turn, Failure> {
+        let failed = |error: &StoreError| Failure::store(&self.state_dir, error);
+        let (store, thread, rescue) = Store::open_or_rescue(&self.state_dir).map_err(|error| failed(&error))?;
+        if let Some(rescue) = rescue {
+            tell_of(&rescue);
+        }
+        let (switch, phases) = phases();
+        let switch = Arc::new(switch);
+        self.arm(&switch);
+        let trouble = self.runtime.spawn(tell_trouble(store.clone(), self.lock.clone(), self.note.clone()));
+        let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
+        let ended = self.runtime.block_on(engine::run(config, store, switch, phases, || {
+            tracing::info!("watching");
+            service::ready();
+        }));
+        trouble.abort();
+        ending.abort();
+        self.runtime.block_on(async {
+            // Their ends drop the last handles to the queue, so that its thread can end.
+            drop((trouble.await, ending.await));
+        });
+        thread.join();
+        self.after(ended)
+    }
+
+    fn after(&self, ended: Result<(), EngineError>) -> Result<Turn, Failure> {
+        match ended {
+            Ok(()) => Ok(match self.wishes.lock().unwrap_or_else(PoisonError::into_inner).asked.take() {
+                Some(Asked::Reload) => Turn::Reload,
+                _ => Turn::Stop,
+            }),
+            Err(EngineError::Store(StoreError::Damaged(damage))) => Ok(Turn::Damaged(damage)),
+            Err(EngineError::Store(error)) => Err(Failure::store(&self.state_dir, &error)),
+            Err(EngineError::Setup(message)) => Err(Failure::new(Exit::Fault, message)),
+        }
+    }
+
+    /// A signal that came before this turn began still counts.
+    fn arm(&self, switch: &Arc<PhaseSwitch>) {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        if wishes.asked.is_some() {
+            switch.advance(Phase::Draining);
+        }
+        wishes.switch = Some(switch.clone());
+    }
+
+    /// A new configuration takes effect whole or not at all.
+    fn reload(&self, path: &Path, old: Config) -> Config {
+        match config::load(path, &ProcessEnvironment) {
+            Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
+                tracing::info!("the configuration is read again");
+                new
+            }
+            Ok(_) => {
+                tracing::error!("the configuration names another state folder, which takes a restart; the old one stays in force");
+                old
+            }
+            Err(error) => {
+                tracing::error!("the old configuration stays in force: {}", error.render(false));
+                old
+            }
+        }
+    }
+
+    fn rescue(&self, damage: &str) -> Result<(), Failure> {
+        let (store, thread, rescue) =
+            Store::rescue(&self.state_dir, damage.to_owned()).map_err(|error| Failure::store(&self.state_dir, &error))?;
+        drop(store);
+        thread.join();
+        tell_of(&rescue);
+        Ok(())
+    }
+}
+
+fn ask(wishes: &Mutex<Wishes>, asked: Asked) {
+    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked == Asked::Drain || wishes.asked.is_none() {
+        wishes.asked = Some(asked);
+    }
+    if let Some(switch) = &wishes.switch {
+        switch.advance(Phase::Draining);
+    }
+    if asked == Asked::Drain {
+        tracing::info!("asked to stop; parts in flight may arrive, a second signal ends at once");
+        service::stopping();
+    }
+}
+
+fn tell_of(rescue: &Rescue) {
+    let Rescue { kept, damage, jobs } = rescue;
+    tracing::error!(
+        "the queue was damaged ({damage}) and is kept as {kept:?}; a new one knows {jobs} finished uploads of it, \
+         and every other file is found again in its folder and may be uploaded a second time"
+    );
+}
+
+/// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
+async fn tell_trouble(store: Store, lock: Arc<Lock>, note: Note) {
+    let mut trouble = store.trouble();
+    drop(store);
+    while trouble.changed().await.is_ok() {
+        let text = trouble.borrow_and_update().as_ref().map(ToString::to_string);
+        service::status(text.as_deref().unwrap_or("running"));
+        if let Err(error) = lock.write(&Note { trouble: text, ..note.clone() }) {
+            tracing::warn!("cannot write the note in the lock file: {error}");
+        }
+    }
+}
+
+/// With a full disk the daemon would wait for room for ever; one that was asked to stop does not.
+async fn end_when_draining(mut phases: engine::phase::Phases, store: Store) {
+    phases.reached(Phase::Draining).await;
+    store.give_up_waiting();
+}

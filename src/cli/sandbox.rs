@@ -1,0 +1,60 @@
+//! `ferryd sandbox`: the sandbox hosts, until Ctrl-C.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::os::signals;
+use crate::sandbox::faults::Script;
+use crate::sandbox::{self, Options, Sandbox};
+
+use super::exit::Exit;
+use super::render::{self, Failure};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where everything is kept [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A script of faults, in JSON.
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Count bytes and check sizes, but keep nothing: for measurements.
+    #[arg(long)]
+    discard: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    if !arguments.listen.ip().is_loopback() {
+        let message = format!("`{}` is not an address of this machine's loopback", arguments.listen);
+        return Err(Failure::new(Exit::Usage, message).hint("the sandbox takes files from anybody; use 127.0.0.1:8787"));
+    }
+    let temporary = tempfile::tempdir().map_err(|error| Failure::new(Exit::Fault, format!("cannot make a folder: {error}")))?;
+    let dir = arguments.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let faults = match &arguments.faults {
+        Some(file) => read_script(file)?,
+        None => Script::default(),
+    };
+    let options = Options { listen: arguments.listen, faults, discard: arguments.discard, ..Options::new(&dir) };
+    let (asked, mut ask) = tokio::sync::mpsc::channel(1);
+    let listener = signals::listen(move |_| drop(asked.try_send(())));
+    let _listener = listener.map_err(|error| Failure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
+    super::runtime()?.block_on(async {
+        let sandbox = Sandbox::start(options).await.map_err(|error| {
+            Failure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen)).hint("try `--listen 127.0.0.1:0`")
+        })?;
+        let addr = sandbox.addr();
+        render::out(&format!("# Serving on {addr}, keeping files in {}; for your configuration:\n\n{}", dir.display(), sandbox::config_for(addr)));
+        ask.recv().await;
+        sandbox.stop().await;
+        Ok(Exit::Fine)
+    })
+}
+
+fn read_script(file: &std::path::Path) -> Result<Script, Failure> {
+    let failed = |error: String| Failure::new(Exit::Usage, format!("cannot use `{}`: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
+    Script::parse(&text).map_err(failed)
+}

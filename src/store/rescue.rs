@@ -1,0 +1,96 @@
+//! What happens to a damaged database: it is set aside, never deleted, and a new one takes up what can still be read of it.
+//!
+//! Only jobs that are done are taken over, each with its file: they are what keeps a file from being uploaded twice. Everything else
+//! is found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use crate::os::clock;
+
+use super::error::StoreError;
+use super::{FILE_NAME, Store, WriterThread, files};
+
+/// What was done about a damaged database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescue {
+    /// Where the damaged one is now.
+    pub kept: PathBuf,
+    /// What is wrong with it.
+    pub damage: String,
+    /// Done jobs that were taken over.
+    pub jobs: u64,
+}
+
+impl Store {
+    /// Opens the queue in `dir`; a damaged one is set aside and replaced. The caller owns the folder's lock.
+    pub fn open_or_rescue(dir: &Path) -> Result<(Store, WriterThread, Option<Rescue>), StoreError> {
+        match Store::open(dir) {
+            Ok((store, thread)) => Ok((store, thread, None)),
+            Err(StoreError::Damaged(damage)) => {
+                let (store, thread, rescue) = Store::rescue(dir, damage)?;
+                Ok((store, thread, Some(rescue)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the database in `dir` aside, and begins a new one with what can be read of it.
+    pub fn rescue(dir: &Path, damage: String) -> Result<(Store, WriterThread, Rescue), StoreError> {
+        let now_ms = clock::now_ms();
+        let kept = set_aside(dir, now_ms)?;
+        let jobs = {
+            let mut fresh = Connection::open(dir.join(FILE_NAME))?;
+            super::schema::prepare_writer(&mut fresh)?;
+            fresh.execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
+            take_over(&kept, &mut fresh).unwrap_or_else(|error| {
+                tracing::warn!("not all of the damaged queue could be read: {error}");
+                0
+            })
+        };
+        let (store, thread) = Store::open(dir)?;
+        Ok((store, thread, Rescue { kept, damage, jobs }))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing relies on the old names: should the power fail between two of these, the next start does the rest")]
+fn set_aside(dir: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
+    let kept = dir.join(format!("queue.damaged-{now_ms}.db"));
+    for suffix in ["-wal", "-shm", ""] {
+        let from = dir.join(format!("{FILE_NAME}{suffix}"));
+        let to = dir.join(format!("queue.damaged-{now_ms}.db{suffix}"));
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(kept)
+}
+
+/// Reads done jobs one by one until the damage stands in the way.
+fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
+    let damaged = Connection::open_with_flags(kept, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut select = damaged.prepare(
+        "SELECT d.path, f.name, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, j.priority, j.queued_at, j.since,
+                j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires
+         FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         WHERE j.state = 'done' AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
+    )?;
+    let mut rows = select.query([])?;
+    let transaction = fresh.transaction()?;
+    let mut jobs = 0;
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => jobs += u64::from(files::take_over(&transaction, row).is_ok()),
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!("the damaged queue cannot be read further: {error}");
+                break;
+            }
+        }
+    }
+    transaction.execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('taken_over', ?1)", params![jobs.to_string()])?;
+    transaction.commit()?;
+    Ok(jobs)
+}

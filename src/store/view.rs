@@ -1,0 +1,362 @@
+//! The queue as people see it: read in one transaction on a connection of its own, so that it neither waits for the daemon nor stands in
+//! its way, whether the daemon runs, hangs or is dead.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::job::State;
+
+use super::error::StoreError;
+use super::files::path_of;
+use super::{FILE_NAME, JobId, open_reader};
+
+/// Rates older than this say nothing.
+const LIVE_MS: i64 = 5_000;
+
+/// A reader.
+pub struct View {
+    connection: Connection,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Only jobs in these states; all when empty.
+    pub states: Vec<State>,
+    /// Only jobs of these hosts; all when empty.
+    pub hosts: Vec<String>,
+    /// Only jobs of files at or below these paths; all when empty.
+    pub paths: Vec<PathBuf>,
+    /// Jobs at most.
+    pub limit: usize,
+    /// The time against which rates are fresh, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// The queue at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Jobs per state, every state once, in the order of [`State::ALL`].
+    pub totals: Vec<(State, u64)>,
+    /// Bytes of jobs that still have to go, less what hosts hold of them.
+    pub bytes_left: u64,
+    /// Bytes that hosts hold: of done jobs, and of half-sent ones.
+    pub bytes_sent: u64,
+    /// Bytes a second, lately.
+    pub per_second: u64,
+    /// The configured watches.
+    pub watches: Vec<WatchRow>,
+    /// The configured hosts.
+    pub hosts: Vec<HostRow>,
+    /// Jobs, the most interesting first.
+    pub jobs: Vec<JobRow>,
+}
+
+/// A watch.
+#[derive(Debug, Clone)]
+pub struct WatchRow {
+    /// Its folder.
+    pub path: PathBuf,
+    /// In a word.
+    pub state: String,
+    /// `native` or `poll`.
+    pub events: String,
+    /// When the last full scan ended.
+    pub last_scan_ms: Option<i64>,
+    /// Files that are settling.
+    pub settling: u64,
+    /// Times events were lost.
+    pub gaps_seen: u64,
+    /// What is wrong.
+    pub why: Option<String>,
+}
+
+/// A host.
+#[derive(Debug, Clone)]
+pub struct HostRow {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// `ready`, `resting`, `held` or `full`.
+    pub state: String,
+    /// Until when.
+    pub until_ms: Option<i64>,
+    /// Why.
+    pub why: Option<String>,
+}
+
+/// A job.
+#[derive(Debug, Clone)]
+pub struct JobRow {
+    /// Its number.
+    pub id: JobId,
+    /// Where its file is.
+    pub path: PathBuf,
+    /// Its host.
+    pub host: String,
+    /// Its state.
+    pub state: State,
+    /// The size of its file.
+    pub bytes: u64,
+    /// What the host holds of it, or what has flowed where that is more.
+    pub sent: u64,
+    /// Bytes a second, lately.
+    pub per_second: u64,
+    /// Parts of its plan.
+    pub parts: u64,
+    /// Parts the host has confirmed.
+    pub parts_acked: u64,
+    /// Times it was claimed.
+    pub attempts: u64,
+    /// Higher goes first.
+    pub priority: i64,
+    /// Since when it is in its state.
+    pub since_ms: i64,
+    /// When it is tried again.
+    pub next_try_ms: Option<i64>,
+    /// Why it is not moving.
+    pub why: Option<String>,
+    /// Where the file can be fetched.
+    pub link: Option<String>,
+    /// The host's name for it.
+    pub remote_id: Option<String>,
+    /// When it will be gone from the host.
+    pub expires_ms: Option<i64>,
+    /// Whether the host may have it twice.
+    pub maybe_duplicate: bool,
+    /// When it was queued.
+    pub queued_at_ms: i64,
+    /// When it was done.
+    pub done_at_ms: Option<i64>,
+}
+
+/// What people want to see first: what moves, what needs them, what waits, what is next, what was done last.
+const GROUPS: [&[State]; 5] = [
+    &[State::Uploading, State::Uploaded],
+    &[State::Held, State::Failed, State::Paused],
+    &[State::Waiting],
+    &[State::Queued],
+    &[State::Done, State::Gone, State::Cancelled],
+];
+
+const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0), coalesce(l.sent, 0),
+    coalesce(l.per_second, 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
+    j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
+
+impl View {
+    /// Opens the queue in `dir`; nothing when there is none yet.
+    pub fn open(dir: &Path) -> Result<Option<View>, StoreError> {
+        let path = dir.join(FILE_NAME);
+        match path.try_exists() {
+            Ok(true) => Ok(Some(View { connection: open_reader(&path)? })),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The queue at this instant.
+    pub fn snapshot(&mut self, query: &Query) -> Result<Snapshot, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let c = &transaction;
+        let mut snapshot = Snapshot { watches: watches(c)?, hosts: hosts(c)?, ..Snapshot::default() };
+        totals(c, &mut snapshot)?;
+        snapshot.per_second = c.query_row(
+            "SELECT coalesce(sum(per_second), 0) FROM live WHERE at >= ?1",
+            [query.now_ms - LIVE_MS],
+            |row| unsigned(row, 0),
+        )?;
+        for group in GROUPS {
+            let room = query.limit.saturating_sub(snapshot.jobs.len());
+            let mut found = Vec::new();
+            for state in group.iter().filter(|state| query.states.is_empty() || query.states.contains(state)) {
+                found.extend(jobs(c, query, *state, room)?);
+            }
+            sort(&mut found, group);
+            snapshot.jobs.extend(found.into_iter().take(room));
+        }
+        snapshot.explain_queued();
+        Ok(snapshot)
+    }
+}
+
+impl Snapshot {
+    /// A queued job on a host that takes nothing now is not moving because of its host.
+    fn explain_queued(&mut self) {
+        for job in self.jobs.iter_mut().filter(|job| job.state == State::Queued) {
+            let host = self.hosts.iter().find(|host| host.name == job.host);
+            match host {
+                None => job.why = Some(format!("the host `{}` is not configured any more", job.host)),
+                Some(host) if host.state != "ready" => {
+                    let why = host.why.as_deref().unwrap_or("no reason was given");
+                    job.why = Some(format!("the host `{}` is {}: {why}", host.name, host.state));
+                    job.next_try_ms = host.until_ms;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn sort(jobs: &mut [JobRow], group: &[State]) {
+    use std::cmp::Reverse;
+    match group[0] {
+        State::Done => jobs.sort_by_key(|job| Reverse((job.done_at_ms.unwrap_or(job.since_ms), job.id))),
+        State::Queued => jobs.sort_by_key(|job| (Reverse(job.priority), job.id)),
+        _ => jobs.sort_by_key(|job| job.id),
+    }
+}
+
+/// One state at a time, and the queue host by host, so that each is read along an index of its own and only as far as there is room.
+fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<JobRow>, StoreError> {
+    if room == 0 {
+        return Ok(Vec::new());
+    }
+    match state {
+        State::Queued => {
+            let mut found = Vec::new();
+            for host in hosts_with_queue(c)? {
+                if query.hosts.is_empty() || query.hosts.contains(&host) {
+                    let query = Query { hosts: vec![host], ..query.clone() };
+                    found.extend(select_jobs(c, &query, state, "j.priority DESC, j.id", room)?);
+                }
+            }
+            Ok(found)
+        }
+        State::Done => select_jobs(c, query, state, "j.done_at DESC", room),
+        State::Gone | State::Cancelled => select_jobs(c, query, state, "j.id DESC", room),
+        _ => select_jobs(c, query, state, "j.id", room),
+    }
+}
+
+fn hosts_with_queue(c: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' AND jobs > 0")?;
+    let rows = select.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: usize) -> Result<Vec<JobRow>, StoreError> {
+    let (filter, mut values) = filter(query);
+    values[0] = Value::Integer(query.now_ms - LIVE_MS);
+    values[1] = Value::Integer(i64::try_from(room).unwrap_or(i64::MAX));
+    let mut select = c.prepare_cached(&select_sql(state, &filter, order))?;
+    let rows = select.query_map(params_from_iter(values), job_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn select_sql(state: State, filter: &str, order: &str) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         LEFT JOIN uploads u ON u.job = j.id LEFT JOIN live l ON l.job = j.id AND l.at >= ?1
+         WHERE j.state = '{state}'{filter} ORDER BY {order} LIMIT ?2"
+    )
+}
+
+/// The first two values are the caller's.
+fn filter(query: &Query) -> (String, Vec<Value>) {
+    use std::os::unix::ffi::OsStrExt;
+    let mut sql = String::new();
+    let mut values = vec![Value::Null, Value::Null];
+    if !query.hosts.is_empty() {
+        let marks: Vec<String> = query.hosts.iter().map(|host| mark(&mut values, Value::Text(host.clone()))).collect();
+        sql.push_str(&format!(" AND j.host IN ({})", marks.join(", ")));
+    }
+    if !query.paths.is_empty() {
+        let below = query.paths.iter().map(|path| {
+            let whole = mark(&mut values, Value::Blob(path.as_os_str().as_bytes().to_vec()));
+            let folder = mark(&mut values, Value::Blob(path.parent().unwrap_or(path).as_os_str().as_bytes().to_vec()));
+            let name = mark(&mut values, Value::Blob(path.file_name().unwrap_or_default().as_bytes().to_vec()));
+            format!(
+                "d.path = {whole} OR (d.path > {whole} AND substr(d.path, 1, length({whole}) + 1) = CAST({whole} || X'2F' AS BLOB)) \
+                 OR (d.path = {folder} AND f.name = {name})"
+            )
+        });
+        let below: Vec<String> = below.collect();
+        sql.push_str(&format!(" AND ({})", below.join(" OR ")));
+    }
+    (sql, values)
+}
+
+fn mark(values: &mut Vec<Value>, value: Value) -> String {
+    values.push(value);
+    format!("?{}", values.len())
+}
+
+fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
+    let state = State::from_word(&row.get::<_, String>(4)?).unwrap_or(State::Held);
+    let bytes = unsigned(row, 5)?;
+    let (held, live) = (unsigned(row, 6)?, unsigned(row, 7)?);
+    Ok(JobRow {
+        id: JobId(row.get(0)?),
+        path: path_of(row.get(1)?, row.get(2)?),
+        host: row.get(3)?,
+        state,
+        bytes,
+        sent: if matches!(state, State::Done | State::Uploaded) { bytes } else { held.max(live).min(bytes) },
+        per_second: unsigned(row, 8)?,
+        parts: unsigned(row, 9)?,
+        parts_acked: unsigned(row, 10)?,
+        attempts: unsigned(row, 11)?,
+        priority: row.get(12)?,
+        since_ms: row.get(13)?,
+        next_try_ms: row.get(14)?,
+        why: row.get(15)?,
+        link: row.get(16)?,
+        remote_id: row.get(17)?,
+        expires_ms: row.get(18)?,
+        maybe_duplicate: row.get(19)?,
+        queued_at_ms: row.get(20)?,
+        done_at_ms: row.get(21)?,
+    })
+}
+
+fn totals(c: &Connection, into: &mut Snapshot) -> Result<(), StoreError> {
+    let mut select = c.prepare_cached("SELECT state, sum(jobs), sum(bytes) FROM totals GROUP BY state")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, unsigned(row, 1)?, unsigned(row, 2)?)))?;
+    let counted = rows.collect::<Result<Vec<_>, _>>()?;
+    let find = |state: State| counted.iter().find(|(word, ..)| word == state.word());
+    into.totals = State::ALL.map(|state| (state, find(state).map_or(0, |(_, jobs, _)| *jobs))).to_vec();
+    let bytes_in = |done: bool| -> u64 {
+        let states = State::ALL.into_iter().filter(|state| match done {
+            true => matches!(state, State::Done | State::Uploaded),
+            false => !state.is_final() && *state != State::Uploaded,
+        });
+        states.filter_map(find).map(|(_, _, bytes)| *bytes).sum()
+    };
+    let held: u64 = c.query_row("SELECT coalesce(sum(held_bytes), 0) FROM uploads", [], |row| unsigned(row, 0))?;
+    into.bytes_left = bytes_in(false).saturating_sub(held);
+    into.bytes_sent = bytes_in(true).saturating_add(held);
+    Ok(())
+}
+
+fn watches(c: &Connection) -> Result<Vec<WatchRow>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT path, state, events, last_scan, settling, gaps_seen, why FROM watches WHERE configured = 1 ORDER BY path",
+    )?;
+    let rows = select.query_map([], |row| {
+        Ok(WatchRow {
+            path: path_of(row.get(0)?, Vec::new()).components().collect(),
+            state: row.get(1)?,
+            events: row.get(2)?,
+            last_scan_ms: row.get(3)?,
+            settling: unsigned(row, 4)?,
+            gaps_seen: unsigned(row, 5)?,
+            why: row.get(6)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn hosts(c: &Connection) -> Result<Vec<HostRow>, StoreError> {
+    let mut select = c.prepare_cached("SELECT name, kind, state, until, why FROM hosts ORDER BY name")?;
+    let rows = select.query_map([], |row| {
+        Ok(HostRow { name: row.get(0)?, kind: row.get(1)?, state: row.get(2)?, until_ms: row.get(3)?, why: row.get(4)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
