@@ -1,5 +1,142 @@
+//! `ferryd check`: everything `run` would need, looked at before it is needed.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, Events, Watch};
+use crate::host::registry;
+
 use super::exit::Exit;
-use super::render::Failure;
-#[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
-pub(super) fn run(_c: Option<std::path::PathBuf>) -> Result<Exit, Failure> { Ok(Exit::Fine) }
+use super::render::{self, Failure};
+
+/// Folders counted below one watch; more are "at least" so many.
+const FOLDERS_MAX: usize = 200_000;
+/// Less room than this for the queue is a problem.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What was found.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    problems: usize,
+}
+
+impl Report {
+    fn ok(&mut self, text: String) {
+        self.lines.push(format!("ok       {text}"));
+    }
+
+    fn problem(&mut self, text: String, hint: &str) {
+        self.lines.push(format!("problem  {text}\n         hint: {hint}"));
+        self.problems += 1;
+    }
+}
+
+pub(super) fn run(path: Option<PathBuf>) -> Result<Exit, Failure> {
+    let config = super::load(path)?;
+    let mut report = Report::default();
+    report.ok(format!("configuration `{}`", render::path(&config.file)));
+    check_state_dir(&config.daemon.state_dir, &mut report);
+    let mut folders = 0;
+    for watch in &config.watches {
+        folders += check_watch(watch, &mut report);
+    }
+    check_limits(folders, &mut report);
+    check_hosts(&config, &mut report);
+    render::out(&format!("{}\n", report.lines.join("\n")));
+    match report.problems {
+        0 => Ok(Exit::Fine),
+        1 => Err(Failure::new(Exit::Configuration, "1 problem")),
+        problems => Err(Failure::new(Exit::Configuration, format!("{problems} problems"))),
+    }
+}
+
+fn check_state_dir(dir: &Path, report: &mut Report) {
+    let name = render::path(dir);
+    let existing = dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
+        let text = format!("the state folder `{name}` cannot be written by this user");
+        return report.problem(text, "set `state_dir` in [daemon] to a folder on a local disk that this user may write");
+    }
+    let mode = std::fs::metadata(dir).map_or(0o700, |metadata| metadata.permissions().mode());
+    if mode & 0o022 != 0 {
+        let text = format!("the state folder `{name}` can be written by others");
+        return report.problem(text, &format!("chmod 700 '{name}'"));
+    }
+    match rustix::fs::statvfs(existing) {
+        Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_BYTES => {
+            let text = format!("the disk of the state folder `{name}` has only {} left", render::size(fs.f_bavail * fs.f_frsize));
+            report.problem(text, "make room; the queue waits when its disk is full");
+        }
+        Ok(fs) => report.ok(format!("state folder `{name}`: {} free", render::size(fs.f_bavail.saturating_mul(fs.f_frsize)))),
+        Err(error) => report.problem(format!("the disk of `{name}` cannot be looked at: {error}"), "use a local disk"),
+    }
+}
+
+/// Answers how many folders would be watched.
+fn check_watch(watch: &Watch, report: &mut Report) -> usize {
+    let name = render::path(&watch.path);
+    match std::fs::read_dir(&watch.path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && watch.create => {
+            report.ok(format!("watch `{name}`: will be made"));
+            return 1;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let hint = format!("mkdir '{name}', or set `create = true`; until then ferryd looks for it every few seconds");
+            report.problem(format!("the watch `{name}` is missing"), &hint);
+            return 0;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            report.problem(format!("the watch `{name}` is not a folder"), "name a folder in `path`");
+            return 0;
+        }
+        Err(error) => {
+            report.problem(format!("the watch `{name}` cannot be read: {error}"), "let the user that runs ferryd read it");
+            return 0;
+        }
+    }
+    let folders = count_folders(watch);
+    let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
+    report.ok(format!("watch `{name}`: {at_least}{folders} folder{}, to {}", if folders == 1 { "" } else { "s" }, watch.to.join(", ")));
+    if watch.events == Events::Poll { 0 } else { folders }
+}
+
+fn count_folders(watch: &Watch) -> usize {
+    let mut left = vec![watch.path.clone()];
+    let mut count = 0;
+    while let Some(folder) = left.pop() {
+        count += 1;
+        if !watch.recursive || count >= FOLDERS_MAX {
+            continue;
+        }
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        left.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+    }
+    count
+}
+
+/// Linux lets a user watch only so many folders.
+fn check_limits(folders: usize, report: &mut Report) {
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok();
+    let Some(limit) = limit.and_then(|text| text.trim().parse::<usize>().ok()) else { return };
+    if folders > limit {
+        let text = format!("{folders} folders are to be watched, and the kernel lets a user watch {limit}");
+        report.problem(text, &format!("sysctl fs.inotify.max_user_watches={}", (folders * 2).next_power_of_two()));
+    } else {
+        report.ok(format!("the kernel lets a user watch {limit} folders"));
+    }
+}
+
+fn check_hosts(config: &Config, report: &mut Report) {
+    for host in &config.hosts {
+        match registry::host(host) {
+            Ok(_) => report.ok(format!("host `{}`: {}", host.name, host.kind.word())),
+            Err(error) => report.problem(format!("the host `{}` cannot be used: {error}", host.name), "see the configuration"),
+        }
+        if !config.watches.iter().any(|watch| watch.to.contains(&host.name)) {
+            report.ok(format!("host `{}` is not used by any watch", host.name));
+        }
+    }
+}

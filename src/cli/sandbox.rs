@@ -39,7 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let options = Options { listen: arguments.listen, faults, discard: arguments.discard, ..Options::new(&dir) };
     let (asked, mut ask) = tokio::sync::mpsc::channel(1);
-    let listener = signals::listen(move |_| drop(asked.try_send(())));
+    let listener = signals::listen(move |_| {
+        // One is enough.
+        asked.try_send(()).ok();
+    });
     let _listener = listener.map_err(|error| Failure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
     super::runtime()?.block_on(async {
         let sandbox = Sandbox::start(options).await.map_err(|error| {

@@ -1,5 +1,522 @@
+//! `ferryd status`: the queue for people and, with `--json`, for programs. Reads only the database and the lock's note, so it answers
+//! whether the daemon runs, hangs or is dead.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::job::State;
+use crate::os::clock;
+use crate::os::lock::{self, Note};
+use crate::store::{JobRow, Query, Snapshot, View};
+
 use super::exit::Exit;
-use super::render::Failure;
+use super::render::{self, Failure};
+
+/// How often `--watch` looks.
+const REDRAW: Duration = Duration::from_secs(1);
+/// Cells of a progress bar.
+const BAR_CELLS: u64 = 10;
+
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
-pub(super) fn run(_c: Option<std::path::PathBuf>, _a: &Arguments) -> Result<Exit, Failure> { Ok(Exit::Fine) }
+pub(super) struct Arguments {
+    /// For programs: one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Draw again every second.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Only jobs in this state; may be repeated.
+    #[arg(long, value_name = "STATE", value_parser = parse_state)]
+    state: Vec<State>,
+    /// Only jobs of this host; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    /// Show at most so many jobs.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+    /// Look here, without a configuration.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Only jobs of these files, or of files below these folders.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+fn parse_state(word: &str) -> Result<State, String> {
+    let known = || State::ALL.map(State::word).join(", ");
+    State::from_word(word).ok_or_else(|| format!("known are: {}", known()))
+}
+
+pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
+    let dir = match &arguments.state_dir {
+        Some(dir) => dir.clone(),
+        None => super::load(config)?.daemon.state_dir,
+    };
+    if arguments.json {
+        let (snapshot, owner) = look(&dir, arguments)?;
+        let text = serde_json::to_string_pretty(&Document::new(&snapshot, owner.as_ref()));
+        render::out(&format!("{}\n", text.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?));
+        return Ok(Exit::Fine);
+    }
+    loop {
+        let (snapshot, owner) = look(&dir, arguments)?;
+        let shown = Page { snapshot: &snapshot, owner: owner.as_ref(), now_ms: clock::now_ms(), color: render::color(&io::stdout()) }.draw();
+        if !arguments.watch || !io::stdout().is_terminal() {
+            render::out(&shown);
+            return Ok(Exit::Fine);
+        }
+        // Clears the screen, and begins at its first line.
+        render::out(&format!("\x1b[2J\x1b[H{shown}"));
+        std::thread::sleep(REDRAW);
+    }
+}
+
+fn look(dir: &Path, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let query = Query {
+        states: arguments.state.clone(),
+        hosts: arguments.host.clone(),
+        paths: arguments.paths.iter().map(absolute).collect(),
+        limit: arguments.limit,
+        now_ms: clock::now_ms(),
+    };
+    let owner = lock::owner(dir);
+    let failed = |error| Failure::store(dir, &error);
+    let mut snapshot = match View::open(dir).map_err(failed)? {
+        Some(mut view) => view.snapshot(&query).map_err(failed)?,
+        None => Snapshot { totals: State::ALL.map(|state| (state, 0)).to_vec(), ..Snapshot::default() },
+    };
+    if owner.is_none() {
+        snapshot.nothing_moves();
+    }
+    Ok((snapshot, owner))
+}
+
+/// The document of `--json`. Fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Document {
+    version: u32,
+    daemon: DaemonDocument,
+    totals: serde_json::Map<String, serde_json::Value>,
+    bytes: BytesDocument,
+    watches: Vec<WatchDocument>,
+    hosts: Vec<HostDocument>,
+    jobs: Vec<JobDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct DaemonDocument {
+    running: bool,
+    pid: Option<u32>,
+    since: Option<Timestamp>,
+    /// Why the daemon cannot go on: a full disk, for one.
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct BytesDocument {
+    left: u64,
+    sent: u64,
+    per_second: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct WatchDocument {
+    path: String,
+    state: String,
+    events: String,
+    last_scan: Option<Timestamp>,
+    settling: u64,
+    gaps_seen: u64,
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostDocument {
+    name: String,
+    kind: String,
+    state: String,
+    until: Option<Timestamp>,
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct JobDocument {
+    id: i64,
+    path: String,
+    host: String,
+    state: &'static str,
+    bytes: u64,
+    sent: u64,
+    parts: u64,
+    parts_acked: u64,
+    attempts: u64,
+    priority: i64,
+    since: Option<Timestamp>,
+    next_try: Option<Timestamp>,
+    why: Option<String>,
+    link: Option<String>,
+    remote_id: Option<String>,
+    expires: Option<Timestamp>,
+    maybe_duplicate: bool,
+    queued_at: Option<Timestamp>,
+    done_at: Option<Timestamp>,
+}
+
+/// RFC 3339 with seconds, in UTC.
+fn timestamp(at_ms: i64) -> Option<Timestamp> {
+    Timestamp::from_second(at_ms.div_euclid(1000)).ok()
+}
+
+impl Document {
+    fn new(snapshot: &Snapshot, owner: Option<&Note>) -> Document {
+        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
+        // The order of DESIGN.md, in which `uploaded` follows `held`.
+        Document {
+            version: 1,
+            daemon: DaemonDocument {
+                running: owner.is_some(),
+                pid: owner.map(|note| note.pid),
+                since: owner.and_then(|note| timestamp(note.since_ms)),
+                trouble: owner.and_then(|note| note.trouble.clone()),
+            },
+            totals: totals.iter().map(|(state, jobs)| (state.word().to_owned(), (*jobs).into())).collect(),
+            bytes: BytesDocument { left: *bytes_left, sent: *bytes_sent, per_second: *per_second },
+            watches: watches
+                .iter()
+                .map(|watch| WatchDocument {
+                    path: watch.path.to_string_lossy().into_owned(),
+                    state: watch.state.clone(),
+                    events: watch.events.clone(),
+                    last_scan: watch.last_scan_ms.and_then(timestamp),
+                    settling: watch.settling,
+                    gaps_seen: watch.gaps_seen,
+                    why: watch.why.clone(),
+                })
+                .collect(),
+            hosts: hosts
+                .iter()
+                .map(|host| HostDocument {
+                    name: host.name.clone(),
+                    kind: host.kind.clone(),
+                    state: host.state.clone(),
+                    until: host.until_ms.and_then(timestamp),
+                    why: host.why.clone(),
+                })
+                .collect(),
+            jobs: jobs.iter().map(JobDocument::new).collect(),
+        }
+    }
+}
+
+impl JobDocument {
+    fn new(job: &JobRow) -> JobDocument {
+        JobDocument {
+            id: job.id.0,
+            path: job.path.to_string_lossy().into_owned(),
+            host: job.host.clone(),
+            state: job.state.word(),
+            bytes: job.bytes,
+            sent: job.sent,
+            parts: job.parts,
+            parts_acked: job.parts_acked,
+            attempts: job.attempts,
+            priority: job.priority,
+            since: timestamp(job.since_ms),
+            next_try: job.next_try_ms.and_then(timestamp),
+            why: job.why.clone(),
+            link: job.link.clone(),
+            remote_id: job.remote_id.clone(),
+            expires: job.expires_ms.and_then(timestamp),
+            maybe_duplicate: job.maybe_duplicate,
+            queued_at: timestamp(job.queued_at_ms),
+            done_at: job.done_at_ms.and_then(timestamp),
+        }
+    }
+}
+
+/// What a person reads.
+struct Page<'a> {
+    snapshot: &'a Snapshot,
+    owner: Option<&'a Note>,
+    now_ms: i64,
+    color: bool,
+}
+
+impl Page<'_> {
+    fn draw(&self) -> String {
+        let mut lines = vec![self.daemon(), self.totals()];
+        lines.extend(self.hosts());
+        lines.extend(self.watches());
+        if !self.snapshot.jobs.is_empty() {
+            lines.push(String::new());
+            lines.push(self.jobs());
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn daemon(&self) -> String {
+        match self.owner {
+            None => "The daemon is not running; start it with `ferryd run`.".into(),
+            Some(Note { pid, since_ms, trouble: None }) => {
+                format!("The daemon runs since {} (process {pid}).", render::when(*since_ms, self.now_ms))
+            }
+            Some(Note { pid, trouble: Some(trouble), .. }) => format!("The daemon (process {pid}) cannot go on: {trouble}."),
+        }
+    }
+
+    fn totals(&self) -> String {
+        let Snapshot { totals, bytes_left, per_second, .. } = self.snapshot;
+        let counted = totals.iter().filter(|(_, jobs)| *jobs > 0).map(|(state, jobs)| format!("{jobs} {state}"));
+        let counted: Vec<String> = counted.collect();
+        if counted.is_empty() {
+            return "No jobs.".into();
+        }
+        let left = if *bytes_left > 0 { format!("; {} left", render::size(*bytes_left)) } else { String::new() };
+        let rate = match (*per_second, *bytes_left) {
+            (0, _) | (_, 0) => String::new(),
+            (rate, left) => format!(" at {}/s, about {}", render::size(rate), render::duration(Duration::from_secs(left / rate))),
+        };
+        format!("Jobs: {}{left}{rate}.", counted.join(", "))
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let troubled = self.snapshot.hosts.iter().filter(|host| host.state != "ready");
+        let line = |host: &crate::store::HostRow| {
+            let until = host.until_ms.map_or(String::new(), |until| format!("; tried again {}", render::when(until, self.now_ms)));
+            format!("Host {} is {}: {}{until}.", host.name, host.state, render::line(host.why.as_deref().unwrap_or("no reason given")))
+        };
+        troubled.map(line).collect()
+    }
+
+    fn watches(&self) -> Vec<String> {
+        let line = |watch: &crate::store::WatchRow| {
+            let mut remarks = Vec::new();
+            if watch.state != "watching" {
+                remarks.push(watch.state.clone());
+            }
+            remarks.extend(watch.why.as_deref().map(render::line));
+            if watch.settling > 0 {
+                remarks.push(format!("{} files are still being written, or were until just now", watch.settling));
+            }
+            (!remarks.is_empty()).then(|| format!("Watch {}: {}.", render::path(&watch.path), remarks.join("; ")))
+        };
+        self.snapshot.watches.iter().filter_map(line).collect()
+    }
+
+    fn jobs(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        if let Some(width) = width() {
+            table.set_width(width);
+        }
+        table.set_header(["JOB", "FILE", "HOST", "STATE", "SIZE", "PROGRESS", "WHAT NOW"]);
+        for job in &self.snapshot.jobs {
+            let state = comfy_table::Cell::new(job.state);
+            let state = if self.color { state.fg(color(job.state)) } else { state };
+            table.add_row([
+                comfy_table::Cell::new(job.id).set_alignment(CellAlignment::Right),
+                comfy_table::Cell::new(self.short(&job.path)),
+                comfy_table::Cell::new(&job.host),
+                state,
+                comfy_table::Cell::new(render::size(job.bytes)).set_alignment(CellAlignment::Right),
+                comfy_table::Cell::new(progress(job)),
+                comfy_table::Cell::new(self.what_now(job)),
+            ]);
+        }
+        if self.color {
+            table.enforce_styling();
+        }
+        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A path below a watch is shown from there.
+    fn short(&self, path: &Path) -> String {
+        let below = self.snapshot.watches.iter().filter_map(|watch| path.strip_prefix(&watch.path).ok());
+        render::path(below.min_by_key(|path| path.as_os_str().len()).unwrap_or(path))
+    }
+
+    /// What comes next; for what is not moving also why, and since when.
+    fn what_now(&self, job: &JobRow) -> String {
+        let since = render::when(job.since_ms, self.now_ms);
+        let why = render::line(job.why.as_deref().unwrap_or(""));
+        let because = if why.is_empty() { String::new() } else { format!(": {why}") };
+        let next = job.next_try_ms.map(|at| render::when(at, self.now_ms));
+        let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
+        match job.state {
+            State::Done | State::Uploaded => format!("{}{duplicate}", job.link.as_deref().map_or("no link".into(), render::line)),
+            State::Uploading => time_left(job),
+            State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),
+            State::Queued if why.is_empty() => format!("waits since {since} for its turn"),
+            State::Queued | State::Waiting => match next {
+                Some(next) => format!("since {since}{because}; tried again {next}"),
+                None => format!("since {since}{because}"),
+            },
+            State::Held => match next {
+                Some(next) => format!("since {since}{because}; needs you, and is tried again {next} or at a restart"),
+                None => format!("since {since}{because}; needs you"),
+            },
+            State::Failed => format!("since {since}{because}; will not be tried again until the file changes"),
+            State::Gone => format!("{since}{because}"),
+            State::Paused | State::Cancelled => format!("since {since}{because}"),
+        }
+    }
+}
+
+fn progress(job: &JobRow) -> String {
+    if job.state != State::Uploading && (job.sent == 0 || job.sent == job.bytes) {
+        return String::new();
+    }
+    let share = |of: u64| (job.sent.saturating_mul(of)).checked_div(job.bytes).unwrap_or(of).min(of);
+    let full = usize::try_from(share(BAR_CELLS)).unwrap_or(0);
+    let bar: String = (0..BAR_CELLS as usize).map(|cell| if cell < full { '#' } else { '.' }).collect();
+    format!("{bar} {:>3} %", share(100))
+}
+
+fn time_left(job: &JobRow) -> String {
+    match job.per_second {
+        0 => "begins".into(),
+        rate => {
+            let left = Duration::from_secs(job.bytes.saturating_sub(job.sent) / rate);
+            format!("{}/s, about {} left", render::size(rate), render::duration(left))
+        }
+    }
+}
+
+fn color(state: State) -> Color {
+    match state {
+        State::Done | State::Uploaded => Color::Green,
+        State::Uploading => Color::Cyan,
+        State::Held | State::Failed => Color::Red,
+        State::Waiting => Color::Yellow,
+        _ => Color::Reset,
+    }
+}
+
+/// The terminal's width; nothing when there is none, and then lines are as long as they need to be.
+fn width() -> Option<u16> {
+    io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten().map(|size| size.ws_col).filter(|width| *width > 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{HostRow, JobId, WatchRow};
+
+    fn job(state: State, why: Option<&str>) -> JobRow {
+        JobRow {
+            id: JobId(8),
+            path: PathBuf::from("/home/u/Drop/a\n.mov"),
+            host: "box".into(),
+            state,
+            bytes: 100,
+            sent: 70,
+            per_second: 10,
+            parts: 10,
+            parts_acked: 7,
+            attempts: 1,
+            priority: 0,
+            since_ms: 0,
+            next_try_ms: (state == State::Waiting).then_some(72_000),
+            why: why.map(str::to_owned),
+            link: (state == State::Done).then(|| "http://x?c=1".to_owned()),
+            remote_id: None,
+            expires_ms: None,
+            maybe_duplicate: false,
+            queued_at_ms: 0,
+            done_at_ms: None,
+        }
+    }
+
+    fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
+        Snapshot {
+            totals: State::ALL.map(|state| (state, jobs.iter().filter(|job| job.state == state).count() as u64)).to_vec(),
+            bytes_left: 30,
+            bytes_sent: 70,
+            per_second: 10,
+            watches: vec![WatchRow {
+                path: PathBuf::from("/home/u/Drop"),
+                state: "watching".into(),
+                events: "native".into(),
+                last_scan_ms: Some(1000),
+                settling: 0,
+                gaps_seen: 0,
+                why: None,
+            }],
+            hosts: vec![HostRow { name: "box".into(), kind: "cloudkp".into(), state: "ready".into(), until_ms: None, why: None }],
+            jobs,
+        }
+    }
+
+    /// The names in a JSON value, each with those below it.
+    fn names(value: &serde_json::Value) -> Vec<String> {
+        match value {
+            serde_json::Value::Object(fields) => fields
+                .iter()
+                .flat_map(|(name, value)| std::iter::once(name.clone()).chain(names(value).into_iter().map(move |below| format!("{name}.{below}"))))
+                .collect(),
+            serde_json::Value::Array(items) => items.first().map(names).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_fields_that_were_promised() {
+        let promised = r#"{ "version": 1,
+          "daemon": { "running": true, "pid": 4242, "since": "2026-01-02T03:04:05Z" },
+          "totals": { "queued": 0, "uploading": 1, "waiting": 0, "held": 0, "uploaded": 0, "done": 7, "failed": 0, "gone": 0, "paused": 0, "cancelled": 0 },
+          "bytes":  { "left": 1048576, "sent": 7340032, "per_second": 1843200 },
+          "watches":[ { "path": "/home/u/Drop", "state": "watching", "events": "native", "last_scan": "…", "settling": 0, "gaps_seen": 0, "why": null } ],
+          "hosts":  [ { "name": "box", "kind": "cloudkp", "state": "ready", "until": null, "why": null } ],
+          "jobs":   [ { "id": 8, "path": "/home/u/Drop/a.mov", "host": "box", "state": "uploading", "bytes": 9437184, "sent": 7340032,
+               "parts": 72, "parts_acked": 56, "attempts": 1, "priority": 0, "since": "…", "next_try": null, "why": null,
+               "link": null, "remote_id": null, "expires": null, "maybe_duplicate": false, "queued_at": "…", "done_at": null } ] }"#;
+        let owner = Note { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
+        let document = Document::new(&snapshot(vec![job(State::Uploading, None)]), Some(&owner));
+        let document = serde_json::to_value(document).unwrap();
+        assert_eq!(document["daemon"]["since"], "2026-01-02T02:24:05Z".replace("02:24", "03:04"));
+        let ours = names(&document);
+        let missing: Vec<_> = names(&serde_json::from_str(promised).unwrap()).into_iter().filter(|name| !ours.contains(name)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
+    fn a_page_says_why_since_when_and_what_next() {
+        let jobs = vec![
+            job(State::Uploading, None),
+            job(State::Waiting, Some("the host answered 502")),
+            job(State::Held, Some("the host answered 404")),
+            job(State::Done, None),
+        ];
+        let shot = snapshot(jobs);
+        let owner = Note { pid: 7, since_ms: 0, trouble: None };
+        let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
+        for expected in [
+            "The daemon runs since 1 min ago (process 7).",
+            "Jobs: 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
+            "a\\n.mov",
+            "#######...  70 %",
+            "10 B/s, about 3 s left",
+            "since 1 min ago: the host answered 502; tried again in 12 s",
+            "since 1 min ago: the host answered 404; needs you",
+            "http://x?c=1",
+        ] {
+            assert!(page.contains(expected), "{expected:?} is not in\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_dead_daemon_and_a_troubled_one_say_so() {
+        let shot = snapshot(vec![job(State::Queued, None)]);
+        let page = |owner: Option<&Note>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
+        assert!(page(None).contains("start it with `ferryd run`"));
+        assert!(page(None).contains("waits since 1 min ago for the daemon to run"));
+        let full = Note { pid: 7, since_ms: 0, trouble: Some("no space left for the queue's database".into()) };
+        assert!(page(Some(&full)).contains("(process 7) cannot go on: no space left"));
+    }
+}

@@ -77,6 +77,20 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Fetches what is at `url`, and hands it to `each` as it comes.
+    pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
+        let mut response = self.client.get(url).send().await.map_err(lost)?;
+        if !response.status().is_success() {
+            return Err(HostError::new(Class::Transient, format!("the host answered {}", response.status().as_u16())));
+        }
+        while let Some(frame) = tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(lost)? {
+            each(&frame);
+        }
+        Ok(())
+    }
+}
+
 /// Gives up when nothing has moved for `idle`; a slow transfer that goes on may take as long as it needs.
 async fn watched<T>(exchange: impl Future<Output = Result<T, HostError>>, moved: &AtomicU64, idle: Duration) -> Result<T, HostError> {
     tokio::pin!(exchange);

@@ -183,6 +183,25 @@ impl View {
 }
 
 impl Snapshot {
+    /// Without a daemon nothing moves, whatever the last one wrote down.
+    pub fn nothing_moves(&mut self) {
+        self.per_second = 0;
+        for job in &mut self.jobs {
+            job.per_second = 0;
+            if job.state == State::Uploading {
+                job.state = State::Queued;
+            }
+        }
+        let uploading = self.totals.iter().find(|(state, _)| *state == State::Uploading).map_or(0, |(_, jobs)| *jobs);
+        for (state, jobs) in &mut self.totals {
+            match state {
+                State::Uploading => *jobs = 0,
+                State::Queued => *jobs += uploading,
+                _ => {}
+            }
+        }
+    }
+
     /// A queued job on a host that takes nothing now is not moving because of its host.
     fn explain_queued(&mut self) {
         for job in self.jobs.iter_mut().filter(|job| job.state == State::Queued) {
