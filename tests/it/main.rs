@@ -1,3 +1,5 @@
 //! One test binary: what no single module can promise alone.
 
+mod bench_top;
+mod crash;
 mod model;

@@ -1,0 +1,232 @@
+//! Temporary folders, a sandbox host that stays up, and a real daemon to start, kill and start again.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use ferryd::job::State;
+use ferryd::sandbox::faults::Script;
+use ferryd::sandbox::{Options, Sandbox};
+use ferryd::store::{JobRow, Query, Snapshot, View};
+
+/// Longer than anything here takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A place to try things.
+pub struct Bench {
+    pub dir: tempfile::TempDir,
+    pub sandbox: Sandbox,
+    runtime: tokio::runtime::Runtime,
+    watch_lines: String,
+    host_lines: String,
+    daemon_lines: String,
+}
+
+/// A daemon that dies with the test.
+pub struct Daemon {
+    child: Child,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Options)) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut options = Options::new(dir.path().join("host"));
+        change(&mut options);
+        let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
+        std::fs::create_dir(dir.path().join("drop")).unwrap();
+        let watch_lines = "settle = \"0s\"\n".to_owned();
+        Bench { dir, sandbox, runtime, watch_lines, host_lines: String::new(), daemon_lines: String::new() }
+    }
+
+    /// Replaces the lines of the watch beyond its path and host.
+    pub fn watch(mut self, lines: &str) -> Bench {
+        self.watch_lines = format!("{lines}\n");
+        self
+    }
+
+    /// Adds lines to the host.
+    pub fn host(mut self, lines: &str) -> Bench {
+        self.host_lines = format!("{lines}\n");
+        self
+    }
+
+    /// Adds lines to `[daemon]`.
+    pub fn daemon_lines(mut self, lines: &str) -> Bench {
+        self.daemon_lines = format!("{lines}\n");
+        self
+    }
+
+    pub fn drop_dir(&self) -> PathBuf {
+        self.dir.path().join("drop")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.path().join("daemon.log")
+    }
+
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    pub fn faults(&self, script: Script) {
+        self.sandbox.set_faults(script);
+    }
+
+    /// Puts a file into the watched folder: written elsewhere and moved in, so that it is there at once.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let staged = self.dir.path().join("staged");
+        std::fs::write(&staged, bytes).unwrap();
+        let path = self.drop_dir().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::rename(staged, &path).unwrap();
+        path
+    }
+
+    pub fn config(&self) -> PathBuf {
+        let file = self.dir.path().join("config.toml");
+        let text = format!(
+            "[daemon]\nstate_dir = {:?}\n{}\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\n{}\n{}{}",
+            self.state_dir(),
+            self.daemon_lines,
+            self.drop_dir(),
+            self.watch_lines,
+            ferryd::sandbox::config_for(self.sandbox.addr()),
+            self.host_lines
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ferryd"));
+        command.arg("--config").arg(self.config()).args(words).stdin(Stdio::null());
+        command.env_remove("NOTIFY_SOCKET").env_remove("FERRYD_CRASH_AT");
+        command
+    }
+
+    pub fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Daemon {
+        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
+        let mut command = self.command(&["run", "--log", "info,ferryd=debug"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        Daemon { child: command.spawn().unwrap() }
+    }
+
+    /// The queue as `status` sees it; nothing before there is one.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        let query = Query { limit: 100_000, now_ms: ferryd::os::clock::now_ms(), ..Query::default() };
+        View::open(&self.state_dir()).ok().flatten()?.snapshot(&query).ok()
+    }
+
+    pub fn jobs(&self) -> Vec<JobRow> {
+        self.snapshot().map(|snapshot| snapshot.jobs).unwrap_or_default()
+    }
+
+    /// Waits until `there` has something to say, and answers it.
+    pub fn wait_for<T>(&self, what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = there() {
+                return found;
+            }
+            assert!(begun.elapsed() < PATIENCE, "waited too long for {what}\n{:#?}\n{}", self.jobs(), tail(&self.log_text()));
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until so many jobs are done and none is on its way.
+    pub fn wait_done(&self, count: usize) -> Vec<JobRow> {
+        self.wait_for(&format!("{count} done jobs"), || {
+            let jobs = self.jobs();
+            let done = jobs.iter().filter(|job| job.state == State::Done).count();
+            let ended = jobs.iter().filter(|job| job.state.is_final()).count();
+            (done >= count && ended == jobs.len()).then_some(jobs)
+        })
+    }
+
+    /// Waits for a job in this state.
+    pub fn wait_state(&self, state: State) -> JobRow {
+        self.wait_for(&format!("a job that is {state}"), || self.jobs().into_iter().find(|job| job.state == state))
+    }
+
+    /// What the host holds under this name.
+    pub fn held(&self, name: &str) -> Vec<Vec<u8>> {
+        let named = self.sandbox.objects().into_iter().filter(|object| object.name == name);
+        named.map(|object| self.sandbox.read(&object.id).unwrap()).collect()
+    }
+
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+}
+
+impl Daemon {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and the end of it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+/// Bytes that differ everywhere, the same for the same seed.
+pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
+    use rand::{RngExt, SeedableRng};
+    let mut bytes = vec![0; length];
+    rand::rngs::StdRng::seed_from_u64(seed).fill(&mut bytes[..]);
+    bytes
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("ferryd")).collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// Peak resident memory of a process, in bytes.
+pub fn peak_resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
