@@ -18,10 +18,11 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct Bench {
     pub dir: tempfile::TempDir,
     pub sandbox: Sandbox,
-    runtime: tokio::runtime::Runtime,
+    /// The sandbox lives on it.
+    _runtime: tokio::runtime::Runtime,
     watch_lines: String,
     host_lines: String,
-    daemon_lines: String,
+    starts: std::cell::Cell<usize>,
 }
 
 /// A daemon that dies with the test.
@@ -42,7 +43,7 @@ impl Bench {
         let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        Bench { dir, sandbox, runtime, watch_lines, host_lines: String::new(), daemon_lines: String::new() }
+        Bench { dir, sandbox, _runtime: runtime, watch_lines, host_lines: String::new(), starts: std::cell::Cell::new(0) }
     }
 
     /// Replaces the lines of the watch beyond its path and host.
@@ -54,12 +55,6 @@ impl Bench {
     /// Adds lines to the host.
     pub fn host(mut self, lines: &str) -> Bench {
         self.host_lines = format!("{lines}\n");
-        self
-    }
-
-    /// Adds lines to `[daemon]`.
-    pub fn daemon_lines(mut self, lines: &str) -> Bench {
-        self.daemon_lines = format!("{lines}\n");
         self
     }
 
@@ -96,9 +91,8 @@ impl Bench {
     pub fn config(&self) -> PathBuf {
         let file = self.dir.path().join("config.toml");
         let text = format!(
-            "[daemon]\nstate_dir = {:?}\n{}\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\n{}\n{}{}",
+            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\n{}\n{}{}",
             self.state_dir(),
-            self.daemon_lines,
             self.drop_dir(),
             self.watch_lines,
             ferryd::sandbox::config_for(self.sandbox.addr()),
@@ -123,7 +117,20 @@ impl Bench {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command(&["run", "--log", "info,ferryd=debug"]);
         command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
+        self.starts.set(self.log_text().matches(" watching").count() + 1);
         Daemon { child: command.spawn().unwrap() }
+    }
+
+    /// Waits until the daemon that was started last has every folder in view.
+    pub fn wait_watching(&self) {
+        self.wait_for("the daemon to watch", || (self.log_text().matches(" watching").count() >= self.starts.get()).then_some(()));
+    }
+
+    /// Stops a daemon in order.
+    pub fn stop(&self, daemon: Daemon) {
+        self.wait_watching();
+        let ended = daemon.stop();
+        assert!(ended.success(), "{ended}\n{}", tail(&self.log_text()));
     }
 
     /// The queue as `status` sees it; nothing before there is one.
@@ -169,12 +176,15 @@ impl Bench {
         named.map(|object| self.sandbox.read(&object.id).unwrap()).collect()
     }
 
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
 }
 
 impl Daemon {
+    /// Starts a daemon in another way; it writes its log where the bench looks for it.
+    pub fn spawn(mut command: Command, bench: &Bench) -> Daemon {
+        let log = File::options().create(true).append(true).open(bench.log_file()).unwrap();
+        Daemon { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap() }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

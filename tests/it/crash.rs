@@ -64,7 +64,7 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file() {
         assert_eq!(held.len(), 1, "{point}");
         assert!(held[0] == content, "{point}: the bytes differ");
         assert!(received_again(&bench.sandbox.log()) <= LANES, "{point}");
-        assert!(daemon.stop().success());
+        bench.stop(daemon);
     }
 }
 
@@ -111,5 +111,5 @@ fn kill_at_random_instants_leaves_every_file_once_and_equal() {
     let log = bench.sandbox.log();
     only_parts_in_flight_again(&log, &kills_after);
     assert!(received_again(&log) <= kills * LANES * LANES, "{} chunks came again after {kills} kills", received_again(&log));
-    assert!(daemon.stop().success());
+    bench.stop(daemon);
 }

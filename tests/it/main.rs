@@ -2,4 +2,8 @@
 
 mod bench_top;
 mod crash;
+mod disasters;
+mod faults;
+mod layers;
 mod model;
+mod stories;

@@ -1,0 +1,269 @@
+//! The queue damaged, locked, newer, on a full disk; files and folders that cannot be read; a configuration that changes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use ferryd::job::State;
+use ferryd::os::lock;
+use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
+use rustix::process::Signal;
+
+use crate::bench_top::{Bench, Daemon, bytes};
+
+fn run_to_its_end(bench: &Bench) -> (Option<i32>, String) {
+    let output = bench.command(&["run"]).output().unwrap();
+    (output.status.code(), text(&output.stderr))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn queue(bench: &Bench) -> PathBuf {
+    bench.state_dir().join(ferryd::store::FILE_NAME)
+}
+
+fn set_aside(bench: &Bench) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(bench.state_dir()).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("queue.damaged-")).collect()
+}
+
+#[test]
+fn a_database_of_rubbish_is_set_aside_and_the_files_are_found_again() {
+    let bench = Bench::new();
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    std::fs::write(queue(&bench), bytes(9, 50_000)).unwrap();
+    let shown = bench.command(&["status"]).output().unwrap();
+    assert_eq!(shown.status.code(), Some(4));
+    assert!(text(&shown.stderr).contains("sets a damaged queue aside"), "{}", text(&shown.stderr));
+    let daemon = bench.start();
+    let jobs = bench.wait_done(1);
+    assert!(jobs[0].maybe_duplicate, "it was there before the damage, so it may be on the host twice");
+    assert_eq!(set_aside(&bench).len(), 1);
+    assert!(bench.log_text().contains("the queue was damaged"));
+    bench.put("later", b"later");
+    bench.wait_done(2);
+    assert!(!bench.jobs().iter().find(|job| job.path.ends_with("later")).unwrap().maybe_duplicate);
+    bench.stop(daemon);
+    let daemon = bench.start();
+    bench.wait_watching();
+    assert_eq!(set_aside(&bench).len(), 1, "one damage, one copy: no loop");
+    bench.stop(daemon);
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_database_is_not_uploaded_again() {
+    let bench = Bench::new();
+    for number in 0..200 {
+        bench.put(&format!("f{number}"), &bytes(number, 500));
+    }
+    let daemon = bench.start();
+    bench.wait_done(200);
+    bench.stop(daemon);
+    // Rubbish over the pages of one index: the rows themselves can still be read.
+    let page: i64 = {
+        let database = rusqlite::Connection::open(queue(&bench)).unwrap();
+        database.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_ready'", [], |row| row.get(0)).unwrap()
+    };
+    let mut database = std::fs::read(queue(&bench)).unwrap();
+    let begin = usize::try_from((page - 1) * 4096).unwrap();
+    database[begin..begin + 4096].copy_from_slice(&bytes(1, 4096));
+    std::fs::write(queue(&bench), database).unwrap();
+    bench.put("new", b"new");
+    let daemon = bench.start();
+    bench.wait_for("the new file", || (!bench.held("new").is_empty()).then_some(()));
+    bench.wait_for("the queue to come to rest", || bench.jobs().iter().all(|job| job.state == State::Done).then_some(()));
+    assert_eq!(set_aside(&bench).len(), 1, "{}", bench.log_text());
+    assert_eq!(bench.sandbox.objects().len(), 201, "no file was uploaded twice");
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_newer_queue_is_refused_and_left_alone() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.stop(daemon);
+    rusqlite::Connection::open(queue(&bench)).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let before = std::fs::read(queue(&bench)).unwrap();
+    let (code, said) = run_to_its_end(&bench);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("schema version 99") && said.contains("hint:"), "{said}");
+    assert!(std::fs::read(queue(&bench)).unwrap() == before);
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_of_the_first() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.wait_watching();
+    let (code, said) = run_to_its_end(&bench);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains(&format!("another ferryd (process {})", daemon.pid())), "{said}");
+    bench.stop(daemon);
+}
+
+/// Starts the daemon with its state folder on a disk of its own, of one MiB, in a mount namespace.
+#[cfg(target_os = "linux")]
+fn start_on_a_small_disk(bench: &Bench) -> Daemon {
+    std::fs::create_dir_all(bench.state_dir()).unwrap();
+    let script = "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$1\" && head -c 700000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", script, "sh"]).arg(bench.state_dir());
+    command.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("run");
+    Daemon::spawn(command, bench)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_makes_everything_wait_and_nothing_is_lost() {
+    let bench = Bench::new();
+    let mut daemon = start_on_a_small_disk(&bench);
+    // The other side of the mount namespace.
+    let state = Path::new("/proc").join(daemon.pid().to_string()).join("root").join(bench.state_dir().strip_prefix("/").unwrap());
+    let name = |number: usize| format!("{number}-{}", "n".repeat(200));
+    for number in 0..1500 {
+        std::fs::write(bench.drop_dir().join(name(number)), b"x").unwrap();
+    }
+    let trouble = bench.wait_for("the daemon to say that its disk is full", || lock::owner(&state)?.trouble);
+    assert!(trouble.contains("no space left"), "{trouble}");
+    // Where the daemon is, the state folder is the small disk.
+    let mut inside = Command::new("nsenter");
+    inside.args(["-U", "-m", "--preserve-credentials", "-t"]).arg(daemon.pid().to_string());
+    let shown = inside.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("status").output().unwrap();
+    assert!(text(&shown.stdout).contains("cannot go on: no space left"), "{}{}", text(&shown.stdout), text(&shown.stderr));
+    assert!(daemon.ended().is_none(), "it waits, it does not die");
+    std::fs::remove_file(state.join("filler")).unwrap();
+    bench.wait_for("every file", || (bench.sandbox.objects().len() == 1500).then_some(()));
+    bench.wait_for("the trouble to be over", || lock::owner(&state)?.trouble.is_none().then_some(()));
+    daemon.kill();
+    for number in 0..1500 {
+        assert_eq!(bench.held(&name(number)).len(), 1);
+    }
+}
+
+/// A daemon that file permissions hold for, also when the tests run as root.
+fn start_without_privileges(bench: &Bench) -> Daemon {
+    let mut command = match rustix::process::getuid().is_root() {
+        true => {
+            let mut command = Command::new("setpriv");
+            command.args(["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]);
+            command.arg(env!("CARGO_BIN_EXE_ferryd"));
+            command
+        }
+        false => Command::new(env!("CARGO_BIN_EXE_ferryd")),
+    };
+    command.arg("--config").arg(bench.config()).arg("run");
+    Daemon::spawn(command, bench)
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_stops_nothing_else() {
+    let bench = Bench::new();
+    let secret = bench.put("secret", b"secret");
+    let folder = bench.drop_dir().join("closed");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("inside"), b"inside").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o000)).unwrap();
+    bench.put("open", b"open");
+    let daemon = start_without_privileges(&bench);
+    bench.wait_state(State::Done);
+    let waiting = bench.wait_state(State::Waiting);
+    assert!(waiting.path.ends_with("secret"));
+    let why = waiting.why.unwrap();
+    assert!(why.contains("cannot be read") && why.contains("ermission denied"), "{why}");
+    let watch = bench.wait_for("the watch to complain", || bench.snapshot()?.watches.into_iter().find(|watch| watch.why.is_some()));
+    assert!(watch.why.unwrap().contains("closed"));
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+    daemon.kill();
+}
+
+#[test]
+fn a_changed_configuration_takes_effect_on_sighup_and_a_broken_one_does_not() {
+    let bench = Bench::new();
+    bench.faults(Script::one(Endpoint::Chunk, When::First(1), Action::Reply { status: 404, headers: Vec::new(), body: String::new() }));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_state(State::Held);
+    let good = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.dir.path().join("config.toml"), "[[wach]]\n").unwrap();
+    daemon.signal(Signal::HUP);
+    bench.wait_for("the broken configuration to be refused", || bench.log_text().contains("did you mean `watch`?").then_some(()));
+    std::fs::write(bench.dir.path().join("config.toml"), good).unwrap();
+    daemon.signal(Signal::HUP);
+    bench.wait_done(1);
+    bench.stop(daemon);
+}
+
+fn status(bench: &Bench) -> Output {
+    bench.command(&["status", "--json"]).output().unwrap()
+}
+
+#[test]
+fn status_answers_whether_the_daemon_runs_hangs_or_is_dead() {
+    let bench = Bench::new().host("bandwidth = \"1 MiB/s\"");
+    let empty: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
+    assert_eq!((empty["daemon"]["running"].as_bool(), empty["jobs"].as_array().map(Vec::len)), (Some(false), Some(0)));
+    bench.put("file", &bytes(1, 4_000_000));
+    let daemon = bench.start();
+    bench.wait_for("some bytes", || bench.jobs().into_iter().find(|job| job.parts_acked > 2));
+    daemon.signal(Signal::STOP);
+    let hung: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
+    assert_eq!((hung["daemon"]["running"].as_bool(), hung["daemon"]["pid"].as_u64()), (Some(true), Some(daemon.pid().into())));
+    assert_eq!(hung["jobs"][0]["state"], "uploading");
+    assert!(hung["jobs"][0]["sent"].as_u64().unwrap() > 0);
+    daemon.signal(Signal::CONT);
+    daemon.kill();
+    let dead: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
+    assert_eq!(dead["daemon"]["running"].as_bool(), Some(false));
+    assert_eq!(dead["jobs"][0]["state"], "queued", "nothing uploads without a daemon");
+    assert!(dead["jobs"][0]["parts_acked"].as_u64().unwrap() > 2, "what the host holds is known");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.stop(daemon);
+    let mut child = bench.command(&["status"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_its_exit_code_and_every_problem() {
+    let bench = Bench::new().watch("settle = 3\nexlude = []");
+    for words in [&["run"][..], &["check"], &["status"]] {
+        let output = bench.command(words).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("must be a duration") && said.contains("did you mean `exclude`?") && said.contains("2 problems"), "{said}");
+    }
+}
+
+#[test]
+fn check_finds_what_run_would_stumble_over() {
+    let bench = Bench::new();
+    let output = bench.command(&["check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    std::fs::remove_dir(bench.drop_dir()).unwrap();
+    let output = bench.command(&["check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = text(&output.stdout);
+    assert!(said.contains("is missing") && said.contains("hint: mkdir"), "{said}");
+}
+
+#[test]
+fn a_state_folder_that_others_may_write_is_refused() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.state_dir()).unwrap();
+    std::fs::set_permissions(bench.state_dir(), PermissionsExt::from_mode(0o777)).unwrap();
+    let (code, said) = run_to_its_end(&bench);
+    assert_eq!(code, Some(4));
+    assert!(said.contains("chmod 700"), "{said}");
+}

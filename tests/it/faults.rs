@@ -1,0 +1,261 @@
+//! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
+
+use ferryd::job::State;
+use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
+use ferryd::sandbox::{ChunkReply, FinishReply, Replay};
+use ferryd::store::JobRow;
+
+use crate::bench_top::{Bench, bytes};
+
+const CHUNK: Endpoint = Endpoint::Chunk;
+const FINISH: Endpoint = Endpoint::Finish;
+
+fn reply(status: u16, body: &str) -> Action {
+    Action::Reply { status, headers: Vec::new(), body: body.into() }
+}
+
+/// One file of three chunks through `script`, to its end.
+fn through(script: Script) -> (Bench, JobRow) {
+    through_with(Bench::new(), script)
+}
+
+fn through_with(bench: Bench, script: Script) -> (Bench, JobRow) {
+    bench.faults(script);
+    let content = bytes(5, 300_000);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    let job = bench.wait_for("the job to end or to be held", || {
+        let settled = |job: &JobRow| job.state.is_final() || job.state == State::Held;
+        bench.jobs().into_iter().find(settled)
+    });
+    for held in bench.held("file") {
+        assert!(held == content, "what the host holds is not the file");
+    }
+    assert_eq!(job.link.is_some(), job.state == State::Done);
+    bench.stop(daemon);
+    (bench, job)
+}
+
+/// The file arrives exactly once, and nothing is said about a second one.
+fn lands_once(script: Script) -> Bench {
+    let (bench, job) = through(script.clone());
+    assert_eq!(job.state, State::Done, "{script:?}: {job:#?}");
+    assert_eq!((bench.held("file").len(), job.maybe_duplicate), (1, false), "{script:?}");
+    bench
+}
+
+#[test]
+fn a_chunk_that_fails_in_any_way_is_sent_again() {
+    let actions = [
+        reply(500, "{\"error\":\"oops\"}"),
+        reply(502, ""),
+        reply(503, "busy"),
+        reply(504, "late"),
+        Action::RateLimit { seconds: Some(1), as_date: false },
+        Action::RateLimit { seconds: Some(1), as_date: true },
+        Action::RateLimit { seconds: None, as_date: false },
+        Action::ResetBeforeReading,
+        Action::ResetAfter { bytes: 1000 },
+        Action::ResetUnstored,
+        Action::ResetStored,
+        Action::CutReply { bytes: 0 },
+        Action::WrongLength,
+        Action::Html { status: 200 },
+        Action::Html { status: 503 },
+        Action::Twice,
+        reply(200, "{\"error\":\"no space left on the server\"}"),
+        reply(200, "{\"error\":17}"),
+        reply(200, "{\"error\":\"odd\",\"more\":[1]}"),
+        reply(200, "{\"err"),
+        Action::ReplyAfterwards { status: 200, body: "{\"more\":{},\"error\":null}".into() },
+        Action::SlowRead { bytes_per_second: 2_000_000 },
+        Action::SlowReply { milliseconds: 50 },
+        Action::EarlyReply { status: 503 },
+    ];
+    let scripts = actions.map(|action| Script::one(CHUNK, When::Nth(2), action));
+    for script in &scripts {
+        lands_once(script.clone());
+    }
+}
+
+#[test]
+fn a_chunk_that_the_host_lost_is_found_missing_and_all_are_sent_again() {
+    let bench = lands_once(Script::one(CHUNK, When::Nth(2), Action::DropChunk));
+    assert_eq!(bench.sandbox.stats().chunks, 6, "three, and the same three again");
+}
+
+#[test]
+fn a_session_that_the_host_lost_begins_anew() {
+    lands_once(Script::one(CHUNK, When::Nth(2), Action::LoseSession));
+    lands_once(Script::one(FINISH, When::Nth(1), Action::LoseSession));
+}
+
+#[test]
+fn a_host_that_loses_every_session_fails_the_file_in_the_end() {
+    let (bench, job) = through(Script::one(FINISH, When::Always, Action::LoseSession));
+    assert_eq!(job.state, State::Failed, "{job:#?}");
+    assert!(job.why.unwrap().contains("unknown session"));
+    assert!(bench.held("file").is_empty());
+}
+
+#[test]
+fn a_finish_that_may_have_worked_is_finished_again_under_its_session() {
+    let actions = [
+        Action::ResetStored,
+        Action::CutReply { bytes: 5 },
+        Action::WrongLength,
+        reply(502, ""),
+        Action::Html { status: 200 },
+        Action::ReplyAfterwards { status: 200, body: String::new() },
+        Action::ReplyAfterwards { status: 500, body: "{}".into() },
+        Action::ResetBeforeReading,
+        reply(200, "what?"),
+    ];
+    for action in actions {
+        lands_once(Script::one(FINISH, When::Nth(1), action));
+    }
+}
+
+#[test]
+fn a_host_that_forgets_a_finished_session_may_have_the_file_twice_and_the_job_says_so() {
+    let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error);
+    let (bench, job) = through_with(bench, Script::one(FINISH, When::Nth(1), Action::ResetStored));
+    assert_eq!((job.state, job.maybe_duplicate), (State::Done, true), "{job:#?}");
+    assert_eq!(bench.held("file").len(), 2);
+}
+
+#[test]
+fn with_hold_it_is_left_to_a_person_and_is_never_there_twice() {
+    let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
+    let (bench, job) = through_with(bench, Script::one(FINISH, When::Nth(1), Action::ResetStored));
+    assert_eq!(job.state, State::Held, "{job:#?}");
+    assert!(job.why.unwrap().contains("may be on the host already"));
+    assert_eq!(bench.held("file").len(), 1);
+}
+
+#[test]
+fn every_documented_reply_gives_the_link() {
+    for chunk_reply in [ChunkReply::Empty, ChunkReply::Ok, ChunkReply::Json] {
+        for finish_reply in [FinishReply::Json, FinishReply::Bare, FinishReply::JsonString] {
+            let bench = Bench::with(|options| {
+                options.cloudkp.chunk_reply = chunk_reply;
+                options.cloudkp.finish_reply = finish_reply;
+            });
+            let (bench, job) = through_with(bench, Script::default());
+            let id = bench.sandbox.objects()[0].id.clone();
+            assert_eq!(job.link.unwrap(), format!("http://{}/cloudkp?c={id}", bench.sandbox.addr()));
+        }
+    }
+}
+
+#[test]
+fn a_host_that_has_moved_is_held_and_says_what_to_set() {
+    let redirect = Action::Redirect { status: 301, to: "http://127.0.0.1:9/".into() };
+    for (action, said) in [(reply(404, ""), "404"), (redirect, "301"), (reply(403, "banned"), "banned")] {
+        let (bench, job) = through(Script::one(CHUNK, When::Always, action));
+        assert_eq!(job.state, State::Held, "{job:#?}");
+        assert!(job.why.as_deref().unwrap().contains(said), "{job:#?}");
+        assert!(job.next_try_ms.is_some(), "it is looked at again");
+        let host = &bench.snapshot().unwrap().hosts[0];
+        assert_eq!(host.state, "held");
+        assert!(host.why.as_deref().unwrap().contains(said));
+        // A restart is how a person says that it was mended.
+        bench.faults(Script::default());
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].state == "ready").then_some(()));
+        bench.stop(daemon);
+    }
+}
+
+#[test]
+fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
+    let bench = Bench::new();
+    bench.faults(Script::one(CHUNK, When::Nth(1), Action::RateLimit { seconds: Some(2), as_date: false }));
+    for number in 0..5 {
+        bench.put(&format!("f{number}"), &bytes(number, 1000));
+    }
+    let daemon = bench.start();
+    let resting = bench.wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting"));
+    assert!(resting.why.unwrap().contains("429") && resting.until_ms.is_some());
+    bench.wait_done(5);
+    let jobs = bench.jobs();
+    assert!(jobs.iter().all(|job| bench.held(job.path.file_name().unwrap().to_str().unwrap()).len() == 1));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_file_that_the_host_refuses_fails_alone() {
+    let bench = Bench::new();
+    bench.faults(Script::one(CHUNK, When::Nth(1), reply(200, "{\"error\":\"file size limit exceeded\"}")));
+    bench.put("big", &bytes(1, 1000));
+    let daemon = bench.start();
+    let failed = bench.wait_state(State::Failed);
+    assert!(failed.why.unwrap().contains("file size limit exceeded"));
+    bench.put("small", &bytes(2, 1000));
+    bench.wait_state(State::Done);
+    bench.stop(daemon);
+}
+
+#[test]
+fn replies_that_nobody_can_read_end_in_failed_with_what_was_said() {
+    let (_, job) = through(Script::one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}")));
+    assert_eq!(job.state, State::Failed, "{job:#?}");
+    assert!(job.why.unwrap().contains("E_FROBNICATE"));
+}
+
+#[test]
+fn with_a_limit_on_retries_the_job_is_held_for_a_person() {
+    let bench = Bench::new().host("retries = 1");
+    let (_, job) = through_with(bench, Script::one(CHUNK, When::Always, reply(500, "down")));
+    assert_eq!(job.state, State::Held, "{job:#?}");
+    assert!(job.why.unwrap().contains("500"));
+}
+
+#[test]
+fn an_unreachable_host_makes_the_job_wait_and_say_why() {
+    let mut bench = Bench::new();
+    // Nobody listens on port 9 of the loopback.
+    bench = bench.host("request_timeout = \"1s\"");
+    let config = bench.config();
+    let text = std::fs::read_to_string(&config).unwrap().replace(&format!("http://{}/cloudkp\"", bench.sandbox.addr()), "http://127.0.0.1:9\"");
+    let own = bench.dir.path().join("unreachable.toml");
+    std::fs::write(&own, text).unwrap();
+    bench.put("file", b"content");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ferryd"));
+    let mut child = command.arg("--config").arg(own).arg("run").stderr(std::process::Stdio::null()).spawn().unwrap();
+    let waiting = bench.wait_state(State::Waiting);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let why = waiting.why.unwrap();
+    assert!(why.to_lowercase().contains("connect"), "{why}");
+    assert!(waiting.next_try_ms.is_some());
+}
+
+#[test]
+fn a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
+    let bench = Bench::new().host("request_timeout = \"1s\"");
+    let (_, job) = through_with(bench, Script::one(CHUNK, When::Nth(1), Action::SlowReply { milliseconds: 4000 }));
+    assert_eq!(job.state, State::Done, "{job:#?}");
+}
+
+#[test]
+fn random_faults_of_every_kind_lose_and_mix_nothing() {
+    let actions =
+        [Action::ResetAfter { bytes: 50_000 }, Action::ResetStored, reply(500, ""), Action::Html { status: 200 }, Action::CutReply { bytes: 1 }];
+    let script = actions.into_iter().enumerate().fold(Script::default(), |script, (seed, action)| {
+        script.and(CHUNK, When::Chance { share: 0.04, seed: seed as u64 }, action)
+    });
+    let bench = Bench::new();
+    bench.faults(script);
+    let contents: Vec<Vec<u8>> = (0..10).map(|seed| bytes(seed, 150_000 * (seed as usize + 1))).collect();
+    for (number, content) in contents.iter().enumerate() {
+        bench.put(&format!("f{number}"), content);
+    }
+    let daemon = bench.start();
+    bench.wait_done(contents.len());
+    for (number, content) in contents.iter().enumerate() {
+        assert!(bench.held(&format!("f{number}")) == [content.clone()]);
+    }
+    bench.stop(daemon);
+}

@@ -1,0 +1,224 @@
+//! What happens to files: written slowly, renamed, changed, moved, dropped in a burst.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use ferryd::job::State;
+use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
+
+use crate::bench_top::{Bench, bytes, peak_resident};
+
+#[test]
+fn a_file_that_is_still_being_written_is_never_sent_early() {
+    let bench = Bench::new().watch("settle = \"300ms\"");
+    let daemon = bench.start();
+    bench.wait_watching();
+    let path = bench.drop_dir().join("slow");
+    let mut content = Vec::new();
+    // Each append opens and closes the file: only the quiet time tells that it is not the last.
+    for step in 0..8 {
+        let piece = bytes(step, 10_000);
+        OpenOptions::new().create(true).append(true).open(&path).unwrap().write_all(&piece).unwrap();
+        content.extend(piece);
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    bench.wait_done(1);
+    assert_eq!(bench.jobs().len(), 1, "no earlier version was taken up: {:#?}", bench.jobs());
+    assert!(bench.held("slow") == [content]);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_writer_that_pauses_longer_than_settle_is_waited_for() {
+    let bench = Bench::new().watch("settle = \"50ms\"");
+    let daemon = bench.start();
+    bench.wait_watching();
+    let mut file = File::create(bench.drop_dir().join("held-open")).unwrap();
+    file.write_all(b"first half, ").unwrap();
+    // Another file arrives and settles meanwhile, so the watcher has had every chance to take the first one.
+    std::thread::sleep(Duration::from_millis(200));
+    bench.put("other", b"other");
+    bench.wait_done(1);
+    assert!(bench.held("held-open").is_empty(), "taken while its writer had it open");
+    file.write_all(b"second half").unwrap();
+    drop(file);
+    bench.wait_done(2);
+    assert!(bench.held("held-open") == [b"first half, second half".to_vec()]);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_file_written_under_a_temporary_name_arrives_once_under_its_own() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.wait_watching();
+    let (part, whole) = (bench.drop_dir().join("film.mov.part"), bench.drop_dir().join("film.mov"));
+    std::fs::write(&part, b"film").unwrap();
+    bench.put("other", b"other");
+    bench.wait_done(1);
+    std::fs::rename(part, whole).unwrap();
+    bench.wait_done(2);
+    assert!(bench.held("film.mov") == [b"film".to_vec()]);
+    assert!(bench.held("film.mov.part").is_empty());
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_file_changed_while_it_is_sent_ends_as_gone_and_its_new_version_arrives() {
+    let bench = Bench::new().host("bandwidth = \"3 MiB/s\"");
+    let (first, second) = (bytes(1, 3_000_000), bytes(2, 3_000_000));
+    let path = bench.put("changing", &first);
+    let daemon = bench.start();
+    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().chunks >= 4).then_some(()));
+    std::fs::write(&path, &second).unwrap();
+    bench.wait_done(1);
+    let states: Vec<State> = bench.jobs().iter().map(|job| job.state).collect();
+    assert!(states.contains(&State::Gone) && states.contains(&State::Done), "{states:?}");
+    assert!(bench.held("changing") == [second], "the host holds the new version and nothing else");
+    let gone = bench.jobs().into_iter().find(|job| job.state == State::Gone).unwrap();
+    assert!(gone.why.unwrap().contains("changed"));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_file_deleted_while_it_is_sent_ends_as_gone() {
+    let bench = Bench::new().host("bandwidth = \"2 MiB/s\"");
+    let path = bench.put("doomed", &bytes(1, 2_000_000));
+    let daemon = bench.start();
+    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().chunks >= 2).then_some(()));
+    std::fs::remove_file(path).unwrap();
+    let gone = bench.wait_state(State::Gone);
+    assert!(gone.why.unwrap().contains("changed") || bench.held("doomed").is_empty());
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_renamed_file_is_not_uploaded_again_and_a_changed_one_is() {
+    let bench = Bench::new();
+    let daemon = bench.start();
+    let path = bench.put("old name", b"one");
+    bench.wait_done(1);
+    let renamed = bench.drop_dir().join("new name");
+    std::fs::rename(&path, &renamed).unwrap();
+    let folder = bench.drop_dir().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::rename(&renamed, folder.join("third name")).unwrap();
+    bench.put("another", b"two");
+    bench.wait_done(2);
+    bench.stop(daemon);
+    // Also when nobody watched it happen.
+    std::fs::rename(folder.join("third name"), &renamed).unwrap();
+    let daemon = bench.start();
+    bench.wait_watching();
+    assert_eq!(bench.jobs().len(), 2, "{:#?}", bench.jobs());
+    std::fs::write(&renamed, b"one, changed").unwrap();
+    bench.wait_done(3);
+    assert!(bench.held("new name") == [b"one, changed".to_vec()]);
+    bench.stop(daemon);
+}
+
+#[test]
+fn odd_names_arrive() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new().watch("settle = \"0s\"\nexclude = []");
+    let daemon = bench.start();
+    bench.wait_watching();
+    let names: [&[u8]; 7] = [b"a b", "ünï".as_bytes(), b"-dash", b"q\"uo'te", b"new\nline", b"caf\xe9", b".hidden"];
+    for name in names {
+        std::fs::write(bench.drop_dir().join(std::ffi::OsStr::from_bytes(name)), name).unwrap();
+    }
+    bench.wait_done(names.len());
+    let mut held: Vec<String> = bench.sandbox.objects().into_iter().map(|object| object.name).collect();
+    held.sort();
+    assert_eq!(held, ["-dash", ".hidden", "a b", "caf\u{fffd}", "new_line", "q\"uo'te", "ünï"]);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_burst_over_many_new_nested_folders_loses_nothing_in_little_memory() {
+    // The full size takes longer than a test should: FERRYD_BURST=20000.
+    let count: usize = std::env::var("FERRYD_BURST").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    let bench = Bench::with(|options| options.discard = true);
+    let daemon = bench.start();
+    bench.wait_watching();
+    for folder in 0..200 {
+        let path = bench.drop_dir().join(format!("{}/{}/{folder}", folder % 5, folder % 20));
+        std::fs::create_dir_all(&path).unwrap();
+        for file in 0..count / 200 {
+            std::fs::write(path.join(format!("{file}")), bytes(file as u64, 1024)).unwrap();
+        }
+    }
+    let count = count / 200 * 200;
+    bench.wait_for("every file", || (bench.snapshot()?.totals.iter().find(|(state, _)| *state == State::Done)?.1 >= count as u64).then_some(()));
+    assert_eq!(bench.sandbox.stats().finished, count as u64, "each once");
+    if let Some(peak) = peak_resident(daemon.pid()) {
+        println!("{count} files: peak resident {} KiB", peak / 1024);
+        assert!(peak <= 24 * 1024 * 1024, "{} KiB resident", peak / 1024);
+    }
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_watch_that_takes_no_existing_files_takes_those_that_come_later() {
+    let bench = Bench::new().watch("settle = \"0s\"\nexisting = false");
+    let old = bench.put("old", b"old");
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("new", b"new");
+    bench.wait_done(1);
+    bench.stop(daemon);
+    let daemon = bench.start();
+    bench.wait_watching();
+    assert!(bench.held("old").is_empty(), "a restart does not take what was passed over");
+    std::fs::write(old, b"old, changed").unwrap();
+    bench.wait_done(2);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_missing_folder_is_found_when_it_comes_and_stops_nothing_else() {
+    let bench = Bench::new();
+    std::fs::remove_dir(bench.drop_dir()).unwrap();
+    let daemon = bench.start();
+    bench.wait_for("the watch to be missing", || bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "missing"));
+    std::fs::create_dir(bench.drop_dir()).unwrap();
+    bench.put("late", b"late");
+    bench.wait_done(1);
+    bench.stop(daemon);
+}
+
+#[test]
+fn folders_that_are_polled_give_their_files_too() {
+    let bench = Bench::new().watch("settle = \"0s\"\nevents = \"poll\"");
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("polled", b"polled");
+    bench.wait_done(1);
+    assert_eq!(bench.snapshot().unwrap().watches[0].events, "poll");
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_stop_lets_parts_in_flight_arrive_and_a_second_one_does_not_wait() {
+    let bench = Bench::new().host("bandwidth = \"2 MiB/s\"");
+    bench.put("long", &bytes(3, 6_000_000));
+    let daemon = bench.start();
+    bench.wait_for("a chunk at the host", || (bench.sandbox.stats().chunks >= 1).then_some(()));
+    bench.stop(daemon);
+    let stats = bench.sandbox.stats();
+    assert_eq!(stats.repeated, 0);
+    let acked = bench.jobs()[0].parts_acked;
+    assert_eq!(acked, stats.chunks, "every chunk that the host took is known");
+
+    bench.faults(Script::one(Endpoint::Chunk, When::Always, Action::SlowReply { milliseconds: 60_000 }));
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.wait_state(State::Uploading);
+    let begun = Instant::now();
+    daemon.signal(rustix::process::Signal::TERM);
+    bench.wait_for("the first signal to be heard", || (bench.log_text().matches("a second signal ends at once").count() == 2).then_some(()));
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), Some(1), "{ended}");
+    assert!(begun.elapsed() < Duration::from_secs(19), "it waited for the grace");
+}
