@@ -156,7 +156,7 @@ impl Loop {
                 call.answer(committed.clone());
             }
         }
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!("cannot fold the write-ahead log into the database: {error}");
         }
     }
@@ -168,6 +168,10 @@ impl Loop {
             self.say(&committed);
             if !full || self.closing.load(Ordering::Relaxed) {
                 return committed;
+            }
+            // The write-ahead log holds many versions of one page; folding it in may give room back.
+            if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::debug!("the write-ahead log cannot be folded in either: {error}");
             }
             std::thread::sleep(FULL_PAUSE);
         }

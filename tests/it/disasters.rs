@@ -106,11 +106,11 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
     bench.stop(daemon);
 }
 
-/// Starts the daemon with its state folder on a disk of its own, of one MiB, in a mount namespace.
+/// Starts the daemon with its state folder on a disk of its own, of 12 MiB, nearly full, in a mount namespace.
 #[cfg(target_os = "linux")]
 fn start_on_a_small_disk(bench: &Bench) -> Daemon {
     std::fs::create_dir_all(bench.state_dir()).unwrap();
-    let script = "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$1\" && head -c 700000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
+    let script = "mount -t tmpfs -o size=12m,mode=700 tmpfs \"$1\" && head -c 12200000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-r", "-m", "sh", "-c", script, "sh"]).arg(bench.state_dir());
     command.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("run");
