@@ -99,7 +99,11 @@ fn check_watch(watch: &Watch, report: &mut Report) -> usize {
     }
     let folders = count_folders(watch);
     let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
-    report.ok(format!("watch `{name}`: {at_least}{folders} folder{}, to {}", if folders == 1 { "" } else { "s" }, watch.to.join(", ")));
+    report.ok(format!(
+        "watch `{name}`: {at_least}{folders} folder{}, to {}",
+        if folders == 1 { "" } else { "s" },
+        watch.to.join(", ")
+    ));
     if watch.events == Events::Poll { 0 } else { folders }
 }
 

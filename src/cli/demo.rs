@@ -33,7 +33,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let folder = tempfile::Builder::new().prefix("ferryd-demo-").tempdir().map_err(|error| failed("cannot make a folder", &error))?;
+    let folder =
+        tempfile::Builder::new().prefix("ferryd-demo-").tempdir().map_err(|error| failed("cannot make a folder", &error))?;
     let files = match arguments.files.is_empty() {
         true => vec![make_sample(folder.path())?],
         false => arguments.files.clone(),
@@ -162,7 +163,9 @@ impl Demo {
         for (index, original) in files.iter().enumerate() {
             let folder = if files.len() == 1 { self.drop() } else { self.drop().join(format!("{}", index + 1)) };
             let path = folder.join(original.file_name().unwrap_or("file".as_ref()));
-            std::fs::create_dir_all(&folder).and_then(|()| std::fs::copy(original, &path)).map_err(|error| failed("cannot drop a file in", &error))?;
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| std::fs::copy(original, &path))
+                .map_err(|error| failed("cannot drop a file in", &error))?;
             dropped.push(Dropped { original: original.clone(), path });
         }
         Ok(dropped)
@@ -207,8 +210,9 @@ impl Demo {
 
 fn not_sent(jobs: &[JobRow]) -> Failure {
     let stuck = jobs.iter().filter(|job| job.state != State::Done);
-    let lines: Vec<String> =
-        stuck.map(|job| format!("{} is {}: {}", render::path(&job.path), job.state, job.why.as_deref().unwrap_or("no reason"))).collect();
+    let lines: Vec<String> = stuck
+        .map(|job| format!("{} is {}: {}", render::path(&job.path), job.state, job.why.as_deref().unwrap_or("no reason")))
+        .collect();
     Failure::new(Exit::Person, lines.join("\n"))
 }
 
@@ -228,7 +232,7 @@ async fn fetch_back(snapshot: &Snapshot, dropped: &[Dropped]) -> Result<Vec<Fetc
         let (link, bytes) = job.map_or((String::new(), 0), |job| (job.link.clone().unwrap_or_default(), job.bytes));
         let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file again", &error))?;
         let came = transport.fetch(&link, |frame| compare.frame(frame)).await;
-        let equal = came.is_ok() && compare.is_whole();
+        let equal = came.is_ok() && compare.ends_here();
         let name = render::path(original.file_name().unwrap_or_default().as_ref());
         fetched.push(Fetched { name, bytes, link, equal });
     }
@@ -251,7 +255,7 @@ impl Compare {
         self.equal = self.equal && self.file.read_exact(&mut ours).is_ok() && ours == frame;
     }
 
-    fn is_whole(mut self) -> bool {
+    fn ends_here(mut self) -> bool {
         self.equal && self.file.read(&mut [0]).is_ok_and(|more| more == 0)
     }
 }

@@ -44,7 +44,9 @@ impl Failure {
         let dir = dir.display();
         let failure = Failure::new(Exit::State, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
-            StoreError::Locked { .. } => failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`"),
+            StoreError::Locked { .. } => {
+                failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`")
+            }
             StoreError::Newer { .. } => failure.hint("use the ferryd that wrote it, or a newer one; nothing was changed"),
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
             StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
@@ -120,7 +122,14 @@ mod tests {
 
     #[test]
     fn times_are_said_in_their_largest_unit() {
-        let cases = [(0, "0 s ago"), (-59_000, "59 s ago"), (-61_000, "1 min ago"), (-7_200_000, "2 h ago"), (1, "in 1 s"), (90_000, "in 1 min")];
+        let cases = [
+            (0, "0 s ago"),
+            (-59_000, "59 s ago"),
+            (-61_000, "1 min ago"),
+            (-7_200_000, "2 h ago"),
+            (1, "in 1 s"),
+            (90_000, "in 1 min"),
+        ];
         for (at, said) in cases {
             assert_eq!(when(at, 0), said);
         }

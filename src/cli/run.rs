@@ -65,10 +65,12 @@ fn load(path: &Path) -> Result<Config, Failure> {
 
 fn start_log(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}")).hint("try `--log info` or `--log ferryd=debug`")
+        Failure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}"))
+            .hint("try `--log info` or `--log ferryd=debug`")
     })?;
     // Under a service manager the journal has the time already.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(super::render::color(&io::stderr()));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(super::render::color(&io::stderr()));
     let started = match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().try_init(),
         None => log.try_init(),

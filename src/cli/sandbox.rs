@@ -49,7 +49,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             Failure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen)).hint("try `--listen 127.0.0.1:0`")
         })?;
         let addr = sandbox.addr();
-        render::out(&format!("# Serving on {addr}, keeping files in {}; for your configuration:\n\n{}", dir.display(), sandbox::config_for(addr)));
+        render::out(&format!(
+            "# Serving on {addr}, keeping files in {}; for your configuration:\n\n{}",
+            dir.display(),
+            sandbox::config_for(addr)
+        ));
         ask.recv().await;
         sandbox.stop().await;
         Ok(Exit::Fine)

@@ -65,7 +65,9 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
     loop {
         let (snapshot, owner) = look(&dir, arguments)?;
-        let shown = Page { snapshot: &snapshot, owner: owner.as_ref(), now_ms: clock::now_ms(), color: render::color(&io::stdout()) }.draw();
+        let shown =
+            Page { snapshot: &snapshot, owner: owner.as_ref(), now_ms: clock::now_ms(), color: render::color(&io::stdout()) }
+                .draw();
         if !arguments.watch || !io::stdout().is_terminal() {
             render::out(&shown);
             return Ok(Exit::Fine);
@@ -289,7 +291,12 @@ impl Page<'_> {
         let troubled = self.snapshot.hosts.iter().filter(|host| host.state != "ready");
         let line = |host: &crate::store::HostRow| {
             let until = host.until_ms.map_or(String::new(), |until| format!("; tried again {}", render::when(until, self.now_ms)));
-            format!("Host {} is {}: {}{until}.", host.name, host.state, render::line(host.why.as_deref().unwrap_or("no reason given")))
+            format!(
+                "Host {} is {}: {}{until}.",
+                host.name,
+                host.state,
+                render::line(host.why.as_deref().unwrap_or("no reason given"))
+            )
         };
         troubled.map(line).collect()
     }
@@ -400,7 +407,12 @@ fn color(state: State) -> Color {
 
 /// The terminal's width; nothing when there is none, and then lines are as long as they need to be.
 fn width() -> Option<u16> {
-    io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten().map(|size| size.ws_col).filter(|width| *width > 20)
+    io::stdout()
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+        .flatten()
+        .map(|size| size.ws_col)
+        .filter(|width| *width > 20)
 }
 
 #[cfg(test)]
@@ -458,7 +470,9 @@ mod tests {
         match value {
             serde_json::Value::Object(fields) => fields
                 .iter()
-                .flat_map(|(name, value)| std::iter::once(name.clone()).chain(names(value).into_iter().map(move |below| format!("{name}.{below}"))))
+                .flat_map(|(name, value)| {
+                    std::iter::once(name.clone()).chain(names(value).into_iter().map(move |below| format!("{name}.{below}")))
+                })
                 .collect(),
             serde_json::Value::Array(items) => items.first().map(names).unwrap_or_default(),
             _ => Vec::new(),
@@ -481,7 +495,8 @@ mod tests {
         let document = serde_json::to_value(document).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T02:24:05Z".replace("02:24", "03:04"));
         let ours = names(&document);
-        let missing: Vec<_> = names(&serde_json::from_str(promised).unwrap()).into_iter().filter(|name| !ours.contains(name)).collect();
+        let missing: Vec<_> =
+            names(&serde_json::from_str(promised).unwrap()).into_iter().filter(|name| !ours.contains(name)).collect();
         assert_eq!(missing, [""; 0]);
     }
 

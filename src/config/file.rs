@@ -157,7 +157,8 @@ pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Val
         let found = words.iter().find(|(word, _)| *word == given);
         let known = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let help = did_you_mean(&given, words.iter().map(|(word, _)| *word)).unwrap_or_else(|| format!("known are {}", known()));
+            let help =
+                did_you_mean(&given, words.iter().map(|(word, _)| *word)).unwrap_or_else(|| format!("known are {}", known()));
             Wrong::new(format!("is \"{given}\", which is not known"), help)
         })
     }

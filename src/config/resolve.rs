@@ -144,7 +144,8 @@ fn cloudkp(table: &Table<'_>) -> CloudKpConfig {
 fn base_url(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let plain = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
+    let plain = url
+        .filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
     if plain.is_none() {
         let message = format!("is \"{given}\", which is not a web address of only a scheme, a host and a path");
         return Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""));

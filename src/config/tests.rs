@@ -148,12 +148,16 @@ fn a_problem_is_drawn_under_its_line() {
 fn a_missing_file_says_what_to_do() {
     let error = load(Path::new("/nowhere/ferryd.toml"), &home()).unwrap_err();
     let shown = error.render(false);
-    assert!(shown.contains("there is no configuration at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"), "{shown}");
+    assert!(
+        shown.contains("there is no configuration at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn the_state_folder_is_where_the_platform_wants_it() {
-    let dir = |environment| parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), &Fixed(environment));
+    let dir =
+        |environment| parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), &Fixed(environment));
     let cases = [
         (HashMap::from([("STATE_DIRECTORY", "/var/lib/ferryd:/other"), ("HOME", "/h")]), "/var/lib/ferryd"),
         (HashMap::from([("XDG_STATE_HOME", "/x"), ("HOME", "/h")]), "/x/ferryd"),
@@ -170,13 +174,16 @@ fn the_example_is_valid_and_names_every_key() {
     let config = read(text).unwrap_or_else(|error| panic!("{}", error.render(false)));
     assert_eq!((config.watches.len(), config.hosts.len()), (1, 1));
     // Uncommented, every key of the example is one we know, and its value is right.
-    let uncommented: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
+    let uncommented: String =
+        text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
     let full = read(&uncommented).unwrap_or_else(|error| panic!("{}", error.render(false)));
     assert_eq!(format!("{:?}", full.watches[0]), format!("{:?}", config.watches[0]), "the example shows the defaults");
     assert_eq!(format!("{:?}", full.hosts[0]), format!("{:?}", config.hosts[0]), "the example shows the defaults");
-    let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n").unwrap_err();
+    let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n")
+        .unwrap_err();
     for problem in &unknown.problems {
-        let known = problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");
+        let known =
+            problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");
         for key in known.split(", ") {
             let shown = uncommented.contains(&format!("\n{key} = ")) || uncommented.contains(&format!("\n# {key} = "));
             assert!(shown, "config.example.toml does not show `{key}`");

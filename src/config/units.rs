@@ -54,7 +54,9 @@ pub(super) fn duration(least: Duration) -> impl Fn(&Value<'_>) -> Result<Duratio
             Some(duration) if duration < least => {
                 Err(Wrong::new(format!("is \"{given}\", which is too short"), format!("the least is \"{least:?}\"")))
             }
-            Some(duration) if duration > LONGEST => Err(Wrong::new(format!("is \"{given}\", which is too long"), "the most is a year")),
+            Some(duration) if duration > LONGEST => {
+                Err(Wrong::new(format!("is \"{given}\", which is too long"), "the most is a year"))
+            }
             Some(duration) => Ok(duration),
             None => Err(Wrong::new(format!("is \"{given}\", which is not a duration"), help)),
         }

@@ -69,7 +69,13 @@ struct Held {
 impl Source {
     /// Opens the file at `path`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a changed inode
     /// (a `chmod`, a rename) does not make it another version. Bytes that flow are added to `sent`.
-    pub async fn open(path: PathBuf, expected: Identity, fresh: bool, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
+    pub async fn open(
+        path: PathBuf,
+        expected: Identity,
+        fresh: bool,
+        limits: Limits,
+        sent: Arc<AtomicU64>,
+    ) -> Result<Source, SourceError> {
         let held = blocking(move || Held::open(path, expected, fresh)).await?;
         Ok(Source { held: Arc::new(held), limits, sent })
     }

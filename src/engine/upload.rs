@@ -191,8 +191,7 @@ impl Road {
 
     async fn open(&mut self, source: &Source) -> Result<Upload, Stop> {
         let file_bytes = source.identity().size;
-        let plan = Plan::new(file_bytes, &self.shape)
-            .map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        let plan = Plan::new(file_bytes, &self.shape).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
         let facts = FileFacts { name: remote_name(&self.job.path), bytes: file_bytes, parts: plan.parts() };
         crash_point!("open.before_call");
         let session = self.worker.request(self.worker.host.open(&facts)).await?;
@@ -499,7 +498,9 @@ async fn send_part(
 fn worse(first: Option<Stop>, second: Stop) -> Stop {
     match first {
         Some(first @ (Stop::Store(_) | Stop::Source(_))) => first,
-        Some(Stop::Host { error, keep }) if error.class != Class::Transient && !matches!(second, Stop::Store(_) | Stop::Source(_)) => {
+        Some(Stop::Host { error, keep })
+            if error.class != Class::Transient && !matches!(second, Stop::Store(_) | Stop::Source(_)) =>
+        {
             Stop::Host { error, keep }
         }
         _ => second,

@@ -333,7 +333,9 @@ mod tests {
 
     #[test]
     fn a_chunk_is_acknowledged_by_anything_that_is_no_error() {
-        for text in ["", "ok", " \n", "{\"error\":null}", "{\"error\":\"\"}", "{\"error\":0,\"extra\":[1]}", "uploaded 3 of 9", "null"] {
+        for text in
+            ["", "ok", " \n", "{\"error\":null}", "{\"error\":\"\"}", "{\"error\":0,\"extra\":[1]}", "uploaded 3 of 9", "null"]
+        {
             assert_eq!(chunk(text), Ok(()), "{text}");
         }
     }
@@ -376,7 +378,9 @@ mod tests {
 
     #[test]
     fn a_finish_that_nobody_can_read_is_neither_success_nor_failure() {
-        for text in ["", "  ", "<html>", "{\"file_id\":null}", "{\"file_id\":\"\"}", "null", "OK", "well done, you", "{\"file_id\":\"q"] {
+        for text in
+            ["", "  ", "<html>", "{\"file_id\":null}", "{\"file_id\":\"\"}", "null", "OK", "well done, you", "{\"file_id\":\"q"]
+        {
             assert_eq!(finish(text), Err((Class::Transient, true)), "{text}");
         }
     }

@@ -67,8 +67,13 @@ impl Transport {
     pub async fn post_form(&self, url: &str, form: Form, part: Option<&Part>, patience: Duration) -> Result<Reply, HostError> {
         let moved = Arc::new(AtomicU64::new(0));
         let body = FormBody::new(&form, part, moved.clone());
-        let request =
-            self.client.post(url).header("content-type", form.content_type()).body(reqwest::Body::wrap(body)).build().map_err(lost)?;
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", form.content_type())
+            .body(reqwest::Body::wrap(body))
+            .build()
+            .map_err(lost)?;
         let exchange = async {
             let response = self.client.execute(request).await.map_err(lost)?;
             read_reply(response, &moved).await
@@ -92,7 +97,11 @@ impl Transport {
 }
 
 /// Gives up when nothing has moved for `idle`; a slow transfer that goes on may take as long as it needs.
-async fn watched<T>(exchange: impl Future<Output = Result<T, HostError>>, moved: &AtomicU64, idle: Duration) -> Result<T, HostError> {
+async fn watched<T>(
+    exchange: impl Future<Output = Result<T, HostError>>,
+    moved: &AtomicU64,
+    idle: Duration,
+) -> Result<T, HostError> {
     tokio::pin!(exchange);
     let mut seen = 0;
     loop {
@@ -208,7 +217,8 @@ impl Reply {
 
     /// The reply for a person: what the status means, and how the body begins.
     pub fn said(&self) -> String {
-        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("unknown status");
+        let reason =
+            StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("unknown status");
         let advice = match self.status {
             300..=399 => "; the host has moved: set its new `base_url`",
             401 | 403 => "; check the credentials",

@@ -8,4 +8,3 @@ pub mod verdict;
 
 pub use identity::Identity;
 pub use state::State;
-

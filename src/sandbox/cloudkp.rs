@@ -647,7 +647,8 @@ async fn reply_late(fault: Option<&Action>) {
 
 /// Logs what took effect and lets the fault have its way with the answer.
 fn finish_reply(state: &State, entry: Entry, outcome: Outcome, reply: Reply, fault: Option<&Action>) -> Answer {
-    let lost = matches!(fault, Some(Action::ResetStored | Action::CutReply { .. } | Action::WrongLength | Action::ReplyAfterwards { .. }));
+    let lost =
+        matches!(fault, Some(Action::ResetStored | Action::CutReply { .. } | Action::WrongLength | Action::ReplyAfterwards { .. }));
     state.log.add(Entry { outcome: if lost { Outcome::Unanswered } else { outcome }, ..entry });
     match fault {
         Some(Action::ResetStored) => Err(Abort),

@@ -2,7 +2,7 @@
 //!
 //! One listener serves every kind below a path of its own (`/cloudkp/…`); `/_sandbox/…` is the control interface. Written from the
 //! documents alone: it shares no protocol code with `host`, since a shared mistake would pass every test. A new kind is one module with
-//! a [`Kind`], and one line in [`kinds`].
+//! a `Kind`, and one line in `kinds`.
 
 mod cloudkp;
 pub mod faults;
@@ -224,7 +224,9 @@ async fn control(state: &State, request: Request<Incoming>, verb: &str) -> Reply
         (&Method::GET, "objects") => json(&state.objects.list()),
         (&Method::GET, "stats") => json(&state.cloudkp.stats()),
         (&Method::POST, "lose-sessions") => done(state.cloudkp.lose_sessions()),
-        (&Method::POST, "reset") => done(state.cloudkp.lose_sessions().and_then(|()| state.objects.clear()).and_then(|()| state.log.clear())),
+        (&Method::POST, "reset") => {
+            done(state.cloudkp.lose_sessions().and_then(|()| state.objects.clear()).and_then(|()| state.log.clear()))
+        }
         (&Method::PUT, "faults") => match wire::read_small(request.into_body()).await {
             Ok(text) => match Script::parse(&text) {
                 Ok(script) => {

@@ -78,15 +78,16 @@ impl Reply {
     fn typed(status: StatusCode, kind: &str, text: String) -> Reply {
         let body = Bytes::from(text);
         let left = body.len() as u64;
-        Reply { status, headers: vec![("content-type".into(), kind.into())], body: ReplyBody::Text { left, text: Some(body), cut: None } }
+        Reply {
+            status,
+            headers: vec![("content-type".into(), kind.into())],
+            body: ReplyBody::Text { left, text: Some(body), cut: None },
+        }
     }
 
     /// A stored file, under the name it was given.
     pub(crate) fn file(file: File, bytes: u64, disposition: String) -> Reply {
-        let headers = vec![
-            ("content-type".into(), "application/octet-stream".into()),
-            ("content-disposition".into(), disposition),
-        ];
+        let headers = vec![("content-type".into(), "application/octet-stream".into()), ("content-disposition".into(), disposition)];
         Reply { status: StatusCode::OK, headers, body: ReplyBody::File { file, offset: 0, left: bytes } }
     }
 

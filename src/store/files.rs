@@ -228,7 +228,14 @@ fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn insert_job(c: &Connection, file: i64, host: &str, arrival: &Arrival, maybe_duplicate: bool, now_ms: i64) -> Result<(), StoreError> {
+fn insert_job(
+    c: &Connection,
+    file: i64,
+    host: &str,
+    arrival: &Arrival,
+    maybe_duplicate: bool,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
         "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate)
@@ -247,7 +254,8 @@ pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, no
         && other.id != file
     {
         let unique = format!("{}\0{}", String::from_utf8_lossy(name.as_bytes()), other.id);
-        c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?.execute(params![other.id, unique.as_bytes()])?;
+        c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?
+            .execute(params![other.id, unique.as_bytes()])?;
     }
     let mut update = c.prepare_cached("UPDATE files SET folder = ?2, name = ?3, ctime_ns = ?4 WHERE id = ?1")?;
     update.execute(params![file, folder, name.as_bytes(), now.ctime_ns])?;

@@ -23,10 +23,10 @@ use crate::job::{Identity, State};
 use crate::os::clock;
 
 pub use error::StoreError;
-pub use rescue::Rescue;
 pub use files::{Memory, Seen};
-pub use view::{HostRow, JobRow, Query, Snapshot, View, WatchRow};
+pub use rescue::Rescue;
 pub use thread::{Durability, Trouble, WriterThread};
+pub use view::{HostRow, JobRow, Query, Snapshot, View, WatchRow};
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "queue.db";

@@ -54,7 +54,10 @@ impl Store {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "nothing relies on the old names: should the power fail between two of these, the next start does the rest")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing relies on the old names: should the power fail between two of these, the next start does the rest"
+)]
 fn set_aside(dir: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
     let kept = dir.join(format!("queue.damaged-{now_ms}.db"));
     for suffix in ["-wal", "-shm", ""] {

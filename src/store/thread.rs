@@ -47,7 +47,7 @@ pub struct Writer {
 pub struct WriterThread(std::thread::JoinHandle<()>);
 
 impl WriterThread {
-    /// Waits until every call has been answered and the database is closed. Every [`Writer`] must be gone.
+    /// Waits until every call has been answered and the database is closed. Every `Writer` must be gone.
     pub fn join(self) {
         if self.0.join().is_err() {
             tracing::error!("the queue's thread panicked; the database itself is as the last commit left it");

@@ -19,8 +19,9 @@ pub(super) fn opened(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     forget_upload(c, job)?;
-    let mut insert =
-        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at, committing) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = c.prepare_cached(
+        "INSERT INTO uploads (job, session, part_bytes, parts, opened_at, committing) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
     insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms, committing])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;

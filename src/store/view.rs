@@ -163,11 +163,10 @@ impl View {
         let c = &transaction;
         let mut snapshot = Snapshot { watches: watches(c)?, hosts: hosts(c)?, ..Snapshot::default() };
         totals(c, &mut snapshot)?;
-        snapshot.per_second = c.query_row(
-            "SELECT coalesce(sum(per_second), 0) FROM live WHERE at >= ?1",
-            [query.now_ms - LIVE_MS],
-            |row| unsigned(row, 0),
-        )?;
+        snapshot.per_second =
+            c.query_row("SELECT coalesce(sum(per_second), 0) FROM live WHERE at >= ?1", [query.now_ms - LIVE_MS], |row| {
+                unsigned(row, 0)
+            })?;
         for group in GROUPS {
             let room = query.limit.saturating_sub(snapshot.jobs.len());
             let mut found = Vec::new();

@@ -31,8 +31,11 @@ pub(super) enum Unwatched {
 impl Events {
     /// A watcher that gives its hints to `handle`.
     pub(super) fn new(handle: Handle) -> Result<Events, Unwatched> {
-        let wanted =
-            EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME | EventKindMask::ACCESS_CLOSE | data_where_needed();
+        let wanted = EventKindMask::CREATE
+            | EventKindMask::REMOVE
+            | EventKindMask::MODIFY_NAME
+            | EventKindMask::ACCESS_CLOSE
+            | data_where_needed();
         let config = Config::default().with_event_kinds(wanted).with_follow_symlinks(false);
         let tell = move |event: notify::Result<Event>| match event {
             Ok(event) => hint(&handle, &event),

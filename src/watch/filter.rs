@@ -72,7 +72,11 @@ impl Globs {
             let bad = |error: globset::Error| BadGlob { glob: text.clone(), why: error.kind().to_string() };
             let pattern = text.strip_prefix("./").unwrap_or(text);
             let glob = GlobBuilder::new(pattern.trim_start_matches('/')).literal_separator(true).build().map_err(bad)?;
-            if pattern.contains('/') { paths.add(glob) } else { names.add(glob) };
+            if pattern.contains('/') {
+                paths.add(glob)
+            } else {
+                names.add(glob)
+            };
         }
         let built = |set: GlobSetBuilder| set.build().map_err(|error| BadGlob { glob: globs.join(", "), why: error.to_string() });
         let everything = globs.iter().any(|glob| glob == "*" || glob == "**");

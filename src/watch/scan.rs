@@ -77,7 +77,8 @@ impl<'a> Walk<'a> {
                 Ok(None)
             }
             () if kind.is_file() && self.root.filter.takes(relative, &name) => {
-                Ok(Some(Found { metadata: entry.metadata()?, name }).filter(|found| self.root.filter.takes_size(found.metadata.len())))
+                Ok(Some(Found { metadata: entry.metadata()?, name })
+                    .filter(|found| self.root.filter.takes_size(found.metadata.len())))
             }
             () => Ok(None),
         };

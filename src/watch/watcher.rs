@@ -369,8 +369,7 @@ impl<'a> Watcher<'a> {
 impl RootWatch {
     fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
         let events = notice(&root, has_events);
-        let report =
-            Report { state: RootState::Scanning, events, last_scan_ms: None, settling: 0, gaps_seen: 0, why: None };
+        let report = Report { state: RootState::Scanning, events, last_scan_ms: None, settling: 0, gaps_seen: 0, why: None };
         RootWatch { root, report, told: None, next_scan: now, unreadable: None, fallback: None, scanned: false }
     }
 
@@ -469,18 +468,8 @@ fn notice(root: &Root, has_events: bool) -> Noticed {
 /// Lustre, Coda (magic numbers: `statfs(2)`).
 #[cfg(target_os = "linux")]
 fn gives_no_events(path: &Path) -> bool {
-    const REMOTE: [u32; 10] = [
-        0x6969,
-        0x517B,
-        0xFE53_4D42,
-        0xFF53_4D42,
-        0x0102_1997,
-        0x6573_5546,
-        0x5346_414F,
-        0x00C3_6400,
-        0x0BD0_0BD0,
-        0x7375_7245,
-    ];
+    const REMOTE: [u32; 10] =
+        [0x6969, 0x517B, 0xFE53_4D42, 0xFF53_4D42, 0x0102_1997, 0x6573_5546, 0x5346_414F, 0x00C3_6400, 0x0BD0_0BD0, 0x7375_7245];
     rustix::fs::statfs(path).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32)))
 }
 

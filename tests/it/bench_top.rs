@@ -175,7 +175,6 @@ impl Bench {
         let named = self.sandbox.objects().into_iter().filter(|object| object.name == name);
         named.map(|object| self.sandbox.read(&object.id).unwrap()).collect()
     }
-
 }
 
 impl Daemon {

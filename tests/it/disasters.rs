@@ -110,7 +110,8 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
 #[cfg(target_os = "linux")]
 fn start_on_a_small_disk(bench: &Bench) -> Daemon {
     std::fs::create_dir_all(bench.state_dir()).unwrap();
-    let script = "mount -t tmpfs -o size=12m,mode=700 tmpfs \"$1\" && head -c 12200000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
+    let script =
+        "mount -t tmpfs -o size=12m,mode=700 tmpfs \"$1\" && head -c 12200000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-r", "-m", "sh", "-c", script, "sh"]).arg(bench.state_dir());
     command.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("run");
@@ -185,7 +186,11 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
 #[test]
 fn a_changed_configuration_takes_effect_on_sighup_and_a_broken_one_does_not() {
     let bench = Bench::new();
-    bench.faults(Script::one(Endpoint::Chunk, When::First(1), Action::Reply { status: 404, headers: Vec::new(), body: String::new() }));
+    bench.faults(Script::one(
+        Endpoint::Chunk,
+        When::First(1),
+        Action::Reply { status: 404, headers: Vec::new(), body: String::new() },
+    ));
     bench.put("file", b"content");
     let daemon = bench.start();
     bench.wait_state(State::Held);
@@ -242,7 +247,10 @@ fn a_wrong_configuration_ends_with_its_exit_code_and_every_problem() {
         let output = bench.command(words).output().unwrap();
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("must be a duration") && said.contains("did you mean `exclude`?") && said.contains("2 problems"), "{said}");
+        assert!(
+            said.contains("must be a duration") && said.contains("did you mean `exclude`?") && said.contains("2 problems"),
+            "{said}"
+        );
     }
 }
 

@@ -218,7 +218,9 @@ fn an_unreachable_host_makes_the_job_wait_and_say_why() {
     // Nobody listens on port 9 of the loopback.
     bench = bench.host("request_timeout = \"1s\"");
     let config = bench.config();
-    let text = std::fs::read_to_string(&config).unwrap().replace(&format!("http://{}/cloudkp\"", bench.sandbox.addr()), "http://127.0.0.1:9\"");
+    let text = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace(&format!("http://{}/cloudkp\"", bench.sandbox.addr()), "http://127.0.0.1:9\"");
     let own = bench.dir.path().join("unreachable.toml");
     std::fs::write(&own, text).unwrap();
     bench.put("file", b"content");
@@ -241,8 +243,13 @@ fn a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
 
 #[test]
 fn random_faults_of_every_kind_lose_and_mix_nothing() {
-    let actions =
-        [Action::ResetAfter { bytes: 50_000 }, Action::ResetStored, reply(500, ""), Action::Html { status: 200 }, Action::CutReply { bytes: 1 }];
+    let actions = [
+        Action::ResetAfter { bytes: 50_000 },
+        Action::ResetStored,
+        reply(500, ""),
+        Action::Html { status: 200 },
+        Action::CutReply { bytes: 1 },
+    ];
     let script = actions.into_iter().enumerate().fold(Script::default(), |script, (seed, action)| {
         script.and(CHUNK, When::Chance { share: 0.04, seed: seed as u64 }, action)
     });

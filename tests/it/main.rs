@@ -1,4 +1,10 @@
 //! One test binary: what no single module can promise alone.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on ends, and may say what it measured"
+)]
 
 mod bench_top;
 mod crash;
@@ -6,4 +12,5 @@ mod disasters;
 mod faults;
 mod layers;
 mod model;
+mod packaging;
 mod stories;

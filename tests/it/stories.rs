@@ -150,7 +150,9 @@ fn a_burst_over_many_new_nested_folders_loses_nothing_in_little_memory() {
         }
     }
     let count = count / 200 * 200;
-    bench.wait_for("every file", || (bench.snapshot()?.totals.iter().find(|(state, _)| *state == State::Done)?.1 >= count as u64).then_some(()));
+    bench.wait_for("every file", || {
+        (bench.snapshot()?.totals.iter().find(|(state, _)| *state == State::Done)?.1 >= count as u64).then_some(())
+    });
     assert_eq!(bench.sandbox.stats().finished, count as u64, "each once");
     if let Some(peak) = peak_resident(daemon.pid()) {
         println!("{count} files: peak resident {} KiB", peak / 1024);
@@ -217,7 +219,9 @@ fn a_stop_lets_parts_in_flight_arrive_and_a_second_one_does_not_wait() {
     bench.wait_state(State::Uploading);
     let begun = Instant::now();
     daemon.signal(rustix::process::Signal::TERM);
-    bench.wait_for("the first signal to be heard", || (bench.log_text().matches("a second signal ends at once").count() == 2).then_some(()));
+    bench.wait_for("the first signal to be heard", || {
+        (bench.log_text().matches("a second signal ends at once").count() == 2).then_some(())
+    });
     let ended = daemon.stop();
     assert_eq!(ended.code(), Some(1), "{ended}");
     assert!(begun.elapsed() < Duration::from_secs(19), "it waited for the grace");

@@ -1,0 +1,60 @@
+//! The files that service managers read: they start the program the way it wants to be started, and it talks to them as they expect.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+
+use crate::bench_top::Bench;
+
+fn packaged(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)).unwrap()
+}
+
+#[test]
+fn the_service_manager_hears_ready_when_watching_and_stopping_when_draining() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let hear = || {
+        let mut buffer = [0; 512];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert!(hear().contains("READY=1"));
+    assert!(bench.log_text().contains(" watching"), "ready was said before every folder was watched");
+    bench.stop(daemon);
+    assert!(hear().contains("STOPPING=1"));
+}
+
+/// `systemd-analyze verify` reads the unit as systemd would; it wants the programs to exist, so it is given ones that do.
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let unit = packaged("systemd/ferryd.service");
+    assert!(unit.contains("Type=notify") && unit.contains("ExecStart=/usr/local/bin/ferryd run"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ferryd.service");
+    std::fs::write(&file, unit.replace("/usr/local/bin/ferryd", env!("CARGO_BIN_EXE_ferryd"))).unwrap();
+    match Command::new("systemd-analyze").args(["--user", "--man=no", "verify"]).arg(&file).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let ours: Vec<&str> = said.lines().filter(|line| line.contains("ferryd.service")).collect();
+            assert!(ours.is_empty(), "{said}");
+        }
+        Err(error) => println!("systemd is not here to be asked: {error}"),
+    }
+}
+
+#[test]
+fn the_launchd_agent_is_well_formed_and_runs_the_daemon() {
+    let plist = packaged("launchd/io.ferryd.daemon.plist");
+    let opened = plist.matches("<dict>").count() + plist.matches("<array>").count();
+    assert_eq!(opened, plist.matches("</dict>").count() + plist.matches("</array>").count());
+    let script = "import plistlib, sys; agent = plistlib.load(open(sys.argv[1], 'rb')); print(' '.join(agent['ProgramArguments']))";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/launchd/io.ferryd.daemon.plist");
+    match Command::new("python3").args(["-c", script]).arg(path).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "/usr/local/bin/ferryd run"),
+        Err(error) => println!("Python is not here to read the plist: {error}"),
+    }
+}
