@@ -33,6 +33,8 @@ pub struct Lane {
     pub uploads: usize,
     /// How it is doing.
     pub health: Health,
+    /// How often it has asked for rest or refused us: a job claimed before the last time says nothing about the host after it.
+    pub troubles: u32,
 }
 
 /// Whether a host may be given jobs.
@@ -51,6 +53,8 @@ struct Running {
     path: PathBuf,
     lane: usize,
     failures: u32,
+    /// The lane's troubles when the job was claimed.
+    troubles: u32,
 }
 
 /// The loop's state.
@@ -128,7 +132,8 @@ impl Dispatch {
         self.lanes[lane].uploads += 1;
         let worker = self.lanes[lane].worker.clone();
         let place = self.board.enter(job.id);
-        let running = Running { job: job.id, path: job.path.clone(), lane, failures: job.failures };
+        let running =
+            Running { job: job.id, path: job.path.clone(), lane, failures: job.failures, troubles: self.lanes[lane].troubles };
         let task = self.workers.spawn(async move {
             let says = worker.carry(job, place.sent.clone()).await;
             drop(place);
@@ -155,7 +160,7 @@ impl Dispatch {
                         {
                             self.hints.look(&folder, &name);
                         }
-                        self.listen(running.lane, says).await?;
+                        self.listen(&running, says).await?;
                     }
                     Err(error) => self.after_a_panic(&running, &error).await?,
                 }
@@ -165,11 +170,14 @@ impl Dispatch {
         Ok(())
     }
 
-    async fn listen(&mut self, lane: usize, says: HostSays) -> Result<(), StoreError> {
-        let lane = &mut self.lanes[lane];
+    async fn listen(&mut self, running: &Running, says: HostSays) -> Result<(), StoreError> {
+        let lane = &mut self.lanes[running.lane];
+        if matches!(says, HostSays::Rest { .. } | HostSays::Refused(_)) {
+            lane.troubles = lane.troubles.wrapping_add(1);
+        }
         match says {
             HostSays::Nothing => Ok(()),
-            HostSays::Fine if lane.health == Health::Ready => Ok(()),
+            HostSays::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => Ok(()),
             HostSays::Fine => {
                 tracing::info!("host {} takes files again", lane.name);
                 lane.health = Health::Ready;

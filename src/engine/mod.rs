@@ -104,7 +104,7 @@ fn lanes(config: &Config, store: &Store, phases: &Phases) -> Result<Vec<Lane>, E
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.unwrap_or(config.daemon.max_uploads);
-        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health: Health::Ready })
+        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health: Health::Ready, troubles: 0 })
     };
     config.hosts.iter().map(lane).collect()
 }

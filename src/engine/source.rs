@@ -24,6 +24,8 @@ use super::bandwidth::Limits;
 
 /// The most that is read at once, and so the most that a request holds in memory.
 const READ_BYTES: u64 = 512 * 1024;
+/// Files up to this size are read when they are opened.
+const WHOLE_BYTES: u64 = 64 * 1024;
 /// What flows at once under a limit, so that a slow line is used evenly.
 const THROTTLED_BYTES: usize = 16 * 1024;
 
@@ -63,6 +65,8 @@ struct Held {
     file: File,
     path: PathBuf,
     identity: Identity,
+    /// All of a file that one read holds: it is read as it is opened, which spares small files a way to the disk.
+    whole: Option<Bytes>,
     failed: Mutex<Option<SourceError>>,
 }
 
@@ -107,6 +111,11 @@ impl Source {
     }
 
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
+        if let Some(whole) = &self.held.whole {
+            let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+            let end = begin.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX)).min(whole.len());
+            return Ok(whole.slice(begin..end));
+        }
         let held = self.held.clone();
         blocking(move || held.read(offset, bytes)).await
     }
@@ -123,7 +132,11 @@ impl Held {
         if !metadata.is_file() || !same {
             return Err(SourceError::Changed("since it was queued"));
         }
-        Ok(Held { file, path, identity, failed: Mutex::new(None) })
+        let mut held = Held { file, path, identity, whole: None, failed: Mutex::new(None) };
+        if identity.size <= WHOLE_BYTES {
+            held.whole = Some(held.read(0, identity.size)?);
+        }
+        Ok(held)
     }
 
     fn check(&self) -> Result<(), SourceError> {

@@ -25,7 +25,7 @@ use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
 use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
-use crate::store::{Claimed, Keep, PutBack, Store, StoreError, Upload};
+use crate::store::{Claimed, JobId, Keep, PutBack, Store, StoreError, Upload};
 
 use super::bandwidth::Limits;
 use super::phase::Phases;
@@ -172,11 +172,41 @@ impl Road {
             Some(upload) => self.resume(upload).await?,
             None => self.open(&source).await?,
         };
+        if self.shape.order == Order::AnyOrder
+            && let Some(number) = only_missing(&upload)
+        {
+            self.send_last(&source, &mut upload, number).await?;
+            return self.finish(&upload).await;
+        }
         if let Some(outcome) = self.send_all(&source, &mut upload).await? {
             return Ok(outcome);
         }
         source.check().await?;
         self.commit(&upload).await
+    }
+
+    /// The last part of a file, as every small file has: its ack and the intent to commit go to the disk together, the ack first.
+    async fn send_last(&mut self, source: &Source, upload: &mut Upload, number: u32) -> Result<(), Stop> {
+        if self.worker.phases.is_draining() {
+            return Err(Stop::Draining);
+        }
+        let ack = deliver_part(&self.worker, &upload.session, source, upload.plan, number).await?;
+        self.progress = true;
+        upload.held.insert(number);
+        upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (number, receipt)));
+        let unchanged = source.check().await;
+        crash_point!("ack.before_commit");
+        let store = &self.worker.store;
+        let acked = store.acked(self.job.id, vec![ack], upload.plan);
+        if let Err(error) = unchanged {
+            acked.await?;
+            return Err(error.into());
+        }
+        let (acked, committing) = tokio::join!(acked, store.committing(self.job.id));
+        crash_point!("ack.after_commit");
+        acked.and(committing)?;
+        crash_point!("finish.before_send");
+        Ok(())
     }
 
     async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
@@ -471,27 +501,35 @@ impl Road {
     }
 }
 
-/// Reads a part, sends it, and commits its ack: one lane's turn. The lane is free again only when the ack is committed, so after a
-/// crash no more than the parts in the lanes are sent a second time.
-async fn send_part(
-    worker: Worker,
-    job: crate::store::JobId,
-    session: Session,
-    source: Source,
-    plan: Plan,
-    number: u32,
-) -> Result<Ack, Stop> {
-    let part: Part = source.part(number, plan.range(number)).await?;
-    crash_point!("part.before_send");
-    let sent = worker.request(worker.host.send(&session, &part)).await;
-    let ack = sent.map_err(|error| source.failure().map_or_else(|| Stop::from(error), Stop::Source))?;
-    if ack.held_to < part.offset + part.bytes {
-        return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into());
-    }
+/// One lane's turn: the lane is free again only when the ack is committed, so after a crash no more than the parts in the lanes are
+/// sent a second time.
+async fn send_part(worker: Worker, job: JobId, session: Session, source: Source, plan: Plan, number: u32) -> Result<Ack, Stop> {
+    let ack = deliver_part(&worker, &session, &source, plan, number).await?;
     crash_point!("ack.before_commit");
     worker.store.acked(job, vec![ack.clone()], plan).await?;
     crash_point!("ack.after_commit");
     Ok(ack)
+}
+
+/// Reads a part and sends it.
+async fn deliver_part(worker: &Worker, session: &Session, source: &Source, plan: Plan, number: u32) -> Result<Ack, Stop> {
+    let part: Part = source.part(number, plan.range(number)).await?;
+    crash_point!("part.before_send");
+    let sent = worker.request(worker.host.send(session, &part)).await;
+    let ack = sent.map_err(|error| source.failure().map_or_else(|| Stop::from(error), Stop::Source))?;
+    match ack.held_to < part.offset + part.bytes {
+        true => Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into()),
+        false => Ok(ack),
+    }
+}
+
+/// The one part that the host does not hold, if it is one.
+fn only_missing(upload: &Upload) -> Option<u32> {
+    let parts = upload.plan.parts();
+    match upload.held.count() + 1 == parts {
+        true => (0..parts).find(|number| !upload.held.contains(*number)),
+        false => None,
+    }
 }
 
 /// Of two reasons to stop, the one that says more about what must follow.

@@ -112,16 +112,11 @@ where
         self.durability
     }
 
-    /// An error of the work itself is the caller's own; only an error that concerns everybody is passed up.
     fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
-        transaction.execute_batch("SAVEPOINT call")?;
         let result = (self.work)(transaction);
-        if let Err(error @ (StoreError::Full | StoreError::Damaged(_))) = &result {
-            return Err(error.clone());
-        }
-        transaction.execute_batch(if result.is_ok() { "RELEASE call" } else { "ROLLBACK TO call; RELEASE call" })?;
+        let failed = result.as_ref().err().cloned();
         self.result = Some(result);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -161,7 +156,7 @@ impl Loop {
         }
     }
 
-    fn commit_when_there_is_room(&mut self, group: &mut [Box<dyn Call>]) -> Result<(), StoreError> {
+    fn commit_when_there_is_room(&mut self, group: &mut Vec<Box<dyn Call>>) -> Result<(), StoreError> {
         loop {
             let committed = self.commit(group);
             let full = matches!(committed, Err(StoreError::Full));
@@ -177,14 +172,23 @@ impl Loop {
         }
     }
 
-    fn commit(&mut self, group: &mut [Box<dyn Call>]) -> Result<(), StoreError> {
-        let needed = group.iter().map(|call| call.durability()).max().unwrap_or(Durability::Power);
-        self.set_durability(needed)?;
-        let transaction = self.connection.transaction()?;
-        for call in group {
-            call.run(&transaction)?;
+    /// A call that fails by its own fault is answered and leaves the group, and the rest begins again without it: calls may run more
+    /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
+    fn commit(&mut self, group: &mut Vec<Box<dyn Call>>) -> Result<(), StoreError> {
+        loop {
+            let needed = group.iter().map(|call| call.durability()).max().unwrap_or(Durability::Power);
+            self.set_durability(needed)?;
+            let transaction = self.connection.transaction()?;
+            let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(&transaction).err()?)));
+            match failed {
+                None => return Ok(transaction.commit()?),
+                Some((_, error @ (StoreError::Full | StoreError::Damaged(_)))) => return Err(error),
+                Some((index, _)) => {
+                    transaction.rollback()?;
+                    group.remove(index).answer(Ok(()));
+                }
+            }
         }
-        Ok(transaction.commit()?)
     }
 
     fn set_durability(&mut self, needed: Durability) -> Result<(), StoreError> {
