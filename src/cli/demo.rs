@@ -12,7 +12,8 @@ use comfy_table::{ContentArrangement, Table};
 use crate::host::http::Transport;
 use crate::job::State;
 use crate::os::clock;
-use crate::sandbox::{CloudKpSettings, EmptyFiles, Options, Sandbox};
+use crate::sandbox::cloudkp::{EmptyFile, Rules};
+use crate::sandbox::{Options, Sandbox};
 use crate::store::{JobRow, Query, Snapshot, View};
 
 use super::exit::Exit;
@@ -41,9 +42,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     check(&files)?;
     let runtime = super::runtime()?;
-    let cloudkp = CloudKpSettings { empty_files: EmptyFiles::OneEmptyChunk, ..CloudKpSettings::default() };
+    let cloudkp = Rules { empty_file: EmptyFile::OneEmptyChunk, ..Rules::default() };
     let options = Options { cloudkp, ..Options::new(folder.path().join("host")) };
-    let sandbox = runtime.block_on(Sandbox::start(options)).map_err(|error| failed("cannot start the sandbox host", &error))?;
+    let sandbox = {
+        let _inside = runtime.enter();
+        Sandbox::start(options).map_err(|error| Failure::new(Exit::Fault, format!("cannot start the sandbox host: {error}")))?
+    };
     let demo = Demo { folder: folder.path().to_owned() };
     demo.configure(&sandbox)?;
     let mut daemon = demo.start_daemon()?;

@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// Where everything is kept [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A script of faults, in JSON.
+    /// A script of faults, in TOML or JSON.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Count bytes and check sizes, but keep nothing: for measurements.
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     });
     let _listener = listener.map_err(|error| Failure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
     super::runtime()?.block_on(async {
-        let sandbox = Sandbox::start(options).await.map_err(|error| {
+        let sandbox = Sandbox::start(options).map_err(|error| {
             Failure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen)).hint("try `--listen 127.0.0.1:0`")
         })?;
         let addr = sandbox.addr();
@@ -63,5 +63,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 fn read_script(file: &std::path::Path) -> Result<Script, Failure> {
     let failed = |error: String| Failure::new(Exit::Usage, format!("cannot use `{}`: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-    Script::parse(&text).map_err(failed)
+    Script::parse(&text).map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
+        failed(format!("{error}{cause}"))
+    })
 }

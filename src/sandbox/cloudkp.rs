@@ -1,719 +1,467 @@
-//! A CloudKP server as the page describes it (`protocols/cloudkp.md`, section 6): strict about everything that is written there.
+//! CloudKP from the other side: anonymous uploads in small chunks, one form each, then a form that makes them a file.
 //!
-//! What the page leaves open is a switch. A request that breaks the protocol is answered with status 200 and
-//! `{"error":"…","file_id":null}`, since the service reports errors in the text of its reply; only what is no upload at all (wrong
-//! method, wrong path, no form) has an HTTP status of its own.
+//! One address takes both: `POST PREFIX/upload`. A form with a file is a chunk, a form without one is a finish; a chunk that says
+//! `complete` is both at once. `GET PREFIX?c=ID` serves the file, as the host's public links do. Rejections are what the host documents, a
+//! text with an `error`, so they come with status 200; only requests that are no such form at all get a 4xx. The wording of the errors
+//! is ours, since the host documents none.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Incoming};
-use hyper::{Method, Request, StatusCode};
-use multer::{Field, Multipart};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use hyper::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::json;
 
-use super::faults::{Action, Asked, Endpoint};
-use super::log::{Entry, Outcome};
-use super::objects::hex;
-use super::wire::{Abort, Connection, Reply};
-use super::{Answer, Kind, State};
+use super::exchange::{Answer, Exchange, Stop};
+use super::faults::{Endpoint, Met};
+use super::form::{FilePart, Form};
+use super::log::Outcome;
+use super::objects::{Object, Put, Refusal, Stage, Totals, sha256};
+use super::reply::Reply;
+use super::{Emulated, Shared};
 
-const HOST: &str = "cloudkp";
-/// A text field is never longer.
-const FIELD_BYTES_MAX: usize = 4096;
-/// The largest chunk of the ladder.
-const CHUNK_BYTES_MAX: usize = 524_288;
-/// Sessions that may be open at once.
-const SESSIONS_MAX: usize = 100_000;
+const KIND: &str = "cloudkp";
+const REQUEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const SESSION_CHARS: usize = 20;
+const SESSION_BYTES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 4096;
+/// What may stand unescaped in the `filename*` of a `Content-Disposition` header.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const FIELDS: [&str; 8] =
+    ["dzuuid", "dzchunkindex", "dztotalchunkcount", "dztotalfilesize", "dzchunksize", "dzchunkbyteoffset", "complete", "file_name"];
 
-/// How the server answers where the page leaves it open.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// To a chunk.
+/// How the emulated CloudKP reads and answers where its documentation leaves a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Rejects whatever the documentation does not allow. Otherwise any chunk sizes, unknown and repeated fields, late fields, other
+    /// words than `yes`, and chunks of a finished session are taken.
+    pub strict: bool,
+    /// Takes only 20 digits as `dzuuid`. Otherwise any text of 1 to 64 bytes.
+    pub strict_uuid: bool,
+    /// The answer to a chunk.
     pub chunk_reply: ChunkReply,
-    /// To a finish.
+    /// The answer to a finish.
     pub finish_reply: FinishReply,
-    /// To a finish that comes again.
+    /// The answer to a finish of a session that is finished.
     pub replay: Replay,
-    /// What is done with files of 0 bytes.
-    pub empty_files: EmptyFiles,
+    /// What becomes of a file without bytes.
+    pub empty_file: EmptyFile,
 }
 
-/// The answer to a chunk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+impl Default for Rules {
+    /// Strict, with answers in JSON; a repeated finish gets the same id, an empty file is rejected.
+    fn default() -> Rules {
+        Rules {
+            strict: true,
+            strict_uuid: true,
+            chunk_reply: ChunkReply::Json,
+            finish_reply: FinishReply::Json,
+            replay: Replay::SameId,
+            empty_file: EmptyFile::Reject,
+        }
+    }
+}
+
+/// The answer to a chunk, which the host does not document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChunkReply {
     /// Nothing.
-    #[default]
     Empty,
-    /// `ok`.
+    /// The text `ok`.
     Ok,
-    /// `{"error":null}`.
+    /// `{"error":null,"file_id":null}`.
     Json,
 }
 
 /// The answer to a finish.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReply {
-    /// `{"error":null,"file_id":"…"}`, as the table says.
-    #[default]
+    /// `{"error":null,"file_id":"ID"}`, as documented.
     Json,
-    /// The id alone, as the sample expects.
+    /// The id alone, which is what the documented sample program expects.
     Bare,
-    /// The id as a JSON string.
+    /// The id in quotation marks.
     JsonString,
 }
 
-/// The answer to a finish that comes again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The answer to a finish of a session that is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replay {
-    /// The same id.
-    #[default]
+    /// The id of the first time.
     SameId,
-    /// The session is unknown by then.
+    /// The session is not found.
     Error,
-    /// The file is stored again, under a new id.
+    /// The file is stored once more.
     NewId,
 }
 
-/// What is done with files of 0 bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EmptyFiles {
-    /// They are refused.
-    #[default]
+/// What becomes of a file without bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyFile {
+    /// It is rejected.
     Reject,
-    /// A finish with a count of 0 makes one.
+    /// A finish that counts 0 chunks makes it.
     FinishOnly,
-    /// One chunk of 0 bytes, then a finish.
+    /// It takes one chunk without bytes, and a finish that counts 1.
     OneEmptyChunk,
 }
 
-/// What has been counted since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Stats {
-    /// Chunks taken.
-    pub chunks: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Chunks taken a second time for the same session.
-    pub repeated: u64,
-    /// Those of them that differed from the first.
-    pub differed: u64,
-    /// Files finished.
-    pub finished: u64,
+/// What `[host.cloudkp]` has to say to reach the emulation at `addr`.
+pub(super) fn config(addr: SocketAddr) -> String {
+    format!("[host.{KIND}]\nkind = \"{KIND}\"\nbase_url = \"http://{addr}/{KIND}\"\nlink_base = \"http://{addr}/{KIND}?c=\"\n")
 }
 
-/// The server's state.
+/// The bytes of one chunk of a file of `size` bytes; the last chunk may have fewer.
+fn chunk_bytes(size: u64) -> u64 {
+    match size {
+        786_432_000.. => 524_288,
+        104_857_600.. => 262_144,
+        _ => 131_072,
+    }
+}
+
+/// The emulation.
+#[derive(Debug)]
 pub(super) struct CloudKp {
-    dir: PathBuf,
-    discard: bool,
-    settings: Settings,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    sessions: HashMap<String, Session>,
-    finished: HashMap<String, String>,
-    stats: Stats,
-}
-
-/// A half-sent upload.
-#[derive(Debug, Clone)]
-struct Session {
-    totals: Totals,
-    held: BTreeSet<u32>,
-}
-
-/// What the first chunk fixes for all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Totals {
-    bytes: u64,
-    chunks: u32,
-}
-
-impl Totals {
-    /// The ladder: 128 KiB, from 104857600 bytes on 256 KiB, from 786432000 bytes on 512 KiB.
-    fn chunk_bytes(self) -> u64 {
-        if self.bytes >= 786_432_000 {
-            4 * 131_072
-        } else if self.bytes >= 104_857_600 {
-            2 * 131_072
-        } else {
-            131_072
-        }
-    }
-
-    fn expected_chunks(self) -> u64 {
-        self.bytes.div_ceil(self.chunk_bytes())
-    }
-
-    fn length_of(self, index: u32) -> u64 {
-        let begin = u64::from(index) * self.chunk_bytes();
-        self.chunk_bytes().min(self.bytes - begin.min(self.bytes))
-    }
-}
-
-/// The text fields of a form, as far as they have come.
-#[derive(Debug, Default, Clone)]
-struct Fields(HashMap<String, String>);
-
-impl Fields {
-    fn get(&self, name: &str) -> Result<&str, String> {
-        self.0.get(name).map(String::as_str).ok_or_else(|| format!("{name} is required"))
-    }
-
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
-        self.get(name)?.parse().map_err(|_| format!("{name} is not a number"))
-    }
-
-    fn uuid(&self) -> Result<&str, String> {
-        let uuid = self.get("dzuuid")?;
-        match uuid.len() == 20 && uuid.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => Ok(uuid),
-            false => Err("dzuuid must have 20 digits".into()),
-        }
-    }
-
-    fn is_last(&self) -> Result<bool, String> {
-        match self.0.get("complete").map(String::as_str) {
-            None => Ok(false),
-            Some("yes") => Ok(true),
-            Some(_) => Err("complete must be yes".into()),
-        }
-    }
-
-    fn file_name(&self) -> Result<&str, String> {
-        let name = self.get("file_name")?;
-        let bad = name.is_empty() || name.contains(['/', '\\']) || name.chars().any(char::is_control);
-        if bad { Err("file_name is not a file name".into()) } else { Ok(name) }
-    }
-}
-
-/// A chunk as it was announced.
-struct Announced {
-    uuid: String,
-    index: u32,
-    totals: Totals,
+    rules: Rules,
 }
 
 impl CloudKp {
-    pub(super) fn open(dir: &Path, discard: bool, settings: Settings) -> io::Result<CloudKp> {
-        let dir = dir.join("cloudkp-sessions");
-        std::fs::create_dir_all(&dir)?;
-        let kp = CloudKp { dir, discard, settings, inner: Mutex::default() };
-        kp.load()?;
-        Ok(kp)
+    pub(super) fn new(rules: Rules) -> CloudKp {
+        CloudKp { rules }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn route(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+        match (exchange.path.as_str(), &exchange.method) {
+            ("/upload", &Method::POST) => self.upload(exchange).await,
+            ("" | "/", &Method::GET | &Method::HEAD) => serve(exchange).await,
+            ("/upload", _) => Ok(not_allowed("POST")),
+            ("" | "/", _) => Ok(not_allowed("GET, HEAD")),
+            _ => Err(Stop::Refused { status: 404, reason: "there is nothing at this path".into() }),
+        }
     }
 
-    pub(super) fn stats(&self) -> Stats {
-        self.lock().stats
+    async fn upload(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+        let mut form = Form::open(exchange)?;
+        let has_file = form.head().await?;
+        exchange.met(what(&form.texts, has_file))?;
+        let file = if has_file { Some(form.file().await?) } else { None };
+        let late = form.tail().await?;
+        exchange.received().await?;
+        let request = Request { rules: self.rules, texts: form.texts, late };
+        let times = exchange.times();
+        exchange.work(move |shared| request.answer(shared, file, times)).await
+    }
+}
+
+impl Emulated for CloudKp {
+    fn kind(&self) -> &'static str {
+        KIND
     }
 
-    pub(super) fn lose_sessions(&self) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.sessions.clear();
-        inner.finished.clear();
-        std::fs::remove_dir_all(&self.dir)?;
-        std::fs::create_dir_all(&self.dir)
+    fn request_bytes_max(&self) -> u64 {
+        REQUEST_BYTES_MAX
     }
 
-    /// Takes up what an earlier run left: a file of bytes and a list of indexes per session, and the ids of finished ones.
-    fn load(&self) -> io::Result<()> {
-        let mut inner = self.lock();
-        for entry in std::fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            let uuid = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("index") => {
-                    let text = std::fs::read_to_string(&path)?;
-                    let mut lines = text.lines();
-                    let Some(totals) = lines.next().and_then(|line| serde_json::from_str(line).ok()) else { continue };
-                    let held = lines.filter_map(|line| line.parse().ok()).collect();
-                    inner.sessions.insert(uuid, Session { totals, held });
-                }
-                Some("id") => {
-                    inner.finished.insert(uuid, std::fs::read_to_string(&path)?);
-                }
-                _ => {}
+    fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>> {
+        Box::pin(self.route(exchange))
+    }
+
+    fn refuse(&self, status: u16, reason: &str) -> Reply {
+        failure(status, reason)
+    }
+
+    fn full(&self) -> Reply {
+        failure(200, &Refusal::Full.to_string())
+    }
+}
+
+fn failure(status: u16, reason: &str) -> Reply {
+    Reply::json(status, json!({ "error": reason, "file_id": null }).to_string())
+}
+
+fn rejected(reason: impl Into<String>) -> Answer {
+    let reason = reason.into();
+    Answer::plain(failure(200, &reason), Outcome::Rejected(reason))
+}
+
+fn not_allowed(allowed: &str) -> Answer {
+    let reason = "this method is not allowed here";
+    Answer::plain(failure(405, reason).header("allow", allowed), Outcome::Rejected(reason.into()))
+}
+
+fn what(texts: &[(String, String)], has_file: bool) -> Met {
+    let endpoint = if has_file { Endpoint::Chunk } else { Endpoint::Finish };
+    let text = |name| text(texts, name).map(str::to_owned);
+    let part = if has_file { text("dzchunkindex").and_then(|part| part.parse().ok()) } else { None };
+    Met { host: KIND, endpoint, session: text("dzuuid"), part, file: text("file_name") }
+}
+
+/// The last field of this name, as servers that read forms into tables take it.
+fn text<'t>(texts: &'t [(String, String)], name: &str) -> Option<&'t str> {
+    texts.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+}
+
+/// One form, all of it received.
+#[derive(Debug)]
+struct Request {
+    rules: Rules,
+    texts: Vec<(String, String)>,
+    late: bool,
+}
+
+/// Why a form is rejected: a rule of ours, or the store.
+#[derive(Debug, thiserror::Error)]
+enum Reject {
+    #[error("{0}")]
+    Rule(String),
+    #[error(transparent)]
+    Store(#[from] Refusal),
+}
+
+impl From<&str> for Reject {
+    fn from(rule: &str) -> Reject {
+        Reject::Rule(rule.to_owned())
+    }
+}
+
+impl Reject {
+    fn answer(self) -> Answer {
+        match self {
+            Reject::Store(Refusal::Io(error)) => {
+                let reason = format!("the sandbox cannot keep its files: {error}");
+                Answer::plain(failure(500, &reason), Outcome::Rejected(reason))
             }
-        }
-        Ok(())
-    }
-
-    fn file(&self, uuid: &str, extension: &str) -> PathBuf {
-        self.dir.join(format!("{uuid}.{extension}"))
-    }
-
-    fn announced(&self, fields: &Fields) -> Result<Announced, String> {
-        let uuid = fields.uuid()?.to_owned();
-        let index = fields.number("dzchunkindex")?;
-        let totals = Totals { bytes: fields.number("dztotalfilesize")?, chunks: fields.number("dztotalchunkcount")? };
-        let empty_allowed = self.settings.empty_files == EmptyFiles::OneEmptyChunk && totals.chunks == 1;
-        if totals.bytes == 0 && !empty_allowed {
-            return Err("empty files are not accepted".into());
-        }
-        if totals.bytes > 0 && u64::from(totals.chunks) != totals.expected_chunks() {
-            return Err(format!("dztotalchunkcount must be {}", totals.expected_chunks()));
-        }
-        if index >= totals.chunks {
-            return Err("dzchunkindex is out of range".into());
-        }
-        self.check_supplements(fields, index, totals)?;
-        match self.lock().sessions.get(&uuid) {
-            Some(session) if session.totals != totals => Err("the totals differ from those of the first chunk".into()),
-            _ => Ok(Announced { uuid, index, totals }),
+            other => rejected(other.to_string()),
         }
     }
+}
 
-    /// Fields that the browser library sends besides: accepted, and held against the plan (page, 2.3).
-    fn check_supplements(&self, fields: &Fields, index: u32, totals: Totals) -> Result<(), String> {
-        if fields.0.contains_key("dzchunksize") && fields.number::<u64>("dzchunksize")? != totals.chunk_bytes() {
-            return Err("dzchunksize does not fit the plan".into());
+/// What a chunk request says about its chunk.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    index: u64,
+    totals: Totals,
+}
+
+impl Request {
+    /// Does what the form asks, `times` times; the last answer counts.
+    fn answer(&self, shared: &Shared, file: Option<FilePart>, times: usize) -> Answer {
+        let digest = file.as_ref().and_then(|file| file.data.as_deref()).map(sha256);
+        let mut changed = false;
+        let mut answer = rejected("nothing was done");
+        for _ in 0..times {
+            answer = self.once(shared, file.as_ref()).unwrap_or_else(Reject::answer);
+            changed |= answer.held;
         }
-        let offset = u64::from(index) * totals.chunk_bytes();
-        if fields.0.contains_key("dzchunkbyteoffset") && fields.number::<u64>("dzchunkbyteoffset")? != offset {
-            return Err("dzchunkbyteoffset does not fit the plan".into());
-        }
-        Ok(())
+        Answer { file_sha256: digest, held: changed, ..answer }
     }
 
-    /// Stores one chunk; a repeated one replaces the earlier bytes.
-    fn take(&self, chunk: &Announced, bytes: &[u8]) -> Result<(), String> {
-        let expected = chunk.totals.length_of(chunk.index);
-        if bytes.len() as u64 != expected {
-            return Err(format!("the chunk has {} bytes, not {expected}", bytes.len()));
-        }
-        let mut inner = self.lock();
-        if inner.sessions.len() >= SESSIONS_MAX && !inner.sessions.contains_key(&chunk.uuid) {
-            return Err("too many sessions".into());
-        }
-        let session =
-            inner.sessions.entry(chunk.uuid.clone()).or_insert_with(|| Session { totals: chunk.totals, held: BTreeSet::new() });
-        let news = session.held.insert(chunk.index);
-        let first = session.held.len() == 1 && news;
-        inner.stats.chunks += 1;
-        inner.stats.bytes += bytes.len() as u64;
-        if !news {
-            inner.stats.repeated += 1;
-            inner.stats.differed += u64::from(!self.discard && self.differs(chunk, bytes));
-        }
-        drop(inner);
-        if self.discard {
+    fn once(&self, shared: &Shared, file: Option<&FilePart>) -> Result<Answer, Reject> {
+        self.check_fields()?;
+        let session = self.session()?;
+        let Some(file) = file else { return self.finish(shared, session) };
+        let put = match self.take(shared, session, file) {
+            // A chunk that arrives late, or again, changes nothing any more.
+            Err(Reject::Store(Refusal::Complete)) if !self.rules.strict => None,
+            put => Some(put?),
+        };
+        let noted = |answer: Answer| {
+            let held = answer.held || put.is_some();
+            let Put { again, differed } = put.unwrap_or_default();
+            Answer { held, again, differed, ..answer }
+        };
+        let finished = self.text("complete").map(|_| self.finish(shared, session));
+        Ok(noted(match finished {
+            None => Answer::plain(self.chunk_reply(), Outcome::Acked),
+            Some(finished) => finished.unwrap_or_else(Reject::answer),
+        }))
+    }
+
+    fn take(&self, shared: &Shared, session: &str, file: &FilePart) -> Result<Put, Reject> {
+        let chunk = self.chunk()?;
+        self.check_chunk(chunk, file)?;
+        shared.store.begin(KIND, session, chunk.totals)?;
+        Ok(shared.store.put(KIND, session, chunk.index, file.bytes, file.data.as_deref())?)
+    }
+
+    fn check_fields(&self) -> Result<(), Reject> {
+        if !self.rules.strict {
             return Ok(());
         }
-        self.write(chunk, bytes, first, news).map_err(|error| format!("the server cannot write: {error}"))
+        if let Some((unknown, _)) = self.texts.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
+            return Err(Reject::Rule(format!("the field `{unknown}` is unknown")));
+        }
+        let repeated = |name: &&str| self.texts.iter().filter(|(field, _)| field == name).count() > 1;
+        if let Some(name) = FIELDS.iter().find(|name| repeated(name)) {
+            return Err(Reject::Rule(format!("the field `{name}` is repeated")));
+        }
+        if self.late {
+            return Err("the file must be the last field".into());
+        }
+        Ok(())
     }
 
-    fn differs(&self, chunk: &Announced, bytes: &[u8]) -> bool {
-        let mut before = vec![0; bytes.len()];
-        let offset = u64::from(chunk.index) * chunk.totals.chunk_bytes();
-        let read = File::open(self.file(&chunk.uuid, "data")).and_then(|file| file.read_exact_at(&mut before, offset));
-        read.is_err() || before != bytes
+    fn session(&self) -> Result<&str, Reject> {
+        let session = self.text("dzuuid").ok_or("dzuuid is missing")?;
+        let digits = session.len() == SESSION_CHARS && session.bytes().all(|byte| byte.is_ascii_digit());
+        match (self.rules.strict_uuid, session.len()) {
+            (true, _) if !digits => Err("dzuuid must be 20 digits".into()),
+            (_, 1..=SESSION_BYTES_MAX) => Ok(session),
+            _ => Err("dzuuid must have 1 to 64 bytes".into()),
+        }
     }
 
-    fn write(&self, chunk: &Announced, bytes: &[u8], first: bool, news: bool) -> io::Result<()> {
-        let data = OpenOptions::new().create(true).truncate(false).write(true).open(self.file(&chunk.uuid, "data"))?;
-        data.write_all_at(bytes, u64::from(chunk.index) * chunk.totals.chunk_bytes())?;
-        // Chunks arrive side by side, and the index begins with the totals: one writer at a time.
-        let _guard = self.lock();
-        let mut index = OpenOptions::new().create(true).append(true).open(self.file(&chunk.uuid, "index"))?;
-        if first || index.metadata()?.len() == 0 {
-            writeln!(index, "{}", serde_json::to_string(&chunk.totals)?)?;
-        }
-        if news { writeln!(index, "{}", chunk.index) } else { Ok(()) }
+    fn chunk(&self) -> Result<Chunk, Reject> {
+        let index = self.needed_number("dzchunkindex")?;
+        let totals = Totals { parts: self.needed_number("dztotalchunkcount")?, bytes: self.needed_number("dztotalfilesize")? };
+        Ok(Chunk { index, totals })
     }
 
-    /// Makes the chunks a file, and answers its id.
-    fn finish(&self, state: &State, fields: &Fields) -> Result<String, String> {
-        let uuid = fields.uuid()?;
-        let name = fields.file_name()?;
-        let count: u32 = fields.number("dztotalchunkcount")?;
-        if let Some(id) = self.replayed(state, uuid, name) {
-            return id;
+    fn check_chunk(&self, chunk: Chunk, file: &FilePart) -> Result<(), Reject> {
+        let Chunk { index, totals: Totals { parts, bytes: size } } = chunk;
+        if size == 0 && self.rules.empty_file != EmptyFile::OneEmptyChunk {
+            return Err("the file is empty".into());
         }
-        if count == 0 && self.settings.empty_files == EmptyFiles::FinishOnly {
-            let empty = self.file(uuid, "data");
-            std::fs::write(&empty, b"").map_err(|error| error.to_string())?;
-            return self.keep(state, uuid, name, 0);
+        if file.field != "file" {
+            return Err("the chunk must be in the field `file`".into());
         }
-        let session = self.lock().sessions.get(uuid).cloned().ok_or("unknown session")?;
-        if count != session.totals.chunks {
-            return Err("dztotalchunkcount differs from that of the chunks".into());
+        if index >= parts {
+            return Err(Reject::Rule(format!("dzchunkindex {index} is not below dztotalchunkcount {parts}")));
         }
-        for (field, value) in [("dztotalfilesize", session.totals.bytes)] {
-            if fields.0.contains_key(field) && fields.number::<u64>(field)? != value {
-                return Err(format!("{field} differs from that of the chunks"));
+        if self.rules.strict { self.check_plan(chunk, file.bytes) } else { Ok(()) }
+    }
+
+    /// The chunk against the plan that follows from the size of the file.
+    fn check_plan(&self, chunk: Chunk, bytes: u64) -> Result<(), Reject> {
+        let Chunk { index, totals: Totals { parts, bytes: size } } = chunk;
+        let nominal = chunk_bytes(size);
+        let planned = size.div_ceil(nominal).max(1);
+        if parts != planned {
+            return Err(Reject::Rule(format!("a file of {size} bytes has {planned} chunks, not {parts}")));
+        }
+        let wanted = if index + 1 == parts { size - index * nominal } else { nominal };
+        if bytes != wanted {
+            return Err(Reject::Rule(format!("chunk {index} has {bytes} bytes instead of {wanted}")));
+        }
+        let announced = [("dzchunksize", nominal), ("dzchunkbyteoffset", index * nominal)];
+        for (name, planned) in announced {
+            if self.number(name)?.is_some_and(|value| value != planned) {
+                return Err(Reject::Rule(format!("{name} must be {planned}")));
             }
         }
-        let missing = u64::from(session.totals.chunks) - session.held.len() as u64;
-        if missing > 0 {
-            return Err(format!("{missing} chunks missing"));
-        }
-        self.keep(state, uuid, name, session.totals.bytes)
+        Ok(())
     }
 
-    fn replayed(&self, state: &State, uuid: &str, name: &str) -> Option<Result<String, String>> {
-        let id = self.lock().finished.get(uuid).cloned()?;
-        Some(match self.settings.replay {
-            Replay::SameId => Ok(id),
-            Replay::Error => Err("unknown session".into()),
-            Replay::NewId => {
-                let first = state.objects.find(&id);
-                let path = first.as_ref().map(|object| state.objects.path(object));
-                let bytes = first.map_or(0, |object| object.bytes);
-                let again = state.objects.store(HOST, name, uuid, bytes, path.as_deref());
-                again.map(|object| object.id).map_err(|error| error.to_string())
-            }
-        })
-    }
-
-    fn keep(&self, state: &State, uuid: &str, name: &str, bytes: u64) -> Result<String, String> {
-        let data = self.file(uuid, "data");
-        let object = state.objects.store(HOST, name, uuid, bytes, Some(&data)).map_err(|error| error.to_string())?;
-        if !self.discard {
-            std::fs::write(self.file(uuid, "id"), &object.id).map_err(|error| error.to_string())?;
+    fn finish(&self, shared: &Shared, session: &str) -> Result<Answer, Reject> {
+        let complete = self.text("complete").ok_or("there is neither a file nor `complete`")?;
+        if self.rules.strict && complete != "yes" {
+            return Err("`complete` must be `yes`".into());
         }
-        let mut inner = self.lock();
-        inner.sessions.remove(uuid);
-        inner.stats.finished += 1;
-        if !self.discard {
-            inner.finished.insert(uuid.to_owned(), object.id.clone());
-            for extension in ["data", "index"] {
-                // A session of a file of 0 bytes has no index.
-                drop(std::fs::remove_file(self.file(uuid, extension)));
-            }
+        let name = self.file_name()?;
+        let parts = self.needed_number("dztotalchunkcount")?;
+        if self.rules.empty_file == EmptyFile::FinishOnly && parts == 0 {
+            shared.store.begin(KIND, session, Totals { parts: 0, bytes: 0 })?;
         }
-        Ok(object.id)
-    }
-
-    fn forget(&self, uuid: &str) {
-        let mut inner = self.lock();
-        inner.sessions.remove(uuid);
-        inner.finished.remove(uuid);
-        for extension in ["data", "index", "id"] {
-            drop(std::fs::remove_file(self.file(uuid, extension)));
+        if parts == 0 && self.rules.empty_file != EmptyFile::FinishOnly {
+            return Err("the file is empty".into());
         }
-    }
-
-    fn drop_chunk(&self, chunk: &Announced) {
-        if let Some(session) = self.lock().sessions.get_mut(&chunk.uuid) {
-            session.held.remove(&chunk.index);
-        }
-    }
-
-    fn acknowledge(&self) -> Reply {
-        match self.settings.chunk_reply {
-            ChunkReply::Empty => Reply::text(StatusCode::OK, ""),
-            ChunkReply::Ok => Reply::text(StatusCode::OK, "ok"),
-            ChunkReply::Json => Reply::json(StatusCode::OK, "{\"error\":null}".into()),
-        }
-    }
-
-    fn announce(&self, id: &str) -> Reply {
-        match self.settings.finish_reply {
-            FinishReply::Json => Reply::json(StatusCode::OK, format!("{{\"error\":null,\"file_id\":\"{id}\"}}")),
-            FinishReply::Bare => Reply::text(StatusCode::OK, id),
-            FinishReply::JsonString => Reply::json(StatusCode::OK, format!("\"{id}\"")),
-        }
-    }
-
-    async fn upload(&self, state: &State, request: Request<Incoming>, connection: &Connection) -> Answer {
-        let kind = request.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let Ok(boundary) = multer::parse_boundary(kind) else {
-            return Ok(Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "multipart/form-data is expected"));
+        let (stage, totals) = shared.store.stage(KIND, session).ok_or(Refusal::NoSession)?;
+        self.check_totals(totals, parts)?;
+        let object = match stage {
+            Stage::Done(id) => return self.replay(shared, &id, &name),
+            Stage::Lost => return Err(Refusal::NoSession.into()),
+            Stage::Open => shared.store.finish(KIND, session, &name)?,
         };
-        let mut form = Multipart::new(Frames(request.into_body()), boundary);
-        let mut fields = Fields::default();
-        loop {
-            match form.next_field().await {
-                Ok(Some(field)) if field.name() == Some("file") => {
-                    return self.chunk(state, connection, fields, field).await;
-                }
-                Ok(Some(field)) => match read_text(field).await {
-                    Ok((name, value)) if fields.0.len() < 32 => {
-                        fields.0.insert(name, value);
-                    }
-                    _ => return Ok(Reply::text(StatusCode::BAD_REQUEST, "a field cannot be read")),
-                },
-                Ok(None) => return self.commit(state, &fields).await,
-                Err(_) => return Ok(Reply::text(StatusCode::BAD_REQUEST, "the form is broken")),
-            }
+        Ok(Answer { held: true, ..self.stored(&object) })
+    }
+
+    fn check_totals(&self, totals: Totals, parts: u64) -> Result<(), Reject> {
+        let size = self.number("dztotalfilesize")?.unwrap_or(totals.bytes);
+        if (Totals { parts, bytes: size }) != totals {
+            return Err(Refusal::OtherTotals.into());
+        }
+        match self.number("dzchunkindex")? {
+            Some(index) if index >= parts => Err("dzchunkindex is not below dztotalchunkcount".into()),
+            _ => Ok(()),
         }
     }
 
-    async fn chunk(&self, state: &State, connection: &Connection, fields: Fields, mut field: Field<'_>) -> Answer {
-        let announced = self.announced(&fields);
-        let part = announced.as_ref().ok().map(|chunk| chunk.index);
-        let fault = state.faults.strike(Asked { host: HOST, endpoint: Endpoint::Chunk, part, file: None });
-        let mut entry = entry("chunk", &fields, part, fault.as_ref());
-        let refuse = |entry: Entry, why: String| {
-            let reply = refusal(&why);
-            state.log.add(Entry { outcome: Outcome::Refused(why), ..entry });
-            Ok(reply)
+    fn replay(&self, shared: &Shared, id: &str, name: &str) -> Result<Answer, Reject> {
+        let object = shared.store.object(KIND, id).ok_or(Refusal::NoSession)?;
+        match self.rules.replay {
+            Replay::SameId => Ok(self.stored(&object)),
+            Replay::Error => Err(Refusal::NoSession.into()),
+            Replay::NewId => Ok(Answer { held: true, ..self.stored(&shared.store.copy(&object, name)?) }),
+        }
+    }
+
+    fn stored(&self, object: &Object) -> Answer {
+        let reply = match self.rules.finish_reply {
+            FinishReply::Json => Reply::json(200, json!({ "error": null, "file_id": object.id }).to_string()),
+            FinishReply::Bare => Reply::text(200, &object.id),
+            FinishReply::JsonString => Reply::json(200, json!(object.id).to_string()),
         };
-        match &fault {
-            Some(Action::ResetBeforeReading) => return abort(state, entry),
-            Some(Action::EarlyReply { status }) => {
-                state.log.add(Entry { outcome: Outcome::Refused("early".into()), ..entry });
-                return Ok(Reply::text(status_of(*status), "no").header("connection", "close"));
-            }
-            Some(Action::LoseSession) => self.forget(fields.uuid().unwrap_or_default()),
-            _ => {}
-        }
-        let bytes = match read_file(&mut field, fault.as_ref(), connection).await? {
-            Ok(bytes) => bytes,
-            Err(why) => return refuse(entry, why),
-        };
-        entry.bytes = bytes.len() as u64;
-        entry.sha256 = (!self.discard).then(|| hex(&Sha256::digest(&bytes)));
-        if let Some(reply) = fault.as_ref().and_then(answer_in_place) {
-            return match reply {
-                Ok(reply) => {
-                    state.log.add(Entry { outcome: Outcome::Refused("by a fault".into()), ..entry });
-                    Ok(reply)
-                }
-                Err(Abort) => abort(state, entry),
-            };
-        }
-        let chunk = match announced {
-            Ok(chunk) => chunk,
-            Err(why) => return refuse(entry, why),
-        };
-        if fault == Some(Action::LoseSession) && chunk.totals.chunks > 1 {
-            return refuse(entry, "unknown session".into());
-        }
-        if let Err(why) = self.store_chunk(&chunk, bytes, fault.as_ref()) {
-            return refuse(entry, why);
-        }
-        if fields.is_last() == Ok(true) && self.lock().sessions.get(&chunk.uuid).is_some_and(|session| session.is_whole()) {
-            state.log.add(Entry { outcome: Outcome::Acked, ..entry });
-            return self.commit(state, &fields).await;
-        }
-        reply_late(fault.as_ref()).await;
-        finish_reply(state, entry, Outcome::Acked, self.acknowledge(), fault.as_ref())
+        Answer::plain(reply, Outcome::Stored)
     }
 
-    fn store_chunk(&self, chunk: &Announced, bytes: Bytes, fault: Option<&Action>) -> Result<(), String> {
-        match fault {
-            Some(Action::CorruptChunk) if !bytes.is_empty() => {
-                let mut wrong = bytes.to_vec();
-                wrong[0] ^= 1;
-                self.take(chunk, &wrong)
-            }
-            Some(Action::Twice) => self.take(chunk, &bytes).and_then(|()| self.take(chunk, &bytes)),
-            Some(Action::DropChunk) => self.take(chunk, &bytes).map(|()| self.drop_chunk(chunk)),
-            _ => self.take(chunk, &bytes),
+    fn chunk_reply(&self) -> Reply {
+        match self.rules.chunk_reply {
+            ChunkReply::Empty => Reply::empty(200),
+            ChunkReply::Ok => Reply::text(200, "ok"),
+            ChunkReply::Json => Reply::json(200, json!({ "error": null, "file_id": null }).to_string()),
         }
     }
 
-    async fn commit(&self, state: &State, fields: &Fields) -> Answer {
-        let file = fields.0.get("file_name").map(String::as_str);
-        let fault = state.faults.strike(Asked { host: HOST, endpoint: Endpoint::Finish, part: None, file });
-        let entry = entry("finish", fields, None, fault.as_ref());
-        match fault.as_ref().and_then(answer_in_place) {
-            Some(Ok(reply)) => {
-                state.log.add(Entry { outcome: Outcome::Refused("by a fault".into()), ..entry });
-                return Ok(reply);
-            }
-            Some(Err(Abort)) => return abort(state, entry),
-            None => {}
+    fn file_name(&self) -> Result<String, Reject> {
+        let name = self.text("file_name").unwrap_or_default();
+        if name.is_empty() {
+            return Err("file_name is missing".into());
         }
-        if fault == Some(Action::LoseSession) {
-            self.forget(fields.uuid().unwrap_or_default());
+        if name.len() > NAME_BYTES_MAX {
+            return Err("file_name is too long".into());
         }
-        let finished = match fields.is_last() {
-            Ok(true) => self.finish(state, fields),
-            Ok(false) => Err("a request without a file must be complete".into()),
-            Err(why) => Err(why),
-        };
-        if fault == Some(Action::Twice) && finished.is_ok() {
-            drop(self.finish(state, fields));
-        }
-        reply_late(fault.as_ref()).await;
-        match finished {
-            Ok(id) => finish_reply(state, entry, Outcome::Stored, self.announce(&id), fault.as_ref()),
-            Err(why) => {
-                let reply = refusal(&why);
-                state.log.add(Entry { outcome: Outcome::Refused(why), ..entry });
-                Ok(reply)
-            }
+        let wrong = |c: char| matches!(c, '/' | '\\') || c.is_control();
+        match (name.contains(wrong), self.rules.strict) {
+            (true, true) => Err("file_name holds a slash, a backslash or a control character".into()),
+            (true, false) => Ok(name.replace(wrong, "_")),
+            _ => Ok(name.to_owned()),
         }
     }
 
-    /// Serves a stored file under its link: `?c=ID`.
-    fn link(&self, state: &State, query: &str) -> Reply {
-        let id = query.split('&').find_map(|pair| pair.strip_prefix("c=")).unwrap_or_default();
-        let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy();
-        let Some(object) = state.objects.find(&id) else { return Reply::text(StatusCode::NOT_FOUND, "no such file") };
-        let Ok(file) = state.objects.file(&object) else { return Reply::text(StatusCode::NOT_FOUND, "no such file") };
-        let name = percent_encoding::utf8_percent_encode(&object.name, percent_encoding::NON_ALPHANUMERIC);
-        let served = entry("link", &Fields::default(), None, None);
-        state.log.add(Entry { session: object.session, bytes: object.bytes, outcome: Outcome::Served, ..served });
-        Reply::file(file, object.bytes, format!("attachment; filename*=UTF-8''{name}"))
+    fn text(&self, name: &str) -> Option<&str> {
+        text(&self.texts, name)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Reject> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let number = text.parse::<u64>().ok().filter(|number| !self.rules.strict || number.to_string() == text);
+        number.map(Some).ok_or_else(|| Reject::Rule(format!("{name} is not a decimal number")))
+    }
+
+    fn needed_number(&self, name: &str) -> Result<u64, Reject> {
+        self.number(name)?.ok_or_else(|| Reject::Rule(format!("{name} is missing")))
     }
 }
 
-impl Session {
-    fn is_whole(&self) -> bool {
-        self.held.len() as u64 == u64::from(self.totals.chunks)
-    }
+/// Serves the object a link names.
+async fn serve(exchange: &mut Exchange) -> Result<Answer, Stop> {
+    let nothing = || Stop::Refused { status: 404, reason: "there is no such file".into() };
+    let id = exchange.query.split('&').find_map(|pair| pair.strip_prefix("c=")).ok_or_else(nothing)?;
+    let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
+    let object = exchange.work(move |shared| shared.store.object(KIND, &id)).await?.ok_or_else(nothing)?;
+    exchange.met(Met { host: KIND, endpoint: Endpoint::Link, session: None, part: None, file: Some(object.name.clone()) })?;
+    exchange.received().await?;
+    let Object { id, name, bytes, .. } = object;
+    let file = exchange.work(move |shared| shared.store.object_path(KIND, &id).map(File::open)).await?;
+    let Some(Ok(file)) = file else { return Err(nothing()) };
+    let reply = Reply::file(file, bytes).header("content-disposition", &attachment(&name));
+    Ok(Answer::plain(reply, Outcome::Served))
 }
 
-impl Kind for CloudKp {
-    fn answer<'a>(
-        &'a self,
-        state: &'a State,
-        request: Request<Incoming>,
-        connection: &'a Connection,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
-        Box::pin(async move {
-            let below = request.uri().path().trim_start_matches("/cloudkp").to_owned();
-            match (request.method(), below.as_str()) {
-                (&Method::POST, "/upload") => self.upload(state, request, connection).await,
-                (_, "/upload") => Ok(Reply::text(StatusCode::METHOD_NOT_ALLOWED, "only POST").header("allow", "POST")),
-                (&Method::GET, "" | "/") => Ok(self.link(state, request.uri().query().unwrap_or_default())),
-                _ => Ok(Reply::text(StatusCode::NOT_FOUND, "no such page")),
-            }
-        })
-    }
-}
-
-fn entry(endpoint: &'static str, fields: &Fields, part: Option<u32>, fault: Option<&Action>) -> Entry {
-    let session = fields.0.get("dzuuid").cloned().unwrap_or_default();
-    let fault = fault.and_then(|action| serde_json::to_string(action).ok());
-    Entry { number: 0, host: HOST, endpoint, session, part, bytes: 0, sha256: None, outcome: Outcome::Unanswered, fault }
-}
-
-fn refusal(why: &str) -> Reply {
-    Reply::json(StatusCode::OK, serde_json::json!({ "error": why, "file_id": null }).to_string())
-}
-
-fn abort(state: &State, entry: Entry) -> Answer {
-    state.log.add(Entry { outcome: Outcome::Refused("reset by a fault".into()), ..entry });
-    Err(Abort)
-}
-
-fn status_of(status: u16) -> StatusCode {
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-/// Faults that answer in the server's place, once the request is read.
-fn answer_in_place(fault: &Action) -> Option<Answer> {
-    Some(match fault {
-        Action::Reply { status, headers, body } => {
-            Ok(headers.iter().fold(Reply::text(status_of(*status), body), |reply, (name, value)| reply.header(name, value)))
-        }
-        Action::RateLimit { seconds, as_date } => {
-            let reply = Reply::text(StatusCode::TOO_MANY_REQUESTS, "slow down");
-            Ok(match seconds {
-                Some(seconds) if *as_date => reply.header("retry-after", httpdate::fmt_http_date(in_seconds(*seconds))),
-                Some(seconds) => reply.header("retry-after", seconds.to_string()),
-                None => reply,
-            })
-        }
-        Action::Html { status } => Ok(Reply::html(status_of(*status))),
-        Action::Redirect { status, to } => Ok(Reply::text(status_of(*status), "").header("location", to.as_str())),
-        Action::ResetBeforeReading | Action::ResetUnstored => Err(Abort),
-        _ => return None,
-    })
-}
-
-/// The server's own clock; it shares nothing with the daemon's.
-#[expect(clippy::disallowed_methods, reason = "the sandbox is another machine as far as the daemon can tell")]
-fn in_seconds(seconds: u64) -> SystemTime {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // One second more: a date has no fractions, and must not lie in the past.
-    UNIX_EPOCH + now + Duration::from_secs(seconds + 1)
-}
-
-async fn reply_late(fault: Option<&Action>) {
-    if let Some(Action::SlowReply { milliseconds }) = fault {
-        tokio::time::sleep(Duration::from_millis(*milliseconds)).await;
-    }
-}
-
-/// Logs what took effect and lets the fault have its way with the answer.
-fn finish_reply(state: &State, entry: Entry, outcome: Outcome, reply: Reply, fault: Option<&Action>) -> Answer {
-    let lost =
-        matches!(fault, Some(Action::ResetStored | Action::CutReply { .. } | Action::WrongLength | Action::ReplyAfterwards { .. }));
-    state.log.add(Entry { outcome: if lost { Outcome::Unanswered } else { outcome }, ..entry });
-    match fault {
-        Some(Action::ResetStored) => Err(Abort),
-        Some(Action::CutReply { bytes }) => Ok(reply.cut_after(*bytes)),
-        Some(Action::WrongLength) => Ok(reply.lie_about_length()),
-        Some(Action::ReplyAfterwards { status, body }) => Ok(Reply::text(status_of(*status), body)),
-        _ => Ok(reply),
-    }
-}
-
-async fn read_text(mut field: Field<'_>) -> Result<(String, String), String> {
-    let name = field.name().unwrap_or_default().to_owned();
-    let mut value = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| error.to_string())? {
-        value.extend_from_slice(&chunk);
-        if value.len() > FIELD_BYTES_MAX {
-            return Err(format!("{name} is too long"));
-        }
-    }
-    String::from_utf8(value).map(|value| (name, value)).map_err(|error| error.to_string())
-}
-
-/// Reads the file part, as slowly as the fault says, and breaks off where it says.
-async fn read_file(field: &mut Field<'_>, fault: Option<&Action>, connection: &Connection) -> Result<Result<Bytes, String>, Abort> {
-    let mut bytes = BytesMut::new();
-    loop {
-        match field.chunk().await {
-            Ok(None) => return Ok(Ok(bytes.freeze())),
-            Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-            Err(error) => return Ok(Err(format!("the form ends in the middle: {error}"))),
-        }
-        match fault {
-            Some(Action::ResetAfter { bytes: limit }) if bytes.len() as u64 >= *limit => {
-                connection.break_off();
-                return Err(Abort);
-            }
-            Some(Action::SlowRead { bytes_per_second }) => {
-                let seconds = 16_384.0 / (*bytes_per_second).max(1) as f64;
-                tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-            }
-            _ => {}
-        }
-        if bytes.len() > CHUNK_BYTES_MAX {
-            return Ok(Err("the chunk is too large".into()));
-        }
-    }
-}
-
-/// A body as the form reader wants it.
-struct Frames(Incoming);
-
-impl futures_core::Stream for Frames {
-    type Item = Result<Bytes, hyper::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            return Poll::Ready(match std::task::ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => None,
-                Some(Err(error)) => Some(Err(error)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Some(Ok(data)),
-                    // Trailers mean nothing here.
-                    Err(_) => continue,
-                },
-            });
-        }
-    }
+fn attachment(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' };
+    let fallback: String = name.chars().map(plain).collect();
+    format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{}", utf8_percent_encode(name, ESCAPED))
 }

@@ -1,158 +1,247 @@
-//! The hosts again, from the other side: faithful loopback servers, with scripted faults, to try settings and disasters without an account.
+//! The hosts again, from the other side: faithful loopback servers with scripted faults.
 //!
-//! One listener serves every kind below a path of its own (`/cloudkp/…`); `/_sandbox/…` is the control interface. Written from the
-//! documents alone: it shares no protocol code with `host`, since a shared mistake would pass every test. A new kind is one module with
-//! a `Kind`, and one line in `kinds`.
+//! One listener serves every kind, each under its own path: CloudKP's endpoint is `http://ADDR/cloudkp/upload`, its links are
+//! `http://ADDR/cloudkp?c=ID`. The hosts are strict unless told otherwise, keep everything they hold in a folder, and write down what came
+//! in and what became of it. `/_sandbox/` is the control interface, for tests in other processes; [`Sandbox`] is the same from within.
+//!
+//! The layout: `cloudkp` is a host's protocol and knows nothing of faults; `exchange` carries a request past the faults that act on it;
+//! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `log` what happened; `form`
+//! reads forms; `reply` makes answers; `faults` is the script. A further host is one more file that implements `Emulated` and one more line
+//! in `hosts`. Nothing here is shared with the code that uploads: both are written from the same protocol notes, so that a misreading
+//! on one side shows.
 
-mod cloudkp;
+pub mod cloudkp;
+mod control;
+mod exchange;
 pub mod faults;
+mod form;
 pub mod log;
-pub mod objects;
+mod objects;
+mod reply;
+mod stats;
+#[cfg(test)]
+mod tests;
 mod wire;
 
-use std::io;
-use std::net::SocketAddr;
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use cloudkp::{ChunkReply, EmptyFiles, FinishReply, Replay, Settings as CloudKpSettings, Stats};
-use faults::{Faults, Script};
-use log::Log;
-use objects::Objects;
-use wire::{Connection, Reply};
+use self::exchange::{Answer, Ended, Exchange, Hangup, Stop};
+use self::faults::{Faults, Script, ScriptError};
+use self::log::{Entry, Log};
+pub use self::objects::Object;
+use self::objects::Store;
+use self::reply::Reply;
+use self::stats::Counters;
+pub use self::stats::Stats;
+use self::wire::{Control, ReplyBody, Wire};
 
-/// How a sandbox is set up.
+/// How many connections are open at once; more wait until one closes.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// How a sandbox is to be.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen; port 0 is any free port.
+    /// Where to listen; a loopback address, port 0 for any.
     pub listen: SocketAddr,
-    /// Where everything is kept.
+    /// Where objects, sessions and the log are kept. Made if it is missing.
     pub dir: PathBuf,
-    /// What goes wrong.
+    /// The faults at the start.
     pub faults: Script,
-    /// Count bytes and check sizes, but keep nothing: for measurements.
+    /// What to forget of what an earlier run left in `dir`.
+    pub lose: Lose,
+    /// Counts bytes and checks lengths, but keeps no bytes, no digests and nothing in `dir`: for measurements.
     pub discard: bool,
-    /// How the CloudKP host answers.
-    pub cloudkp: CloudKpSettings,
+    /// How CloudKP is to be.
+    pub cloudkp: cloudkp::Rules,
 }
 
 impl Options {
-    /// Any free port of this machine's loopback, no faults.
+    /// Strict hosts without faults on any port of the IPv4 loopback address, with their state in `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Options {
         Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             dir: dir.into(),
             faults: Script::default(),
+            lose: Lose::Nothing,
             discard: false,
-            cloudkp: CloudKpSettings::default(),
+            cloudkp: cloudkp::Rules::default(),
         }
     }
 }
 
-/// A running sandbox; it stops when dropped.
+/// What to forget of an earlier run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lose {
+    /// All state is kept.
+    #[default]
+    Nothing,
+    /// Sessions are forgotten as if they had never been; objects and the log stay.
+    Sessions,
+    /// Everything is forgotten.
+    Everything,
+}
+
+/// Why a sandbox cannot start, or cannot do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The address is not a loopback address; a host that takes anything from anybody must not be reachable from elsewhere.
+    #[error("`{0}` is not a loopback address")]
+    NotLoopback(SocketAddr),
+    /// The address cannot be listened at.
+    #[error("cannot listen at `{addr}`")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The folder cannot be used.
+    #[error("cannot keep the sandbox's state in `{}`", dir.display())]
+    State {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The fault script is wrong.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+}
+
+/// A running sandbox. Dropping it stops it.
+#[derive(Debug)]
 pub struct Sandbox {
+    shared: Arc<Shared>,
+    dir: PathBuf,
     addr: SocketAddr,
-    state: Arc<State>,
     stop: watch::Sender<bool>,
-    task: Option<tokio::task::JoinHandle<()>>,
-}
-
-/// What every kind shares.
-pub(crate) struct State {
-    pub log: Log,
-    pub objects: Objects,
-    pub faults: Faults,
-    cloudkp: cloudkp::CloudKp,
-}
-
-/// An answer, or the order to break the connection.
-pub(crate) type Answer = Result<Reply, wire::Abort>;
-
-/// One host kind: everything below its path.
-trait Kind: Send + Sync {
-    fn answer<'a>(
-        &'a self,
-        state: &'a State,
-        request: Request<Incoming>,
-        connection: &'a Connection,
-    ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
-}
-
-/// The kinds by the first folder of their path.
-fn kinds(state: &State) -> [(&'static str, &dyn Kind); 1] {
-    [("cloudkp", &state.cloudkp)]
+    ended: mpsc::Receiver<Infallible>,
 }
 
 impl Sandbox {
-    /// Starts a sandbox on the current runtime. What an earlier one left in the folder is there again.
-    pub async fn start(options: Options) -> io::Result<Sandbox> {
-        std::fs::create_dir_all(&options.dir)?;
-        let listener = TcpListener::bind(options.listen).await?;
-        let addr = listener.local_addr()?;
-        let state = Arc::new(State {
-            log: Log::open(&options.dir, options.discard)?,
-            objects: Objects::open(&options.dir, options.discard)?,
-            faults: Faults::new(options.faults),
-            cloudkp: cloudkp::CloudKp::open(&options.dir, options.discard, options.cloudkp)?,
-        });
+    /// Starts the hosts. They run as tasks of the tokio runtime this is called in.
+    ///
+    /// # Errors
+    /// When the script is wrong, the address is taken or not a loopback address, or the folder cannot be used.
+    pub fn start(options: Options) -> Result<Sandbox, SandboxError> {
+        let Options { listen, dir, faults, lose, discard, cloudkp } = options;
+        faults.check()?;
+        if !listen.ip().is_loopback() {
+            return Err(SandboxError::NotLoopback(listen));
+        }
+        let kept = (!discard).then_some(dir.as_path());
+        let (store, log) = remembered(kept, lose).map_err(|source| SandboxError::State { dir: dir.clone(), source })?;
+        let (listener, addr) = bind(listen).map_err(|source| SandboxError::Listen { addr: listen, source })?;
+        let shared = Shared { store, log, faults: Faults::new(faults), stats: Counters::default(), hosts: hosts(cloudkp) };
+        let shared = Arc::new(shared);
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, state.clone(), stopped));
-        Ok(Sandbox { addr, state, stop, task: Some(task) })
+        // Nothing is ever sent: the channel closes when the last task that holds its other end is gone.
+        let (alive, ended) = mpsc::channel(1);
+        let server = Server { shared: Arc::clone(&shared), stopped, alive };
+        tokio::spawn(server.accept(listener));
+        Ok(Sandbox { shared, dir, addr, stop, ended })
     }
 
-    /// Where it listens.
+    /// The address it listens at.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The requests so far, oldest first.
-    pub fn log(&self) -> Vec<log::Entry> {
-        self.state.log.entries()
+    /// The `[host.…]` tables of a configuration that uses these hosts.
+    pub fn config(&self) -> String {
+        config_for(self.addr)
     }
 
-    /// What is stored.
-    pub fn objects(&self) -> Vec<objects::Object> {
-        self.state.objects.list()
-    }
-
-    /// The bytes of what is stored under `id`.
-    pub fn read(&self, id: &str) -> io::Result<Vec<u8>> {
-        self.state.objects.read(id)
-    }
-
-    /// What the CloudKP host has counted.
-    pub fn stats(&self) -> Stats {
-        self.state.cloudkp.stats()
-    }
-
-    /// Replaces the fault script, and begins its counting anew.
-    pub fn set_faults(&self, script: Script) {
-        self.state.faults.replace(script);
-    }
-
-    /// Forgets every half-sent upload.
-    pub fn lose_sessions(&self) -> io::Result<()> {
-        self.state.cloudkp.lose_sessions()
-    }
-
-    /// Stops listening, and breaks every connection.
+    /// Stops listening, ends every connection, and waits until nothing touches the state any more. The state stays.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        if let Some(task) = self.task.take()
-            && let Err(error) = task.await
-        {
-            tracing::warn!("the sandbox did not stop cleanly: {error}");
-        }
+        self.ended.recv().await;
+    }
+
+    /// The request log, oldest first.
+    pub fn log(&self) -> Vec<Entry> {
+        self.log_after(0)
+    }
+
+    /// The request log after mark `seq`.
+    pub fn log_after(&self, seq: u64) -> Vec<Entry> {
+        self.shared.log.entries(seq)
+    }
+
+    /// Waits until every request that has arrived is decided, and its reply has left or failed.
+    pub async fn calm(&self) {
+        self.shared.log.calm().await;
+    }
+
+    /// The stored objects, by host and id.
+    pub fn objects(&self) -> Vec<Object> {
+        self.shared.store.objects()
+    }
+
+    /// The bytes of an object, from its file.
+    ///
+    /// # Errors
+    /// When there is no such object, or bytes are discarded, or the file cannot be read.
+    pub fn read(&self, object: &Object) -> std::io::Result<Vec<u8>> {
+        let path = self.shared.store.object_path(&object.host, &object.id);
+        std::fs::read(path.ok_or(std::io::ErrorKind::Unsupported)?)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.snapshot()
+    }
+
+    /// Puts another script to work; all its counting begins anew.
+    ///
+    /// # Errors
+    /// When a value is out of its range; the old script then stays.
+    pub fn set_faults(&self, script: Script) -> Result<(), SandboxError> {
+        script.check()?;
+        self.shared.faults.replace(script);
+        Ok(())
+    }
+
+    /// Loses every session, finished or not; the hosts say so from then on. Objects stay.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn lose_sessions(&self) -> Result<(), SandboxError> {
+        self.kept(self.shared.store.lose_sessions())
+    }
+
+    /// Forgets every session as if it had never been, so that a later part begins it anew. Objects stay.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn forget_sessions(&self) -> Result<(), SandboxError> {
+        self.kept(self.shared.store.forget_sessions())
+    }
+
+    /// Forgets objects, sessions, log, counters and faults.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn reset(&self) -> Result<(), SandboxError> {
+        self.kept(self.shared.reset())
+    }
+
+    fn kept(&self, result: std::io::Result<()>) -> Result<(), SandboxError> {
+        result.map_err(|source| SandboxError::State { dir: self.dir.clone(), source })
     }
 }
 
@@ -162,95 +251,160 @@ impl Drop for Sandbox {
     }
 }
 
-/// A configuration for every kind that is served at `addr`.
+/// The `[host.…]` tables of a configuration that uses the hosts of a sandbox at `addr`.
 pub fn config_for(addr: SocketAddr) -> String {
-    format!("[host.cloudkp]\nkind = \"cloudkp\"\nbase_url = \"http://{addr}/cloudkp\"\nlink_base = \"http://{addr}/cloudkp?c=\"\n")
+    cloudkp::config(addr)
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => { connections.spawn(serve(stream, state.clone())); }
-                Err(error) => tracing::warn!("cannot accept a connection: {error}"),
-            },
-            Some(_) = connections.join_next() => {}
+/// One emulated host: its protocol, and nothing else.
+trait Emulated: Debug + Send + Sync {
+    /// Its kind, which is also the first segment of its paths.
+    fn kind(&self) -> &'static str;
+    /// The longest body it takes, in bytes.
+    fn request_bytes_max(&self) -> u64;
+    /// Reads a request and does what it asks.
+    fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>>;
+    /// Its way to say that a request cannot be understood.
+    fn refuse(&self, status: u16, reason: &str) -> Reply;
+    /// Its way to say that there is no space left.
+    fn full(&self) -> Reply;
+}
+
+fn hosts(cloudkp: cloudkp::Rules) -> Vec<Box<dyn Emulated>> {
+    vec![Box::new(cloudkp::CloudKp::new(cloudkp))]
+}
+
+fn remembered(dir: Option<&std::path::Path>, lose: Lose) -> std::io::Result<(Store, Log)> {
+    let store = Store::open(dir)?;
+    let log = Log::open(dir)?;
+    match lose {
+        Lose::Nothing => {}
+        Lose::Sessions => store.forget_sessions()?,
+        Lose::Everything => {
+            store.clear()?;
+            log.clear()?;
         }
     }
-    connections.shutdown().await;
+    Ok((store, log))
 }
 
-async fn serve(stream: TcpStream, state: Arc<State>) {
-    let Ok((stream, connection)) = Connection::new(stream) else { return };
-    let broken = connection.broken();
-    let service = service_fn(|request| {
-        let (state, connection) = (state.clone(), connection.clone());
-        async move {
-            match answer(&state, request, &connection).await {
-                Ok(reply) => Ok::<_, std::convert::Infallible>(reply.into_response()),
-                Err(wire::Abort) => {
-                    connection.break_off();
-                    std::future::pending().await
-                }
+fn bind(listen: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(listen)?;
+    listener.set_nonblocking(true)?;
+    let addr = listener.local_addr()?;
+    Ok((TcpListener::from_std(listener)?, addr))
+}
+
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    log: Log,
+    faults: Faults,
+    stats: Counters,
+    hosts: Vec<Box<dyn Emulated>>,
+}
+
+impl Shared {
+    fn reset(&self) -> std::io::Result<()> {
+        self.faults.replace(Script::default());
+        self.stats.clear();
+        self.store.clear()?;
+        self.log.clear()
+    }
+
+    /// Which host a path belongs to, by its place in `hosts`.
+    fn host_of(&self, path: &str) -> Option<usize> {
+        let first = path.strip_prefix('/')?.split('/').next()?;
+        self.hosts.iter().position(|host| host.kind() == first)
+    }
+}
+
+/// The server, as its tasks see it.
+#[derive(Debug, Clone)]
+struct Server {
+    shared: Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+    alive: mpsc::Sender<Infallible>,
+}
+
+impl Server {
+    async fn accept(self, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        let mut stopped = self.stopped.clone();
+        let stop = stopped.wait_for(|stopped| *stopped);
+        tokio::pin!(stop);
+        loop {
+            while connections.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                _ = &mut stop => break,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let stream = tokio::select! {
+                _ = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            match stream {
+                Ok((stream, _)) => drop(connections.spawn(self.clone().connection(stream, slot.ok()))),
+                Err(error) => tracing::warn!(%error, "the sandbox cannot accept a connection"),
             }
         }
-    });
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.keep_alive(true).half_close(true);
-    tokio::select! {
-        // A client that goes away in the middle is not an error here.
-        _ = http.serve_connection(TokioIo::new(stream), service) => {}
-        () = broken => {}
+        connections.shutdown().await;
     }
-}
 
-async fn answer(state: &State, request: Request<Incoming>, connection: &Connection) -> Answer {
-    let path = request.uri().path().to_owned();
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    if first == "_sandbox" {
-        return Ok(control(state, request, path.trim_start_matches("/_sandbox/")).await);
-    }
-    match kinds(state).into_iter().find(|(name, _)| *name == first) {
-        Some((_, kind)) => kind.answer(state, request, connection).await,
-        None => Ok(Reply::text(StatusCode::NOT_FOUND, "no such host here")),
-    }
-}
-
-async fn control(state: &State, request: Request<Incoming>, verb: &str) -> Reply {
-    match (request.method(), verb) {
-        (&Method::GET, "log") => json(&state.log.entries()),
-        (&Method::GET, "objects") => json(&state.objects.list()),
-        (&Method::GET, "stats") => json(&state.cloudkp.stats()),
-        (&Method::POST, "lose-sessions") => done(state.cloudkp.lose_sessions()),
-        (&Method::POST, "reset") => {
-            done(state.cloudkp.lose_sessions().and_then(|()| state.objects.clear()).and_then(|()| state.log.clear()))
+    async fn connection(self, stream: TcpStream, _slot: Option<tokio::sync::OwnedSemaphorePermit>) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection of the sandbox is gone at once");
         }
-        (&Method::PUT, "faults") => match wire::read_small(request.into_body()).await {
-            Ok(text) => match Script::parse(&text) {
-                Ok(script) => {
-                    state.faults.replace(script);
-                    Reply::text(StatusCode::OK, "")
-                }
-                Err(error) => Reply::text(StatusCode::BAD_REQUEST, &error),
-            },
-            Err(error) => Reply::text(StatusCode::BAD_REQUEST, &error),
-        },
-        _ => Reply::text(StatusCode::NOT_FOUND, "GET log, objects, stats; PUT faults; POST reset, lose-sessions"),
+        let control = Arc::new(Control::default());
+        let wire = TokioIo::new(Wire::new(stream, Arc::clone(&control)));
+        let service = service_fn(|request| self.clone().reply(request, Arc::clone(&control)));
+        // An error here is a client that went away or a fault that wanted it so; the log has both.
+        http1::Builder::new().serve_connection(wire, service).await.ok();
+    }
+
+    /// Answers one request. The work is a task of its own, because the HTTP server drops what it waits for when the client goes away,
+    /// and a host goes on with what it has received.
+    async fn reply(self, request: Request<Incoming>, control: Arc<Control>) -> Result<Response<ReplyBody>, Hangup> {
+        let ended = match self.shared.host_of(request.uri().path()) {
+            Some(host) => tokio::spawn(self.serve(host, request)).await.unwrap_or_else(|_| Ended::stopped()),
+            None if request.uri().path().starts_with(control::PREFIX) => {
+                Ended::unlogged(control::answer(&self.shared, request).await)
+            }
+            None => self.unknown(&request),
+        };
+        ended.response(&control)
+    }
+
+    async fn serve(mut self, host: usize, request: Request<Incoming>) -> Ended {
+        let Some(host) = self.shared.hosts.get(host) else { return Ended::stopped() };
+        let (head, body) = request.into_parts();
+        let mut exchange = Exchange::new(Arc::clone(&self.shared), self.alive.clone(), host.as_ref(), head, body);
+        let served = async {
+            let answered = host.answer(&mut exchange).await;
+            exchange.end(host.as_ref(), answered).await
+        };
+        tokio::select! {
+            biased;
+            _ = self.stopped.wait_for(|stopped| *stopped) => Ended::stopped(),
+            ended = served => ended,
+        }
+    }
+
+    fn unknown(&self, request: &Request<Incoming>) -> Ended {
+        let url = request.uri().path_and_query().map_or("/", |url| url.as_str());
+        let ticket = self.shared.log.begin(request.method().as_str(), url);
+        Ended::nothing_there(ticket)
     }
 }
 
-fn json(value: &impl Serialize) -> Reply {
-    match serde_json::to_string(value) {
-        Ok(text) => Reply::json(StatusCode::OK, text),
-        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
+/// Takes a lock. A panic elsewhere while it was held does not make what it guards worthless to a test bench.
+fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn done(result: io::Result<()>) -> Reply {
-    match result {
-        Ok(()) => Reply::text(StatusCode::OK, ""),
-        Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
+/// The first `bytes_max` bytes of a text, at a border between characters.
+fn excerpt(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_owned()
 }

@@ -1,127 +1,550 @@
-//! What the sandbox hosts hold: finished files in a folder, each with a note of its name, size and digest.
+//! What the emulated hosts hold: half-sent sessions with their parts, and finished objects.
+//!
+//! ```text
+//! DIR/KIND/sessions/KEY/session.json    what was agreed and how far it is; KEY is percent-encoded
+//! DIR/KIND/sessions/KEY/0000000003      one part
+//! DIR/KIND/objects/ID.json              what the object is
+//! DIR/KIND/objects/ID.bytes             its bytes
+//! ```
+//!
+//! Every file is written beside its place and renamed into it, so that a server killed at any moment finds whole parts or none. A part's
+//! bytes are in its file before the reply leaves; nothing is flushed to the disk, since this is a test bench and not a host. A store that
+//! discards has the same memory and no files.
+//!
+//! Locks: the table of sessions and objects may be taken while one session is held, never the other way round, except by `try_lock`.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Letters of an id.
-const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-const ID_LETTERS: usize = 8;
+use super::hold;
+
+/// How many sessions are remembered, over all hosts. When they are full, those that are finished or lost are forgotten.
+pub(super) const SESSIONS_MAX: usize = 100_000;
+/// How many objects are held, over all hosts.
+const OBJECTS_MAX: usize = 1_000_000;
+const ID_CHARS: usize = 10;
+const COPY_BYTES: usize = 256 * 1024;
 
 /// A stored file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
-    /// What a link names it by.
-    pub id: String,
-    /// The host that stored it.
+    /// The kind of the host that holds it.
     pub host: String,
-    /// The name it was given.
+    /// The id the client got.
+    pub id: String,
+    /// The name the client gave.
     pub name: String,
-    /// Its size.
+    /// Its length in bytes.
     pub bytes: u64,
-    /// SHA-256 of its bytes, in hexadecimal; empty where bytes are discarded.
-    pub sha256: String,
-    /// The session that brought it.
+    /// SHA-256 of its bytes, in hexadecimal; empty when bytes are discarded.
+    pub sha256: Option<String>,
+    /// The session it came from.
     pub session: String,
+    /// How often its host has stored the same bytes under the same name, this time included. In discard mode the length stands for the bytes.
+    #[serde(skip_deserializing, default)]
+    pub stored: u64,
 }
 
-/// All stored files.
+/// What the client announced for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Totals {
+    pub(super) parts: u64,
+    pub(super) bytes: u64,
+}
+
+/// How far a session is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stage {
+    /// Parts are coming in.
+    Open,
+    /// It became the object of this id.
+    Done(String),
+    /// The host has lost it, and says so.
+    Lost,
+}
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Put {
+    /// The part was held before.
+    pub(super) again: bool,
+    /// It was held with other bytes.
+    pub(super) differed: bool,
+}
+
+/// Why the store does not do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("session not found")]
+    NoSession,
+    #[error("session is already complete")]
+    Complete,
+    #[error("the total number of chunks or bytes differs from that of the first request of this session")]
+    OtherTotals,
+    #[error("chunk {0} missing")]
+    Missing(u64),
+    #[error("no space left on the server")]
+    Full,
+    #[error("the sandbox cannot keep its files")]
+    Io(#[from] std::io::Error),
+}
+
+/// All that is held, over all hosts.
 #[derive(Debug)]
-pub struct Objects {
-    dir: PathBuf,
-    discard: bool,
-    list: Mutex<BTreeMap<String, Object>>,
+pub(super) struct Store {
+    root: Option<PathBuf>,
+    state: Mutex<State>,
+    scratch: AtomicU64,
 }
 
-impl Objects {
-    pub(super) fn open(dir: &Path, discard: bool) -> io::Result<Objects> {
-        let dir = dir.join("objects");
-        std::fs::create_dir_all(&dir)?;
-        let mut list = BTreeMap::new();
-        for entry in std::fs::read_dir(&dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let object: Object = serde_json::from_slice(&std::fs::read(&path)?)?;
-                list.insert(object.id.clone(), object);
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<Key, Arc<Mutex<Session>>>,
+    order: VecDeque<Key>,
+    objects: BTreeMap<Key, Object>,
+    stored: HashMap<Likeness, u64>,
+}
+
+/// Host and session, or host and object id.
+type Key = (String, String);
+/// What makes two objects the same: host, name, bytes.
+type Likeness = (String, String, String);
+
+#[derive(Debug)]
+struct Session {
+    totals: Totals,
+    stage: Stage,
+    parts: BTreeMap<u64, u64>,
+    dir: Option<PathBuf>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionFile {
+    totals: Totals,
+    stage: Stage,
+}
+
+impl Store {
+    /// The store in `root`, with what an earlier run left there; one that discards when there is no `root`.
+    pub(super) fn open(root: Option<&Path>) -> std::io::Result<Store> {
+        let mut state = State::default();
+        if let Some(root) = root {
+            fs::create_dir_all(root)?;
+            for kind in names(root)? {
+                state.recall(root, &kind)?;
             }
         }
-        Ok(Objects { dir, discard, list: Mutex::new(list) })
+        Ok(Store { root: root.map(Path::to_owned), state: Mutex::new(state), scratch: AtomicU64::new(0) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Object>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether bytes are counted instead of kept.
+    pub(super) fn discards(&self) -> bool {
+        self.root.is_none()
     }
 
-    /// Takes the file at `data` in, and gives it an id.
-    pub(super) fn store(&self, host: &str, name: &str, session: &str, bytes: u64, data: Option<&Path>) -> io::Result<Object> {
-        let id: String = (0..ID_LETTERS).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
-        let mut object = Object {
-            id: id.clone(),
-            host: host.to_owned(),
-            name: name.to_owned(),
-            bytes,
-            sha256: String::new(),
-            session: session.to_owned(),
+    /// Where a session stands; nothing when it was never heard of.
+    pub(super) fn stage(&self, host: &str, session: &str) -> Option<(Stage, Totals)> {
+        let session = self.session(host, session)?;
+        let session = hold(&session);
+        Some((session.stage.clone(), session.totals))
+    }
+
+    /// Begins a session, or checks that it was begun with the same totals.
+    pub(super) fn begin(&self, host: &str, session: &str, totals: Totals) -> Result<(), Refusal> {
+        let known = {
+            let mut state = hold(&self.state);
+            match state.sessions.get(&key(host, session)) {
+                Some(known) => Arc::clone(known),
+                None => return self.add_session(&mut state, host, session, totals),
+            }
         };
-        if let Some(data) = data.filter(|_| !self.discard) {
-            let kept = self.dir.join(&id);
-            std::fs::copy(data, &kept)?;
-            object.sha256 = digest(&kept)?;
-            std::fs::write(self.dir.join(format!("{id}.json")), serde_json::to_vec(&object)?)?;
-            self.lock().insert(id, object.clone());
-        } else if self.discard {
-            self.lock().insert("discarded".into(), object.clone());
+        let known = hold(&known);
+        match known.stage {
+            Stage::Lost => Err(Refusal::NoSession),
+            _ if known.totals != totals => Err(Refusal::OtherTotals),
+            _ => Ok(()),
         }
+    }
+
+    fn add_session(&self, state: &mut State, host: &str, session: &str, totals: Totals) -> Result<(), Refusal> {
+        if state.sessions.len() >= SESSIONS_MAX {
+            state.forget_closed()?;
+        }
+        if state.sessions.len() >= SESSIONS_MAX {
+            return Err(Refusal::Full);
+        }
+        let dir = self.root.as_ref().map(|root| root.join(host).join("sessions").join(file_name(session)));
+        let new = Session { totals, stage: Stage::Open, parts: BTreeMap::new(), dir };
+        if let Some(dir) = &new.dir {
+            fs::create_dir_all(dir)?;
+        }
+        new.note()?;
+        state.sessions.insert(key(host, session), Arc::new(Mutex::new(new)));
+        state.order.push_back(key(host, session));
+        Ok(())
+    }
+
+    /// Takes a part in, in place of an earlier one of the same number. `data` is empty when bytes are discarded.
+    pub(super) fn put(&self, host: &str, session: &str, part: u64, bytes: u64, data: Option<&[u8]>) -> Result<Put, Refusal> {
+        let session = self.session(host, session).ok_or(Refusal::NoSession)?;
+        let dir = hold(&session).dir.clone();
+        let fresh = match (&dir, data) {
+            (Some(dir), Some(data)) => Some(self.write_aside(dir, data)?),
+            _ => None,
+        };
+        let put = hold(&session).take(part, bytes, data, fresh.as_deref());
+        if let (Err(_), Some(fresh)) = (&put, &fresh) {
+            remove(fresh)?;
+        }
+        put
+    }
+
+    fn write_aside(&self, dir: &Path, data: &[u8]) -> std::io::Result<PathBuf> {
+        let path = dir.join(format!("new-{}", self.scratch.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&path, data)?;
+        Ok(path)
+    }
+
+    /// Makes the parts of a session an object. The session remembers which.
+    pub(super) fn finish(&self, host: &str, session: &str, name: &str) -> Result<Object, Refusal> {
+        let held = self.session(host, session).ok_or(Refusal::NoSession)?;
+        let mut held = hold(&held);
+        held.check_whole()?;
+        let id = self.new_id(host)?;
+        let parts: Vec<_> = held.parts.keys().filter_map(|part| Some(held.dir.as_ref()?.join(part_name(*part)))).collect();
+        let sha256 = self.join(host, &id, &parts)?;
+        let bytes = held.parts.values().sum();
+        let object = Object { host: host.into(), id, name: name.into(), bytes, sha256, session: session.into(), stored: 0 };
+        let object = self.add_object(object)?;
+        held.stage = Stage::Done(object.id.clone());
+        held.note()?;
+        held.parts.clear();
+        parts.iter().try_for_each(|part| remove(part))?;
         Ok(object)
     }
 
-    pub(super) fn list(&self) -> Vec<Object> {
-        self.lock().values().cloned().collect()
+    /// Stores the bytes of `object` once more under a new id.
+    pub(super) fn copy(&self, object: &Object, name: &str) -> Result<Object, Refusal> {
+        let id = self.new_id(&object.host)?;
+        let from = self.object_path(&object.host, &object.id);
+        let sha256 = self.join(&object.host, &id, &Vec::from_iter(from))?;
+        self.add_object(Object { id, sha256, name: name.into(), ..object.clone() })
     }
 
-    pub(super) fn find(&self, id: &str) -> Option<Object> {
-        self.lock().get(id).cloned()
+    fn add_object(&self, object: Object) -> Result<Object, Refusal> {
+        if let Some(path) = self.path(&object.host, &format!("{}.json", object.id)) {
+            write_json(&path, &object)?;
+        }
+        Ok(hold(&self.state).add(object))
     }
 
-    pub(super) fn file(&self, object: &Object) -> io::Result<File> {
-        File::open(self.path(object))
+    /// Joins files into the bytes of the object `id`. Their SHA-256; nothing when bytes are discarded.
+    fn join(&self, host: &str, id: &str, files: &[PathBuf]) -> Result<Option<String>, Refusal> {
+        let Some(path) = self.path(host, &format!("{id}.bytes")) else { return Ok(None) };
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let mut to = File::create(path)?;
+        let mut digest = Sha256::new();
+        let mut buffer = vec![0; COPY_BYTES];
+        for path in files {
+            let mut from = File::open(path)?;
+            loop {
+                let read = from.read(&mut buffer)?;
+                if read == 0 {
+                    break;
+                }
+                digest.update(&buffer[..read]);
+                to.write_all(&buffer[..read])?;
+            }
+        }
+        Ok(Some(hex(&digest.finalize())))
     }
 
-    pub(super) fn path(&self, object: &Object) -> PathBuf {
-        self.dir.join(&object.id)
+    /// One object.
+    pub(super) fn object(&self, host: &str, id: &str) -> Option<Object> {
+        let state = hold(&self.state);
+        state.objects.get(&key(host, id)).map(|object| state.counted(object))
     }
 
-    pub(super) fn read(&self, id: &str) -> io::Result<Vec<u8>> {
-        let object = self.find(id).ok_or(io::ErrorKind::NotFound)?;
-        std::fs::read(self.dir.join(object.id))
+    /// All objects, by host and id.
+    pub(super) fn objects(&self) -> Vec<Object> {
+        let state = hold(&self.state);
+        state.objects.values().map(|object| state.counted(object)).collect()
     }
 
-    pub(super) fn clear(&self) -> io::Result<()> {
-        self.lock().clear();
-        std::fs::remove_dir_all(&self.dir)?;
-        std::fs::create_dir_all(&self.dir)
+    /// Where the bytes of an object are; nothing when bytes are discarded.
+    pub(super) fn object_path(&self, host: &str, id: &str) -> Option<PathBuf> {
+        self.path(host, &format!("{id}.bytes"))
     }
-}
 
-/// SHA-256 of a file, in hexadecimal.
-fn digest(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            bytes => hash.update(&buffer[..bytes]),
+    /// Takes a part away again, behind the client's back. Whether it was there.
+    pub(super) fn drop_part(&self, host: &str, session: &str, part: u64) -> bool {
+        let Some(session) = self.session(host, session) else { return false };
+        let mut session = hold(&session);
+        let path = session.dir.as_ref().map(|dir| dir.join(part_name(part)));
+        session.parts.remove(&part).is_some() && path.is_none_or(|path| remove(&path).is_ok())
+    }
+
+    /// Changes the first byte of a part, behind the client's back. Whether there was one.
+    pub(super) fn corrupt_part(&self, host: &str, session: &str, part: u64) -> bool {
+        let Some(session) = self.session(host, session) else { return false };
+        let session = hold(&session);
+        session.dir.as_ref().is_some_and(|dir| flip_first_byte(&dir.join(part_name(part))).is_ok())
+    }
+
+    /// Loses one session; the host says so from then on.
+    pub(super) fn lose_session(&self, host: &str, session: &str) {
+        if let Some(session) = self.session(host, session)
+            && let Err(error) = hold(&session).lose()
+        {
+            tracing::warn!(%error, "the sandbox cannot lose a session");
         }
     }
+
+    /// Loses every session, finished or not; the hosts say so from then on. Objects stay.
+    pub(super) fn lose_sessions(&self) -> std::io::Result<()> {
+        let all: Vec<_> = hold(&self.state).sessions.values().cloned().collect();
+        all.iter().try_for_each(|session| hold(session).lose())
+    }
+
+    /// Forgets every session as if it had never been: a later part begins it anew. Objects stay.
+    pub(super) fn forget_sessions(&self) -> std::io::Result<()> {
+        let all = {
+            let mut state = hold(&self.state);
+            state.order.clear();
+            std::mem::take(&mut state.sessions)
+        };
+        all.values().try_for_each(|session| hold(session).remove())
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) -> std::io::Result<()> {
+        self.forget_sessions()?;
+        let objects = {
+            let mut state = hold(&self.state);
+            state.stored.clear();
+            std::mem::take(&mut state.objects)
+        };
+        for (host, id) in objects.keys() {
+            for end in ["json", "bytes"] {
+                self.path(host, &format!("{id}.{end}")).map_or(Ok(()), |path| remove(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn session(&self, host: &str, session: &str) -> Option<Arc<Mutex<Session>>> {
+        hold(&self.state).sessions.get(&key(host, session)).cloned()
+    }
+
+    fn new_id(&self, host: &str) -> Result<String, Refusal> {
+        let state = hold(&self.state);
+        if state.objects.len() >= OBJECTS_MAX {
+            return Err(Refusal::Full);
+        }
+        loop {
+            let id: String = rand::rng().sample_iter(Alphanumeric).take(ID_CHARS).map(char::from).collect();
+            if !state.objects.contains_key(&key(host, &id)) {
+                return Ok(id);
+            }
+        }
+    }
+
+    fn path(&self, host: &str, name: &str) -> Option<PathBuf> {
+        self.root.as_ref().map(|root| root.join(host).join("objects").join(name))
+    }
 }
 
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+impl State {
+    fn recall(&mut self, root: &Path, kind: &str) -> std::io::Result<()> {
+        for name in names(&root.join(kind).join("objects"))? {
+            let path = root.join(kind).join("objects").join(&name);
+            if let (true, Some(object)) = (name.ends_with(".json"), read_json::<Object>(&path)) {
+                self.add(object);
+            }
+        }
+        for name in names(&root.join(kind).join("sessions"))? {
+            let session = percent_decode_str(&name).decode_utf8_lossy().into_owned();
+            if let Some(held) = Session::recall(root.join(kind).join("sessions").join(&name))? {
+                self.sessions.insert(key(kind, &session), Arc::new(Mutex::new(held)));
+                self.order.push_back(key(kind, &session));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, object: Object) -> Object {
+        *self.stored.entry(likeness(&object)).or_default() += 1;
+        let counted = self.counted(&object);
+        self.objects.insert(key(&object.host, &object.id), object);
+        counted
+    }
+
+    fn counted(&self, object: &Object) -> Object {
+        Object { stored: self.stored.get(&likeness(object)).copied().unwrap_or(0), ..object.clone() }
+    }
+
+    /// Forgets the older half of the sessions that are finished or lost. A session somebody holds just now is in use, and stays.
+    fn forget_closed(&mut self) -> std::io::Result<()> {
+        for _ in 0..self.order.len() {
+            let Some(key) = self.order.pop_front() else { break };
+            let enough = self.order.len() < SESSIONS_MAX / 2;
+            if enough || !self.sessions.get(&key).is_some_and(|session| is_closed(session)) {
+                self.order.push_back(key);
+            } else if let Some(session) = self.sessions.remove(&key) {
+                hold(&session).remove()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    fn recall(dir: PathBuf) -> std::io::Result<Option<Session>> {
+        let Some(SessionFile { totals, stage }) = read_json(&dir.join("session.json")) else { return Ok(None) };
+        let mut parts = BTreeMap::new();
+        for name in names(&dir)? {
+            if let Ok(part) = name.parse() {
+                parts.insert(part, fs::metadata(dir.join(&name))?.len());
+            } else if name.starts_with("new-") {
+                remove(&dir.join(name))?;
+            }
+        }
+        Ok(Some(Session { totals, stage, parts, dir: Some(dir) }))
+    }
+
+    fn take(&mut self, part: u64, bytes: u64, data: Option<&[u8]>, fresh: Option<&Path>) -> Result<Put, Refusal> {
+        match self.stage {
+            Stage::Open => {}
+            Stage::Done(_) => return Err(Refusal::Complete),
+            Stage::Lost => return Err(Refusal::NoSession),
+        }
+        let mut put = Put { again: self.parts.contains_key(&part), differed: false };
+        if let (Some(dir), Some(fresh)) = (&self.dir, fresh) {
+            let path = dir.join(part_name(part));
+            put.differed = put.again && fs::read(&path)? != data.unwrap_or_default();
+            rename(fresh, &path)?;
+        }
+        self.parts.insert(part, bytes);
+        Ok(put)
+    }
+
+    fn check_whole(&self) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Done(_) => Err(Refusal::Complete),
+            Stage::Lost => Err(Refusal::NoSession),
+            Stage::Open if self.parts.len() as u64 == self.totals.parts => Ok(()),
+            Stage::Open => {
+                let missing = self.parts.keys().zip(0..).find(|(part, expected)| **part != *expected);
+                Err(Refusal::Missing(missing.map_or(self.parts.len() as u64, |(_, expected)| expected)))
+            }
+        }
+    }
+
+    fn lose(&mut self) -> std::io::Result<()> {
+        self.stage = Stage::Lost;
+        let lost = std::mem::take(&mut self.parts);
+        let Some(dir) = &self.dir else { return Ok(()) };
+        lost.keys().try_for_each(|part| remove(&dir.join(part_name(*part))))?;
+        self.note()
+    }
+
+    fn remove(&self) -> std::io::Result<()> {
+        match self.dir.as_ref().map(fs::remove_dir_all) {
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn note(&self) -> std::io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        write_json(&dir.join("session.json"), &SessionFile { totals: self.totals, stage: self.stage.clone() })
+    }
+}
+
+fn is_closed(session: &Mutex<Session>) -> bool {
+    session.try_lock().is_ok_and(|session| session.stage != Stage::Open)
+}
+
+fn key(host: &str, name: &str) -> Key {
+    (host.to_owned(), name.to_owned())
+}
+
+fn likeness(object: &Object) -> Likeness {
+    let bytes = object.sha256.clone().unwrap_or_else(|| object.bytes.to_string());
+    (object.host.clone(), object.name.clone(), bytes)
+}
+
+fn file_name(session: &str) -> String {
+    utf8_percent_encode(session, NON_ALPHANUMERIC).to_string()
+}
+
+fn part_name(part: u64) -> String {
+    format!("{part:010}")
+}
+
+/// The SHA-256 of some bytes, in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The names in a folder that are text; none when there is no such folder.
+fn names(dir: &Path) -> std::io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name().into_string())).collect();
+    Ok(names?.into_iter().flatten().collect())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "nothing of the sandbox has to outlive a power cut, and it shares no code with the daemon"
+)]
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, serde_json::to_vec(value)?)?;
+    rename(&aside, path)
+}
+
+fn flip_first_byte(path: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact(&mut byte)?;
+    file.rewind()?;
+    file.write_all(&[!byte[0]])
 }

@@ -1,171 +1,235 @@
-//! Answers and connections, with the freedom to be broken on purpose: cut replies, resets, lying lengths.
+//! The connection beneath the HTTP server: the place where a reply can be cut, a socket reset, a line kept half open.
+//!
+//! The HTTP crate keeps a server honest; the faults need one that is not. Everything dishonest is done here, below it.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::io::{IoSlice, Read};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::time::Sleep;
 
-/// How much of a stored file is sent at once.
-const FILE_FRAME_BYTES: u64 = 256 * 1024;
-/// The largest body that is read whole.
-const SMALL_BYTES: usize = 1024 * 1024;
+use super::hold;
+use super::log::Delivery;
 
-/// The connection is to be reset without another byte.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Abort;
+const FILE_READ_BYTES: usize = 256 * 1024;
 
-/// A client's connection, which can be reset.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    handle: Arc<OwnedFd>,
-    breaks: Arc<Notify>,
+/// What the server tells the connection beneath it.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    reset: AtomicBool,
+    cut: AtomicBool,
+    linger: Mutex<Option<Duration>>,
+    reply: Mutex<Option<Leaving>>,
 }
 
-impl Connection {
-    /// Takes the stream apart into what serves and what can break it.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<(TcpStream, Connection)> {
-        stream.set_nodelay(true)?;
-        let handle = Arc::new(stream.as_fd().try_clone_to_owned()?);
-        Ok((stream, Connection { handle, breaks: Arc::default() }))
-    }
-
-    /// Resolves when the connection is to be dropped.
-    pub(crate) fn broken(&self) -> impl Future<Output = ()> + use<> {
-        let breaks = self.breaks.clone();
-        async move { breaks.notified().await }
-    }
-
-    /// Closes with a reset rather than a good-bye.
-    pub(crate) fn break_off(&self) {
-        if let Err(error) = rustix::net::sockopt::set_socket_linger(&*self.handle, Some(Duration::ZERO)) {
-            tracing::warn!("cannot reset a connection: {error}");
-        }
-        self.breaks.notify_one();
-    }
+/// A reply on its way out.
+#[derive(Debug)]
+struct Leaving {
+    delivery: Delivery,
+    handed_over: Arc<AtomicBool>,
 }
 
-/// An answer.
-pub(crate) struct Reply {
-    status: StatusCode,
-    headers: Vec<(String, String)>,
-    body: ReplyBody,
-}
-
-impl Reply {
-    pub(crate) fn text(status: StatusCode, text: &str) -> Reply {
-        Reply::typed(status, "text/plain; charset=utf-8", text.to_owned())
+impl Control {
+    /// The connection ends with a RST instead of a FIN.
+    pub(super) fn reset_at_end(&self) {
+        self.reset.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn json(status: StatusCode, text: String) -> Reply {
-        Reply::typed(status, "application/json", text)
+    /// After the FIN the socket stays open this long, unread.
+    pub(super) fn half_open_for(&self, time: Duration) {
+        *hold(&self.linger) = Some(time);
     }
 
-    pub(crate) fn html(status: StatusCode) -> Reply {
-        Reply::typed(status, "text/html", "<!doctype html><title>maintenance</title><h1>We will be back soon</h1>".into())
+    /// Watches over the next reply; `handed_over` turns true when the HTTP server has taken all of its body.
+    fn watch(&self, delivery: Delivery, handed_over: Arc<AtomicBool>) {
+        // A client that does not pipeline asks again only after it has the reply, so a reply that is still here has left.
+        self.left();
+        *hold(&self.reply) = Some(Leaving { delivery, handed_over });
     }
 
-    fn typed(status: StatusCode, kind: &str, text: String) -> Reply {
-        let body = Bytes::from(text);
-        let left = body.len() as u64;
-        Reply {
-            status,
-            headers: vec![("content-type".into(), kind.into())],
-            body: ReplyBody::Text { left, text: Some(body), cut: None },
+    fn left(&self) {
+        let leaving = hold(&self.reply).take_if(|leaving| leaving.handed_over.load(Ordering::Acquire));
+        if let Some(leaving) = leaving {
+            leaving.delivery.sent();
         }
-    }
-
-    /// A stored file, under the name it was given.
-    pub(crate) fn file(file: File, bytes: u64, disposition: String) -> Reply {
-        let headers = vec![("content-type".into(), "application/octet-stream".into()), ("content-disposition".into(), disposition)];
-        Reply { status: StatusCode::OK, headers, body: ReplyBody::File { file, offset: 0, left: bytes } }
-    }
-
-    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Reply {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// Says its whole length, sends only `bytes` of it and breaks off.
-    pub(crate) fn cut_after(mut self, bytes: usize) -> Reply {
-        if let ReplyBody::Text { cut, .. } = &mut self.body {
-            *cut = Some(bytes);
-        }
-        self
-    }
-
-    /// Says that it is longer than it is.
-    pub(crate) fn lie_about_length(mut self) -> Reply {
-        if let ReplyBody::Text { left, text: Some(text), cut } = &mut self.body {
-            *left += 10;
-            *cut = Some(text.len());
-        }
-        self
-    }
-
-    pub(crate) fn into_response(self) -> Response<ReplyBody> {
-        let mut response = Response::builder().status(self.status);
-        for (name, value) in self.headers {
-            response = response.header(name, value);
-        }
-        response.body(self.body).unwrap_or_else(|error| {
-            tracing::error!("the sandbox cannot build an answer: {error}");
-            Response::new(ReplyBody::Text { left: 0, text: None, cut: None })
-        })
     }
 }
 
-/// The bytes of an answer.
-pub(crate) enum ReplyBody {
-    Text { left: u64, text: Option<Bytes>, cut: Option<usize> },
-    File { file: File, offset: u64, left: u64 },
+/// A socket that obeys a [`Control`].
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: TcpStream,
+    control: Arc<Control>,
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = io::Error;
+impl Wire {
+    pub(super) fn new(stream: TcpStream, control: Arc<Control>) -> Wire {
+        Wire { stream, control, linger: None }
+    }
+}
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Poll::Ready(match &mut *self {
-            ReplyBody::Text { left, text, cut } => match (text.take(), *cut) {
-                (Some(text), None) => {
-                    *left -= text.len() as u64;
-                    (!text.is_empty()).then(|| Ok(Frame::data(text)))
-                }
-                (Some(text), Some(cut)) if cut > 0 => Some(Ok(Frame::data(text.slice(..cut.min(text.len()))))),
-                (_, Some(_)) => Some(Err(io::Error::other("cut on purpose"))),
-                (None, None) => None,
-            },
-            ReplyBody::File { left: 0, .. } => None,
-            ReplyBody::File { file, offset, left } => {
-                let bytes = (*left).min(FILE_FRAME_BYTES);
-                let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-                let read = file.read_exact_at(&mut buffer, *offset);
-                (*offset, *left) = (*offset + bytes, *left - bytes);
-                Some(read.map(|()| Frame::data(Bytes::from(buffer))))
-            }
-        })
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// The HTTP server flushes only after it has written everything it holds, so this is where a reply is known to have left.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        std::task::ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        if self.control.cut.load(Ordering::Acquire) {
+            return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        self.control.left();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let wanted = hold(&self.control.linger).take();
+        if let Some(time) = wanted {
+            self.linger = Some(Box::pin(tokio::time::sleep(time)));
+        }
+        std::task::ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        match &mut self.linger {
+            Some(sleep) => sleep.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.control.reset.load(Ordering::Relaxed)
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::warn!(%error, "the sandbox cannot reset a connection");
+        }
+    }
+}
+
+/// The bytes of a reply.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// An open file, served from its start.
+    File {
+        /// The handle, at its start.
+        file: File,
+        /// How many bytes of it to serve.
+        bytes: u64,
+    },
+}
+
+impl Payload {
+    /// The length in bytes.
+    pub(super) fn len(&self) -> u64 {
         match self {
-            ReplyBody::Text { left, .. } | ReplyBody::File { left, .. } => SizeHint::with_exact(*left),
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::File { bytes, .. } => *bytes,
         }
     }
 }
 
-/// Reads a body that ought to be small.
-pub(crate) async fn read_small(body: Incoming) -> Result<String, String> {
-    let bytes = Limited::new(body, SMALL_BYTES).collect().await.map_err(|error| error.to_string())?.to_bytes();
-    String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
+/// The body of a reply, as the HTTP server takes it.
+#[derive(Debug)]
+pub(super) struct ReplyBody {
+    payload: Payload,
+    left: u64,
+    cut: Option<Arc<Control>>,
+    handed_over: Arc<AtomicBool>,
+}
+
+impl ReplyBody {
+    /// A body that is served whole; `control` sees to it that `delivery` learns of it.
+    pub(super) fn whole(payload: Payload, control: &Control, delivery: Option<Delivery>) -> ReplyBody {
+        let handed_over = Arc::new(AtomicBool::new(false));
+        if let Some(delivery) = delivery {
+            control.watch(delivery, Arc::clone(&handed_over));
+        }
+        ReplyBody { left: payload.len(), payload, cut: None, handed_over }
+    }
+
+    /// The first `bytes` of a body, after which the connection ends. The delivery is dropped by the caller: no such reply is whole.
+    pub(super) fn cut(payload: Payload, bytes: u64, control: &Arc<Control>) -> ReplyBody {
+        let left = payload.len().min(bytes);
+        ReplyBody { left, payload, cut: Some(Arc::clone(control)), handed_over: Arc::default() }
+    }
+
+    fn next(&mut self) -> std::io::Result<Bytes> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let taken = match &mut self.payload {
+            Payload::Bytes(bytes) => bytes.split_to(wanted.min(bytes.len())),
+            // A read of a local file within a poll: short, and only when an object is fetched back.
+            Payload::File { file, .. } => {
+                let mut buffer = vec![0; wanted.min(FILE_READ_BYTES)];
+                let read = file.read(&mut buffer)?;
+                buffer.truncate(read);
+                Bytes::from(buffer)
+            }
+        };
+        if taken.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= taken.len() as u64;
+        Ok(taken)
+    }
+}
+
+impl http_body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if self.left > 0 {
+            return Poll::Ready(Some(self.next().map(Frame::data)));
+        }
+        match &self.cut {
+            // Pending for ever: the HTTP server now flushes what it has, and that flush ends the connection.
+            Some(control) => {
+                control.cut.store(true, Ordering::Release);
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0 && self.cut.is_none()
+    }
+
+    /// Nothing is promised: the `Content-Length` header alone decides, even where it lies.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// The HTTP server drops a body when it has taken it, or when the method or status forbids one; a flush then follows. It also drops it
+/// when the connection ends, and then none does.
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ferryd::job::State;
-use ferryd::sandbox::faults::Script;
+use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::{Options, Sandbox};
 use ferryd::store::{JobRow, Query, Snapshot, View};
 
@@ -40,7 +40,10 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut options = Options::new(dir.path().join("host"));
         change(&mut options);
-        let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
+        let sandbox = {
+            let _inside = runtime.enter();
+            Sandbox::start(options).unwrap()
+        };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
         Bench { dir, sandbox, _runtime: runtime, watch_lines, host_lines: String::new(), starts: std::cell::Cell::new(0) }
@@ -75,7 +78,7 @@ impl Bench {
     }
 
     pub fn faults(&self, script: Script) {
-        self.sandbox.set_faults(script);
+        self.sandbox.set_faults(script).unwrap();
     }
 
     /// Puts a file into the watched folder: written elsewhere and moved in, so that it is there at once.
@@ -173,7 +176,7 @@ impl Bench {
     /// What the host holds under this name.
     pub fn held(&self, name: &str) -> Vec<Vec<u8>> {
         let named = self.sandbox.objects().into_iter().filter(|object| object.name == name);
-        named.map(|object| self.sandbox.read(&object.id).unwrap()).collect()
+        named.map(|object| self.sandbox.read(&object).unwrap()).collect()
     }
 }
 
@@ -218,6 +221,11 @@ impl Drop for Daemon {
             self.child.wait().ok();
         }
     }
+}
+
+/// A script of one rule.
+pub fn one(endpoint: Endpoint, when: When, action: Action) -> Script {
+    Script::of([Rule::new(action).at(endpoint).when(when)])
 }
 
 /// Bytes that differ everywhere, the same for the same seed.

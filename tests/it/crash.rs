@@ -1,8 +1,9 @@
 //! The real daemon, killed at named points and at random, while the host lives on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
+use ferryd::sandbox::faults::Endpoint;
 use ferryd::sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
 
@@ -11,39 +12,37 @@ use crate::bench_top::{Bench, bytes};
 /// Parts of one file in flight: so many may be sent again for each kill.
 const LANES: usize = 4;
 
-/// Chunks that were acknowledged and then received again, by session: for each kill no more than the parts in flight.
+/// Chunks that were received although the host held them.
 fn received_again(log: &[Entry]) -> usize {
-    let mut acked: HashSet<(&str, u32)> = HashSet::new();
-    let mut again = 0;
-    for entry in log.iter().filter(|entry| entry.endpoint == "chunk") {
-        let part = (entry.session.as_str(), entry.part.unwrap_or(0));
-        if entry.outcome == Outcome::Acked && !acked.insert(part) {
-            again += 1;
-        }
-    }
-    again
+    log.iter().filter(|entry| entry.endpoint == Some(Endpoint::Chunk) && entry.again).count()
 }
 
-/// Of what was acknowledged before a kill, only the last parts of a session, those in flight, may come again.
-fn only_parts_in_flight_again(log: &[Entry], kills_after: &[usize]) {
-    let mut begins = 0;
-    for &end in kills_after {
-        let before = &log[..end];
-        let mut last: HashMap<&str, Vec<u32>> = HashMap::new();
-        for entry in before.iter().filter(|entry| entry.endpoint == "chunk" && entry.outcome == Outcome::Acked) {
-            last.entry(&entry.session).or_default().push(entry.part.unwrap_or(0));
+/// What the host had acknowledged when the daemon was killed: chunks by session in the order of their acks, and the mark of the moment.
+struct Kill {
+    acked: HashMap<String, Vec<u64>>,
+    mark: u64,
+}
+
+impl Kill {
+    fn now(log: Vec<Entry>) -> Kill {
+        let mark = log.iter().filter_map(|entry| entry.ended).chain(log.iter().map(|entry| entry.seq)).max().unwrap_or(0);
+        let mut acks: Vec<Entry> = log.into_iter().filter(|entry| entry.outcome == Outcome::Acked).collect();
+        acks.sort_by_key(|entry| entry.ended);
+        let mut acked: HashMap<String, Vec<u64>> = HashMap::new();
+        for entry in acks {
+            acked.entry(entry.session.unwrap_or_default()).or_default().push(entry.part.unwrap_or(0));
         }
-        for entry in log[end..].iter().filter(|entry| entry.endpoint == "chunk") {
-            let Some(acked) = last.get(entry.session.as_str()) else { continue };
+        Kill { acked, mark }
+    }
+
+    /// Of what was acknowledged before the kill, only the last parts of a session, those in flight, may come again.
+    fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
+        let later = log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk));
+        for entry in later {
+            let Some(acked) = entry.session.as_ref().and_then(|session| self.acked.get(session)) else { continue };
             let settled = &acked[..acked.len().saturating_sub(LANES)];
-            assert!(
-                !settled.contains(&entry.part.unwrap_or(0)),
-                "chunk {:?} was acknowledged long before the kill and came again",
-                entry.part
-            );
+            assert!(!settled.contains(&entry.part.unwrap_or(0)), "{entry:?} was acknowledged before a kill and came again");
         }
-        assert!(end >= begins);
-        begins = end;
     }
 }
 
@@ -84,8 +83,8 @@ fn kill_at_random_instants_leaves_every_file_once_and_equal() {
     let bench = Bench::new().host("bandwidth = \"60 MiB/s\"");
     let mut waiting = sizes.iter().enumerate().map(|(index, size)| (format!("f{index}-{size}"), bytes(index as u64, *size)));
     let mut contents: HashMap<String, Vec<u8>> = HashMap::new();
-    let mut kills_after = Vec::new();
-    for kill in 0..kills {
+    let mut killed = Vec::new();
+    for _ in 0..kills {
         for (name, content) in waiting.by_ref().take(sizes.len().div_ceil(kills)) {
             bench.put(&name, &content);
             contents.insert(name, content);
@@ -93,8 +92,7 @@ fn kill_at_random_instants_leaves_every_file_once_and_equal() {
         let daemon = bench.start();
         std::thread::sleep(Duration::from_millis(random.random_range(5..400)));
         daemon.kill();
-        kills_after.push(bench.sandbox.log().len());
-        assert!(kill < kills);
+        killed.push(Kill::now(bench.sandbox.log()));
     }
     for (name, content) in waiting {
         bench.put(&name, &content);
@@ -109,7 +107,7 @@ fn kill_at_random_instants_leaves_every_file_once_and_equal() {
         assert!(&held[0] == content, "{name} differs");
     }
     let log = bench.sandbox.log();
-    only_parts_in_flight_again(&log, &kills_after);
+    killed.iter().for_each(|kill| kill.only_parts_in_flight_came_again(&log));
     assert!(received_again(&log) <= kills * LANES * LANES, "{} chunks came again after {kills} kills", received_again(&log));
     bench.stop(daemon);
 }

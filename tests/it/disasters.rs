@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use ferryd::job::State;
 use ferryd::os::lock;
-use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
+use ferryd::sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
 
-use crate::bench_top::{Bench, Daemon, bytes};
+use crate::bench_top::{Bench, Daemon, bytes, one};
 
 fn run_to_its_end(bench: &Bench) -> (Option<i32>, String) {
     let output = bench.command(&["run"]).output().unwrap();
@@ -186,11 +186,7 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
 #[test]
 fn a_changed_configuration_takes_effect_on_sighup_and_a_broken_one_does_not() {
     let bench = Bench::new();
-    bench.faults(Script::one(
-        Endpoint::Chunk,
-        When::First(1),
-        Action::Reply { status: 404, headers: Vec::new(), body: String::new() },
-    ));
+    bench.faults(one(Endpoint::Chunk, When::First(1), Action::Moved));
     bench.put("file", b"content");
     let daemon = bench.start();
     bench.wait_state(State::Held);

@@ -1,17 +1,27 @@
 //! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
 
 use ferryd::job::State;
-use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
-use ferryd::sandbox::{ChunkReply, FinishReply, Replay};
+use ferryd::sandbox::cloudkp::{ChunkReply, FinishReply, Replay};
+use ferryd::sandbox::faults::{Action, Endpoint, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
 
-use crate::bench_top::{Bench, bytes};
+use crate::bench_top::{Bench, bytes, one};
 
 const CHUNK: Endpoint = Endpoint::Chunk;
 const FINISH: Endpoint = Endpoint::Finish;
 
+/// The request takes effect, and this is the answer.
+fn afterwards(status: u16, body: impl Into<String>) -> Action {
+    Action::Reply { status, headers: Default::default(), body: body.into(), stored: true }
+}
+
 fn reply(status: u16, body: &str) -> Action {
-    Action::Reply { status, headers: Vec::new(), body: body.into() }
+    Action::Reply { status, headers: Default::default(), body: body.into(), stored: false }
+}
+
+fn script_and(mut script: Script, endpoint: Endpoint, when: When, action: Action) -> Script {
+    script.rules.push(Rule::new(action).at(endpoint).when(when));
+    script
 }
 
 /// One file of three chunks through `script`, to its end.
@@ -51,28 +61,28 @@ fn a_chunk_that_fails_in_any_way_is_sent_again() {
         reply(502, ""),
         reply(503, "busy"),
         reply(504, "late"),
-        Action::RateLimit { seconds: Some(1), as_date: false },
-        Action::RateLimit { seconds: Some(1), as_date: true },
-        Action::RateLimit { seconds: None, as_date: false },
-        Action::ResetBeforeReading,
-        Action::ResetAfter { bytes: 1000 },
-        Action::ResetUnstored,
-        Action::ResetStored,
+        Action::TooManyRequests { retry_after: RetryAfter::Seconds(1) },
+        Action::TooManyRequests { retry_after: RetryAfter::DateInSeconds(1) },
+        Action::TooManyRequests { retry_after: RetryAfter::Absent },
+        Action::CloseBeforeReading { reset: true },
+        Action::ResetAfterBytes { bytes: 1000 },
+        Action::ResetAfterBody,
+        Action::LoseReply { reset: true },
         Action::CutReply { bytes: 0 },
-        Action::WrongLength,
-        Action::Html { status: 200 },
-        Action::Html { status: 503 },
+        Action::WrongLength { by: 10 },
+        Action::Html { status: 200, stored: false },
+        Action::Html { status: 503, stored: false },
         Action::Twice,
         reply(200, "{\"error\":\"no space left on the server\"}"),
         reply(200, "{\"error\":17}"),
         reply(200, "{\"error\":\"odd\",\"more\":[1]}"),
         reply(200, "{\"err"),
-        Action::ReplyAfterwards { status: 200, body: "{\"more\":{},\"error\":null}".into() },
-        Action::SlowRead { bytes_per_second: 2_000_000 },
-        Action::SlowReply { milliseconds: 50 },
-        Action::EarlyReply { status: 503 },
+        afterwards(200, "{\"more\":{},\"error\":null}"),
+        Action::SlowReading { bytes_per_second: 2_000_000 },
+        Action::SlowReply { seconds: 0.05 },
+        Action::EarlyReply { status: 503, body: Default::default(), after_bytes: 0, hold_seconds: 0.0 },
     ];
-    let scripts = actions.map(|action| Script::one(CHUNK, When::Nth(2), action));
+    let scripts = actions.map(|action| one(CHUNK, When::Nth(2), action));
     for script in &scripts {
         lands_once(script.clone());
     }
@@ -80,46 +90,46 @@ fn a_chunk_that_fails_in_any_way_is_sent_again() {
 
 #[test]
 fn a_chunk_that_the_host_lost_is_found_missing_and_all_are_sent_again() {
-    let bench = lands_once(Script::one(CHUNK, When::Nth(2), Action::DropChunk));
-    assert_eq!(bench.sandbox.stats().chunks, 6, "three, and the same three again");
+    let bench = lands_once(one(CHUNK, When::Nth(2), Action::DropPart));
+    assert_eq!(bench.sandbox.stats().parts_acked, 6, "three, and the same three again");
 }
 
 #[test]
 fn a_session_that_the_host_lost_begins_anew() {
-    lands_once(Script::one(CHUNK, When::Nth(2), Action::LoseSession));
-    lands_once(Script::one(FINISH, When::Nth(1), Action::LoseSession));
+    lands_once(one(CHUNK, When::Nth(2), Action::LoseSession));
+    lands_once(one(FINISH, When::Nth(1), Action::LoseSession));
 }
 
 #[test]
 fn a_host_that_loses_every_session_fails_the_file_in_the_end() {
-    let (bench, job) = through(Script::one(FINISH, When::Always, Action::LoseSession));
+    let (bench, job) = through(one(FINISH, When::Always, Action::LoseSession));
     assert_eq!(job.state, State::Failed, "{job:#?}");
-    assert!(job.why.unwrap().contains("unknown session"));
+    assert!(job.why.unwrap().contains("session not found"));
     assert!(bench.held("file").is_empty());
 }
 
 #[test]
 fn a_finish_that_may_have_worked_is_finished_again_under_its_session() {
     let actions = [
-        Action::ResetStored,
+        Action::LoseReply { reset: true },
         Action::CutReply { bytes: 5 },
-        Action::WrongLength,
+        Action::WrongLength { by: 10 },
         reply(502, ""),
-        Action::Html { status: 200 },
-        Action::ReplyAfterwards { status: 200, body: String::new() },
-        Action::ReplyAfterwards { status: 500, body: "{}".into() },
-        Action::ResetBeforeReading,
+        Action::Html { status: 200, stored: false },
+        afterwards(200, ""),
+        afterwards(500, "{}"),
+        Action::CloseBeforeReading { reset: true },
         reply(200, "what?"),
     ];
     for action in actions {
-        lands_once(Script::one(FINISH, When::Nth(1), action));
+        lands_once(one(FINISH, When::Nth(1), action));
     }
 }
 
 #[test]
 fn a_host_that_forgets_a_finished_session_may_have_the_file_twice_and_the_job_says_so() {
     let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error);
-    let (bench, job) = through_with(bench, Script::one(FINISH, When::Nth(1), Action::ResetStored));
+    let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
     assert_eq!((job.state, job.maybe_duplicate), (State::Done, true), "{job:#?}");
     assert_eq!(bench.held("file").len(), 2);
 }
@@ -127,7 +137,7 @@ fn a_host_that_forgets_a_finished_session_may_have_the_file_twice_and_the_job_sa
 #[test]
 fn with_hold_it_is_left_to_a_person_and_is_never_there_twice() {
     let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
-    let (bench, job) = through_with(bench, Script::one(FINISH, When::Nth(1), Action::ResetStored));
+    let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
     assert_eq!(job.state, State::Held, "{job:#?}");
     assert!(job.why.unwrap().contains("may be on the host already"));
     assert_eq!(bench.held("file").len(), 1);
@@ -150,9 +160,9 @@ fn every_documented_reply_gives_the_link() {
 
 #[test]
 fn a_host_that_has_moved_is_held_and_says_what_to_set() {
-    let redirect = Action::Redirect { status: 301, to: "http://127.0.0.1:9/".into() };
+    let redirect = Action::Redirect { status: 301, to: Some("http://127.0.0.1:9/".into()) };
     for (action, said) in [(reply(404, ""), "404"), (redirect, "301"), (reply(403, "banned"), "banned")] {
-        let (bench, job) = through(Script::one(CHUNK, When::Always, action));
+        let (bench, job) = through(one(CHUNK, When::Always, action));
         assert_eq!(job.state, State::Held, "{job:#?}");
         assert!(job.why.as_deref().unwrap().contains(said), "{job:#?}");
         assert!(job.next_try_ms.is_some(), "it is looked at again");
@@ -171,7 +181,7 @@ fn a_host_that_has_moved_is_held_and_says_what_to_set() {
 #[test]
 fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
     let bench = Bench::new();
-    bench.faults(Script::one(CHUNK, When::Nth(1), Action::RateLimit { seconds: Some(2), as_date: false }));
+    bench.faults(one(CHUNK, When::Nth(1), Action::TooManyRequests { retry_after: RetryAfter::Seconds(2) }));
     for number in 0..5 {
         bench.put(&format!("f{number}"), &bytes(number, 1000));
     }
@@ -187,7 +197,7 @@ fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
 #[test]
 fn a_file_that_the_host_refuses_fails_alone() {
     let bench = Bench::new();
-    bench.faults(Script::one(CHUNK, When::Nth(1), reply(200, "{\"error\":\"file size limit exceeded\"}")));
+    bench.faults(one(CHUNK, When::Nth(1), reply(200, "{\"error\":\"file size limit exceeded\"}")));
     bench.put("big", &bytes(1, 1000));
     let daemon = bench.start();
     let failed = bench.wait_state(State::Failed);
@@ -199,7 +209,7 @@ fn a_file_that_the_host_refuses_fails_alone() {
 
 #[test]
 fn replies_that_nobody_can_read_end_in_failed_with_what_was_said() {
-    let (_, job) = through(Script::one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}")));
+    let (_, job) = through(one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}")));
     assert_eq!(job.state, State::Failed, "{job:#?}");
     assert!(job.why.unwrap().contains("E_FROBNICATE"));
 }
@@ -207,7 +217,7 @@ fn replies_that_nobody_can_read_end_in_failed_with_what_was_said() {
 #[test]
 fn with_a_limit_on_retries_the_job_is_held_for_a_person() {
     let bench = Bench::new().host("retries = 1");
-    let (_, job) = through_with(bench, Script::one(CHUNK, When::Always, reply(500, "down")));
+    let (_, job) = through_with(bench, one(CHUNK, When::Always, reply(500, "down")));
     assert_eq!(job.state, State::Held, "{job:#?}");
     assert!(job.why.unwrap().contains("500"));
 }
@@ -237,21 +247,21 @@ fn an_unreachable_host_makes_the_job_wait_and_say_why() {
 #[test]
 fn a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
     let bench = Bench::new().host("request_timeout = \"1s\"");
-    let (_, job) = through_with(bench, Script::one(CHUNK, When::Nth(1), Action::SlowReply { milliseconds: 4000 }));
+    let (_, job) = through_with(bench, one(CHUNK, When::Nth(1), Action::SlowReply { seconds: 4.0 }));
     assert_eq!(job.state, State::Done, "{job:#?}");
 }
 
 #[test]
 fn random_faults_of_every_kind_lose_and_mix_nothing() {
     let actions = [
-        Action::ResetAfter { bytes: 50_000 },
-        Action::ResetStored,
+        Action::ResetAfterBytes { bytes: 50_000 },
+        Action::LoseReply { reset: true },
         reply(500, ""),
-        Action::Html { status: 200 },
+        Action::Html { status: 200, stored: false },
         Action::CutReply { bytes: 1 },
     ];
     let script = actions.into_iter().enumerate().fold(Script::default(), |script, (seed, action)| {
-        script.and(CHUNK, When::Chance { share: 0.04, seed: seed as u64 }, action)
+        script_and(script, CHUNK, When::Probability { chance: 0.04, seed: seed as u64 }, action)
     });
     let bench = Bench::new();
     bench.faults(script);

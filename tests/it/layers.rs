@@ -18,16 +18,16 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("main", &["cli"]),
 ];
 
-/// Each outside crate that only one part may know.
-const ONLY_IN: [(&str, &str); 8] = [
-    ("rusqlite", "store"),
-    ("notify", "watch"),
-    ("reqwest", "host"),
-    ("hyper", "sandbox"),
-    ("multer", "sandbox"),
-    ("clap", "cli"),
-    ("toml", "config"),
-    ("signal_hook", "os"),
+/// Each outside crate that only these parts may know.
+const ONLY_IN: [(&str, &[&str]); 8] = [
+    ("rusqlite", &["store"]),
+    ("notify", &["watch"]),
+    ("reqwest", &["host"]),
+    ("hyper", &["sandbox"]),
+    ("multer", &["sandbox"]),
+    ("clap", &["cli"]),
+    ("toml", &["config", "sandbox"]),
+    ("signal_hook", &["os"]),
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
@@ -54,7 +54,13 @@ fn code() -> Vec<(String, PathBuf, String)> {
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
         (part, below.to_owned(), lines.collect::<Vec<_>>().join("\n"))
     };
-    files.into_iter().map(read).filter(|(part, path, _)| part != "lib" && !path.ends_with("tests.rs")).collect()
+    files
+        .into_iter()
+        .map(read)
+        .filter(|(part, path, _)| {
+            part != "lib" && !path.ends_with("tests.rs") && !path.components().any(|part| part.as_os_str() == "tests")
+        })
+        .collect()
 }
 
 /// The parts of ours that a text names.
@@ -89,9 +95,9 @@ fn names_crate(code: &str, name: &str) -> bool {
 fn each_outside_crate_stays_in_its_room() {
     let mut wrong = Vec::new();
     for (part, path, code) in code() {
-        for (crate_name, room) in ONLY_IN {
-            if part != room && names_crate(&code, crate_name) {
-                wrong.push(format!("{path:?}: only {room} may know {crate_name}"));
+        for (crate_name, rooms) in ONLY_IN {
+            if !rooms.contains(&part.as_str()) && names_crate(&code, crate_name) {
+                wrong.push(format!("{path:?}: only {rooms:?} may know {crate_name}"));
             }
         }
     }

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use ferryd::job::State;
-use ferryd::sandbox::faults::{Action, Endpoint, Script, When};
+use ferryd::sandbox::faults::{Action, Endpoint, When};
 
-use crate::bench_top::{Bench, bytes, peak_resident};
+use crate::bench_top::{Bench, bytes, one, peak_resident};
 
 #[test]
 fn a_file_that_is_still_being_written_is_never_sent_early() {
@@ -70,7 +70,7 @@ fn a_file_changed_while_it_is_sent_ends_as_gone_and_its_new_version_arrives() {
     let (first, second) = (bytes(1, 3_000_000), bytes(2, 3_000_000));
     let path = bench.put("changing", &first);
     let daemon = bench.start();
-    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().chunks >= 4).then_some(()));
+    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().parts_acked >= 4).then_some(()));
     std::fs::write(&path, &second).unwrap();
     bench.wait_done(1);
     let states: Vec<State> = bench.jobs().iter().map(|job| job.state).collect();
@@ -86,7 +86,7 @@ fn a_file_deleted_while_it_is_sent_ends_as_gone() {
     let bench = Bench::new().host("bandwidth = \"2 MiB/s\"");
     let path = bench.put("doomed", &bytes(1, 2_000_000));
     let daemon = bench.start();
-    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().chunks >= 2).then_some(()));
+    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().parts_acked >= 2).then_some(()));
     std::fs::remove_file(path).unwrap();
     let gone = bench.wait_state(State::Gone);
     assert!(gone.why.unwrap().contains("changed") || bench.held("doomed").is_empty());
@@ -153,7 +153,7 @@ fn a_burst_over_many_new_nested_folders_loses_nothing_in_little_memory() {
     bench.wait_for("every file", || {
         (bench.snapshot()?.totals.iter().find(|(state, _)| *state == State::Done)?.1 >= count as u64).then_some(())
     });
-    assert_eq!(bench.sandbox.stats().finished, count as u64, "each once");
+    assert_eq!(bench.sandbox.stats().objects_stored, count as u64, "each once");
     if let Some(peak) = peak_resident(daemon.pid()) {
         println!("{count} files: peak resident {} KiB", peak / 1024);
         assert!(peak <= 24 * 1024 * 1024, "{} KiB resident", peak / 1024);
@@ -206,14 +206,14 @@ fn a_stop_lets_parts_in_flight_arrive_and_a_second_one_does_not_wait() {
     let bench = Bench::new().host("bandwidth = \"2 MiB/s\"");
     bench.put("long", &bytes(3, 6_000_000));
     let daemon = bench.start();
-    bench.wait_for("a chunk at the host", || (bench.sandbox.stats().chunks >= 1).then_some(()));
+    bench.wait_for("a chunk at the host", || (bench.sandbox.stats().parts_acked >= 1).then_some(()));
     bench.stop(daemon);
     let stats = bench.sandbox.stats();
-    assert_eq!(stats.repeated, 0);
+    assert_eq!(stats.parts_again, 0);
     let acked = bench.jobs()[0].parts_acked;
-    assert_eq!(acked, stats.chunks, "every chunk that the host took is known");
+    assert_eq!(acked, stats.parts_acked, "every chunk that the host took is known");
 
-    bench.faults(Script::one(Endpoint::Chunk, When::Always, Action::SlowReply { milliseconds: 60_000 }));
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 60.0 }));
     let daemon = bench.start();
     bench.wait_watching();
     bench.wait_state(State::Uploading);
