@@ -51,11 +51,11 @@ pub(super) fn configured(
     Ok(seen_before)
 }
 
-const DUE: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
+pub(super) const DUE: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
     WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?2 ORDER BY next_try LIMIT ?3)
     RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
 
-const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL
+pub(super) const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL
     WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, id LIMIT ?3)
     RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
 

@@ -8,6 +8,8 @@ mod files;
 mod jobs;
 mod rescue;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod uploads;
 mod view;

@@ -56,7 +56,7 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_ready ON jobs (host, priority DESC, id) WHERE state = 'queued';
 CREATE INDEX jobs_due ON jobs (host, next_try) WHERE state IN ('waiting', 'held');
-CREATE INDEX jobs_to_show ON jobs (state, id) WHERE state NOT IN ('queued', 'done');
+CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'done';
 CREATE INDEX jobs_open ON jobs (file) WHERE state NOT IN ('done', 'failed', 'gone', 'cancelled');
 

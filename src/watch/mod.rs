@@ -9,8 +9,6 @@ pub mod filter;
 mod hints;
 mod scan;
 mod settle;
-#[cfg(test)]
-mod tests;
 mod watcher;
 
 use std::ffi::{OsStr, OsString};

@@ -58,6 +58,8 @@ struct Watcher<'a> {
     /// Folders to be scanned again.
     later: BTreeMap<PathBuf, Instant>,
     batch: Vec<Settled>,
+    /// Files that were there before their watch.
+    passed_over: Vec<Settled>,
 }
 
 struct RootWatch {
@@ -82,7 +84,7 @@ impl<'a> Watcher<'a> {
         let now = Instant::now();
         let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), now)).collect();
         let (settling, due, later) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        Watcher { roots, memory, handle, events, settling, due, later, batch: Vec::new() }
+        Watcher { roots, memory, handle, events, settling, due, later, batch: Vec::new(), passed_over: Vec::new() }
     }
 
     /// Waits for something to do, and does it.
@@ -210,10 +212,13 @@ impl<'a> Watcher<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
-        match self.batch.is_empty() {
-            true => Ok(()),
-            false => self.memory.settled(std::mem::take(&mut self.batch)),
+        if !self.passed_over.is_empty() {
+            self.memory.passed_over(std::mem::take(&mut self.passed_over))?;
         }
+        if !self.batch.is_empty() {
+            self.memory.settled(std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
     }
 
     fn remember(&mut self, key: Key, settling: Settling, due: Instant) {
@@ -291,6 +296,7 @@ impl<'a> Watcher<'a> {
         self.roots[index].find(self.events.is_some());
         self.report();
         self.walk(index, &path, true)?;
+        self.flush()?;
         let watch = &mut self.roots[index];
         watch.scanned = true;
         watch.report.state = RootState::Watching;
@@ -333,7 +339,8 @@ impl<'a> Watcher<'a> {
             return self.look(index, folder, name, metadata, false);
         }
         let identity = Identity::of(metadata);
-        self.memory.passed_over(vec![Settled { root: index, folder: folder.to_path_buf(), name, identity }])
+        self.passed_over.push(Settled { root: index, folder: folder.to_path_buf(), name, identity });
+        if self.passed_over.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
