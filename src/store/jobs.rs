@@ -32,8 +32,9 @@ pub(super) fn configured(
     let mut seen_before = Vec::with_capacity(watches.len());
     for path in watches {
         let path = path.as_os_str().as_bytes();
-        let known: Option<i64> = c.query_row("SELECT 1 FROM watches WHERE path = ?1", [path], |row| row.get(0)).optional()?;
-        seen_before.push(known.is_some());
+        // A first scan that was cut short begins again: only what it has finished counts.
+        let scanned = c.query_row("SELECT last_scan IS NOT NULL FROM watches WHERE path = ?1", [path], |row| row.get(0));
+        seen_before.push(scanned.optional()?.unwrap_or(false));
         c.execute(
             "INSERT INTO watches (path, first_seen) VALUES (?1, ?2)
              ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
