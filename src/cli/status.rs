@@ -104,11 +104,21 @@ fn look(dir: &Path, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), F
 struct Document {
     version: u32,
     daemon: DaemonDocument,
-    totals: serde_json::Map<String, serde_json::Value>,
+    totals: Totals,
     bytes: BytesDocument,
     watches: Vec<WatchDocument>,
     hosts: Vec<HostDocument>,
     jobs: Vec<JobDocument>,
+}
+
+/// Jobs by state, in the order in which people read states.
+#[derive(Debug)]
+struct Totals(Vec<(State, u64)>);
+
+impl Serialize for Totals {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(state, jobs)| (state.word(), jobs)))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -178,7 +188,6 @@ fn timestamp(at_ms: i64) -> Option<Timestamp> {
 impl Document {
     fn new(snapshot: &Snapshot, owner: Option<&Note>) -> Document {
         let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
-        // The order of DESIGN.md, in which `uploaded` follows `held`.
         Document {
             version: 1,
             daemon: DaemonDocument {
@@ -187,7 +196,7 @@ impl Document {
                 since: owner.and_then(|note| timestamp(note.since_ms)),
                 trouble: owner.and_then(|note| note.trouble.clone()),
             },
-            totals: totals.iter().map(|(state, jobs)| (state.word().to_owned(), (*jobs).into())).collect(),
+            totals: Totals(totals.clone()),
             bytes: BytesDocument { left: *bytes_left, sent: *bytes_sent, per_second: *per_second },
             watches: watches
                 .iter()
@@ -353,7 +362,11 @@ impl Page<'_> {
         let since = render::when(job.since_ms, self.now_ms);
         let why = render::line(job.why.as_deref().unwrap_or(""));
         let because = if why.is_empty() { String::new() } else { format!(": {why}") };
-        let next = job.next_try_ms.map(|at| render::when(at, self.now_ms));
+        let next = job.next_try_ms.map(|at| match at > self.now_ms {
+            true => render::when(at, self.now_ms),
+            false if self.owner.is_some() => "now".into(),
+            false => "when the daemon runs".into(),
+        });
         let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
         match job.state {
             State::Done | State::Uploaded => format!("{}{duplicate}", job.link.as_deref().map_or("no link".into(), render::line)),

@@ -168,7 +168,8 @@ fn chain(error: &reqwest::Error) -> String {
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(error) = cause {
         let text = error.to_string();
-        if !said.iter().any(|known| known.contains(&text)) {
+        // "client error (Connect)" says nothing that its cause does not say better.
+        if !text.starts_with("client error (") && !said.iter().any(|known| known.contains(&text)) {
             said.push(text);
         }
         cause = error.source();
