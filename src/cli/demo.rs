@@ -43,7 +43,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     check(&files)?;
     let runtime = super::runtime()?;
     let cloudkp = Rules { empty_file: EmptyFile::OneEmptyChunk, ..Rules::default() };
-    let options = Options { cloudkp, ..Options::new(folder.path().join("host")) };
+    let rules = crate::sandbox::Rules { cloudkp, ..Default::default() };
+    let options = Options { rules, ..Options::new(folder.path().join("host")) };
     let sandbox = {
         let _inside = runtime.enter();
         Sandbox::start(options).map_err(|error| Failure::new(Exit::Fault, format!("cannot start the sandbox host: {error}")))?

@@ -7,6 +7,7 @@
 //! | `GET /_sandbox/stats` | the counters |
 //! | `PUT /_sandbox/faults` | puts the script in the body to work, in JSON or TOML |
 //! | `POST /_sandbox/lose-sessions` | loses every session, and says so from then on; with `?silently` as if they had never been |
+//! | `POST /_sandbox/clock?shift=SECONDS` | puts the clock of the hosts forward, or back |
 //! | `POST /_sandbox/reset` | forgets objects, sessions, log, counters and faults |
 
 use http_body_util::{BodyExt, Limited};
@@ -33,11 +34,12 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
         (&Method::GET, "stats") => json(&shared.stats.snapshot()),
         (&Method::PUT, "faults") => replace_faults(shared, body).await,
         (&Method::POST, "reset") => done(shared.reset()),
-        (&Method::POST, "lose-sessions") if head.uri.query() == Some("silently") => done(shared.store.forget_sessions()),
+        (&Method::POST, "lose-sessions") if head.uri.query() == Some("silently") => done(shared.forget_sessions()),
         (&Method::POST, "lose-sessions") => done(shared.store.lose_sessions()),
+        (&Method::POST, "clock") => shift_clock(shared, &head),
         (_, "log" | "objects" | "stats") => Reply::empty(405).header("allow", "GET"),
         (_, "faults") => Reply::empty(405).header("allow", "PUT"),
-        (_, "reset" | "lose-sessions") => Reply::empty(405).header("allow", "POST"),
+        (_, "reset" | "lose-sessions" | "clock") => Reply::empty(405).header("allow", "POST"),
         _ => Reply::text(404, "not found"),
     }
 }
@@ -45,6 +47,17 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Reply
 fn after(head: &Parts) -> u64 {
     let query = head.uri.query().unwrap_or_default();
     query.split('&').find_map(|pair| pair.strip_prefix("after=")).and_then(|mark| mark.parse().ok()).unwrap_or(0)
+}
+
+fn shift_clock(shared: &Shared, head: &Parts) -> Reply {
+    let query = head.uri.query().unwrap_or_default();
+    match query.strip_prefix("shift=").and_then(|seconds| seconds.parse::<i64>().ok()) {
+        Some(seconds) => {
+            shared.clock.0.fetch_add(seconds.saturating_mul(1000), std::sync::atomic::Ordering::Relaxed);
+            Reply::empty(204)
+        }
+        None => Reply::text(400, "say by how many seconds: ?shift=3600"),
+    }
 }
 
 async fn replace_faults(shared: &Shared, body: Incoming) -> Reply {

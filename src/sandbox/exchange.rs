@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use super::faults::{Action, InBody, Instead, Met, duration};
 use super::log::{Conclusion, Delivery, Outcome, Ticket};
 use super::reply::Reply;
+use super::spool::{Spool, Spooled};
 use super::wire::{Control, ReplyBody};
 use super::{Emulated, Shared, hold};
 
@@ -280,6 +281,25 @@ impl Exchange {
         if self.action == Some(Action::Twice) { 2 } else { 1 }
     }
 
+    /// Whether the answer has to name a size or a digest that is not the file's.
+    pub(super) fn lies(&self) -> bool {
+        self.action == Some(Action::WrongFacts)
+    }
+
+    /// What the hosts share: the store, the records, the clock.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Takes the whole body into a file beside the objects, or counts it where bytes are discarded.
+    pub(super) async fn spool(&mut self) -> Result<Spooled, Stop> {
+        let mut spool = Spool::new(&self.shared.store).map_err(|error| full_disk(&error))?;
+        while let Some(bytes) = self.body.next().await? {
+            spool.take(&bytes).map_err(|error| full_disk(&error))?;
+        }
+        Ok(spool.end())
+    }
+
     /// Runs `job`, which may wait for the disk, where that holds up nobody. It runs to its end even when the client goes away.
     pub(super) async fn work<T: Send + 'static>(&self, job: impl FnOnce(&Shared) -> T + Send + 'static) -> Result<T, Stop> {
         if self.discards() {
@@ -357,6 +377,9 @@ impl Exchange {
             None => How::End { reset: true },
             Some(Instead::End { reset }) => How::End { reset },
             Some(Instead::Full) => How::whole(host.full()),
+            Some(Instead::Expired) => How::whole(host.expired()),
+            Some(Instead::Denied) => How::whole(host.denied()),
+            Some(Instead::Limited) => How::whole(host.limited()),
             Some(Instead::Reply(reply)) => match self.action {
                 Some(Action::EarlyReply { hold_seconds, .. }) => {
                     let reply = reply.header("connection", "close");
@@ -379,6 +402,11 @@ impl Exchange {
         self.shared.stats.count(&conclusion);
         Ended { how, delivery: Some(self.ticket.conclude(conclusion)) }
     }
+}
+
+/// The sandbox cannot keep what it was sent.
+pub(super) fn full_disk(error: &std::io::Error) -> Stop {
+    Stop::Refused { status: 500, reason: format!("the sandbox cannot keep its files: {error}") }
 }
 
 /// How a request ended.

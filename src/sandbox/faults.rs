@@ -182,12 +182,20 @@ impl Rule {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
-    /// Deliver a part.
+    /// What comes before the bytes: log in, reserve a place, create a file.
+    Open,
+    /// Get the address a part goes to.
+    Address,
+    /// Deliver a part, or a whole file.
     Chunk,
     /// Make the parts a file.
     Finish,
-    /// Fetch a stored file.
+    /// Ask what is there.
+    Probe,
+    /// Fetch a stored file, or its address.
     Link,
+    /// Give a place back.
+    Abandon,
     /// All of these.
     #[default]
     Any,
@@ -309,6 +317,14 @@ pub enum Action {
     LoseSession,
     /// Answers, in the words of the host, that there is no space left (F10). Nothing is stored.
     AccountFull,
+    /// Answers, in the words of the host, that the link, the action, the key or the token has expired (F9). Nothing is stored.
+    Expire,
+    /// Answers, in the words of the host, that the credentials are wrong (F10). Nothing is stored.
+    Deny,
+    /// Answers, in the words of the host, that there were too many requests (F10). Nothing is stored.
+    Limit,
+    /// Does what is asked, and answers with a size or a digest that is not the file's (F11). Hosts whose replies have none answer as ever.
+    WrongFacts,
     /// Takes the part, acknowledges it, and drops it (F12).
     DropPart,
     /// Takes the part, acknowledges it, and changes its first byte at rest (F12).
@@ -420,6 +436,12 @@ pub(super) enum Instead {
     Reply(Reply),
     /// The client gets the host's own words for "no space".
     Full,
+    /// The client gets the host's own words for "expired".
+    Expired,
+    /// The client gets the host's own words for "wrong credentials".
+    Denied,
+    /// The client gets the host's own words for "too often".
+    Limited,
 }
 
 impl Action {
@@ -440,6 +462,10 @@ impl Action {
             Action::Html { .. } => "html",
             Action::LoseSession => "lose_session",
             Action::AccountFull => "account_full",
+            Action::Expire => "expire",
+            Action::Deny => "deny",
+            Action::Limit => "limit",
+            Action::WrongFacts => "wrong_facts",
             Action::DropPart => "drop_part",
             Action::CorruptPart => "corrupt_part",
             Action::Twice => "twice",
@@ -470,6 +496,9 @@ impl Action {
             Action::CloseBeforeReading { reset } => Some(Instead::End { reset: *reset }),
             Action::ResetAfterBytes { .. } | Action::ResetAfterBody => Some(Instead::End { reset: true }),
             Action::AccountFull => Some(Instead::Full),
+            Action::Expire => Some(Instead::Expired),
+            Action::Deny => Some(Instead::Denied),
+            Action::Limit => Some(Instead::Limited),
             Action::TooManyRequests { retry_after } => Some(Instead::Reply(retry_after.reply())),
             Action::EarlyReply { status, body, .. } => Some(Instead::Reply(body.reply(*status))),
             Action::Moved => Some(Instead::Reply(Reply::text(404, "not found"))),
@@ -798,6 +827,10 @@ mod tests {
             Action::Html { status: 503, stored: false },
             Action::LoseSession,
             Action::AccountFull,
+            Action::Expire,
+            Action::Deny,
+            Action::Limit,
+            Action::WrongFacts,
             Action::DropPart,
             Action::CorruptPart,
             Action::Twice,

@@ -8,7 +8,8 @@ use http_body_util::BodyDataStream;
 use hyper::header::CONTENT_TYPE;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 
-use super::exchange::{Body, Exchange, Stop};
+use super::exchange::{Body, Exchange, Stop, full_disk};
+use super::spool::{Spool, Spooled};
 
 const FIELDS_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 8 * 1024;
@@ -38,6 +39,27 @@ pub(super) struct FilePart {
     pub(super) bytes: u64,
     /// Its bytes, unless they are only counted.
     pub(super) data: Option<Bytes>,
+}
+
+/// What the head of a file part says.
+#[derive(Debug, Clone)]
+pub(super) struct FileHead {
+    /// The name of the form field.
+    pub(super) field: String,
+    /// The name of the file; unknown when bytes are discarded.
+    pub(super) file_name: Option<String>,
+    /// Its type; unknown when bytes are discarded.
+    pub(super) content_type: Option<String>,
+}
+
+impl FileHead {
+    fn of(field: &Field<'_>) -> FileHead {
+        FileHead {
+            field: field.name().unwrap_or_default().to_owned(),
+            file_name: field.file_name().map(str::to_owned),
+            content_type: field.content_type().map(ToString::to_string),
+        }
+    }
 }
 
 impl Form {
@@ -88,6 +110,27 @@ impl Form {
                 let (field, begun) = file.take().ok_or_else(|| malformed("there is no file"))?;
                 let bytes = skim_file(&mut self.body, begun, boundary).await?;
                 Ok(FilePart { field, bytes, data: None })
+            }
+        }
+    }
+
+    /// Takes the file part, which [`Form::head`] found, into a file beside the objects: its field, the name it says it has, its type, its bytes.
+    pub(super) async fn spool(&mut self, exchange: &Exchange) -> Result<(FileHead, Spooled), Stop> {
+        match &mut self.source {
+            Source::Kept { file, .. } => {
+                let mut field = file.take().ok_or_else(|| malformed("there is no file"))?;
+                let head = FileHead::of(&field);
+                let mut spool = Spool::new(&exchange.shared().store).map_err(|error| full_disk(&error))?;
+                while let Some(bytes) = field.chunk().await.map_err(|error| Trouble::from(error).stop(&self.body))? {
+                    spool.take(&bytes).map_err(|error| full_disk(&error))?;
+                }
+                Ok((head, spool.end()))
+            }
+            Source::Skimmed { boundary, file } => {
+                let (field, begun) = file.take().ok_or_else(|| malformed("there is no file"))?;
+                let bytes = skim_file(&mut self.body, begun, boundary).await?;
+                let head = FileHead { field, file_name: None, content_type: None };
+                Ok((head, Spooled { bytes, sha256: None, md5: None, path: None }))
             }
         }
     }

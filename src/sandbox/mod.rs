@@ -5,8 +5,8 @@
 //! in and what became of it. `/_sandbox/` is the control interface, for tests in other processes; [`Sandbox`] is the same from within.
 //!
 //! The layout: `cloudkp` is a host's protocol and knows nothing of faults; `exchange` carries a request past the faults that act on it;
-//! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `log` what happened; `form`
-//! reads forms; `reply` makes answers; `faults` is the script. A further host is one more file that implements `Emulated` and one more line
+//! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `records` what a host remembers
+//! besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the script. A further host is one more file that implements `Emulated` and one more line
 //! in `hosts`. Nothing here is shared with the code that uploads: both are written from the same protocol notes, so that a misreading
 //! on one side shows.
 
@@ -15,12 +15,18 @@ mod control;
 mod exchange;
 pub mod faults;
 mod form;
+pub mod fourshared;
+pub mod kie;
+pub mod koodrive;
 pub mod log;
 mod objects;
+mod records;
 mod reply;
+mod spool;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub mod uploadgig;
 mod wire;
 
 use std::convert::Infallible;
@@ -28,6 +34,7 @@ use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
@@ -44,6 +51,7 @@ use self::faults::{Faults, Script, ScriptError};
 use self::log::{Entry, Log};
 pub use self::objects::Object;
 use self::objects::Store;
+use self::records::Records;
 use self::reply::Reply;
 use self::stats::Counters;
 pub use self::stats::Stats;
@@ -65,8 +73,23 @@ pub struct Options {
     pub lose: Lose,
     /// Counts bytes and checks lengths, but keeps no bytes, no digests and nothing in `dir`: for measurements.
     pub discard: bool,
-    /// How CloudKP is to be.
+    /// How each host is to be.
+    pub rules: Rules,
+}
+
+/// How each host reads and answers where its documentation leaves a choice.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// CloudKP.
     pub cloudkp: cloudkp::Rules,
+    /// UploadGig.
+    pub uploadgig: uploadgig::Rules,
+    /// KooDrive.
+    pub koodrive: koodrive::Rules,
+    /// Kie.ai.
+    pub kie: kie::Rules,
+    /// 4shared.
+    pub fourshared: fourshared::Rules,
 }
 
 impl Options {
@@ -78,7 +101,7 @@ impl Options {
             faults: Script::default(),
             lose: Lose::Nothing,
             discard: false,
-            cloudkp: cloudkp::Rules::default(),
+            rules: Rules::default(),
         }
     }
 }
@@ -138,15 +161,16 @@ impl Sandbox {
     /// # Errors
     /// When the script is wrong, the address is taken or not a loopback address, or the folder cannot be used.
     pub fn start(options: Options) -> Result<Sandbox, SandboxError> {
-        let Options { listen, dir, faults, lose, discard, cloudkp } = options;
+        let Options { listen, dir, faults, lose, discard, rules } = options;
         faults.check()?;
         if !listen.ip().is_loopback() {
             return Err(SandboxError::NotLoopback(listen));
         }
         let kept = (!discard).then_some(dir.as_path());
-        let (store, log) = remembered(kept, lose).map_err(|source| SandboxError::State { dir: dir.clone(), source })?;
+        let (store, records, log) = remembered(kept, lose).map_err(|source| SandboxError::State { dir: dir.clone(), source })?;
         let (listener, addr) = bind(listen).map_err(|source| SandboxError::Listen { addr: listen, source })?;
-        let shared = Shared { store, log, faults: Faults::new(faults), stats: Counters::default(), hosts: hosts(cloudkp) };
+        let (faults, stats) = (Faults::new(faults), Counters::default());
+        let shared = Shared { store, records, clock: Clock::default(), log, faults, stats, hosts: hosts(rules) };
         let shared = Arc::new(shared);
         let (stop, stopped) = watch::channel(false);
         // Nothing is ever sent: the channel closes when the last task that holds its other end is gone.
@@ -229,10 +253,15 @@ impl Sandbox {
     /// # Errors
     /// When the folder cannot be used.
     pub fn forget_sessions(&self) -> Result<(), SandboxError> {
-        self.kept(self.shared.store.forget_sessions())
+        self.kept(self.shared.forget_sessions())
     }
 
-    /// Forgets objects, sessions, log, counters and faults.
+    /// Puts the clock of the hosts forward by so many seconds, or back.
+    pub fn shift_clock(&self, seconds: i64) {
+        self.shared.clock.0.fetch_add(seconds.saturating_mul(1000), Ordering::Relaxed);
+    }
+
+    /// Forgets objects, sessions, records, log, counters and faults, and sets the clock right.
     ///
     /// # Errors
     /// When the folder cannot be used.
@@ -268,24 +297,47 @@ trait Emulated: Debug + Send + Sync {
     fn refuse(&self, status: u16, reason: &str) -> Reply;
     /// Its way to say that there is no space left.
     fn full(&self) -> Reply;
+    /// Its way to say that a link, an action, a key or a token has expired.
+    fn expired(&self) -> Reply {
+        self.refuse(403, "expired")
+    }
+    /// Its way to say that the credentials are wrong.
+    fn denied(&self) -> Reply {
+        self.refuse(401, "wrong credentials")
+    }
+    /// Its way to say that there were too many requests.
+    fn limited(&self) -> Reply {
+        self.refuse(429, "too many requests")
+    }
 }
 
-fn hosts(cloudkp: cloudkp::Rules) -> Vec<Box<dyn Emulated>> {
-    vec![Box::new(cloudkp::CloudKp::new(cloudkp))]
+fn hosts(rules: Rules) -> Vec<Box<dyn Emulated>> {
+    vec![
+        Box::new(cloudkp::CloudKp::new(rules.cloudkp)),
+        Box::new(uploadgig::UploadGig::new(rules.uploadgig)),
+        Box::new(koodrive::KooDrive::new(rules.koodrive)),
+        Box::new(kie::Kie::new(rules.kie)),
+        Box::new(fourshared::FourShared::new(rules.fourshared)),
+    ]
 }
 
-fn remembered(dir: Option<&std::path::Path>, lose: Lose) -> std::io::Result<(Store, Log)> {
+fn remembered(dir: Option<&std::path::Path>, lose: Lose) -> std::io::Result<(Store, Records, Log)> {
     let store = Store::open(dir)?;
+    let records = Records::open(dir)?;
     let log = Log::open(dir)?;
     match lose {
         Lose::Nothing => {}
-        Lose::Sessions => store.forget_sessions()?,
+        Lose::Sessions => {
+            store.forget_sessions()?;
+            records.clear(SESSION_RECORDS)?;
+        }
         Lose::Everything => {
             store.clear()?;
+            records.clear("")?;
             log.clear()?;
         }
     }
-    Ok((store, log))
+    Ok((store, records, log))
 }
 
 fn bind(listen: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
@@ -295,10 +347,28 @@ fn bind(listen: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
     Ok((TcpListener::from_std(listener)?, addr))
 }
 
+/// How the names of those records begin that are about a half-sent upload, and are forgotten with the sessions.
+const SESSION_RECORDS: &str = "session-";
+
+/// The clock of the hosts, which may be put forward and back.
+#[derive(Debug, Default)]
+struct Clock(AtomicI64);
+
+impl Clock {
+    /// Milliseconds since the Unix epoch, as the hosts believe.
+    #[allow(clippy::disallowed_methods, reason = "the sandbox is not the daemon: its clock is its own")]
+    fn now_ms(&self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_add(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    records: Records,
+    clock: Clock,
     log: Log,
     faults: Faults,
     stats: Counters,
@@ -306,9 +376,16 @@ struct Shared {
 }
 
 impl Shared {
+    fn forget_sessions(&self) -> std::io::Result<()> {
+        self.records.clear(SESSION_RECORDS)?;
+        self.store.forget_sessions()
+    }
+
     fn reset(&self) -> std::io::Result<()> {
         self.faults.replace(Script::default());
         self.stats.clear();
+        self.clock.0.store(0, Ordering::Relaxed);
+        self.records.clear("")?;
         self.store.clear()?;
         self.log.clear()
     }

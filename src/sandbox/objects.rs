@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hold;
+use super::spool::Spooled;
 
 /// How many sessions are remembered, over all hosts. When they are full, those that are finished or lost are forgotten.
 pub(super) const SESSIONS_MAX: usize = 100_000;
@@ -243,6 +244,68 @@ impl Store {
         self.add_object(Object { id, sha256, name: name.into(), ..object.clone() })
     }
 
+    /// A path for bytes that are still coming in; nothing when bytes are discarded.
+    pub(super) fn aside(&self) -> std::io::Result<Option<PathBuf>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let folder = root.join("incoming");
+        fs::create_dir_all(&folder)?;
+        Ok(Some(folder.join(format!("{}", self.scratch.fetch_add(1, Ordering::Relaxed)))))
+    }
+
+    /// Takes over bytes as a part, in place of an earlier one of the same number.
+    pub(super) fn put_spooled(&self, host: &str, session: &str, part: u64, mut spooled: Spooled) -> Result<Put, Refusal> {
+        let session = self.session(host, session).ok_or(Refusal::NoSession)?;
+        let mut session = hold(&session);
+        let (bytes, fresh) = (spooled.bytes, spooled.path.take());
+        let put = session.take_file(part, bytes, fresh.as_deref());
+        if let (Err(_), Some(fresh)) = (&put, &fresh) {
+            remove(fresh)?;
+        }
+        put
+    }
+
+    /// Makes an object of bytes that came in one request. `over` is the object whose place it takes, if any.
+    pub(super) fn keep_whole(
+        &self,
+        host: &str,
+        over: Option<&Object>,
+        name: &str,
+        session: &str,
+        mut spooled: Spooled,
+    ) -> Result<Object, Refusal> {
+        let id = match over {
+            Some(object) => object.id.clone(),
+            None => self.new_id(host)?,
+        };
+        if let (Some(from), Some(to)) = (spooled.path.take(), self.object_path(host, &id)) {
+            fs::create_dir_all(to.parent().unwrap_or(&to))?;
+            rename(&from, &to)?;
+        }
+        let (bytes, sha256) = (spooled.bytes, spooled.sha256.take());
+        self.add_object(Object { host: host.into(), id, name: name.into(), bytes, sha256, session: session.into(), stored: 0 })
+    }
+
+    /// Takes an object away.
+    pub(super) fn remove_object(&self, host: &str, id: &str) -> std::io::Result<()> {
+        hold(&self.state).objects.remove(&key(host, id));
+        for end in ["json", "bytes"] {
+            self.path(host, &format!("{id}.{end}")).map_or(Ok(()), |path| remove(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The parts a session holds, with their lengths.
+    pub(super) fn parts(&self, host: &str, session: &str) -> BTreeMap<u64, u64> {
+        self.session(host, session).map(|session| hold(&session).parts.clone()).unwrap_or_default()
+    }
+
+    /// The file of one part of a session; nothing when bytes are discarded.
+    pub(super) fn part_path(&self, host: &str, session: &str, part: u64) -> Option<PathBuf> {
+        let session = self.session(host, session)?;
+        let dir = hold(&session).dir.clone();
+        dir.map(|dir| dir.join(part_name(part)))
+    }
+
     fn add_object(&self, object: Object) -> Result<Object, Refusal> {
         if let Some(path) = self.path(&object.host, &format!("{}.json", object.id)) {
             write_json(&path, &object)?;
@@ -442,6 +505,22 @@ impl Session {
         Ok(put)
     }
 
+    fn take_file(&mut self, part: u64, bytes: u64, fresh: Option<&Path>) -> Result<Put, Refusal> {
+        match self.stage {
+            Stage::Open => {}
+            Stage::Done(_) => return Err(Refusal::Complete),
+            Stage::Lost => return Err(Refusal::NoSession),
+        }
+        let mut put = Put { again: self.parts.contains_key(&part), differed: false };
+        if let (Some(dir), Some(fresh)) = (&self.dir, fresh) {
+            let path = dir.join(part_name(part));
+            put.differed = put.again && !same_bytes(&path, fresh)?;
+            rename(fresh, &path)?;
+        }
+        self.parts.insert(part, bytes);
+        Ok(put)
+    }
+
     fn check_whole(&self) -> Result<(), Refusal> {
         match self.stage {
             Stage::Done(_) => Err(Refusal::Complete),
@@ -475,6 +554,21 @@ impl Session {
     }
 }
 
+fn same_bytes(one: &Path, other: &Path) -> std::io::Result<bool> {
+    if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut ours, mut theirs) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
+    loop {
+        let read = one.read(&mut ours)?;
+        other.read_exact(&mut theirs[..read])?;
+        if read == 0 || ours[..read] != theirs[..read] {
+            return Ok(read == 0);
+        }
+    }
+}
+
 fn is_closed(session: &Mutex<Session>) -> bool {
     session.try_lock().is_ok_and(|session| session.stage != Stage::Open)
 }
@@ -501,13 +595,13 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The names in a folder that are text; none when there is no such folder.
-fn names(dir: &Path) -> std::io::Result<Vec<String>> {
+pub(super) fn names(dir: &Path) -> std::io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
         other => other?,
@@ -516,7 +610,7 @@ fn names(dir: &Path) -> std::io::Result<Vec<String>> {
     Ok(names?.into_iter().flatten().collect())
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+pub(super) fn remove(path: &Path) -> std::io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -531,11 +625,11 @@ fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::rename(from, to)
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
     let aside = path.with_extension("new");
     fs::write(&aside, serde_json::to_vec(value)?)?;
     rename(&aside, path)

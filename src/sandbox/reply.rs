@@ -88,6 +88,8 @@ fn swapped(value: Value) -> Value {
         Value::Null => Value::String(String::new()),
         Value::Number(number) => Value::String(number.to_string()),
         Value::String(text) => text.parse::<u64>().map_or(Value::String(text), Value::from),
+        Value::Array(items) => items.into_iter().map(swapped).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, swapped(value))).collect(),
         other => other,
     }
 }

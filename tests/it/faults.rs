@@ -128,7 +128,7 @@ fn a_finish_that_may_have_worked_is_finished_again_under_its_session() {
 
 #[test]
 fn a_host_that_forgets_a_finished_session_may_have_the_file_twice_and_the_job_says_so() {
-    let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error);
+    let bench = Bench::with(|options| options.rules.cloudkp.replay = Replay::Error);
     let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
     assert_eq!((job.state, job.maybe_duplicate), (State::Done, true), "{job:#?}");
     assert_eq!(bench.held("file").len(), 2);
@@ -136,7 +136,7 @@ fn a_host_that_forgets_a_finished_session_may_have_the_file_twice_and_the_job_sa
 
 #[test]
 fn with_hold_it_is_left_to_a_person_and_is_never_there_twice() {
-    let bench = Bench::with(|options| options.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
+    let bench = Bench::with(|options| options.rules.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
     let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
     assert_eq!(job.state, State::Held, "{job:#?}");
     assert!(job.why.unwrap().contains("may be on the host already"));
@@ -148,8 +148,8 @@ fn every_documented_reply_gives_the_link() {
     for chunk_reply in [ChunkReply::Empty, ChunkReply::Ok, ChunkReply::Json] {
         for finish_reply in [FinishReply::Json, FinishReply::Bare, FinishReply::JsonString] {
             let bench = Bench::with(|options| {
-                options.cloudkp.chunk_reply = chunk_reply;
-                options.cloudkp.finish_reply = finish_reply;
+                options.rules.cloudkp.chunk_reply = chunk_reply;
+                options.rules.cloudkp.finish_reply = finish_reply;
             });
             let (bench, job) = through_with(bench, Script::default());
             let id = bench.sandbox.objects()[0].id.clone();

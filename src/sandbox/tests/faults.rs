@@ -232,7 +232,7 @@ async fn a_reply_claims_a_length_it_does_not_have() {
         assert_eq!(bench.last().await.fault.as_deref(), Some("wrong_length"));
     }
     let bench = bench_with(|options| {
-        options.cloudkp.chunk_reply = ChunkReply::Empty;
+        options.rules.cloudkp.chunk_reply = ChunkReply::Empty;
         options.faults = Script::of([Rule::new(Action::WrongLength { by: 4 })]);
     });
     let said = soon(bench.one()).await.unwrap();
@@ -308,7 +308,7 @@ async fn a_request_processed_twice_shows_only_where_the_host_is_not_idempotent()
     assert!(bench.last().await.again);
     for (replay, objects) in [(Replay::SameId, 1), (Replay::NewId, 2)] {
         let bench = bench_with(|options| {
-            options.cloudkp.replay = replay;
+            options.rules.cloudkp.replay = replay;
             options.faults = Script::of([Rule::new(Action::Twice).at(Endpoint::Finish)]);
         });
         bench.one().await.unwrap().fine();

@@ -4,7 +4,7 @@ use super::super::cloudkp::{ChunkReply, EmptyFile, FinishReply, Replay, Rules};
 use super::*;
 
 fn ruled(change: impl FnOnce(&mut Rules)) -> Bench {
-    bench_with(|options| change(&mut options.cloudkp))
+    bench_with(|options| change(&mut options.rules.cloudkp))
 }
 
 fn tolerant() -> Bench {

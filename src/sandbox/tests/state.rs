@@ -30,7 +30,7 @@ async fn a_restart_keeps_objects_and_remembers_finished_sessions() {
     assert_eq!(bench.sandbox.objects(), before);
     assert_eq!(bench.get(&format!("/cloudkp?c={id}")).await.unwrap().body, b"abc");
     assert_eq!(bench.finish(UUID, 1, "a").await.unwrap().id(), id);
-    let bench = bench.restart(|options| options.cloudkp.replay = Replay::NewId).await;
+    let bench = bench.restart(|options| options.rules.cloudkp.replay = Replay::NewId).await;
     assert_ne!(bench.finish(UUID, 1, "a").await.unwrap().id(), id);
     let bench = bench.restart(|_| {}).await;
     assert!(bench.sandbox.objects().iter().all(|object| object.stored == 2));

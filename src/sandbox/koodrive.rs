@@ -1,0 +1,58 @@
+//! KooDrive from the other side.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use super::Emulated;
+use super::exchange::{Answer, Exchange, Stop};
+use super::reply::Reply;
+
+const KIND: &str = "koodrive";
+
+/// How the emulated KooDrive reads and answers where its documentation leaves a choice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {}
+
+/// What `[host.koodrive]` has to say to reach the emulation at `addr`.
+pub(super) fn config(addr: SocketAddr) -> String {
+    format!("[host.{KIND}]\nkind = \"{KIND}\"\nbase_url = \"http://{addr}/{KIND}\"\n")
+}
+
+/// The emulation.
+#[derive(Debug)]
+pub(super) struct KooDrive {
+    rules: Rules,
+}
+
+impl KooDrive {
+    pub(super) fn new(rules: Rules) -> KooDrive {
+        KooDrive { rules }
+    }
+
+    async fn route(&self, _exchange: &mut Exchange) -> Result<Answer, Stop> {
+        let _ = &self.rules;
+        Err(Stop::Refused { status: 404, reason: "there is nothing at this path".into() })
+    }
+}
+
+impl Emulated for KooDrive {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn request_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>> {
+        Box::pin(self.route(exchange))
+    }
+
+    fn refuse(&self, status: u16, reason: &str) -> Reply {
+        Reply::text(status, reason)
+    }
+
+    fn full(&self) -> Reply {
+        Reply::text(507, "full")
+    }
+}
