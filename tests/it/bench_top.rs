@@ -1,6 +1,7 @@
 //! Temporary folders, a sandbox host that stays up, and a real daemon to start, kill and start again.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ pub struct Bench {
     /// The sandbox lives on it.
     _runtime: tokio::runtime::Runtime,
     watch_lines: String,
+    /// Kinds of hosts the files go to; the first has `host_lines` of its own.
+    kinds: Vec<&'static str>,
     host_lines: String,
     starts: std::cell::Cell<usize>,
 }
@@ -46,7 +49,14 @@ impl Bench {
         };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        Bench { dir, sandbox, _runtime: runtime, watch_lines, host_lines: String::new(), starts: std::cell::Cell::new(0) }
+        let kinds = vec!["cloudkp"];
+        Bench { dir, sandbox, _runtime: runtime, watch_lines, kinds, host_lines: String::new(), starts: std::cell::Cell::new(0) }
+    }
+
+    /// Sends to hosts of these kinds instead of CloudKP.
+    pub fn to(mut self, kinds: &[&'static str]) -> Bench {
+        self.kinds = kinds.to_vec();
+        self
     }
 
     /// Replaces the lines of the watch beyond its path and host.
@@ -93,15 +103,21 @@ impl Bench {
 
     pub fn config(&self) -> PathBuf {
         let file = self.dir.path().join("config.toml");
+        let addr = self.sandbox.addr();
+        let hosts = self.kinds.iter().enumerate().map(|(index, kind)| {
+            let more = if index == 0 { self.host_lines.as_str() } else { "" };
+            format!("{}{more}\n", ferryd::sandbox::config_of(kind, addr).unwrap())
+        });
         let text = format!(
-            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\n{}\n{}{}",
+            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {:?}\n{}\n{}",
             self.state_dir(),
             self.drop_dir(),
+            self.kinds,
             self.watch_lines,
-            ferryd::sandbox::config_for(self.sandbox.addr()),
-            self.host_lines
+            hosts.collect::<String>()
         );
         std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         file
     }
 
