@@ -203,7 +203,11 @@ impl Emulated for KooDrive {
     }
 
     fn refuse(&self, status: u16, reason: &str) -> Reply {
-        self.drive.failure(status, code::REQUEST, reason)
+        match status {
+            404 | 405 => gateway(status, "APIGW.0101", reason),
+            500.. => self.drive.failure(status, code::INTERNAL, reason),
+            _ => self.drive.failure(status, code::REQUEST, reason),
+        }
     }
 
     fn full(&self) -> Reply {
@@ -240,6 +244,7 @@ impl Drive {
         let reply = match &reject {
             Reject::Business { code, reason } => self.failure(400, *code, reason),
             Reject::Denied(reason) => gateway(401, "APIGW.0301", reason),
+            Reject::Store(Refusal::NoSession | Refusal::Complete) => self.failure(400, code::NO_UPLOAD, "Upload task not found."),
             Reject::Store(Refusal::Full) => self.failure(400, code::FULL, "Insufficient space."),
             Reject::Store(_) => self.failure(500, code::INTERNAL, "Internal call failed."),
         };

@@ -342,7 +342,7 @@ async fn other_paths_are_404_and_other_methods_405() {
     let bench = small();
     for path in ["files", "files/create/", "files/detail", "files//detail", "files/a/b/detail", "files/complete2"] {
         let said = bench.ask("POST", &format!("/koodrive/koodrive/ose/v1/{path}"), b"{}").await.unwrap();
-        assert_eq!(said.status, 404, "{path}");
+        assert_eq!((said.status, &said.json()["error_code"]), (404, &json!("APIGW.0101")), "{path}");
     }
     assert_eq!(bench.ask("POST", "/koodrive/ose/v1/files/create", b"{}").await.unwrap().status, 404);
     let said = bench.ask("GET", &format!("{PREFIX}/create"), b"").await.unwrap();
@@ -612,7 +612,8 @@ async fn what_a_link_is_asked_for_is_checked() {
         (with(second.clone(), "hashCtx", json!([1, 2, 3, 4, 5, 6, 7, 8, 9])), "8 numbers"),
         (with(second.clone(), "hashCtx", json!([1, 2, 3, 4, 5, 6, 7, 4_294_967_296_u64])), "8 numbers"),
         (with(second.clone(), "hashCtx", json!([1, 2, 3, 4, 5, 6, 7, -8])), "8 numbers"),
-        (with(third.clone(), "partOffset", json!(64)), "sum of the sizes"),
+        (with(third.clone(), "partOffset", json!(64)), "at least 64"),
+        (with(with(third.clone(), "partOffset", json!(64)), "partSize", json!(137)), "sum of the sizes"),
     ];
     for (part, word) in wrong {
         bench.ask_links(&id, json!([part])).await.fails(13_000_102, word);
