@@ -1020,3 +1020,28 @@ fn the_configuration_names_the_host_and_its_secrets() {
     assert_eq!((value("app_id"), value("app_secret")), ("app1".into(), "test-app-secret".into()));
     assert_eq!((value("user_id"), koodrive["allow_private"].as_bool()), ("1000000000000000001".into(), Some(true)));
 }
+
+#[tokio::test]
+async fn a_part_has_at_least_5_mib_unless_the_rules_say_less() {
+    let bench = bench();
+    let id = bench.call("create", &with(create(b"", "a"), "length", json!(10_486_760))).await.okay()["fileId"].clone();
+    let id = id.as_str().unwrap();
+    let part = |bytes: usize| json!([{ "partNumber": 1, "partSize": bytes, "partOffset": 0 }]);
+    bench.ask_links(id, part(PART - 64)).await.fails(13_000_102, "at least 5242880");
+    bench.ask_links(id, part(PART)).await.okay();
+    bench.ask_links(id, part(10_486_760)).await.okay();
+}
+
+#[tokio::test]
+async fn of_completes_at_the_same_time_one_wins() {
+    let bench = small();
+    let file = bytes(3_000_000);
+    let id = bench.created(&file, "a").await;
+    let url = bench.link(&id, json!({ "partNumber": 1, "partSize": file.len() })).await;
+    bench.put_to(&url, &file).await.taken();
+    let (one, two, three) = tokio::join!(bench.complete(&id), bench.complete(&id), bench.complete(&id));
+    let mut codes = [one, two, three].map(|said| said.json()["code"].as_u64().unwrap());
+    codes.sort_unstable();
+    assert!(codes[0] == 0 && codes[1..].iter().all(|code| [13_000_401, 13_000_403].contains(code)), "{codes:?}");
+    assert_eq!(bench.sandbox.objects().len(), 1);
+}
