@@ -1,5 +1,7 @@
 //! What the emulated KooDrive takes and what it rejects.
 
+use std::ops::Deref;
+
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
@@ -22,16 +24,44 @@ fn notes_file() -> Vec<u8> {
     (0..10_486_760_usize).map(|at| ((at * 31 + 7) % 251) as u8).collect()
 }
 
+/// A sandbox whose KooDrive is talked to.
+struct Drive(Bench);
+
+/// What it said.
+#[derive(Debug)]
+struct Heard(Said);
+
+impl Deref for Drive {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.0
+    }
+}
+
+impl Deref for Heard {
+    type Target = Said;
+
+    fn deref(&self) -> &Said {
+        &self.0
+    }
+}
+
+/// A host as documented.
+fn large() -> Drive {
+    Drive(bench())
+}
+
 /// A host that takes parts of 64 bytes, so that files can be small.
-fn small() -> Bench {
+fn small() -> Drive {
     ruled(|_| {})
 }
 
-fn ruled(change: impl FnOnce(&mut Rules)) -> Bench {
-    bench_with(|options| {
+fn ruled(change: impl FnOnce(&mut Rules)) -> Drive {
+    Drive(bench_with(|options| {
         options.rules.koodrive.part_bytes_min = 64;
         change(&mut options.rules.koodrive);
-    })
+    }))
 }
 
 fn small_again(options: &mut Options) {
@@ -76,7 +106,7 @@ fn slice(file: &[u8], (offset, bytes): (u64, u64)) -> &[u8] {
     &file[offset as usize..(offset + bytes) as usize]
 }
 
-impl Said {
+impl Heard {
     #[track_caller]
     fn okay(self) -> Value {
         let json = self.json();
@@ -110,7 +140,19 @@ impl Said {
     }
 }
 
-impl Bench {
+impl Drive {
+    async fn send(&self, request: &[u8]) -> Result<Heard, Silence> {
+        self.0.send(request).await.map(Heard)
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Heard {
+        Heard(self.0.ask(method, path, body).await.unwrap())
+    }
+
+    async fn restart(self, change: impl FnOnce(&mut Options)) -> Drive {
+        Drive(self.0.restart(change).await)
+    }
+
     fn host(&self) -> String {
         self.sandbox.addr().to_string()
     }
@@ -132,7 +174,7 @@ impl Bench {
         )
     }
 
-    async fn call(&self, path: &str, body: &Value) -> Said {
+    async fn call(&self, path: &str, body: &Value) -> Heard {
         let body = body.to_string();
         let path = format!("{PREFIX}/{path}");
         let head = self.signed_head("POST", &path, body.as_bytes(), &stamp(self.now()), "test-app-secret");
@@ -140,7 +182,7 @@ impl Bench {
     }
 
     /// A call with these headers and no others but the length.
-    async fn call_as(&self, headers: &str) -> Said {
+    async fn call_as(&self, headers: &str) -> Heard {
         let body = create(b"abc", "a").to_string();
         let host = self.host();
         let request = format!(
@@ -156,7 +198,7 @@ impl Bench {
         said["fileId"].as_str().unwrap().to_owned()
     }
 
-    async fn ask_links(&self, id: &str, parts: Value) -> Said {
+    async fn ask_links(&self, id: &str, parts: Value) -> Heard {
         self.call("multipart/uploadUrl", &json!({ "fileId": id, "multiParts": parts })).await
     }
 
@@ -180,7 +222,7 @@ impl Bench {
         [head.as_bytes(), bytes].concat()
     }
 
-    async fn put_to(&self, url: &str, bytes: &[u8]) -> Said {
+    async fn put_to(&self, url: &str, bytes: &[u8]) -> Heard {
         self.send(&self.put_request(url, bytes)).await.unwrap()
     }
 
@@ -192,11 +234,11 @@ impl Bench {
         }
     }
 
-    async fn complete(&self, id: &str) -> Said {
+    async fn complete(&self, id: &str) -> Heard {
         self.call("complete", &json!({ "fileId": id })).await
     }
 
-    async fn detail(&self, id: &str) -> Said {
+    async fn detail(&self, id: &str) -> Heard {
         self.call(&format!("{id}/detail"), &json!({ "containerId": "IAAC1" })).await
     }
 
@@ -275,7 +317,7 @@ fn the_context_counts_bits_with_a_carry() {
 
 #[tokio::test]
 async fn the_file_of_the_notes_comes_back_as_it_was_sent() {
-    let bench = bench();
+    let bench = large();
     let file = notes_file();
     let created = bench.call("create", &create(&file, "a.zip")).await.okay();
     assert_eq!((&created["fileName"], &created["containerId"]), (&json!("a.zip"), &json!("IAAC1")));
@@ -341,14 +383,14 @@ async fn the_log_tells_what_each_request_was() {
 async fn other_paths_are_404_and_other_methods_405() {
     let bench = small();
     for path in ["files", "files/create/", "files/detail", "files//detail", "files/a/b/detail", "files/complete2"] {
-        let said = bench.ask("POST", &format!("/koodrive/koodrive/ose/v1/{path}"), b"{}").await.unwrap();
+        let said = bench.ask("POST", &format!("/koodrive/koodrive/ose/v1/{path}"), b"{}").await;
         assert_eq!((said.status, &said.json()["error_code"]), (404, &json!("APIGW.0101")), "{path}");
     }
-    assert_eq!(bench.ask("POST", "/koodrive/ose/v1/files/create", b"{}").await.unwrap().status, 404);
-    let said = bench.ask("GET", &format!("{PREFIX}/create"), b"").await.unwrap();
+    assert_eq!(bench.ask("POST", "/koodrive/ose/v1/files/create", b"{}").await.status, 404);
+    let said = bench.ask("GET", &format!("{PREFIX}/create"), b"").await;
     assert_eq!((said.status, said.header("allow")), (405, Some("POST")));
-    bench.ask("POST", "/koodrive/store/x", b"").await.unwrap().xml(405, "MethodNotAllowed");
-    bench.ask("PUT", "/koodrive/fetch/x", b"").await.unwrap().xml(405, "MethodNotAllowed");
+    bench.ask("POST", "/koodrive/store/x", b"").await.xml(405, "MethodNotAllowed");
+    bench.ask("PUT", "/koodrive/fetch/x", b"").await.xml(405, "MethodNotAllowed");
 }
 
 #[tokio::test]
@@ -396,7 +438,7 @@ async fn the_signature_covers_the_body() {
 #[tokio::test]
 async fn a_token_is_taken_in_the_forms_of_the_rules() {
     let forms = ["Bearer test-token", "Bearer+test-token", "test-token"];
-    let taken = async |bench: &Bench| {
+    let taken = async |bench: &Drive| {
         let mut taken = Vec::new();
         for form in forms {
             let date = stamp(bench.now());
@@ -507,7 +549,7 @@ async fn each_field_of_a_create_is_checked() {
 
 #[tokio::test]
 async fn a_file_without_bytes_is_one_part_of_none() {
-    let bench = bench();
+    let bench = large();
     let id = bench.created(b"", "empty").await;
     bench.complete(&id).await.fails(13_000_402, "0 of 0 bytes");
     let url = bench.link(&id, json!({ "partNumber": 1, "partSize": 0, "partOffset": 0 })).await;
@@ -911,7 +953,7 @@ async fn lost_sessions_are_unknown_and_their_files_stay() {
 }
 
 /// A host with a rule at work, and a file of three parts on it whose parts are not sent yet.
-async fn faulty_file(rule: Rule) -> (Bench, String) {
+async fn faulty_file(rule: Rule) -> (Drive, String) {
     let bench = small();
     let id = bench.created(&three(), "a").await;
     bench.sandbox.set_faults(Script::of([rule.host("koodrive")])).unwrap();
@@ -991,10 +1033,10 @@ async fn a_lost_reply_and_a_double_request_leave_one_file() {
 
 #[tokio::test]
 async fn a_host_that_discards_checks_lengths_alone() {
-    let bench = bench_with(|options| {
+    let bench = Drive(bench_with(|options| {
         small_again(options);
         options.discard = true;
-    });
+    }));
     let file = three();
     let id = bench.created(&file, "a").await;
     let wrong = with(info(&file, 2, THREE[1]), "hashCtx", json!(INITIAL));
@@ -1023,7 +1065,7 @@ fn the_configuration_names_the_host_and_its_secrets() {
 
 #[tokio::test]
 async fn a_part_has_at_least_5_mib_unless_the_rules_say_less() {
-    let bench = bench();
+    let bench = large();
     let id = bench.call("create", &with(create(b"", "a"), "length", json!(10_486_760))).await.okay()["fileId"].clone();
     let id = id.as_str().unwrap();
     let part = |bytes: usize| json!([{ "partNumber": 1, "partSize": bytes, "partOffset": 0 }]);
