@@ -297,7 +297,7 @@ impl Store {
         over: Option<&Object>,
         name: &str,
         session: &str,
-        mut spooled: Spooled,
+        spooled: Spooled,
     ) -> Result<Object, Refusal> {
         let id = match over {
             Some(object) => object.id.clone(),

@@ -19,7 +19,7 @@ use super::super::objects::{Stage, Totals};
 use super::KIND;
 
 /// The folder everything is in.
-pub(super) const ROOT: i64 = -1;
+const ROOT: i64 = -1;
 const FIRST_ID: i64 = 1_700_300_001;
 const KEY_CHARS: usize = 24;
 

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::super::faults::Met;
 use super::super::log::Outcome;
 use super::super::objects::{Refusal, Stage, Wanted};
-use super::account::{Account, Item, ROOT, Reservation};
+use super::account::{Account, Item, Reservation};
 use super::part::plan;
 use super::soap::{Call, Fault, Value};
 use super::{KIND, Rules, SecondFinish, in_turn};
@@ -251,18 +251,18 @@ impl Desk<'_> {
     }
 
     fn cancel(&self, id: i64) -> Said {
-        self.account.reservation(id).ok_or_else(no_file)?;
-        in_turn(self.turn, || self.account.cancel(id))?;
+        in_turn(self.turn, || match self.account.reservation(id) {
+            Some((_, Stage::Open)) => Ok(self.account.cancel(id)?),
+            _ => Err(no_file()),
+        })?;
         Ok(Value::Nothing)
     }
 
     fn finish(&self, id: i64, md5: &str) -> Said {
-        let Some((reservation, stage)) = self.account.reservation(id) else { return self.finish_again(id) };
-        if let Stage::Done(_) = stage {
-            // The finish before this one was cut short between the bytes and the record of the file.
-            in_turn(self.turn, || self.account.complete(id, &reservation, reservation.md5.as_deref().unwrap_or(md5)))?;
-            return self.finish_again(id);
-        }
+        let reservation = match self.account.reservation(id) {
+            Some((reservation, Stage::Open)) => reservation,
+            _ => return self.finish_again(id),
+        };
         if md5.len() != 32 || !md5.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(No::text("the md5 must be 32 hexadecimal digits"));
         }
@@ -287,7 +287,7 @@ impl Desk<'_> {
         let joined = self.account.shared.store.finish_ranges(KIND, &session, wanted, |held| plan(held, &reservation.over, bytes));
         match joined {
             Ok(_) => {
-                in_turn(self.turn, || self.account.complete(id, &reservation, md5))?;
+                self.settle(id, Some(md5))?;
                 Ok(Value::Null)
             }
             Err(Refusal::Gap(from)) => Err(No::text(format!("the file is incomplete: bytes from {from} on are not uploaded"))),
@@ -299,7 +299,20 @@ impl Desk<'_> {
         }
     }
 
+    /// Makes a file of a reservation whose bytes are stored, unless that is done.
+    fn settle(&self, id: i64, md5: Option<&str>) -> Result<(), No> {
+        in_turn(self.turn, || match self.account.reservation(id) {
+            Some((reservation, Stage::Done(_))) => {
+                let md5 = md5.or(reservation.md5.as_deref()).unwrap_or_default();
+                Ok(self.account.complete(id, &reservation, md5)?)
+            }
+            _ => Ok(()),
+        })
+    }
+
     fn finish_again(&self, id: i64) -> Said {
+        // The finish before this one may have been cut short, or still be, between the bytes and the record of the file.
+        self.settle(id, None)?;
         self.stored(id)?;
         match self.rules.second_finish {
             SecondFinish::Text => Err(No::text("the upload is finished already")),
@@ -395,7 +408,7 @@ fn entry(listed: Listed<'_>, [link, md5]: [Value; 2]) -> Value {
         ("name", Value::Text(name.to_owned())),
         ("parentId", Value::Number(parent)),
         ("removed", Value::Truth(false)),
-        ("shared", Value::Truth(parent == ROOT)),
+        ("shared", Value::Truth(false)),
         ("size", Value::Number(size.max(0))),
         ("version", Value::Number(version)),
     ])

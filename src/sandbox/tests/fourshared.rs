@@ -13,6 +13,9 @@ const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
 const ME: [&str; 2] = ["me@example.test", "s3cret"];
 const PART: usize = 1000;
 
+/// The name of a field and what is in it.
+type Field<'f> = (&'f str, &'f [u8]);
+
 fn four(change: impl FnOnce(&mut Rules)) -> Bench {
     bench_with(|options| change(&mut options.rules.fourshared))
 }
@@ -37,7 +40,7 @@ fn args(values: &[&str]) -> String {
 }
 
 /// A form of any fields, the file among them.
-fn any_form(fields: &[(&str, &[u8])], file_field: &str) -> Vec<u8> {
+fn any_form(fields: &[Field<'_>], file_field: &str) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         let file = if *name == file_field { "; filename=\"any\"\r\nContent-Type: application/octet-stream" } else { "" };
@@ -362,7 +365,7 @@ async fn a_tolerant_host_reads_by_local_names() {
     bench.soap_as("application/xml", &envelope("getMaxFileSize", "urn:other", odd)).await.says(&(2_u64 << 30).to_string());
     bench.soap(&envelope("getMaxFileSize", NAMESPACE, "<arg0>a</arg0>")).await.faults("arg1");
     let (id, path) = (bench.reserve("a", 3).await, bench.address("7").await);
-    let fields: [(&str, &[u8]); 4] =
+    let fields: [Field<'_>; 4] =
         [("more", b"x"), ("FilePart", b"abc"), ("resumableFileId", id.as_bytes()), ("resumableFirstByte", b"00")];
     assert_eq!(bench.post(&format!("{path}&more=1"), &any_form(&fields, "FilePart")).await.status, 200);
     bench.finish_file(&id, &md5(b"abc")).await.says("");
@@ -475,7 +478,7 @@ async fn malformed_parts_are_rejected() {
     let bench = bench();
     let (id, path) = (bench.reserve("a", 10).await, bench.address("7").await);
     let (id, file): (&[u8], &[u8]) = (id.as_bytes(), b"abc");
-    let wrong: [(&[(&str, &[u8])], &str); 10] = [
+    let wrong: [(&[Field<'_>], &str); 10] = [
         (&[("resumableFirstByte", b"0"), ("FilePart", file)], "resumableFileId is missing"),
         (&[("resumableFileId", id), ("FilePart", file)], "resumableFirstByte is missing"),
         (&[("resumableFileId", id), ("resumableFirstByte", b"0")], "FilePart is missing"),
@@ -556,6 +559,30 @@ async fn a_second_finish_is_answered_as_told() {
         bench.finish_file(&id, &md5(&file)).await.says(text);
         assert_eq!(bench.sandbox.objects()[0].stored, 1);
     }
+}
+
+#[tokio::test]
+async fn of_two_finishes_at_once_one_makes_the_file() {
+    let (bench, file) = (bench(), file());
+    for name in ["a", "b", "c", "d"] {
+        let id = bench.reserve(name, file.len()).await;
+        bench.parts(&bench.address("7").await, &id, &file, &[0, 1, 2]).await;
+        let digest = md5(&file);
+        let (one, other) = tokio::join!(bench.finish_file(&id, &digest), bench.finish_file(&id, &digest));
+        let mut texts = [one.returned().unwrap(), other.returned().unwrap()];
+        texts.sort();
+        assert_eq!(texts, ["", "the upload is finished already"]);
+        assert_eq!(bench.call("getFileInfo", &[&id]).await.element("version"), "1");
+    }
+}
+
+#[tokio::test]
+async fn parts_go_in_parallel() {
+    let (bench, file) = (bench(), file());
+    let (id, path) = (bench.reserve("a", file.len()).await, bench.address("7").await);
+    tokio::join!(bench.parts(&path, &id, &file, &[2]), bench.parts(&path, &id, &file, &[0]), bench.parts(&path, &id, &file, &[1]));
+    bench.finish_file(&id, &md5(&file)).await.says("");
+    assert_eq!(bench.only_object(), file);
 }
 
 #[tokio::test]
