@@ -468,7 +468,15 @@ impl Host for FourShared {
             {
                 return Ok(Found::Whole(outcome));
             }
-            Ok(if self.is_open(&reserved).await? { Found::Unsure } else { Found::Gone })
+            if self.is_open(&reserved).await? {
+                return Ok(Found::Unsure);
+            }
+            // A finish that was still under way at the first question may have closed the reservation since.
+            let since = match whole.digest {
+                Some(digest) => self.whole(&reserved, digest).await?,
+                None => None,
+            };
+            Ok(since.map_or(Found::Gone, Found::Whole))
         })
     }
 

@@ -41,7 +41,8 @@ const KOODRIVE: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const KIE: Kind = Kind { word: "kie", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: false, renames: true };
+const KIE: Kind =
+    Kind { word: "kie", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: false, renames: true };
 const FOURSHARED: Kind = Kind {
     word: "4shared",
     takes_empty_files: false,
@@ -50,7 +51,7 @@ const FOURSHARED: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const KINDS: [Kind; 4] = [CLOUDKP, UPLOADGIG, KOODRIVE, KIE];
+const KINDS: [Kind; 5] = [CLOUDKP, UPLOADGIG, KOODRIVE, KIE, FOURSHARED];
 
 impl Kind {
     fn bench(self) -> Bench {
@@ -78,7 +79,8 @@ fn files_of_every_size_arrive_once_and_equal() {
             sizes.push(0);
         }
         let bench = kind.bench();
-        let contents: HashMap<String, Vec<u8>> = sizes.iter().map(|size| (format!("f{size}.bin"), bytes(*size as u64, *size))).collect();
+        let contents: HashMap<String, Vec<u8>> =
+            sizes.iter().map(|size| (format!("f{size}.bin"), bytes(*size as u64, *size))).collect();
         for (name, content) in &contents {
             bench.put(name, content);
         }
@@ -107,7 +109,17 @@ fn an_empty_file_ends_as_the_page_of_the_host_says() {
 
 #[test]
 fn odd_names_arrive() {
-    let names = ["a b.txt", "ünï—кот 猫.bin", "quo\"te'.x", "100% [a]{b}.zip", "-dash", "no-extension", ".hidden", "semi;colon=&+.t", "tail ."];
+    let names = [
+        "a b.txt",
+        "ünï—кот 猫.bin",
+        "quo\"te'.x",
+        "100% [a]{b}.zip",
+        "-dash",
+        "no-extension",
+        ".hidden",
+        "semi;colon=&+.t",
+        "tail .",
+    ];
     for kind in KINDS {
         let bench = kind.bench();
         for name in names {
@@ -123,4 +135,3 @@ fn odd_names_arrive() {
         bench.stop(daemon);
     }
 }
-
