@@ -485,7 +485,13 @@ impl Host for FourShared {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default().to_owned();
             let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest]).await?;
-            finish_text(response.text_of("return"))?;
+            if let Err(error) = finish_text(response.text_of("return")) {
+                // An earlier finish may have worked unheard; the host then has no kind word for a second one.
+                return match self.whole(&reserved, whole.digest.unwrap_or_default()).await {
+                    Ok(Some(outcome)) => Ok(outcome),
+                    _ => Err(error),
+                };
+            }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
             self.link(reserved.file_id).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })

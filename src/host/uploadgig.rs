@@ -136,7 +136,8 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
-            Err(HostError::new(Class::Transient, said))
+            // Whatever it stored stays there (page, 3), so a second upload may leave two files.
+            Err(HostError::unanswered(Class::Transient, said))
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -377,7 +378,7 @@ mod tests {
         assert_eq!(no("File is too large"), (Class::FileRejected, None, false));
         assert_eq!(no("oops"), (Class::Transient, Some(Class::FileRejected), false));
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
-        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, false));
+        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, true), "that copy stays there");
     }
 
     #[test]

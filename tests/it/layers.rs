@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
     ("config", &["secret"]),
-    ("host", &["config", "job", "os"]),
+    ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
     ("engine", &["config", "host", "job", "os", "store", "watch"]),
     ("cli", &["config", "engine", "host", "job", "os", "sandbox", "store"]),
