@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Events, ProcessEnvironment, Watch};
 use crate::host::registry;
+use crate::job::upload::Class;
 
 use super::exit::Exit;
 use super::render::{self, Failure};
@@ -33,7 +34,14 @@ impl Report {
     }
 }
 
-pub(super) fn run(path: Option<PathBuf>) -> Result<Exit, Failure> {
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Also prove each host's credentials, by the cheapest call it has; nothing is uploaded.
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
     let config = super::load(path)?;
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
@@ -43,7 +51,7 @@ pub(super) fn run(path: Option<PathBuf>) -> Result<Exit, Failure> {
         folders += check_watch(watch, &mut report);
     }
     check_limits(folders, &mut report);
-    check_hosts(&config, &mut report);
+    check_hosts(&config, arguments.online, &mut report)?;
     render::out(&format!("{}\n", report.lines.join("\n")));
     match report.problems {
         0 => Ok(Exit::Fine),
@@ -133,14 +141,33 @@ fn check_limits(folders: usize, report: &mut Report) {
     }
 }
 
-fn check_hosts(config: &Config, report: &mut Report) {
+fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), Failure> {
+    let runtime = super::runtime()?;
     for host in &config.hosts {
+        let (name, kind) = (&host.name, host.kind.word());
         match registry::host(host, &ProcessEnvironment) {
-            Ok(_) => report.ok(format!("host `{}`: {}", host.name, host.kind.word())),
-            Err(error) => report.problem(format!("the host `{}` cannot be used: {error}", host.name), "see the configuration"),
+            Ok(speaks) if online => match runtime.block_on(speaks.check()) {
+                Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}")),
+                Err(error) => {
+                    report.problem(format!("the host `{name}` ({kind}) refuses or does not answer: {error}"), advice(error.class))
+                }
+            },
+            Ok(_) => report.ok(format!("host `{name}`: {kind}; `ferryd check --online` proves its credentials")),
+            Err(error) => {
+                report.problem(format!("the host `{name}` cannot be used: {error}"), "see its secrets in the configuration")
+            }
         }
         if !config.watches.iter().any(|watch| watch.to.contains(&host.name)) {
-            report.ok(format!("host `{}` is not used by any watch", host.name));
+            report.ok(format!("host `{name}` is not used by any watch"));
         }
+    }
+    Ok(())
+}
+
+fn advice(class: Class) -> &'static str {
+    match class {
+        Class::HostRefused => "mend its credentials or its address; the daemon would hold its jobs until then",
+        Class::RateLimited => "wait before you ask again; the daemon leaves it alone for so long, too",
+        _ => "try again later; the daemon would go on trying",
     }
 }

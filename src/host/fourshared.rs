@@ -118,6 +118,14 @@ fn truth(response: &Element) -> Option<bool> {
     }
 }
 
+/// The items of a listing. How an array is wrapped is not documented, so an item is whatever says whether it is a folder.
+fn items_of(element: &Element) -> Vec<&Element> {
+    match element.children.iter().any(|child| child.name == "directory") {
+        true => vec![element],
+        false => element.children.iter().flat_map(items_of).collect(),
+    }
+}
+
 /// What the host makes of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PartReply {
@@ -307,12 +315,11 @@ impl FourShared {
     async fn child(&self, folder: i64, name: &str) -> Result<Option<i64>, HostError> {
         let items = self.call("getItems", &[folder.to_string()]).await?;
         let is_it = |item: &&Element| {
-            item.name == "return"
-                && item.text_of("directory") == Some("true")
+            item.text_of("directory") == Some("true")
                 && item.text_of("name") == Some(name)
                 && item.text_of("removed") != Some("true")
         };
-        Ok(items.children.iter().find(is_it).and_then(|item| item.text_of("id")?.parse().ok()))
+        Ok(items_of(&items).into_iter().find(is_it).and_then(|item| item.text_of("id")?.parse().ok()))
     }
 
     async fn make_folder(&self, folder: i64, name: &str) -> Result<i64, HostError> {
@@ -562,6 +569,19 @@ mod tests {
             let response = soap_reply(&reply(200, &text), "uploadStartFile", false).unwrap();
             assert_eq!(response.text_of("return"), None, "{null}");
             assert!(number(&response).is_err());
+        }
+    }
+
+    #[test]
+    fn items_are_found_however_the_array_is_wrapped() {
+        let item = |id: u32| format!("<id>{id}</id><name>n</name><directory>true</directory>");
+        for text in [
+            format!("<r><return>{}</return><return>{}</return></r>", item(1), item(2)),
+            format!("<r><return><item>{}</item><item>{}</item></return></r>", item(1), item(2)),
+        ] {
+            let root = xml::parse(&text).unwrap();
+            let ids: Vec<_> = items_of(&root).into_iter().map(|item| item.text_of("id").unwrap()).collect();
+            assert_eq!(ids, ["1", "2"]);
         }
     }
 

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
     ("engine", &["config", "host", "job", "os", "store", "watch"]),
-    ("cli", &["config", "engine", "host", "job", "os", "sandbox", "store"]),
+    ("cli", &["config", "engine", "host", "job", "os", "sandbox", "secret", "store"]),
     ("main", &["cli"]),
 ];
 

@@ -8,6 +8,7 @@
 mod replies;
 mod sign;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -204,19 +205,30 @@ impl KooDrive {
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
         let reply =
             self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
-        let now_ms = clock::now_ms();
-        for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
-            let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number - 1).ok());
-            if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
-                self.check_link(created, &address)?;
-                tickets.insert(number, ticket(&address, now_ms));
-            }
-        }
+        self.take_links(created, &reply, &mut tickets)?;
         let said = || HostError::new(Class::Transient, "the host named no address for the part").worsening_to(Class::FileRejected);
         let found = tickets.get(&part.number).cloned();
         // Addresses of parts that are through are of no use any more.
         tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
         found.ok_or_else(said)
+    }
+
+    /// Notes the addresses in a reply.
+    fn take_links(
+        &self,
+        created: &Created,
+        reply: &Map<String, Value>,
+        tickets: &mut BTreeMap<u32, Ticket>,
+    ) -> Result<(), HostError> {
+        let now_ms = clock::now_ms();
+        for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
+            let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number.checked_sub(1)?).ok());
+            if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
+                self.check_link(created, &address)?;
+                tickets.insert(number, ticket(&address, now_ms));
+            }
+        }
+        Ok(())
     }
 
     fn check_link(&self, created: &Created, link: &str) -> Result<(), HostError> {
@@ -275,12 +287,14 @@ impl Host for KooDrive {
     }
 
     /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
         Box::pin(async move {
             let name = remote_name(&file.name);
             let mut body = object!({
                 "fileName": name, "fileType": file_type(&name), "parentFolder": [self.settings.folder], "length": file.bytes,
                 "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
+                // The first part needs no state, so its address can come at once: all that a small file needs.
+                "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
             });
             if let (Some(digest), Some(fields)) = (&file.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.clone().into());
@@ -300,6 +314,7 @@ impl Host for KooDrive {
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
             let created = Created { v: SESSION_FORMAT, base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
+            self.take_links(&created, &reply, &mut *tickets.lock().await)?;
             created.store().map(Opened::Session)
         })
     }
