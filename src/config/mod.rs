@@ -5,6 +5,7 @@
 
 mod file;
 mod hosts;
+mod mask;
 mod problem;
 mod remote;
 mod resolve;
@@ -358,14 +359,14 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<C
     let syntax: Vec<Problem> = syntax.collect();
     if !syntax.is_empty() {
         // What a broken text means is a guess; its problems are told first.
-        return Err(ConfigError::new(path, text, syntax));
+        return Err(ConfigError::new(path, &mask::masked(text, None), syntax));
     }
     let problems = file::Problems::default();
     problems.note_readers(path);
     let config = resolve::config(&tree, path, environment, &problems);
     match problems.into_list() {
         list if list.is_empty() => Ok(config),
-        list => Err(ConfigError::new(path, text, list)),
+        list => Err(ConfigError::new(path, &mask::masked(text, Some(tree.get_ref())), list)),
     }
 }
 

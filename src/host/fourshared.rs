@@ -32,6 +32,10 @@ const ROOT: i64 = -1;
 const DEPTH_MAX: usize = 32;
 /// The one address that all parts of a file go to.
 const FORM: u32 = 0;
+/// How the text of an error begins that the host itself answered.
+const FAULT: &str = "the host answered a fault";
+/// How long a listing may be, in bytes: some ten thousand items.
+const LISTING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The format of [`Reserved`] as stored.
 const SESSION_FORMAT: u32 = 1;
 
@@ -92,7 +96,7 @@ pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<
 fn fault_error(fault: &Element, about_a_file: bool) -> HostError {
     let part = |name: &str| fault.find(name).map(|element| element.text.as_str()).unwrap_or_default();
     let words = [part("faultstring"), part("details"), part("exceptionClass")].join(" ");
-    let said = format!("the host answered a fault: `{}`", excerpt(&words));
+    let said = format!("{FAULT}: `{}`", excerpt(&words));
     let lower = words.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["login", "password", "access", "denied", "banned", "not active"]) {
@@ -244,12 +248,16 @@ impl FourShared {
 
     /// A call without credentials.
     async fn plain_call(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<Element, HostError> {
-        let request = Request::post(&self.settings.base_url)
+        soap_reply(&self.transport.send(self.request(operation, arguments)).await?, operation, about_a_file)
+    }
+
+    fn request(&self, operation: &str, arguments: &[String]) -> Request<'_> {
+        Request::post(&self.settings.base_url)
             .header("soapaction", "\"\"")
             .text("text/xml; charset=utf-8", envelope(operation, arguments))
             .patience(FINISH_PATIENCE)
-            .following();
-        soap_reply(&self.transport.send(request).await?, operation, about_a_file)
+            .secret(&self.password)
+            .following()
     }
 
     async fn call(&self, operation: &str, rest: &[String]) -> Result<Element, HostError> {
@@ -313,7 +321,15 @@ impl FourShared {
     }
 
     async fn child(&self, folder: i64, name: &str) -> Result<Option<i64>, HostError> {
-        let items = self.call("getItems", &[folder.to_string()]).await?;
+        let request = self.request("getItems", &self.arguments(&[folder.to_string()])).reply_max(LISTING_BYTES_MAX);
+        let reply = self.transport.send(request).await?;
+        if reply.cut {
+            let said = format!(
+                "the folder {folder} holds too many files to be listed; set `folder` to a smaller one, or `remote_path = \"\"`"
+            );
+            return Err(HostError::new(Class::FileRejected, said));
+        }
+        let items = soap_reply(&reply, "getItems", false)?;
         let is_it = |item: &&Element| {
             item.text_of("directory") == Some("true")
                 && item.text_of("name") == Some(name)
@@ -378,6 +394,7 @@ impl FourShared {
         match self.file_call("uploadStartedFileExists", reserved.file_id, &[]).await {
             Ok(response) => Ok(truth(&response).unwrap_or(true)),
             Err(error) if error.class == Class::SessionLost => Ok(false),
+            Err(error) if error.class == Class::Transient && error.said.starts_with(FAULT) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -406,6 +423,8 @@ impl FourShared {
         match info.text_of("md5") {
             Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id).await.map(Some),
             Some(_) => Ok(None),
+            // An open reservation may show its full size; otherwise the digest is still being computed.
+            None if self.is_open(reserved).await? => Ok(None),
             None => Err(HostError::new(Class::Transient, "the host has a file of this size, and no digest of it yet")),
         }
     }
@@ -496,7 +515,8 @@ impl Host for FourShared {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
                 return match self.whole(&reserved, whole.digest.unwrap_or_default()).await {
                     Ok(Some(outcome)) => Ok(outcome),
-                    _ => Err(error),
+                    Ok(None) => Err(error),
+                    Err(unheard) => Err(HostError { class: Class::Transient, worsens: None, doubt: true, ..unheard }),
                 };
             }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.

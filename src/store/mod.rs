@@ -73,6 +73,8 @@ pub struct Claimed {
     pub identity: Identity,
     /// Failures in a row without progress.
     pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
     /// The half-sent upload of an earlier claim.
@@ -98,8 +100,6 @@ pub struct Upload {
     pub commits: u32,
     /// Whether every part has been sent a second time because the host missed some.
     pub resent: bool,
-    /// The digest of the file, where it is known.
-    pub digest: Option<Digest>,
 }
 
 /// How a worker leaves a job that it could not carry to the end.
@@ -113,6 +113,8 @@ pub struct PutBack {
     pub next_try_ms: Option<i64>,
     /// Failures in a row without progress.
     pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
     /// What becomes of the session.
     pub session: Keep,
 }
@@ -276,17 +278,21 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
     }
 
-    /// The session is known from now on, and so are the plan, the exact version that is being sent, and its digest where it was needed.
-    pub async fn opened(
-        &self,
-        job: JobId,
-        session: Session,
-        plan: Plan,
-        identity: Identity,
-        digest: Option<Digest>,
-    ) -> Result<(), StoreError> {
-        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, digest.as_ref(), clock::now_ms());
+    /// The session is known from now on, and so are the plan and the exact version that is being sent.
+    pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
+        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
         self.writer.call(Durability::Power, work).await
+    }
+
+    /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
+    /// outlive the power.
+    pub async fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::digested(c, job, part_bytes, &digest)).await
+    }
+
+    /// The digest that was kept of a job's file, cut into parts of this size.
+    pub async fn digest(&self, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::digest(c, job, part_bytes)).await
     }
 
     /// The host has confirmed these parts. Outlives the process, not the power: a part sent twice does no harm.
@@ -304,9 +310,9 @@ impl Store {
         self.writer.call(Durability::Power, move |c| uploads::found(c, job, &acks, held_bytes, &plan)).await
     }
 
-    /// The commit is about to be sent, with this digest where the host wants one.
-    pub async fn committing(&self, job: JobId, digest: Option<Digest>) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| uploads::committing(c, job, digest.as_ref())).await
+    /// The commit is about to be sent.
+    pub async fn committing(&self, job: JobId) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
     }
 
     /// The host has the file, and this is what the user gets.

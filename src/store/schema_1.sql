@@ -48,6 +48,9 @@ CREATE TABLE jobs (
     why             TEXT,
     attempts        INTEGER NOT NULL DEFAULT 0,
     failures        INTEGER NOT NULL DEFAULT 0,
+    -- Of what kind the last failure was, and how many in a row were of that kind.
+    failing         TEXT,
+    alike           INTEGER NOT NULL DEFAULT 0,
     sessions_lost   INTEGER NOT NULL DEFAULT 0,
     maybe_duplicate INTEGER NOT NULL DEFAULT 0,
     link            TEXT,
@@ -72,10 +75,16 @@ CREATE TABLE uploads (
     opened_at   INTEGER NOT NULL,
     committing  INTEGER NOT NULL DEFAULT 0,
     commits     INTEGER NOT NULL DEFAULT 0,
-    resent      INTEGER NOT NULL DEFAULT 0,
-    -- The digest of the file, where the host wants one and it is known: in hexadecimal, and its inner states at the borders between parts.
-    digest      TEXT,
-    borders     BLOB
+    resent      INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- The digest of a job's file, where the host wants one and it is known: in hexadecimal, and its inner states at the borders between parts
+-- of this size. It outlives a lost session.
+CREATE TABLE digests (
+    job        INTEGER PRIMARY KEY REFERENCES jobs (id),
+    part_bytes INTEGER NOT NULL,
+    hex        TEXT NOT NULL,
+    borders    BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE acks (

@@ -71,7 +71,7 @@ fn arrival(number: i64) -> Arrival {
 }
 
 fn put_back(state: State) -> PutBack {
-    PutBack { state, why: Some("a reason".into()), next_try_ms: Some(5), failures: 1, session: Keep::Session }
+    PutBack { state, why: Some("a reason".into()), next_try_ms: Some(5), failures: 1, failing: Some(("kind".into(), 1)), session: Keep::Session }
 }
 
 fn counted(connection: &Connection, sql: &str) -> Vec<(String, String, i64, i64)> {

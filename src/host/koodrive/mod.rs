@@ -157,7 +157,7 @@ impl KooDrive {
         let parsed = url::Url::parse(&url).ok();
         let path = parsed.as_ref().map_or("", |url| url.path());
         let host = parsed.as_ref().map(wire_host).unwrap_or_default();
-        let mut request = Request::post(&url).header("x-date", &date);
+        let mut request = Request::post(&url).header("x-date", &date).secret(&self.key);
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
@@ -186,8 +186,10 @@ impl KooDrive {
     async fn has_whole(&self, created: &Created) -> Result<bool, HostError> {
         match self.detail(created).await {
             Ok(detail) => Ok(replies::is_whole(&detail, created.bytes)),
-            Err(refused) if refused.code.is_some() => Ok(false),
-            Err(refused) => Err(refused.error),
+            Err(refused) if matches!(refused.error.class, Class::Transient | Class::RateLimited) && refused.code.is_none() => {
+                Err(refused.error)
+            }
+            Err(_) => Ok(false),
         }
     }
 
@@ -336,15 +338,10 @@ impl Host for KooDrive {
         })
     }
 
-    /// Says whether the file is whole; which parts of an unfinished one are held cannot be asked (page, 3.5).
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
-        Box::pin(async move {
-            let created = Created::load(&at.session)?;
-            Ok(match self.has_whole(&created).await? {
-                true => Found::Whole(replies::outcome(&created.container_id, &created.file_id)),
-                false => Found::Unsure,
-            })
-        })
+    /// Which parts are held cannot be asked (page, 3.5). A detail of the announced length proves nothing as long as nobody knows what it
+    /// says of a file that is still uploading; completing again is harmless, and only then the detail counts (see `finish`).
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async { Ok(Found::Unsure) })
     }
 
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
