@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod hook;
 pub mod host;
 pub mod job;
 pub mod os;

@@ -78,6 +78,11 @@ impl<'t> Table<'t> {
         self.find(key, read)
     }
 
+    /// Whether `key` is there at all, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Where the value of `key` stands.
     pub(super) fn span_of(&self, key: &str) -> Range<usize> {
         self.table.get(key).map_or(self.span.clone(), Spanned::span)

@@ -7,9 +7,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word};
+use super::hook::hooks;
 use super::units::{duration, path, rate, size};
-use super::{CloudKpConfig, Config, Daemon, EmptyFile, Environment, Events, HostConfig, HostKind, OnUnknown, Watch};
+use super::{After, CloudKpConfig, Config, Daemon, EmptyFile, Environment, Events, HostConfig, HostKind, OnUnknown, Watch};
 
 /// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
 pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
@@ -31,10 +33,10 @@ pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn
     let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
     let hosts = hosts(&top, problems);
     let watches = watches(&top, &hosts.names, environment, problems);
-    top.find("hook", |_| Err::<(), _>(Wrong::new("is not supported yet", "take it out; links are in `ferryd status`")));
+    let hooks = hooks(&top, environment, problems);
     top.finish();
     nothing_to_do(root.get_ref(), problems);
-    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs }
+    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs, hooks }
 }
 
 fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
@@ -115,6 +117,7 @@ fn host(name: String, table: Table<'_>, problems: &Problems) -> Option<HostConfi
         request_timeout: table.get("request_timeout", Duration::from_secs(60), duration(SECOND)),
         retries: table.get("retries", None, retries),
         on_unknown: table.get("on_unknown", OnUnknown::UploadAgain, word(ON_UNKNOWN)),
+        refresh: table.get("refresh", false, boolean),
     };
     table.finish();
     Some(config)
@@ -170,17 +173,60 @@ fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, pro
     });
     let mut watches = Vec::new();
     let mut seen = HashSet::new();
+    let mut places = Vec::new();
     for (item, span) in listed.into_iter().flatten() {
         let DeValue::Table(fields) = item else {
             problems.add(Some(span), "`watch` must hold tables", Some("write [[watch]]".into()));
             continue;
         };
         let table = Table::new("[[watch]]", fields, span, problems);
-        if let Some(watch) = watch(table, hosts, environment, problems, &mut seen) {
-            watches.push(watch);
+        places.push(table.span_of("after"));
+        match watch(table, hosts, environment, problems, &mut seen) {
+            Some(watch) => watches.push(watch),
+            None => drop(places.pop()),
         }
     }
+    check_moves(&watches, &places, problems);
     watches
+}
+
+/// A file that is moved into a watched folder would be met there as a new one.
+fn check_moves(watches: &[Watch], places: &[std::ops::Range<usize>], problems: &Problems) {
+    for (watch, place) in watches.iter().zip(places) {
+        let After::Move(target) = &watch.after else { continue };
+        if let Some(around) = watches.iter().find(|other| target.starts_with(&other.path)) {
+            let message = format!(
+                "`after` moves files to `{}`, which is inside the watched folder `{}`",
+                target.display(),
+                around.path.display()
+            );
+            problems.add(Some(place.clone()), message, Some("name a folder outside every [[watch]]".into()));
+        }
+    }
+}
+
+/// "keep", "delete", or a table that says where to.
+fn after(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<After, Wrong> {
+    move |value| {
+        let help = "write \"keep\", \"delete\" or { move = \"~/Sent\" }";
+        match value.get_ref() {
+            DeValue::String(given) if given.as_ref() == "keep" => Ok(After::Keep),
+            DeValue::String(given) if given.as_ref() == "delete" => Ok(After::Delete),
+            DeValue::String(given) => Err(Wrong::new(format!("is \"{given}\", which is not known"), help)),
+            DeValue::Table(fields) => match fields.get("move") {
+                Some(target) if fields.len() == 1 => {
+                    let wrong = |wrong: Wrong| Wrong {
+                        message: format!("moves to a place that {}", wrong.message),
+                        span: Some(target.span()),
+                        ..wrong
+                    };
+                    path(environment)(target).map(After::Move).map_err(wrong)
+                }
+                _ => Err(Wrong::new("must say `move` and nothing else", help)),
+            },
+            _ => Err(Wrong::new(format!("must be a text or a table, and is {}", kind_of(value)), help)),
+        }
+    }
 }
 
 fn watch(
@@ -214,6 +260,7 @@ fn watch(
         rescan: table.get("rescan", HOUR, duration(SECOND)),
         follow_symlinks: table.get("follow_symlinks", false, boolean),
         priority: table.get("priority", 0, integer(-1000, 1000)),
+        after: table.get("after", After::Keep, after(environment)),
     };
     if watch.max_size.is_some_and(|max| max < watch.min_size) {
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();
@@ -232,7 +279,6 @@ fn not_yet(table: &Table<'_>) {
             _ => Err(Wrong::new("is not supported yet", format!("leave it out, or write \"{default}\""))),
         });
     };
-    refuse("after", "keep");
     refuse("remote_path", "{dir}");
 }
 

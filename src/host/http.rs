@@ -83,6 +83,17 @@ impl Transport {
 }
 
 impl Transport {
+    /// Posts a JSON text with these headers beside its content type. Follows no redirect.
+    pub async fn post_json(&self, url: &str, body: String, headers: &[(&str, &str)]) -> Result<Reply, HostError> {
+        let moved = AtomicU64::new(0);
+        let mut request = self.client.post(url).header("content-type", "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let exchange = async { read_reply(request.send().await.map_err(lost)?, &moved).await };
+        watched(exchange, &moved, self.idle).await
+    }
+
     /// Fetches what is at `url`, and hands it to `each` as it comes.
     pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
         let mut response = self.client.get(url).send().await.map_err(lost)?;

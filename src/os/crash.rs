@@ -28,6 +28,10 @@ pub const POINTS: &[&str] = &[
     "finish.before_send",
     "uploaded.before_commit",
     "uploaded.after_commit",
+    "hook.before_run",
+    "hook.after_run",
+    "after.before_move",
+    "after.after_move",
 ];
 
 /// Counts one passing of the point `name`, and dies when it is the one asked for.

@@ -210,7 +210,7 @@ proptest! {
                 let state = states[usize::from(verb)];
                 queue.run(|store| async move {
                     match state {
-                        State::Done => store.uploaded(job.id, Outcome::default()).await,
+                        State::Done => store.uploaded(job.id, Outcome::default()).await.map(drop),
                         _ => store.put_back(job.id, put_back(state)).await,
                     }
                 }).unwrap();

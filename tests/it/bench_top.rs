@@ -20,6 +20,8 @@ pub struct Bench {
     pub sandbox: Sandbox,
     /// The sandbox lives on it.
     _runtime: tokio::runtime::Runtime,
+    /// The hosts of the watch, as the configuration has them.
+    to: String,
     watch_lines: String,
     host_lines: String,
     starts: std::cell::Cell<usize>,
@@ -46,12 +48,19 @@ impl Bench {
         };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        Bench { dir, sandbox, _runtime: runtime, watch_lines, host_lines: String::new(), starts: std::cell::Cell::new(0) }
+        let (to, host_lines, starts) = ("[\"cloudkp\"]".to_owned(), String::new(), std::cell::Cell::new(0));
+        Bench { dir, sandbox, _runtime: runtime, to, watch_lines, host_lines, starts }
     }
 
     /// Replaces the lines of the watch beyond its path and host.
     pub fn watch(mut self, lines: &str) -> Bench {
         self.watch_lines = format!("{lines}\n");
+        self
+    }
+
+    /// Replaces the hosts of the watch: a list as the configuration has it.
+    pub fn to(mut self, hosts: &str) -> Bench {
+        self.to = hosts.to_owned();
         self
     }
 
@@ -94,9 +103,10 @@ impl Bench {
     pub fn config(&self) -> PathBuf {
         let file = self.dir.path().join("config.toml");
         let text = format!(
-            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\n{}\n{}{}",
+            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {}\n{}\n{}{}",
             self.state_dir(),
             self.drop_dir(),
+            self.to,
             self.watch_lines,
             ferryd::sandbox::config_for(self.sandbox.addr()),
             self.host_lines

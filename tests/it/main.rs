@@ -10,6 +10,7 @@ mod bench_top;
 mod crash;
 mod disasters;
 mod faults;
+mod hooks;
 mod layers;
 mod model;
 mod packaging;
