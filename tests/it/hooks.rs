@@ -1,8 +1,9 @@
 //! What follows an upload: hooks of every kind, after-actions, and what a crash leaves of them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ferryd::job::State;
@@ -49,7 +50,8 @@ fn every_outcome_is_one_line_in_the_links_file() {
 
 /// A hook that runs a script with these arguments.
 fn shell(script: &str, arguments: &[&str]) -> String {
-    let words: Vec<String> = ["sh", "-c", script, "hook"].iter().chain(arguments).map(|word| format!("{word:?}")).collect();
+    let script = script.replace('{', "{{").replace('}', "}}");
+    let words: Vec<String> = ["sh", "-c", &script, "hook"].iter().chain(arguments).map(|word| format!("{word:?}")).collect();
     hook(&format!("command = [{}]", words.join(", ")))
 }
 
@@ -205,22 +207,40 @@ fn a_move_to_another_file_system_keeps_the_way_and_overwrites_nothing() {
     bench.stop(daemon);
 }
 
+/// A way to `to` that hangs up on everybody until it is opened.
+fn gate(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicBool::new(false));
+    let is_open = opened.clone();
+    let pipe = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            std::io::copy(&mut from, &mut to).ok();
+            to.shutdown(Shutdown::Both).ok();
+        })
+    };
+    std::thread::spawn(move || {
+        for near in listener.incoming().map(Result::unwrap).filter(|_| is_open.load(Ordering::SeqCst)) {
+            let far = TcpStream::connect(to).unwrap();
+            pipe(near.try_clone().unwrap(), far.try_clone().unwrap());
+            pipe(far, near);
+        }
+    });
+    (addr, opened)
+}
+
 #[test]
 fn the_source_goes_only_when_both_hosts_have_it() {
-    let mirror = |url: &str| format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = {url:?}");
-    // Nobody listens on this port.
     let bench = Bench::new().to("[\"cloudkp\", \"mirror\"]").watch("settle = \"0s\"\nafter = \"delete\"");
-    let bench = bench.host(&mirror("http://127.0.0.1:9"));
+    let (addr, opened) = gate(bench.sandbox.addr());
+    let bench = bench.host(&format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{addr}/cloudkp\""));
     let path = bench.put("file", b"content");
     let daemon = bench.start();
     let job = bench.wait_state(State::Uploaded);
     assert_eq!((job.host.as_str(), job.why.as_deref()), ("cloudkp", Some("uploaded; the file stays until `mirror` has it too")));
     bench.wait_state(State::Waiting);
     assert!(path.exists());
-    bench.stop(daemon);
-    let url = format!("http://{}/cloudkp", bench.sandbox.addr());
-    let bench = bench.host(&mirror(&url));
-    let daemon = bench.start();
+    opened.store(true, Ordering::SeqCst);
     bench.wait_done(2);
     assert!(!path.exists());
     assert_eq!(bench.held("file").len(), 2);
