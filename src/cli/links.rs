@@ -84,7 +84,7 @@ fn print_json(view: Option<View>, since_ms: Option<i64>, out: &mut dyn Write) ->
 /// Reads the rows twice: first for the widths of the columns, so that memory holds one row at a time.
 fn print_table(view: Option<View>, since_ms: Option<i64>, out: &mut dyn Write) -> Result<(), StoreError> {
     let mut widths = HEADER.map(|title| title.chars().count());
-    let Some(mut view) = view else { return Ok(drop(print_row(&HEADER.map(str::to_owned), &widths, out))) };
+    let Some(mut view) = view else { return Ok(()) };
     view.links(since_ms, |job| {
         for (width, cell) in widths.iter_mut().zip(row(job)) {
             *width = (*width).max(cell.chars().count());

@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::secret::Secret;
+
 use super::Environment;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
 use super::units::{duration, path};
@@ -65,8 +67,8 @@ pub enum HookAction {
     LinksFile(PathBuf),
     /// Runs a program; the first word is the program, and holds no placeholder.
     Command(Vec<Template>),
-    /// Posts JSON to this address.
-    Webhook(String),
+    /// Posts JSON to this address, which may hold a secret.
+    Webhook(Secret),
     /// Writes a file beside the source.
     Sidecar,
 }
@@ -164,6 +166,7 @@ impl Hook {
                 format!("command {program} #{}", digest(&format!("{words:?}")))
             }
             HookAction::Webhook(address) => {
+                let address = address.reveal();
                 let host = url::Url::parse(address).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
                 format!("webhook {host} #{}", digest(address))
             }
@@ -334,11 +337,11 @@ fn command(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<Vec<T
     }
 }
 
-fn address(value: &Value<'_>) -> Result<String, Wrong> {
+fn address(value: &Value<'_>) -> Result<Secret, Wrong> {
     let given = text(value)?;
     let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     match url {
-        Some(_) => Ok(given),
+        Some(_) => Ok(Secret::new(given)),
         // The text is not repeated: an address may hold a secret.
         None => Err(Wrong::new("is not a web address", "write it as \"https://HOST/PATH\"")),
     }
@@ -376,8 +379,8 @@ mod tests {
     #[test]
     fn a_key_holds_no_secret_and_tells_targets_apart() {
         let hook = |action| Hook { on: vec![HookEvent::Done], action, time_limit: TIME_LIMIT, before: BEFORE };
-        let one = hook(HookAction::Webhook("https://u:pw@h.example/T0KEN".into())).key();
-        let other = hook(HookAction::Webhook("https://u:pw@h.example/T0KEN2".into())).key();
+        let one = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN"))).key();
+        let other = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN2"))).key();
         assert_ne!(one, other);
         assert!(!one.contains("T0KEN") && !one.contains("pw"), "{one}");
         assert_eq!(Hook::name_of(&one), "webhook h.example");

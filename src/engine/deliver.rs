@@ -217,7 +217,11 @@ impl Courier {
 
     /// The after-action of a file that every host has.
     async fn act(&self, delivery: &Delivery) -> Result<(), HookError> {
-        let Some(deed) = self.deed(&delivery.path) else { return Ok(()) };
+        let Some((watch, deed)) = self.deed(&delivery.path) else { return Ok(()) };
+        // A disk that is away for a while has not lost its files.
+        if !watch.path.exists() {
+            return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
+        }
         let (path, sent, job, stop) = (delivery.path.clone(), delivery.identity, delivery.job.0, self.stop.clone());
         let acting = tokio::task::spawn_blocking(move || after::act(&path, &sent, &deed, job, &stop));
         let done = acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}"))))?;
@@ -232,15 +236,16 @@ impl Courier {
     }
 
     /// What the deepest watch around `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<Deed> {
+    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
         let folder = path.parent()?;
         let owns = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
         let watch = self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())?;
-        match &watch.after {
-            After::Keep => None,
-            After::Delete => Some(Deed::Delete),
-            After::Move(target) => Some(Deed::Move(target.join(path.strip_prefix(&watch.path).ok()?))),
-        }
+        let deed = match &watch.after {
+            After::Keep => return None,
+            After::Delete => Deed::Delete,
+            After::Move(target) => Deed::Move(target.join(path.strip_prefix(&watch.path).ok()?)),
+        };
+        Some((watch, deed))
     }
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.

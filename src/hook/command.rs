@@ -46,13 +46,12 @@ pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> R
     let mut child = command(program, rest, facts)
         .spawn()
         .map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
     let output = tokio::spawn(tail(child.stdout.take(), child.stderr.take()));
     let abort = output.abort_handle();
-    let ended = wait(&mut child, &group, limit).await;
+    let ended = wait(&mut child, &mut group, limit).await;
     let said = tokio::time::timeout(OUTPUT_GRACE, output).await.ok().and_then(Result::ok).unwrap_or_default();
     abort.abort();
-    group.signal(Signal::KILL);
     judge(ended, &one_line(&said), limit)
 }
 
@@ -66,7 +65,7 @@ fn command(program: &OsStr, arguments: &[OsString], facts: &Facts) -> Command {
     command
 }
 
-/// The command with all that it has started; ended when dropped.
+/// The command with all that it has started; ended when dropped before the command has ended.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -85,16 +84,20 @@ impl Drop for Group {
 }
 
 /// How it ended; nothing when its time was over.
-async fn wait(child: &mut Child, group: &Group, limit: Duration) -> Option<std::io::Result<ExitStatus>> {
+async fn wait(child: &mut Child, group: &mut Group, limit: Duration) -> Option<std::io::Result<ExitStatus>> {
     if let Ok(ended) = tokio::time::timeout(limit, child.wait()).await {
+        // What it has left running on purpose goes on, and its number may be another's from now on.
+        group.0 = None;
         return Some(ended);
     }
     group.signal(Signal::TERM);
-    if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
-        group.signal(Signal::KILL);
+    let ended = tokio::time::timeout(TERM_GRACE, child.wait()).await;
+    group.signal(Signal::KILL);
+    if ended.is_err() {
         // SIGKILL is not refused.
         drop(child.wait().await);
     }
+    group.0 = None;
     None
 }
 

@@ -42,7 +42,8 @@ pub struct Facts {
 impl Facts {
     /// What stands for `field`; empty where nothing is known. The file system's own bytes for what comes from it.
     pub fn value(&self, field: Field) -> OsString {
-        let text = |text: &str| OsString::from(text);
+        // No argument can hold a zero byte, and a host may say anything.
+        let text = |text: &str| OsString::from(text.replace('\0', " "));
         match field {
             Field::Path => self.path.clone().into_os_string(),
             Field::Name => self.path.file_name().unwrap_or_default().to_owned(),

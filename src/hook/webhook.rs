@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use crate::host::http::Transport;
+use crate::secret::Secret;
 
 use super::{Facts, HookError};
 
 /// Posts `facts` to `address`; 2xx is success. The address may hold a secret and is never repeated.
-pub(super) async fn post(address: &str, facts: &Facts, transport: &Transport, limit: Duration) -> Result<(), HookError> {
+pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport, limit: Duration) -> Result<(), HookError> {
     let key = format!("{}-{}-{}", facts.job, facts.event, facts.number);
     let body = facts.json().to_string();
-    let sent = tokio::time::timeout(limit, transport.post_json(address, body, &[("idempotency-key", &key)])).await;
+    let sent = tokio::time::timeout(limit, transport.post_json(address.reveal(), body, &[("idempotency-key", &key)])).await;
     match sent {
         Ok(Ok(reply)) if reply.is_success() => Ok(()),
         Ok(Ok(reply)) => Err(HookError::new(format!("it answered {}", reply.status))),

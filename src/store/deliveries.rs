@@ -170,7 +170,6 @@ impl Rules {
 
 /// What must be known of a job to make its rows.
 struct Subject {
-    file: i64,
     host: String,
     attempts: i64,
     path: PathBuf,
@@ -178,64 +177,71 @@ struct Subject {
 
 fn subject(c: &Connection, job: JobId) -> Result<Subject, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT j.file, j.host, j.attempts, d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+        "SELECT j.host, j.attempts, d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
          WHERE j.id = ?1",
     )?;
-    let read = |row: &Row<'_>| {
-        Ok(Subject { file: row.get(0)?, host: row.get(1)?, attempts: row.get(2)?, path: path_of(row.get(3)?, row.get(4)?) })
-    };
+    let read = |row: &Row<'_>| Ok(Subject { host: row.get(0)?, attempts: row.get(1)?, path: path_of(row.get(2)?, row.get(3)?) });
     Ok(select.query_row([job.0], read)?)
 }
 
-/// One row; an earlier one of the same job, hook and event is history.
-fn insert(
-    c: &Connection,
+/// One occasion of one job, and the rows it makes.
+struct Occasion<'a> {
     job: JobId,
-    hook: &str,
-    event: Event,
     number: i64,
-    due_ms: Option<i64>,
-    said: Option<&str>,
+    said: Option<&'a str>,
     now_ms: i64,
-) -> Result<(), StoreError> {
-    let mut insert = c.prepare_cached(
-        "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    insert.execute(params![job.0, hook, event.word(), number, now_ms, due_ms, said])?;
-    Ok(())
 }
 
-/// Makes the rows of a job whose outcome is being committed, and answers the state it goes to.
-pub(super) fn after_upload(c: &Connection, job: JobId, outcome: &Outcome, rules: &Rules, now_ms: i64) -> Result<State, StoreError> {
+impl Occasion<'_> {
+    /// Makes a row that is due at `due_ms`; an earlier one of the same job, hook and event is history.
+    fn insert(&self, c: &Connection, hook: &str, event: Event, due_ms: Option<i64>) -> Result<(), StoreError> {
+        let mut insert = c.prepare_cached(
+            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        insert.execute(params![self.job.0, hook, event.word(), self.number, self.now_ms, due_ms, self.said])?;
+        Ok(())
+    }
+}
+
+/// Makes the rows of a job whose outcome is being committed. Answers the state it goes to, and whether any row may have been made.
+pub(super) fn after_upload(
+    c: &Connection,
+    job: JobId,
+    outcome: &Outcome,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<(State, bool), StoreError> {
     if rules.is_empty() {
-        return Ok(State::Done);
+        return Ok((State::Done, false));
     }
     let subject = subject(c, job)?;
     c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event IN ('expiring', 'refresh')")?.execute([job.0])?;
+    let occasion = Occasion { job, number: subject.attempts, said: None, now_ms };
     let mut state = State::Done;
     for hook in &rules.hooks {
         if hook.on.contains(&Event::Done) {
-            insert(c, job, &hook.key, Event::Done, subject.attempts, Some(now_ms), None, now_ms)?;
+            occasion.insert(c, &hook.key, Event::Done, Some(now_ms))?;
             state = State::Uploaded;
         }
         if let Some(expires_ms) = outcome.expires_ms
             && hook.on.contains(&Event::Expiring)
         {
             let due_ms = expires_ms.saturating_sub(hook.before_ms).max(now_ms);
-            insert(c, job, &hook.key, Event::Expiring, subject.attempts, Some(due_ms), None, now_ms)?;
+            occasion.insert(c, &hook.key, Event::Expiring, Some(due_ms))?;
         }
     }
     if let Some(expires_ms) = outcome.expires_ms
         && rules.refresh.contains(&subject.host)
     {
         let due_ms = refresh_due_ms(now_ms, expires_ms);
-        insert(c, job, REFRESH, Event::Refresh, subject.attempts, Some(due_ms), None, now_ms)?;
+        occasion.insert(c, REFRESH, Event::Refresh, Some(due_ms))?;
     }
     if rules.after_of(&subject.path).is_some() {
-        insert(c, job, AFTER, Event::After, subject.attempts, None, None, now_ms)?;
+        occasion.insert(c, AFTER, Event::After, None)?;
         state = State::Uploaded;
     }
-    Ok(state)
+    let dies = outcome.expires_ms.is_some();
+    Ok((state, state == State::Uploaded || dies))
 }
 
 /// A tenth of its life before a link dies, and at most six hours.
@@ -254,17 +260,18 @@ pub(super) fn after_leaving(
     now_ms: i64,
 ) -> Result<bool, StoreError> {
     let event = match state {
-        State::Failed => Some(Event::Failed),
-        State::Held => Some(Event::Held),
-        _ => None,
+        State::Failed => Event::Failed,
+        State::Held => Event::Held,
+        State::Gone | State::Cancelled => return review(c, job, rules, now_ms),
+        _ => return Ok(false),
     };
     let mut made = false;
-    for hook in rules.hooks.iter().filter(|hook| event.is_some_and(|event| hook.on.contains(&event))) {
-        let number = subject(c, job)?.attempts;
-        insert(c, job, &hook.key, event.unwrap_or(Event::Held), number, Some(now_ms), why, now_ms)?;
+    for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
+        let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
+        occasion.insert(c, &hook.key, event, Some(now_ms))?;
         made = true;
     }
-    if state.is_final() {
+    if state == State::Failed {
         made |= review(c, job, rules, now_ms)?;
     }
     Ok(made)

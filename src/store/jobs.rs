@@ -107,10 +107,17 @@ fn path(c: &Connection, file: i64) -> Result<PathBuf, StoreError> {
     Ok(select.query_row([file], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-/// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state.
-pub(super) fn uploaded(c: &Connection, job: JobId, outcome: &Outcome, rules: &Rules, now_ms: i64) -> Result<State, StoreError> {
+/// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
+/// a delivery may be to come.
+pub(super) fn uploaded(
+    c: &Connection,
+    job: JobId,
+    outcome: &Outcome,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<(State, bool), StoreError> {
     uploads::forget_upload(c, job)?;
-    let state = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
+    let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0,
@@ -121,7 +128,7 @@ pub(super) fn uploaded(c: &Connection, job: JobId, outcome: &Outcome, rules: &Ru
     if state == State::Uploaded {
         deliveries::review(c, job, rules, now_ms)?;
     }
-    Ok(state)
+    Ok((state, made))
 }
 
 /// Answers whether a delivery may be due.

@@ -300,8 +300,8 @@ impl Store {
     pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<State, StoreError> {
         let rules = self.rules();
         let work = move |c: &Connection| jobs::uploaded(c, job, &outcome, &rules, clock::now_ms());
-        let state = self.writer.call(Durability::Power, work).await?;
-        if state == State::Uploaded {
+        let (state, made) = self.writer.call(Durability::Power, work).await?;
+        if made {
             self.deliveries.notify_one();
         }
         Ok(state)

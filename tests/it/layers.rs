@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("config", &["secret"]),
     ("host", &["config", "job", "os"]),
     ("sandbox", &[]),
-    ("hook", &["config", "host", "job", "os"]),
+    ("hook", &["config", "host", "job", "os", "secret"]),
     ("engine", &["config", "hook", "host", "job", "os", "store", "watch"]),
     ("cli", &["config", "engine", "host", "job", "os", "sandbox", "store"]),
     ("main", &["cli"]),
