@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{After, Config, Events, Hook, HookAction, Template, Watch};
+use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment, Template, Watch};
 use crate::host::registry;
 
 use super::exit::Exit;
@@ -136,7 +136,7 @@ fn check_limits(folders: usize, report: &mut Report) {
 
 fn check_hosts(config: &Config, report: &mut Report) {
     for host in &config.hosts {
-        match registry::host(host) {
+        match registry::host(host, &ProcessEnvironment) {
             Ok(_) => report.ok(format!("host `{}`: {}", host.name, host.kind.word())),
             Err(error) => report.problem(format!("the host `{}` cannot be used: {error}", host.name), "see the configuration"),
         }

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -26,15 +28,29 @@ impl Wrong {
 
 /// Where problems are collected.
 #[derive(Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    list: RefCell<Vec<Problem>>,
+    /// The file, if others than its owner may read it.
+    open_to_others: RefCell<Option<PathBuf>>,
+}
 
 impl Problems {
     pub(super) fn add(&self, span: Option<Range<usize>>, message: impl Into<String>, help: Option<String>) {
-        self.0.borrow_mut().push(Problem { message: message.into(), help, span });
+        self.list.borrow_mut().push(Problem { message: message.into(), help, span });
+    }
+
+    /// Looks at who may read the file, so that a password in it is refused where others may.
+    pub(super) fn note_readers(&self, file: &Path) {
+        let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+        *self.open_to_others.borrow_mut() = (mode & 0o077 != 0).then(|| file.to_owned());
+    }
+
+    fn open_to_others(&self) -> Option<PathBuf> {
+        self.open_to_others.borrow().clone()
     }
 
     pub(super) fn into_list(self) -> Vec<Problem> {
-        self.0.into_inner()
+        self.list.into_inner()
     }
 }
 
@@ -78,7 +94,17 @@ impl<'t> Table<'t> {
         self.find(key, read)
     }
 
-    /// Whether `key` is there at all, right or wrong.
+    /// The file this table is in, if others than its owner may read it.
+    pub(super) fn open_to_others(&self) -> Option<PathBuf> {
+        self.problems.open_to_others()
+    }
+
+    /// Says what is wrong with a key in the light of others.
+    pub(super) fn complain(&self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.add(Some(self.span_of(key)), message, Some(help.into()));
+    }
+
+    /// Whether the key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }

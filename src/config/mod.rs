@@ -5,8 +5,11 @@
 
 mod file;
 mod hook;
+mod hosts;
 mod problem;
+mod remote;
 mod resolve;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -18,7 +21,9 @@ use toml::de::DeTable;
 
 pub use hook::{Field, Hook, HookAction, HookEvent, Piece, Template};
 pub use problem::{ConfigError, Problem};
+pub use remote::RemotePath;
 pub use resolve::DEFAULT_EXCLUDE;
+pub use secrets::{SecretError, SecretSource};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -79,6 +84,8 @@ pub struct Watch {
     pub rescan: Duration,
     /// Whether symbolic links are followed.
     pub follow_symlinks: bool,
+    /// The folder a file goes to, on hosts that have folders.
+    pub remote_path: RemotePath,
     /// Higher goes first.
     pub priority: i64,
     /// What happens to a file when every host in `to` has it.
@@ -135,6 +142,14 @@ pub struct HostConfig {
 pub enum HostKind {
     /// CloudKP.
     CloudKp(CloudKpConfig),
+    /// UploadGig.
+    UploadGig(UploadGigConfig),
+    /// Huawei KooDrive.
+    KooDrive(KooDriveConfig),
+    /// Kie.ai.
+    Kie(KieConfig),
+    /// 4shared.
+    FourShared(FourSharedConfig),
 }
 
 impl HostKind {
@@ -142,6 +157,21 @@ impl HostKind {
     pub fn word(&self) -> &'static str {
         match self {
             HostKind::CloudKp(_) => "cloudkp",
+            HostKind::UploadGig(_) => "uploadgig",
+            HostKind::KooDrive(_) => "koodrive",
+            HostKind::Kie(_) => "kie",
+            HostKind::FourShared(_) => "4shared",
+        }
+    }
+
+    /// Jobs uploading at once that make sense when nobody says; nothing leaves it to the daemon's limit. One at a time for UploadGig,
+    /// whose every upload costs a login of which it allows few (`protocols/uploadgig.md`, section 7); two for Kie.ai, which limits its
+    /// keys (`protocols/kie.md`, 4.9).
+    pub fn max_uploads(&self) -> Option<usize> {
+        match self {
+            HostKind::UploadGig(_) => Some(1),
+            HostKind::Kie(_) => Some(2),
+            HostKind::CloudKp(_) | HostKind::KooDrive(_) | HostKind::FourShared(_) => None,
         }
     }
 }
@@ -168,11 +198,133 @@ pub enum EmptyFile {
     OneEmptyChunk,
 }
 
+/// Settings of an UploadGig account.
+#[derive(Debug, Clone)]
+pub struct UploadGigConfig {
+    /// Scheme, host, port and any path before `/api`, without a slash at the end.
+    pub base_url: String,
+    /// The account, an e-mail address.
+    pub user: String,
+    /// Its password.
+    pub password: SecretSource,
+    /// Whether the address the host names for the bytes may be one of this machine or of a private network.
+    pub allow_private: bool,
+}
+
+/// Settings of a KooDrive space.
+#[derive(Debug, Clone)]
+pub struct KooDriveConfig {
+    /// Scheme, host, port and any path before `/koodrive`, without a slash at the end.
+    pub base_url: String,
+    /// How requests are signed.
+    pub login: KooDriveLogin,
+    /// The id of the folder that files go to.
+    pub folder: String,
+    /// The least size of a part, in bytes; larger files may need larger parts.
+    pub part_bytes: u64,
+    /// Whether the digest is computed before anything is sent, so that a file the host knows already is not sent at all.
+    pub flash_upload: bool,
+    /// What is done with a file of 0 bytes.
+    pub empty_file: EmptyPart,
+    /// Whether the addresses the host names for parts may be of this machine or of a private network.
+    pub allow_private: bool,
+}
+
+/// How a KooDrive request proves who sends it.
+#[derive(Debug, Clone)]
+pub enum KooDriveLogin {
+    /// The signature of an app, for one of its users.
+    App {
+        /// The app's id.
+        app_id: String,
+        /// What the signature is made with.
+        app_secret: SecretSource,
+        /// The user's id.
+        user_id: String,
+    },
+    /// A token of a session, which lives for 20 minutes after its last use.
+    Token {
+        /// The token.
+        access_token: SecretSource,
+        /// What stands before it in the header; the documents have both `Bearer ` and `Bearer+`.
+        prefix: String,
+        /// The user's id, where it is sent.
+        user_id: Option<String>,
+    },
+}
+
+/// What a KooDrive space is sent for a file of 0 bytes; the documents leave open whether it takes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyPart {
+    /// The job fails with that reason.
+    Reject,
+    /// One part of 0 bytes.
+    OneEmptyPart,
+}
+
+/// Settings of a Kie.ai account.
+#[derive(Debug, Clone)]
+pub struct KieConfig {
+    /// Scheme, host, port and any path before `/api`, without a slash at the end.
+    pub base_url: String,
+    /// The key of the account.
+    pub api_key: SecretSource,
+    /// How files travel.
+    pub method: KieMethod,
+    /// Whether a dropped `*.url`, `*.webloc` or `*.uri-list` file means the addresses it holds.
+    pub remote_urls: bool,
+    /// What stands before the folder of a file: no slash at either end.
+    pub upload_path: String,
+    /// How long the host keeps a file when it does not say so itself.
+    pub kept_for: Duration,
+}
+
+/// How files travel to Kie.ai.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KieMethod {
+    /// As a form.
+    Stream,
+    /// As text in a JSON document, up to 10 MB.
+    Base64,
+}
+
+/// Settings of a 4shared account.
+#[derive(Debug, Clone)]
+pub struct FourSharedConfig {
+    /// Where the calls go.
+    pub base_url: String,
+    /// The account.
+    pub user: String,
+    /// Its password.
+    pub password: SecretSource,
+    /// The name of the program as 4shared wants to see it before the password, where it does.
+    pub app: Option<String>,
+    /// Where files go.
+    pub folder: FourSharedFolder,
+    /// The size of a part, in bytes.
+    pub part_bytes: u64,
+    /// Parts of one file in flight together.
+    pub parallel_parts: usize,
+    /// Whether the addresses the host names for parts may be of this machine or of a private network.
+    pub allow_private: bool,
+}
+
+/// A folder of a 4shared account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FourSharedFolder {
+    /// By its number; -1 is the root.
+    Id(i64),
+    /// By its way from the root, names in order; made where it is missing. Empty is the root.
+    Path(Vec<String>),
+}
+
 /// What to do when a commit may or may not have taken effect and the host cannot be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnUnknown {
     /// Upload again and flag the job `maybe_duplicate`.
     UploadAgain,
+    /// Look for evidence first (UploadGig: how much room is left), and hold the job where there is some that the file arrived.
+    Probe,
     /// Hold the job for a person.
     Hold,
 }
@@ -228,6 +380,7 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<C
         return Err(ConfigError::new(path, text, syntax));
     }
     let problems = file::Problems::default();
+    problems.note_readers(path);
     let config = resolve::config(&tree, path, environment, &problems);
     match problems.into_list() {
         list if list.is_empty() => Ok(config),

@@ -22,7 +22,7 @@ pub struct Problem {
 pub struct ConfigError {
     /// The file.
     pub file: PathBuf,
-    /// Its text, as far as it could be read.
+    /// Its text, as far as it could be read; what may be a password, key or token is masked.
     pub text: String,
     /// All that is wrong with it, in the order of the text; never empty.
     pub problems: Vec<Problem>,
@@ -38,7 +38,7 @@ impl Problem {
 impl ConfigError {
     pub(super) fn new(file: &Path, text: &str, mut problems: Vec<Problem>) -> ConfigError {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
-        ConfigError { file: file.to_owned(), text: text.to_owned(), problems }
+        ConfigError { file: file.to_owned(), text: masked(text), problems }
     }
 
     /// Line and column of a problem, counted from 1; the column counts characters.
@@ -71,5 +71,48 @@ impl ConfigError {
             group = group.element(Level::HELP.message(help));
         }
         renderer.render(&[group]).to_string()
+    }
+}
+
+/// Words in the name of a key whose value is nobody's business, also where it is misspelt or at the wrong place.
+const SECRET_WORDS: [&str; 5] = ["pass", "pwd", "secret", "key", "token"];
+
+/// The text with the values of secret keys masked, byte for byte, so that places in it stay what they are.
+fn masked(text: &str) -> String {
+    text.split_inclusive('\n').map(masked_line).collect()
+}
+
+fn masked_line(line: &str) -> String {
+    let line = &masked_login(line);
+    let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
+    let key_is_secret = SECRET_WORDS.iter().any(|word| key.to_ascii_lowercase().contains(word));
+    if !key_is_secret {
+        return line.to_owned();
+    }
+    format!("{key}={}", stars(value))
+}
+
+/// Masks `user:password` in an address.
+fn masked_login(line: &str) -> String {
+    let login = line.split_once("://").and_then(|(before, rest)| Some((before, rest.split_once('@')?)));
+    login.map_or_else(|| line.to_owned(), |(before, (login, after))| format!("{before}://{}@{after}", stars(login)))
+}
+
+fn stars(text: &str) -> String {
+    let mask = |c: char| if c.is_alphanumeric() || c == '+' || c == '/' { "*".repeat(c.len_utf8()) } else { c.to_string() };
+    text.chars().map(mask).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_masked_where_it_stands() {
+        let text = "user = \"me\"\npasswrod = \"hünter2\"\nkind = \"kie\"\n api_key = 'sk-1'\n";
+        let shown = masked(text);
+        assert_eq!(shown, "user = \"me\"\npasswrod = \"********\"\nkind = \"kie\"\n api_key = '**-*'\n");
+        assert_eq!(shown.len(), text.len());
+        assert_eq!(masked("base_url = \"https://u:p@host/?q\""), "base_url = \"https://*:*@host/?q\"");
     }
 }

@@ -8,18 +8,18 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::kind as kind_of;
-use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word};
+use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
+use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
-use super::{After, CloudKpConfig, Config, Daemon, EmptyFile, Environment, Events, HostConfig, HostKind, OnUnknown, Watch};
+use super::{After, Config, Daemon, Environment, Events, HostConfig, OnUnknown, RemotePath, Watch, hosts};
 
 /// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
 pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
 
-const KINDS: [&str; 5] = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
 const EVENTS: &[(&str, Events)] = &[("auto", Events::Auto), ("native", Events::Native), ("poll", Events::Poll)];
-const ON_UNKNOWN: &[(&str, OnUnknown)] = &[("upload-again", OnUnknown::UploadAgain), ("hold", OnUnknown::Hold)];
-const EMPTY_FILE: &[(&str, EmptyFile)] = &[("reject", EmptyFile::Reject), ("one-empty-chunk", EmptyFile::OneEmptyChunk)];
+const ON_UNKNOWN: &[(&str, OnUnknown)] =
+    &[("upload-again", OnUnknown::UploadAgain), ("probe", OnUnknown::Probe), ("hold", OnUnknown::Hold)];
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -31,7 +31,7 @@ pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn
     let daemon_table = top.find("daemon", |value| table(value, "daemon"));
     let (daemon_table, span) = daemon_table.map_or((&empty, start), |(table, span)| (table, span));
     let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
-    let hosts = hosts(&top, problems);
+    let hosts = hosts(&top, environment, problems);
     let watches = watches(&top, &hosts.names, environment, problems);
     let hooks = hooks(&top, environment, problems);
     top.finish();
@@ -83,7 +83,7 @@ struct Hosts {
     configs: Vec<HostConfig>,
 }
 
-fn hosts(top: &Table<'_>, problems: &Problems) -> Hosts {
+fn hosts(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) -> Hosts {
     let mut hosts = Hosts { names: Vec::new(), configs: Vec::new() };
     let Some((named, _)) = top.find("host", |value| table(value, "host.NAME")) else { return hosts };
     for (name, value) in named {
@@ -92,7 +92,7 @@ fn hosts(top: &Table<'_>, problems: &Problems) -> Hosts {
         match table(value, &format!("host.{name}")) {
             Ok((fields, span)) => {
                 let fields = Table::new(format!("[host.{name}]"), fields, span, problems);
-                hosts.configs.extend(host(name, fields, problems));
+                hosts.configs.extend(host(name, fields, environment));
             }
             Err(wrong) => problems.add(Some(value.span()), format!("`host.{name}` {}", wrong.message), wrong.help),
         }
@@ -101,60 +101,59 @@ fn hosts(top: &Table<'_>, problems: &Problems) -> Hosts {
     hosts
 }
 
-fn host(name: String, table: Table<'_>, problems: &Problems) -> Option<HostConfig> {
-    let kind = table.need("kind", "add `kind = \"cloudkp\"`", kind)?;
-    if kind != "cloudkp" {
-        let span = table.span_of("kind");
-        problems.add(Some(span), format!("the kind \"{kind}\" is not supported yet"), Some("supported is: \"cloudkp\"".into()));
-        return None;
+fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option<HostConfig> {
+    let word = table.need("kind", "add `kind = \"cloudkp\"`", kind)?;
+    let settings = hosts::settings(&word, &table, environment);
+    let bandwidth = table.get("bandwidth", None, rate);
+    let max_uploads = count(&table, "max_uploads", 1024);
+    let max_connections = count(&table, "max_connections", 4096);
+    let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
+    let retries = table.get("retries", None, retries);
+    let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
+    let refresh = table.get("refresh", false, boolean);
+    if on_unknown == OnUnknown::Probe && word != "uploadgig" {
+        let help = "write \"upload-again\" or \"hold\"; hosts that can be asked are asked anyway";
+        table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig knows", help);
     }
-    let config = HostConfig {
-        name,
-        kind: HostKind::CloudKp(cloudkp(&table)),
-        bandwidth: table.get("bandwidth", None, rate),
-        max_uploads: count(&table, "max_uploads", 1024),
-        max_connections: count(&table, "max_connections", 4096),
-        request_timeout: table.get("request_timeout", Duration::from_secs(60), duration(SECOND)),
-        retries: table.get("retries", None, retries),
-        on_unknown: table.get("on_unknown", OnUnknown::UploadAgain, word(ON_UNKNOWN)),
-        refresh: table.get("refresh", false, boolean),
-    };
     table.finish();
-    Some(config)
+    let config =
+        |kind| HostConfig { name, kind, bandwidth, max_uploads, max_connections, request_timeout, retries, on_unknown, refresh };
+    settings.map(config)
 }
 
 fn kind(value: &Value<'_>) -> Result<String, Wrong> {
     let kind = text(value)?;
-    match KINDS.contains(&kind.as_str()) {
+    match hosts::KINDS.contains(&kind.as_str()) {
         true => Ok(kind),
         false => {
-            let help = did_you_mean(&kind, KINDS.into_iter()).unwrap_or_else(|| format!("known are: {}", KINDS.join(", ")));
+            let help =
+                did_you_mean(&kind, hosts::KINDS.into_iter()).unwrap_or_else(|| format!("known are: {}", hosts::KINDS.join(", ")));
             Err(Wrong::new(format!("is \"{kind}\", which is not known"), help))
         }
     }
 }
 
-fn cloudkp(table: &Table<'_>) -> CloudKpConfig {
-    CloudKpConfig {
-        base_url: table.get("base_url", "https://kpdl.cloudkp.com".to_owned(), base_url),
-        link_base: table.get("link_base", "https://cloudkp.com?c=".to_owned(), text),
-        session_max_age: table.get("session_max_age", 24 * HOUR, duration(SECOND)),
-        empty_file: table.get("empty_file", EmptyFile::Reject, word(EMPTY_FILE)),
-    }
-}
-
-/// The address before `/upload`; the whole address of the documents is taken as well.
-fn base_url(value: &Value<'_>) -> Result<String, Wrong> {
+/// An address of only a scheme, a host and a path, without a slash at the end.
+pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let plain = url
         .filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
-    if plain.is_none() {
-        let message = format!("is \"{given}\", which is not a web address of only a scheme, a host and a path");
-        return Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""));
+    match plain {
+        Some(_) => Ok(given.trim_end_matches('/').to_owned()),
+        None => {
+            let message = "is not a web address of only a scheme, a host and a path";
+            Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""))
+        }
     }
-    let trimmed = given.trim_end_matches('/');
-    Ok(trimmed.strip_suffix("/upload").unwrap_or(trimmed).to_owned())
+}
+
+/// The address before `end`; the whole address of the documents is taken as well.
+pub(super) fn base_url(end: &'static str) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
+    move |value| {
+        let address = web_address(value)?;
+        Ok(address.strip_suffix(end).map(str::to_owned).unwrap_or(address))
+    }
 }
 
 fn retries(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
@@ -256,9 +255,10 @@ fn watch(
         max_size: table.get("max_size", None, |value| size(value).map(Some)),
         existing: table.get("existing", true, boolean),
         settle: table.get("settle", 2 * SECOND, duration(Duration::ZERO)),
-        events: table.get("events", Events::Auto, word(EVENTS)),
+        events: table.get("events", Events::Auto, word_of(EVENTS)),
         rescan: table.get("rescan", HOUR, duration(SECOND)),
         follow_symlinks: table.get("follow_symlinks", false, boolean),
+        remote_path: table.get("remote_path", RemotePath::default(), remote_path),
         priority: table.get("priority", 0, integer(-1000, 1000)),
         after: table.get("after", After::Keep, after(environment)),
     };
@@ -266,20 +266,8 @@ fn watch(
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();
         problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
     }
-    not_yet(&table);
     table.finish();
     folder.map(|_| watch)
-}
-
-/// Keys of the design whose behaviour does not exist yet: refused, unless they say what happens anyway.
-fn not_yet(table: &Table<'_>) {
-    let refuse = |key: &'static str, default: &'static str| {
-        table.find(key, |value| match value.get_ref() {
-            DeValue::String(given) if given.as_ref() == default => Ok(()),
-            _ => Err(Wrong::new("is not supported yet", format!("leave it out, or write \"{default}\""))),
-        });
-    };
-    refuse("remote_path", "{dir}");
 }
 
 fn check_hosts(table: &Table<'_>, to: &[Spanned<String>], hosts: &[String], problems: &Problems) {

@@ -51,7 +51,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
     assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (4, 16, None));
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
-    let HostKind::CloudKp(kind) = &config.hosts[0].kind;
+    let HostKind::CloudKp(kind) = &config.hosts[0].kind else { panic!("another kind") };
     assert_eq!((kind.base_url.as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
 }
 
@@ -91,7 +91,7 @@ fn wrong_values_say_what_would_be_right() {
         ("after = { copy = \"/x\" }", "must say `move` and nothing else"),
         ("after = { move = \"/drop/sent\" }", "moves files to `/drop/sent`, which is inside the watched folder `/drop`"),
         ("after = 3", "must be a text or a table, and is the number 3"),
-        ("remote_path = \"x\"", "is not supported yet"),
+        ("remote_path = \"{dri}\"", "holds `{dri}`, which is not known (did you mean `dir`?)"),
     ];
     for (line, expected) in cases {
         let found = with_line(line);
@@ -113,7 +113,20 @@ fn what_belongs_together_is_checked_together() {
         (format!("[[watch]]\nto = [\"box\"]\n{HOST}"), "[[watch]] has no `path`"),
         (format!("[watch]\npath = \"/a\"\n{HOST}"), "write [[watch]] with two brackets"),
         (format!("{watch}[host.box]\n"), "[host.box] has no `kind`"),
-        (format!("{watch}[host.box]\nkind = \"kie\"\n"), "the kind \"kie\" is not supported yet"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\n"), "[host.box] has no `api_key`"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"\"\n"), "`api_key` in [host.box] is empty"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = 7\n"), "must be a secret or where it is"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = {{ evn = \"K\" }}\n"), "did you mean `env`?"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nbase_url = \"http://h\"\n"), "in the clear"),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nupload_path = \"/x\"\n"), "is not a folder"),
+        (format!("{watch}[host.box]\nkind = \"koodrive\"\napp_id = \"a\"\napp_secret = \"b\"\n"), "has no `user_id`"),
+        (format!("{watch}[host.box]\nkind = \"uploadgig\"\npassword = \"b\"\n"), "has no `user`"),
+        (format!("{watch}[host.box]\nkind = \"4shared\"\nuser = \"a\"\npassword = \"b\"\nparallel_parts = 4\n"), "from 1 to 3"),
+        (
+            format!("{watch}[host.box]\nkind = \"4shared\"\nuser = \"a\"\npassword = \"b\"\nfolder = \"a/../b\"\n"),
+            "is not a folder",
+        ),
+        (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig knows"),
         (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a timetable, which is not supported yet"),
         (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a web address"),
         (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a web address"),
@@ -166,9 +179,42 @@ fn a_wrong_hook_says_what_would_be_right() {
 fn the_documented_address_is_taken_with_and_without_its_end() {
     for given in ["http://h/kp", "http://h/kp/", "http://h/kp/upload", "http://h/kp/upload/"] {
         let text = format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}base_url = \"{given}\"\n");
-        let HostKind::CloudKp(kind) = &read(&text).unwrap().hosts[0].kind;
+        let config = read(&text).unwrap();
+        let HostKind::CloudKp(kind) = &config.hosts[0].kind else { panic!("another kind") };
         assert_eq!(kind.base_url, "http://h/kp");
     }
+}
+
+#[test]
+fn a_password_that_others_can_read_is_refused_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ferryd.toml");
+    let text = "[[watch]]\npath = \"/a\"\nto = [\"box\"]\n[host.box]\nkind = \"kie\"\napi_key = \"hunter2\"\n";
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let error = load(&file, &home()).unwrap_err();
+    let shown = format!("{} {error:?}", error.render(false));
+    assert!(shown.contains("chmod 600") && !shown.contains("hunter2"), "{shown}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(!format!("{:?}", load(&file, &home()).unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn every_kind_has_its_defaults() {
+    let secret = "password = { env = \"P\" }\nuser = \"me\"\n";
+    let text = format!(
+        "[[watch]]\npath = \"/a\"\nto = [\"gig\", \"koo\", \"kie\", \"four\"]\n[host.gig]\nkind = \"uploadgig\"\n{secret}\n[host.four]\nkind = \"4shared\"\n{secret}\n\
+         [host.koo]\nkind = \"koodrive\"\naccess_token = {{ file = \"~/t\" }}\n[host.kie]\nkind = \"kie\"\napi_key = {{ command = [\"pass\", \"kie\"] }}\n"
+    );
+    let config = read(&text).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    let words: Vec<_> = config.hosts.iter().map(|host| (host.name.as_str(), host.kind.word(), host.kind.max_uploads())).collect();
+    assert_eq!(
+        words,
+        [("four", "4shared", None), ("gig", "uploadgig", Some(1)), ("kie", "kie", Some(2)), ("koo", "koodrive", None)]
+    );
+    let sources: Vec<_> = config.hosts.iter().flat_map(|host| host.kind.secrets()).map(|(key, _)| key).collect();
+    assert_eq!(sources, ["password", "password", "api_key", "access_token"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::crash_point;
 use crate::job::State;
 use crate::job::upload::Class;
-use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
+use crate::job::verdict::{LONGEST_WAIT, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
 use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
 use crate::watch::Handle;
@@ -35,6 +35,8 @@ pub struct Lane {
     pub health: Health,
     /// How often it has asked for rest or refused us: a job claimed before the last time says nothing about the host after it.
     pub troubles: u32,
+    /// Rests it asked for in a row.
+    pub rests: u32,
 }
 
 /// Whether a host may be given jobs.
@@ -172,6 +174,8 @@ impl Dispatch {
 
     async fn listen(&mut self, running: &Running, says: HostSays) -> Result<(), StoreError> {
         let lane = &mut self.lanes[running.lane];
+        // Jobs that were in flight together tell of one and the same trouble.
+        let news = running.troubles == lane.troubles;
         if matches!(says, HostSays::Rest { .. } | HostSays::Refused(_)) {
             lane.troubles = lane.troubles.wrapping_add(1);
         }
@@ -180,23 +184,25 @@ impl Dispatch {
             HostSays::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => Ok(()),
             HostSays::Fine => {
                 tracing::info!("host {} takes files again", lane.name);
-                lane.health = Health::Ready;
+                (lane.health, lane.rests) = (Health::Ready, 0);
                 self.store.release_held(lane.name.clone()).await?;
-                let status = HostStatus { state: "ready", until_ms: None, why: None };
+                let status = HostStatus { state: "ready", until_ms: None, why: None, rests: 0 };
                 self.store.host_status(lane.name.clone(), status).await
             }
-            HostSays::Rest { pause, why } => {
+            HostSays::Rest { pause, doubles, why } => {
+                lane.rests = lane.rests.saturating_add(u32::from(news));
+                let pause = if doubles { doubled(pause, lane.rests) } else { pause };
                 let until = until_ms(pause);
                 lane.health = Health::RestingUntil(until);
                 tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
-                let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why) };
+                let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }
             HostSays::Refused(why) => {
                 let until = until_ms(RECHECK);
                 lane.health = Health::HeldUntil(until);
                 tracing::warn!("host {} is held until a person acts: {why}", lane.name);
-                let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why) };
+                let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }
         }
@@ -206,7 +212,7 @@ impl Dispatch {
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
         let failures = running.failures.saturating_add(1);
-        let trouble = Trouble { class: Class::Unreadable, wait: None, failures, sessions_lost: 0, retries: None };
+        let trouble = Trouble { class: Class::Unreadable, worsens: None, wait: None, failures, sessions_lost: 0, retries: None };
         let (state, next_try_ms) = match verdict(trouble) {
             Verdict::Retry { ceiling, .. } => (State::Waiting, Some(until_ms(ceiling))),
             _ => (State::Failed, None),
@@ -235,6 +241,11 @@ impl Health {
             Health::RestingUntil(until) | Health::HeldUntil(until) => Some(until),
         }
     }
+}
+
+/// The first rest, doubled with every further one in a row, up to an hour.
+fn doubled(pause: Duration, rests: u32) -> Duration {
+    pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(LONGEST_WAIT)
 }
 
 fn until_ms(pause: Duration) -> i64 {

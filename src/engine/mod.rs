@@ -5,6 +5,7 @@
 
 pub mod bandwidth;
 pub mod deliver;
+pub mod digest;
 pub mod dispatch;
 pub mod intake;
 pub mod live;
@@ -19,9 +20,9 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, Events, HostConfig, Watch};
-use crate::host::registry;
-use crate::store::{Store, StoreError};
+use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
+use crate::host::{Host, Unusable, registry};
+use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
 use bandwidth::{Bucket, Limits};
@@ -55,13 +56,13 @@ pub async fn run(
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
     let board = Board::default();
-    let lanes = lanes(config, &store, &phases)?;
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
     let seen_before = store.configured(watches, hosts).await?;
     store.recover().await?;
     let deliver = Deliver::new(config, store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
+    let lanes = lanes(config, &store, &phases, &store.resting().await?)?;
 
     let hints = Handle::default();
     let intake = start_intake(config, &store, &seen_before, hints.clone(), ready)?;
@@ -94,25 +95,37 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
-fn lanes(config: &Config, store: &Store, phases: &Phases) -> Result<Vec<Lane>, EngineError> {
+fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -> Result<Vec<Lane>, EngineError> {
     let connections = Arc::new(Semaphore::new(config.daemon.max_connections));
     let bandwidth = Arc::new(Bucket::new(config.daemon.bandwidth));
+    let folders: Arc<[_]> = config.watches.iter().map(|watch| (watch.path.clone(), watch.remote_path.clone())).collect();
     let lane = |host: &HostConfig| {
-        let speaks = registry::host(host).map_err(|error| EngineError::Setup(format!("host `{}`: {error}", host.name)))?;
         let permits = host.max_connections.unwrap_or(CONNECTIONS_PER_HOST.max(config.daemon.max_connections));
         let worker = Worker {
             store: store.clone(),
-            host: speaks,
+            host: speaker(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
             connections: [Arc::new(Semaphore::new(permits)), connections.clone()],
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
+            folders: folders.clone(),
             phases: phases.clone(),
         };
-        let uploads_max = host.max_uploads.unwrap_or(config.daemon.max_uploads);
-        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health: Health::Ready, troubles: 0 })
+        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(config.daemon.max_uploads);
+        let rest = resting.iter().find(|resting| resting.host == host.name);
+        let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
+        let rests = rest.map_or(0, |rest| rest.rests);
+        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health, troubles: 0, rests })
     };
     config.hosts.iter().map(lane).collect()
+}
+
+/// A host that cannot be made, because a secret is missing, stops only itself: its jobs are held, with the reason.
+fn speaker(host: &HostConfig) -> Arc<dyn Host> {
+    registry::host(host, &ProcessEnvironment).unwrap_or_else(|error| {
+        tracing::warn!("host {} cannot be used: {error}", host.name);
+        Arc::new(Unusable(error))
+    })
 }
 
 fn start_intake(

@@ -9,16 +9,18 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::crash_point;
 use crate::host::{Frames, Part, PartSource};
 use crate::job::Identity;
 use crate::job::plan::Range;
+use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
 
@@ -97,12 +99,36 @@ impl Source {
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
     pub async fn part(&self, number: u32, range: Range) -> Result<Part, SourceError> {
+        self.part_behind(number, range, None).await
+    }
+
+    /// The same, but its last bytes go only when `gate` has been passed.
+    pub async fn part_behind(&self, number: u32, range: Range, gate: Option<Arc<Gate>>) -> Result<Part, SourceError> {
         let start = match range.bytes <= READ_BYTES {
             true => Some(self.read(range.offset, range.bytes).await?),
             false => None,
         };
-        let source = PartBytes { source: self.clone(), range, start };
+        let source = PartBytes { source: self.clone(), range, start, gate };
         Ok(Part { number, offset: range.offset, bytes: range.bytes, source: Arc::new(source) })
+    }
+
+    /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
+    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+        match &self.held.whole {
+            Some(whole) => {
+                let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+                let found =
+                    whole.get(begin..begin + buffer.len()).ok_or(SourceError::Changed("while it was read: it is shorter now"))?;
+                buffer.copy_from_slice(found);
+            }
+            None => self.held.file.read_exact_at(buffer, offset)?,
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the handle still means the version that is being read, on the caller's thread.
+    pub fn check_handle(&self) -> Result<(), SourceError> {
+        self.held.check_handle()
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
@@ -179,6 +205,53 @@ struct PartBytes {
     source: Source,
     range: Range,
     start: Option<Bytes>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
+/// it is certain that the host has nothing.
+pub struct Gate {
+    store: Store,
+    job: JobId,
+    passed: AtomicBool,
+    failed: Mutex<Option<StoreError>>,
+}
+
+impl Gate {
+    /// A gate nothing has passed.
+    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
+        Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
+    }
+
+    /// Commits the intent. An error is kept for [`Gate::failure`].
+    pub async fn pass(&self) -> io::Result<()> {
+        if self.passed() {
+            return Ok(());
+        }
+        crash_point!("finish.before_commit");
+        match self.store.committing(self.job, None).await {
+            Ok(()) => {
+                self.passed.store(true, Ordering::Release);
+                crash_point!("finish.before_send");
+                Ok(())
+            }
+            Err(error) => {
+                let said = error.to_string();
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(io::Error::other(said))
+            }
+        }
+    }
+
+    /// Whether the last bytes may have left.
+    pub fn passed(&self) -> bool {
+        self.passed.load(Ordering::Acquire)
+    }
+
+    /// Why the intent could not be committed.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl PartSource for PartBytes {
@@ -188,6 +261,7 @@ impl PartSource for PartBytes {
             offset: self.range.offset,
             left: self.range.bytes,
             ready: self.start.clone().unwrap_or_default(),
+            gate: self.gate.clone(),
         };
         Box::pin(Reading { next: Mutex::new(Box::pin(cursor.next())), left: self.range.bytes })
     }
@@ -199,6 +273,7 @@ struct Cursor {
     offset: u64,
     left: u64,
     ready: Bytes,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Cursor {
@@ -220,6 +295,11 @@ impl Cursor {
         self.source.limits.take(length).await;
         self.offset += length;
         self.left -= length;
+        if let Some(gate) = self.gate.as_ref().filter(|_| self.left == 0)
+            && let Err(error) = gate.pass().await
+        {
+            return Some((Err(error), self));
+        }
         self.source.sent.fetch_add(length, Ordering::Relaxed);
         Some((Ok(bytes), self))
     }
@@ -255,4 +335,14 @@ impl Body for Reading {
 pub fn remote_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(OsStr::new("file")).to_string_lossy();
     name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+}
+
+/// A short text that is another one for every version of every file: where it is and what the file system says of it, digested.
+pub fn version(path: &Path, identity: &Identity) -> String {
+    use sha2::{Digest, Sha256};
+    let Identity { device, inode, size, mtime_ns, born_ns, .. } = identity;
+    let mut digest = Sha256::new();
+    digest.update(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
+    digest.update(format!("\0{device} {inode} {size} {mtime_ns} {born_ns}"));
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,7 @@
 //! - in `finish`: nobody knows; the next claim finds `committing` and asks, or finishes again, or does what `on_unknown` says;
 //! - before the outcome is committed: the same.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,19 +18,20 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config::OnUnknown;
+use crate::config::{OnUnknown, RemotePath};
 use crate::crash_point;
-use crate::host::{FileFacts, Host, HostError, Part};
+use crate::host::{FileFacts, Host, HostError, Part, Place, Tickets, Whole};
 use crate::job::State;
 use crate::job::plan::{Plan, Range};
-use crate::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Repeat, Shape};
 use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
 use crate::store::{Claimed, JobId, Keep, PutBack, Store, StoreError, Upload};
 
 use super::bandwidth::Limits;
+use super::digest::Digesting;
 use super::phase::Phases;
-use super::source::{Source, SourceError, remote_name};
+use super::source::{self, Gate, Source, SourceError, remote_name};
 
 /// Commits of one session that may go unanswered before `on_unknown` decides.
 const COMMITS_UNANSWERED_MAX: u32 = 5;
@@ -53,6 +55,8 @@ pub struct Worker {
     pub connections: [Arc<Semaphore>; 2],
     /// How fast bytes may flow.
     pub limits: Limits,
+    /// The watched folders, with the folder their files go to on hosts that have folders.
+    pub folders: Arc<[(PathBuf, RemotePath)]>,
     /// Whether the daemon goes on.
     pub phases: Phases,
 }
@@ -68,6 +72,8 @@ pub enum HostSays {
     Rest {
         /// For so long.
         pause: Duration,
+        /// Whether it doubles with every rest in a row.
+        doubles: bool,
         /// In its own words.
         why: String,
     },
@@ -95,6 +101,8 @@ enum Stop {
     Host { error: HostError, keep: Keep },
     /// A commit may have taken effect, and nobody can be asked.
     Unknown(String),
+    /// There is evidence that a commit took effect, and no proof.
+    Likely(String),
     /// The daemon ends.
     Draining,
 }
@@ -129,14 +137,23 @@ struct Road {
     /// Whether the host has confirmed something new since the claim.
     progress: bool,
     /// The session in use, to be given back should the job leave it.
-    session: Option<Session>,
+    place: Option<Arc<Place>>,
+    /// The digest, where the host wants one.
+    digesting: Option<Arc<Digesting>>,
+}
+
+/// What an `open` led to.
+enum Begun {
+    Upload(Upload),
+    /// The host had the bytes already.
+    Whole(Outcome),
 }
 
 impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. An error is the queue's own: nothing more can be done.
     pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let shape = self.host.shape(job.identity.size);
-        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false, session: None };
+        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false, place: None, digesting: None };
         match road.travel().await {
             Ok(outcome) => {
                 crash_point!("uploaded.before_commit");
@@ -164,13 +181,18 @@ impl Road {
         if let Some(upload) = self.job.upload.take_if(|upload| upload.committing) {
             return self.after_a_commit_nobody_answered(upload).await;
         }
-        self.session = self.job.upload.as_ref().map(|upload| upload.session.clone());
-        let upload = self.job.upload.take().filter(|upload| !self.is_stale(upload));
+        let upload = self.job.upload.take();
+        // Given back should it be too old to be resumed.
+        self.place = upload.as_ref().map(|upload| place(upload, None, Tickets::default()));
+        let upload = upload.filter(|upload| self.can_be_resumed(upload));
         let fresh = upload.is_none();
         let source = self.source(fresh).await?;
         let mut upload = match upload {
-            Some(upload) => self.resume(upload).await?,
-            None => self.open(&source).await?,
+            Some(upload) => self.resume(&source, upload).await?,
+            None => match self.open(&source).await? {
+                Begun::Upload(upload) => upload,
+                Begun::Whole(outcome) => return Ok(outcome),
+            },
         };
         if self.shape.order == Order::AnyOrder
             && let Some(number) = only_missing(&upload)
@@ -182,7 +204,7 @@ impl Road {
             return Ok(outcome);
         }
         source.check().await?;
-        self.commit(&upload).await
+        self.commit(&mut upload).await
     }
 
     /// The last part of a file, as every small file has: its ack and the intent to commit go to the disk together, the ack first.
@@ -190,11 +212,13 @@ impl Road {
         if self.worker.phases.is_draining() {
             return Err(Stop::Draining);
         }
-        let ack = deliver_part(&self.worker, &upload.session, source, upload.plan, number).await?;
+        let ack = self.lane(source, upload).deliver(number).await?;
         self.progress = true;
         upload.held.insert(number);
         upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (number, receipt)));
         let unchanged = source.check().await;
+        let digest = self.digest().await?;
+        upload.digest.clone_from(&digest);
         crash_point!("ack.before_commit");
         let store = &self.worker.store;
         let acked = store.acked(self.job.id, vec![ack], upload.plan);
@@ -202,7 +226,7 @@ impl Road {
             acked.await?;
             return Err(error.into());
         }
-        let (acked, committing) = tokio::join!(acked, store.committing(self.job.id));
+        let (acked, committing) = tokio::join!(acked, store.committing(self.job.id, digest));
         crash_point!("ack.after_commit");
         acked.and(committing)?;
         crash_point!("finish.before_send");
@@ -214,31 +238,79 @@ impl Road {
         Source::open(path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
     }
 
-    fn is_stale(&self, upload: &Upload) -> bool {
+    /// A body that was cut short is worth nothing to a host that may keep what it gets twice: its next one begins with a new session.
+    fn can_be_resumed(&self, upload: &Upload) -> bool {
         let age = Duration::from_millis(u64::try_from(clock::now_ms() - upload.opened_ms).unwrap_or(0));
-        self.shape.session_life.is_some_and(|life| age > life)
+        let stale = self.shape.session_life.is_some_and(|life| age > life);
+        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate;
+        !stale && !one_shot
     }
 
-    async fn open(&mut self, source: &Source) -> Result<Upload, Stop> {
-        let file_bytes = source.identity().size;
-        let plan = Plan::new(file_bytes, &self.shape).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        let facts = FileFacts { name: remote_name(&self.job.path), bytes: file_bytes, parts: plan.parts() };
+    async fn open(&mut self, source: &Source) -> Result<Begun, Stop> {
+        let identity = source.identity();
+        let plan = Plan::new(identity.size, &self.shape).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        self.start_digest(source, plan, None);
+        let digest = match self.shape.digest {
+            Some(wanted) if wanted.before_open => self.digest().await?,
+            _ => None,
+        };
+        let facts = FileFacts {
+            name: remote_name(&self.job.path),
+            folder: self.remote_folder(),
+            version: source::version(&self.job.path, &identity),
+            bytes: plan.file_bytes,
+            parts: plan.parts(),
+            part_bytes: plan.part_bytes,
+            digest: digest.as_ref().map(|digest| digest.hex.clone()),
+        };
+        let tickets = Tickets::default();
         crash_point!("open.before_call");
-        let session = self.worker.request(self.worker.host.open(&facts)).await?;
+        let session = match self.worker.request(self.worker.host.open(&facts, &tickets)).await? {
+            Opened::Session(session) => session,
+            Opened::Whole(outcome) => {
+                source.check().await?;
+                return Ok(Begun::Whole(outcome));
+            }
+        };
         crash_point!("open.before_commit");
-        // A file that travels in one request is committed by it, so its session is the record of the intent to commit.
-        let committing = self.shape.order == Order::Whole;
         let opened_ms = clock::now_ms();
-        self.worker.store.opened(self.job.id, session.clone(), plan, source.identity(), committing).await?;
+        self.worker.store.opened(self.job.id, session.clone(), plan, identity, digest.clone()).await?;
         crash_point!("open.after_commit");
-        self.session = Some(session.clone());
-        Ok(Upload { session, plan, held: Held::default(), held_bytes: 0, opened_ms, committing, commits: 0, resent: false })
+        let (held, held_bytes) = (Held::default(), 0);
+        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false, digest };
+        self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
+        Ok(Begun::Upload(upload))
+    }
+
+    /// The folder of the innermost watch that the file is in, filled in.
+    fn remote_folder(&self) -> String {
+        let watched = self.worker.folders.iter().filter(|(folder, _)| self.job.path.starts_with(folder));
+        let innermost = watched.max_by_key(|(folder, _)| folder.components().count());
+        let below = innermost.and_then(|(folder, template)| Some((self.job.path.strip_prefix(folder).ok()?, template)));
+        below.map(|(relative, template)| template.fill(relative, self.job.identity.mtime_ns)).unwrap_or_default()
+    }
+
+    fn start_digest(&mut self, source: &Source, plan: Plan, known: Option<&Digest>) {
+        self.digesting = self.shape.digest.map(|wanted| {
+            Arc::new(known.map_or_else(|| Digesting::start(source.clone(), plan, wanted.algorithm), Digesting::known))
+        });
+    }
+
+    /// The digest, once it is known; nothing where the host wants none.
+    async fn digest(&self) -> Result<Option<Digest>, SourceError> {
+        match &self.digesting {
+            Some(digesting) => digesting.whole().await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A session of an earlier claim: the host is asked, and believed over our own rows.
-    async fn resume(&mut self, mut upload: Upload) -> Result<Upload, Stop> {
-        match self.worker.request(self.worker.host.probe(&upload.session)).await? {
-            Found::Unsure => {}
+    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Upload, Stop> {
+        self.start_digest(source, upload.plan, upload.digest.as_ref());
+        let place = place(&upload, self.digesting.as_deref(), Tickets::default());
+        self.place = Some(place.clone());
+        match self.worker.request(self.worker.host.probe(&place, Whole { held: &upload.held, digest: None })).await? {
+            Found::Unsure | Found::Likely(_) | Found::Unlikely => {}
             Found::Gone => return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into()),
             Found::UpTo(bytes) => {
                 upload.held_bytes = bytes;
@@ -257,6 +329,28 @@ impl Road {
         Ok(upload)
     }
 
+    /// The place of the session in use. One that has moved, or was found committing, has no tickets yet.
+    fn place_of(&mut self, upload: &Upload) -> Arc<Place> {
+        match &self.place {
+            Some(place) if place.session == upload.session => place.clone(),
+            _ => {
+                let place = place(upload, self.digesting.as_deref(), Tickets::default());
+                self.place.insert(place).clone()
+            }
+        }
+    }
+
+    fn lane(&mut self, source: &Source, upload: &Upload) -> SendLane {
+        SendLane {
+            worker: self.worker.clone(),
+            job: self.job.id,
+            place: self.place_of(upload),
+            source: source.clone(),
+            plan: upload.plan,
+            digesting: self.digesting.clone(),
+        }
+    }
+
     /// Sends what the host does not hold. A file that travels whole has its outcome afterwards; any other still has to be committed.
     async fn send_all(&mut self, source: &Source, upload: &mut Upload) -> Result<Option<Outcome>, Stop> {
         match self.shape.order {
@@ -268,7 +362,8 @@ impl Road {
 
     /// Several parts at once. After a failure no new part begins; what is in flight may still arrive and counts.
     async fn send_in_any_order(&mut self, source: &Source, upload: &mut Upload) -> Result<(), Stop> {
-        let Upload { session, plan, held, .. } = upload;
+        let lane = self.lane(source, upload);
+        let Upload { plan, held, .. } = upload;
         let mut missing = (0..plan.parts()).filter(|number| !held.contains(*number)).collect::<Vec<u32>>().into_iter();
         let mut lanes: JoinSet<Result<Ack, Stop>> = JoinSet::new();
         let mut stop = None;
@@ -280,7 +375,7 @@ impl Road {
                     break;
                 }
                 let Some(number) = missing.next() else { break };
-                lanes.spawn(send_part(self.worker.clone(), self.job.id, session.clone(), source.clone(), *plan, number));
+                lanes.spawn(lane.clone().send(number));
             }
             match lanes.join_next().await {
                 None => break,
@@ -320,44 +415,63 @@ impl Road {
         Ok(())
     }
 
-    async fn deliver(&self, source: &Source, upload: &Upload, range: Range) -> Result<Ack, Stop> {
+    async fn deliver(&mut self, source: &Source, upload: &Upload, range: Range) -> Result<Ack, Stop> {
         let part = source.part(0, range).await?;
-        let sent = self.worker.request(self.worker.host.send(&upload.session, &part)).await;
+        let place = self.place_of(upload);
+        let sent = self.worker.request(self.worker.host.send(&place, &part)).await;
         sent.map_err(|error| source.failure().map_or_else(|| error.into(), Stop::Source))
     }
 
-    /// The request is the commit: whatever leaves it in doubt leaves the session as the record of that.
+    /// The request is the commit: the intent is on the disk before its last bytes leave, and whatever leaves it in doubt after that leaves
+    /// the session as the record of it.
     async fn send_whole(&mut self, source: &Source, upload: &mut Upload) -> Result<Outcome, Stop> {
         source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
-        let part = source.part(0, range).await?;
-        crash_point!("finish.before_send");
-        let ack = match self.worker.request(self.worker.host.send(&upload.session, &part)).await {
+        let gate = Gate::new(self.worker.store.clone(), self.job.id);
+        let part = source.part_behind(0, range, Some(gate.clone())).await?;
+        if range.bytes == 0
+            && let Err(error) = gate.pass().await
+        {
+            return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
+        }
+        crash_point!("part.before_send");
+        let place = self.place_of(upload);
+        let ack = match self.worker.request(self.worker.host.send(&place, &part)).await {
             Ok(ack) => ack,
-            // A body cut short by ourselves is no file at the host.
-            Err(error) => match source.failure() {
-                Some(failure) => return Err(Stop::Source(failure)),
-                None if error.doubt => return Err(Stop::Host { error, keep: Keep::SessionUnanswered }),
-                None if error.class == Class::SessionLost => return Err(error.into()),
-                None => return Err(Stop::Host { error, keep: Keep::Nothing }),
-            },
+            Err(error) => return Err(self.after_a_failed_body(source, &gate, error)),
         };
         upload.held = held_of(std::slice::from_ref(&ack));
         crash_point!("ack.before_commit");
         self.worker.store.acked(self.job.id, vec![ack], upload.plan).await?;
+        crash_point!("ack.after_commit");
         self.finish(upload).await
     }
 
+    /// A body that never left whole is no file at the host, whatever its error says.
+    fn after_a_failed_body(&self, source: &Source, gate: &Gate, error: HostError) -> Stop {
+        if let Some(failure) = gate.failure() {
+            return Stop::Store(failure);
+        }
+        match source.failure() {
+            Some(failure) => Stop::Source(failure),
+            None if error.doubt && gate.passed() => Stop::Host { error, keep: Keep::SessionUnanswered },
+            None if error.class == Class::SessionLost => error.into(),
+            None => Stop::Host { error, keep: Keep::Nothing },
+        }
+    }
+
     /// Records the intent, then asks the host to make the parts a file.
-    async fn commit(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+    async fn commit(&mut self, upload: &mut Upload) -> Result<Outcome, Stop> {
+        upload.digest = self.digest().await?;
         crash_point!("finish.before_commit");
-        self.worker.store.committing(self.job.id).await?;
+        self.worker.store.committing(self.job.id, upload.digest.clone()).await?;
         crash_point!("finish.before_send");
         self.finish(upload).await
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
-        let finished = self.worker.request(self.worker.host.finish(&upload.session, &upload.held)).await;
+        let place = self.place_of(upload);
+        let finished = self.worker.request(self.worker.host.finish(&place, whole(upload))).await;
         finished.map_err(|error| self.after_a_failed_commit(upload, error))
     }
 
@@ -383,12 +497,23 @@ impl Road {
     /// The road of a job whose last commit has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn after_a_commit_nobody_answered(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         let unanswered = || "the host never answered the request that makes the file";
-        match self.worker.request(self.worker.host.probe(&upload.session)).await? {
+        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate && upload.held.count() == 0;
+        // Such a host can bring evidence at best, and asking has its price.
+        if one_shot && self.worker.on_unknown != OnUnknown::Probe {
+            return Err(Stop::Unknown(unanswered().into()));
+        }
+        let place = self.place_of(&upload);
+        match self.worker.request(self.worker.host.probe(&place, whole(&upload))).await? {
             Found::Whole(outcome) => return Ok(outcome),
             Found::Gone if self.shape.repeat == Repeat::Harmless => {
                 return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into());
             }
             Found::Gone => return Err(Stop::Unknown(unanswered().into())),
+            Found::Likely(evidence) => return Err(Stop::Likely(evidence)),
+            Found::Unlikely => {
+                let said = "the host never answered, and nothing speaks for its having the file";
+                return Err(HostError::new(Class::SessionLost, said).into());
+            }
             Found::UpTo(_) | Found::Parts(_) | Found::Unsure => {}
         }
         if self.shape.order == Order::Whole && upload.held.count() == 0 {
@@ -415,6 +540,7 @@ impl Road {
             Stop::Draining => (self.put_back(State::Queued, None, Keep::Session), HostSays::Nothing),
             Stop::Source(error) => (self.leave_for_source(error), HostSays::Nothing),
             Stop::Unknown(why) => (self.leave_in_doubt(&why), HostSays::Nothing),
+            Stop::Likely(evidence) => (self.leave_to_a_person(&evidence), HostSays::Nothing),
             Stop::Host { error, keep } => self.leave_for_host(error, keep),
         };
         log(&self.job, &put_back);
@@ -428,8 +554,8 @@ impl Road {
 
     /// Only after the session is forgotten here: a crash in between leaves an open place over there, never a job that relies on one.
     async fn abandon(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(error) = self.worker.request(self.worker.host.abandon(&session)).await
+        if let Some(place) = self.place.take()
+            && let Err(error) = self.worker.request(self.worker.host.abandon(&place)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
         }
@@ -459,8 +585,8 @@ impl Road {
     fn leave_in_doubt(&self, why: &str) -> PutBack {
         let keep = Keep::NothingLostMaybeDuplicate;
         match self.worker.on_unknown {
-            OnUnknown::Hold => {
-                let why = format!("{why}; the file may be on the host already, and `on_unknown = \"hold\"` leaves it to you");
+            OnUnknown::Hold | OnUnknown::Probe => {
+                let why = format!("{why}; the file may be on the host already, and `on_unknown` leaves it to you");
                 self.put_back(State::Held, Some(why), Keep::Session)
             }
             OnUnknown::UploadAgain if self.job.sessions_lost < SESSIONS_LOST_MAX => self.put_back(State::Queued, None, keep),
@@ -471,23 +597,32 @@ impl Road {
         }
     }
 
+    fn leave_to_a_person(&self, evidence: &str) -> PutBack {
+        let why = format!("the host never answered, and the file is probably there: {evidence}; look at the account");
+        self.put_back(State::Held, Some(why), Keep::Session)
+    }
+
     fn leave_for_host(&self, error: HostError, keep: Keep) -> (PutBack, HostSays) {
         let failures = if self.progress { 1 } else { self.job.failures.saturating_add(1) };
         let trouble = Trouble {
             class: error.class,
+            worsens: error.worsens,
             wait: error.wait,
             failures,
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,
         };
-        let why = error.said;
+        // What has worsened to a lost session is lost as one.
+        let lost = trouble.meaning() == Class::SessionLost && keep != Keep::NothingLostMaybeDuplicate;
+        let keep = if lost { Keep::NothingLost } else { keep };
+        let (why, doubles) = (error.said, error.doubles);
         let says = |refused: &str| HostSays::Refused(refused.to_owned());
         match verdict(trouble) {
             Verdict::Retry { floor, ceiling } => {
                 let pause = floor + ceiling.mul_f64(rand::random::<f64>());
                 (PutBack { failures, ..self.waiting(why, pause, keep) }, HostSays::Nothing)
             }
-            Verdict::RestHost(pause) => (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, why }),
+            Verdict::RestHost(pause) => (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, doubles, why }),
             Verdict::Anew => (self.put_back(State::Queued, Some(why), keep), HostSays::Nothing),
             Verdict::HoldHost => (self.held(why.clone(), failures, keep), says(&why)),
             Verdict::HoldForRoom => (self.held(why, failures, keep), HostSays::Nothing),
@@ -501,26 +636,51 @@ impl Road {
     }
 }
 
-/// One lane's turn: the lane is free again only when the ack is committed, so after a crash no more than the parts in the lanes are
-/// sent a second time.
-async fn send_part(worker: Worker, job: JobId, session: Session, source: Source, plan: Plan, number: u32) -> Result<Ack, Stop> {
-    let ack = deliver_part(&worker, &session, &source, plan, number).await?;
-    crash_point!("ack.before_commit");
-    worker.store.acked(job, vec![ack.clone()], plan).await?;
-    crash_point!("ack.after_commit");
-    Ok(ack)
+/// What a lane needs to send parts of one file.
+#[derive(Clone)]
+struct SendLane {
+    worker: Worker,
+    job: JobId,
+    place: Arc<Place>,
+    source: Source,
+    plan: Plan,
+    digesting: Option<Arc<Digesting>>,
 }
 
-/// Reads a part and sends it.
-async fn deliver_part(worker: &Worker, session: &Session, source: &Source, plan: Plan, number: u32) -> Result<Ack, Stop> {
-    let part: Part = source.part(number, plan.range(number)).await?;
-    crash_point!("part.before_send");
-    let sent = worker.request(worker.host.send(session, &part)).await;
-    let ack = sent.map_err(|error| source.failure().map_or_else(|| Stop::from(error), Stop::Source))?;
-    match ack.held_to < part.offset + part.bytes {
-        true => Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into()),
-        false => Ok(ack),
+impl SendLane {
+    /// One lane's turn: the lane is free again only when the ack is committed, so after a crash no more than the parts in the lanes are
+    /// sent a second time.
+    async fn send(self, number: u32) -> Result<Ack, Stop> {
+        let ack = self.deliver(number).await?;
+        crash_point!("ack.before_commit");
+        self.worker.store.acked(self.job, vec![ack.clone()], self.plan).await?;
+        crash_point!("ack.after_commit");
+        Ok(ack)
     }
+
+    /// Reads a part and sends it.
+    async fn deliver(&self, number: u32) -> Result<Ack, Stop> {
+        if let Some(digesting) = &self.digesting {
+            digesting.before_part(number).await?;
+        }
+        let part: Part = self.source.part(number, self.plan.range(number)).await?;
+        crash_point!("part.before_send");
+        let sent = self.worker.request(self.worker.host.send(&self.place, &part)).await;
+        let ack = sent.map_err(|error| self.source.failure().map_or_else(|| Stop::from(error), Stop::Source))?;
+        match ack.held_to < part.offset + part.bytes {
+            true => Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into()),
+            false => Ok(ack),
+        }
+    }
+}
+
+fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<Place> {
+    let borders = digesting.map(Digesting::borders).unwrap_or_default();
+    Arc::new(Place { session: upload.session.clone(), tickets, plan: upload.plan, borders })
+}
+
+fn whole(upload: &Upload) -> Whole<'_> {
+    Whole { held: &upload.held, digest: upload.digest.as_ref().map(|digest| digest.hex.as_str()) }
 }
 
 /// The one part that the host does not hold, if it is one.

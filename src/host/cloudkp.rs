@@ -10,12 +10,12 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::config::{CloudKpConfig, EmptyFile};
-use crate::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 
 use super::error::{HostError, excerpt};
 use super::form::Form;
-use super::http::{Reply, Transport};
-use super::{FileFacts, Host, Part, Step};
+use super::http::{Reply, Request, Transport};
+use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole};
 
 // Requests.
 
@@ -258,37 +258,48 @@ impl Host for CloudKp {
             repeat: Repeat::MayDuplicate,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyFile::OneEmptyChunk,
+            digest: None,
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts) -> Step<'a, Session> {
-        Box::pin(async { Open::new(&self.settings.base_url, file).store() })
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+        Box::pin(async { Open::new(&self.settings.base_url, file).store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Session, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
         Box::pin(async move {
-            let open = Open::load(at)?;
+            let open = Open::load(&at.session)?;
             let form = open.chunk_form(part.number, part.bytes);
-            let reply = self.transport.post_form(&open.url, form, Some(part), Duration::ZERO).await?;
+            let reply = self.transport.send(Request::post(&open.url).form(form, Some(part))).await?;
             chunk_reply(&reply)?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
         })
     }
 
-    fn probe<'a>(&'a self, _at: &'a Session) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
 
-    fn finish<'a>(&'a self, at: &'a Session, _held: &'a Held) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
-            let open = Open::load(at)?;
-            let reply = self.transport.post_form(&open.url, open.finish_form(), None, FINISH_PATIENCE).await?;
-            finish_reply(&reply, &self.settings.link_base)
+            let open = Open::load(&at.session)?;
+            let request = Request::post(&open.url).form(open.finish_form(), None).patience(FINISH_PATIENCE);
+            finish_reply(&self.transport.send(request).await?, &self.settings.link_base)
         })
     }
 
-    fn abandon<'a>(&'a self, _at: &'a Session) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async {
+            let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
+            match reply.status {
+                500.. => Err(reply.refusal()),
+                _ => Ok("it answers; it knows no login".to_owned()),
+            }
+        })
     }
 }
 
@@ -300,7 +311,7 @@ mod tests {
     const BASE: &str = "https://cloudkp.com?c=";
 
     fn reply(status: u16, text: &str) -> Reply {
-        Reply { status, retry_after: None, html: text.trim_start().starts_with('<'), text: text.into() }
+        Reply { status, text: text.into(), html: text.trim_start().starts_with('<'), ..Reply::default() }
     }
 
     fn chunk(text: &str) -> Result<(), (Class, bool)> {
@@ -320,7 +331,15 @@ mod tests {
 
     #[test]
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
-        let file = FileFacts { name: "a\\b.zip".into(), bytes: 7, parts: 1 };
+        let file = FileFacts {
+            name: "a\\b.zip".into(),
+            folder: String::new(),
+            version: "v".into(),
+            bytes: 7,
+            parts: 1,
+            part_bytes: 131_072,
+            digest: None,
+        };
         let open = Open::new("http://127.0.0.1:1/kp", &file);
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));

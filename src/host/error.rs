@@ -13,10 +13,14 @@ const EXCERPT_CHARS: usize = 300;
 pub struct HostError {
     /// What the failure means.
     pub class: Class,
+    /// What it means from the third time in a row on, where a host is not believed for ever.
+    pub worsens: Option<Class>,
     /// What happened, for a person; an excerpt of the reply where there was one. Holds no secret.
     pub said: String,
     /// The rest the host asked for.
     pub wait: Option<Duration>,
+    /// Whether the rest doubles each time the host asks for it again, up to an hour.
+    pub doubles: bool,
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
 }
@@ -24,7 +28,13 @@ pub struct HostError {
 impl HostError {
     /// A failure after which it is certain that nothing took effect.
     pub fn new(class: Class, said: impl Into<String>) -> Self {
-        HostError { class, said: said.into(), wait: None, doubt: false }
+        HostError { class, worsens: None, said: said.into(), wait: None, doubles: false, doubt: false }
+    }
+
+    /// The same, but from the third time in a row on it means `class`.
+    #[must_use]
+    pub fn worsening_to(self, class: Class) -> Self {
+        HostError { worsens: Some(class), ..self }
     }
 
     /// A failure after which nobody knows whether the request took effect.

@@ -27,11 +27,20 @@ impl Form {
         self
     }
 
-    /// Adds the file, as the last field, without a content type. Both names are ours.
-    pub fn file(mut self, name: &str, file_name: &str, bytes: u64) -> Form {
+    /// Adds the file, as the last field, without a content type. Both names are ours: no quotation mark, no line break.
+    pub fn file(self, name: &str, file_name: &str, bytes: u64) -> Form {
+        self.file_part(name, file_name, "", bytes)
+    }
+
+    /// The same with a content type.
+    pub fn typed_file(self, name: &str, file_name: &str, content_type: &str, bytes: u64) -> Form {
+        self.file_part(name, file_name, &format!("Content-Type: {content_type}\r\n"), bytes)
+    }
+
+    fn file_part(mut self, name: &str, file_name: &str, more: &str, bytes: u64) -> Form {
         let boundary = &self.boundary;
         let disposition = format!("form-data; name=\"{name}\"; filename=\"{file_name}\"");
-        self.head.push_str(&format!("--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n"));
+        self.head.push_str(&format!("--{boundary}\r\nContent-Disposition: {disposition}\r\n{more}\r\n"));
         self.file_bytes = Some(bytes);
         self
     }

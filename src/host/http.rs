@@ -1,6 +1,7 @@
 //! The transport: the one user of reqwest. Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
 //! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, ClientBuilder, Method, Response, StatusCode};
+use url::Url;
 
 use crate::job::upload::Class;
 use crate::os::clock;
 
+use super::address;
 use super::error::{HostError, excerpt};
 use super::form::Form;
-use super::{Frames, Part};
+use super::{Frames, Part, PartSource};
 
 /// How long a connection may take to be made (`protocols/README.md`, section 3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -24,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_IDLE: Duration = Duration::from_secs(30);
 /// How much of a reply is read before it is judged.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// How many redirections of a call are followed (`protocols/README.md`, section 2).
+const REDIRECTS_MAX: usize = 5;
 
 /// A client with its connections. Cheap to clone.
 #[derive(Clone)]
@@ -33,7 +40,7 @@ pub struct Transport {
 }
 
 /// A complete reply, or as much of it as is worth reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
@@ -41,16 +48,120 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
     /// Whether it says that it is HTML, or looks like it.
     pub html: bool,
+    /// Where it sends us, if it does.
+    pub location: Option<String>,
     /// The body, at most 64 KiB of it.
     pub text: String,
+}
+
+/// A request on its way to be sent.
+pub struct Request<'a> {
+    method: Method,
+    url: &'a str,
+    headers: Vec<(&'static str, String)>,
+    body: Payload<'a>,
+    patience: Duration,
+    follows: bool,
+    exact: bool,
+}
+
+/// What a request carries. The bytes of a part are read anew whenever it is sent.
+enum Payload<'a> {
+    Nothing,
+    Text(Bytes),
+    Around { head: Bytes, file: Option<(&'a dyn PartSource, u64)>, tail: Bytes },
+}
+
+impl<'a> Request<'a> {
+    /// A GET.
+    pub fn get(url: &'a str) -> Request<'a> {
+        Request::new(Method::GET, url)
+    }
+
+    /// A POST.
+    pub fn post(url: &'a str) -> Request<'a> {
+        Request::new(Method::POST, url)
+    }
+
+    /// A PUT.
+    pub fn put(url: &'a str) -> Request<'a> {
+        Request::new(Method::PUT, url)
+    }
+
+    fn new(method: Method, url: &'a str) -> Request<'a> {
+        Request { method, url, headers: Vec::new(), body: Payload::Nothing, patience: Duration::ZERO, follows: false, exact: false }
+    }
+
+    /// With a header. A value that cannot be one is an error when the request is sent.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Request<'a> {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With a text as its body.
+    #[must_use]
+    pub fn text(self, content_type: &str, text: impl Into<Bytes>) -> Request<'a> {
+        Request { body: Payload::Text(text.into()), ..self }.header("content-type", content_type)
+    }
+
+    /// With a form, and the bytes of `part` as its file where there is one.
+    #[must_use]
+    pub fn form(self, form: Form, part: Option<&'a Part>) -> Request<'a> {
+        let kind = form.content_type();
+        let file = part.map(|part| (part.source.as_ref(), part.bytes));
+        Request { body: Payload::Around { head: form.head(), file, tail: form.tail() }, ..self }.header("content-type", kind)
+    }
+
+    /// With `bytes` bytes of a file, and texts around them.
+    #[must_use]
+    pub fn around(self, head: impl Into<Bytes>, file: &'a dyn PartSource, bytes: u64, tail: impl Into<Bytes>) -> Request<'a> {
+        Request { body: Payload::Around { head: head.into(), file: Some((file, bytes)), tail: tail.into() }, ..self }
+    }
+
+    /// With the bytes of a part and nothing else.
+    #[must_use]
+    pub fn raw(self, part: &'a Part) -> Request<'a> {
+        self.around(Bytes::new(), part.source.as_ref(), part.bytes, Bytes::new())
+    }
+
+    /// With time for the host to think once it has everything.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Request<'a> {
+        Request { patience, ..self }
+    }
+
+    /// Follows redirections that repeat the same request at the same host.
+    #[must_use]
+    pub fn following(self) -> Request<'a> {
+        Request { follows: true, ..self }
+    }
+
+    /// To an address that is signed, and must leave byte for byte as it came.
+    #[must_use]
+    pub fn exactly(self) -> Request<'a> {
+        Request { exact: true, ..self }
+    }
 }
 
 impl Transport {
     /// A client that gives up on a request when no byte has moved for `idle`.
     pub fn new(idle: Duration) -> Result<Transport, HostError> {
+        Transport::of(Client::builder(), idle)
+    }
+
+    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network.
+    pub fn for_strangers(idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
+        match allow_private {
+            true => Transport::new(idle),
+            false => Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)), idle),
+        }
+    }
+
+    fn of(builder: ClientBuilder, idle: Duration) -> Result<Transport, HostError> {
         // Another part of the process may have chosen a provider before; any will do.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::builder()
+        let client = builder
             .user_agent(concat!("ferryd/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -62,23 +173,70 @@ impl Transport {
         Ok(Transport { client, idle })
     }
 
-    /// Posts a form, with the bytes of `part` as its file where there is one. `patience` is how long the host may think once it has
-    /// everything.
-    pub async fn post_form(&self, url: &str, form: Form, part: Option<&Part>, patience: Duration) -> Result<Reply, HostError> {
+    /// Sends a request and reads its reply, whatever its status.
+    pub async fn send(&self, request: Request<'_>) -> Result<Reply, HostError> {
+        let mut url = Url::parse(request.url).map_err(|_| unusable_address())?;
+        if request.exact && url.as_str() != request.url {
+            return Err(HostError::new(Class::Unreadable, "the host named an address that cannot be sent as it is written"));
+        }
+        for _ in 0..REDIRECTS_MAX {
+            let reply = self.send_once(&request, url.clone()).await?;
+            let target = reply.location.as_deref().filter(|_| request.follows && matches!(reply.status, 307 | 308));
+            let next = target.and_then(|target| url.join(target).ok()).filter(|next| same_host(next, &url));
+            match next {
+                Some(next) => url = next,
+                None => return Ok(reply),
+            }
+        }
+        Err(HostError::new(Class::HostRefused, "the host sends a call around in circles"))
+    }
+
+    async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {
         let moved = Arc::new(AtomicU64::new(0));
-        let body = FormBody::new(&form, part, moved.clone());
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", form.content_type())
-            .body(reqwest::Body::wrap(body))
-            .build()
-            .map_err(lost)?;
+        let mut builder = self.client.request(request.method.clone(), url);
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        builder = match &request.body {
+            Payload::Nothing if request.method == Method::GET => builder,
+            Payload::Nothing => builder.header("content-length", "0"),
+            Payload::Text(text) => builder.body(text.clone()),
+            Payload::Around { head, file, tail } => {
+                let body = Around::new(head.clone(), *file, tail.clone(), moved.clone());
+                // An empty body has no length of its own to announce.
+                if body.left == 0 { builder.header("content-length", "0") } else { builder.body(reqwest::Body::wrap(body)) }
+            }
+        };
+        let ready = builder.build().map_err(lost)?;
         let exchange = async {
-            let response = self.client.execute(request).await.map_err(lost)?;
+            let response = self.client.execute(ready).await.map_err(lost)?;
             read_reply(response, &moved).await
         };
-        watched(exchange, &moved, self.idle.max(patience)).await
+        watched(exchange, &moved, self.idle.max(request.patience)).await
+    }
+}
+
+fn unusable_address() -> HostError {
+    HostError::new(Class::Unreadable, "the host named an address that is none")
+}
+
+fn same_host(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme() && one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
+}
+
+/// Names, but not those of private networks.
+struct PublicNames;
+
+impl Resolve for PublicNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|at| address::is_public(at.ip())).collect();
+            match public.is_empty() {
+                true => Err("this name leads to a private network, and `allow_private` is not set".into()),
+                false => Ok(Box::new(public.into_iter()) as Addrs),
+            }
+        })
     }
 }
 
@@ -131,6 +289,7 @@ async fn read_reply(mut response: Response, moved: &AtomicU64) -> Result<Reply, 
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, clock::now_ms()));
+    let location = header("location").map(str::to_owned);
     let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
@@ -143,7 +302,7 @@ async fn read_reply(mut response: Response, moved: &AtomicU64) -> Result<Reply, 
     }
     let text = String::from_utf8_lossy(&body).into_owned();
     let html = says_html || text.trim_start().starts_with('<');
-    Ok(Reply { status: status.as_u16(), retry_after, html, text })
+    Ok(Reply { status: status.as_u16(), retry_after, html, location, text })
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
@@ -224,7 +383,7 @@ impl Reply {
             _ => Class::Unreadable,
         };
         let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
-        HostError { class, said: self.said(), wait: self.retry_after, doubt }
+        HostError { wait: self.retry_after, doubt, ..HostError::new(class, self.said()) }
     }
 
     /// The reply for a person: what the status means, and how the body begins.
@@ -245,8 +404,8 @@ impl Reply {
     }
 }
 
-/// A form on its way: its head, the part's bytes as they come, its tail. Counts what the connection has taken.
-struct FormBody {
+/// A body on its way: a text, the bytes of a part as they come, a text. Counts what the connection has taken.
+struct Around {
     head: Option<Bytes>,
     file: Option<Frames>,
     tail: Option<Bytes>,
@@ -254,11 +413,11 @@ struct FormBody {
     moved: Arc<AtomicU64>,
 }
 
-impl FormBody {
-    fn new(form: &Form, part: Option<&Part>, moved: Arc<AtomicU64>) -> FormBody {
-        let (head, tail) = (form.head(), form.tail());
-        let left = head.len() as u64 + part.map_or(0, |part| part.bytes) + tail.len() as u64;
-        FormBody { head: Some(head), file: part.map(|part| part.source.frames()), tail: Some(tail), left, moved }
+impl Around {
+    fn new(head: Bytes, file: Option<(&dyn PartSource, u64)>, tail: Bytes, moved: Arc<AtomicU64>) -> Around {
+        let left = head.len() as u64 + file.map_or(0, |(_, bytes)| bytes) + tail.len() as u64;
+        let full = |text: Bytes| Some(text).filter(|text| !text.is_empty());
+        Around { head: full(head), file: file.map(|(source, _)| source.frames()), tail: full(tail), left, moved }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
@@ -275,7 +434,7 @@ impl FormBody {
     }
 }
 
-impl Body for FormBody {
+impl Body for Around {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -289,7 +448,7 @@ impl Body for FormBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tail.is_none()
+        self.left == 0
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -302,7 +461,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, text: &str) -> Reply {
-        Reply { status, retry_after: None, html: false, text: text.into() }
+        Reply { status, text: text.into(), ..Reply::default() }
     }
 
     #[test]

@@ -3,21 +3,35 @@
 //! A host's code holds settings and a transport and remembers nothing. It never sleeps, retries, spawns or stores: the engine calls,
 //! commits what was answered, and only then relies on it. It knows no path: a part is a handle to bytes that can be read again.
 
+mod address;
+mod addresses;
+mod base64;
 pub mod cloudkp;
 mod error;
 mod form;
+pub mod fourshared;
 pub mod http;
+mod json;
+pub mod kie;
+pub mod koodrive;
 pub mod registry;
+mod unusable;
+pub mod uploadgig;
+mod xml;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::job::upload::{Ack, Found, Held, Outcome, Session, Shape};
+use crate::job::plan::Plan;
+use crate::job::upload::{Ack, Borders, Found, Held, Opened, Outcome, Session, Shape};
+use crate::secret::Secret;
 
 pub use error::{HostError, excerpt};
+pub use unusable::Unusable;
 
 /// One call to a host: at most a few requests, no waiting, no retrying.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;
@@ -27,15 +41,23 @@ pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
     /// Reserve a place for the file. A host that has nothing to reserve answers without the network.
-    fn open<'a>(&'a self, file: &'a FileFacts) -> Step<'a, Session>;
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `Whole`.
-    fn send<'a>(&'a self, at: &'a Session, part: &'a Part) -> Step<'a, Ack>;
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack>;
     /// Ask what the host already holds. Changes nothing over there.
-    fn probe<'a>(&'a self, at: &'a Session) -> Step<'a, Found>;
-    /// Make the parts a file. `held` has every part of the plan.
-    fn finish<'a>(&'a self, at: &'a Session, held: &'a Held) -> Step<'a, Outcome>;
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found>;
+    /// Make the parts a file. `whole.held` has every part of the plan.
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome>;
     /// Give the place back, as far as the host allows it.
-    fn abandon<'a>(&'a self, at: &'a Session) -> Step<'a, ()>;
+    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()>;
+    /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a person
+    /// wants to read.
+    fn check(&self) -> Step<'_, String>;
+    /// A passing address of a stored file, for hosts whose files have no lasting link.
+    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+        drop(remote_id);
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// What a host is told of a file when an upload is opened.
@@ -43,10 +65,52 @@ pub trait Host: Send + Sync {
 pub struct FileFacts {
     /// The file's own name, without folders; never empty, no control characters.
     pub name: String,
+    /// The folder it goes to, on hosts that have folders: names joined by `/`, without one at either end; empty is the host's root.
+    pub folder: String,
+    /// A short text of digits and letters that is another one for every version of every file.
+    pub version: String,
     /// Its size.
     pub bytes: u64,
     /// How many parts the plan has.
     pub parts: u32,
+    /// The size of every part but the last.
+    pub part_bytes: u64,
+    /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
+    pub digest: Option<String>,
+}
+
+/// A half-sent upload, as a host's calls meet it.
+#[derive(Debug)]
+pub struct Place {
+    /// The host's own handle.
+    pub session: Session,
+    /// The passing addresses of its parts.
+    pub tickets: Tickets,
+    /// How the file is cut.
+    pub plan: Plan,
+    /// The inner states of the digest at the borders between parts. The one before a part is known when the part is sent.
+    pub borders: Arc<Borders>,
+}
+
+/// A passing address that bytes go to, with the time it ends. It is a secret, so it is never stored; it is made anew after a restart.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// The address.
+    pub address: Secret,
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub until_ms: i64,
+}
+
+/// Tickets by the number of the part they are for. Locked while new ones are fetched, so that parts in flight together fetch them once.
+pub type Tickets = tokio::sync::Mutex<BTreeMap<u32, Ticket>>;
+
+/// What is known of a file when all its parts are held, or may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// The parts that were confirmed, with what the host wants to see again.
+    pub held: &'a Held,
+    /// The digest of the file, where the shape wants one; in lower-case hexadecimal.
+    pub digest: Option<&'a str>,
 }
 
 /// One part, with its bytes within reach.

@@ -2,15 +2,43 @@
 
 use std::sync::Arc;
 
-use crate::config::{HostConfig, HostKind};
+use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretSource};
+use crate::job::upload::Class;
+use crate::secret::Secret;
 
 use super::http::Transport;
-use super::{Host, HostError, cloudkp};
+use super::{Host, HostError, cloudkp, fourshared, kie, koodrive, uploadgig};
 
-/// Makes the host that `config` describes.
-pub fn host(config: &HostConfig) -> Result<Arc<dyn Host>, HostError> {
-    let transport = Transport::new(config.request_timeout)?;
+/// Makes the host that `config` describes, with its secrets read.
+///
+/// # Errors
+/// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
+pub fn host(config: &HostConfig, environment: &dyn Environment) -> Result<Arc<dyn Host>, HostError> {
+    let idle = config.request_timeout;
+    let transport = Transport::new(idle)?;
+    let strangers = |allow_private| Transport::for_strangers(idle, allow_private);
+    let secret = |source: &SecretSource| read(source, environment);
     Ok(match &config.kind {
         HostKind::CloudKp(settings) => Arc::new(cloudkp::CloudKp::new(settings.clone(), transport)),
+        HostKind::UploadGig(settings) => {
+            let password = secret(&settings.password)?;
+            Arc::new(uploadgig::UploadGig::new(settings.clone(), password, transport, strangers(settings.allow_private)?))
+        }
+        HostKind::KooDrive(settings) => {
+            let login = match &settings.login {
+                KooDriveLogin::App { app_secret, .. } => secret(app_secret)?,
+                KooDriveLogin::Token { access_token, .. } => secret(access_token)?,
+            };
+            Arc::new(koodrive::KooDrive::new(settings.clone(), login, transport, strangers(settings.allow_private)?))
+        }
+        HostKind::Kie(settings) => Arc::new(kie::Kie::new(settings.clone(), secret(&settings.api_key)?, transport)),
+        HostKind::FourShared(settings) => {
+            let password = secret(&settings.password)?;
+            Arc::new(fourshared::FourShared::new(settings.clone(), password, transport, strangers(settings.allow_private)?))
+        }
     })
+}
+
+fn read(source: &SecretSource, environment: &dyn Environment) -> Result<Secret, HostError> {
+    source.read(environment).map_err(|error| HostError::new(Class::HostRefused, error.to_string()))
 }

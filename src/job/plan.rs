@@ -86,6 +86,7 @@ mod tests {
             repeat: Repeat::Harmless,
             parallel: 4,
             takes_empty_files: false,
+            digest: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The words of an upload: what a host can do, what it holds, what it answered.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 /// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
@@ -22,6 +23,69 @@ pub struct Shape {
     pub parallel: usize,
     /// Whether a file of 0 bytes can be sent.
     pub takes_empty_files: bool,
+    /// What the host wants to know of the file's bytes.
+    pub digest: Option<Wanted>,
+}
+
+/// A digest that a host wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// How it is computed.
+    pub algorithm: Algorithm,
+    /// Whether `open` needs it; otherwise it is computed while parts are sent, and needed only at the end.
+    pub before_open: bool,
+}
+
+/// How a digest is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// MD5 of the whole file.
+    Md5,
+    /// SHA-256 of the whole file, and its inner state at every border between parts.
+    Sha256,
+}
+
+/// The inner state of SHA-256 between two blocks: the words H0 to H7.
+pub type Words = [u32; 8];
+
+/// The inner states of a digest at the borders between parts, as far as they are known. Grows from the front, never shrinks.
+#[derive(Debug, Default)]
+pub struct Borders(RwLock<Vec<Words>>);
+
+impl Borders {
+    /// The state after all bytes before part `number`; nothing for the first part, or when it is not known yet.
+    pub fn before(&self, number: u32) -> Option<Words> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.get((number as usize).checked_sub(1)?).copied()
+    }
+
+    /// Adds the state at the next border.
+    pub fn push(&self, words: Words) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(words);
+    }
+
+    /// All that are known, in order.
+    pub fn all(&self) -> Vec<Words> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A digest that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Of the whole file, in lower-case hexadecimal.
+    pub hex: String,
+    /// The inner states at the borders between parts, where the algorithm has any.
+    pub borders: Vec<Words>,
+}
+
+/// What an `open` brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// A place for the parts.
+    Session(Session),
+    /// The host has these bytes already, and has made the file of them.
+    Whole(Outcome),
 }
 
 /// In which order parts may arrive.
@@ -74,6 +138,10 @@ pub enum Found {
     Whole(Outcome),
     /// This host cannot say.
     Unsure,
+    /// There is evidence, but no proof, that the host has all of it: the evidence, for a person.
+    Likely(String),
+    /// There is evidence, but no proof, that it has nothing.
+    Unlikely,
 }
 
 /// What the user gets.

@@ -9,19 +9,23 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Where the doubling ends.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// The longest rest a host may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How often a host that needs a person, or more room, is tried without being told to.
 pub const RECHECK: Duration = Duration::from_secs(3600);
 /// Sessions one file may lose before it is failed.
 const SESSIONS_LOST_MAX: u32 = 3;
 /// Replies in a row that cannot be read before the file is failed.
 const UNREADABLE_MAX: u32 = 3;
+/// The failure in a row from which on the benefit of the doubt is gone (the "3 times" of the protocols' pages).
+const WORSENS_AT: u32 = 3;
 
 /// A failure with what is known of the job's past.
 #[derive(Debug, Clone, Copy)]
 pub struct Trouble {
     /// What the failure means.
     pub class: Class,
+    /// What it means from the third time in a row on.
+    pub worsens: Option<Class>,
     /// The rest the host asked for.
     pub wait: Option<Duration>,
     /// Failures in a row without a byte of progress, this one counted.
@@ -30,6 +34,13 @@ pub struct Trouble {
     pub sessions_lost: u32,
     /// Failures in a row that are allowed; `None` is unlimited.
     pub retries: Option<u32>,
+}
+
+impl Trouble {
+    /// What the failure means after all that went before it.
+    pub fn meaning(&self) -> Class {
+        self.worsens.filter(|_| self.failures >= WORSENS_AT).unwrap_or(self.class)
+    }
 }
 
 /// What the engine does next.
@@ -58,7 +69,7 @@ pub enum Verdict {
 
 /// The one place that decides what a failure leads to.
 pub fn verdict(trouble: Trouble) -> Verdict {
-    match trouble.class {
+    match trouble.meaning() {
         Class::Transient | Class::OffsetMismatch => retry(trouble),
         Class::RateLimited => Verdict::RestHost(rest(trouble)),
         Class::SessionLost if trouble.sessions_lost < SESSIONS_LOST_MAX => Verdict::Anew,
@@ -93,7 +104,7 @@ mod tests {
     use super::*;
 
     fn trouble(class: Class, failures: u32) -> Trouble {
-        Trouble { class, wait: None, failures, sessions_lost: 0, retries: None }
+        Trouble { class, worsens: None, wait: None, failures, sessions_lost: 0, retries: None }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -141,6 +152,13 @@ mod tests {
     #[test]
     fn replies_nobody_can_read_end_in_failed_after_a_few_tries() {
         assert_eq!(verdict(trouble(Class::Unreadable, 3)), Verdict::Fail);
+    }
+
+    #[test]
+    fn what_looks_passing_may_turn_out_to_last() {
+        let verdict = |failures| verdict(Trouble { worsens: Some(Class::HostRefused), ..trouble(Class::Transient, failures) });
+        assert!(matches!(verdict(2), Verdict::Retry { .. }));
+        assert_eq!(verdict(3), Verdict::HoldHost);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub enum Outcome {
     Acked,
     /// A finish succeeded and the reply names the object.
     Stored,
-    /// A stored object is served.
+    /// A call was answered: a stored object is served, or a login, a reservation, an address, a question has its answer.
     Served,
     /// The request broke a rule, which the text names.
     Rejected(String),

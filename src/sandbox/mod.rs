@@ -280,9 +280,28 @@ impl Drop for Sandbox {
     }
 }
 
+/// Every kind there is, with what prints its `[host.…]` table.
+const KINDS: [(&str, fn(SocketAddr) -> String); 5] = [
+    ("cloudkp", cloudkp::config),
+    ("uploadgig", uploadgig::config),
+    ("koodrive", koodrive::config),
+    ("kie", kie::config),
+    ("4shared", fourshared::config),
+];
+
 /// The `[host.…]` tables of a configuration that uses the hosts of a sandbox at `addr`.
 pub fn config_for(addr: SocketAddr) -> String {
-    cloudkp::config(addr)
+    KINDS.map(|(_, config)| config(addr)).join("\n")
+}
+
+/// The same for one kind; nothing for a word that is none.
+pub fn config_of(kind: &str, addr: SocketAddr) -> Option<String> {
+    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, config)| config(addr))
+}
+
+/// The kinds, in the order of [`config_for`]. Each is also the name of its table.
+pub fn kinds() -> [&'static str; 5] {
+    KINDS.map(|(kind, _)| kind)
 }
 
 /// One emulated host: its protocol, and nothing else.

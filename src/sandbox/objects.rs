@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hold;
-use super::spool::Spooled;
+use super::spool::{Spool, Spooled};
 
 /// How many sessions are remembered, over all hosts. When they are full, those that are finished or lost are forgotten.
 pub(super) const SESSIONS_MAX: usize = 100_000;
@@ -85,6 +85,28 @@ pub(super) struct Put {
     pub(super) differed: bool,
 }
 
+/// Some bytes of a part, on their way into an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The number of the part.
+    pub(super) part: u64,
+    /// Where they begin in it.
+    pub(super) from: u64,
+    /// How many they are.
+    pub(super) bytes: u64,
+}
+
+/// What an object made of pieces is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'w> {
+    /// Its id; an object that has it makes room.
+    pub(super) id: &'w str,
+    /// Its name.
+    pub(super) name: &'w str,
+    /// The MD5 its bytes must have, in either case. Not checked when bytes are discarded.
+    pub(super) md5: &'w str,
+}
+
 /// Why the store does not do what it is asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -96,6 +118,10 @@ pub(super) enum Refusal {
     OtherTotals,
     #[error("chunk {0} missing")]
     Missing(u64),
+    #[error("bytes from {0} on are missing")]
+    Gap(u64),
+    #[error("the digest differs from that of the bytes")]
+    OtherDigest,
     #[error("no space left on the server")]
     Full,
     #[error("the sandbox cannot keep its files")]
@@ -271,18 +297,57 @@ impl Store {
         over: Option<&Object>,
         name: &str,
         session: &str,
-        mut spooled: Spooled,
+        spooled: Spooled,
     ) -> Result<Object, Refusal> {
         let id = match over {
             Some(object) => object.id.clone(),
             None => self.new_id(host)?,
         };
+        self.keep_as(host, id, name, session, spooled)
+    }
+
+    fn keep_as(&self, host: &str, id: String, name: &str, session: &str, mut spooled: Spooled) -> Result<Object, Refusal> {
         if let (Some(from), Some(to)) = (spooled.path.take(), self.object_path(host, &id)) {
             fs::create_dir_all(to.parent().unwrap_or(&to))?;
             rename(&from, &to)?;
         }
         let (bytes, sha256) = (spooled.bytes, spooled.sha256.take());
         self.add_object(Object { host: host.into(), id, name: name.into(), bytes, sha256, session: session.into(), stored: 0 })
+    }
+
+    /// Makes an object of a session whose parts are ranges of any length. `plan` is told which parts are held, and says which bytes of
+    /// them follow each other. The session remembers the object.
+    pub(super) fn finish_ranges(
+        &self,
+        host: &str,
+        session: &str,
+        wanted: Wanted<'_>,
+        plan: impl FnOnce(&BTreeMap<u64, u64>) -> Result<Vec<Piece>, Refusal>,
+    ) -> Result<Object, Refusal> {
+        let held = self.session(host, session).ok_or(Refusal::NoSession)?;
+        let mut held = hold(&held);
+        held.check_open()?;
+        let spooled = held.joined(self, &plan(&held.parts)?)?;
+        if spooled.md5.as_deref().is_some_and(|md5| !md5.eq_ignore_ascii_case(wanted.md5)) {
+            return Err(Refusal::OtherDigest);
+        }
+        let object = self.keep_as(host, wanted.id.to_owned(), wanted.name, session, spooled)?;
+        held.stage = Stage::Done(object.id.clone());
+        held.note()?;
+        let parts = std::mem::take(&mut held.parts);
+        let dir = held.dir.clone();
+        dir.map_or(Ok(()), |dir| parts.keys().try_for_each(|part| remove(&dir.join(part_name(*part)))))?;
+        Ok(object)
+    }
+
+    /// Forgets one session as if it had never been.
+    pub(super) fn forget_session(&self, host: &str, session: &str) -> std::io::Result<()> {
+        let held = {
+            let mut state = hold(&self.state);
+            state.order.retain(|known| *known != key(host, session));
+            state.sessions.remove(&key(host, session))
+        };
+        held.map_or(Ok(()), |held| hold(&held).remove())
     }
 
     /// Takes an object away.
@@ -519,6 +584,36 @@ impl Session {
         }
         self.parts.insert(part, bytes);
         Ok(put)
+    }
+
+    fn check_open(&self) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Open => Ok(()),
+            Stage::Done(_) => Err(Refusal::Complete),
+            Stage::Lost => Err(Refusal::NoSession),
+        }
+    }
+
+    /// The bytes of these pieces, one after the other, beside the objects.
+    fn joined(&self, store: &Store, pieces: &[Piece]) -> std::io::Result<Spooled> {
+        let Some(dir) = &self.dir else {
+            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+            return Ok(Spooled { bytes, sha256: None, md5: None, path: None });
+        };
+        let mut spool = Spool::new(store)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        for piece in pieces {
+            let mut file = File::open(dir.join(part_name(piece.part)))?;
+            file.seek(SeekFrom::Start(piece.from))?;
+            let mut left = piece.bytes;
+            while left > 0 {
+                let count = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+                file.read_exact(&mut buffer[..count])?;
+                spool.take(&buffer[..count])?;
+                left -= count as u64;
+            }
+        }
+        Ok(spool.end())
     }
 
     fn check_whole(&self) -> Result<(), Refusal> {

@@ -10,16 +10,26 @@ use crate::job::upload::Outcome;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Rules, WatchStatus, deliveries, uploads};
+use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
 pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
     c.execute("UPDATE jobs SET state = 'queued', since = ?1 WHERE state = 'uploading'", [now_ms])?;
     c.execute("UPDATE jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL", [now_ms])?;
-    c.execute("UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1 WHERE state <> 'ready'", [now_ms])?;
+    c.execute(
+        "UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1
+         WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
+        [now_ms],
+    )?;
     c.execute("DELETE FROM live", [])?;
     Ok(())
+}
+
+pub(super) fn resting(c: &Connection, now_ms: i64) -> Result<Vec<Resting>, StoreError> {
+    let mut select = c.prepare_cached("SELECT name, until, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
+    let rows = select.query_map([now_ms], |row| Ok(Resting { host: row.get(0)?, until_ms: row.get(1)?, rests: row.get(2)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn configured(
@@ -147,8 +157,9 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &R
 }
 
 pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5 WHERE name = ?1")?;
-    update.execute(params![host, status.state, status.until_ms, status.why, now_ms])?;
+    let mut update =
+        c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
+    update.execute(params![host, status.state, status.until_ms, status.why, now_ms, status.rests])?;
     Ok(())
 }
 

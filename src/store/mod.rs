@@ -21,7 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Held, Outcome, Session};
+use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::{Identity, State};
 use crate::os::clock;
 
@@ -100,6 +100,8 @@ pub struct Upload {
     pub commits: u32,
     /// Whether every part has been sent a second time because the host missed some.
     pub resent: bool,
+    /// The digest of the file, where it is known.
+    pub digest: Option<Digest>,
 }
 
 /// How a worker leaves a job that it could not carry to the end.
@@ -154,6 +156,19 @@ pub struct HostStatus {
     pub until_ms: Option<i64>,
     /// Why.
     pub why: Option<String>,
+    /// Rests it asked for in a row.
+    pub rests: u32,
+}
+
+/// A host that asked for rest before the daemon started, and is not to be asked again before the rest is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// The host.
+    pub host: String,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub until_ms: i64,
+    /// Rests it asked for in a row.
+    pub rests: u32,
 }
 
 /// How a watch is doing.
@@ -228,7 +243,13 @@ impl Store {
         self.arrivals.notified().await;
     }
 
-    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again.
+    /// The hosts that still want to rest.
+    pub async fn resting(&self) -> Result<Vec<Resting>, StoreError> {
+        self.writer.call(Durability::Process, |c| jobs::resting(c, clock::now_ms())).await
+    }
+
+    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for rest has it,
+    /// so that a daemon that is started over and over does not earn a lock-out.
     pub async fn recover(&self) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, |c| jobs::recover(c, clock::now_ms())).await
     }
@@ -261,17 +282,16 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
     }
 
-    /// The session is known from now on, and so are the plan and the exact version that is being sent. `committing`: its first request
-    /// is also its commit.
+    /// The session is known from now on, and so are the plan, the exact version that is being sent, and its digest where it was needed.
     pub async fn opened(
         &self,
         job: JobId,
         session: Session,
         plan: Plan,
         identity: Identity,
-        committing: bool,
+        digest: Option<Digest>,
     ) -> Result<(), StoreError> {
-        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, committing, clock::now_ms());
+        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, digest.as_ref(), clock::now_ms());
         self.writer.call(Durability::Power, work).await
     }
 
@@ -290,9 +310,9 @@ impl Store {
         self.writer.call(Durability::Power, move |c| uploads::found(c, job, &acks, held_bytes, &plan)).await
     }
 
-    /// The commit is about to be sent.
-    pub async fn committing(&self, job: JobId) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
+    /// The commit is about to be sent, with this digest where the host wants one.
+    pub async fn committing(&self, job: JobId, digest: Option<Digest>) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| uploads::committing(c, job, digest.as_ref())).await
     }
 
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action

@@ -72,7 +72,10 @@ CREATE TABLE uploads (
     opened_at   INTEGER NOT NULL,
     committing  INTEGER NOT NULL DEFAULT 0,
     commits     INTEGER NOT NULL DEFAULT 0,
-    resent      INTEGER NOT NULL DEFAULT 0
+    resent      INTEGER NOT NULL DEFAULT 0,
+    -- The digest of the file, where the host wants one and it is known: in hexadecimal, and its inner states at the borders between parts.
+    digest      TEXT,
+    borders     BLOB
 ) STRICT;
 
 CREATE TABLE acks (
@@ -112,7 +115,9 @@ CREATE TABLE hosts (
     state TEXT NOT NULL CHECK (state IN ('ready', 'resting', 'held', 'full')),
     until INTEGER,
     why   TEXT,
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    -- Rests it asked for in a row.
+    rests INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE watches (

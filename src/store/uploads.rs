@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::Identity;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Held, Session};
+use crate::job::upload::{Ack, Digest, Held, Session, Words};
 
 use super::error::StoreError;
 use super::{JobId, Keep, Upload};
@@ -15,14 +15,15 @@ pub(super) fn opened(
     session: &Session,
     plan: &Plan,
     identity: &Identity,
-    committing: bool,
+    digest: Option<&Digest>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     forget_upload(c, job)?;
     let mut insert = c.prepare_cached(
-        "INSERT INTO uploads (job, session, part_bytes, parts, opened_at, committing) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO uploads (job, session, part_bytes, parts, opened_at, digest, borders) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms, committing])?;
+    let (hex, borders) = (digest.map(|digest| &digest.hex), digest.map(|digest| stored(&digest.borders)));
+    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms, hex, borders])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
     Ok(())
@@ -66,9 +67,23 @@ pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, p
     acked(c, job, acks, plan)
 }
 
-pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {
-    c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
+pub(super) fn committing(c: &Connection, job: JobId, digest: Option<&Digest>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE uploads SET committing = 1, digest = coalesce(?2, digest), borders = coalesce(?3, borders) WHERE job = ?1",
+    )?;
+    update.execute(params![job.0, digest.map(|digest| &digest.hex), digest.map(|digest| stored(&digest.borders))])?;
     Ok(())
+}
+
+/// Eight words of four bytes for each border, the lowest byte first.
+fn stored(borders: &[Words]) -> Vec<u8> {
+    borders.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn loaded(bytes: &[u8]) -> Vec<Words> {
+    let (words, _) = bytes.as_chunks::<4>();
+    let words: Vec<u32> = words.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+    words.as_chunks::<8>().0.to_vec()
 }
 
 /// What a worker's leaving does to the half-sent upload. Answers by how much the count of lost sessions grows, and whether the host
@@ -106,7 +121,7 @@ fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
 
 pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent FROM uploads WHERE job = ?1",
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, digest, borders FROM uploads WHERE job = ?1",
     )?;
     let upload = select.query_row([job.0], |row| {
         Ok(Upload {
@@ -118,6 +133,10 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
             committing: row.get(4)?,
             commits: row.get(5)?,
             resent: row.get(6)?,
+            digest: match (row.get(7)?, row.get::<_, Option<Vec<u8>>>(8)?) {
+                (Some(hex), borders) => Some(Digest { hex, borders: loaded(&borders.unwrap_or_default()) }),
+                (None, _) => None,
+            },
         })
     });
     let Some(mut upload) = upload.optional()? else { return Ok(None) };

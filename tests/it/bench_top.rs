@@ -1,6 +1,7 @@
 //! Temporary folders, a sandbox host that stays up, and a real daemon to start, kill and start again.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,9 +21,11 @@ pub struct Bench {
     pub sandbox: Sandbox,
     /// The sandbox lives on it.
     _runtime: tokio::runtime::Runtime,
-    /// The hosts of the watch, as the configuration has them.
-    to: String,
     watch_lines: String,
+    /// Kinds of hosts the files go to; the first has `host_lines` of its own.
+    kinds: Vec<&'static str>,
+    /// More hosts of the watch, by name.
+    others: Vec<&'static str>,
     host_lines: String,
     starts: std::cell::Cell<usize>,
 }
@@ -48,8 +51,14 @@ impl Bench {
         };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        let (to, host_lines, starts) = ("[\"cloudkp\"]".to_owned(), String::new(), std::cell::Cell::new(0));
-        Bench { dir, sandbox, _runtime: runtime, to, watch_lines, host_lines, starts }
+        let (kinds, others, host_lines, starts) = (vec!["cloudkp"], Vec::new(), String::new(), std::cell::Cell::new(0));
+        Bench { dir, sandbox, _runtime: runtime, watch_lines, kinds, others, host_lines, starts }
+    }
+
+    /// Sends to hosts of these kinds instead of CloudKP.
+    pub fn to(mut self, kinds: &[&'static str]) -> Bench {
+        self.kinds = kinds.to_vec();
+        self
     }
 
     /// Replaces the lines of the watch beyond its path and host.
@@ -58,9 +67,9 @@ impl Bench {
         self
     }
 
-    /// Replaces the hosts of the watch: a list as the configuration has it.
-    pub fn to(mut self, hosts: &str) -> Bench {
-        self.to = hosts.to_owned();
+    /// Sends to one more host, whose table is among the lines of the first.
+    pub fn also_to(mut self, name: &'static str) -> Bench {
+        self.others.push(name);
         self
     }
 
@@ -102,16 +111,21 @@ impl Bench {
 
     pub fn config(&self) -> PathBuf {
         let file = self.dir.path().join("config.toml");
+        let addr = self.sandbox.addr();
+        let hosts = self.kinds.iter().enumerate().map(|(index, kind)| {
+            let more = if index == 0 { self.host_lines.as_str() } else { "" };
+            format!("{}{more}\n", ferryd::sandbox::config_of(kind, addr).unwrap())
+        });
         let text = format!(
-            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {}\n{}\n{}{}",
+            "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {:?}\n{}\n{}",
             self.state_dir(),
             self.drop_dir(),
-            self.to,
+            self.kinds.iter().chain(&self.others).collect::<Vec<_>>(),
             self.watch_lines,
-            ferryd::sandbox::config_for(self.sandbox.addr()),
-            self.host_lines
+            hosts.collect::<String>()
         );
         std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         file
     }
 

@@ -241,7 +241,7 @@ fn gate(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 
 #[test]
 fn the_source_goes_only_when_both_hosts_have_it() {
-    let bench = Bench::new().to("[\"cloudkp\", \"mirror\"]").watch("settle = \"0s\"\nafter = \"delete\"");
+    let bench = Bench::new().also_to("mirror").watch("settle = \"0s\"\nafter = \"delete\"");
     let (addr, opened) = gate(bench.sandbox.addr());
     let bench = bench.host(&format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{addr}/cloudkp\""));
     let path = bench.put("file", b"content");

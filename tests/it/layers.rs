@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
     ("config", &["secret"]),
-    ("host", &["config", "job", "os"]),
+    ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
     ("hook", &["config", "host", "job", "os", "secret"]),
     ("engine", &["config", "hook", "host", "job", "os", "store", "watch"]),

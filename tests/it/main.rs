@@ -11,6 +11,7 @@ mod crash;
 mod disasters;
 mod faults;
 mod hooks;
+mod kinds;
 mod layers;
 mod model;
 mod packaging;

@@ -11,9 +11,9 @@ use ferryd::config::OnUnknown;
 use ferryd::engine::bandwidth::{Bucket, Limits};
 use ferryd::engine::phase::phases;
 use ferryd::engine::upload::Worker;
-use ferryd::host::{FileFacts, Host, HostError, Part, Step};
+use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
 use ferryd::job::Identity;
-use ferryd::job::upload::{Ack, Class, Found, Held, Order, Outcome, Repeat, Session, Shape};
+use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use ferryd::store::{Arrival, Store};
 use tokio::sync::{Notify, Semaphore};
 
@@ -137,28 +137,29 @@ impl Host for MemoryHost {
             repeat: self.0.family.repeat,
             parallel: LANES,
             takes_empty_files: true,
+            digest: None,
         }
     }
 
-    fn open<'a>(&'a self, _file: &'a FileFacts) -> Step<'a, Session> {
+    fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
         Box::pin(self.0.call(|| {
             let mut sessions = self.0.sessions.lock().unwrap();
             let name = format!("s{}", sessions.len());
             sessions.insert(name.clone(), BTreeMap::new());
-            Ok(Session(name))
+            Ok(Opened::Session(Session(name)))
         }))
     }
 
-    fn send<'a>(&'a self, at: &'a Session, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
         Box::pin(async move {
             let bytes = read(part).await;
             self.0
                 .call(|| {
                     self.0.received.lock().unwrap().push(u32::try_from(part.offset / PART_BYTES).unwrap());
                     let mut sessions = self.0.sessions.lock().unwrap();
-                    sessions.get_mut(&at.0).ok_or_else(lost)?.insert(part.offset, bytes.clone());
+                    sessions.get_mut(&at.session.0).ok_or_else(lost)?.insert(part.offset, bytes.clone());
                     drop(sessions);
-                    let link = (self.0.family.order == Order::Whole).then(|| self.0.store_file(&at.0, bytes));
+                    let link = (self.0.family.order == Order::Whole).then(|| self.0.store_file(&at.session.0, bytes));
                     let receipt = link.and_then(|outcome| outcome.link);
                     Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
                 })
@@ -166,16 +167,16 @@ impl Host for MemoryHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a Session) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
         Box::pin(self.0.call(|| {
             if !self.0.family.answers {
                 return Ok(Found::Unsure);
             }
-            if let Some(outcome) = self.0.whole_file(&at.0) {
+            if let Some(outcome) = self.0.whole_file(&at.session.0) {
                 return Ok(Found::Whole(outcome));
             }
             let sessions = self.0.sessions.lock().unwrap();
-            let Some(parts) = sessions.get(&at.0) else { return Ok(Found::Gone) };
+            let Some(parts) = sessions.get(&at.session.0) else { return Ok(Found::Gone) };
             let held: u64 = parts.values().map(|part| part.len() as u64).sum();
             let ack = |offset: &u64| Ack {
                 number: u32::try_from(offset / PART_BYTES).unwrap(),
@@ -190,30 +191,34 @@ impl Host for MemoryHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a Session, held: &'a Held) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             if self.0.family.order == Order::Whole {
-                return Ok(Outcome { link: held.receipts.get(&0).cloned(), remote_id: None, expires_ms: None });
+                return Ok(Outcome { link: whole.held.receipts.get(&0).cloned(), remote_id: None, expires_ms: None });
             }
             self.0
                 .call(|| {
                     if self.0.family.answers
-                        && let Some(outcome) = self.0.whole_file(&at.0)
+                        && let Some(outcome) = self.0.whole_file(&at.session.0)
                     {
                         return Ok(outcome);
                     }
-                    let parts = self.0.sessions.lock().unwrap().remove(&at.0).ok_or_else(lost)?;
-                    Ok(self.0.store_file(&at.0, parts.into_values().flatten().collect()))
+                    let parts = self.0.sessions.lock().unwrap().remove(&at.session.0).ok_or_else(lost)?;
+                    Ok(self.0.store_file(&at.session.0, parts.into_values().flatten().collect()))
                 })
                 .await
         })
     }
 
-    fn abandon<'a>(&'a self, at: &'a Session) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
         Box::pin(async move {
-            self.0.sessions.lock().unwrap().remove(&at.0);
+            self.0.sessions.lock().unwrap().remove(&at.session.0);
             Ok(())
         })
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async { Ok(String::new()) })
     }
 }
 
@@ -278,6 +283,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         retries: None,
         connections: [Arc::new(Semaphore::new(8)), Arc::new(Semaphore::new(8))],
         limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
+        folders: Arc::from([]),
         phases,
     };
     let work = async {

@@ -3,6 +3,8 @@
 //! The client here is written by hand, so that it can be as wrong as a test wants it.
 
 mod faults;
+mod fourshared;
+mod koodrive;
 mod rules;
 mod state;
 

@@ -1,0 +1,647 @@
+//! 4shared: SOAP calls reserve a file and name an address, parts go there as forms by their first byte, and an MD5 joins them.
+//!
+//! Source of every fact: `protocols/fourshared.md` of the project's documents, here "page"; the service's own description is its developer
+//! how-to. Parts belong to a data centre, so an upload stays with the one it began with (page, 6.4); the key in the address of the parts
+//! is fetched anew when it ends, and never stored.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{FourSharedConfig, FourSharedFolder};
+use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::secret::Secret;
+
+use super::error::{HostError, excerpt};
+use super::form::Form;
+use super::http::{Reply, Request, Transport};
+use super::xml::{self, Element};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+
+/// The namespace of the calls (page, 2).
+const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
+/// How long the host may take to join the parts (`protocols/README.md`, section 3).
+const FINISH_PATIENCE: Duration = Duration::from_secs(120);
+/// How long uploading is left alone when the service has switched it off (page, 5).
+const SWITCHED_OFF: Duration = Duration::from_secs(900);
+/// How long a file is left alone that another client sends (page, 4: error 5).
+const HELD_ELSEWHERE: Duration = Duration::from_secs(600);
+/// The root folder.
+const ROOT: i64 = -1;
+/// How deep a folder may be.
+const DEPTH_MAX: usize = 32;
+/// The one address that all parts of a file go to.
+const FORM: u32 = 0;
+/// The format of [`Reserved`] as stored.
+const SESSION_FORMAT: u32 = 1;
+
+// Requests.
+
+/// A session as stored. The key in the address of the parts is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reserved {
+    v: u32,
+    file_id: i64,
+    data_center: i64,
+    folder: i64,
+    bytes: u64,
+}
+
+impl Reserved {
+    fn store(&self) -> Result<Session, HostError> {
+        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        Ok(Session(text))
+    }
+
+    fn load(session: &Session) -> Result<Reserved, HostError> {
+        let reserved: Option<Reserved> = serde_json::from_str(&session.0).ok();
+        reserved
+            .filter(|reserved| reserved.v == SESSION_FORMAT)
+            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of 4shared's"))
+    }
+}
+
+/// A call with its arguments in order, as SOAP 1.1 rpc/literal: the operation is in the namespace, its arguments are not (page, 2).
+fn envelope(operation: &str, arguments: &[String]) -> String {
+    let arguments: String =
+        arguments.iter().enumerate().map(|(index, value)| format!("<arg{index}>{}</arg{index}>", xml::escaped(value))).collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:a=\"{NAMESPACE}\"><e:Body>\
+         <a:{operation}>{arguments}</a:{operation}></e:Body></e:Envelope>"
+    )
+}
+
+// Replies.
+
+/// The response element of a call, or why there is none. `about_a_file` is whether the call names a file id.
+pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<Element, HostError> {
+    let Some(root) = xml::parse(&reply.text).filter(|root| root.name == "Envelope") else {
+        return Err(match reply.status {
+            200..=299 => unknown("no SOAP", reply),
+            _ => reply.refusal(),
+        });
+    };
+    if let Some(fault) = root.find("Fault") {
+        return Err(fault_error(fault, about_a_file));
+    }
+    let response = root.find(&format!("{operation}Response"));
+    response.filter(|_| reply.is_success()).cloned().ok_or_else(|| unknown("an answer to something else", reply))
+}
+
+/// What a fault means, by its words (page, 5).
+fn fault_error(fault: &Element, about_a_file: bool) -> HostError {
+    let part = |name: &str| fault.find(name).map(|element| element.text.as_str()).unwrap_or_default();
+    let words = [part("faultstring"), part("details"), part("exceptionClass")].join(" ");
+    let said = format!("the host answered a fault: `{}`", excerpt(&words));
+    let lower = words.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if has(&["login", "password", "access", "denied", "banned", "not active"]) {
+        HostError::new(Class::HostRefused, format!("{said}; check `user` and `password`"))
+    } else if about_a_file && has(&["not found", "no such", "does not exist", "unknown file"]) {
+        HostError::new(Class::SessionLost, said)
+    } else {
+        // A fault is an answer: the call was refused.
+        HostError::new(Class::Transient, said)
+    }
+}
+
+fn number(response: &Element) -> Result<i64, HostError> {
+    let text = response.text_of("return").unwrap_or_default();
+    text.parse().map_err(|_| HostError::new(Class::Transient, format!("the host sent `{}` for a number", excerpt(text))))
+}
+
+fn truth(response: &Element) -> Option<bool> {
+    match response.text_of("return")? {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// What the host makes of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PartReply {
+    /// It is held.
+    Held,
+    /// The key in the address was not taken; with a fresh one it may be.
+    KeyEnded(HostError),
+}
+
+/// Reads the reply to a part. The host documents none: JSON or a page with hidden fields may say that it failed (page, 4).
+pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
+    match reply.status {
+        200..=299 => {}
+        401 | 403 | 404 | 410 => {
+            return Ok(PartReply::KeyEnded(HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused)));
+        }
+        413 => {
+            let said = format!("{}; the part is too large: set a smaller `part_size`", reply.said());
+            return Err(HostError::new(Class::FileRejected, said));
+        }
+        // A part sent again does no harm, so no doubt is worth keeping.
+        _ => return Err(HostError { doubt: false, ..reply.refusal() }),
+    }
+    if let Some(fields) = json::object(&reply.text) {
+        let failed =
+            fields.get("status").and_then(|status| status.as_str()).is_some_and(|status| status.eq_ignore_ascii_case("error"));
+        return match json::number(fields.get("errorCode")).filter(|code| *code != 0) {
+            Some(code) => Err(part_failure(code, reply)),
+            None if failed => Err(part_failure(0, reply)),
+            None => Ok(PartReply::Held),
+        };
+    }
+    match (hidden(&reply.text, "errorCode").and_then(|text| text.parse().ok()), hidden(&reply.text, "uploadedFileId")) {
+        (Some(code), _) if code != 0 => Err(part_failure(code, reply)),
+        (_, Some(_)) => Ok(PartReply::Held),
+        _ if hidden(&reply.text, "alert").is_some_and(|text| !text.is_empty()) => Err(part_failure(0, reply)),
+        // A page without any of the fields is somebody else's page.
+        _ if reply.html => Err(HostError::new(Class::Transient, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
+        _ if reply.text.trim_start().starts_with(['{', '[']) => {
+            Err(HostError::new(Class::Transient, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
+        }
+        _ => Ok(PartReply::Held),
+    }
+}
+
+/// The value of a hidden field of an HTML page. The page is no XML, so it is searched, not read.
+fn hidden(page: &str, name: &str) -> Option<String> {
+    let lower = page.to_ascii_lowercase();
+    let marks = [format!("\"{}\"", name.to_ascii_lowercase()), format!("'{}'", name.to_ascii_lowercase())];
+    let at = marks.iter().find_map(|mark| lower.find(mark))?;
+    let begin = lower[..at].rfind('<')?;
+    let end = at + lower[at..].find('>')?;
+    let tag = &page[begin..end];
+    let value = tag.to_ascii_lowercase().find("value=").map(|from| &tag[from + 6..])?;
+    let quote = value.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    value[1..].split(quote).next().map(str::to_owned)
+}
+
+/// The error codes of the upload server (page, 4).
+fn part_failure(code: i64, reply: &Reply) -> HostError {
+    let said = |what: &str| format!("the host answered error {code} ({what}): `{}`", excerpt(&reply.text));
+    match code {
+        1 => HostError::new(Class::FileRejected, said("file too large")),
+        2 => HostError::new(Class::HostFull, said("not enough space")),
+        3 => HostError::new(Class::FileRejected, said("empty file")),
+        4 => HostError::new(Class::Transient, said("data centre error")).worsening_to(Class::SessionLost),
+        5 => {
+            let error = HostError::new(Class::Transient, said("resumed from another place")).worsening_to(Class::SessionLost);
+            HostError { wait: Some(HELD_ELSEWHERE), ..error }
+        }
+        6 => HostError::new(Class::SessionLost, said("unfinished file was deleted")),
+        7 => HostError::new(Class::FileRejected, said("wrong file type")),
+        _ => HostError::new(Class::Transient, said("unknown")).worsening_to(Class::FileRejected),
+    }
+}
+
+/// Nothing where the finish worked, else what its text means (page, 5).
+pub fn finish_text(text: Option<&str>) -> Result<(), HostError> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(()) };
+    let lower = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let said = format!("the host does not join the parts: `{}`", excerpt(text));
+    Err(if has(&["md5", "checksum"]) {
+        HostError::new(Class::SessionLost, said)
+    } else if has(&["size", "incomplete", "not uploaded"]) {
+        HostError::new(Class::OffsetMismatch, said)
+    } else {
+        HostError::new(Class::Transient, said).worsening_to(Class::SessionLost)
+    })
+}
+
+fn unknown(what: &str, reply: &Reply) -> HostError {
+    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+}
+
+// Glue.
+
+/// A 4shared account.
+pub struct FourShared {
+    settings: FourSharedConfig,
+    password: Secret,
+    transport: Transport,
+    strangers: Transport,
+}
+
+impl FourShared {
+    /// An account with these settings. `strangers` goes to addresses that the host names.
+    pub fn new(settings: FourSharedConfig, password: Secret, transport: Transport, strangers: Transport) -> FourShared {
+        // The vendor's rule for programs of others: their name goes before the password (page, 3).
+        let password = match &settings.app {
+            Some(app) => Secret::new(format!("!!!{app}!!:{}", password.reveal())),
+            None => password,
+        };
+        FourShared { settings, password, transport, strangers }
+    }
+
+    /// A call without credentials.
+    async fn plain_call(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<Element, HostError> {
+        let request = Request::post(&self.settings.base_url)
+            .header("soapaction", "\"\"")
+            .text("text/xml; charset=utf-8", envelope(operation, arguments))
+            .patience(FINISH_PATIENCE)
+            .following();
+        soap_reply(&self.transport.send(request).await?, operation, about_a_file)
+    }
+
+    async fn call(&self, operation: &str, rest: &[String]) -> Result<Element, HostError> {
+        self.plain_call(operation, &self.arguments(rest), false).await
+    }
+
+    async fn file_call(&self, operation: &str, file_id: i64, rest: &[String]) -> Result<Element, HostError> {
+        let rest = [&[file_id.to_string()], rest].concat();
+        self.plain_call(operation, &self.arguments(&rest), true).await
+    }
+
+    fn arguments(&self, rest: &[String]) -> Vec<String> {
+        [&[self.settings.user.clone(), self.password.reveal().to_owned()], rest].concat()
+    }
+
+    /// Room and the limit of a file, before anything is reserved (page, 5).
+    async fn check_room(&self, bytes: u64) -> Result<(), HostError> {
+        let most = u64::try_from(number(&self.call("getMaxFileSize", &[]).await?)?).unwrap_or(0);
+        if most > 0 && bytes > most {
+            return Err(HostError::new(
+                Class::FileRejected,
+                format!("the account takes files of {most} bytes, and this one has {bytes}"),
+            ));
+        }
+        let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
+        match bytes > free {
+            true => Err(HostError::new(Class::HostFull, format!("the account has {free} bytes left, and the file has {bytes}"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Why nothing could be reserved: perhaps the service has switched uploading off.
+    async fn refused(&self, said: &str, worsens: Class) -> HostError {
+        let right = self.plain_call("hasRightUpload", &[], false).await.ok().and_then(|response| truth(&response));
+        match right {
+            Some(false) => {
+                let said = "the service has switched uploading off for now";
+                HostError { wait: Some(SWITCHED_OFF), ..HostError::new(Class::RateLimited, said) }
+            }
+            _ => HostError::new(Class::Transient, said).worsening_to(worsens),
+        }
+    }
+
+    /// The number of the folder that a file goes to; folders that are missing are made.
+    async fn folder(&self, below: &str) -> Result<i64, HostError> {
+        let (mut folder, mut names) = match &self.settings.folder {
+            FourSharedFolder::Id(id) => (*id, Vec::new()),
+            FourSharedFolder::Path(names) => (ROOT, names.clone()),
+        };
+        names.extend(below.split('/').filter(|name| !name.is_empty()).map(str::to_owned));
+        if names.len() > DEPTH_MAX {
+            return Err(HostError::new(Class::FileRejected, format!("the folder `{}` is too deep", excerpt(below))));
+        }
+        for name in names {
+            folder = match self.child(folder, &name).await? {
+                Some(child) => child,
+                None => self.make_folder(folder, &name).await?,
+            };
+        }
+        Ok(folder)
+    }
+
+    async fn child(&self, folder: i64, name: &str) -> Result<Option<i64>, HostError> {
+        let items = self.call("getItems", &[folder.to_string()]).await?;
+        let is_it = |item: &&Element| {
+            item.name == "return"
+                && item.text_of("directory") == Some("true")
+                && item.text_of("name") == Some(name)
+                && item.text_of("removed") != Some("true")
+        };
+        Ok(items.children.iter().find(is_it).and_then(|item| item.text_of("id")?.parse().ok()))
+    }
+
+    async fn make_folder(&self, folder: i64, name: &str) -> Result<i64, HostError> {
+        let made = number(&self.call("createNewFolder", &[folder.to_string(), name.to_owned()]).await?)?;
+        let transient = |said: String| HostError::new(Class::Transient, said).worsening_to(Class::FileRejected);
+        match made {
+            1.. => Ok(made),
+            // Somebody was faster.
+            -1 => self.child(folder, name).await?.ok_or_else(|| transient(format!("the folder `{name}` exists and is not listed"))),
+            0 => Err(HostError::new(Class::HostRefused, format!("the host does not let us make the folder `{name}`"))),
+            _ => Err(transient(format!("the folder `{name}` cannot be made: the one above it is gone"))),
+        }
+    }
+
+    /// Where the parts go: a fresh key for this data centre keeps the parts that are there (page, 6.4).
+    async fn form_address(&self, data_center: i64, folder: i64) -> Result<Ticket, HostError> {
+        let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
+        let Some(key) = key.text_of("return") else {
+            let said = format!("the host gives no key for the folder {folder}; check `folder`");
+            return Err(match folder {
+                ROOT => HostError::new(Class::Transient, said).worsening_to(Class::HostRefused),
+                _ => HostError::new(Class::HostRefused, said),
+            });
+        };
+        let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
+        let form = form.text_of("return").unwrap_or_default();
+        if !form.starts_with("http") {
+            return Err(
+                HostError::new(Class::Transient, "the host named no address for the parts").worsening_to(Class::SessionLost)
+            );
+        }
+        address::check(form, self.settings.allow_private)?;
+        Ok(Ticket { address: Secret::new(form), until_ms: i64::MAX })
+    }
+
+    async fn form_ticket(&self, reserved: &Reserved, tickets: &Tickets) -> Result<Ticket, HostError> {
+        let mut tickets = tickets.lock().await;
+        if let Some(ticket) = tickets.get(&FORM) {
+            return Ok(ticket.clone());
+        }
+        let ticket = self.form_address(reserved.data_center, reserved.folder).await?;
+        tickets.insert(FORM, ticket.clone());
+        Ok(ticket)
+    }
+
+    async fn post(&self, reserved: &Reserved, ticket: &Ticket, part: &Part) -> Result<PartReply, HostError> {
+        let form = Form::new()
+            .text("resumableFileId", &reserved.file_id.to_string())
+            .text("resumableFirstByte", &part.offset.to_string())
+            .typed_file("FilePart", "FilePart", "application/octet-stream", part.bytes);
+        part_reply(&self.strangers.send(Request::post(ticket.address.reveal()).form(form, Some(part)).exactly()).await?)
+    }
+
+    /// Whether the reservation is still open; a host that cannot say so is believed to have it (page, 7).
+    async fn is_open(&self, reserved: &Reserved) -> Result<bool, HostError> {
+        match self.file_call("uploadStartedFileExists", reserved.file_id, &[]).await {
+            Ok(response) => Ok(truth(&response).unwrap_or(true)),
+            Err(error) if error.class == Class::SessionLost => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn link(&self, file_id: i64) -> Result<Outcome, HostError> {
+        let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
+        let link = link.text_of("return").map(str::to_owned);
+        match link {
+            Some(link) => Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None }),
+            None => Err(HostError::new(Class::Transient, "the host has the file, and gives no link for it yet")),
+        }
+    }
+
+    /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").
+    async fn whole(&self, reserved: &Reserved, digest: &str) -> Result<Option<Outcome>, HostError> {
+        let info = match self.file_call("getFileInfo", reserved.file_id, &[]).await {
+            Ok(info) => info,
+            Err(error) if error.class == Class::SessionLost => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(info) = info.children.iter().find(|child| child.name == "return" && !child.nil) else { return Ok(None) };
+        let size_fits = info.text_of("size").and_then(|size| size.parse().ok()) == Some(reserved.bytes);
+        if !size_fits || info.text_of("removed") == Some("true") {
+            return Ok(None);
+        }
+        match info.text_of("md5") {
+            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id).await.map(Some),
+            Some(_) => Ok(None),
+            None => Err(HostError::new(Class::Transient, "the host has a file of this size, and no digest of it yet")),
+        }
+    }
+}
+
+impl Host for FourShared {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes: self.settings.part_bytes,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::Harmless,
+            parallel: self.settings.parallel_parts,
+            takes_empty_files: false,
+            digest: Some(Wanted { algorithm: Algorithm::Md5, before_open: false }),
+        }
+    }
+
+    /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+        Box::pin(async move {
+            self.check_room(file.bytes).await?;
+            let folder = self.folder(&file.folder).await?;
+            let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
+            if data_center <= 0 || i32::try_from(data_center).is_err() {
+                return Err(HostError::new(Class::Transient, format!("the host named no data centre: {data_center}")));
+            }
+            let ticket = self.form_address(data_center, folder).await?;
+            let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
+            let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
+            if file_id <= 0 {
+                return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}"), Class::FileRejected).await);
+            }
+            tickets.lock().await.insert(FORM, ticket);
+            Reserved { v: SESSION_FORMAT, file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
+        })
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            let ticket = self.form_ticket(&reserved, &at.tickets).await?;
+            if let PartReply::KeyEnded(_) = self.post(&reserved, &ticket, part).await? {
+                // Another part in flight may have fetched a fresh one already.
+                at.tickets.lock().await.retain(|_, known| known.address != ticket.address);
+                let fresh = self.form_ticket(&reserved, &at.tickets).await?;
+                if let PartReply::KeyEnded(error) = self.post(&reserved, &fresh, part).await? {
+                    at.tickets.lock().await.clear();
+                    return Err(match self.is_open(&reserved).await? {
+                        true => error,
+                        false => HostError { class: Class::SessionLost, worsens: None, ..error },
+                    });
+                }
+            }
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+        })
+    }
+
+    /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            if let Some(digest) = whole.digest
+                && let Some(outcome) = self.whole(&reserved, digest).await?
+            {
+                return Ok(Found::Whole(outcome));
+            }
+            if self.is_open(&reserved).await? {
+                return Ok(Found::Unsure);
+            }
+            // A finish that was still under way at the first question may have closed the reservation since.
+            let since = match whole.digest {
+                Some(digest) => self.whole(&reserved, digest).await?,
+                None => None,
+            };
+            Ok(since.map_or(Found::Gone, Found::Whole))
+        })
+    }
+
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            let digest = whole.digest.unwrap_or_default().to_owned();
+            let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest]).await?;
+            if let Err(error) = finish_text(response.text_of("return")) {
+                // An earlier finish may have worked unheard; the host then has no kind word for a second one.
+                return match self.whole(&reserved, whole.digest.unwrap_or_default()).await {
+                    Ok(Some(outcome)) => Ok(outcome),
+                    _ => Err(error),
+                };
+            }
+            // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
+            self.link(reserved.file_id).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
+        })
+    }
+
+    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
+        })
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async {
+            let login = self.call("login", &[]).await?;
+            if let Some(said) = login.text_of("return") {
+                return Err(HostError::new(
+                    Class::HostRefused,
+                    format!("the host answered `{}`; check `user` and `password`", excerpt(said)),
+                ));
+            }
+            let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
+            Ok(format!("logged in; {} left", bytesize::ByteSize::b(free).display().iec()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reply(status: u16, text: &str) -> Reply {
+        let html = text.trim_start().to_lowercase().starts_with("<html") || text.starts_with("<!DOCTYPE html");
+        Reply { status, html, text: text.into(), ..Reply::default() }
+    }
+
+    fn class(error: &HostError) -> (Class, Option<Class>, bool) {
+        (error.class, error.worsens, error.doubt)
+    }
+
+    fn part(status: u16, text: &str) -> Result<PartReply, (Class, Option<Class>)> {
+        part_reply(&reply(status, text)).map_err(|error| (error.class, error.worsens))
+    }
+
+    #[test]
+    fn a_call_is_that_of_the_page() {
+        let arguments = ["me@example.test", "s3<&cret", "-1"].map(str::to_owned);
+        let sent = envelope("uploadStartFile", &arguments);
+        assert!(
+            sent.contains(
+                "<a:uploadStartFile><arg0>me@example.test</arg0><arg1>s3&lt;&amp;cret</arg1><arg2>-1</arg2></a:uploadStartFile>"
+            ),
+            "{sent}"
+        );
+        assert!(xml::parse(&sent).is_some());
+    }
+
+    #[test]
+    fn an_answer_is_read_whatever_its_prefixes() {
+        let text = "<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body><ns2:uploadStartFileResponse \
+                    xmlns:ns2=\"http://api.soap.shared.pmstation.com/\"><return>1700300001</return></ns2:uploadStartFileResponse></S:Body></S:Envelope>";
+        let response = soap_reply(&reply(200, text), "uploadStartFile", false).unwrap();
+        assert_eq!(number(&response).unwrap(), 1_700_300_001);
+        assert_eq!(class(&soap_reply(&reply(200, text), "login", false).unwrap_err()), (Class::Transient, None, true));
+        for null in ["", "<return/>", "<return xsi:nil=\"true\"/>", "<return></return>"] {
+            let text = text.replace("<return>1700300001</return>", null);
+            let response = soap_reply(&reply(200, &text), "uploadStartFile", false).unwrap();
+            assert_eq!(response.text_of("return"), None, "{null}");
+            assert!(number(&response).is_err());
+        }
+    }
+
+    #[test]
+    fn a_fault_means_what_its_words_say() {
+        let fault = |words: &str, about_a_file| {
+            let text = format!(
+                "<S:Envelope><S:Body><S:Fault><faultcode>S:Server</faultcode><faultstring>{words}</faultstring><detail><n:ApiException><details>d</details>\
+                 </n:ApiException></detail></S:Fault></S:Body></S:Envelope>"
+            );
+            class(&soap_reply(&reply(500, &text), "getFileInfo", about_a_file).unwrap_err())
+        };
+        assert_eq!(fault("denied", false), (Class::HostRefused, None, false));
+        assert_eq!(fault("wrong password", true), (Class::HostRefused, None, false));
+        assert_eq!(fault("File not found", true), (Class::SessionLost, None, false));
+        assert_eq!(fault("File not found", false), (Class::Transient, None, false));
+        assert_eq!(fault("oops", true), (Class::Transient, None, false));
+    }
+
+    #[test]
+    fn what_is_no_soap_leaves_the_matter_open() {
+        for text in ["", "<html>", "<S:Envelope><S:Body>", "{}"] {
+            assert_eq!(
+                class(&soap_reply(&reply(200, text), "login", false).unwrap_err()),
+                (Class::Transient, None, true),
+                "{text}"
+            );
+        }
+        assert_eq!(class(&soap_reply(&reply(503, ""), "login", false).unwrap_err()).0, Class::Transient);
+        assert_eq!(class(&soap_reply(&reply(404, "<html>"), "login", false).unwrap_err()).0, Class::HostRefused);
+    }
+
+    #[test]
+    fn a_part_is_held_in_every_form_of_yes() {
+        for text in ["", "ok", "{\"status\":\"OK\"}", "{\"status\":\"ok\",\"errorCode\":0}"] {
+            assert_eq!(part(200, text), Ok(PartReply::Held), "{text}");
+        }
+        let page = "<html><body><input type=\"hidden\" name=\"uploadedFileId\" value=\"17\"/></body></html>";
+        assert_eq!(part(200, page), Ok(PartReply::Held));
+    }
+
+    #[test]
+    fn a_part_that_fails_says_what_follows() {
+        let expected = [
+            (1, Class::FileRejected, None),
+            (2, Class::HostFull, None),
+            (3, Class::FileRejected, None),
+            (4, Class::Transient, Some(Class::SessionLost)),
+            (5, Class::Transient, Some(Class::SessionLost)),
+            (6, Class::SessionLost, None),
+            (7, Class::FileRejected, None),
+            (99, Class::Transient, Some(Class::FileRejected)),
+        ];
+        for (code, class, worsens) in expected {
+            let page =
+                format!("<html><input type='hidden' name='errorCode' value='{code}'><input name=\"alert\" value=\"no\"></html>");
+            assert_eq!(part(200, &page), Err((class, worsens)), "{code}");
+            assert_eq!(part(200, &format!("{{\"status\":\"error\",\"errorCode\":\"{code}\"}}")), Err((class, worsens)), "{code}");
+        }
+        assert_eq!(part(200, "<html>maintenance</html>"), Err((Class::Transient, None)));
+        assert_eq!(part(200, "{\"stat"), Err((Class::Transient, None)));
+        assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(_))));
+        assert_eq!(part(413, "").unwrap_err().0, Class::FileRejected);
+        assert_eq!(part(500, "").unwrap_err().0, Class::Transient);
+    }
+
+    #[test]
+    fn a_finish_is_done_when_nothing_is_said() {
+        assert!(finish_text(None).is_ok() && finish_text(Some(" ")).is_ok());
+        assert_eq!(class(&finish_text(Some("wrong MD5")).unwrap_err()), (Class::SessionLost, None, false));
+        assert_eq!(class(&finish_text(Some("file is incomplete")).unwrap_err()), (Class::OffsetMismatch, None, false));
+        assert_eq!(class(&finish_text(Some("hm")).unwrap_err()), (Class::Transient, Some(Class::SessionLost), false));
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_readers_panic(status in 100u16..600, text in "[<>/a-zA-Z\"'= {}:0-9]{0,120}") {
+            let reply = reply(status, &text);
+            prop_assert!(soap_reply(&reply, "login", true).is_err());
+            prop_assert!(part_reply(&reply) != Ok(PartReply::Held) || reply.is_success());
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Kie.ai: one authenticated request for each file, to a store that keeps it for a day or so. The same name again overwrites, so any
+//! doubt is settled by sending again.
+//!
+//! Source of every fact: `protocols/kie.md` of the project's documents, here "page"; the service's own description is the page "File
+//! Upload API quickstart". Errors come as a status, or in the body under status 200, so the body is read first (page, 3).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::{KieConfig, KieMethod};
+use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::os::clock;
+use crate::secret::Secret;
+
+use super::addresses;
+use super::base64::{Base64Source, encoded_bytes};
+use super::error::{HostError, excerpt};
+use super::form::Form;
+use super::http::{Reply, Request, Transport};
+use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json};
+
+/// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
+const BASE64_BYTES_MAX: u64 = 10_000_000;
+/// The longest name of a file that is sent, in bytes; the page sets no limit, most file systems do.
+const NAME_BYTES_MAX: usize = 180;
+/// How long the host may take to fetch an address itself (page, 2.3: 30 s), and to answer.
+const FETCH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the host may take to store what it has.
+const STORE_PATIENCE: Duration = Duration::from_secs(120);
+/// The format of [`Named`] as stored.
+const SESSION_FORMAT: u32 = 1;
+
+// Requests.
+
+/// What is fixed before the first attempt, so that every repeat overwrites and none makes a second file (page, 4.2 and 4.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Named {
+    v: u32,
+    base_url: String,
+    upload_path: String,
+    name: String,
+    bytes: u64,
+    /// Whether the file holds addresses that the host fetches itself.
+    by_url: bool,
+}
+
+impl Named {
+    fn new(settings: &KieConfig, file: &FileFacts) -> Result<Named, HostError> {
+        let by_url = settings.remote_urls && addresses::is_list(&file.name);
+        if by_url && file.bytes > addresses::LIST_BYTES_MAX {
+            let said =
+                format!("a list of addresses has {} bytes at most, and this file has {}", addresses::LIST_BYTES_MAX, file.bytes);
+            return Err(HostError::new(Class::FileRejected, said));
+        }
+        if !by_url && settings.method == KieMethod::Base64 && file.bytes > BASE64_BYTES_MAX {
+            let said = format!(
+                "with `method = \"base64\"` a file has {BASE64_BYTES_MAX} bytes at most, and this one has {}; `method = \"stream\"` takes any",
+                file.bytes
+            );
+            return Err(HostError::new(Class::FileRejected, said));
+        }
+        let folder = file.folder.split('/').map(sanitised).filter(|name| !name.is_empty());
+        let upload_path = std::iter::once(settings.upload_path.clone()).chain(folder).collect::<Vec<_>>().join("/");
+        let name = format!("{}-{}", file.version, shortened(&sanitised(&file.name)));
+        Ok(Named { v: SESSION_FORMAT, base_url: settings.base_url.clone(), upload_path, name, bytes: file.bytes, by_url })
+    }
+
+    fn store(&self) -> Result<Session, HostError> {
+        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        Ok(Session(text))
+    }
+
+    fn load(session: &Session) -> Result<Named, HostError> {
+        let named: Option<Named> = serde_json::from_str(&session.0).ok();
+        named
+            .filter(|named| named.v == SESSION_FORMAT)
+            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of Kie.ai's"))
+    }
+
+    fn form(&self) -> Form {
+        Form::new().text("uploadPath", &self.upload_path).text("fileName", &self.name).typed_file(
+            "file",
+            &self.name,
+            "application/octet-stream",
+            self.bytes,
+        )
+    }
+
+    /// What goes before the base64 text of the file, and after it (page, 2.2).
+    fn base64_envelope(&self) -> (String, String) {
+        let rest = json!({ "fileName": self.name, "uploadPath": self.upload_path }).to_string();
+        ("{\"base64Data\":\"".to_owned(), format!("\",{}", rest.trim_start_matches('{')))
+    }
+
+    /// The request that lets the host fetch the address `url`, which is number `index` of its file (page, 2.3).
+    fn by_url(&self, url: &str, index: usize) -> String {
+        let last =
+            url::Url::parse(url).ok().and_then(|url| url.path_segments()?.next_back().map(str::to_owned)).unwrap_or_default();
+        let last = percent_encoding::percent_decode_str(&last).decode_utf8_lossy().into_owned();
+        let version = self.name.split('-').next().unwrap_or_default();
+        let name = match sanitised(&last) {
+            last if last.is_empty() => format!("{version}-{index}"),
+            last => format!("{version}-{index}-{}", shortened(&last)),
+        };
+        json!({ "fileUrl": url, "uploadPath": self.upload_path, "fileName": name }).to_string()
+    }
+}
+
+/// A name without what means something in a path, a form or an address.
+fn sanitised(name: &str) -> String {
+    let unsafe_in_a_name = |c: char| c.is_control() || "/\\:*?\"<>|#%&".contains(c);
+    let name: String = name.chars().map(|c| if unsafe_in_a_name(c) { '_' } else { c }).collect();
+    name.trim_matches(['.', ' ']).to_owned()
+}
+
+/// A name that is not too long and keeps its end, which says what kind of file it is.
+fn shortened(name: &str) -> String {
+    if name.len() <= NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let (stem, end) = name.rsplit_once('.').filter(|(_, end)| end.len() < 20).unwrap_or((name, ""));
+    let stem = &stem[..stem.floor_char_boundary(NAME_BYTES_MAX - end.len() - 1)];
+    if end.is_empty() { stem.to_owned() } else { format!("{stem}.{end}") }
+}
+
+// Replies.
+
+/// The link, or why there is none (page, 3). `bytes` is the size of what was sent, where we know it; `now_ms` the time of the reply.
+pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_ms: i64) -> Result<Outcome, HostError> {
+    let Some(fields) = json::object(&reply.text) else { return Err(without_json(reply)) };
+    let code = json::number(fields.get("code"));
+    let success = json::flag(fields.get("success"));
+    let said = || said(code, json::text(fields.get("msg")), reply);
+    if let Some(code) = code.filter(|code| *code != 200) {
+        return Err(failure(code, said(), reply));
+    }
+    if !reply.is_success() {
+        return Err(failure(reply.status.into(), said(), reply));
+    }
+    if success == Some(false) {
+        return Err(HostError::new(Class::Transient, said()).worsening_to(Class::FileRejected));
+    }
+    let empty = serde_json::Map::new();
+    let data = fields.get("data").and_then(Value::as_object).unwrap_or(&empty);
+    let link = ["downloadUrl", "fileUrl", "url"].iter().find_map(|key| json::text(data.get(*key)));
+    let (Some(link), Some(_)) = (link, code) else {
+        return Err(unknown("an answer without a link", reply));
+    };
+    if let (Some(sent), Some(stored)) = (bytes, json::number(data.get("fileSize")))
+        && u64::try_from(stored) != Ok(sent)
+    {
+        let said = format!("the host says that it stored {stored} bytes, and {sent} were sent");
+        return Err(HostError::new(Class::Transient, said).worsening_to(Class::FileRejected));
+    }
+    let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let uploaded = time("uploadTime").or_else(|| time("uploadedAt")).map_or(now_ms, jiff::Timestamp::as_millisecond);
+    let kept_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
+    let expires = time("expiresAt").map_or(uploaded.saturating_add(kept_ms), jiff::Timestamp::as_millisecond);
+    let remote_id = ["fileId", "filePath"].iter().find_map(|key| json::text(data.get(*key)));
+    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires) })
+}
+
+fn said(code: Option<i64>, msg: Option<String>, reply: &Reply) -> String {
+    let code = code.unwrap_or(reply.status.into());
+    match msg {
+        Some(msg) => format!("the host answered {code}: `{}`", excerpt(&msg)),
+        None => format!("the host answered {code}: `{}`", excerpt(&reply.text)),
+    }
+}
+
+/// What a code in the body, or a status, means (page, 3).
+fn failure(code: i64, said: String, reply: &Reply) -> HostError {
+    let (class, worsens, advice) = match code {
+        400 | 413 | 422 => (Class::FileRejected, None, ""),
+        401 => (Class::HostRefused, None, "; check `api_key`"),
+        402 | 433 => (Class::HostRefused, None, ""),
+        403 => (Class::HostRefused, None, "; check `api_key`"),
+        404 | 405 => (Class::HostRefused, None, "; check `base_url`"),
+        429 | 455 => (Class::RateLimited, None, ""),
+        501 | 505 => (Class::Transient, Some(Class::HostRefused), ""),
+        408 | 425 | 500..=599 => (Class::Transient, None, ""),
+        300..=399 => (Class::HostRefused, None, "; the host has moved: set its new `base_url`"),
+        _ => (Class::Unreadable, None, ""),
+    };
+    HostError { worsens, wait: reply.retry_after, ..HostError::new(class, format!("{said}{advice}")) }
+}
+
+fn without_json(reply: &Reply) -> HostError {
+    match reply.status {
+        200..=299 => unknown("no JSON", reply),
+        // A firewall in front of the host speaks HTML; the host itself does not.
+        403 if reply.html => {
+            let said = format!("{}; a firewall may have refused us", reply.said());
+            HostError::new(Class::Transient, said).worsening_to(Class::HostRefused)
+        }
+        status => failure(status.into(), reply.said(), reply),
+    }
+}
+
+fn unknown(what: &str, reply: &Reply) -> HostError {
+    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+}
+
+/// What of an outcome is kept between the upload, which is the commit, and the finish.
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    link: Option<String>,
+    remote_id: Option<String>,
+    expires_ms: Option<i64>,
+}
+
+// Glue.
+
+/// A Kie.ai account.
+pub struct Kie {
+    settings: KieConfig,
+    api_key: Secret,
+    transport: Transport,
+}
+
+impl Kie {
+    /// An account with these settings.
+    pub fn new(settings: KieConfig, api_key: Secret, transport: Transport) -> Kie {
+        Kie { settings, api_key, transport }
+    }
+
+    fn post<'a>(&self, url: &'a str) -> Request<'a> {
+        Request::post(url).header("authorization", format!("Bearer {}", self.api_key.reveal())).patience(STORE_PATIENCE)
+    }
+
+    async fn send_file(&self, named: &Named, part: &Part) -> Result<Outcome, HostError> {
+        let reply = match self.settings.method {
+            KieMethod::Stream => {
+                let url = format!("{}/api/file-stream-upload", named.base_url);
+                self.transport.send(self.post(&url).form(named.form(), Some(part))).await?
+            }
+            KieMethod::Base64 => {
+                let url = format!("{}/api/file-base64-upload", named.base_url);
+                let (head, tail) = named.base64_envelope();
+                let encoded = Base64Source(Arc::clone(&part.source));
+                let request = self.post(&url).header("content-type", "application/json");
+                self.transport.send(request.around(head, &encoded, encoded_bytes(part.bytes), tail)).await?
+            }
+        };
+        upload_reply(&reply, Some(part.bytes), self.settings.kept_for, clock::now_ms())
+    }
+
+    /// Lets the host fetch every address of a shortcut file. The outcome has all links, with spaces between them.
+    async fn send_addresses(&self, named: &Named, part: &Part) -> Result<Outcome, HostError> {
+        let limit = usize::try_from(addresses::LIST_BYTES_MAX).unwrap_or(usize::MAX);
+        let content = Limited::new(part.source.frames(), limit).collect().await;
+        let content = content.map_err(|error| HostError::new(Class::Transient, error.to_string()))?.to_bytes();
+        let found = addresses::read(&named.name, &content).map_err(|why| HostError::new(Class::FileRejected, why))?;
+        let url = format!("{}/api/file-url-upload", named.base_url);
+        let (mut links, mut ids, mut expires) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, address) in found.iter().enumerate() {
+            let request = self.post(&url).text("application/json", named.by_url(address, index + 1)).patience(FETCH_PATIENCE);
+            let reply = self.transport.send(request).await?;
+            let outcome = upload_reply(&reply, None, self.settings.kept_for, clock::now_ms())?;
+            links.extend(outcome.link);
+            ids.extend(outcome.remote_id);
+            expires.extend(outcome.expires_ms);
+        }
+        let joined = |texts: Vec<String>| Some(texts.join(" ")).filter(|text| !text.is_empty());
+        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min() })
+    }
+}
+
+impl Host for Kie {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::Whole,
+            part_bytes: u64::MAX,
+            parts_max: 1,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::Harmless,
+            parallel: 1,
+            takes_empty_files: true,
+            digest: None,
+        }
+    }
+
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+        Box::pin(async { Named::new(&self.settings, file)?.store().map(Opened::Session) })
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let named = Named::load(&at.session)?;
+            let outcome = match named.by_url {
+                true => self.send_addresses(&named, part).await?,
+                false => self.send_file(&named, part).await?,
+            };
+            let Outcome { link, remote_id, expires_ms } = outcome;
+            let receipt = serde_json::to_string(&Receipt { link, remote_id, expires_ms }).ok();
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
+        })
+    }
+
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async { Ok(Found::Unsure) })
+    }
+
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            let receipt = whole.held.receipts.get(&0).and_then(|text| serde_json::from_str::<Receipt>(text).ok());
+            let Receipt { link, remote_id, expires_ms } =
+                receipt.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))?;
+            Ok(Outcome { link, remote_id, expires_ms })
+        })
+    }
+
+    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async {
+            let url = format!("{}/api/file-base64-upload", self.settings.base_url);
+            let reply = self.transport.send(self.post(&url).text("application/json", "{}")).await?;
+            let code = json::object(&reply.text).and_then(|fields| json::number(fields.get("code")));
+            match code.unwrap_or(reply.status.into()) {
+                400 | 422 => Ok("the key is taken".to_owned()),
+                _ => match upload_reply(&reply, None, self.settings.kept_for, 0) {
+                    Ok(_) => Ok("the key is taken".to_owned()),
+                    Err(error) => Err(error),
+                },
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, html: text.trim_start().starts_with('<'), text: text.into(), ..Reply::default() }
+    }
+
+    fn read(status: u16, text: &str) -> Result<Outcome, HostError> {
+        upload_reply(&reply(status, text), Some(48_213), DAY, 1_000)
+    }
+
+    fn class(status: u16, text: &str) -> (Class, Option<Class>, bool) {
+        let error = read(status, text).unwrap_err();
+        (error.class, error.worsens, error.doubt)
+    }
+
+    fn settings(method: KieMethod) -> KieConfig {
+        KieConfig {
+            base_url: "https://h".into(),
+            api_key: crate::config::SecretSource::Env("K".into()),
+            method,
+            remote_urls: true,
+            upload_path: "inbox".into(),
+            kept_for: DAY,
+        }
+    }
+
+    fn facts(name: &str, bytes: u64) -> FileFacts {
+        FileFacts {
+            name: name.into(),
+            folder: "a/b:c".into(),
+            version: "670f15212a83941c".into(),
+            bytes,
+            parts: 1,
+            part_bytes: u64::MAX,
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn both_documented_replies_give_the_link() {
+        let page = r#"{"success":true,"code":200,"msg":"File uploaded successfully","data":{"fileName":"670f1521-report.pdf",
+            "filePath":"inbox/host1/670f1521-report.pdf","downloadUrl":"https://tempfile.redpandaai.co/u1/r.pdf","fileSize":48213,
+            "mimeType":"application/pdf","uploadedAt":"2026-01-01T12:00:00.000Z"}}"#;
+        let outcome = read(200, page).unwrap();
+        assert_eq!(outcome.link.as_deref(), Some("https://tempfile.redpandaai.co/u1/r.pdf"));
+        assert_eq!(outcome.remote_id.as_deref(), Some("inbox/host1/670f1521-report.pdf"));
+        assert_eq!(outcome.expires_ms, Some(1_767_268_800_000 + 86_400_000));
+        let seed = r#"{"success":true,"code":"200","msg":"ok","data":{"fileId":"f1","fileUrl":"https://x/f","fileSize":"48213",
+            "uploadTime":"2025-01-01T12:00:00Z","expiresAt":"2025-01-04T12:00:00Z"}}"#;
+        let outcome = read(200, seed).unwrap();
+        assert_eq!(outcome.expires_ms, Some(1_735_992_000_000));
+        assert_eq!((outcome.link.as_deref(), outcome.remote_id.as_deref()), (Some("https://x/f"), Some("f1")));
+        assert_eq!(read(200, r#"{"code":200,"data":{"url":"https://x/u"}}"#).unwrap().expires_ms, Some(1_000 + 86_400_000));
+    }
+
+    #[test]
+    fn an_error_counts_whether_it_is_in_the_status_or_in_the_body() {
+        let certain = |class| (class, None, false);
+        for status in [200, 401] {
+            assert_eq!(class(status, r#"{"code":401,"msg":"You do not have access permissions"}"#), certain(Class::HostRefused));
+        }
+        assert_eq!(
+            class(200, r#"{"success":false,"code":400,"msg":"Missing required parameter: uploadPath"}"#),
+            certain(Class::FileRejected)
+        );
+        assert_eq!(class(400, r#"{"msg":"file type"}"#), certain(Class::FileRejected));
+        assert_eq!(class(200, r#"{"success":false,"code":"429","msg":"slow down"}"#), certain(Class::RateLimited));
+        assert_eq!(class(500, ""), certain(Class::Transient));
+        assert_eq!(class(413, "<html>"), certain(Class::FileRejected));
+        assert_eq!(class(404, "not found"), certain(Class::HostRefused));
+        assert_eq!(class(302, ""), certain(Class::HostRefused));
+        assert_eq!(class(403, "<html>"), (Class::Transient, Some(Class::HostRefused), false));
+        assert_eq!(class(200, r#"{"success":false,"code":200,"msg":"hm"}"#), (Class::Transient, Some(Class::FileRejected), false));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_neither_success_nor_failure() {
+        for text in ["", "<html>ok</html>", "{\"success\":true,\"code\":200,\"da", "{\"code\":200,\"data\":{}}", "{}", "null"] {
+            assert_eq!(class(200, text), (Class::Transient, None, true), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_size_is_no_success() {
+        let text = r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x/f","fileSize":48212}}"#;
+        assert_eq!(class(200, text), (Class::Transient, Some(Class::FileRejected), false));
+    }
+
+    #[test]
+    fn a_name_is_fixed_before_the_first_attempt_and_safe_everywhere() {
+        let named = Named::new(&settings(KieMethod::Stream), &facts("a \"b\"/..\\ü.pdf", 3)).unwrap();
+        assert_eq!((named.upload_path.as_str(), named.name.as_str()), ("inbox/a/b_c", "670f15212a83941c-a _b__.._ü.pdf"));
+        assert_eq!(Named::load(&named.store().unwrap()).unwrap(), named);
+        let long = Named::new(&settings(KieMethod::Stream), &facts(&format!("{}.pdf", "ü".repeat(300)), 3)).unwrap();
+        assert!(long.name.ends_with("ü.pdf") && long.name.len() <= NAME_BYTES_MAX + 17, "{}", long.name);
+    }
+
+    #[test]
+    fn base64_ends_where_the_host_says() {
+        let settings = settings(KieMethod::Base64);
+        assert!(Named::new(&settings, &facts("a", BASE64_BYTES_MAX)).is_ok());
+        let error = Named::new(&settings, &facts("a", BASE64_BYTES_MAX + 1)).unwrap_err();
+        assert!(
+            error.class == Class::FileRejected && error.said.contains("\"stream\" takes any")
+                || error.said.contains("`method = \"stream\"`")
+        );
+        let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
+        let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
+        assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_reader_panic_or_an_error_a_success(status in 100u16..600, text in ".{0,200}") {
+            prop_assert!(read(status, &text).is_err());
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! Huawei KooDrive: signed control calls, parts as raw PUTs to passing addresses, and a SHA-256 that the store carries on from part to part.
+//!
+//! Source of every fact: `protocols/koodrive.md` of the project's documents, here "page"; the service's own description is the page
+//! "Obtains the upload link". A part's address is signed for its exact length and host, and lives for an hour; it is a secret, so it is
+//! kept as a ticket and never stored. The state of the digest before a part travels with the request for its address, which makes the
+//! order of the parts free (page, 4).
+
+mod replies;
+mod sign;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json as object};
+
+use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
+use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::os::clock;
+use crate::secret::Secret;
+
+use super::error::{HostError, excerpt};
+use super::http::{Request, Transport};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+
+pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
+
+/// The largest file (page, 9: 200 GB, read as decimal).
+const FILE_BYTES_MAX: u64 = 200_000_000_000;
+/// The most parts (page, 3.2), and how many a file is cut into before its parts grow (page, 6.10).
+const PARTS_MAX: u32 = 10_000;
+const PARTS_WANTED: u64 = 5_000;
+/// Parts of one file in flight (page, 9: 3 to 4).
+const PARALLEL: usize = 4;
+/// Addresses asked for at once (page, 3.2: 5 to 10).
+const LINKS_AT_ONCE: u32 = 5;
+/// What must be left of an address's life when a part begins (page, 3.3), besides the time the part takes at the least speed.
+const LINK_REST: Duration = Duration::from_secs(300);
+const LEAST_BYTES_PER_SECOND: u64 = 1024 * 1024;
+/// How long an address lives where it does not say so itself (page, 9).
+const LINK_LIFE: Duration = Duration::from_secs(3600);
+/// How long the host may take to put the parts together (`protocols/README.md`, section 3).
+const COMPLETE_PATIENCE: Duration = Duration::from_secs(120);
+/// The longest name, in characters (page, 3.1).
+const NAME_CHARS_MAX: usize = 250;
+/// The format of [`Created`] as stored.
+const SESSION_FORMAT: u32 = 1;
+
+/// A session as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Created {
+    v: u32,
+    base_url: String,
+    file_id: String,
+    container_id: String,
+    upload_id: String,
+    name: String,
+    bytes: u64,
+}
+
+impl Created {
+    fn store(&self) -> Result<Session, HostError> {
+        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        Ok(Session(text))
+    }
+
+    fn load(session: &Session) -> Result<Created, HostError> {
+        let created: Option<Created> = serde_json::from_str(&session.0).ok();
+        created
+            .filter(|created| created.v == SESSION_FORMAT)
+            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of KooDrive's"))
+    }
+}
+
+/// The size of a part: `least`, doubled until the file has no more than 5,000 parts; always a multiple of a block of SHA-256.
+fn part_bytes(file_bytes: u64, least: u64) -> u64 {
+    let mut bytes = least.next_multiple_of(64);
+    while file_bytes.div_ceil(bytes) > PARTS_WANTED {
+        bytes *= 2;
+    }
+    bytes
+}
+
+/// A name without what the host does not take (page, 3.1).
+fn remote_name(name: &str) -> String {
+    let refused = |c: char| c.is_control() || "<>|:\"*?/\\".contains(c);
+    let name: String = name.chars().map(|c| if refused(c) { '_' } else { c }).collect();
+    let name = if matches!(name.trim(), "" | "." | "..") { "_".repeat(name.len().max(1)) } else { name };
+    if name.chars().count() <= NAME_CHARS_MAX {
+        return name;
+    }
+    let (stem, end) = name.rsplit_once('.').filter(|(_, end)| end.chars().count() < 20).unwrap_or((&name, ""));
+    let room = NAME_CHARS_MAX - if end.is_empty() { 0 } else { end.chars().count() + 1 };
+    let stem: String = stem.chars().take(room).collect();
+    if end.is_empty() { stem } else { format!("{stem}.{end}") }
+}
+
+/// The kind of a file as the host sorts them (page, 3.1); "45" is any other.
+fn file_type(name: &str) -> &'static str {
+    let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase()).unwrap_or_default();
+    match end.as_str() {
+        "jpg" | "jpeg" | "png" | "gif" | "bmp" | "webp" | "heic" | "tif" | "tiff" => "15",
+        "mp4" | "mov" | "mkv" | "avi" | "webm" | "m4v" | "wmv" => "20",
+        "doc" | "docx" | "odt" => "26",
+        "xls" | "xlsx" | "ods" => "27",
+        "ppt" | "pptx" | "odp" => "28",
+        "mp3" | "flac" | "wav" | "aac" | "ogg" | "m4a" => "30",
+        "zip" | "rar" | "7z" | "tar" | "gz" | "bz2" | "xz" | "zst" => "35",
+        "apk" | "ipa" | "exe" | "dmg" | "msi" => "40",
+        _ => "45",
+    }
+}
+
+/// The address of a part, with the time it ends: `X-Amz-Date` and `X-Amz-Expires` say it (page, 3.3).
+fn ticket(address: &str, now_ms: i64) -> Ticket {
+    let query: Vec<(String, String)> =
+        url::Url::parse(address).map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default();
+    let value = |key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let life = value("X-Amz-Expires").and_then(|text| text.parse::<i64>().ok()).unwrap_or(LINK_LIFE.as_secs().cast_signed());
+    // Our own clock, not the host's date: what counts is how long it lives from now on.
+    Ticket { address: Secret::new(address), until_ms: now_ms.saturating_add(life.clamp(0, 7 * 86_400).saturating_mul(1000)) }
+}
+
+fn upload_id(address: &str) -> Option<String> {
+    let url = url::Url::parse(address).ok()?;
+    url.query_pairs().find(|(name, _)| name == "uploadId").map(|(_, value)| value.into_owned())
+}
+
+/// A KooDrive space.
+pub struct KooDrive {
+    settings: KooDriveConfig,
+    /// The app's secret, or the token.
+    key: Secret,
+    transport: Transport,
+    strangers: Transport,
+}
+
+impl KooDrive {
+    /// A space with these settings. `key` is the app's secret or the access token; `strangers` goes to addresses that the host names.
+    pub fn new(settings: KooDriveConfig, key: Secret, transport: Transport, strangers: Transport) -> KooDrive {
+        KooDrive { settings, key, transport, strangers }
+    }
+
+    /// A control call. Credentials that are not taken are tried once more with a fresh signature (page, 5).
+    async fn call(&self, call: Call, base_url: &str, path: &str, body: &Value) -> Result<Map<String, Value>, Box<Refused>> {
+        let first = self.call_once(call, base_url, path, body).await;
+        match first {
+            Err(refused) if refused.credentials => self.call_once(call, base_url, path, body).await,
+            other => other,
+        }
+    }
+
+    async fn call_once(&self, call: Call, base_url: &str, path: &str, body: &Value) -> Result<Map<String, Value>, Box<Refused>> {
+        let url = format!("{base_url}/koodrive/ose/v1/{path}");
+        let body = body.to_string();
+        let date = clock_date();
+        let parsed = url::Url::parse(&url).ok();
+        let path = parsed.as_ref().map_or("", |url| url.path());
+        let host = parsed.as_ref().map(wire_host).unwrap_or_default();
+        let mut request = Request::post(&url).header("x-date", &date);
+        match &self.settings.login {
+            KooDriveLogin::App { app_id, user_id, .. } => {
+                let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
+                request =
+                    request.header("authorization", sign::authorization(&signed, app_id, &self.key)).header("x-user-id", user_id);
+            }
+            KooDriveLogin::Token { prefix, user_id, .. } => {
+                request = request.header("authorization", format!("{prefix}{}", self.key.reveal()));
+                if let Some(user_id) = user_id {
+                    request = request.header("x-user-id", user_id);
+                }
+            }
+        }
+        let patience = if call == Call::Complete { COMPLETE_PATIENCE } else { Duration::ZERO };
+        let sent = self.transport.send(request.text("application/json", body).patience(patience)).await;
+        let reply = sent.map_err(|error| Box::new(Refused { code: None, credentials: false, error }))?;
+        control_reply(call, &reply)
+    }
+
+    async fn detail(&self, created: &Created) -> Result<Map<String, Value>, Box<Refused>> {
+        let path = format!("files/{}/detail", created.file_id);
+        self.call(Call::Detail, &created.base_url, &path, &object!({ "containerId": created.container_id })).await
+    }
+
+    /// Whether the host has the whole file. While it is uploading, the call fails, which is no answer.
+    async fn has_whole(&self, created: &Created) -> Result<bool, HostError> {
+        match self.detail(created).await {
+            Ok(detail) => Ok(replies::is_whole(&detail, created.bytes)),
+            Err(refused) if refused.code.is_some() => Ok(false),
+            Err(refused) => Err(refused.error),
+        }
+    }
+
+    /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
+    async fn link(&self, created: &Created, at: &Place, part: &Part) -> Result<Ticket, HostError> {
+        let rest = LINK_REST + Duration::from_secs(part.bytes / LEAST_BYTES_PER_SECOND);
+        let needed_until = clock::now_ms().saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX));
+        let mut tickets = at.tickets.lock().await;
+        if let Some(ticket) = tickets.get(&part.number).filter(|ticket| ticket.until_ms > needed_until) {
+            return Ok(ticket.clone());
+        }
+        let last = part.number.saturating_add(LINKS_AT_ONCE).min(at.plan.parts());
+        let next = (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.borders.before(*number).is_some());
+        let wanted: Vec<Value> = std::iter::once(part.number).chain(next).map(|number| part_info(at, number)).collect();
+        let body = object!({ "fileId": created.file_id, "multiParts": wanted });
+        let reply =
+            self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
+        let now_ms = clock::now_ms();
+        for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
+            let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number - 1).ok());
+            if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
+                self.check_link(created, &address)?;
+                tickets.insert(number, ticket(&address, now_ms));
+            }
+        }
+        let said = || HostError::new(Class::Transient, "the host named no address for the part").worsening_to(Class::FileRejected);
+        let found = tickets.get(&part.number).cloned();
+        // Addresses of parts that are through are of no use any more.
+        tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
+        found.ok_or_else(said)
+    }
+
+    fn check_link(&self, created: &Created, link: &str) -> Result<(), HostError> {
+        address::check(link, self.settings.allow_private)?;
+        if link.starts_with("http://") && !self.settings.allow_private {
+            let said = "the host wants the part over plain http; set `allow_private = true` if that is right";
+            return Err(HostError::new(Class::HostRefused, said));
+        }
+        match upload_id(link) {
+            Some(id) if !created.upload_id.is_empty() && id != created.upload_id => {
+                Err(HostError::new(Class::SessionLost, "the host has begun another upload for this file"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn put(&self, ticket: &Ticket, part: &Part) -> Result<PartReply, HostError> {
+        let request = Request::put(ticket.address.reveal()).raw(part).exactly().patience(COMPLETE_PATIENCE);
+        part_reply(&self.strangers.send(request).await?)
+    }
+}
+
+/// `partOffset` and `hashCtx` make the order free; the first part has no state before it (page, 3.2).
+fn part_info(at: &Place, number: u32) -> Value {
+    let range = at.plan.range(number);
+    let mut info = object!({ "partNumber": number + 1, "partSize": range.bytes, "partOffset": range.offset });
+    if let (Some(words), Some(fields)) = (at.borders.before(number), info.as_object_mut()) {
+        fields.insert("hashCtx".into(), object!(words));
+    }
+    info
+}
+
+fn clock_date() -> String {
+    let now = jiff::Timestamp::from_millisecond(clock::now_ms()).unwrap_or_default();
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn wire_host(url: &url::Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+impl Host for KooDrive {
+    fn shape(&self, file_bytes: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes: part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes),
+            parts_max: PARTS_MAX,
+            file_bytes_max: Some(FILE_BYTES_MAX),
+            session_life: None,
+            repeat: Repeat::Harmless,
+            parallel: PARALLEL,
+            takes_empty_files: self.settings.empty_file == EmptyPart::OneEmptyPart,
+            digest: Some(Wanted { algorithm: Algorithm::Sha256, before_open: self.settings.flash_upload }),
+        }
+    }
+
+    /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+        Box::pin(async move {
+            let name = remote_name(&file.name);
+            let mut body = object!({
+                "fileName": name, "fileType": file_type(&name), "parentFolder": [self.settings.folder], "length": file.bytes,
+                "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
+            });
+            if let (Some(digest), Some(fields)) = (&file.digest, body.as_object_mut()) {
+                fields.insert("sha256".into(), digest.clone().into());
+            }
+            let base_url = &self.settings.base_url;
+            let reply = self.call(Call::Create, base_url, "files/create", &body).await.map_err(|refused| refused.error)?;
+            let text = |key: &str| json::text(reply.get(key)).unwrap_or_default();
+            let (file_id, container_id) = (text("fileId"), text("containerId"));
+            if file_id.is_empty() || file_id.contains(['/', '?', '#']) {
+                let said = format!("the host created a file and gave no id that can be used: `{}`", excerpt(&file_id));
+                return Err(HostError::new(Class::Transient, said).worsening_to(Class::FileRejected));
+            }
+            let is = |key: &str| json::flag(reply.get(key)) == Some(true);
+            if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
+                return Ok(Opened::Whole(replies::outcome(&container_id, &file_id)));
+            }
+            let name = json::text(reply.get("fileName")).unwrap_or(name);
+            let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
+            let created = Created { v: SESSION_FORMAT, base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
+            created.store().map(Opened::Session)
+        })
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let created = Created::load(&at.session)?;
+            let ticket = self.link(&created, at, part).await?;
+            if let PartReply::LinkEnded(_) = self.put(&ticket, part).await? {
+                // Only this part's address: the others may be good.
+                at.tickets.lock().await.remove(&part.number);
+                let fresh = self.link(&created, at, part).await?;
+                if let PartReply::LinkEnded(error) = self.put(&fresh, part).await? {
+                    at.tickets.lock().await.remove(&part.number);
+                    return Err(error);
+                }
+            }
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+        })
+    }
+
+    /// Says whether the file is whole; which parts of an unfinished one are held cannot be asked (page, 3.5).
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async move {
+            let created = Created::load(&at.session)?;
+            Ok(match self.has_whole(&created).await? {
+                true => Found::Whole(replies::outcome(&created.container_id, &created.file_id)),
+                false => Found::Unsure,
+            })
+        })
+    }
+
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            let created = Created::load(&at.session)?;
+            let mut body = object!({ "fileId": created.file_id });
+            if let (Some(digest), Some(fields)) = (whole.digest, body.as_object_mut()) {
+                fields.insert("sha256".into(), digest.into());
+            }
+            let outcome = replies::outcome(&created.container_id, &created.file_id);
+            match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
+                Ok(_) => Ok(outcome),
+                // No task any more: an earlier complete may have made the file (page, 5.1).
+                Err(refused) if refused.code == Some(replies::NO_TASK) => match self.has_whole(&created).await? {
+                    true => Ok(outcome),
+                    false => Err(refused.error),
+                },
+                Err(refused) => Err(refused.error),
+            }
+        })
+    }
+
+    /// No call that cancels an upload is known (page, 3.5).
+    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Asks for the address of a part of a file that does not exist: credentials that are taken get "no such upload task".
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async {
+            let part = object!({ "partNumber": 1, "partSize": self.settings.part_bytes, "partOffset": 0 });
+            let body = object!({ "fileId": "ferryd-check", "multiParts": [part] });
+            match self.call(Call::Links, &self.settings.base_url, "files/multipart/uploadUrl", &body).await {
+                Ok(_) => Ok("the credentials are taken".to_owned()),
+                Err(refused) if matches!(refused.error.class, Class::SessionLost | Class::FileRejected) => {
+                    Ok("the credentials are taken".to_owned())
+                }
+                Err(refused) => Err(refused.error),
+            }
+        })
+    }
+
+    /// A temporary address; there is no lasting one (page, 3.5).
+    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+        Box::pin(async move {
+            let Some((container_id, file_id)) = remote_id.split_once('/') else { return Ok(None) };
+            let body = object!({ "containerId": container_id, "fileIds": [file_id] });
+            let base_url = &self.settings.base_url;
+            let reply = self.call(Call::Download, base_url, "files/download", &body).await.map_err(|refused| refused.error)?;
+            Ok(replies::first_address(&Value::Object(reply)).map(Secret::new))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_the_largest_file_are_few_enough_and_whole_blocks() {
+        const MIB: u64 = 1024 * 1024;
+        assert_eq!(part_bytes(10_486_760, 5 * MIB), 5 * MIB);
+        assert_eq!(part_bytes(5000 * 16 * MIB, 16 * MIB), 16 * MIB);
+        assert_eq!(part_bytes(5000 * 16 * MIB + 1, 16 * MIB), 32 * MIB);
+        let largest = part_bytes(FILE_BYTES_MAX, 5 * MIB);
+        assert!(FILE_BYTES_MAX.div_ceil(largest) <= u64::from(PARTS_MAX) && largest.is_multiple_of(64));
+        assert_eq!(part_bytes(1, 5 * MIB + 1) % 64, 0);
+    }
+
+    #[test]
+    fn a_name_is_one_the_host_takes() {
+        assert_eq!(remote_name("a<b>|c:\"d*e?f.zip"), "a_b__c__d_e_f.zip");
+        assert_eq!([remote_name(".."), remote_name(" ")], ["__", "_"]);
+        let long = remote_name(&format!("{}.zip", "ü".repeat(300)));
+        assert!(long.chars().count() == 250 && long.ends_with("ü.zip"));
+    }
+
+    #[test]
+    fn an_address_says_when_it_ends_and_which_upload_it_is_for() {
+        let link = "https://store.example.test/obj1?partNumber=2&uploadId=0000019039E1&X-Amz-Date=20260102T030406Z&X-Amz-Expires=600&X-Amz-Signature=ab";
+        assert_eq!(ticket(link, 1_000).until_ms, 601_000);
+        assert_eq!(ticket("https://store.example.test/obj1", 0).until_ms, 3_600_000);
+        assert_eq!(upload_id(link).as_deref(), Some("0000019039E1"));
+        assert!(!format!("{:?}", ticket(link, 0)).contains("Signature"));
+    }
+
+    #[test]
+    fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
+        let text = |text: &str| text.to_owned();
+        let created = Created {
+            v: SESSION_FORMAT,
+            base_url: text("https://h"),
+            file_id: text("FxA1"),
+            container_id: text("I1"),
+            upload_id: text("00"),
+            name: text("a"),
+            bytes: 7,
+        };
+        assert_eq!(Created::load(&created.store().unwrap()).unwrap(), created);
+        assert_eq!(Created::load(&Session("{}".into())).unwrap_err().class, Class::SessionLost);
+    }
+}

@@ -1,0 +1,265 @@
+//! What KooDrive answers, and what it means (page, 5).
+
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+use crate::job::upload::{Class, Outcome};
+
+use super::super::error::{HostError, excerpt};
+use super::super::http::Reply;
+use super::super::{json, xml};
+
+/// Which call was answered: some codes mean another thing for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `create`.
+    Create,
+    /// `uploadUrl`.
+    Links,
+    /// `complete`.
+    Complete,
+    /// `detail`.
+    Detail,
+    /// `download`.
+    Download,
+}
+
+/// What the gateway asks for when it is throttled (page, 5: 2 to 5 s).
+const THROTTLED: Duration = Duration::from_secs(3);
+
+/// "no such upload task".
+pub const NO_TASK: i64 = 13_000_401;
+
+/// A control call that did not succeed.
+#[derive(Debug)]
+pub struct Refused {
+    /// The documented code, where there was one.
+    pub code: Option<i64>,
+    /// Whether the signature or token was not taken.
+    pub credentials: bool,
+    /// What follows.
+    pub error: HostError,
+}
+
+/// The fields of a reply whose `code` says success; the code counts, whatever the status.
+pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
+    let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, error }));
+    let Some(fields) = json::object(&reply.text) else {
+        return match reply.status {
+            200..=299 => refused(None, false, unknown("no JSON", reply)),
+            401 | 403 => refused(None, true, credentials(reply.said())),
+            _ => refused(None, false, reply.refusal()),
+        };
+    };
+    if let Some(code) = json::text(fields.get("error_code")) {
+        return gateway(&code, &fields, reply);
+    }
+    match json::number(fields.get("code")) {
+        Some(0) if reply.is_success() => Ok(fields),
+        Some(0) | None if reply.is_success() => refused(None, false, unknown("an answer without a code", reply)),
+        Some(code) if code != 0 => refused(Some(code), false, business(call, code, &fields, reply)),
+        _ if matches!(reply.status, 400 | 401 | 403) => refused(None, true, credentials(reply.said())),
+        _ => refused(None, false, reply.refusal()),
+    }
+}
+
+fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
+    let text = json::text(fields.get("error_msg")).unwrap_or_default();
+    let said = format!("the gateway answered {}: `{}`", excerpt(code), excerpt(&text));
+    let throttled = code.ends_with(".0308");
+    let error = match throttled {
+        true => HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..HostError::new(Class::RateLimited, said) },
+        false => credentials(said),
+    };
+    Err(Box::new(Refused { code: None, credentials: !throttled, error }))
+}
+
+fn credentials(said: String) -> HostError {
+    HostError::new(Class::HostRefused, format!("{said}; check the credentials, and the clock of this machine"))
+}
+
+/// The table of codes (page, 5).
+fn business(call: Call, code: i64, fields: &Map<String, Value>, reply: &Reply) -> HostError {
+    let text = json::text(fields.get("msg")).unwrap_or_default();
+    let said = format!("the host answered {code}: `{}`", excerpt(&text));
+    let (class, worsens, advice) = match code {
+        13_000_101 | 13_000_102 | 13_000_312 | 13_000_405 | 13_000_406 => (Class::FileRejected, None, ""),
+        13_000_201 | 13_000_403 => (Class::Transient, None, ""),
+        13_000_301 | 13_000_310 | 13_000_410 | 13_000_412 => (Class::HostRefused, None, "; look at the space in KooDrive"),
+        13_000_302 | 13_000_306 | 13_000_411 => (Class::SessionLost, None, ""),
+        13_000_304 => (Class::Transient, Some(Class::HostRefused), "; check `folder`"),
+        13_000_305 | 13_000_404 => (Class::HostRefused, None, "; check `folder`: it is in the recycle bin"),
+        13_000_308 | 13_000_409 => (Class::Transient, Some(Class::SessionLost), ""),
+        13_000_309 if call == Call::Create => (Class::HostRefused, None, "; check `folder`"),
+        13_000_309 => (Class::SessionLost, None, ""),
+        13_000_311 => (Class::HostFull, None, ""),
+        NO_TASK => (Class::SessionLost, None, ""),
+        13_000_402 => (Class::OffsetMismatch, None, ""),
+        _ => (Class::Transient, Some(Class::FileRejected), ""),
+    };
+    HostError { worsens, wait: reply.retry_after, ..HostError::new(class, format!("{said}{advice}")) }
+}
+
+fn unknown(what: &str, reply: &Reply) -> HostError {
+    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+}
+
+/// What the store makes of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PartReply {
+    /// It is held.
+    Held,
+    /// The link was not taken; with a fresh one it may be. The error is what is true if not.
+    LinkEnded(HostError),
+}
+
+/// Reads the reply to a part (page, 5, second table). The body of a success is not looked at.
+pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
+    if reply.status == 200 {
+        return Ok(PartReply::Held);
+    }
+    let error = xml::parse(&reply.text);
+    let code = error.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
+    let message = error.as_ref().and_then(|error| error.text_of("Message")).unwrap_or_default();
+    let said = match code.is_empty() {
+        true => reply.said(),
+        false => format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message)),
+    };
+    let transient = || HostError { wait: reply.retry_after, ..HostError::new(Class::Transient, &said) };
+    let rejected = || HostError::new(Class::FileRejected, &said);
+    match (reply.status, code) {
+        (_, "SignatureDoesNotMatch") => Ok(PartReply::LinkEnded(rejected())),
+        (_, "InsufficientStorageSpace") => Err(HostError::new(Class::HostFull, said)),
+        (_, "NoSuchUpload") => Err(HostError::new(Class::SessionLost, said)),
+        (_, "IncompleteBody" | "RequestTimeout" | "BadDigest" | "OperationAborted" | "SlowDown" | "ServiceUnavailable") => {
+            Err(transient())
+        }
+        (_, "EntityTooSmall" | "EntityTooLarge" | "InvalidArgument" | "MissingContentLength") => Err(rejected()),
+        (401 | 403, _) => Ok(PartReply::LinkEnded(transient().worsening_to(Class::HostRefused))),
+        (404 | 410, _) => Ok(PartReply::LinkEnded(HostError::new(Class::SessionLost, said))),
+        (409 | 429, _) => Err(transient()),
+        (200..=299, _) => Err(HostError::new(Class::Unreadable, said)),
+        _ => Err(HostError { doubt: false, ..reply.refusal() }),
+    }
+}
+
+/// Whether a detail is that of the whole file.
+pub fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
+    let size = ["size", "length", "fileSize"].iter().find_map(|key| json::number(detail.get(*key)));
+    json::flag(detail.get("recycled")) != Some(true) && size.and_then(|size| u64::try_from(size).ok()) == Some(bytes)
+}
+
+/// The lasting name of a file; there is no lasting link (page, 3.5).
+pub fn outcome(container_id: &str, file_id: &str) -> Outcome {
+    Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None }
+}
+
+/// The first web address anywhere in a reply.
+pub fn first_address(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| text.starts_with("https://") || text.starts_with("http://")),
+        Value::Array(items) => items.iter().find_map(first_address),
+        Value::Object(fields) => fields.values().find_map(first_address),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, html: text.trim_start().starts_with('<'), text: text.into(), ..Reply::default() }
+    }
+
+    fn class(call: Call, status: u16, text: &str) -> (Class, Option<Class>, bool) {
+        let error = control_reply(call, &reply(status, text)).unwrap_err().error;
+        (error.class, error.worsens, error.doubt)
+    }
+
+    #[test]
+    fn success_is_a_code_of_0_as_a_number_or_a_text() {
+        for text in ["{\"code\":0,\"msg\":\"Success.\"}", "{\"code\":\"0\"}", "{\"code\":0,\"x\":[1]}"] {
+            assert!(control_reply(Call::Links, &reply(200, text)).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_counts_whatever_the_status() {
+        let code = |call, code: i64| class(call, 400, &format!("{{\"code\":{code},\"msg\":\"m\"}}")).0;
+        let cases = [
+            (13_000_102, Class::FileRejected),
+            (13_000_201, Class::Transient),
+            (13_000_301, Class::HostRefused),
+            (13_000_302, Class::SessionLost),
+            (13_000_305, Class::HostRefused),
+            (13_000_311, Class::HostFull),
+            (13_000_401, Class::SessionLost),
+            (13_000_402, Class::OffsetMismatch),
+            (13_000_403, Class::Transient),
+            (13_000_405, Class::FileRejected),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(code(Call::Links, number), expected, "{number}");
+            assert_eq!(class(Call::Links, 200, &format!("{{\"code\":\"{number}\"}}")).0, expected, "{number}");
+        }
+        assert_eq!(code(Call::Create, 13_000_309), Class::HostRefused);
+        assert_eq!(code(Call::Complete, 13_000_309), Class::SessionLost);
+        assert_eq!(class(Call::Links, 400, "{\"code\":13000409}"), (Class::Transient, Some(Class::SessionLost), false));
+    }
+
+    #[test]
+    fn the_gateway_and_the_credentials_have_their_own_words() {
+        let throttled =
+            control_reply(Call::Create, &reply(429, "{\"error_code\":\"APIGW.0308\",\"error_msg\":\"slow\"}")).unwrap_err();
+        assert_eq!(
+            (throttled.error.class, throttled.error.wait, throttled.credentials),
+            (Class::RateLimited, Some(THROTTLED), false)
+        );
+        for (status, text) in [(401, "{\"error_code\":\"APIGW.0301\"}"), (401, ""), (403, "<html>"), (400, "{\"msg\":\"auth\"}")] {
+            let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
+            assert!(refused.credentials && refused.error.class == Class::HostRefused, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_matter_open() {
+        for text in ["", "<html>", "{\"code\":", "{}", "[]"] {
+            assert_eq!(class(Call::Complete, 200, text), (Class::Transient, None, true), "{text}");
+        }
+        assert_eq!(class(Call::Complete, 502, ""), (Class::Transient, None, true));
+    }
+
+    #[test]
+    fn the_store_speaks_xml() {
+        let xml = |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message></Error>");
+        let failed = |status, code: &str| part_reply(&reply(status, &xml(code))).unwrap_err().class;
+        assert_eq!(part_reply(&reply(200, "")), Ok(PartReply::Held));
+        assert_eq!(failed(404, "NoSuchUpload"), Class::SessionLost);
+        assert_eq!(failed(400, "EntityTooSmall"), Class::FileRejected);
+        assert_eq!(failed(400, "IncompleteBody"), Class::Transient);
+        assert_eq!(failed(403, "InsufficientStorageSpace"), Class::HostFull);
+        assert_eq!(failed(503, "SlowDown"), Class::Transient);
+        assert_eq!(part_reply(&reply(500, "")).unwrap_err().class, Class::Transient);
+        for code in ["AccessDenied", "RequestTimeTooSkewed", "SignatureDoesNotMatch"] {
+            assert!(matches!(part_reply(&reply(403, &xml(code))), Ok(PartReply::LinkEnded(_))), "{code}");
+        }
+        assert!(part_reply(&reply(204, "")).is_err());
+    }
+
+    #[test]
+    fn only_the_whole_file_is_whole() {
+        let detail = |text: &str| is_whole(&json::object(text).unwrap(), 7);
+        assert!(detail("{\"size\":7,\"recycled\":false}") && detail("{\"size\":\"7\"}"));
+        assert!(!detail("{\"size\":7,\"recycled\":true}") && !detail("{\"size\":6}") && !detail("{}"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_readers_panic_or_an_error_a_success(status in 201u16..600, text in ".{0,200}") {
+            prop_assert!(control_reply(Call::Create, &reply(status, &text)).is_err());
+            prop_assert!(part_reply(&reply(status, &text)) != Ok(PartReply::Held));
+        }
+    }
+}

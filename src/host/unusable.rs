@@ -1,0 +1,54 @@
+//! A host that could not be made: every call answers why.
+
+use crate::job::upload::{Ack, Found, Opened, Order, Outcome, Repeat, Shape};
+
+use super::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
+
+/// A host whose secret cannot be had, with the reason.
+pub struct Unusable(pub HostError);
+
+impl Unusable {
+    fn refuse<T: Send + 'static>(&self) -> Step<'_, T> {
+        Box::pin(async { Err(self.0.clone()) })
+    }
+}
+
+impl Host for Unusable {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes: u64::MAX,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::Harmless,
+            parallel: 1,
+            takes_empty_files: true,
+            digest: None,
+        }
+    }
+
+    fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+        self.refuse()
+    }
+
+    fn send<'a>(&'a self, _: &'a Place, _: &'a Part) -> Step<'a, Ack> {
+        self.refuse()
+    }
+
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        self.refuse()
+    }
+
+    fn finish<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Outcome> {
+        self.refuse()
+    }
+
+    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
+        self.refuse()
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        self.refuse()
+    }
+}

@@ -1,0 +1,427 @@
+//! UploadGig: a login brings an address that is good for a minute, the whole file goes there as one raw body, and nothing can be asked.
+//!
+//! Source of every fact: `protocols/uploadgig.md` of the project's documents, here "page"; the service's own description is its API page.
+//! Too many logins lock an account out for minutes, so every login counts (page, 3); the address is fetched last (page, 4.5), holds a
+//! secret and is never stored.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::config::UploadGigConfig;
+use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::os::clock;
+use crate::secret::Secret;
+
+use super::error::{HostError, excerpt};
+use super::http::{Reply, Request, Transport};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+
+/// One unit of `cmbs`, in bytes (page, 4.3).
+const MIB: u64 = 1_048_576;
+/// How old an address may be when the bytes begin to go there; it is good for 60 s (page, 4.5).
+const ACTION_LIFE_MS: i64 = 45_000;
+/// The first rest after "too many logins" (page, 3); it doubles up to an hour.
+const COOL_DOWN: Duration = Duration::from_secs(300);
+/// How long a login may take (page, 2.1), and the host may think about a file it has (`protocols/README.md`, section 3).
+const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+const STORE_PATIENCE: Duration = Duration::from_secs(120);
+/// The format of [`Begun`] as stored.
+const SESSION_FORMAT: u32 = 1;
+/// What of a name is encoded: all but printable ASCII, and the sign of the encoding itself (page, 2.2).
+const SLUG: &AsciiSet = &CONTROLS.add(b'%');
+
+// Requests.
+
+/// A session as stored. The address of the bytes is not in it: it is a secret, and useless after a restart (page, 5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    v: u32,
+    name: String,
+    bytes: u64,
+    /// MiB the account had left before the bytes went, where the host said so.
+    cmbs_before: Option<u64>,
+}
+
+impl Begun {
+    fn store(&self) -> Result<Session, HostError> {
+        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        Ok(Session(text))
+    }
+
+    fn load(session: &Session) -> Result<Begun, HostError> {
+        let begun: Option<Begun> = serde_json::from_str(&session.0).ok();
+        begun
+            .filter(|begun| begun.v == SESSION_FORMAT)
+            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of UploadGig's"))
+    }
+}
+
+/// The `Slug` header: the only carrier of the name. A space at either end would be lost on the way, so it is encoded as well.
+fn slug(name: &str) -> String {
+    let encoded = utf8_percent_encode(name, SLUG).to_string();
+    let inner = encoded.trim_matches(' ');
+    let before = encoded.len() - encoded.trim_start_matches(' ').len();
+    match inner.is_empty() {
+        true => "%20".repeat(encoded.len().max(1)),
+        false => format!("{}{inner}{}", "%20".repeat(before), "%20".repeat(encoded.len() - before - inner.len())),
+    }
+}
+
+// Replies.
+
+/// What a login brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// Where the bytes go.
+    pub address: Secret,
+    /// MiB the account has left, where the host says so.
+    pub cmbs: Option<u64>,
+}
+
+/// The address for the bytes, or why there is none (page, 3).
+pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
+    let Some(fields) = json::object(&reply.text) else {
+        return Err(match reply.is_success() {
+            true => strange(Class::Transient, "no JSON", reply),
+            false => reply.refusal(),
+        });
+    };
+    let Some(code) = json::text(fields.get("code")) else {
+        return Err(match reply.is_success() {
+            true => strange(Class::Transient, "an answer without a code", reply).worsening_to(Class::HostRefused),
+            false => reply.refusal(),
+        });
+    };
+    if code != "1" {
+        return Err(login_failure(&code, json::text(fields.get("result")).unwrap_or_default(), reply));
+    }
+    let empty = serde_json::Map::new();
+    let result = fields.get("result").and_then(Value::as_object).unwrap_or(&empty);
+    let Some(action) = result.get("action").and_then(Value::as_str).filter(|action| !action.is_empty()) else {
+        let said = "the host let us in and named no address for the bytes";
+        return Err(HostError::new(Class::Transient, said).worsening_to(Class::HostRefused));
+    };
+    Ok(Action { address: Secret::new(action), cmbs: json::number(result.get("cmbs")).and_then(|cmbs| u64::try_from(cmbs).ok()) })
+}
+
+fn login_failure(code: &str, text: String, reply: &Reply) -> HostError {
+    let lower = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let said = format!("the host answered code {}: `{}`", excerpt(code), excerpt(&text));
+    if code == "-3" || has(&["few minutes", "too many"]) {
+        let wait = Some(reply.retry_after.unwrap_or(COOL_DOWN));
+        return HostError { wait, doubles: reply.retry_after.is_none(), ..HostError::new(Class::RateLimited, said) };
+    }
+    if code == "0" || has(&["password", "incorrect", "banned", "disabled", "suspended"]) {
+        return HostError::new(Class::HostRefused, format!("{said}; check `user` and `password`"));
+    }
+    HostError { wait: reply.retry_after, ..HostError::new(Class::Transient, said).worsening_to(Class::HostRefused) }
+}
+
+/// The link, or why there is none (page, 3). The reply is read whatever its status, and success needs the right size.
+pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
+    let Some(fields) = result_of(&reply.text) else { return Err(without_result(reply)) };
+    let message = json::text(fields.get("message")).unwrap_or_default();
+    match json::flag(fields.get("ok")) {
+        Some(false) => return Err(upload_failure(&message)),
+        Some(true) => {}
+        None => return Err(without_result(reply)),
+    }
+    let id = json::text(fields.get("id"));
+    let size = json::number(fields.get("size")).and_then(|size| u64::try_from(size).ok());
+    match (json::text(fields.get("url")), size) {
+        (Some(url), Some(size)) if size == bytes => Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None }),
+        (_, Some(size)) if size != bytes => {
+            let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
+            let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
+            // Whatever it stored stays there (page, 3), so a second upload may leave two files.
+            Err(HostError::unanswered(Class::Transient, said))
+        }
+        _ => Err(unknown("an answer without a link or a size", reply)),
+    }
+}
+
+/// An object keyed "0", an array, or the bare object (page, 4.2).
+fn result_of(text: &str) -> Option<serde_json::Map<String, Value>> {
+    match serde_json::from_str(text.trim()).ok()? {
+        Value::Object(mut fields) => match fields.remove("0") {
+            Some(Value::Object(inner)) => Some(inner),
+            _ => Some(fields),
+        },
+        Value::Array(mut items) if !items.is_empty() => match items.swap_remove(0) {
+            Value::Object(fields) => Some(fields),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn upload_failure(message: &str) -> HostError {
+    let lower = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let said = format!("the host answered `{}`", excerpt(message));
+    if has(&["identity"]) {
+        // A new address is fetched with the next attempt.
+        HostError::new(Class::Transient, said)
+    } else if has(&["storage", "space", "full"]) {
+        HostError::new(Class::HostFull, said)
+    } else if has(&["size", "large"]) {
+        HostError::new(Class::FileRejected, said)
+    } else {
+        HostError::new(Class::Transient, said).worsening_to(Class::FileRejected)
+    }
+}
+
+fn without_result(reply: &Reply) -> HostError {
+    match reply.status {
+        200..=299 | 500 | 502 | 504.. => unknown("an answer that says neither yes nor no", reply),
+        401 | 403 | 404 | 410 => HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused),
+        _ => reply.refusal(),
+    }
+}
+
+fn strange(class: Class, what: &str, reply: &Reply) -> HostError {
+    let said = format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text));
+    HostError { wait: reply.retry_after, ..HostError::new(class, said) }
+}
+
+fn unknown(what: &str, reply: &Reply) -> HostError {
+    HostError { doubt: true, ..strange(Class::Transient, what, reply) }
+}
+
+/// Whether a file of `bytes` bytes seems to have arrived, by what was left before and after (page, 3.1). Other uploads of the account
+/// disturb it, so it is never more than evidence.
+fn evidence(bytes: u64, before: Option<u64>, now: Option<u64>) -> Found {
+    let (Some(before), Some(now)) = (before, now) else { return Found::Unsure };
+    let needs = bytes.div_ceil(MIB);
+    match before.checked_sub(now) {
+        _ if needs == 0 => Found::Unsure,
+        Some(0) => Found::Unlikely,
+        Some(gone) if gone + 1 >= needs => {
+            Found::Likely(format!("the account had {before} MiB left before and has {now} MiB left now"))
+        }
+        _ => Found::Unsure,
+    }
+}
+
+// Glue.
+
+/// An UploadGig account.
+pub struct UploadGig {
+    settings: UploadGigConfig,
+    password: Secret,
+    transport: Transport,
+    strangers: Transport,
+}
+
+impl UploadGig {
+    /// An account with these settings. `strangers` goes to addresses that the host names.
+    pub fn new(settings: UploadGigConfig, password: Secret, transport: Transport, strangers: Transport) -> UploadGig {
+        UploadGig { settings, password, transport, strangers }
+    }
+
+    async fn login(&self) -> Result<Action, HostError> {
+        let url = format!("{}/api/get_upload_action", self.settings.base_url);
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("user", &self.settings.user)
+            .append_pair("pass", self.password.reveal())
+            .finish();
+        let request = Request::post(&url).text("application/x-www-form-urlencoded", form).patience(LOGIN_PATIENCE).following();
+        let action = login_reply(&self.transport.send(request).await?)?;
+        address::check(action.address.reveal(), self.settings.allow_private)?;
+        Ok(action)
+    }
+}
+
+impl Host for UploadGig {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::Whole,
+            part_bytes: u64::MAX,
+            parts_max: 1,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::MayDuplicate,
+            parallel: 1,
+            takes_empty_files: true,
+            digest: None,
+        }
+    }
+
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+        Box::pin(async move {
+            let Action { address, cmbs } = self.login().await?;
+            if let Some(cmbs) = cmbs.filter(|cmbs| file.bytes > cmbs.saturating_mul(MIB)) {
+                let said = format!("the account has {cmbs} MiB left, and the file has {} bytes", file.bytes);
+                return Err(HostError::new(Class::HostFull, said));
+            }
+            let until_ms = clock::now_ms().saturating_add(ACTION_LIFE_MS);
+            tickets.lock().await.insert(0, Ticket { address, until_ms });
+            Begun { v: SESSION_FORMAT, name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
+        })
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+        Box::pin(async move {
+            let begun = Begun::load(&at.session)?;
+            // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
+            let ticket = at.tickets.lock().await.remove(&0).filter(|ticket| ticket.until_ms > clock::now_ms());
+            let Some(ticket) = ticket else {
+                return Err(HostError::new(Class::Transient, "the address for the bytes ended before they could go"));
+            };
+            let request = Request::post(ticket.address.reveal()).header("slug", slug(&begun.name)).raw(part).exactly();
+            let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
+            let outcome = upload_reply(&reply, part.bytes)?;
+            let receipt = serde_json::json!({ "link": outcome.link, "remote_id": outcome.remote_id }).to_string();
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: Some(receipt), moved_to: None })
+        })
+    }
+
+    /// Costs a login, and brings evidence at best.
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async move {
+            let begun = Begun::load(&at.session)?;
+            let now = self.login().await?.cmbs;
+            Ok(evidence(begun.bytes, begun.cmbs_before, now))
+        })
+    }
+
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+        Box::pin(async move {
+            let kept = whole.held.receipts.get(&0).and_then(|text| json::object(text));
+            let kept = kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))?;
+            Ok(Outcome { link: json::text(kept.get("link")), remote_id: json::text(kept.get("remote_id")), expires_ms: None })
+        })
+    }
+
+    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        Box::pin(async {
+            let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB left"));
+            Ok(format!("logged in{left} (this cost one of the few logins it allows)"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, html: text.trim_start().starts_with('<'), text: text.into(), ..Reply::default() }
+    }
+
+    fn login(status: u16, text: &str) -> Result<(String, Option<u64>), (Class, Option<Class>)> {
+        let read = login_reply(&reply(status, text));
+        read.map(|action| (action.address.reveal().to_owned(), action.cmbs)).map_err(|error| (error.class, error.worsens))
+    }
+
+    fn upload(status: u16, text: &str) -> Result<Outcome, (Class, Option<Class>, bool)> {
+        upload_reply(&reply(status, text), 52_428_800).map_err(|error| (error.class, error.worsens, error.doubt))
+    }
+
+    #[test]
+    fn a_login_is_read_in_every_documented_form() {
+        let address = "http://192.0.2.10:81/upload?identity=0123456789abcdef".to_owned();
+        for (code, cmbs, expected) in
+            [("\"1\"", "10240", Some(10240)), ("1", "\"10240\"", Some(10240)), ("\" 1 \"", "null", None), ("1", "\"lots\"", None)]
+        {
+            let text = format!("{{\"code\":{code},\"result\":{{\"action\":\"{address}\",\"cmbs\":{cmbs}}}}}");
+            assert_eq!(login(200, &text), Ok((address.clone(), expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_that_fails_says_whose_fault_it_is() {
+        let wrong = "{\"code\":\"0\",\"result\":\"Email or password was incorrect!\"}";
+        assert_eq!(login(200, wrong), Err((Class::HostRefused, None)));
+        assert_eq!(login(200, "{\"code\":-7,\"result\":\"account suspended\"}"), Err((Class::HostRefused, None)));
+        let unclear = Err((Class::Transient, Some(Class::HostRefused)));
+        assert_eq!(login(200, "{\"code\":2,\"result\":\"hm\"}"), unclear);
+        assert_eq!(login(200, "{\"code\":1,\"result\":{}}"), unclear);
+        assert_eq!(login(200, "{\"code\":1,\"result\":{\"action\":null}}"), unclear);
+        for (status, text) in [(200, "<html>"), (200, ""), (200, "{\"code\":"), (500, "{\"error\":1}"), (503, "")] {
+            assert_eq!(login(status, text).unwrap_err().0, Class::Transient, "{text}");
+        }
+        assert_eq!(login(429, "").unwrap_err().0, Class::RateLimited);
+        assert_eq!(login(404, "<html>").unwrap_err().0, Class::HostRefused);
+    }
+
+    #[test]
+    fn too_many_logins_rest_the_account_longer_each_time() {
+        let error = login_reply(&reply(200, "{\"code\":\"-3\",\"result\":\"You can not login for a few minutes\"}")).unwrap_err();
+        assert_eq!((error.class, error.wait, error.doubles), (Class::RateLimited, Some(COOL_DOWN), true));
+    }
+
+    #[test]
+    fn an_upload_gives_the_link_in_every_documented_form() {
+        let bare = "{\"ok\":true,\"message\":\"a few minutes\",\"url\":\"https://uploadgig.com/f/89ab01\",\"size\":52428800,\"id\":\"89ab01\"}";
+        for text in [format!("{{\"0\":{bare}}}"), format!("[{bare}]"), bare.to_owned(), bare.replace("52428800", "\"52428800\"")] {
+            let outcome = upload(200, &text).unwrap();
+            assert_eq!(outcome.link.as_deref(), Some("https://uploadgig.com/f/89ab01"));
+            assert_eq!(outcome.remote_id.as_deref(), Some("89ab01"));
+            assert_eq!(upload(500, &text).unwrap(), outcome, "the body counts, not the status");
+        }
+    }
+
+    #[test]
+    fn an_upload_that_fails_says_what_follows() {
+        let no = |message: &str| upload(200, &format!("{{\"0\":{{\"ok\":false,\"message\":\"{message}\"}}}}")).unwrap_err();
+        assert_eq!(no("Invalid identity provided"), (Class::Transient, None, false));
+        assert_eq!(no("Your storage is full"), (Class::HostFull, None, false));
+        assert_eq!(no("File is too large"), (Class::FileRejected, None, false));
+        assert_eq!(no("oops"), (Class::Transient, Some(Class::FileRejected), false));
+        let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
+        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, true), "that copy stays there");
+    }
+
+    #[test]
+    fn an_answer_that_says_neither_yes_nor_no_leaves_the_matter_open() {
+        let doubt = Err((Class::Transient, None, true));
+        for text in [
+            "",
+            "<html>",
+            "{\"0\":{}}",
+            "[]",
+            "[1]",
+            "{\"0\":{\"ok\":true}}",
+            "{\"0\":{\"ok\":true,\"url\":\"https://x\"}}",
+            "{\"0\":{\"ok\":tr",
+        ] {
+            assert_eq!(upload(200, text), doubt, "{text}");
+        }
+        assert_eq!(upload(502, ""), doubt);
+    }
+
+    #[test]
+    fn a_name_travels_as_ascii() {
+        assert_eq!(slug("report 2024 (1).zip"), "report 2024 (1).zip");
+        assert_eq!(slug("100% тест.zip"), "100%25 %D1%82%D0%B5%D1%81%D1%82.zip");
+        assert_eq!(slug(" a "), "%20a%20");
+        assert_eq!(slug("  "), "%20%20");
+    }
+
+    #[test]
+    fn what_is_left_is_evidence_and_no_more() {
+        assert!(matches!(evidence(2 * MIB, Some(10240), Some(10238)), Found::Likely(_)));
+        assert_eq!(evidence(2 * MIB, Some(10240), Some(10240)), Found::Unlikely);
+        assert_eq!(evidence(20 * MIB, Some(10240), Some(10239)), Found::Unsure);
+        assert_eq!(evidence(2 * MIB, Some(10240), Some(10250)), Found::Unsure);
+        assert_eq!(evidence(2 * MIB, None, Some(1)), Found::Unsure);
+        assert_eq!(evidence(0, Some(1), Some(1)), Found::Unsure);
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_makes_the_readers_panic_or_an_error_a_success(status in 100u16..600, text in ".{0,200}") {
+            prop_assert!(login_reply(&reply(status, &text)).is_err());
+            prop_assert!(upload(status, &text).is_err());
+        }
+    }
+}
