@@ -497,7 +497,11 @@ impl Road {
     /// The road of a job whose last commit has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn after_a_commit_nobody_answered(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         let unanswered = || "the host never answered the request that makes the file";
-        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate && upload.held.count() == 0;
+        if self.shape.order == Order::Whole && upload.held.count() > 0 {
+            // The answer did come, and is kept; nobody has to be asked.
+            return self.finish(&upload).await;
+        }
+        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate;
         // Such a host can bring evidence at best, and asking has its price.
         if one_shot && self.worker.on_unknown != OnUnknown::Probe {
             return Err(Stop::Unknown(unanswered().into()));
@@ -516,7 +520,7 @@ impl Road {
             }
             Found::UpTo(_) | Found::Parts(_) | Found::Unsure => {}
         }
-        if self.shape.order == Order::Whole && upload.held.count() == 0 {
+        if self.shape.order == Order::Whole {
             return match self.shape.repeat {
                 Repeat::Harmless => self.send_whole_again(upload).await,
                 Repeat::MayDuplicate => Err(Stop::Unknown(unanswered().into())),
