@@ -149,12 +149,8 @@ impl Rules {
         self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.acts)
     }
 
-    fn wants(&self, key: &str, event: Event, host: &str) -> bool {
-        match event {
-            Event::After => true,
-            Event::Refresh => self.refresh.iter().any(|name| name == host),
-            _ => self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event)),
-        }
+    fn wants(&self, key: &str, event: Event) -> bool {
+        self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
     }
 
     /// The watch that owns a folder: the deepest around it.
@@ -388,7 +384,7 @@ pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(
                 let sql = "DELETE FROM deliveries WHERE hook = 'refresh' AND job IN (SELECT id FROM jobs WHERE host NOT IN (SELECT value FROM json_each(?1)))";
                 c.execute(sql, [names])?
             }
-            _ if rules.wants(&hook, event, "") => 0,
+            _ if rules.wants(&hook, event) => 0,
             _ => c.execute("DELETE FROM deliveries WHERE hook = ?1 AND event = ?2", params![hook, event.word()])?,
         };
         if rows > 0 {

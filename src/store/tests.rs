@@ -217,6 +217,14 @@ fn due_deliveries_are_found_along_an_index() {
     assert_indexed(&queue.connection(), deliveries::DUE);
 }
 
+#[test]
+fn links_are_read_along_an_index() {
+    let queue = Queue::new();
+    let connection = queue.connection();
+    assert_indexed(&connection, &view::select_sql(State::Done, " AND j.done_at >= 3", "j.done_at, j.id"));
+    assert_indexed(&connection, &view::select_sql(State::Uploaded, " AND j.since >= 3", "j.id"));
+}
+
 fn counted(connection: &Connection, sql: &str) -> Vec<(String, String, i64, i64)> {
     let mut select = connection.prepare(sql).unwrap();
     let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
