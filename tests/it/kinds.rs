@@ -15,8 +15,8 @@ use crate::crash::{Kill, kills};
 
 /// A kind, with what a test must know of it.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
-    word: &'static str,
+pub struct Kind {
+    pub word: &'static str,
     /// Whether a file of 0 bytes arrives.
     takes_empty_files: bool,
     /// Lines in its table that make parts as small as it allows.
@@ -29,7 +29,7 @@ struct Kind {
     renames: bool,
 }
 
-const CLOUDKP: Kind = Kind {
+pub const CLOUDKP: Kind = Kind {
     word: "cloudkp",
     takes_empty_files: false,
     small_parts: "",
@@ -37,9 +37,9 @@ const CLOUDKP: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const UPLOADGIG: Kind =
+pub const UPLOADGIG: Kind =
     Kind { word: "uploadgig", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: true, renames: false };
-const KOODRIVE: Kind = Kind {
+pub const KOODRIVE: Kind = Kind {
     word: "koodrive",
     takes_empty_files: true,
     small_parts: "part_size = \"5 MiB\"",
@@ -47,9 +47,9 @@ const KOODRIVE: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const KIE: Kind =
+pub const KIE: Kind =
     Kind { word: "kie", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: false, renames: true };
-const FOURSHARED: Kind = Kind {
+pub const FOURSHARED: Kind = Kind {
     word: "4shared",
     takes_empty_files: false,
     small_parts: "part_size = \"256 KiB\"",
@@ -60,16 +60,24 @@ const FOURSHARED: Kind = Kind {
 const KINDS: [Kind; 5] = [CLOUDKP, UPLOADGIG, KOODRIVE, KIE, FOURSHARED];
 
 impl Kind {
-    fn bench(self) -> Bench {
+    pub fn part_bytes(self) -> Option<usize> {
+        self.part_bytes
+    }
+
+    pub fn small_parts(self) -> &'static str {
+        self.small_parts
+    }
+
+    pub fn bench(self) -> Bench {
         self.bench_with(|_| {})
     }
 
-    fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
+    pub fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
     /// What the host holds under the name of a file.
-    fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
+    pub fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
         let is_it = |held: &str| held == name || (self.renames && held.split_once('-').is_some_and(|(_, rest)| rest == name));
         let objects = bench.sandbox.objects().into_iter().filter(|object| is_it(&object.name));
         objects.map(|object| bench.sandbox.read(&object).unwrap()).collect()
@@ -207,7 +215,7 @@ fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
 }
 
 /// A job that has ended, or is left alone for a long time, with its reason.
-fn is_parked(job: &JobRow) -> bool {
+pub fn is_parked(job: &JobRow) -> bool {
     let later = ferryd::os::clock::now_ms() + 20_000;
     job.state.is_final() || job.state == State::Held || job.next_try_ms.is_some_and(|at| at > later)
 }
@@ -238,7 +246,7 @@ fn through(kind: Kind, endpoint: Endpoint, action: &Action) {
 }
 
 /// Nothing of a password, key, signature, pre-signed query or `identity` is in the log, the rows, or what `status` prints.
-fn no_secret_is_told(bench: &Bench, told: &str) {
+pub fn no_secret_is_told(bench: &Bench, told: &str) {
     let mut places = vec![("the log", bench.log_text().into_bytes())];
     for name in ["queue.db", "queue.db-wal"] {
         places.push(("the queue", std::fs::read(bench.state_dir().join(name)).unwrap_or_default()));

@@ -11,6 +11,7 @@ mod crash;
 mod disasters;
 mod faults;
 mod hooks;
+mod hosts;
 mod kinds;
 mod layers;
 mod model;
