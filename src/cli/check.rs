@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Events, ProcessEnvironment, Watch};
+use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment, Template, Watch};
 use crate::host::registry;
 use crate::job::upload::Class;
 
@@ -52,6 +52,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     }
     check_limits(folders, &mut report);
     check_hosts(&config, arguments.online, &mut report)?;
+    check_hooks(&config, &mut report);
     render::out(&format!("{}\n", report.lines.join("\n")));
     match report.problems {
         0 => Ok(Exit::Fine),
@@ -169,5 +170,49 @@ fn advice(class: Class) -> &'static str {
         Class::HostRefused => "mend its credentials or its address; the daemon would hold its jobs until then",
         Class::RateLimited => "wait before you ask again; the daemon leaves it alone for so long, too",
         _ => "try again later; the daemon would go on trying",
+    }
+}
+
+/// What a hook or an after-action needs: a folder that may be written, a program that is there.
+fn check_hooks(config: &Config, report: &mut Report) {
+    for hook in &config.hooks {
+        let key = hook.key();
+        let name = Hook::name_of(&key);
+        let lacks = match &hook.action {
+            HookAction::LinksFile(path) => (!can_write_below(path)).then_some("name a file in a folder that this user may write"),
+            HookAction::Command(words) => {
+                let program = words.first().map(Template::plain).unwrap_or_default();
+                (!is_program(&program)).then_some("name a program that is in $PATH and may be run by this user, or its whole path")
+            }
+            HookAction::Webhook(_) | HookAction::Sidecar => None,
+        };
+        match lacks {
+            Some(hint) => report.problem(format!("the hook `{}` cannot do its work", render::line(name)), hint),
+            None => report.ok(format!("hook `{}`", render::line(name))),
+        }
+    }
+    for watch in &config.watches {
+        if let After::Move(target) = &watch.after
+            && !can_write_below(&target.join("x"))
+        {
+            let text = format!("files cannot be moved to `{}`", render::path(target));
+            report.problem(text, "name a folder that this user may write in `after`");
+        }
+    }
+}
+
+/// Whether the folder of `path`, or the nearest above it that is there, may be written.
+fn can_write_below(path: &Path) -> bool {
+    let folder = path.ancestors().skip(1).find(|folder| folder.exists());
+    folder.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
+}
+
+fn is_program(name: &str) -> bool {
+    let may_run = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    match name.contains('/') {
+        true => may_run(Path::new(name)),
+        false => {
+            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| may_run(&folder.join(name))))
+        }
     }
 }

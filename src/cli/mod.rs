@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod exit;
+mod links;
 mod render;
 mod run;
 mod sandbox;
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Arguments),
     /// Show the queue: totals, hosts, watches, and the jobs with their progress, link or reason.
     Status(status::Arguments),
+    /// Show what is up, and where: each file that a host has, with its link.
+    Links(links::Arguments),
     /// Check the configuration, the folders, the secrets and the limits of this machine; with --online, each host's login.
     Check(check::Arguments),
     /// See ferryd at work without an account: five sandbox hosts, a daemon, your files in, links out, fetched back and compared.
@@ -52,6 +55,7 @@ pub fn main() -> Exit {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Check(arguments) => check::run(config, &arguments),
+        Command::Links(arguments) => links::run(config, &arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
     };

@@ -180,10 +180,10 @@ impl Worker {
         match road.travel().await {
             Ok(outcome) => {
                 crash_point!("uploaded.before_commit");
-                self.store.uploaded(road.job.id, outcome).await?;
+                let state = self.store.uploaded(road.job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
                 tracing::info!(job.id = %road.job.id, bytes = road.job.identity.size, "{:?} is on {}", road.job.path, road.job.host);
-                Ok(End { state: State::Done, says: HostSays::Fine })
+                Ok(End { state, says: HostSays::Fine })
             }
             Err(stop) => road.leave(stop).await,
         }

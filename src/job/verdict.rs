@@ -95,7 +95,8 @@ fn rest(trouble: Trouble) -> Duration {
     trouble.wait.unwrap_or_else(|| backoff(trouble.failures)).clamp(FIRST_BACKOFF, LONGEST_WAIT)
 }
 
-fn backoff(failures: u32) -> Duration {
+/// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by chance.
+pub fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
 }

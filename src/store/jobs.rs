@@ -10,7 +10,7 @@ use crate::job::upload::Outcome;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, WatchStatus, uploads};
+use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -118,19 +118,33 @@ fn path(c: &Connection, file: i64) -> Result<PathBuf, StoreError> {
     Ok(select.query_row([file], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-/// No hook and no after-action is configured for any job yet, so a job that is uploaded is done in the same commit.
-pub(super) fn uploaded(c: &Connection, job: JobId, outcome: &Outcome, now_ms: i64) -> Result<(), StoreError> {
+/// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
+/// a delivery may be to come.
+pub(super) fn uploaded(
+    c: &Connection,
+    job: JobId,
+    outcome: &Outcome,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<(State, bool), StoreError> {
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
+    let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
+    let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, next_try = NULL, why = NULL, failures = 0,
-                link = ?3, remote_id = ?4, expires = ?5 WHERE id = ?1",
+        "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0,
+                link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
-    update.execute(params![job.0, now_ms, outcome.link, outcome.remote_id, outcome.expires_ms])?;
-    Ok(())
+    let Outcome { link, remote_id, expires_ms } = outcome;
+    update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;
+    if state == State::Uploaded {
+        deliveries::review(c, job, rules, now_ms)?;
+    }
+    Ok((state, made))
 }
 
-pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, now_ms: i64) -> Result<(), StoreError> {
+/// Answers whether a delivery may be due.
+pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
@@ -145,7 +159,7 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, now_ms: i
     if *state == State::Gone {
         files::forget(c, job.0)?;
     }
-    Ok(())
+    deliveries::after_leaving(c, job, *state, why.as_deref(), rules, now_ms)
 }
 
 pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {

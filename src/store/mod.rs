@@ -3,6 +3,7 @@
 //! Writing goes through one thread (`thread`); reading has connections of its own (`view`), so a reader never waits for a writer nor
 //! stands in its way. `schema` holds the tables, `jobs` and `uploads` the SQL of the verbs, `rescue` what happens to a damaged database.
 
+mod deliveries;
 mod error;
 mod files;
 mod jobs;
@@ -24,6 +25,7 @@ use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::{Identity, State};
 use crate::os::clock;
 
+pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;
@@ -205,6 +207,9 @@ pub struct Store {
     writer: thread::Writer,
     path: PathBuf,
     arrivals: std::sync::Arc<tokio::sync::Notify>,
+    /// What follows a change of state; nothing before [`Store::follow`].
+    rules: std::sync::Arc<std::sync::OnceLock<std::sync::Arc<Rules>>>,
+    deliveries: std::sync::Arc<tokio::sync::Notify>,
 }
 
 impl Store {
@@ -216,7 +221,8 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
         let (writer, thread) = thread::start(connection)?;
-        Ok((Store { writer, path, arrivals: std::sync::Arc::default() }, thread))
+        let (arrivals, rules, deliveries) = Default::default();
+        Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
     }
 
     /// The scan's way to what has been taken up: a reader of its own, for one thread.
@@ -315,9 +321,16 @@ impl Store {
         self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
     }
 
-    /// The host has the file, and this is what the user gets.
-    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| jobs::uploaded(c, job, &outcome, clock::now_ms())).await
+    /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
+    /// is still to come, else `done`.
+    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<State, StoreError> {
+        let rules = self.rules();
+        let work = move |c: &Connection| jobs::uploaded(c, job, &outcome, &rules, clock::now_ms());
+        let (state, made) = self.writer.call(Durability::Power, work).await?;
+        if made {
+            self.deliveries.notify_one();
+        }
+        Ok(state)
     }
 
     /// The worker leaves the job.
@@ -326,7 +339,61 @@ impl Store {
             State::Queued if put_back.session == Keep::Session => Durability::Process,
             _ => Durability::Power,
         };
-        self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, clock::now_ms())).await
+        let rules = self.rules();
+        if self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, &rules, clock::now_ms())).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
+    /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
+    pub async fn follow(&self, rules: Rules) -> Result<Vec<(String, u64)>, StoreError> {
+        let rules = self.rules.get_or_init(|| std::sync::Arc::new(rules)).clone();
+        self.writer.call(Durability::Power, move |c| deliveries::follow(c, &rules, clock::now_ms())).await
+    }
+
+    /// Resolves after deliveries may have become due since the last time it did.
+    pub async fn deliveries(&self) {
+        self.deliveries.notified().await;
+    }
+
+    /// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
+    pub async fn due(
+        &self,
+        wanted: Vec<(String, usize)>,
+        running: Vec<DeliveryId>,
+        most: usize,
+        now_ms: i64,
+    ) -> Result<Due, StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::due(c, &wanted, &running, most, now_ms)).await
+    }
+
+    /// What the delivery asks for has succeeded.
+    pub async fn delivered(&self, id: DeliveryId) -> Result<(), StoreError> {
+        let rules = self.rules();
+        if self.writer.call(Durability::Power, move |c| deliveries::delivered(c, id, &rules, clock::now_ms())).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
+    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
+    pub async fn undelivered(&self, id: DeliveryId, why: String, next_try_ms: i64) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, id, &why, next_try_ms)).await
+    }
+
+    /// The done job of this delivery is queued again for a new link. Answers whether it was done.
+    pub async fn send_again(&self, id: DeliveryId) -> Result<bool, StoreError> {
+        let queued = self.writer.call(Durability::Power, move |c| deliveries::send_again(c, id, clock::now_ms())).await?;
+        if queued {
+            self.arrivals.notify_one();
+        }
+        Ok(queued)
+    }
+
+    fn rules(&self) -> std::sync::Arc<Rules> {
+        self.rules.get().cloned().unwrap_or_default()
     }
 
     /// How a host is doing, for people to see.

@@ -61,7 +61,7 @@ CREATE INDEX jobs_ready ON jobs (host, priority DESC, id) WHERE state = 'queued'
 CREATE INDEX jobs_due ON jobs (host, next_try) WHERE state IN ('waiting', 'held');
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'done';
-CREATE INDEX jobs_open ON jobs (file) WHERE state NOT IN ('done', 'failed', 'gone', 'cancelled');
+CREATE INDEX jobs_by_file ON jobs (file);
 
 -- A session and the plan made for it. `committing` is set before the request that makes the parts a file, and stays while nobody knows
 -- whether it took effect.
@@ -93,6 +93,22 @@ CREATE TABLE acks (
     receipt TEXT,
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What is to follow a job's change of state, and has not succeeded yet: a row for each hook that wants to hear of it, for the
+-- after-action (`next_try` is NULL until it may run), for a link to be renewed. `said` is the job's reason when the event happened.
+CREATE TABLE deliveries (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    job      INTEGER NOT NULL REFERENCES jobs (id),
+    hook     TEXT NOT NULL,
+    event    TEXT NOT NULL CHECK (event IN ('done', 'failed', 'held', 'expiring', 'after', 'refresh')),
+    number   INTEGER NOT NULL,
+    made_at  INTEGER NOT NULL,
+    next_try INTEGER,
+    tries    INTEGER NOT NULL DEFAULT 0,
+    said     TEXT,
+    UNIQUE (job, event, hook)
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (hook, next_try);
 
 -- What is moving right now, written about once a second while something moves; stale rows mean nothing.
 CREATE TABLE live (

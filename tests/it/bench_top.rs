@@ -24,6 +24,8 @@ pub struct Bench {
     watch_lines: String,
     /// Kinds of hosts the files go to; the first has `host_lines` of its own.
     kinds: Vec<&'static str>,
+    /// More hosts of the watch, by name.
+    others: Vec<&'static str>,
     host_lines: String,
     /// Texts of the configuration that a test wants to be others.
     changes: Vec<(String, String)>,
@@ -52,9 +54,9 @@ impl Bench {
         };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        let kinds = vec!["cloudkp"];
+        let (kinds, others) = (vec!["cloudkp"], Vec::new());
         let (host_lines, changes, starts) = (String::new(), Vec::new(), std::cell::Cell::new(0));
-        Bench { dir, sandbox, runtime, watch_lines, kinds, host_lines, changes, options, starts }
+        Bench { dir, sandbox, runtime, watch_lines, kinds, others, host_lines, changes, options, starts }
     }
 
     /// Writes `to` in the configuration wherever it says `from`.
@@ -83,6 +85,12 @@ impl Bench {
     /// Replaces the lines of the watch beyond its path and host.
     pub fn watch(mut self, lines: &str) -> Bench {
         self.watch_lines = format!("{lines}\n");
+        self
+    }
+
+    /// Sends to one more host, whose table is among the lines of the first.
+    pub fn also_to(mut self, name: &'static str) -> Bench {
+        self.others.push(name);
         self
     }
 
@@ -133,7 +141,7 @@ impl Bench {
             "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {:?}\n{}\n{}",
             self.state_dir(),
             self.drop_dir(),
-            self.kinds,
+            self.kinds.iter().chain(&self.others).collect::<Vec<_>>(),
             self.watch_lines,
             hosts.collect::<String>()
         );

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS};
 use ferryd::sandbox::faults::Endpoint;
 use ferryd::sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
@@ -48,8 +49,11 @@ impl Kill {
 
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file() {
-    for point in ferryd::os::crash::POINTS {
-        let bench = Bench::new();
+    for point in POINTS.iter().chain(POINTS_AFTERWARDS) {
+        let bench = match POINTS_AFTERWARDS.contains(point) {
+            true => with_hook_and_move(Bench::new()),
+            false => Bench::new(),
+        };
         let content = bytes(7, 300_000);
         let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
         bench.put("a.bin", &content);
@@ -64,7 +68,20 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file() {
         assert!(held[0] == content, "{point}: the bytes differ");
         assert!(received_again(&bench.sandbox.log()) <= LANES, "{point}");
         bench.stop(daemon);
+        if bench.dir.path().join("links.tsv").exists() {
+            let lines = std::fs::read_to_string(bench.dir.path().join("links.tsv")).unwrap().lines().count();
+            assert!((2..=3).contains(&lines), "{point}: a header, and the outcome once, or twice where the death lay between");
+            assert!(std::fs::read(bench.dir.path().join("sent/a.bin")).unwrap() == content, "{point}");
+            assert!(!bench.drop_dir().join("a.bin").exists(), "{point}");
+        }
     }
+}
+
+fn with_hook_and_move(bench: Bench) -> Bench {
+    let dir = bench.dir.path().to_owned();
+    bench
+        .watch(&format!("settle = \"0s\"\nafter = {{ move = {:?} }}", dir.join("sent")))
+        .host(&format!("\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}", dir.join("links.tsv")))
 }
 
 /// How often the daemon is killed: few times by default, more with `FERRYD_KILLS`.

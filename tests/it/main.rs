@@ -10,6 +10,7 @@ mod bench_top;
 mod crash;
 mod disasters;
 mod faults;
+mod hooks;
 mod hosts;
 mod kinds;
 mod layers;
