@@ -280,8 +280,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// Every kind there is, with what prints its `[host.…]` table.
-const KINDS: [(&str, fn(SocketAddr) -> String); 5] = [
+/// Prints the `[host.…]` table for a sandbox at this address.
+type PrintTable = fn(SocketAddr) -> String;
+
+/// Every kind there is, with what prints its table.
+const KINDS: [(&str, PrintTable); 5] = [
     ("cloudkp", cloudkp::config),
     ("uploadgig", uploadgig::config),
     ("koodrive", koodrive::config),
