@@ -269,10 +269,21 @@ fn the_example_is_valid_and_names_every_key() {
     assert_eq!(format!("{:?}", full.watches[0]), format!("{:?}", config.watches[0]), "the example shows the defaults");
     assert_eq!(format!("{:?}", full.hosts[0]), format!("{:?}", config.hosts[0]), "the example shows the defaults");
     assert_eq!(format!("{:?}", full.hooks), format!("{:?}", config.hooks), "the example shows the defaults");
+    for host in &full.hosts[1..] {
+        let least = least_of(&uncommented, &host.name);
+        let config = read(&least).unwrap_or_else(|error| panic!("{}", error.render(false)));
+        assert_eq!(format!("{host:?}"), format!("{:?}", config.hosts[0]), "the example shows the defaults");
+    }
+    assert_eq!(full.hosts.len(), 5, "every kind has its section");
     let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n[[hook]]\non = [\"done\"]\nsidecar = true\nq = 1\n")
         .unwrap_err();
     assert_eq!(unknown.problems.len(), 4, "one for each sort of table");
-    for problem in &unknown.problems {
+    let of_kinds = full.hosts[1..].iter().map(|host| {
+        let least = least_of(&uncommented, &host.name).replace("[host.", "[[watch]]\npath = \"/b\"\nto = []\n[host.");
+        read(&format!("{least}q = 1\n")).unwrap_err().problems.pop().unwrap()
+    });
+    let of_kinds: Vec<Problem> = of_kinds.collect();
+    for problem in unknown.problems.iter().chain(&of_kinds) {
         let known =
             problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");
         for key in known.split(", ") {
@@ -280,6 +291,16 @@ fn the_example_is_valid_and_names_every_key() {
             assert!(shown, "config.example.toml does not show `{key}`");
         }
     }
+}
+
+/// The section of a host in the example with nothing in it but what must be there.
+fn least_of(example: &str, name: &str) -> String {
+    let section = example.split_once(&format!("[host.{name}]\n")).unwrap().1;
+    let section = section.split("\n[").next().unwrap();
+    let needed = ["kind", "user", "password", "app_id", "app_secret", "user_id", "api_key"];
+    let lines = section.lines().filter(|line| needed.iter().any(|key| line.starts_with(&format!("{key} = "))));
+    let lines: Vec<&str> = lines.collect();
+    format!("[[watch]]\npath = \"/a\"\nto = [\"{name}\"]\n[host.{name}]\n{}\n", lines.join("\n"))
 }
 
 proptest! {
