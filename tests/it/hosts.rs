@@ -403,6 +403,58 @@ fn a_host_that_is_down_does_not_keep_the_others_waiting() {
     bench.stop(daemon);
 }
 
+#[test]
+fn a_host_that_opens_nothing_is_not_asked_by_every_file() {
+    let bench = UPLOADGIG.bench();
+    let strange = Action::Reply { status: 200, headers: Default::default(), body: "{\"result\":1}".into(), stored: false };
+    bench.faults(one(Endpoint::Open, When::Always, strange));
+    for number in 0..40 {
+        bench.put(&format!("f{number}"), b"content");
+    }
+    let daemon = bench.start();
+    bench.wait_for("the host to rest", || {
+        bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting" && host.until_ms.is_some())
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    bench.stop(daemon);
+    let logins = requests(&bench, Endpoint::Open).len();
+    assert!(logins < 15, "{logins} logins in a few seconds");
+}
+
+#[test]
+fn a_full_account_is_not_asked_again_by_every_file_that_cannot_fit() {
+    let bench = UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1);
+    let large = bytes(1, 2 * MIB);
+    for number in 0..10 {
+        bench.put(&format!("f{number}"), &large);
+    }
+    let daemon = bench.start();
+    bench.wait_for("all to be held", || (bench.jobs().iter().filter(|job| job.state == State::Held).count() == 10).then_some(()));
+    assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full");
+    bench.put("small", b"small");
+    bench.wait_state(State::Done);
+    bench.stop(daemon);
+    assert_eq!(requests(&bench, Endpoint::Open).len(), 2, "one login for the large ones, one for the small one");
+}
+
+#[test]
+fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
+    let hook = "refresh = true\n[[hook]]\non = [\"expiring\"]\nbefore = \"3s\"\ncommand = [\"sh\", \"-c\", \"echo $FERRYD_EVENT >> told\"]";
+    let bench = KIE.bench_with(|options| {
+        options.rules.kie.kept_seconds = 5;
+        options.rules.kie.shape = ReplyShape::Quickstart;
+    });
+    let told = bench.dir.path().join("told");
+    let bench = bench.host(&hook.replace(">> told", &format!(">> {}", told.display())));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let first = bench.wait_done(1).remove(0);
+    bench.wait_for("the hook", || std::fs::read_to_string(&told).ok().filter(|text| text.starts_with("expiring\n")));
+    let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
+    bench.stop(daemon);
+    assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");
+}
+
 /// A file of this size that takes no room on the disk, with bytes at both ends.
 fn put_sparse(bench: &Bench, name: &str, size: u64) {
     use std::os::unix::fs::FileExt;
@@ -439,7 +491,12 @@ fn a_large_file_is_read_once_for_its_digest_and_once_to_be_sent_in_little_memory
         let (read, peak) = (bytes_read(daemon.pid()), crate::bench_top::peak_resident(daemon.pid()).unwrap());
         bench.stop(daemon);
         let all: u64 = sizes.iter().sum();
-        println!("flash_upload = {flash}: {} MiB, read {:.3} times, peak {} KiB resident", all >> 20, read as f64 / all as f64, peak >> 10);
+        println!(
+            "flash_upload = {flash}: {} MiB, read {:.3} times, peak {} KiB resident",
+            all >> 20,
+            read as f64 / all as f64,
+            peak >> 10
+        );
         assert!(read < 2 * all + all / 20, "{read} bytes were read of {all}");
         assert!(peak < 48 << 20, "{} MiB resident", peak >> 20);
     }
