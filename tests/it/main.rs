@@ -7,6 +7,7 @@
 )]
 
 mod bench_top;
+mod clients;
 mod crash;
 mod disasters;
 mod faults;
@@ -14,4 +15,5 @@ mod kinds;
 mod layers;
 mod model;
 mod packaging;
+mod parts;
 mod stories;
