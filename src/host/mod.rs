@@ -54,8 +54,7 @@ pub trait Host: Send + Sync {
     /// wants to read.
     fn check(&self) -> Step<'_, String>;
     /// A passing address of a stored file, for hosts whose files have no lasting link.
-    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
-        drop(remote_id);
+    fn address<'a>(&'a self, _remote_id: &'a str) -> Step<'a, Option<Secret>> {
         Box::pin(async { Ok(None) })
     }
 }

@@ -46,19 +46,13 @@ pub(super) struct FilePart {
 pub(super) struct FileHead {
     /// The name of the form field.
     pub(super) field: String,
-    /// The name of the file; unknown when bytes are discarded.
-    pub(super) file_name: Option<String>,
     /// Its type; unknown when bytes are discarded.
     pub(super) content_type: Option<String>,
 }
 
 impl FileHead {
     fn of(field: &Field<'_>) -> FileHead {
-        FileHead {
-            field: field.name().unwrap_or_default().to_owned(),
-            file_name: field.file_name().map(str::to_owned),
-            content_type: field.content_type().map(ToString::to_string),
-        }
+        FileHead { field: field.name().unwrap_or_default().to_owned(), content_type: field.content_type().map(ToString::to_string) }
     }
 }
 
@@ -129,7 +123,7 @@ impl Form {
             Source::Skimmed { boundary, file } => {
                 let (field, begun) = file.take().ok_or_else(|| malformed("there is no file"))?;
                 let bytes = skim_file(&mut self.body, begun, boundary).await?;
-                let head = FileHead { field, file_name: None, content_type: None };
+                let head = FileHead { field, content_type: None };
                 Ok((head, Spooled { bytes, sha256: None, md5: None, path: None }))
             }
         }

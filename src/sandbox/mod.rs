@@ -280,8 +280,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// Every kind there is, with what prints its `[host.…]` table.
-const KINDS: [(&str, fn(SocketAddr) -> String); 5] = [
+/// A kind, with what prints its `[host.…]` table.
+type Kind = (&'static str, fn(SocketAddr) -> String);
+
+/// Every kind there is.
+const KINDS: [Kind; 5] = [
     ("cloudkp", cloudkp::config),
     ("uploadgig", uploadgig::config),
     ("koodrive", koodrive::config),

@@ -350,15 +350,6 @@ impl Store {
         held.map_or(Ok(()), |held| hold(&held).remove())
     }
 
-    /// Takes an object away.
-    pub(super) fn remove_object(&self, host: &str, id: &str) -> std::io::Result<()> {
-        hold(&self.state).objects.remove(&key(host, id));
-        for end in ["json", "bytes"] {
-            self.path(host, &format!("{id}.{end}")).map_or(Ok(()), |path| remove(&path))?;
-        }
-        Ok(())
-    }
-
     /// The parts a session holds, with their lengths.
     pub(super) fn parts(&self, host: &str, session: &str) -> BTreeMap<u64, u64> {
         self.session(host, session).map(|session| hold(&session).parts.clone()).unwrap_or_default()
