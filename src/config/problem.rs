@@ -79,17 +79,31 @@ const SECRET_WORDS: [&str; 5] = ["pass", "pwd", "secret", "key", "token"];
 
 /// The text with the values of secret keys masked, byte for byte, so that places in it stay what they are.
 fn masked(text: &str) -> String {
-    text.split_inclusive('\n').map(masked_line).collect()
+    let mut open = None;
+    text.split_inclusive('\n').map(|line| masked_line(line, &mut open)).collect()
 }
 
-fn masked_line(line: &str) -> String {
+/// `open` is what ends a secret value that began on an earlier line.
+fn masked_line(line: &str, open: &mut Option<&'static str>) -> String {
+    if let Some(end) = *open {
+        *open = open.filter(|_| !line.contains(end));
+        return stars(line);
+    }
     let line = &masked_login(line);
     let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
     let key_is_secret = SECRET_WORDS.iter().any(|word| key.to_ascii_lowercase().contains(word));
     if !key_is_secret {
         return line.to_owned();
     }
+    *open = left_open(value.trim());
     format!("{key}={}", stars(value))
+}
+
+/// What ends a value that goes on below its line; nothing where it ends on it.
+fn left_open(value: &str) -> Option<&'static str> {
+    let pairs = [("\"\"\"", "\"\"\""), ("'''", "'''"), ("[", "]"), ("{", "}")];
+    let (begin, end) = pairs.into_iter().find(|(begin, _)| value.starts_with(begin))?;
+    (!value[begin.len()..].contains(end)).then_some(end)
 }
 
 /// Masks `user:password` in an address.
@@ -113,6 +127,12 @@ mod tests {
         let shown = masked(text);
         assert_eq!(shown, "user = \"me\"\npasswrod = \"********\"\nkind = \"kie\"\n api_key = '**-*'\n");
         assert_eq!(shown.len(), text.len());
+        for (begin, end) in [("\"\"\"", "\"\"\""), ("'''", "'''"), ("[", "]"), ("{ env =", "}")] {
+            let text = format!("api_key = {begin}\n\"hush\"\n = hush {end}\nuser = \"me\"\n");
+            let shown = masked(&text);
+            assert!(!shown.contains("hush") && shown.ends_with("\nuser = \"me\"\n") && shown.len() == text.len(), "{shown}");
+        }
+        assert_eq!(masked("token = '''a'''\nuser = 1"), "token = '''*'''\nuser = 1");
         assert_eq!(masked("base_url = \"https://u:p@host/?q\""), "base_url = \"https://*:*@host/?q\"");
     }
 }
