@@ -4,8 +4,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Events, ProcessEnvironment, Watch};
+use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment, Template, Watch};
 use crate::host::registry;
+use crate::job::upload::Class;
 
 use super::exit::Exit;
 use super::render::{self, Failure};
@@ -33,7 +34,14 @@ impl Report {
     }
 }
 
-pub(super) fn run(path: Option<PathBuf>) -> Result<Exit, Failure> {
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Also prove each host's credentials, by the cheapest call it has; nothing is uploaded.
+    #[arg(long)]
+    online: bool,
+}
+
+pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
     let config = super::load(path)?;
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
@@ -43,7 +51,8 @@ pub(super) fn run(path: Option<PathBuf>) -> Result<Exit, Failure> {
         folders += check_watch(watch, &mut report);
     }
     check_limits(folders, &mut report);
-    check_hosts(&config, &mut report);
+    check_hosts(&config, arguments.online, &mut report)?;
+    check_hooks(&config, &mut report);
     render::out(&format!("{}\n", report.lines.join("\n")));
     match report.problems {
         0 => Ok(Exit::Fine),
@@ -133,14 +142,77 @@ fn check_limits(folders: usize, report: &mut Report) {
     }
 }
 
-fn check_hosts(config: &Config, report: &mut Report) {
+fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), Failure> {
+    let runtime = super::runtime()?;
     for host in &config.hosts {
+        let (name, kind) = (&host.name, host.kind.word());
         match registry::host(host, &ProcessEnvironment) {
-            Ok(_) => report.ok(format!("host `{}`: {}", host.name, host.kind.word())),
-            Err(error) => report.problem(format!("the host `{}` cannot be used: {error}", host.name), "see the configuration"),
+            Ok(speaks) if online => match runtime.block_on(speaks.check()) {
+                Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}")),
+                Err(error) => {
+                    report.problem(format!("the host `{name}` ({kind}) refuses or does not answer: {error}"), advice(error.class))
+                }
+            },
+            Ok(_) => report.ok(format!("host `{name}`: {kind}; `ferryd check --online` proves its credentials")),
+            Err(error) => {
+                report.problem(format!("the host `{name}` cannot be used: {error}"), "see its secrets in the configuration")
+            }
         }
         if !config.watches.iter().any(|watch| watch.to.contains(&host.name)) {
-            report.ok(format!("host `{}` is not used by any watch", host.name));
+            report.ok(format!("host `{name}` is not used by any watch"));
+        }
+    }
+    Ok(())
+}
+
+fn advice(class: Class) -> &'static str {
+    match class {
+        Class::HostRefused => "mend its credentials or its address; the daemon would hold its jobs until then",
+        Class::RateLimited => "wait before you ask again; the daemon leaves it alone for so long, too",
+        _ => "try again later; the daemon would go on trying",
+    }
+}
+
+/// What a hook or an after-action needs: a folder that may be written, a program that is there.
+fn check_hooks(config: &Config, report: &mut Report) {
+    for hook in &config.hooks {
+        let key = hook.key();
+        let name = Hook::name_of(&key);
+        let lacks = match &hook.action {
+            HookAction::LinksFile(path) => (!can_write_below(path)).then_some("name a file in a folder that this user may write"),
+            HookAction::Command(words) => {
+                let program = words.first().map(Template::plain).unwrap_or_default();
+                (!is_program(&program)).then_some("name a program that is in $PATH and may be run by this user, or its whole path")
+            }
+            HookAction::Webhook(_) | HookAction::Sidecar => None,
+        };
+        match lacks {
+            Some(hint) => report.problem(format!("the hook `{}` cannot do its work", render::line(name)), hint),
+            None => report.ok(format!("hook `{}`", render::line(name))),
+        }
+    }
+    for watch in &config.watches {
+        if let After::Move(target) = &watch.after
+            && !can_write_below(&target.join("x"))
+        {
+            let text = format!("files cannot be moved to `{}`", render::path(target));
+            report.problem(text, "name a folder that this user may write in `after`");
+        }
+    }
+}
+
+/// Whether the folder of `path`, or the nearest above it that is there, may be written.
+fn can_write_below(path: &Path) -> bool {
+    let folder = path.ancestors().skip(1).find(|folder| folder.exists());
+    folder.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
+}
+
+fn is_program(name: &str) -> bool {
+    let may_run = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
+    match name.contains('/') {
+        true => may_run(Path::new(name)),
+        false => {
+            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| may_run(&folder.join(name))))
         }
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod exit;
+mod links;
 mod render;
 mod run;
 mod sandbox;
@@ -37,9 +38,11 @@ enum Command {
     Run(run::Arguments),
     /// Show the queue: totals, hosts, watches, and the jobs with their progress, link or reason.
     Status(status::Arguments),
-    /// Check the configuration, the folders and the limits of this machine.
-    Check,
-    /// See ferryd at work without an account: a sandbox host, a daemon, your files in, links out, fetched back and compared.
+    /// Show what is up, and where: each file that a host has, with its link.
+    Links(links::Arguments),
+    /// Check the configuration, the folders, the secrets and the limits of this machine; with --online, each host's login.
+    Check(check::Arguments),
+    /// See ferryd at work without an account: five sandbox hosts, a daemon, your files in, links out, fetched back and compared.
     Demo(demo::Arguments),
     /// Serve the sandbox hosts on loopback, to try settings and faults without an account.
     Sandbox(sandbox::Arguments),
@@ -51,7 +54,8 @@ pub fn main() -> Exit {
     let done = match command {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Status(arguments) => status::run(config, &arguments),
-        Command::Check => check::run(config),
+        Command::Check(arguments) => check::run(config, &arguments),
+        Command::Links(arguments) => links::run(config, &arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Sandbox(arguments) => sandbox::run(&arguments),
     };

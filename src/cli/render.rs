@@ -62,6 +62,14 @@ pub fn out(text: &str) {
     drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
+/// Prints data of any length as it comes. A closed pipe ends it quietly.
+pub fn stream<T>(write: impl FnOnce(&mut dyn Write) -> T) -> T {
+    let mut stdout = io::BufWriter::new(io::stdout().lock());
+    let result = write(&mut stdout);
+    drop(stdout.flush());
+    result
+}
+
 /// Prints a remark.
 pub fn note(text: impl Display) {
     let mut stderr = io::stderr().lock();

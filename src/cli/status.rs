@@ -157,8 +157,9 @@ struct HostDocument {
     why: Option<String>,
 }
 
+/// A job as programs read it.
 #[derive(Debug, Serialize)]
-struct JobDocument {
+pub(super) struct JobDocument {
     id: i64,
     path: String,
     host: String,
@@ -181,7 +182,7 @@ struct JobDocument {
 }
 
 /// RFC 3339 with seconds, in UTC.
-fn timestamp(at_ms: i64) -> Option<Timestamp> {
+pub(super) fn timestamp(at_ms: i64) -> Option<Timestamp> {
     Timestamp::from_second(at_ms.div_euclid(1000)).ok()
 }
 
@@ -226,7 +227,7 @@ impl Document {
 }
 
 impl JobDocument {
-    fn new(job: &JobRow) -> JobDocument {
+    pub(super) fn new(job: &JobRow) -> JobDocument {
         JobDocument {
             id: job.id.0,
             path: job.path.to_string_lossy().into_owned(),
@@ -369,6 +370,11 @@ impl Page<'_> {
         });
         let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
         match job.state {
+            State::Uploaded if !why.is_empty() => {
+                let link = job.link.as_deref().map_or("no link".into(), render::line);
+                let tried = next.map_or(String::new(), |next| format!("; tried again {next}"));
+                format!("{link}; since {since}{because}{tried}{duplicate}")
+            }
             State::Done | State::Uploaded => format!("{}{duplicate}", job.link.as_deref().map_or("no link".into(), render::line)),
             State::Uploading => time_left(job),
             State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),

@@ -4,7 +4,9 @@
 //! that a person mends a file once and not once per mistake.
 
 mod file;
+mod hook;
 mod hosts;
+mod mask;
 mod problem;
 mod remote;
 mod resolve;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub use hook::{Field, Hook, HookAction, HookEvent, Piece, Template};
 pub use problem::{ConfigError, Problem};
 pub use remote::RemotePath;
 pub use resolve::DEFAULT_EXCLUDE;
@@ -34,6 +37,8 @@ pub struct Config {
     pub watches: Vec<Watch>,
     /// The `[host.NAME]` tables, in the order of their names.
     pub hosts: Vec<HostConfig>,
+    /// The `[[hook]]` tables, in the order of the file; no two have the same key.
+    pub hooks: Vec<Hook>,
 }
 
 /// The `[daemon]` table.
@@ -84,6 +89,19 @@ pub struct Watch {
     pub remote_path: RemotePath,
     /// Higher goes first.
     pub priority: i64,
+    /// What happens to a file when every host in `to` has it.
+    pub after: After,
+}
+
+/// What happens to the source when every host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// It stays.
+    Keep,
+    /// It is removed.
+    Delete,
+    /// It goes into this folder, below which it keeps its path relative to the watch. Absolute, outside every watch.
+    Move(PathBuf),
 }
 
 /// How a watch notices changes.
@@ -116,6 +134,8 @@ pub struct HostConfig {
     pub retries: Option<u32>,
     /// What to do when a commit may or may not have taken effect and the host cannot be asked.
     pub on_unknown: OnUnknown,
+    /// Whether a file is sent again shortly before its link dies.
+    pub refresh: bool,
 }
 
 /// The protocol of a host, with the settings only it has.
@@ -358,14 +378,14 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<C
     let syntax: Vec<Problem> = syntax.collect();
     if !syntax.is_empty() {
         // What a broken text means is a guess; its problems are told first.
-        return Err(ConfigError::new(path, text, syntax));
+        return Err(ConfigError::new(path, &mask::masked(text, None), syntax));
     }
     let problems = file::Problems::default();
     problems.note_readers(path);
     let config = resolve::config(&tree, path, environment, &problems);
     match problems.into_list() {
         list if list.is_empty() => Ok(config),
-        list => Err(ConfigError::new(path, text, list)),
+        list => Err(ConfigError::new(path, &mask::masked(text, Some(tree.get_ref())), list)),
     }
 }
 

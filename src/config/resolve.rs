@@ -7,10 +7,12 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
+use super::hook::hooks;
 use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
-use super::{Config, Daemon, Environment, Events, HostConfig, OnUnknown, RemotePath, Watch, hosts};
+use super::{After, Config, Daemon, Environment, Events, HostConfig, OnUnknown, RemotePath, Watch, hosts};
 
 /// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
 pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
@@ -31,10 +33,10 @@ pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn
     let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
     let hosts = hosts(&top, environment, problems);
     let watches = watches(&top, &hosts.names, environment, problems);
-    top.find("hook", |_| Err::<(), _>(Wrong::new("is not supported yet", "take it out; links are in `ferryd status`")));
+    let hooks = hooks(&top, environment, problems);
     top.finish();
     nothing_to_do(root.get_ref(), problems);
-    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs }
+    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs, hooks }
 }
 
 fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
@@ -108,12 +110,14 @@ fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
     let retries = table.get("retries", None, retries);
     let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
+    let refresh = table.get("refresh", false, boolean);
     if on_unknown == OnUnknown::Probe && word != "uploadgig" {
         let help = "write \"upload-again\" or \"hold\"; hosts that can be asked are asked anyway";
         table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig knows", help);
     }
     table.finish();
-    let config = |kind| HostConfig { name, kind, bandwidth, max_uploads, max_connections, request_timeout, retries, on_unknown };
+    let config =
+        |kind| HostConfig { name, kind, bandwidth, max_uploads, max_connections, request_timeout, retries, on_unknown, refresh };
     settings.map(config)
 }
 
@@ -168,17 +172,60 @@ fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, pro
     });
     let mut watches = Vec::new();
     let mut seen = HashSet::new();
+    let mut places = Vec::new();
     for (item, span) in listed.into_iter().flatten() {
         let DeValue::Table(fields) = item else {
             problems.add(Some(span), "`watch` must hold tables", Some("write [[watch]]".into()));
             continue;
         };
         let table = Table::new("[[watch]]", fields, span, problems);
-        if let Some(watch) = watch(table, hosts, environment, problems, &mut seen) {
-            watches.push(watch);
+        places.push(table.span_of("after"));
+        match watch(table, hosts, environment, problems, &mut seen) {
+            Some(watch) => watches.push(watch),
+            None => drop(places.pop()),
         }
     }
+    check_moves(&watches, &places, problems);
     watches
+}
+
+/// A file that is moved into a watched folder would be met there as a new one.
+fn check_moves(watches: &[Watch], places: &[std::ops::Range<usize>], problems: &Problems) {
+    for (watch, place) in watches.iter().zip(places) {
+        let After::Move(target) = &watch.after else { continue };
+        if let Some(around) = watches.iter().find(|other| target.starts_with(&other.path)) {
+            let message = format!(
+                "`after` moves files to `{}`, which is inside the watched folder `{}`",
+                target.display(),
+                around.path.display()
+            );
+            problems.add(Some(place.clone()), message, Some("name a folder outside every [[watch]]".into()));
+        }
+    }
+}
+
+/// "keep", "delete", or a table that says where to.
+fn after(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<After, Wrong> {
+    move |value| {
+        let help = "write \"keep\", \"delete\" or { move = \"~/Sent\" }";
+        match value.get_ref() {
+            DeValue::String(given) if given.as_ref() == "keep" => Ok(After::Keep),
+            DeValue::String(given) if given.as_ref() == "delete" => Ok(After::Delete),
+            DeValue::String(given) => Err(Wrong::new(format!("is \"{given}\", which is not known"), help)),
+            DeValue::Table(fields) => match fields.get("move") {
+                Some(target) if fields.len() == 1 => {
+                    let wrong = |wrong: Wrong| Wrong {
+                        message: format!("moves to a place that {}", wrong.message),
+                        span: Some(target.span()),
+                        ..wrong
+                    };
+                    path(environment)(target).map(After::Move).map_err(wrong)
+                }
+                _ => Err(Wrong::new("must say `move` and nothing else", help)),
+            },
+            _ => Err(Wrong::new(format!("must be a text or a table, and is {}", kind_of(value)), help)),
+        }
+    }
 }
 
 fn watch(
@@ -217,25 +264,14 @@ fn watch(
         follow_symlinks: table.get("follow_symlinks", false, boolean),
         remote_path: table.get("remote_path", RemotePath::default(), remote_path),
         priority: table.get("priority", 0, integer(-1000, 1000)),
+        after: table.get("after", After::Keep, after(environment)),
     };
     if watch.max_size.is_some_and(|max| max < watch.min_size) {
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();
         problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
     }
-    not_yet(&table);
     table.finish();
     folder.map(|_| watch)
-}
-
-/// Keys of the design whose behaviour does not exist yet: refused, unless they say what happens anyway.
-fn not_yet(table: &Table<'_>) {
-    let refuse = |key: &'static str, default: &'static str| {
-        table.find(key, |value| match value.get_ref() {
-            DeValue::String(given) if given.as_ref() == default => Ok(()),
-            _ => Err(Wrong::new("is not supported yet", format!("leave it out, or write \"{default}\""))),
-        });
-    };
-    refuse("after", "keep");
 }
 
 fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {

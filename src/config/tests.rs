@@ -95,8 +95,14 @@ fn wrong_values_say_what_would_be_right() {
         ("settle = \"99999h\"", "is \"99999h\", which is too long"),
         ("priority = 5000", "is 5000, which is out of range"),
         ("exlude = []", "unknown key `exlude` in [[watch]] (did you mean `exclude`?)"),
-        ("after = \"delete\"", "is not supported yet"),
-        ("after = { move = \"~/Sent\" }", "is not supported yet"),
+        (
+            "after = \"burn\"",
+            "`after` in [[watch]] is \"burn\", which is not known (write \"keep\", \"delete\" or { move = \"~/Sent\" })",
+        ),
+        ("after = { move = \"Sent\" }", "moves to a place that is \"Sent\", which is not a whole path"),
+        ("after = { copy = \"/x\" }", "must say `move` and nothing else"),
+        ("after = { move = \"/drop/sent\" }", "moves files to `/drop/sent`, which is inside the watched folder `/drop`"),
+        ("after = 3", "must be a text or a table, and is the number 3"),
         ("remote_path = \"{dri}\"", "holds `{dri}`, which is not known (did you mean `dir`?)"),
     ];
     for (line, expected) in cases {
@@ -133,7 +139,6 @@ fn what_belongs_together_is_checked_together() {
             "is not a folder",
         ),
         (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig knows"),
-        (format!("{watch}{HOST}\n[[hook]]\non = [\"done\"]\n"), "`hook` in the configuration is not supported yet"),
         (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a timetable, which is not supported yet"),
         (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a web address"),
         (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a web address"),
@@ -142,6 +147,44 @@ fn what_belongs_together_is_checked_together() {
         let found = described(&text);
         assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
     }
+}
+
+/// What is wrong with a hook of these lines.
+fn with_hook(lines: &str) -> Vec<String> {
+    described(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}\n[[hook]]\n{lines}\n"))
+}
+
+#[test]
+fn a_wrong_hook_says_what_would_be_right() {
+    let on = "on = [\"done\"]\n";
+    let cases = [
+        ("sidecar = true", "[[hook]] has no `on` (add `on = [\"done\"]`"),
+        ("on = []\nsidecar = true", "is empty, so the hook would never run"),
+        ("on = [\"don\"]\nsidecar = true", "names the event \"don\", which is not known (did you mean `done`?)"),
+        ("on = [\"held\", \"held\"]\nsidecar = true", "names \"held\" twice"),
+        ("on = [\"done\"]", "[[hook]] does not say what to do (add `links_file`"),
+        ("on = [\"done\"]\nsidecar = true\nwebhook = \"http://x\"", "[[hook]] has both `webhook` and `sidecar`"),
+        ("on = [\"done\"]\nsidecar = false", "is false, so the hook would do nothing"),
+        ("on = [\"done\"]\nlinks_file = \"links.tsv\"", "is not a whole path"),
+        ("on = [\"done\"]\nwebhook = \"ftp://x/s3cret\"", "`webhook` in [[hook]] is not a web address"),
+        ("on = [\"done\"]\ncommand = \"ls\"", "must be a list of texts, and is a text"),
+        ("on = [\"done\"]\ncommand = []", "names no program"),
+        ("on = [\"done\"]\ncommand = [\"{name}\"]", "has a placeholder in the program's name"),
+        ("on = [\"done\"]\ncommand = [\"x\", \"{nam}\"]", "{nam}, which is not known (did you mean `name`?)"),
+        ("on = [\"done\"]\ncommand = [\"x\", \"a } b\"]", "has a `}` without its other half"),
+        ("on = [\"done\"]\nsidecar = true\ntime_limit = \"9s\"", "`time_limit` is only about a `command` or a `webhook`"),
+        ("on = [\"done\"]\nsidecar = true\nbefore = \"9s\"", "`before` is only about the event \"expiring\""),
+        ("on = [\"done\"]\nwebhook = \"http://x\"\ntime_limit = \"0s\"", "is \"0s\", which is too short"),
+        ("on = [\"done\"]\nsidecar = true\nlink_file = \"/x\"", "unknown key `link_file` in [[hook]] (did you mean `links_file`?)"),
+    ];
+    for (lines, expected) in cases {
+        let found = with_hook(lines);
+        assert!(found.len() == 1 && found[0].contains(expected), "{lines}: {found:?}");
+    }
+    let twice = with_hook(&format!("{on}sidecar = true\n[[hook]]\non = [\"held\"]\nsidecar = true"));
+    assert!(twice.len() == 1 && twice[0].contains("two [[hook]] do the same thing"), "{twice:?}");
+    assert_eq!(with_hook(&format!("{on}command = [\"~/x\", \"{{{{\", \"{{link}}\"]\ntime_limit = \"1s\"")), [""; 0]);
+    assert_eq!(with_hook("on = [\"expiring\", \"failed\"]\nbefore = \"1h\"\nwebhook = \"http://x/y?z\""), [""; 0]);
 }
 
 #[test]
@@ -230,15 +273,17 @@ fn the_state_folder_is_where_the_platform_wants_it() {
 fn the_example_is_valid_and_names_every_key() {
     let text = include_str!("../../config.example.toml");
     let config = read(text).unwrap_or_else(|error| panic!("{}", error.render(false)));
-    assert_eq!((config.watches.len(), config.hosts.len()), (1, 1));
+    assert_eq!((config.watches.len(), config.hosts.len(), config.hooks.len()), (1, 1, 1));
     // Uncommented, every key of the example is one we know, and its value is right.
     let uncommented: String =
         text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
     let full = read(&uncommented).unwrap_or_else(|error| panic!("{}", error.render(false)));
     assert_eq!(format!("{:?}", full.watches[0]), format!("{:?}", config.watches[0]), "the example shows the defaults");
     assert_eq!(format!("{:?}", full.hosts[0]), format!("{:?}", config.hosts[0]), "the example shows the defaults");
-    let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n")
+    assert_eq!(format!("{:?}", full.hooks), format!("{:?}", config.hooks), "the example shows the defaults");
+    let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n[[hook]]\non = [\"done\"]\nsidecar = true\nq = 1\n")
         .unwrap_err();
+    assert_eq!(unknown.problems.len(), 4, "one for each sort of table");
     for problem in &unknown.problems {
         let known =
             problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::crash_point;
 use crate::job::State;
 use crate::job::upload::Class;
-use crate::job::verdict::{LONGEST_WAIT, RECHECK, Trouble, Verdict, verdict};
+use crate::job::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
 use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
 use crate::watch::Handle;
@@ -37,6 +37,10 @@ pub struct Lane {
     pub troubles: u32,
     /// Rests it asked for in a row.
     pub rests: u32,
+    /// Uploads in a row that it could not even open.
+    pub stumbles: u32,
+    /// The size from which on it has no room, why, and until when that is believed (milliseconds since the Unix epoch).
+    pub full: Option<(u64, String, i64)>,
 }
 
 /// Whether a host may be given jobs.
@@ -50,10 +54,14 @@ pub enum Health {
     HeldUntil(i64),
 }
 
+/// Uploads in a row that may fail to open before the whole host is left alone for a while.
+const STUMBLES_FREE: u32 = 4;
+
 struct Running {
     job: JobId,
     path: PathBuf,
     lane: usize,
+    bytes: u64,
     failures: u32,
     /// The lane's troubles when the job was claimed.
     troubles: u32,
@@ -113,8 +121,16 @@ impl Dispatch {
         let claims = self.store.claim(wanted, free, now_ms).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
+        let mut held = false;
         for job in claims.jobs {
-            self.start(job);
+            match self.hold_for_room(&job).await? {
+                true => held = true,
+                false => self.start(job),
+            }
+        }
+        if held {
+            // The slots of those that were held are for others, at once.
+            return Ok(Some(Instant::now()));
         }
         // With every slot taken the next worker's end comes first, and a due time in the past would only keep the loop awake.
         let due = claims.next_due_ms.filter(|_| !full);
@@ -134,8 +150,14 @@ impl Dispatch {
         self.lanes[lane].uploads += 1;
         let worker = self.lanes[lane].worker.clone();
         let place = self.board.enter(job.id);
-        let running =
-            Running { job: job.id, path: job.path.clone(), lane, failures: job.failures, troubles: self.lanes[lane].troubles };
+        let running = Running {
+            job: job.id,
+            path: job.path.clone(),
+            lane,
+            bytes: job.identity.size,
+            failures: job.failures,
+            troubles: self.lanes[lane].troubles,
+        };
         let task = self.workers.spawn(async move {
             let says = worker.carry(job, place.sent.clone()).await;
             drop(place);
@@ -179,24 +201,45 @@ impl Dispatch {
         if matches!(says, HostSays::Rest { .. } | HostSays::Refused(_)) {
             lane.troubles = lane.troubles.wrapping_add(1);
         }
+        if says == HostSays::Fine && lane.full.take_if(|(bytes, ..)| running.bytes >= *bytes).is_some() {
+            tracing::info!("host {} has room again", lane.name);
+            self.store.release_held(lane.name.clone()).await?;
+            let status = HostStatus { state: "ready", until_ms: None, why: None, rests: lane.rests };
+            self.store.host_status(lane.name.clone(), status).await?;
+        }
         match says {
             HostSays::Nothing => Ok(()),
-            HostSays::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => Ok(()),
+            HostSays::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => {
+                lane.stumbles = 0;
+                Ok(())
+            }
+            HostSays::Stumbled(why) => {
+                lane.stumbles = lane.stumbles.saturating_add(1);
+                match lane.stumbles.checked_sub(STUMBLES_FREE + 1) {
+                    None => Ok(()),
+                    Some(more) => {
+                        let pause = doubled(FIRST_BACKOFF, more + 1, LONGEST_BACKOFF);
+                        self.rest(running.lane, pause, why).await
+                    }
+                }
+            }
+            HostSays::Full { bytes, why } => {
+                let until = until_ms(RECHECK);
+                lane.full = Some((bytes, why.clone(), until));
+                let status = HostStatus { state: "full", until_ms: Some(until), why: Some(why), rests: lane.rests };
+                self.store.host_status(lane.name.clone(), status).await
+            }
             HostSays::Fine => {
                 tracing::info!("host {} takes files again", lane.name);
-                (lane.health, lane.rests) = (Health::Ready, 0);
+                (lane.health, lane.rests, lane.stumbles) = (Health::Ready, 0, 0);
                 self.store.release_held(lane.name.clone()).await?;
                 let status = HostStatus { state: "ready", until_ms: None, why: None, rests: 0 };
                 self.store.host_status(lane.name.clone(), status).await
             }
-            HostSays::Rest { pause, doubles, why } => {
+            HostSays::Rest { pause, doubles_to, why } => {
                 lane.rests = lane.rests.saturating_add(u32::from(news));
-                let pause = if doubles { doubled(pause, lane.rests) } else { pause };
-                let until = until_ms(pause);
-                lane.health = Health::RestingUntil(until);
-                tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
-                let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
-                self.store.host_status(lane.name.clone(), status).await
+                let pause = doubles_to.map_or(pause, |most| doubled(pause, lane.rests, most));
+                self.rest(running.lane, pause, why).await
             }
             HostSays::Refused(why) => {
                 let until = until_ms(RECHECK);
@@ -208,17 +251,55 @@ impl Dispatch {
         }
     }
 
+    async fn rest(&mut self, lane: usize, pause: Duration, why: String) -> Result<(), StoreError> {
+        let lane = &mut self.lanes[lane];
+        let until = until_ms(pause);
+        lane.health = Health::RestingUntil(until);
+        tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
+        let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
+        self.store.host_status(lane.name.clone(), status).await
+    }
+
+    /// A file for which the host is known to have no room is not even tried.
+    async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
+        let Some(lane) = self.lanes.iter().find(|lane| lane.name == job.host) else { return Ok(false) };
+        let now_ms = clock::now_ms();
+        let Some((_, why, until)) = lane.full.as_ref().filter(|(bytes, _, until)| job.identity.size >= *bytes && *until > now_ms)
+        else {
+            return Ok(false);
+        };
+        let (failures, failing) = (job.failures, job.failing.clone());
+        let put_back = PutBack {
+            state: State::Held,
+            why: Some(why.clone()),
+            next_try_ms: Some(*until),
+            failures,
+            failing,
+            session: Keep::Session,
+        };
+        self.store.put_back(job.id, put_back).await?;
+        Ok(true)
+    }
+
     /// A panic is our fault, and ends only its own job: it counts as a reply nobody could read.
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
         let failures = running.failures.saturating_add(1);
-        let trouble = Trouble { class: Class::Unreadable, worsens: None, wait: None, failures, sessions_lost: 0, retries: None };
+        let trouble = Trouble {
+            class: Class::Unreadable,
+            worsens: None,
+            wait: None,
+            failures,
+            alike: failures,
+            sessions_lost: 0,
+            retries: None,
+        };
         let (state, next_try_ms) = match verdict(trouble) {
             Verdict::Retry { ceiling, .. } => (State::Waiting, Some(until_ms(ceiling))),
             _ => (State::Failed, None),
         };
         let why = Some("a worker panicked on this file; this is a bug in ferryd".to_owned());
-        self.store.put_back(running.job, PutBack { state, why, next_try_ms, failures, session: Keep::Session }).await
+        self.store.put_back(running.job, PutBack { state, why, next_try_ms, failures, failing: None, session: Keep::Session }).await
     }
 }
 
@@ -243,9 +324,9 @@ impl Health {
     }
 }
 
-/// The first rest, doubled with every further one in a row, up to an hour.
-fn doubled(pause: Duration, rests: u32) -> Duration {
-    pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(LONGEST_WAIT)
+/// The first rest, doubled with every further one in a row.
+fn doubled(pause: Duration, rests: u32, most: Duration) -> Duration {
+    pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(most)
 }
 
 fn until_ms(pause: Duration) -> i64 {

@@ -4,6 +4,7 @@
 //! if the grace lasts; then the queue is closed by its owner.
 
 pub mod bandwidth;
+pub mod deliver;
 pub mod digest;
 pub mod dispatch;
 pub mod intake;
@@ -25,6 +26,7 @@ use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
 use bandwidth::{Bucket, Limits};
+use deliver::Deliver;
 use dispatch::{Dispatch, Health, Lane};
 use intake::Intake;
 use live::Board;
@@ -58,6 +60,8 @@ pub async fn run(
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
     let seen_before = store.configured(watches, hosts).await?;
     store.recover().await?;
+    let deliver = Deliver::new(config, store.clone(), phases.clone())?;
+    deliver::follow(config, &store).await?;
     let lanes = lanes(config, &store, &phases, &store.resting().await?)?;
 
     let hints = Handle::default();
@@ -68,10 +72,12 @@ pub async fn run(
 
     // Whichever ends first, asked or not, ends the other.
     let watching = then_drain(end_intake(intake, hints, phases), &switch);
-    let (watched, dispatched) = tokio::join!(watching, then_drain(dispatch.run(), &switch));
+    let dispatching = then_drain(dispatch.run(), &switch);
+    let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     writing_down.abort();
     grace.abort();
     dispatched?;
+    delivered?;
     watched
 }
 
@@ -109,7 +115,7 @@ fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -
         let rest = resting.iter().find(|resting| resting.host == host.name);
         let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
         let rests = rest.map_or(0, |rest| rest.rests);
-        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health, troubles: 0, rests })
+        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health, troubles: 0, rests, stumbles: 0, full: None })
     };
     config.hosts.iter().map(lane).collect()
 }

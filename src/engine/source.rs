@@ -229,7 +229,7 @@ impl Gate {
             return Ok(());
         }
         crash_point!("finish.before_commit");
-        match self.store.committing(self.job, None).await {
+        match self.store.committing(self.job).await {
             Ok(()) => {
                 self.passed.store(true, Ordering::Release);
                 crash_point!("finish.before_send");

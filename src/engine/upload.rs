@@ -24,7 +24,7 @@ use crate::host::{FileFacts, Host, HostError, Part, Place, Tickets, Whole};
 use crate::job::State;
 use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Repeat, Shape};
-use crate::job::verdict::{RECHECK, Trouble, Verdict, verdict};
+use crate::job::verdict::{LONGEST_BACKOFF, LONGEST_WAIT, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
 use crate::store::{Claimed, JobId, Keep, PutBack, Store, StoreError, Upload};
 
@@ -72,13 +72,22 @@ pub enum HostSays {
     Rest {
         /// For so long.
         pause: Duration,
-        /// Whether it doubles with every rest in a row.
-        doubles: bool,
+        /// Where it ends, if it doubles with every rest in a row.
+        doubles_to: Option<Duration>,
         /// In its own words.
         why: String,
     },
     /// A person must act.
     Refused(String),
+    /// It has no room for a file of this size.
+    Full {
+        /// The file's size.
+        bytes: u64,
+        /// In its own words.
+        why: String,
+    },
+    /// It could not even open an upload.
+    Stumbled(String),
 }
 
 /// Where a worker left its job.
@@ -140,6 +149,10 @@ struct Road {
     place: Option<Arc<Place>>,
     /// The digest, where the host wants one.
     digesting: Option<Arc<Digesting>>,
+    /// The digest, once it is known.
+    digest: Option<Digest>,
+    /// Whether the host is being asked for a place.
+    opening: bool,
 }
 
 /// What an `open` led to.
@@ -153,14 +166,24 @@ impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. An error is the queue's own: nothing more can be done.
     pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let shape = self.host.shape(job.identity.size);
-        let mut road = Road { worker: self.clone(), job, shape, sent, progress: false, place: None, digesting: None };
+        let mut road = Road {
+            worker: self.clone(),
+            job,
+            shape,
+            sent,
+            progress: false,
+            place: None,
+            digesting: None,
+            digest: None,
+            opening: false,
+        };
         match road.travel().await {
             Ok(outcome) => {
                 crash_point!("uploaded.before_commit");
-                self.store.uploaded(road.job.id, outcome).await?;
+                let state = self.store.uploaded(road.job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
                 tracing::info!(job.id = %road.job.id, bytes = road.job.identity.size, "{:?} is on {}", road.job.path, road.job.host);
-                Ok(End { state: State::Done, says: HostSays::Fine })
+                Ok(End { state, says: HostSays::Fine })
             }
             Err(stop) => road.leave(stop).await,
         }
@@ -187,12 +210,13 @@ impl Road {
         let upload = upload.filter(|upload| self.can_be_resumed(upload));
         let fresh = upload.is_none();
         let source = self.source(fresh).await?;
-        let mut upload = match upload {
+        let upload = match upload {
             Some(upload) => self.resume(&source, upload).await?,
-            None => match self.open(&source).await? {
-                Begun::Upload(upload) => upload,
-                Begun::Whole(outcome) => return Ok(outcome),
-            },
+            None => self.open(&source).await?,
+        };
+        let mut upload = match upload {
+            Begun::Upload(upload) => upload,
+            Begun::Whole(outcome) => return Ok(outcome),
         };
         if self.shape.order == Order::AnyOrder
             && let Some(number) = only_missing(&upload)
@@ -204,7 +228,7 @@ impl Road {
             return Ok(outcome);
         }
         source.check().await?;
-        self.commit(&mut upload).await
+        self.commit(&upload).await
     }
 
     /// The last part of a file, as every small file has: its ack and the intent to commit go to the disk together, the ack first.
@@ -217,16 +241,20 @@ impl Road {
         upload.held.insert(number);
         upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (number, receipt)));
         let unchanged = source.check().await;
-        let digest = self.digest().await?;
-        upload.digest.clone_from(&digest);
         crash_point!("ack.before_commit");
-        let store = &self.worker.store;
+        let store = self.worker.store.clone();
         let acked = store.acked(self.job.id, vec![ack], upload.plan);
-        if let Err(error) = unchanged {
+        if self.digesting.is_some() || unchanged.is_err() {
+            // The digest may take a while, and the ack must not wait for it.
             acked.await?;
-            return Err(error.into());
+            unchanged?;
+            crash_point!("ack.after_commit");
+            self.know_digest(upload.plan).await?;
+            store.committing(self.job.id).await?;
+            crash_point!("finish.before_send");
+            return Ok(());
         }
-        let (acked, committing) = tokio::join!(acked, store.committing(self.job.id, digest));
+        let (acked, committing) = tokio::join!(acked, store.committing(self.job.id));
         crash_point!("ack.after_commit");
         acked.and(committing)?;
         crash_point!("finish.before_send");
@@ -249,11 +277,10 @@ impl Road {
     async fn open(&mut self, source: &Source) -> Result<Begun, Stop> {
         let identity = source.identity();
         let plan = Plan::new(identity.size, &self.shape).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        self.start_digest(source, plan, None);
-        let digest = match self.shape.digest {
-            Some(wanted) if wanted.before_open => self.digest().await?,
-            _ => None,
-        };
+        self.start_digest(source, plan).await?;
+        if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
+            self.know_digest(plan).await?;
+        }
         let facts = FileFacts {
             name: remote_name(&self.job.path),
             folder: self.remote_folder(),
@@ -261,11 +288,14 @@ impl Road {
             bytes: plan.file_bytes,
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
-            digest: digest.as_ref().map(|digest| digest.hex.clone()),
+            digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
-        let session = match self.worker.request(self.worker.host.open(&facts, &tickets)).await? {
+        self.opening = true;
+        let opened = self.worker.request(self.worker.host.open(&facts, &tickets)).await?;
+        self.opening = false;
+        let session = match opened {
             Opened::Session(session) => session,
             Opened::Whole(outcome) => {
                 source.check().await?;
@@ -274,10 +304,10 @@ impl Road {
         };
         crash_point!("open.before_commit");
         let opened_ms = clock::now_ms();
-        self.worker.store.opened(self.job.id, session.clone(), plan, identity, digest.clone()).await?;
+        self.worker.store.opened(self.job.id, session.clone(), plan, identity).await?;
         crash_point!("open.after_commit");
         let (held, held_bytes) = (Held::default(), 0);
-        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false, digest };
+        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
         self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
         Ok(Begun::Upload(upload))
     }
@@ -290,26 +320,36 @@ impl Road {
         below.map(|(relative, template)| template.fill(relative, self.job.identity.mtime_ns)).unwrap_or_default()
     }
 
-    fn start_digest(&mut self, source: &Source, plan: Plan, known: Option<&Digest>) {
-        self.digesting = self.shape.digest.map(|wanted| {
-            Arc::new(known.map_or_else(|| Digesting::start(source.clone(), plan, wanted.algorithm), Digesting::known))
-        });
+    /// What an earlier claim has computed is not computed again.
+    async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
+        let Some(wanted) = self.shape.digest else { return Ok(()) };
+        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        let digesting = match &self.digest {
+            Some(digest) => Digesting::known(digest),
+            None => Digesting::start(source.clone(), plan, wanted.algorithm),
+        };
+        self.digesting = Some(Arc::new(digesting));
+        Ok(())
     }
 
-    /// The digest, once it is known; nothing where the host wants none.
-    async fn digest(&self) -> Result<Option<Digest>, SourceError> {
-        match &self.digesting {
-            Some(digesting) => digesting.whole().await.map(Some),
-            None => Ok(None),
-        }
+    /// Waits for the digest, where the host wants one, and keeps it.
+    async fn know_digest(&mut self, plan: Plan) -> Result<(), Stop> {
+        let (None, Some(digesting)) = (&self.digest, &self.digesting) else { return Ok(()) };
+        let digest = digesting.whole().await?;
+        self.worker.store.digested(self.job.id, plan.part_bytes, digest.clone()).await?;
+        self.digest = Some(digest);
+        Ok(())
     }
 
     /// A session of an earlier claim: the host is asked, and believed over our own rows.
-    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Upload, Stop> {
-        self.start_digest(source, upload.plan, upload.digest.as_ref());
+    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Begun, Stop> {
+        self.start_digest(source, upload.plan).await?;
         let place = place(&upload, self.digesting.as_deref(), Tickets::default());
         self.place = Some(place.clone());
-        match self.worker.request(self.worker.host.probe(&place, Whole { held: &upload.held, digest: None })).await? {
+        let all_sent = upload.held.count() == upload.plan.parts();
+        // A digest says that everything was sent, and that the host may have made the file of it already.
+        let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
+        match self.worker.request(self.worker.host.probe(&place, Whole { held: &upload.held, digest })).await? {
             Found::Unsure | Found::Likely(_) | Found::Unlikely => {}
             Found::Gone => return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into()),
             Found::UpTo(bytes) => {
@@ -320,13 +360,14 @@ impl Road {
                 upload.held = held_of(&acks);
                 self.worker.store.found(self.job.id, acks, 0, upload.plan).await?;
             }
+            Found::Whole(outcome) if all_sent => return Ok(Begun::Whole(outcome)),
             Found::Whole(_) => {
                 let said = "the host says that it has the whole file, and it was never asked to finish";
                 return Err(HostError::new(Class::Unreadable, said).into());
             }
         }
         self.sent.store(held_bytes(&upload, self.shape.order), Ordering::Relaxed);
-        Ok(upload)
+        Ok(Begun::Upload(upload))
     }
 
     /// The place of the session in use. One that has moved, or was found committing, has no tickets yet.
@@ -364,30 +405,30 @@ impl Road {
     async fn send_in_any_order(&mut self, source: &Source, upload: &mut Upload) -> Result<(), Stop> {
         let lane = self.lane(source, upload);
         let Upload { plan, held, .. } = upload;
-        let mut missing = (0..plan.parts()).filter(|number| !held.contains(*number)).collect::<Vec<u32>>().into_iter();
+        let mut next = 0;
         let mut lanes: JoinSet<Result<Ack, Stop>> = JoinSet::new();
         let mut stop = None;
-        let mut arrived = Vec::new();
         loop {
             while stop.is_none() && lanes.len() < self.shape.parallel.max(1) {
                 if self.worker.phases.is_draining() {
                     stop = Some(Stop::Draining);
                     break;
                 }
-                let Some(number) = missing.next() else { break };
+                // What arrives meanwhile has a number below, so it does not disturb the count.
+                let Some(number) = (next..plan.parts()).find(|number| !held.contains(*number)) else { break };
+                next = number + 1;
                 lanes.spawn(lane.clone().send(number));
             }
             match lanes.join_next().await {
                 None => break,
-                Some(Ok(Ok(ack))) => arrived.push(ack),
+                Some(Ok(Ok(ack))) => {
+                    self.progress = true;
+                    held.insert(ack.number);
+                    held.receipts.extend(ack.receipt.map(|receipt| (ack.number, receipt)));
+                }
                 Some(Ok(Err(error))) => stop = Some(worse(stop, error)),
                 Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             }
-        }
-        self.progress |= !arrived.is_empty();
-        for ack in arrived {
-            held.insert(ack.number);
-            held.receipts.extend(ack.receipt.map(|receipt| (ack.number, receipt)));
         }
         stop.map_or(Ok(()), Err)
     }
@@ -461,35 +502,43 @@ impl Road {
     }
 
     /// Records the intent, then asks the host to make the parts a file.
-    async fn commit(&mut self, upload: &mut Upload) -> Result<Outcome, Stop> {
-        upload.digest = self.digest().await?;
+    async fn commit(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+        self.know_digest(upload.plan).await?;
         crash_point!("finish.before_commit");
-        self.worker.store.committing(self.job.id, upload.digest.clone()).await?;
+        self.worker.store.committing(self.job.id).await?;
         crash_point!("finish.before_send");
         self.finish(upload).await
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
         let place = self.place_of(upload);
-        let finished = self.worker.request(self.worker.host.finish(&place, whole(upload))).await;
+        let finished = self.worker.request(self.worker.host.finish(&place, self.whole(upload))).await;
         finished.map_err(|error| self.after_a_failed_commit(upload, error))
     }
 
+    fn whole<'a>(&'a self, upload: &'a Upload) -> Whole<'a> {
+        Whole { held: &upload.held, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
+    }
+
     fn after_a_failed_commit(&self, upload: &Upload, error: HostError) -> Stop {
-        let was_in_doubt = upload.committing && self.shape.repeat == Repeat::MayDuplicate;
+        let may_duplicate = upload.committing && self.shape.repeat == Repeat::MayDuplicate;
         if error.doubt {
             return Stop::Host { error, keep: Keep::SessionUnanswered };
         }
         match error.class {
             // An error to a repeated commit may mean "already done, and forgotten".
-            Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if was_in_doubt => Stop::Unknown(error.said),
+            Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if may_duplicate => Stop::Unknown(error.said),
+            Class::OffsetMismatch if upload.resent && self.job.sessions_lost > 0 => {
+                // Every part went twice in two sessions: it is not the way that is at fault.
+                Stop::Host { error: HostError { class: Class::FileRejected, ..error }, keep: Keep::Nothing }
+            }
             Class::OffsetMismatch if upload.resent => {
                 Stop::Host { error: HostError { class: Class::SessionLost, ..error }, keep: Keep::NothingLost }
             }
             Class::OffsetMismatch => Stop::Host { error, keep: Keep::SessionWithoutParts },
             Class::SessionLost => Stop::Host { error, keep: Keep::NothingLost },
             // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
-            _ if was_in_doubt => Stop::Host { error, keep: Keep::Session },
+            _ if upload.committing => Stop::Host { error, keep: Keep::Session },
             _ => Stop::Host { error, keep: Keep::SessionUncommitted },
         }
     }
@@ -497,13 +546,25 @@ impl Road {
     /// The road of a job whose last commit has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn after_a_commit_nobody_answered(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         let unanswered = || "the host never answered the request that makes the file";
-        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate && upload.held.count() == 0;
+        if self.shape.order == Order::Whole && upload.held.count() > 0 {
+            // The answer did come, and is kept; nobody has to be asked.
+            return self.finish(&upload).await;
+        }
+        let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate;
         // Such a host can bring evidence at best, and asking has its price.
         if one_shot && self.worker.on_unknown != OnUnknown::Probe {
             return Err(Stop::Unknown(unanswered().into()));
         }
+        if self.shape.digest.is_some() {
+            self.digest = self.worker.store.digest(self.job.id, upload.plan.part_bytes).await?;
+            if self.digest.is_none() {
+                let source = self.source(false).await?;
+                self.start_digest(&source, upload.plan).await?;
+                self.know_digest(upload.plan).await?;
+            }
+        }
         let place = self.place_of(&upload);
-        match self.worker.request(self.worker.host.probe(&place, whole(&upload))).await? {
+        match self.worker.request(self.worker.host.probe(&place, self.whole(&upload))).await? {
             Found::Whole(outcome) => return Ok(outcome),
             Found::Gone if self.shape.repeat == Repeat::Harmless => {
                 return Err(HostError::new(Class::SessionLost, "the host no longer knows the session").into());
@@ -516,7 +577,7 @@ impl Road {
             }
             Found::UpTo(_) | Found::Parts(_) | Found::Unsure => {}
         }
-        if self.shape.order == Order::Whole && upload.held.count() == 0 {
+        if self.shape.order == Order::Whole {
             return match self.shape.repeat {
                 Repeat::Harmless => self.send_whole_again(upload).await,
                 Repeat::MayDuplicate => Err(Stop::Unknown(unanswered().into())),
@@ -562,8 +623,8 @@ impl Road {
     }
 
     fn put_back(&self, state: State, why: Option<String>, session: Keep) -> PutBack {
-        let failures = if self.progress { 0 } else { self.job.failures };
-        PutBack { state, why, next_try_ms: None, failures, session }
+        let (failures, failing) = if self.progress { (0, None) } else { (self.job.failures, self.job.failing.clone()) };
+        PutBack { state, why, next_try_ms: None, failures, failing, session }
     }
 
     fn leave_for_source(&self, error: SourceError) -> PutBack {
@@ -604,35 +665,49 @@ impl Road {
 
     fn leave_for_host(&self, error: HostError, keep: Keep) -> (PutBack, HostSays) {
         let failures = if self.progress { 1 } else { self.job.failures.saturating_add(1) };
+        let kind = format!("{:?}/{:?}", error.class, error.worsens);
+        let before = self.job.failing.as_ref().filter(|(known, _)| *known == kind && !self.progress);
+        let alike = before.map_or(1, |(_, alike)| alike.saturating_add(1));
+        let failing = Some((kind, alike));
         let trouble = Trouble {
             class: error.class,
             worsens: error.worsens,
             wait: error.wait,
             failures,
+            alike,
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,
         };
         // What has worsened to a lost session is lost as one.
         let lost = trouble.meaning() == Class::SessionLost && keep != Keep::NothingLostMaybeDuplicate;
         let keep = if lost { Keep::NothingLost } else { keep };
-        let (why, doubles) = (error.said, error.doubles);
-        let says = |refused: &str| HostSays::Refused(refused.to_owned());
+        let (why, bytes) = (error.said, self.job.identity.size);
+        let stumbles = |why: &str| if self.opening { HostSays::Stumbled(why.to_owned()) } else { HostSays::Nothing };
         match verdict(trouble) {
             Verdict::Retry { floor, ceiling } => {
                 let pause = floor + ceiling.mul_f64(rand::random::<f64>());
-                (PutBack { failures, ..self.waiting(why, pause, keep) }, HostSays::Nothing)
+                let says = stumbles(&why);
+                (PutBack { failures, failing, ..self.waiting(why, pause, keep) }, says)
             }
-            Verdict::RestHost(pause) => (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, doubles, why }),
+            Verdict::RestHost(pause) => {
+                let doubles_to = match error.wait {
+                    _ if error.doubles => Some(LONGEST_WAIT),
+                    None => Some(LONGEST_BACKOFF),
+                    Some(_) => None,
+                };
+                (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, doubles_to, why })
+            }
             Verdict::Anew => (self.put_back(State::Queued, Some(why), keep), HostSays::Nothing),
-            Verdict::HoldHost => (self.held(why.clone(), failures, keep), says(&why)),
-            Verdict::HoldForRoom => (self.held(why, failures, keep), HostSays::Nothing),
-            Verdict::Hold => (PutBack { failures, ..self.put_back(State::Held, Some(why), keep) }, HostSays::Nothing),
+            Verdict::HoldHost => (self.held(why.clone(), keep), HostSays::Refused(why)),
+            Verdict::HoldForRoom => (self.held(why.clone(), keep), HostSays::Full { bytes, why }),
+            Verdict::Hold => (PutBack { failures, failing, ..self.put_back(State::Held, Some(why), keep) }, HostSays::Nothing),
             Verdict::Fail => (self.put_back(State::Failed, Some(why), Keep::Nothing), HostSays::Nothing),
         }
     }
 
-    fn held(&self, why: String, failures: u32, keep: Keep) -> PutBack {
-        PutBack { failures, next_try_ms: Some(after(RECHECK)), ..self.put_back(State::Held, Some(why), keep) }
+    /// Held until somebody acts or an hour is over; the waiting says nothing against the file.
+    fn held(&self, why: String, keep: Keep) -> PutBack {
+        PutBack { next_try_ms: Some(after(RECHECK)), ..self.put_back(State::Held, Some(why), keep) }
     }
 }
 
@@ -677,10 +752,6 @@ impl SendLane {
 fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<Place> {
     let borders = digesting.map(Digesting::borders).unwrap_or_default();
     Arc::new(Place { session: upload.session.clone(), tickets, plan: upload.plan, borders })
-}
-
-fn whole(upload: &Upload) -> Whole<'_> {
-    Whole { held: &upload.held, digest: upload.digest.as_ref().map(|digest| digest.hex.as_str()) }
 }
 
 /// The one part that the host does not hold, if it is one.

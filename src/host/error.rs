@@ -43,8 +43,10 @@ impl HostError {
     }
 }
 
-/// The beginning of a reply in one line, for a person: control characters become spaces, and it never grows long.
+/// The beginning of a reply in one line, for a person: control characters become spaces, it never grows long, and of an address nothing
+/// is shown behind its `?`, where hosts put what opens doors.
 pub fn excerpt(text: &str) -> String {
+    let text = &without_queries(text);
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
         line.push('…');
@@ -53,9 +55,40 @@ pub fn excerpt(text: &str) -> String {
     words.join(" ")
 }
 
+/// Cuts what looks like the query of an address: `?name=…` up to where an address ends.
+fn without_queries(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('?') {
+        let (before, query) = rest.split_at(at + 1);
+        shown.push_str(before);
+        let name = query.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.%".contains(c)));
+        let is_query = name.is_some_and(|end| end > 0 && query[end..].starts_with('='));
+        let end = query.find(|c: char| c.is_whitespace() || "\"'<>`\\)]}".contains(c)).unwrap_or(query.len());
+        rest = match is_query {
+            true => {
+                shown.push('…');
+                &query[end..]
+            }
+            false => query,
+        };
+    }
+    shown.push_str(rest);
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_behind_the_question_mark_of_an_address_is_shown() {
+        let text = "{\"action\":\"http:\\/\\/192.0.2.10:81\\/upload?identity=0123456789abcdef\",\"cmbs\":1} why? https://s/o?a=1&X-Amz-Signature=ab <b>";
+        let shown = excerpt(text);
+        assert!(shown.contains("upload?…\",\"cmbs\"") && shown.ends_with("why? https://s/o?… <b>"), "{shown}");
+        assert_eq!(excerpt("really? no=way"), "really? no=way");
+        assert_eq!(excerpt("https://cut/short?identity=01234"), "https://cut/short?…");
+    }
 
     #[test]
     fn an_excerpt_is_one_short_line() {

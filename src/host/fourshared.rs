@@ -32,6 +32,10 @@ const ROOT: i64 = -1;
 const DEPTH_MAX: usize = 32;
 /// The one address that all parts of a file go to.
 const FORM: u32 = 0;
+/// How the text of an error begins that the host itself answered.
+const FAULT: &str = "the host answered a fault";
+/// How long a listing may be, in bytes: some ten thousand items.
+const LISTING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The format of [`Reserved`] as stored.
 const SESSION_FORMAT: u32 = 1;
 
@@ -97,7 +101,7 @@ pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<
 fn fault_error(fault: &Element, about_a_file: bool) -> HostError {
     let part = |name: &str| fault.find(name).map(|element| element.text.as_str()).unwrap_or_default();
     let words = [part("faultstring"), part("details"), part("exceptionClass")].join(" ");
-    let said = format!("the host answered a fault: `{}`", excerpt(&words));
+    let said = format!("{FAULT}: `{}`", excerpt(&words));
     let lower = words.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if has(&["login", "password", "access", "denied", "banned", "not active"]) {
@@ -120,6 +124,14 @@ fn truth(response: &Element) -> Option<bool> {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
         _ => None,
+    }
+}
+
+/// The items of a listing. How an array is wrapped is not documented, so an item is whatever says whether it is a folder.
+fn items_of(element: &Element) -> Vec<&Element> {
+    match element.children.iter().any(|child| child.name == "directory") {
+        true => vec![element],
+        false => element.children.iter().flat_map(items_of).collect(),
     }
 }
 
@@ -241,12 +253,16 @@ impl FourShared {
 
     /// A call without credentials.
     async fn plain_call(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<Element, HostError> {
-        let request = Request::post(&self.settings.base_url)
+        soap_reply(&self.transport.send(self.request(operation, arguments)).await?, operation, about_a_file)
+    }
+
+    fn request(&self, operation: &str, arguments: &[String]) -> Request<'_> {
+        Request::post(&self.settings.base_url)
             .header("soapaction", "\"\"")
             .text("text/xml; charset=utf-8", envelope(operation, arguments))
             .patience(FINISH_PATIENCE)
-            .following();
-        soap_reply(&self.transport.send(request).await?, operation, about_a_file)
+            .secret(&self.password)
+            .following()
     }
 
     async fn call(&self, operation: &str, rest: &[String]) -> Result<Element, HostError> {
@@ -310,14 +326,21 @@ impl FourShared {
     }
 
     async fn child(&self, folder: i64, name: &str) -> Result<Option<i64>, HostError> {
-        let items = self.call("getItems", &[folder.to_string()]).await?;
+        let request = self.request("getItems", &self.arguments(&[folder.to_string()])).reply_max(LISTING_BYTES_MAX);
+        let reply = self.transport.send(request).await?;
+        if reply.cut {
+            let said = format!(
+                "the folder {folder} holds too many files to be listed; set `folder` to a smaller one, or `remote_path = \"\"`"
+            );
+            return Err(HostError::new(Class::FileRejected, said));
+        }
+        let items = soap_reply(&reply, "getItems", false)?;
         let is_it = |item: &&Element| {
-            item.name == "return"
-                && item.text_of("directory") == Some("true")
+            item.text_of("directory") == Some("true")
                 && item.text_of("name") == Some(name)
                 && item.text_of("removed") != Some("true")
         };
-        Ok(items.children.iter().find(is_it).and_then(|item| item.text_of("id")?.parse().ok()))
+        Ok(items_of(&items).into_iter().find(is_it).and_then(|item| item.text_of("id")?.parse().ok()))
     }
 
     async fn make_folder(&self, folder: i64, name: &str) -> Result<i64, HostError> {
@@ -376,6 +399,7 @@ impl FourShared {
         match self.file_call("uploadStartedFileExists", reserved.file_id, &[]).await {
             Ok(response) => Ok(truth(&response).unwrap_or(true)),
             Err(error) if error.class == Class::SessionLost => Ok(false),
+            Err(error) if error.class == Class::Transient && error.said.starts_with(FAULT) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -404,6 +428,8 @@ impl FourShared {
         match info.text_of("md5") {
             Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id).await.map(Some),
             Some(_) => Ok(None),
+            // An open reservation may show its full size; otherwise the digest is still being computed.
+            None if self.is_open(reserved).await? => Ok(None),
             None => Err(HostError::new(Class::Transient, "the host has a file of this size, and no digest of it yet")),
         }
     }
@@ -490,7 +516,14 @@ impl Host for FourShared {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default().to_owned();
             let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest]).await?;
-            finish_text(response.text_of("return"))?;
+            if let Err(error) = finish_text(response.text_of("return")) {
+                // An earlier finish may have worked unheard; the host then has no kind word for a second one.
+                return match self.whole(&reserved, whole.digest.unwrap_or_default()).await {
+                    Ok(Some(outcome)) => Ok(outcome),
+                    Ok(None) => Err(error),
+                    Err(unheard) => Err(HostError { class: Class::Transient, worsens: None, doubt: true, ..unheard }),
+                };
+            }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
             self.link(reserved.file_id).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })
@@ -561,6 +594,19 @@ mod tests {
             let response = soap_reply(&reply(200, &text), "uploadStartFile", false).unwrap();
             assert_eq!(response.text_of("return"), None, "{null}");
             assert!(number(&response).is_err());
+        }
+    }
+
+    #[test]
+    fn items_are_found_however_the_array_is_wrapped() {
+        let item = |id: u32| format!("<id>{id}</id><name>n</name><directory>true</directory>");
+        for text in [
+            format!("<r><return>{}</return><return>{}</return></r>", item(1), item(2)),
+            format!("<r><return><item>{}</item><item>{}</item></return></r>", item(1), item(2)),
+        ] {
+            let root = xml::parse(&text).unwrap();
+            let ids: Vec<_> = items_of(&root).into_iter().map(|item| item.text_of("id").unwrap()).collect();
+            assert_eq!(ids, ["1", "2"]);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Method, Response, StatusCode};
-use url::Url;
+use url::{Position, Url};
 
 use crate::job::upload::Class;
 use crate::os::clock;
+use crate::secret::Secret;
 
 use super::address;
 use super::error::{HostError, excerpt};
@@ -29,6 +30,8 @@ const KEEP_IDLE: Duration = Duration::from_secs(30);
 /// How much of a reply is read before it is judged.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
+/// Values of a query that are shorter are no secrets, and would be found everywhere.
+const SECRET_BYTES_MIN: usize = 6;
 /// How many redirections of a call are followed (`protocols/README.md`, section 2).
 const REDIRECTS_MAX: usize = 5;
 
@@ -50,8 +53,10 @@ pub struct Reply {
     pub html: bool,
     /// Where it sends us, if it does.
     pub location: Option<String>,
-    /// The body, at most 64 KiB of it.
+    /// The body, at most 64 KiB of it unless the request allows more.
     pub text: String,
+    /// Whether there was more.
+    pub cut: bool,
 }
 
 /// A request on its way to be sent.
@@ -63,6 +68,9 @@ pub struct Request<'a> {
     patience: Duration,
     follows: bool,
     exact: bool,
+    reply_bytes_max: usize,
+    /// What must not be told, should the host say it back to us.
+    secrets: Vec<Secret>,
 }
 
 /// What a request carries. The bytes of a part are read anew whenever it is sent.
@@ -89,7 +97,17 @@ impl<'a> Request<'a> {
     }
 
     fn new(method: Method, url: &'a str) -> Request<'a> {
-        Request { method, url, headers: Vec::new(), body: Payload::Nothing, patience: Duration::ZERO, follows: false, exact: false }
+        Request {
+            method,
+            url,
+            headers: Vec::new(),
+            body: Payload::Nothing,
+            patience: Duration::ZERO,
+            follows: false,
+            exact: false,
+            reply_bytes_max: REPLY_BYTES_MAX,
+            secrets: Vec::new(),
+        }
     }
 
     /// With a header. A value that cannot be one is an error when the request is sent.
@@ -137,10 +155,26 @@ impl<'a> Request<'a> {
         Request { follows: true, ..self }
     }
 
-    /// To an address that is signed, and must leave byte for byte as it came.
+    /// To an address that is signed, and must leave byte for byte as it came. The values of its query are secrets.
     #[must_use]
-    pub fn exactly(self) -> Request<'a> {
+    pub fn exactly(mut self) -> Request<'a> {
+        let query = Url::parse(self.url).ok().map(|url| url.query().unwrap_or_default().to_owned()).unwrap_or_default();
+        let values = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
+        self.secrets.extend(values.filter(|value| value.len() >= SECRET_BYTES_MIN).map(Secret::new));
         Request { exact: true, ..self }
+    }
+
+    /// With something that must not be told, should the host say it back to us.
+    #[must_use]
+    pub fn secret(mut self, secret: &Secret) -> Request<'a> {
+        self.secrets.push(secret.clone());
+        self
+    }
+
+    /// With a reply of more than 64 KiB.
+    #[must_use]
+    pub fn reply_max(self, bytes: usize) -> Request<'a> {
+        Request { reply_bytes_max: bytes, ..self }
     }
 }
 
@@ -154,7 +188,8 @@ impl Transport {
     pub fn for_strangers(idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
         match allow_private {
             true => Transport::new(idle),
-            false => Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)), idle),
+            // A proxy would resolve the names itself.
+            false => Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)).no_proxy(), idle),
         }
     }
 
@@ -176,7 +211,7 @@ impl Transport {
     /// Sends a request and reads its reply, whatever its status.
     pub async fn send(&self, request: Request<'_>) -> Result<Reply, HostError> {
         let mut url = Url::parse(request.url).map_err(|_| unusable_address())?;
-        if request.exact && url.as_str() != request.url {
+        if request.exact && target(request.url) != url[Position::BeforePath..] {
             return Err(HostError::new(Class::Unreadable, "the host named an address that cannot be sent as it is written"));
         }
         for _ in 0..REDIRECTS_MAX {
@@ -192,7 +227,7 @@ impl Transport {
     }
 
     async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {
-        let moved = Arc::new(AtomicU64::new(0));
+        let meter = Arc::new(Meter::default());
         let mut builder = self.client.request(request.method.clone(), url);
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
@@ -202,7 +237,7 @@ impl Transport {
             Payload::Nothing => builder.header("content-length", "0"),
             Payload::Text(text) => builder.body(text.clone()),
             Payload::Around { head, file, tail } => {
-                let body = Around::new(head.clone(), *file, tail.clone(), moved.clone());
+                let body = Around::new(head.clone(), *file, tail.clone(), meter.clone());
                 // An empty body has no length of its own to announce.
                 if body.left == 0 { builder.header("content-length", "0") } else { builder.body(reqwest::Body::wrap(body)) }
             }
@@ -210,10 +245,28 @@ impl Transport {
         let ready = builder.build().map_err(lost)?;
         let exchange = async {
             let response = self.client.execute(ready).await.map_err(lost)?;
-            read_reply(response, &moved).await
+            read_reply(response, &meter, request.reply_bytes_max).await
         };
-        watched(exchange, &moved, self.idle.max(request.patience)).await
+        let reply = watched(exchange, &meter, self.idle.max(request.patience)).await?;
+        Ok(scrubbed(reply, &request.secrets))
     }
+}
+
+/// What of an address goes into the first line of a request, as it is written.
+fn target(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The reply without what was in the request and is nobody's business.
+fn scrubbed(mut reply: Reply, secrets: &[Secret]) -> Reply {
+    for secret in secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
+        if reply.text.contains(secret) {
+            reply.text = reply.text.replace(secret, "[secret]");
+        }
+    }
+    reply
 }
 
 fn unusable_address() -> HostError {
@@ -224,6 +277,11 @@ fn same_host(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme() && one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
 }
 
+/// A name that leads to a private network only.
+#[derive(Debug, thiserror::Error)]
+#[error("the host wants the bytes in a private network; set `allow_private = true` if that is right")]
+struct PrivateName;
+
 /// Names, but not those of private networks.
 struct PublicNames;
 
@@ -233,7 +291,7 @@ impl Resolve for PublicNames {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> = found.filter(|at| address::is_public(at.ip())).collect();
             match public.is_empty() {
-                true => Err("this name leads to a private network, and `allow_private` is not set".into()),
+                true => Err(PrivateName.into()),
                 false => Ok(Box::new(public.into_iter()) as Addrs),
             }
         })
@@ -254,18 +312,34 @@ impl Transport {
     }
 }
 
+/// What moves in one exchange.
+#[derive(Debug, Default)]
+struct Meter {
+    bytes: AtomicU64,
+    /// Whether the connection would take more than we have.
+    waits_for_us: AtomicBool,
+}
+
+impl Meter {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn moved(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// Gives up when nothing has moved for `idle`; a slow transfer that goes on may take as long as it needs.
-async fn watched<T>(
-    exchange: impl Future<Output = Result<T, HostError>>,
-    moved: &AtomicU64,
-    idle: Duration,
-) -> Result<T, HostError> {
+async fn watched<T>(exchange: impl Future<Output = Result<T, HostError>>, meter: &Meter, idle: Duration) -> Result<T, HostError> {
     tokio::pin!(exchange);
     let mut seen = 0;
     loop {
         match tokio::time::timeout(idle, &mut exchange).await {
             Ok(result) => return result,
-            Err(_) if moved.load(Ordering::Relaxed) != seen => seen = moved.load(Ordering::Relaxed),
+            Err(_) if meter.moved() != seen => seen = meter.moved(),
+            // It is we who keep the host waiting: a slow disk, or a limit on the rate.
+            Err(_) if meter.waits_for_us.load(Ordering::Relaxed) => {}
             Err(_) => {
                 let said = format!("the host has not moved a byte for {} s", idle.as_secs());
                 return Err(HostError::unanswered(Class::Transient, said));
@@ -274,24 +348,25 @@ async fn watched<T>(
     }
 }
 
-async fn read_reply(mut response: Response, moved: &AtomicU64) -> Result<Reply, HostError> {
+async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize) -> Result<Reply, HostError> {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, clock::now_ms()));
     let location = header("location").map(str::to_owned);
     let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
-    let mut body = Vec::new();
+    let (mut body, mut cut) = (Vec::new(), false);
     while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
-        moved.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        let room = REPLY_BYTES_MAX - body.len();
+        meter.add(chunk.len());
+        let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == REPLY_BYTES_MAX {
+        if chunk.len() > room {
+            cut = true;
             break;
         }
     }
     let text = String::from_utf8_lossy(&body).into_owned();
     let html = says_html || text.trim_start().starts_with('<');
-    Ok(Reply { status: status.as_u16(), retry_after, html, location, text })
+    Ok(Reply { status: status.as_u16(), retry_after, html, location, text, cut })
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
@@ -308,7 +383,7 @@ pub(super) fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
 /// A connection that failed before a reply came. Where no connection was made, nothing was sent.
 fn lost(error: reqwest::Error) -> HostError {
     let said = chain(&error);
-    if error.is_connect() && certificate_refused(&error) {
+    if error.is_connect() && (certificate_refused(&error) || is_private(&error)) {
         return HostError::new(Class::HostRefused, said);
     }
     if error.is_connect() || error.is_builder() {
@@ -337,6 +412,17 @@ fn chain(error: &reqwest::Error) -> String {
         true => "the request cannot be made".into(),
         false => excerpt(&said.join(": ")),
     }
+}
+
+fn is_private(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<PrivateName>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn certificate_refused(error: &reqwest::Error) -> bool {
@@ -399,14 +485,14 @@ struct Around {
     file: Option<Frames>,
     tail: Option<Bytes>,
     left: u64,
-    moved: Arc<AtomicU64>,
+    meter: Arc<Meter>,
 }
 
 impl Around {
-    fn new(head: Bytes, file: Option<(&dyn PartSource, u64)>, tail: Bytes, moved: Arc<AtomicU64>) -> Around {
+    fn new(head: Bytes, file: Option<(&dyn PartSource, u64)>, tail: Bytes, meter: Arc<Meter>) -> Around {
         let left = head.len() as u64 + file.map_or(0, |(_, bytes)| bytes) + tail.len() as u64;
         let full = |text: Bytes| Some(text).filter(|text| !text.is_empty());
-        Around { head: full(head), file: file.map(|(source, _)| source.frames()), tail: full(tail), left, moved }
+        Around { head: full(head), file: file.map(|(source, _)| source.frames()), tail: full(tail), left, meter }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
@@ -428,10 +514,12 @@ impl Body for Around {
     type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        let next = std::task::ready!(self.poll_next(cx));
+        let next = self.poll_next(cx);
+        self.meter.waits_for_us.store(next.is_pending(), Ordering::Relaxed);
+        let next = std::task::ready!(next);
         if let Some(Ok(bytes)) = &next {
             self.left = self.left.saturating_sub(bytes.len() as u64);
-            self.moved.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.meter.add(bytes.len());
         }
         Poll::Ready(next.map(|bytes| bytes.map(Frame::data)))
     }
@@ -490,6 +578,22 @@ mod tests {
             .filter(|status| reply(*status, "").refusal().doubt)
             .collect();
         assert_eq!(doubtful, [408, 500, 502, 504, 520]);
+    }
+
+    #[test]
+    fn a_secret_that_comes_back_is_not_told() {
+        let request = Request::post("https://s.example/o?id=0123456789&n=1").exactly().secret(&Secret::new("hunter2"));
+        let said = scrubbed(reply(403, "no hunter2 for 0123456789 here"), &request.secrets).refusal().said;
+        assert!(said.contains("no [secret] for [secret] here"), "{said}");
+    }
+
+    #[test]
+    fn an_address_that_says_the_same_otherwise_is_taken() {
+        let leaves = |address: &str| target(address) == Url::parse(address).unwrap()[Position::BeforePath..];
+        assert!(
+            leaves("https://s.example:443/o?a=%2F&b=c+d") && leaves("http://DC7.example:80?sid=1") && leaves("https://s.example")
+        );
+        assert!(!leaves("https://s.example/a/../b") && !leaves("https://s.example/a b"));
     }
 
     #[test]

@@ -241,7 +241,8 @@ impl Kie {
     }
 
     fn post<'a>(&self, url: &'a str) -> Request<'a> {
-        Request::post(url).header("authorization", format!("Bearer {}", self.api_key.reveal())).patience(STORE_PATIENCE)
+        let authorization = format!("Bearer {}", self.api_key.reveal());
+        Request::post(url).header("authorization", authorization).patience(STORE_PATIENCE).secret(&self.api_key)
     }
 
     async fn send_file(&self, named: &Named, part: &Part) -> Result<Outcome, HostError> {

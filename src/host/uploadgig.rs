@@ -141,7 +141,8 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
-            Err(HostError::new(Class::Transient, said))
+            // Whatever it stored stays there (page, 3), so a second upload may leave two files.
+            Err(HostError::unanswered(Class::Transient, said))
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -170,7 +171,8 @@ fn kept_outcome(receipt: &str) -> Option<Outcome> {
 
 fn upload_failure(message: &str) -> HostError {
     let lower = message.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    // Whole words: "successfully" is not "full".
+    let has = |words: &[&str]| lower.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word));
     let said = format!("the host answered `{}`", excerpt(message));
     if has(&["identity"]) {
         // A new address is fetched with the next attempt.
@@ -186,7 +188,7 @@ fn upload_failure(message: &str) -> HostError {
 
 fn without_result(reply: &Reply) -> HostError {
     match reply.status {
-        200..=299 | 500 | 502 | 504.. => unknown("an answer that says neither yes nor no", reply),
+        200..=299 | 500.. => unknown("an answer that says neither yes nor no", reply),
         401 | 403 | 404 | 410 => HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused),
         _ => reply.refusal(),
     }
@@ -207,7 +209,8 @@ fn evidence(bytes: u64, before: Option<u64>, now: Option<u64>) -> Found {
     let (Some(before), Some(now)) = (before, now) else { return Found::Unsure };
     let needs = bytes.div_ceil(MIB);
     match before.checked_sub(now) {
-        _ if needs == 0 => Found::Unsure,
+        // What is left is told in whole MiB, so a small file may leave no trace.
+        _ if needs < 2 => Found::Unsure,
         Some(0) => Found::Unlikely,
         Some(gone) if gone + 1 >= needs => {
             Found::Likely(format!("the account had {before} MiB left before and has {now} MiB left now"))
@@ -238,7 +241,8 @@ impl UploadGig {
             .append_pair("user", &self.settings.user)
             .append_pair("pass", self.password.reveal())
             .finish();
-        let request = Request::post(&url).text("application/x-www-form-urlencoded", form).patience(LOGIN_PATIENCE).following();
+        let request = Request::post(&url).text("application/x-www-form-urlencoded", form).patience(LOGIN_PATIENCE);
+        let request = request.secret(&self.password).following();
         let action = login_reply(&self.transport.send(request).await?)?;
         address::check(action.address.reveal(), self.settings.allow_private)?;
         Ok(action)
@@ -384,10 +388,11 @@ mod tests {
         let no = |message: &str| upload(200, &format!("{{\"0\":{{\"ok\":false,\"message\":\"{message}\"}}}}")).unwrap_err();
         assert_eq!(no("Invalid identity provided"), (Class::Transient, None, false));
         assert_eq!(no("Your storage is full"), (Class::HostFull, None, false));
+        assert_eq!(no("not uploaded successfully"), (Class::Transient, Some(Class::FileRejected), false));
         assert_eq!(no("File is too large"), (Class::FileRejected, None, false));
         assert_eq!(no("oops"), (Class::Transient, Some(Class::FileRejected), false));
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
-        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, false));
+        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, true), "that copy stays there");
     }
 
     #[test]

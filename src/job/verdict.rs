@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::upload::Class;
 
 /// The first back-off, doubled with every failure in a row.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+pub const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Where the doubling ends.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// The longest rest a host may ask for.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How often a host that needs a person, or more room, is tried without being told to.
@@ -30,6 +30,8 @@ pub struct Trouble {
     pub wait: Option<Duration>,
     /// Failures in a row without a byte of progress, this one counted.
     pub failures: u32,
+    /// Those of them, counted from the last, that were of this same kind.
+    pub alike: u32,
     /// Sessions this file has lost before.
     pub sessions_lost: u32,
     /// Failures in a row that are allowed; `None` is unlimited.
@@ -39,7 +41,7 @@ pub struct Trouble {
 impl Trouble {
     /// What the failure means after all that went before it.
     pub fn meaning(&self) -> Class {
-        self.worsens.filter(|_| self.failures >= WORSENS_AT).unwrap_or(self.class)
+        self.worsens.filter(|_| self.alike >= WORSENS_AT).unwrap_or(self.class)
     }
 }
 
@@ -77,7 +79,7 @@ pub fn verdict(trouble: Trouble) -> Verdict {
         Class::HostRefused => Verdict::HoldHost,
         Class::HostFull => Verdict::HoldForRoom,
         Class::FileRejected => Verdict::Fail,
-        Class::Unreadable if trouble.failures < UNREADABLE_MAX => retry(trouble),
+        Class::Unreadable if trouble.alike < UNREADABLE_MAX => retry(trouble),
         Class::Unreadable => Verdict::Fail,
     }
 }
@@ -93,7 +95,8 @@ fn rest(trouble: Trouble) -> Duration {
     trouble.wait.unwrap_or_else(|| backoff(trouble.failures)).clamp(FIRST_BACKOFF, LONGEST_WAIT)
 }
 
-fn backoff(failures: u32) -> Duration {
+/// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by chance.
+pub fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
 }
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     fn trouble(class: Class, failures: u32) -> Trouble {
-        Trouble { class, worsens: None, wait: None, failures, sessions_lost: 0, retries: None }
+        Trouble { class, worsens: None, wait: None, failures, alike: failures, sessions_lost: 0, retries: None }
     }
 
     fn seconds(seconds: u64) -> Duration {
@@ -158,6 +161,12 @@ mod tests {
         let verdict = |failures| verdict(Trouble { worsens: Some(Class::HostRefused), ..trouble(Class::Transient, failures) });
         assert!(matches!(verdict(2), Verdict::Retry { .. }));
         assert_eq!(verdict(3), Verdict::HoldHost);
+    }
+
+    #[test]
+    fn failures_of_other_kinds_do_not_count_against_a_file() {
+        let first = Trouble { alike: 1, ..trouble(Class::Unreadable, 40) };
+        assert!(matches!(verdict(first), Verdict::Retry { .. }));
     }
 
     #[test]

@@ -12,7 +12,7 @@ macro_rules! crash_point {
     };
 }
 
-/// Every point, in the order in which a file passes them.
+/// Every point on the way to the host, in the order in which a file passes them.
 #[cfg(feature = "crash-points")]
 pub const POINTS: &[&str] = &[
     "enqueue.before_commit",
@@ -30,6 +30,10 @@ pub const POINTS: &[&str] = &[
     "uploaded.after_commit",
 ];
 
+/// The points that a file passes afterwards, where a hook and an after-action are configured.
+#[cfg(feature = "crash-points")]
+pub const POINTS_AFTERWARDS: &[&str] = &["hook.before_run", "hook.after_run", "after.before_move", "after.after_move"];
+
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
 pub fn reached(name: &str) {
@@ -43,7 +47,7 @@ pub fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    debug_assert!(POINTS.contains(&name), "the crash point `{name}` is not in the list");
+    debug_assert!(POINTS.contains(&name) || POINTS_AFTERWARDS.contains(&name), "the crash point `{name}` is not in the list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth

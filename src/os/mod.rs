@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod crash;
+pub mod durable;
 pub mod lease;
 pub mod lock;
 pub mod service;

@@ -108,7 +108,7 @@ impl Form {
         }
     }
 
-    /// Takes the file part, which [`Form::head`] found, into a file beside the objects: its field, the name it says it has, its type, its bytes.
+    /// Takes the file part, which [`Form::head`] found, into a file beside the objects: its field, its type, its bytes.
     pub(super) async fn spool(&mut self, exchange: &Exchange) -> Result<(FileHead, Spooled), Stop> {
         match &mut self.source {
             Source::Kept { file, .. } => {

@@ -280,11 +280,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// A kind, with what prints its `[host.…]` table.
-type Kind = (&'static str, fn(SocketAddr) -> String);
+/// Prints the `[host.…]` table for a sandbox at this address.
+type PrintTable = fn(SocketAddr) -> String;
 
-/// Every kind there is.
-const KINDS: [Kind; 5] = [
+/// Every kind there is, with what prints its table.
+const KINDS: [(&str, PrintTable); 5] = [
     ("cloudkp", cloudkp::config),
     ("uploadgig", uploadgig::config),
     ("koodrive", koodrive::config),

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::job::Identity;
 
 use super::error::StoreError;
-use super::{Arrival, open_reader};
+use super::{Arrival, deliveries, open_reader};
 
 /// What the queue knows of a file that the scan has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +225,7 @@ fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
            AND NOT EXISTS (SELECT 1 FROM uploads WHERE job = jobs.id)",
     )?;
     update.execute(params![file, now_ms])?;
-    Ok(())
+    deliveries::supersede(c, file, now_ms)
 }
 
 fn insert_job(

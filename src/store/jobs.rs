@@ -10,7 +10,7 @@ use crate::job::upload::Outcome;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, WatchStatus, uploads};
+use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -64,11 +64,11 @@ pub(super) fn configured(
 
 pub(super) const DUE: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
     WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?2 ORDER BY next_try LIMIT ?3)
-    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
+    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost, failing, alike";
 
 pub(super) const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL
     WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, id LIMIT ?3)
-    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost";
+    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost, failing, alike";
 
 pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], most: usize, now_ms: i64) -> Result<Claims, StoreError> {
     let mut jobs = Vec::new();
@@ -108,6 +108,7 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
         identity: identity_at(row, 3)?,
         failures: row.get(9)?,
         sessions_lost: row.get(10)?,
+        failing: row.get::<_, Option<String>>(11)?.zip(row.get(12)?),
         upload: None,
     })
 }
@@ -117,29 +118,48 @@ fn path(c: &Connection, file: i64) -> Result<PathBuf, StoreError> {
     Ok(select.query_row([file], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-/// No hook and no after-action is configured for any job yet, so a job that is uploaded is done in the same commit.
-pub(super) fn uploaded(c: &Connection, job: JobId, outcome: &Outcome, now_ms: i64) -> Result<(), StoreError> {
+/// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
+/// a delivery may be to come.
+pub(super) fn uploaded(
+    c: &Connection,
+    job: JobId,
+    outcome: &Outcome,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<(State, bool), StoreError> {
     uploads::forget_upload(c, job)?;
+    uploads::forget_digest(c, job)?;
+    let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
+    let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, next_try = NULL, why = NULL, failures = 0,
-                link = ?3, remote_id = ?4, expires = ?5 WHERE id = ?1",
+        "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0,
+                link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
-    update.execute(params![job.0, now_ms, outcome.link, outcome.remote_id, outcome.expires_ms])?;
-    Ok(())
+    let Outcome { link, remote_id, expires_ms } = outcome;
+    update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;
+    if state == State::Uploaded {
+        deliveries::review(c, job, rules, now_ms)?;
+    }
+    Ok((state, made))
 }
 
-pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, now_ms: i64) -> Result<(), StoreError> {
+/// Answers whether a delivery may be due.
+pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
-                sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8) WHERE id = ?1",
+                sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10 WHERE id = ?1",
     )?;
-    let PutBack { state, why, next_try_ms, failures, .. } = put_back;
-    update.execute(params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate])?;
+    let PutBack { state, why, next_try_ms, failures, failing, .. } = put_back;
+    let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
+    update.execute(params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike])?;
+    if state.is_final() {
+        uploads::forget_digest(c, job)?;
+    }
     if *state == State::Gone {
         files::forget(c, job.0)?;
     }
-    Ok(())
+    deliveries::after_leaving(c, job, *state, why.as_deref(), rules, now_ms)
 }
 
 pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 //! Writing goes through one thread (`thread`); reading has connections of its own (`view`), so a reader never waits for a writer nor
 //! stands in its way. `schema` holds the tables, `jobs` and `uploads` the SQL of the verbs, `rescue` what happens to a damaged database.
 
+mod deliveries;
 mod error;
 mod files;
 mod jobs;
@@ -24,6 +25,7 @@ use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::{Identity, State};
 use crate::os::clock;
 
+pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;
@@ -73,6 +75,8 @@ pub struct Claimed {
     pub identity: Identity,
     /// Failures in a row without progress.
     pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
     /// The half-sent upload of an earlier claim.
@@ -98,8 +102,6 @@ pub struct Upload {
     pub commits: u32,
     /// Whether every part has been sent a second time because the host missed some.
     pub resent: bool,
-    /// The digest of the file, where it is known.
-    pub digest: Option<Digest>,
 }
 
 /// How a worker leaves a job that it could not carry to the end.
@@ -113,6 +115,8 @@ pub struct PutBack {
     pub next_try_ms: Option<i64>,
     /// Failures in a row without progress.
     pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
     /// What becomes of the session.
     pub session: Keep,
 }
@@ -203,6 +207,9 @@ pub struct Store {
     writer: thread::Writer,
     path: PathBuf,
     arrivals: std::sync::Arc<tokio::sync::Notify>,
+    /// What follows a change of state; nothing before [`Store::follow`].
+    rules: std::sync::Arc<std::sync::OnceLock<std::sync::Arc<Rules>>>,
+    deliveries: std::sync::Arc<tokio::sync::Notify>,
 }
 
 impl Store {
@@ -214,7 +221,8 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
         let (writer, thread) = thread::start(connection)?;
-        Ok((Store { writer, path, arrivals: std::sync::Arc::default() }, thread))
+        let (arrivals, rules, deliveries) = Default::default();
+        Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
     }
 
     /// The scan's way to what has been taken up: a reader of its own, for one thread.
@@ -276,17 +284,21 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
     }
 
-    /// The session is known from now on, and so are the plan, the exact version that is being sent, and its digest where it was needed.
-    pub async fn opened(
-        &self,
-        job: JobId,
-        session: Session,
-        plan: Plan,
-        identity: Identity,
-        digest: Option<Digest>,
-    ) -> Result<(), StoreError> {
-        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, digest.as_ref(), clock::now_ms());
+    /// The session is known from now on, and so are the plan and the exact version that is being sent.
+    pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
+        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
         self.writer.call(Durability::Power, work).await
+    }
+
+    /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
+    /// outlive the power.
+    pub async fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::digested(c, job, part_bytes, &digest)).await
+    }
+
+    /// The digest that was kept of a job's file, cut into parts of this size.
+    pub async fn digest(&self, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+        self.writer.call(Durability::Process, move |c| uploads::digest(c, job, part_bytes)).await
     }
 
     /// The host has confirmed these parts. Outlives the process, not the power: a part sent twice does no harm.
@@ -304,14 +316,21 @@ impl Store {
         self.writer.call(Durability::Power, move |c| uploads::found(c, job, &acks, held_bytes, &plan)).await
     }
 
-    /// The commit is about to be sent, with this digest where the host wants one.
-    pub async fn committing(&self, job: JobId, digest: Option<Digest>) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| uploads::committing(c, job, digest.as_ref())).await
+    /// The commit is about to be sent.
+    pub async fn committing(&self, job: JobId) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
     }
 
-    /// The host has the file, and this is what the user gets.
-    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| jobs::uploaded(c, job, &outcome, clock::now_ms())).await
+    /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
+    /// is still to come, else `done`.
+    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<State, StoreError> {
+        let rules = self.rules();
+        let work = move |c: &Connection| jobs::uploaded(c, job, &outcome, &rules, clock::now_ms());
+        let (state, made) = self.writer.call(Durability::Power, work).await?;
+        if made {
+            self.deliveries.notify_one();
+        }
+        Ok(state)
     }
 
     /// The worker leaves the job.
@@ -320,7 +339,61 @@ impl Store {
             State::Queued if put_back.session == Keep::Session => Durability::Process,
             _ => Durability::Power,
         };
-        self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, clock::now_ms())).await
+        let rules = self.rules();
+        if self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, &rules, clock::now_ms())).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
+    /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
+    pub async fn follow(&self, rules: Rules) -> Result<Vec<(String, u64)>, StoreError> {
+        let rules = self.rules.get_or_init(|| std::sync::Arc::new(rules)).clone();
+        self.writer.call(Durability::Power, move |c| deliveries::follow(c, &rules, clock::now_ms())).await
+    }
+
+    /// Resolves after deliveries may have become due since the last time it did.
+    pub async fn deliveries(&self) {
+        self.deliveries.notified().await;
+    }
+
+    /// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
+    pub async fn due(
+        &self,
+        wanted: Vec<(String, usize)>,
+        running: Vec<DeliveryId>,
+        most: usize,
+        now_ms: i64,
+    ) -> Result<Due, StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::due(c, &wanted, &running, most, now_ms)).await
+    }
+
+    /// What the delivery asks for has succeeded.
+    pub async fn delivered(&self, id: DeliveryId) -> Result<(), StoreError> {
+        let rules = self.rules();
+        if self.writer.call(Durability::Power, move |c| deliveries::delivered(c, id, &rules, clock::now_ms())).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
+    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
+    pub async fn undelivered(&self, id: DeliveryId, why: String, next_try_ms: i64) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, id, &why, next_try_ms)).await
+    }
+
+    /// The done job of this delivery is queued again for a new link. Answers whether it was done.
+    pub async fn send_again(&self, id: DeliveryId) -> Result<bool, StoreError> {
+        let queued = self.writer.call(Durability::Power, move |c| deliveries::send_again(c, id, clock::now_ms())).await?;
+        if queued {
+            self.arrivals.notify_one();
+        }
+        Ok(queued)
+    }
+
+    fn rules(&self) -> std::sync::Arc<Rules> {
+        self.rules.get().cloned().unwrap_or_default()
     }
 
     /// How a host is doing, for people to see.

@@ -1,7 +1,8 @@
 //! What happens to a damaged database: it is set aside, never deleted, and a new one takes up what can still be read of it.
 //!
-//! Only jobs that are done are taken over, each with its file: they are what keeps a file from being uploaded twice. Everything else
-//! is found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
+//! Only jobs whose file is on the host are taken over, as done, each with its file: they are what keeps a file from being uploaded
+//! twice. Their hooks and after-actions are not: a hook that has heard of them and one that has not look the same. Everything else is
+//! found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
 
 use std::path::{Path, PathBuf};
 
@@ -78,7 +79,7 @@ fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
         "SELECT d.path, f.name, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, j.priority, j.queued_at, j.since,
                 j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires
          FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
-         WHERE j.state = 'done' AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
+         WHERE j.state IN ('done', 'uploaded') AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
     )?;
     let mut rows = select.query([])?;
     let transaction = fresh.transaction()?;

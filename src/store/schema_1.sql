@@ -48,6 +48,9 @@ CREATE TABLE jobs (
     why             TEXT,
     attempts        INTEGER NOT NULL DEFAULT 0,
     failures        INTEGER NOT NULL DEFAULT 0,
+    -- Of what kind the last failure was, and how many in a row were of that kind.
+    failing         TEXT,
+    alike           INTEGER NOT NULL DEFAULT 0,
     sessions_lost   INTEGER NOT NULL DEFAULT 0,
     maybe_duplicate INTEGER NOT NULL DEFAULT 0,
     link            TEXT,
@@ -58,7 +61,7 @@ CREATE INDEX jobs_ready ON jobs (host, priority DESC, id) WHERE state = 'queued'
 CREATE INDEX jobs_due ON jobs (host, next_try) WHERE state IN ('waiting', 'held');
 CREATE INDEX jobs_by_state ON jobs (state, id);
 CREATE INDEX jobs_done ON jobs (done_at) WHERE state = 'done';
-CREATE INDEX jobs_open ON jobs (file) WHERE state NOT IN ('done', 'failed', 'gone', 'cancelled');
+CREATE INDEX jobs_by_file ON jobs (file);
 
 -- A session and the plan made for it. `committing` is set before the request that makes the parts a file, and stays while nobody knows
 -- whether it took effect.
@@ -72,10 +75,16 @@ CREATE TABLE uploads (
     opened_at   INTEGER NOT NULL,
     committing  INTEGER NOT NULL DEFAULT 0,
     commits     INTEGER NOT NULL DEFAULT 0,
-    resent      INTEGER NOT NULL DEFAULT 0,
-    -- The digest of the file, where the host wants one and it is known: in hexadecimal, and its inner states at the borders between parts.
-    digest      TEXT,
-    borders     BLOB
+    resent      INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- The digest of a job's file, where the host wants one and it is known: in hexadecimal, and its inner states at the borders between parts
+-- of this size. It outlives a lost session.
+CREATE TABLE digests (
+    job        INTEGER PRIMARY KEY REFERENCES jobs (id),
+    part_bytes INTEGER NOT NULL,
+    hex        TEXT NOT NULL,
+    borders    BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE acks (
@@ -84,6 +93,22 @@ CREATE TABLE acks (
     receipt TEXT,
     PRIMARY KEY (job, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What is to follow a job's change of state, and has not succeeded yet: a row for each hook that wants to hear of it, for the
+-- after-action (`next_try` is NULL until it may run), for a link to be renewed. `said` is the job's reason when the event happened.
+CREATE TABLE deliveries (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    job      INTEGER NOT NULL REFERENCES jobs (id),
+    hook     TEXT NOT NULL,
+    event    TEXT NOT NULL CHECK (event IN ('done', 'failed', 'held', 'expiring', 'after', 'refresh')),
+    number   INTEGER NOT NULL,
+    made_at  INTEGER NOT NULL,
+    next_try INTEGER,
+    tries    INTEGER NOT NULL DEFAULT 0,
+    said     TEXT,
+    UNIQUE (job, event, hook)
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries (hook, next_try);
 
 -- What is moving right now, written about once a second while something moves; stale rows mean nothing.
 CREATE TABLE live (

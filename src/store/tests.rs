@@ -71,7 +71,165 @@ fn arrival(number: i64) -> Arrival {
 }
 
 fn put_back(state: State) -> PutBack {
-    PutBack { state, why: Some("a reason".into()), next_try_ms: Some(5), failures: 1, session: Keep::Session }
+    PutBack {
+        state,
+        why: Some("a reason".into()),
+        next_try_ms: Some(5),
+        failures: 1,
+        failing: Some(("kind".into(), 1)),
+        session: Keep::Session,
+    }
+}
+
+/// Rules with a hook for these events, an after-action for every file, and renewed links on `box`.
+fn rules(on: &[Event], acts: bool) -> Rules {
+    let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
+    let hosts = vec!["box".to_owned(), "mirror".to_owned()];
+    let watch = WatchRule { path: PathBuf::from("/drop"), recursive: true, hosts, acts };
+    Rules { hooks: vec![hook], watches: vec![watch], refresh: vec!["box".into()] }
+}
+
+impl Queue {
+    fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
+        self.run(|store| async move { store.follow(rules).await }).unwrap()
+    }
+
+    fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
+        let outcome = Outcome { expires_ms, ..Outcome::default() };
+        self.run(|store| async move { store.uploaded(job, outcome).await }).unwrap()
+    }
+
+    fn due(&self, now_ms: i64) -> Due {
+        let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
+        self.run(|store| async move { store.due(wanted, Vec::new(), 10, now_ms).await }).unwrap()
+    }
+
+    fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
+        self.due(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
+    }
+
+    fn deliver(&self, event: Event) {
+        for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
+            self.run(|store| async move { store.delivered(delivery.id).await }).unwrap();
+        }
+    }
+
+    fn state(&self, job: JobId) -> (State, Option<String>) {
+        let all = Query { limit: 100, ..Query::default() };
+        let row = self.snapshot(&all).jobs.into_iter().find(|row| row.id == job).unwrap();
+        (row.state, row.why)
+    }
+
+    /// The two jobs of one file, claimed.
+    fn pair(&self) -> (JobId, JobId) {
+        self.enqueue(0..1);
+        let claimed = self.claim(1);
+        let id = |host: &str| claimed.iter().find(|job| job.host == host).unwrap().id;
+        (id("box"), id("mirror"))
+    }
+}
+
+#[test]
+fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    assert_eq!(queue.uploaded(first, None), State::Uploaded);
+    queue.deliver(Event::Done);
+    assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the file stays until `mirror` has it too".into())));
+    assert_eq!(queue.uploaded(second, None), State::Uploaded);
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, second)], "the hook goes first");
+    queue.deliver(Event::Done);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)], "once for the file");
+    queue.deliver(Event::After);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+#[test]
+fn a_host_that_will_never_take_the_file_leaves_it_where_it_is() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
+    assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
+}
+
+#[test]
+fn a_changed_file_frees_what_waited_for_its_earlier_version() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, _) = queue.pair();
+    queue.uploaded(first, None);
+    assert_eq!(queue.state(first).0, State::Uploaded);
+    let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
+    queue.run(|store| async move { store.enqueue(vec![changed]).await }).unwrap();
+    assert_eq!(queue.state(first).0, State::Done);
+}
+
+#[test]
+fn a_removed_hook_holds_nothing_up_and_is_named() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Done, Event::Held], false));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
+    // The next start has no hooks.
+    let dropped = deliveries::follow(&queue.connection(), &Rules::default(), 7).unwrap();
+    assert_eq!(dropped.iter().map(|(_, rows)| rows).sum::<u64>(), 2);
+    assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Held));
+}
+
+#[test]
+fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Done, Event::Held], false));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
+    let later = i64::MAX - 1;
+    for delivery in queue.due(later - 1).deliveries {
+        queue.run(|store| async move { store.undelivered(delivery.id, "the hook failed".into(), later).await }).unwrap();
+    }
+    assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
+    assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the hook failed".into())));
+    assert_eq!(queue.state(second), (State::Held, Some("a reason; the hook failed".into())));
+    assert_eq!(queue.due(i64::MAX).deliveries[0].tries, 1);
+    queue.deliver(Event::Done);
+    queue.deliver(Event::Held);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Held, Some("a reason".into()))));
+}
+
+#[test]
+fn a_dying_link_is_told_of_and_renewed_once() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Expiring], false));
+    let (first, second) = queue.pair();
+    let expires_ms = clock::now_ms() + 100_000_000;
+    assert_eq!((queue.uploaded(first, Some(expires_ms)), queue.uploaded(second, None)), (State::Done, State::Done));
+    assert_eq!(queue.events(clock::now_ms()), []);
+    assert_eq!(queue.events(expires_ms - 1000), [(Event::Expiring, first), (Event::Refresh, first)]);
+    let refresh = queue.due(expires_ms).deliveries.remove(1);
+    assert!(queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap());
+    assert_eq!(queue.state(first).0, State::Queued);
+    assert_eq!(queue.claim(1)[0].id, first);
+    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
+}
+
+#[test]
+fn due_deliveries_are_found_along_an_index() {
+    let queue = Queue::new();
+    assert_indexed(&queue.connection(), deliveries::DUE);
+}
+
+#[test]
+fn links_are_read_along_an_index() {
+    let queue = Queue::new();
+    let connection = queue.connection();
+    assert_indexed(&connection, &view::select_sql(State::Done, " AND j.done_at >= 3", "j.done_at, j.id"));
+    assert_indexed(&connection, &view::select_sql(State::Uploaded, " AND j.since >= 3", "j.id"));
 }
 
 fn counted(connection: &Connection, sql: &str) -> Vec<(String, String, i64, i64)> {
@@ -210,7 +368,7 @@ proptest! {
                 let state = states[usize::from(verb)];
                 queue.run(|store| async move {
                     match state {
-                        State::Done => store.uploaded(job.id, Outcome::default()).await,
+                        State::Done => store.uploaded(job.id, Outcome::default()).await.map(drop),
                         _ => store.put_back(job.id, put_back(state)).await,
                     }
                 }).unwrap();

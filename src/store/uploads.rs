@@ -15,15 +15,12 @@ pub(super) fn opened(
     session: &Session,
     plan: &Plan,
     identity: &Identity,
-    digest: Option<&Digest>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     forget_upload(c, job)?;
-    let mut insert = c.prepare_cached(
-        "INSERT INTO uploads (job, session, part_bytes, parts, opened_at, digest, borders) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let (hex, borders) = (digest.map(|digest| &digest.hex), digest.map(|digest| stored(&digest.borders)));
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms, hex, borders])?;
+    let mut insert =
+        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
     Ok(())
@@ -45,14 +42,14 @@ pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Re
     let mut update =
         c.prepare_cached("UPDATE uploads SET parts_acked = parts_acked + ?2, held_bytes = held_bytes + ?3 WHERE job = ?1")?;
     update.execute(params![job.0, news, bytes.cast_signed()])?;
-    c.prepare_cached("UPDATE jobs SET failures = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
+    c.prepare_cached("UPDATE jobs SET failures = 0, failing = NULL, alike = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
     Ok(())
 }
 
 pub(super) fn advanced(c: &Connection, job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
     update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
-    c.prepare_cached("UPDATE jobs SET failures = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
+    c.prepare_cached("UPDATE jobs SET failures = 0, failing = NULL, alike = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
     Ok(())
 }
 
@@ -67,11 +64,27 @@ pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, p
     acked(c, job, acks, plan)
 }
 
-pub(super) fn committing(c: &Connection, job: JobId, digest: Option<&Digest>) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached(
-        "UPDATE uploads SET committing = 1, digest = coalesce(?2, digest), borders = coalesce(?3, borders) WHERE job = ?1",
-    )?;
-    update.execute(params![job.0, digest.map(|digest| &digest.hex), digest.map(|digest| stored(&digest.borders))])?;
+pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
+    Ok(())
+}
+
+pub(super) fn digested(c: &Connection, job: JobId, part_bytes: u64, digest: &Digest) -> Result<(), StoreError> {
+    let mut insert = c.prepare_cached("INSERT OR REPLACE INTO digests (job, part_bytes, hex, borders) VALUES (?1, ?2, ?3, ?4)")?;
+    insert.execute(params![job.0, part_bytes.cast_signed(), digest.hex, stored(&digest.borders)])?;
+    Ok(())
+}
+
+pub(super) fn digest(c: &Connection, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+    let mut select = c.prepare_cached("SELECT hex, borders FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
+    let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
+        Ok(Digest { hex: row.get(0)?, borders: loaded(&row.get::<_, Vec<u8>>(1)?) })
+    });
+    Ok(found.optional()?)
+}
+
+pub(super) fn forget_digest(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM digests WHERE job = ?1")?.execute([job.0])?;
     Ok(())
 }
 
@@ -121,7 +134,7 @@ fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
 
 pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, digest, borders FROM uploads WHERE job = ?1",
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent FROM uploads WHERE job = ?1",
     )?;
     let upload = select.query_row([job.0], |row| {
         Ok(Upload {
@@ -133,10 +146,6 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
             committing: row.get(4)?,
             commits: row.get(5)?,
             resent: row.get(6)?,
-            digest: match (row.get(7)?, row.get::<_, Option<Vec<u8>>>(8)?) {
-                (Some(hex), borders) => Some(Digest { hex, borders: loaded(&borders.unwrap_or_default()) }),
-                (None, _) => None,
-            },
         })
     });
     let Some(mut upload) = upload.optional()? else { return Ok(None) };

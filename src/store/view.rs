@@ -179,6 +179,24 @@ impl View {
         snapshot.explain_queued();
         Ok(snapshot)
     }
+
+    /// Hands over what is on the hosts, one job after the other: done jobs in the order of their ends, then those that are uploaded.
+    /// With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each` answers false.
+    pub fn links(&mut self, since_ms: Option<i64>, mut each: impl FnMut(&JobRow) -> bool) -> Result<(), StoreError> {
+        for (state, time) in [(State::Done, "j.done_at"), (State::Uploaded, "j.since")] {
+            let order = if state == State::Done { "j.done_at, j.id" } else { "j.id" };
+            let sql = select_sql(state, &format!(" AND {time} >= ?3"), order);
+            let mut select = self.connection.prepare(&sql)?;
+            // No rate is fresh, and no limit.
+            let mut rows = select.query([i64::MAX, -1, since_ms.unwrap_or(i64::MIN)])?;
+            while let Some(row) = rows.next()? {
+                if !each(&job_row(row)?) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Snapshot {

@@ -1,10 +1,14 @@
 //! Which names and sizes count. A glob without a slash is about each name on the way from the root; one with a slash is about the whole
-//! way.
+//! way. Sidecars (`*.ferryd.json`) never count, whatever the globs say: we write them ourselves.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+/// How the names of the files end that we write beside the user's own.
+const OURS: &[u8] = b".ferryd.json";
 
 /// The names and sizes that count below a root.
 #[derive(Debug, Clone)]
@@ -41,7 +45,9 @@ impl Filter {
 
     /// Whether a file of this `name`, at `relative` below its root, counts. Folders on the way are asked about by [`Filter::enters`].
     pub fn takes(&self, relative: &Path, name: &OsStr) -> bool {
-        (self.include.everything || self.include.matches(relative, name)) && !self.exclude.matches(relative, name)
+        !name.as_bytes().ends_with(OURS)
+            && (self.include.everything || self.include.matches(relative, name))
+            && !self.exclude.matches(relative, name)
     }
 
     /// Whether the folder of this `name`, at `relative` below the root, is entered.
@@ -123,10 +129,15 @@ mod tests {
 
     #[test]
     fn names_need_not_be_unicode() {
-        use std::os::unix::ffi::OsStrExt;
         let name = OsStr::from_bytes(b"caf\xe9\n.part");
         assert!(!filter(&["*"], &["*.part"]).takes(Path::new(name), name));
         assert!(filter(&["*"], &["*.tmp"]).takes(Path::new(name), name));
+    }
+
+    #[test]
+    fn our_own_files_never_count() {
+        let filter = filter(&["*.json"], &[]);
+        assert!(takes(&filter, "a.json") && !takes(&filter, "a.mov.ferryd.json") && !takes(&filter, "x/.ferryd-7.tmp.ferryd.json"));
     }
 
     #[test]

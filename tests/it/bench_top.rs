@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ferryd::job::State;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
-use ferryd::sandbox::{Options, Sandbox};
+use ferryd::sandbox::{Lose, Options, Sandbox};
 use ferryd::store::{JobRow, Query, Snapshot, View};
 
 /// Longer than anything here takes on a slow machine.
@@ -20,11 +20,16 @@ pub struct Bench {
     pub dir: tempfile::TempDir,
     pub sandbox: Sandbox,
     /// The sandbox lives on it.
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
     watch_lines: String,
     /// Kinds of hosts the files go to; the first has `host_lines` of its own.
     kinds: Vec<&'static str>,
+    /// More hosts of the watch, by name.
+    others: Vec<&'static str>,
     host_lines: String,
+    /// Texts of the configuration that a test wants to be others.
+    changes: Vec<(String, String)>,
+    options: Options,
     starts: std::cell::Cell<usize>,
 }
 
@@ -45,12 +50,30 @@ impl Bench {
         change(&mut options);
         let sandbox = {
             let _inside = runtime.enter();
-            Sandbox::start(options).unwrap()
+            Sandbox::start(options.clone()).unwrap()
         };
         std::fs::create_dir(dir.path().join("drop")).unwrap();
         let watch_lines = "settle = \"0s\"\n".to_owned();
-        let kinds = vec!["cloudkp"];
-        Bench { dir, sandbox, _runtime: runtime, watch_lines, kinds, host_lines: String::new(), starts: std::cell::Cell::new(0) }
+        let (kinds, others) = (vec!["cloudkp"], Vec::new());
+        let (host_lines, changes, starts) = (String::new(), Vec::new(), std::cell::Cell::new(0));
+        Bench { dir, sandbox, runtime, watch_lines, kinds, others, host_lines, changes, options, starts }
+    }
+
+    /// Writes `to` in the configuration wherever it says `from`.
+    pub fn change(mut self, from: &str, to: &str) -> Bench {
+        self.changes.push((from.into(), to.into()));
+        self
+    }
+
+    /// Ends the sandbox host and starts it again at the same address, with what `lose` leaves it.
+    pub fn restart_host(&mut self, lose: Lose) {
+        let inside = self.runtime.enter();
+        let aside = Sandbox::start(Options::new(self.dir.path().join("aside"))).unwrap();
+        let old = std::mem::replace(&mut self.sandbox, aside);
+        let listen = old.addr();
+        self.runtime.block_on(old.stop());
+        self.sandbox = Sandbox::start(Options { listen, lose, ..self.options.clone() }).unwrap();
+        drop(inside);
     }
 
     /// Sends to hosts of these kinds instead of CloudKP.
@@ -62,6 +85,12 @@ impl Bench {
     /// Replaces the lines of the watch beyond its path and host.
     pub fn watch(mut self, lines: &str) -> Bench {
         self.watch_lines = format!("{lines}\n");
+        self
+    }
+
+    /// Sends to one more host, whose table is among the lines of the first.
+    pub fn also_to(mut self, name: &'static str) -> Bench {
+        self.others.push(name);
         self
     }
 
@@ -112,10 +141,14 @@ impl Bench {
             "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {:?}\n{}\n{}",
             self.state_dir(),
             self.drop_dir(),
-            self.kinds,
+            self.kinds.iter().chain(&self.others).collect::<Vec<_>>(),
             self.watch_lines,
             hosts.collect::<String>()
         );
+        let text = self.changes.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "the configuration does not say `{from}`");
+            text.replace(from, to)
+        });
         std::fs::write(&file, text).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         file

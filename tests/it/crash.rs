@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS};
 use ferryd::sandbox::faults::Endpoint;
 use ferryd::sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
@@ -18,13 +19,13 @@ fn received_again(log: &[Entry]) -> usize {
 }
 
 /// What the host had acknowledged when the daemon was killed: chunks by session in the order of their acks, and the mark of the moment.
-struct Kill {
+pub struct Kill {
     acked: HashMap<String, Vec<u64>>,
     mark: u64,
 }
 
 impl Kill {
-    fn now(log: Vec<Entry>) -> Kill {
+    pub fn now(log: Vec<Entry>) -> Kill {
         let mark = log.iter().filter_map(|entry| entry.ended).chain(log.iter().map(|entry| entry.seq)).max().unwrap_or(0);
         let mut acks: Vec<Entry> = log.into_iter().filter(|entry| entry.outcome == Outcome::Acked).collect();
         acks.sort_by_key(|entry| entry.ended);
@@ -36,7 +37,7 @@ impl Kill {
     }
 
     /// Of what was acknowledged before the kill, only the last parts of a session, those in flight, may come again.
-    fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
+    pub fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
         let later = log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk));
         for entry in later {
             let Some(acked) = entry.session.as_ref().and_then(|session| self.acked.get(session)) else { continue };
@@ -48,8 +49,11 @@ impl Kill {
 
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file() {
-    for point in ferryd::os::crash::POINTS {
-        let bench = Bench::new();
+    for point in POINTS.iter().chain(POINTS_AFTERWARDS) {
+        let bench = match POINTS_AFTERWARDS.contains(point) {
+            true => with_hook_and_move(Bench::new()),
+            false => Bench::new(),
+        };
         let content = bytes(7, 300_000);
         let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
         bench.put("a.bin", &content);
@@ -64,17 +68,30 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file() {
         assert!(held[0] == content, "{point}: the bytes differ");
         assert!(received_again(&bench.sandbox.log()) <= LANES, "{point}");
         bench.stop(daemon);
+        if bench.dir.path().join("links.tsv").exists() {
+            let lines = std::fs::read_to_string(bench.dir.path().join("links.tsv")).unwrap().lines().count();
+            assert!((2..=3).contains(&lines), "{point}: a header, and the outcome once, or twice where the death lay between");
+            assert!(std::fs::read(bench.dir.path().join("sent/a.bin")).unwrap() == content, "{point}");
+            assert!(!bench.drop_dir().join("a.bin").exists(), "{point}");
+        }
     }
 }
 
+fn with_hook_and_move(bench: Bench) -> Bench {
+    let dir = bench.dir.path().to_owned();
+    bench
+        .watch(&format!("settle = \"0s\"\nafter = {{ move = {:?} }}", dir.join("sent")))
+        .host(&format!("\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}", dir.join("links.tsv")))
+}
+
 /// How often the daemon is killed: few times by default, more with `FERRYD_KILLS`.
-fn kills() -> usize {
-    std::env::var("FERRYD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+pub fn kills(usual: usize) -> usize {
+    std::env::var("FERRYD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 #[test]
 fn kill_at_random_instants_leaves_every_file_once_and_equal() {
-    let kills = kills();
+    let kills = kills(12);
     // The large ones take time to send, and so are met by the kills; a few kills do with smaller ones.
     let large = if kills > 50 { 104_857_600 } else { 12 * 1024 * 1024 };
     let mut sizes = vec![1, 2, 131_071, 131_072, 131_073, 262_144, 262_145, 1_310_720, large - 1, large, large + 1];

@@ -4,13 +4,19 @@ use std::collections::HashMap;
 
 use ferryd::job::State;
 use ferryd::sandbox::Options;
+use ferryd::sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
+use ferryd::store::JobRow;
+
+use ferryd::os::crash::POINTS;
+use rand::{RngExt, SeedableRng};
 
 use crate::bench_top::{Bench, bytes};
+use crate::crash::{Kill, kills};
 
 /// A kind, with what a test must know of it.
 #[derive(Debug, Clone, Copy)]
-struct Kind {
-    word: &'static str,
+pub struct Kind {
+    pub word: &'static str,
     /// Whether a file of 0 bytes arrives.
     takes_empty_files: bool,
     /// Lines in its table that make parts as small as it allows.
@@ -23,7 +29,7 @@ struct Kind {
     renames: bool,
 }
 
-const CLOUDKP: Kind = Kind {
+pub const CLOUDKP: Kind = Kind {
     word: "cloudkp",
     takes_empty_files: false,
     small_parts: "",
@@ -31,9 +37,9 @@ const CLOUDKP: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const UPLOADGIG: Kind =
+pub const UPLOADGIG: Kind =
     Kind { word: "uploadgig", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: true, renames: false };
-const KOODRIVE: Kind = Kind {
+pub const KOODRIVE: Kind = Kind {
     word: "koodrive",
     takes_empty_files: true,
     small_parts: "part_size = \"5 MiB\"",
@@ -41,9 +47,9 @@ const KOODRIVE: Kind = Kind {
     may_duplicate: false,
     renames: false,
 };
-const KIE: Kind =
+pub const KIE: Kind =
     Kind { word: "kie", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: false, renames: true };
-const FOURSHARED: Kind = Kind {
+pub const FOURSHARED: Kind = Kind {
     word: "4shared",
     takes_empty_files: false,
     small_parts: "part_size = \"256 KiB\"",
@@ -54,16 +60,24 @@ const FOURSHARED: Kind = Kind {
 const KINDS: [Kind; 5] = [CLOUDKP, UPLOADGIG, KOODRIVE, KIE, FOURSHARED];
 
 impl Kind {
-    fn bench(self) -> Bench {
+    pub fn part_bytes(self) -> Option<usize> {
+        self.part_bytes
+    }
+
+    pub fn small_parts(self) -> &'static str {
+        self.small_parts
+    }
+
+    pub fn bench(self) -> Bench {
         self.bench_with(|_| {})
     }
 
-    fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
+    pub fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
     /// What the host holds under the name of a file.
-    fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
+    pub fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
         let is_it = |held: &str| held == name || (self.renames && held.split_once('-').is_some_and(|(_, rest)| rest == name));
         let objects = bench.sandbox.objects().into_iter().filter(|object| is_it(&object.name));
         objects.map(|object| bench.sandbox.read(&object).unwrap()).collect()
@@ -134,4 +148,248 @@ fn odd_names_arrive() {
         assert!(held == wanted, "{}", kind.word);
         bench.stop(daemon);
     }
+}
+
+/// Everything a fault script can do to one request of this kind's host, F1 to F16 of the list in the protocol notes.
+fn actions() -> Vec<Action> {
+    let status = |code, body, stored| Action::Status { code, body, stored };
+    vec![
+        status(500, ErrorBody::Json, false),
+        status(500, ErrorBody::Empty, true),
+        status(502, ErrorBody::Empty, false),
+        status(503, ErrorBody::Plain, false),
+        status(504, ErrorBody::Plain, true),
+        Action::TooManyRequests { retry_after: RetryAfter::Seconds(1) },
+        Action::TooManyRequests { retry_after: RetryAfter::DateInSeconds(1) },
+        Action::TooManyRequests { retry_after: RetryAfter::Absent },
+        Action::CloseBeforeReading { reset: true },
+        Action::CloseBeforeReading { reset: false },
+        Action::ResetAfterBytes { bytes: 500 },
+        Action::ResetAfterBody,
+        Action::LoseReply { reset: true },
+        Action::LoseReply { reset: false },
+        Action::SlowReading { bytes_per_second: 40_000_000 },
+        Action::SlowReply { seconds: 0.05 },
+        Action::Stall { after_bytes: 100, seconds: 0.05 },
+        Action::CutReply { bytes: 3 },
+        Action::WrongLength { by: 10 },
+        Action::Html { status: 200, stored: false },
+        Action::Html { status: 200, stored: true },
+        Action::Html { status: 503, stored: false },
+        Action::LoseSession,
+        Action::Expire,
+        Action::Deny,
+        Action::Limit,
+        Action::AccountFull,
+        Action::WrongFacts,
+        Action::DropPart,
+        Action::CorruptPart,
+        Action::Twice,
+        Action::EarlyReply { status: 503, body: ErrorBody::Json, after_bytes: 0, hold_seconds: 0.0 },
+        Action::EarlyReply { status: 401, body: ErrorBody::Empty, after_bytes: 100, hold_seconds: 0.0 },
+        Action::SwapTypes,
+        Action::ExtraFields,
+        Action::ReorderFields,
+        Action::Redirect { status: 307, to: None },
+        Action::Redirect { status: 302, to: Some("http://127.0.0.1:9/".into()) },
+        Action::Moved,
+    ]
+}
+
+/// Whether this fault, met once, may end otherwise than with the file on the host: it says that a person has to act.
+fn may_park(action: &Action) -> bool {
+    matches!(action, Action::Deny | Action::Limit | Action::AccountFull | Action::Redirect { .. } | Action::Moved)
+        || matches!(action, Action::EarlyReply { status: 401, .. })
+}
+
+/// Whether this kind of host can meet this fault there.
+fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
+    let at_the_bytes = endpoint == Endpoint::Chunk;
+    match action {
+        // Where nothing expires, and for calls that carry credentials of their own.
+        Action::Expire => at_the_bytes && matches!(kind.word, "uploadgig" | "koodrive" | "4shared"),
+        // CloudKP checks nothing (its page, section 1), and nobody could notice.
+        Action::CorruptPart => at_the_bytes && kind.word != "cloudkp",
+        _ => true,
+    }
+}
+
+/// A job that has ended, or is left alone for a long time, with its reason.
+pub fn is_parked(job: &JobRow) -> bool {
+    let later = ferryd::os::clock::now_ms() + 20_000;
+    job.state.is_final() || job.state == State::Held || job.next_try_ms.is_some_and(|at| at > later)
+}
+
+/// One file of two parts through one fault, to its end.
+fn through(kind: Kind, endpoint: Endpoint, action: &Action) {
+    let told = format!("{} {endpoint:?} {action:?}", kind.word);
+    let bench = kind.bench();
+    bench.faults(Script::of([Rule::new(action.clone()).at(endpoint).when(When::Nth(1))]));
+    let content = bytes(5, kind.part_bytes.unwrap_or(200_000) + 1000);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    let job = bench.wait_for(&told, || bench.jobs().into_iter().find(is_parked));
+    bench.stop(daemon);
+    let held = kind.held(&bench, "file");
+    assert!(held.iter().all(|held| *held == content), "{told}: what the host holds is not the file");
+    if job.state == State::Done {
+        let twice_by_itself = *action == Action::Twice && kind.part_bytes.is_none();
+        let once = held.len() == 1 || (held.len() > 1 && (job.maybe_duplicate || twice_by_itself));
+        assert!(once, "{told}: {} files, {job:#?}", held.len());
+        assert!(!job.maybe_duplicate || kind.may_duplicate, "{told}: {job:#?}");
+        assert!(job.link.is_some() || job.remote_id.is_some(), "{told}: {job:#?}");
+    } else {
+        assert!(may_park(action), "{told}: {job:#?}\n{}", bench.log_text());
+        assert!(job.why.as_deref().is_some_and(|why| why.len() > 10), "{told}: {job:#?}");
+    }
+    no_secret_is_told(&bench, &told);
+}
+
+/// Nothing of a password, key, signature, pre-signed query or `identity` is in the log, the rows, or what `status` prints.
+pub fn no_secret_is_told(bench: &Bench, told: &str) {
+    let mut places = vec![("the log", bench.log_text().into_bytes())];
+    for name in ["queue.db", "queue.db-wal"] {
+        places.push(("the queue", std::fs::read(bench.state_dir().join(name)).unwrap_or_default()));
+    }
+    for words in [&["status", "--json"][..], &["status"]] {
+        places.push(("status", bench.command(words).output().unwrap().stdout));
+    }
+    for secret in secrets(bench) {
+        for (place, content) in &places {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{told}: {place} holds the secret `{secret}`");
+        }
+    }
+}
+
+/// The credentials of the sandbox, and every passing secret that its log of addresses shows.
+fn secrets(bench: &Bench) -> Vec<String> {
+    let fixed = ["s3cret", "test-app-secret", "test-token", "sk-test"].map(str::to_owned);
+    let log = bench.sandbox.log();
+    let queries = log.iter().filter_map(|entry| entry.path.split_once('?')).flat_map(|(_, query)| query.split('&'));
+    let passing = queries.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| {
+        matches!(*name, "identity" | "sid" | "X-Amz-Signature" | "X-Amz-Credential" | "X-Amz-Iteration-Hash-Ctx")
+    });
+    let passing = passing.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= 6);
+    fixed.into_iter().chain(passing).collect()
+}
+
+/// All faults at these endpoints, several at a time: most of their time is waiting.
+fn every_fault(kind: Kind, endpoints: &[Endpoint]) {
+    let all: Vec<(Endpoint, Action)> =
+        endpoints.iter().flat_map(|endpoint| actions().into_iter().map(|action| (*endpoint, action))).collect();
+    let all: Vec<_> = all.into_iter().filter(|(endpoint, action)| applies(kind, *endpoint, action)).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((endpoint, action)) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    through(kind, *endpoint, action);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_fault_of_cloudkp_ends_with_the_file_there_or_a_reason() {
+    every_fault(CLOUDKP, &[Endpoint::Chunk, Endpoint::Finish]);
+}
+
+#[test]
+fn every_fault_of_uploadgig_ends_with_the_file_there_or_a_reason() {
+    every_fault(UPLOADGIG, &[Endpoint::Open, Endpoint::Chunk]);
+}
+
+#[test]
+fn every_fault_of_koodrive_ends_with_the_file_there_or_a_reason() {
+    every_fault(KOODRIVE, &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish]);
+}
+
+#[test]
+fn every_fault_of_kie_ends_with_the_file_there_or_a_reason() {
+    every_fault(KIE, &[Endpoint::Chunk]);
+}
+
+#[test]
+fn every_fault_of_4shared_ends_with_the_file_there_or_a_reason() {
+    every_fault(FOURSHARED, &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Link]);
+}
+
+#[test]
+fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host() {
+    for kind in KINDS {
+        for point in POINTS {
+            let told = format!("{} {point}", kind.word);
+            let bench = kind.bench();
+            let content = bytes(7, kind.part_bytes.unwrap_or(200_000) + 1000);
+            let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
+            bench.put("file", &content);
+            bench.wait_for(&told, || daemon.ended());
+            let daemon = bench.start();
+            let jobs = bench.wait_done(1);
+            bench.stop(daemon);
+            let held = kind.held(&bench, "file");
+            assert!(!held.is_empty() && held.iter().all(|held| *held == content), "{told}: {}", held.len());
+            assert!(held.len() == 1 || (kind.may_duplicate && jobs[0].maybe_duplicate), "{told}: {} files", held.len());
+            let in_doubt = ["finish.before_send", "ack.before_commit"].contains(point) && kind.word == "uploadgig";
+            assert_eq!(jobs[0].maybe_duplicate, in_doubt, "{told}: only a body that may have left whole leaves a doubt");
+        }
+    }
+}
+
+/// Some files, and a daemon that is killed again and again; few times by default, more with `FERRYD_KILLS`.
+fn kill_at_random(kind: Kind) {
+    let kills = kills(4);
+    let edge = kind.part_bytes.unwrap_or(1_000_000);
+    let mut random = rand::rngs::StdRng::seed_from_u64(31);
+    let mut sizes = vec![1, edge - 1, edge, edge + 1, 3 * edge, 5 * edge + 7];
+    sizes.extend((0..kills / 3).map(|_| random.random_range(1..3 * edge)));
+    let bench = kind.bench().host(&format!("{}\nbandwidth = \"{} B/s\"", kind.small_parts, 25 * edge));
+    let contents: HashMap<String, Vec<u8>> =
+        sizes.iter().enumerate().map(|(index, size)| (format!("f{index}"), bytes(index as u64, *size))).collect();
+    for (name, content) in &contents {
+        bench.put(name, content);
+    }
+    let mut killed = Vec::new();
+    for _ in 0..kills {
+        let daemon = bench.start();
+        std::thread::sleep(std::time::Duration::from_millis(random.random_range(20..500)));
+        daemon.kill();
+        killed.push(Kill::now(bench.sandbox.log()));
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(sizes.len());
+    bench.stop(daemon);
+    assert_eq!(jobs.len(), sizes.len(), "{}: one job for each file", kind.word);
+    for (name, content) in &contents {
+        let job = jobs.iter().find(|job| job.path.ends_with(name)).unwrap();
+        let held = kind.held(&bench, name);
+        assert!(!held.is_empty() && held.iter().all(|held| held == content), "{}: {name}: {}", kind.word, held.len());
+        assert!(held.len() == 1 || (kind.may_duplicate && job.maybe_duplicate), "{}: {name}: {} files", kind.word, held.len());
+    }
+    if kind.part_bytes.is_some() {
+        let log = bench.sandbox.log();
+        killed.iter().for_each(|kill| kill.only_parts_in_flight_came_again(&log));
+    }
+}
+
+#[test]
+fn koodrive_has_every_file_once_whenever_the_daemon_is_killed() {
+    kill_at_random(KOODRIVE);
+}
+
+#[test]
+fn fourshared_has_every_file_once_whenever_the_daemon_is_killed() {
+    kill_at_random(FOURSHARED);
+}
+
+#[test]
+fn kie_has_every_file_once_by_overwriting_whenever_the_daemon_is_killed() {
+    kill_at_random(KIE);
+}
+
+#[test]
+fn uploadgig_has_every_file_and_says_which_may_be_there_twice_whenever_the_daemon_is_killed() {
+    kill_at_random(UPLOADGIG);
 }

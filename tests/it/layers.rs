@@ -4,17 +4,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each part of the house, with the parts it may know.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("job", &[]),
     ("os", &[]),
     ("secret", &[]),
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
     ("config", &["secret"]),
-    ("host", &["config", "job", "os"]),
+    ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
-    ("engine", &["config", "host", "job", "os", "store", "watch"]),
-    ("cli", &["config", "engine", "host", "job", "os", "sandbox", "store"]),
+    ("hook", &["config", "host", "job", "os", "secret"]),
+    ("engine", &["config", "hook", "host", "job", "os", "store", "watch"]),
+    ("cli", &["config", "engine", "host", "job", "os", "sandbox", "secret", "store"]),
     ("main", &["cli"]),
 ];
 

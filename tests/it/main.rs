@@ -11,6 +11,8 @@ mod clients;
 mod crash;
 mod disasters;
 mod faults;
+mod hooks;
+mod hosts;
 mod kinds;
 mod layers;
 mod model;

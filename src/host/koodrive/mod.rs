@@ -8,6 +8,7 @@
 mod replies;
 mod sign;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -161,7 +162,7 @@ impl KooDrive {
         let parsed = url::Url::parse(&url).ok();
         let path = parsed.as_ref().map_or("", |url| url.path());
         let host = parsed.as_ref().map(wire_host).unwrap_or_default();
-        let mut request = Request::post(&url).header("x-date", &date);
+        let mut request = Request::post(&url).header("x-date", &date).secret(&self.key);
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
@@ -190,8 +191,10 @@ impl KooDrive {
     async fn has_whole(&self, created: &Created) -> Result<bool, HostError> {
         match self.detail(created).await {
             Ok(detail) => Ok(replies::is_whole(&detail, created.bytes)),
-            Err(refused) if refused.code.is_some() => Ok(false),
-            Err(refused) => Err(refused.error),
+            Err(refused) if matches!(refused.error.class, Class::Transient | Class::RateLimited) && refused.code.is_none() => {
+                Err(refused.error)
+            }
+            Err(_) => Ok(false),
         }
     }
 
@@ -209,19 +212,30 @@ impl KooDrive {
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
         let reply =
             self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
-        let now_ms = clock::now_ms();
-        for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
-            let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number - 1).ok());
-            if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
-                self.check_link(created, &address)?;
-                tickets.insert(number, ticket(&address, now_ms));
-            }
-        }
+        self.take_links(created, &reply, &mut tickets)?;
         let said = || HostError::new(Class::Transient, "the host named no address for the part").worsening_to(Class::FileRejected);
         let found = tickets.get(&part.number).cloned();
         // Addresses of parts that are through are of no use any more.
         tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
         found.ok_or_else(said)
+    }
+
+    /// Notes the addresses in a reply.
+    fn take_links(
+        &self,
+        created: &Created,
+        reply: &Map<String, Value>,
+        tickets: &mut BTreeMap<u32, Ticket>,
+    ) -> Result<(), HostError> {
+        let now_ms = clock::now_ms();
+        for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
+            let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number.checked_sub(1)?).ok());
+            if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
+                self.check_link(created, &address)?;
+                tickets.insert(number, ticket(&address, now_ms));
+            }
+        }
+        Ok(())
     }
 
     fn check_link(&self, created: &Created, link: &str) -> Result<(), HostError> {
@@ -280,12 +294,14 @@ impl Host for KooDrive {
     }
 
     /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
         Box::pin(async move {
             let name = remote_name(&file.name);
             let mut body = object!({
                 "fileName": name, "fileType": file_type(&name), "parentFolder": [self.settings.folder], "length": file.bytes,
                 "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
+                // The first part needs no state, so its address can come at once: all that a small file needs.
+                "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
             });
             if let (Some(digest), Some(fields)) = (&file.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.clone().into());
@@ -305,6 +321,7 @@ impl Host for KooDrive {
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
             let created = Created { v: SESSION_FORMAT, base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
+            self.take_links(&created, &reply, &mut *tickets.lock().await)?;
             created.store().map(Opened::Session)
         })
     }
@@ -326,15 +343,10 @@ impl Host for KooDrive {
         })
     }
 
-    /// Says whether the file is whole; which parts of an unfinished one are held cannot be asked (page, 3.5).
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
-        Box::pin(async move {
-            let created = Created::load(&at.session)?;
-            Ok(match self.has_whole(&created).await? {
-                true => Found::Whole(replies::outcome(&created.container_id, &created.file_id)),
-                false => Found::Unsure,
-            })
-        })
+    /// Which parts are held cannot be asked (page, 3.5). A detail of the announced length proves nothing as long as nobody knows what it
+    /// says of a file that is still uploading; completing again is harmless, and only then the detail counts (see `finish`).
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async { Ok(Found::Unsure) })
     }
 
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {

@@ -57,10 +57,17 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     match json::number(fields.get("code")) {
         Some(0) if reply.is_success() => Ok(fields),
         Some(0) | None if reply.is_success() => refused(None, false, unknown("an answer without a code", reply)),
-        Some(code) if code != 0 => refused(Some(code), false, business(call, code, &fields, reply)),
+        // A code that is not in the table says less than the status.
+        Some(code) if is_documented(code) || (code != 0 && reply.is_success()) => {
+            refused(Some(code), false, business(call, code, &fields, reply))
+        }
         _ if matches!(reply.status, 400 | 401 | 403) => refused(None, true, credentials(reply.said())),
         _ => refused(None, false, reply.refusal()),
     }
+}
+
+fn is_documented(code: i64) -> bool {
+    (13_000_000..14_000_000).contains(&code)
 }
 
 fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
@@ -217,7 +224,13 @@ mod tests {
             (throttled.error.class, throttled.error.wait, throttled.credentials),
             (Class::RateLimited, Some(THROTTLED), false)
         );
-        for (status, text) in [(401, "{\"error_code\":\"APIGW.0301\"}"), (401, ""), (403, "<html>"), (400, "{\"msg\":\"auth\"}")] {
+        for (status, text) in [
+            (401, "{\"code\":401,\"msg\":\"expired\"}"),
+            (401, "{\"error_code\":\"APIGW.0301\"}"),
+            (401, ""),
+            (403, "<html>"),
+            (400, "{\"msg\":\"auth\"}"),
+        ] {
             let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
             assert!(refused.credentials && refused.error.class == Class::HostRefused, "{text}");
         }
@@ -229,6 +242,7 @@ mod tests {
             assert_eq!(class(Call::Complete, 200, text), (Class::Transient, None, true), "{text}");
         }
         assert_eq!(class(Call::Complete, 502, ""), (Class::Transient, None, true));
+        assert_eq!(class(Call::Create, 503, "{\"code\":503}"), (Class::Transient, None, false));
     }
 
     #[test]

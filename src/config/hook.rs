@@ -1,0 +1,388 @@
+//! The `[[hook]]` tables: what the user wants to happen when a job's state says so.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::secret::Secret;
+
+use super::Environment;
+use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
+use super::units::{duration, path};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a command or a webhook may take when nothing is configured.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// How long before its end a link is called expiring when nothing is configured.
+const BEFORE: Duration = Duration::from_secs(2 * 3600);
+const EVENTS: [(&str, HookEvent); 4] =
+    [("done", HookEvent::Done), ("failed", HookEvent::Failed), ("held", HookEvent::Held), ("expiring", HookEvent::Expiring)];
+const ACTIONS: [&str; 4] = ["links_file", "command", "webhook", "sidecar"];
+
+/// One `[[hook]]`.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// What it waits for; never empty, none stands twice.
+    pub on: Vec<HookEvent>,
+    /// What it does.
+    pub action: HookAction,
+    /// How long a command or a webhook may take.
+    pub time_limit: Duration,
+    /// How long before its end a link is called expiring.
+    pub before: Duration,
+}
+
+/// What a hook may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookEvent {
+    /// The host has the file, and the outcome is committed.
+    Done,
+    /// This file will never be taken.
+    Failed,
+    /// A person must act.
+    Held,
+    /// The link will die soon.
+    Expiring,
+}
+
+impl HookEvent {
+    /// The word for it, as configured and stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            HookEvent::Done => "done",
+            HookEvent::Failed => "failed",
+            HookEvent::Held => "held",
+            HookEvent::Expiring => "expiring",
+        }
+    }
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookAction {
+    /// Appends a line to this file. Absolute.
+    LinksFile(PathBuf),
+    /// Runs a program; the first word is the program, and holds no placeholder.
+    Command(Vec<Template>),
+    /// Posts JSON to this address, which may hold a secret.
+    Webhook(Secret),
+    /// Writes a file beside the source.
+    Sidecar,
+}
+
+/// A text with placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(pub Vec<Piece>);
+
+/// A piece of a [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Itself.
+    Text(String),
+    /// What stands in its place.
+    Field(Field),
+}
+
+/// What a placeholder may stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The source's whole path.
+    Path,
+    /// Its name.
+    Name,
+    /// The folder it is in.
+    Dir,
+    /// The host's name in the configuration.
+    Host,
+    /// The host's kind.
+    Kind,
+    /// Where the file can be fetched; empty where there is no link.
+    Link,
+    /// The host's own name for it; empty where there is none.
+    RemoteId,
+    /// Its size.
+    Bytes,
+    /// The job's state.
+    State,
+    /// Why the job is not moving; empty where there is no reason.
+    Why,
+    /// What the hook waited for.
+    Event,
+    /// The job's number.
+    Job,
+    /// When the link dies, as RFC 3339 in UTC; empty where nobody knows.
+    Expires,
+}
+
+impl Field {
+    /// Every field, in the order of the manual.
+    pub const ALL: [Field; 13] = [
+        Field::Path,
+        Field::Name,
+        Field::Dir,
+        Field::Host,
+        Field::Kind,
+        Field::Link,
+        Field::RemoteId,
+        Field::Bytes,
+        Field::State,
+        Field::Why,
+        Field::Event,
+        Field::Job,
+        Field::Expires,
+    ];
+
+    /// The word between the braces.
+    pub fn word(self) -> &'static str {
+        match self {
+            Field::Path => "path",
+            Field::Name => "name",
+            Field::Dir => "dir",
+            Field::Host => "host",
+            Field::Kind => "kind",
+            Field::Link => "link",
+            Field::RemoteId => "remote_id",
+            Field::Bytes => "bytes",
+            Field::State => "state",
+            Field::Why => "why",
+            Field::Event => "event",
+            Field::Job => "job",
+            Field::Expires => "expires",
+        }
+    }
+}
+
+impl Hook {
+    /// What stays the same for as long as the hook does the same thing, over restarts and changes elsewhere in the configuration. Where
+    /// the target may hold a secret (an address, an argument), only its digest is in the key, since keys are stored and shown.
+    pub fn key(&self) -> String {
+        match &self.action {
+            HookAction::LinksFile(path) => format!("links_file {}", path.display()),
+            HookAction::Command(words) => {
+                let program = words.first().map(Template::plain).unwrap_or_default();
+                format!("command {program} #{}", digest(&format!("{words:?}")))
+            }
+            HookAction::Webhook(address) => {
+                let address = address.reveal();
+                let host = url::Url::parse(address).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+                format!("webhook {host} #{}", digest(address))
+            }
+            HookAction::Sidecar => "sidecar".into(),
+        }
+    }
+
+    /// The hook for people: its key without the digest.
+    pub fn name_of(key: &str) -> &str {
+        key.rsplit_once(" #").map_or(key, |(name, _)| name)
+    }
+}
+
+/// Long enough that two hooks of one configuration do not meet.
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Template {
+    /// The text where there are no placeholders; empty where there are.
+    pub fn plain(&self) -> String {
+        match self.0.as_slice() {
+            [Piece::Text(text)] => text.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Reads a text with placeholders. The error says what is wrong, and what would be right.
+    fn parse(given: &str) -> Result<Template, (String, String)> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
+        let mut rest = given;
+        while let Some(at) = rest.find(['{', '}']) {
+            plain.push_str(&rest[..at]);
+            let (brace, after) = rest[at..].split_at(1);
+            if let Some(after) = after.strip_prefix(brace) {
+                plain.push_str(brace);
+                rest = after;
+                continue;
+            }
+            let end = after.find('}').filter(|_| brace == "{");
+            let Some(end) = end else {
+                return Err((format!("has a `{brace}` without its other half"), "write {{ or }} for the sign itself".into()));
+            };
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            }
+            pieces.push(Piece::Field(field(&after[..end])?));
+            rest = &after[end + 1..];
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() || pieces.is_empty() {
+            pieces.push(Piece::Text(plain));
+        }
+        Ok(Template(pieces))
+    }
+}
+
+fn field(word: &str) -> Result<Field, (String, String)> {
+    Field::ALL.into_iter().find(|field| field.word() == word).ok_or_else(|| {
+        let words = || Field::ALL.map(|field| format!("{{{}}}", field.word())).join(" ");
+        let help = did_you_mean(word, Field::ALL.into_iter().map(Field::word)).unwrap_or_else(|| format!("known are {}", words()));
+        (format!("has the placeholder {{{word}}}, which is not known"), help)
+    })
+}
+
+/// Every hook; what is wrong goes to `problems`.
+pub(super) fn hooks(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
+    let listed = top.find("hook", |value| match value.get_ref() {
+        DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
+        _ => Err(Wrong::new("must be a list of tables", "write [[hook]] with two brackets")),
+    });
+    let mut hooks: Vec<Hook> = Vec::new();
+    for (item, span) in listed.into_iter().flatten() {
+        let DeValue::Table(fields) = item else {
+            problems.add(Some(span), "`hook` must hold tables", Some("write [[hook]]".into()));
+            continue;
+        };
+        let Some(hook) = hook(Table::new("[[hook]]", fields, span.clone(), problems), environment, problems) else { continue };
+        match hooks.iter().any(|other| other.key() == hook.key()) {
+            true => problems.add(Some(span), "two [[hook]] do the same thing", Some("name all the events in one `on`".into())),
+            false => hooks.push(hook),
+        }
+    }
+    hooks
+}
+
+fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) -> Option<Hook> {
+    let on = table.need("on", "add `on = [\"done\"]`, what it waits for", events);
+    let links_file = table.find("links_file", path(environment)).map(HookAction::LinksFile);
+    let command = table.find("command", command(environment)).map(HookAction::Command);
+    let webhook = table.find("webhook", address).map(HookAction::Webhook);
+    let sidecar = table.find("sidecar", sidecar);
+    let time_limit = table.find("time_limit", duration(SECOND));
+    let before = table.find("before", duration(SECOND));
+    let given: Vec<&str> = ACTIONS.into_iter().filter(|key| table.has(key)).collect();
+    match given.as_slice() {
+        [] => {
+            let help = "add `links_file`, `command`, `webhook` or `sidecar`".to_owned();
+            problems.add(Some(table.span.clone()), "[[hook]] does not say what to do", Some(help));
+        }
+        [_] => {}
+        [_, second, ..] => {
+            let message = format!("[[hook]] has both `{}` and `{second}`", given[0]);
+            problems.add(Some(table.span_of(second)), message, Some("write a [[hook]] of its own for each".into()));
+        }
+    }
+    if table.has("time_limit") && !table.has("command") && !table.has("webhook") {
+        let help = "take it out".to_owned();
+        problems.add(Some(table.span_of("time_limit")), "`time_limit` is only about a `command` or a `webhook`", Some(help));
+    }
+    if table.has("before") && on.as_ref().is_some_and(|on| !on.contains(&HookEvent::Expiring)) {
+        let help = "add \"expiring\" to `on`, or take it out".to_owned();
+        problems.add(Some(table.span_of("before")), "`before` is only about the event \"expiring\"", Some(help));
+    }
+    table.finish();
+    let action = links_file.or(command).or(webhook).or(sidecar)?;
+    Some(Hook { on: on?, action, time_limit: time_limit.unwrap_or(TIME_LIMIT), before: before.unwrap_or(BEFORE) })
+}
+
+fn events(value: &Value<'_>) -> Result<Vec<HookEvent>, Wrong> {
+    let known = EVENTS.map(|(word, _)| format!("\"{word}\"")).join(", ");
+    let mut events = Vec::new();
+    for word in texts(value)? {
+        let found = EVENTS.iter().find(|(known, _)| known == word.get_ref());
+        let wrong = |message: String, help: String| Wrong { span: Some(word.span()), ..Wrong::new(message, help) };
+        match found {
+            Some((_, event)) if events.contains(event) => {
+                return Err(wrong(format!("names \"{}\" twice", word.get_ref()), "name it once".into()));
+            }
+            Some((_, event)) => events.push(*event),
+            None => {
+                let help = did_you_mean(word.get_ref(), EVENTS.iter().map(|(word, _)| *word))
+                    .unwrap_or_else(|| format!("known are {known}"));
+                return Err(wrong(format!("names the event \"{}\", which is not known", word.get_ref()), help));
+            }
+        }
+    }
+    match events.is_empty() {
+        true => Err(Wrong::new("is empty, so the hook would never run", format!("name one of {known}"))),
+        false => Ok(events),
+    }
+}
+
+fn command(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<Vec<Template>, Wrong> {
+    move |value| {
+        let help = "write the program and its arguments: [\"notify-send\", \"{name}\", \"{link}\"]; no shell reads them";
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            return Err(Wrong::new(format!("must be a list of texts, and is {}", kind(value)), help));
+        }
+        let words = texts(value)?;
+        let Some(program) = words.first().filter(|word| !word.get_ref().is_empty()) else {
+            return Err(Wrong::new("names no program", help));
+        };
+        let read = |word: &Spanned<String>| {
+            let wrong = |(message, help): (String, String)| Wrong { span: Some(word.span()), ..Wrong::new(message, help) };
+            Template::parse(word.get_ref()).map_err(wrong)
+        };
+        let mut templates = words.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        if templates[0].plain().is_empty() {
+            let message = "has a placeholder in the program's name";
+            return Err(Wrong { span: Some(program.span()), ..Wrong::new(message, "placeholders belong in the arguments") });
+        }
+        if let (Some(rest), Some(home)) = (program.get_ref().strip_prefix("~/"), environment.get("HOME")) {
+            templates[0] = Template(vec![Piece::Text(format!("{home}/{rest}"))]);
+        }
+        Ok(templates)
+    }
+}
+
+fn address(value: &Value<'_>) -> Result<Secret, Wrong> {
+    let given = text(value)?;
+    let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    match url {
+        Some(_) => Ok(Secret::new(given)),
+        // The text is not repeated: an address may hold a secret.
+        None => Err(Wrong::new("is not a web address", "write it as \"https://HOST/PATH\"")),
+    }
+}
+
+fn sidecar(value: &Value<'_>) -> Result<HookAction, Wrong> {
+    match boolean(value)? {
+        true => Ok(HookAction::Sidecar),
+        false => Err(Wrong::new("is false, so the hook would do nothing", "write `sidecar = true`, or take the hook out")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_read_in_pieces() {
+        let text = |text: &str| Piece::Text(text.into());
+        let cases = [
+            ("plain", vec![text("plain")]),
+            ("", vec![text("")]),
+            ("{path}", vec![Piece::Field(Field::Path)]),
+            ("{{{remote_id}}}", vec![text("{"), Piece::Field(Field::RemoteId), text("}")]),
+            ("a {name} b", vec![text("a "), Piece::Field(Field::Name), text(" b")]),
+        ];
+        for (given, expected) in cases {
+            assert_eq!(Template::parse(given), Ok(Template(expected)), "{given}");
+        }
+        for given in ["{", "}", "a{b", "{nme}", "{}"] {
+            assert!(Template::parse(given).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_key_holds_no_secret_and_tells_targets_apart() {
+        let hook = |action| Hook { on: vec![HookEvent::Done], action, time_limit: TIME_LIMIT, before: BEFORE };
+        let one = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN"))).key();
+        let other = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN2"))).key();
+        assert_ne!(one, other);
+        assert!(!one.contains("T0KEN") && !one.contains("pw"), "{one}");
+        assert_eq!(Hook::name_of(&one), "webhook h.example");
+    }
+}

@@ -1,0 +1,298 @@
+//! What follows an upload: one loop that carries due deliveries to their hooks, does the after-actions, and has dying links renewed. It
+//! sleeps until a delivery is made, one is due, one ends or the phase changes.
+//!
+//! A delivery's row goes only after its hook has succeeded, so a crash at any point has it carried again: at least once. The end waits
+//! for what is under way; when the grace is over, commands and requests are dropped, and their rows stay as they are.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use crate::config::{After, Config, Hook, HookEvent, Watch};
+use crate::hook::after::{self, Deed, Done};
+use crate::hook::{Carrier, Facts, HookError};
+use crate::job::Identity;
+use crate::job::verdict::backoff;
+use crate::os::clock;
+use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
+
+use super::EngineError;
+use super::phase::{Phase, Phases};
+
+/// Deliveries under way at once.
+const AT_ONCE: usize = 4;
+/// Of these, deliveries of one hook: a slow one leaves room for the others.
+const AT_ONCE_OF_A_HOOK: usize = 2;
+/// How long the loop sleeps at most while a delivery is to come, in milliseconds.
+const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
+/// How long a link is left alone whose job is not done yet.
+const REFRESH_PAUSE: Duration = Duration::from_secs(300);
+
+/// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
+pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
+    for (key, rows) in store.follow(rules(config)).await? {
+        let name = Hook::name_of(&key);
+        tracing::warn!("the hook `{name}` is not configured any more; {rows} of its deliveries are dropped");
+    }
+    Ok(())
+}
+
+fn rules(config: &Config) -> Rules {
+    let event = |event: &HookEvent| match event {
+        HookEvent::Done => Event::Done,
+        HookEvent::Failed => Event::Failed,
+        HookEvent::Held => Event::Held,
+        HookEvent::Expiring => Event::Expiring,
+    };
+    let hook = |hook: &Hook| HookRule {
+        key: hook.key(),
+        on: hook.on.iter().map(event).collect(),
+        before_ms: i64::try_from(hook.before.as_millis()).unwrap_or(i64::MAX),
+    };
+    let watch = |watch: &Watch| WatchRule {
+        path: watch.path.clone(),
+        recursive: watch.recursive,
+        hosts: watch.to.clone(),
+        acts: watch.after != After::Keep,
+    };
+    Rules {
+        hooks: config.hooks.iter().map(hook).collect(),
+        watches: config.watches.iter().map(watch).collect(),
+        refresh: config.hosts.iter().filter(|host| host.refresh).map(|host| host.name.clone()).collect(),
+    }
+}
+
+/// The loop's state.
+pub struct Deliver {
+    courier: Courier,
+    /// What may be asked of the queue, with how many of each may be under way.
+    keys: Vec<(String, usize)>,
+    phases: Phases,
+    couriers: JoinSet<Result<(), StoreError>>,
+    running: HashMap<Id, (DeliveryId, String, u32)>,
+    turn: usize,
+}
+
+/// What carries one delivery.
+#[derive(Clone)]
+struct Courier {
+    store: Store,
+    hooks: Arc<HashMap<String, Carrier>>,
+    watches: Arc<[Watch]>,
+    phases: Phases,
+    /// Ends long copies early.
+    stop: Arc<AtomicBool>,
+}
+
+impl Deliver {
+    /// A loop for the hooks and after-actions of `config`.
+    pub fn new(config: &Config, store: Store, phases: Phases) -> Result<Deliver, EngineError> {
+        let mut hooks = HashMap::new();
+        let mut keys = Vec::new();
+        for hook in &config.hooks {
+            let key = hook.key();
+            let carrier = Carrier::new(hook)
+                .map_err(|error| EngineError::Setup(format!("the hook `{}` cannot be used: {error}", Hook::name_of(&key))))?;
+            keys.push((key.clone(), if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK }));
+            hooks.insert(key, carrier);
+        }
+        if config.watches.iter().any(|watch| watch.after != After::Keep) {
+            keys.push((AFTER.to_owned(), AT_ONCE_OF_A_HOOK));
+        }
+        if config.hosts.iter().any(|host| host.refresh) {
+            keys.push((REFRESH.to_owned(), 1));
+        }
+        let watches = config.watches.clone().into();
+        let courier = Courier { store, hooks: Arc::new(hooks), watches, phases: phases.clone(), stop: Arc::default() };
+        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0 })
+    }
+
+    /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
+    pub async fn run(mut self) -> Result<(), StoreError> {
+        let mut phases = self.phases.clone();
+        loop {
+            let draining = self.phases.is_draining();
+            let due = if draining { None } else { self.begin_due().await? };
+            if draining && self.couriers.is_empty() {
+                return Ok(());
+            }
+            let next_phase = if draining { Phase::Stopping } else { Phase::Draining };
+            let told = self.courier.stop.load(Ordering::Relaxed);
+            tokio::select! {
+                () = phases.reached(next_phase), if !told => {
+                    self.courier.stop.store(next_phase == Phase::Stopping, Ordering::Relaxed);
+                }
+                Some(ended) = self.couriers.join_next_with_id() => self.take_back(ended).await?,
+                () = self.courier.store.deliveries(), if !draining => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
+    }
+
+    /// Begins what is due as far as there is room, and answers when the next is due.
+    async fn begin_due(&mut self) -> Result<Option<Instant>, StoreError> {
+        let free = AT_ONCE.saturating_sub(self.running.len());
+        let wanted = self.wanted();
+        if free == 0 || wanted.is_empty() {
+            return Ok(None);
+        }
+        let running = self.running.values().map(|(id, ..)| *id).collect();
+        let due = self.courier.store.due(wanted, running, free, clock::now_ms()).await?;
+        // With every slot taken the next one's end comes first.
+        let full = due.deliveries.len() == free;
+        for delivery in due.deliveries {
+            let courier = self.courier.clone();
+            let note = (delivery.id, delivery.hook.clone(), delivery.tries);
+            let task = self.couriers.spawn(async move { courier.carry(delivery).await });
+            self.running.insert(task.id(), note);
+        }
+        Ok(due.next_due_ms.filter(|_| !full).map(instant_of))
+    }
+
+    /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
+    fn wanted(&mut self) -> Vec<(String, usize)> {
+        self.turn = self.turn.wrapping_add(1);
+        let count = self.keys.len();
+        let busy = |key: &str| self.running.values().filter(|(_, other, _)| other == key).count();
+        let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
+        order.map(|(key, most)| (key.clone(), most.saturating_sub(busy(key)))).filter(|(_, room)| *room > 0).collect()
+    }
+
+    async fn take_back(&mut self, ended: Result<(Id, Result<(), StoreError>), JoinError>) -> Result<(), StoreError> {
+        match ended {
+            Ok((id, done)) => {
+                self.running.remove(&id);
+                done
+            }
+            Err(error) => {
+                tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {error}");
+                let Some((id, key, tries)) = self.running.remove(&error.id()) else { return Ok(()) };
+                let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&key));
+                self.courier.store.undelivered(id, why, later(backoff(tries.saturating_add(1)))).await
+            }
+        }
+    }
+}
+
+impl Courier {
+    /// Carries one delivery and commits how it went.
+    async fn carry(mut self, delivery: Delivery) -> Result<(), StoreError> {
+        let done = match delivery.event {
+            Event::Refresh => return self.refresh(&delivery).await,
+            Event::After => self.act(&delivery).await,
+            Event::Done | Event::Failed | Event::Held | Event::Expiring => {
+                let Some(carrier) = self.hooks.get(&delivery.hook).cloned() else { return Ok(()) };
+                let facts = facts(&delivery);
+                tokio::select! {
+                    done = carrier.carry(&facts) => done,
+                    // What is dropped here is carried again at the next start. A file that is being written is waited for.
+                    () = self.phases.reached(Phase::Stopping), if !carrier.one_at_a_time() => return Ok(()),
+                }
+            }
+        };
+        match done {
+            Ok(()) => {
+                tracing::debug!(job.id = %delivery.job, "{} has heard of {:?}", Hook::name_of(&delivery.hook), delivery.path);
+                self.store.delivered(delivery.id).await
+            }
+            Err(error) => self.fail(&delivery, &error).await,
+        }
+    }
+
+    async fn fail(&self, delivery: &Delivery, error: &HookError) -> Result<(), StoreError> {
+        let ceiling = backoff(delivery.tries.saturating_add(1));
+        let pause = ceiling.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        let why = match delivery.event {
+            Event::After => error.to_string(),
+            _ => format!("the hook `{}` failed: {error}", Hook::name_of(&delivery.hook)),
+        };
+        tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
+        self.store.undelivered(delivery.id, why, later(pause)).await
+    }
+
+    /// The after-action of a file that every host has.
+    async fn act(&self, delivery: &Delivery) -> Result<(), HookError> {
+        let Some((watch, deed)) = self.deed(&delivery.path) else { return Ok(()) };
+        // A disk that is away for a while has not lost its files.
+        if !watch.path.exists() {
+            return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
+        }
+        let (path, sent, job, stop) = (delivery.path.clone(), delivery.identity, delivery.job.0, self.stop.clone());
+        let acting = tokio::task::spawn_blocking(move || after::act(&path, &sent, &deed, job, &stop));
+        let done = acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}"))))?;
+        let (job, path) = (delivery.job, &delivery.path);
+        match done {
+            Done::Deleted => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
+            Done::Moved(to) => tracing::info!(job.id = %job, "{path:?} is {to:?} now: every host has it"),
+            Done::Vanished => tracing::info!(job.id = %job, "{path:?} is not there any more"),
+            Done::Changed => tracing::info!(job.id = %job, "{path:?} stays: it is not the version that was sent"),
+        }
+        Ok(())
+    }
+
+    /// What the deepest watch around `path` wants to happen to it.
+    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+        let folder = path.parent()?;
+        let owns = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
+        let watch = self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())?;
+        let deed = match &watch.after {
+            After::Keep => return None,
+            After::Delete => Deed::Delete,
+            After::Move(target) => Deed::Move(target.join(path.strip_prefix(&watch.path).ok()?)),
+        };
+        Some((watch, deed))
+    }
+
+    /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
+    async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        if !is_still_there(delivery.path.clone(), delivery.identity).await {
+            tracing::info!(job.id = %delivery.job, "the link of {:?} dies: the file is not what it was", delivery.path);
+            return self.store.delivered(delivery.id).await;
+        }
+        match self.store.send_again(delivery.id).await? {
+            true => {
+                tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
+                Ok(())
+            }
+            false => self.store.undelivered(delivery.id, "the job is not done yet".into(), later(REFRESH_PAUSE)).await,
+        }
+    }
+}
+
+async fn is_still_there(path: PathBuf, identity: Identity) -> bool {
+    let look = move || std::fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata).same_version(&identity));
+    tokio::task::spawn_blocking(look).await.unwrap_or(false)
+}
+
+fn facts(delivery: &Delivery) -> Facts {
+    Facts {
+        event: delivery.event.word(),
+        at_ms: delivery.made_ms,
+        number: delivery.number,
+        job: delivery.job.0,
+        path: delivery.path.clone(),
+        host: delivery.host.clone(),
+        kind: delivery.kind.clone(),
+        link: delivery.link.clone(),
+        remote_id: delivery.remote_id.clone(),
+        bytes: delivery.identity.size,
+        state: delivery.state.word(),
+        why: delivery.why.clone(),
+        expires_ms: delivery.expires_ms,
+    }
+}
+
+fn later(pause: Duration) -> i64 {
+    clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn instant_of(at_ms: i64) -> Instant {
+    let left = u64::try_from(at_ms.saturating_sub(clock::now_ms())).unwrap_or(0);
+    // One millisecond more, so that the time has certainly come when the sleep ends; a day at most, since a clock may be set.
+    Instant::now() + Duration::from_millis(left.saturating_add(1).min(LONGEST_SLEEP_MS))
+}

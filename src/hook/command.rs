@@ -1,0 +1,202 @@
+//! A command of the user's: no shell, an environment of its own, a process group that ends with it. Exit code 0 is success. Repeating
+//! runs it again.
+
+use std::ffi::{OsStr, OsString};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use crate::config::{Field, Template};
+
+use super::{Facts, HookError};
+
+/// How much of its output is kept: the end.
+const OUTPUT_BYTES: usize = 4096;
+/// How long it has to end after SIGTERM.
+const TERM_GRACE: Duration = Duration::from_secs(5);
+/// How long its output is waited for once it has ended; a child it left behind may hold it open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(500);
+/// Variables that are passed on: what programs need to find their way, and nothing that may be a secret of ours.
+const PASSED_ON: [&str; 16] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+
+/// Runs the command that `words` make of `facts`.
+pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> Result<(), HookError> {
+    let arguments: Vec<OsString> = words.iter().map(|word| facts.fill(word)).collect();
+    let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("it names no program")) };
+    let mut child = command(program, rest, facts)
+        .spawn()
+        .map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
+    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let output = tokio::spawn(tail(child.stdout.take(), child.stderr.take()));
+    let abort = output.abort_handle();
+    let ended = wait(&mut child, &mut group, limit).await;
+    let said = tokio::time::timeout(OUTPUT_GRACE, output).await.ok().and_then(Result::ok).unwrap_or_default();
+    abort.abort();
+    judge(ended, &one_line(&said), limit)
+}
+
+fn command(program: &OsStr, arguments: &[OsString], facts: &Facts) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let locale = std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LC_"));
+    command.envs(PASSED_ON.iter().filter_map(|key| Some((*key, std::env::var_os(key)?)))).envs(locale);
+    command.envs(Field::ALL.into_iter().map(|field| (Facts::variable(field), facts.value(field))));
+    command.process_group(0).kill_on_drop(true);
+    command
+}
+
+/// The command with all that it has started; ended when dropped before the command has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // A group that is gone is what we want.
+        if let Some(group) = self.0 {
+            kill_process_group(group, signal).ok();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+/// How it ended; nothing when its time was over.
+async fn wait(child: &mut Child, group: &mut Group, limit: Duration) -> Option<std::io::Result<ExitStatus>> {
+    if let Ok(ended) = tokio::time::timeout(limit, child.wait()).await {
+        // What it has left running on purpose goes on, and its number may be another's from now on.
+        group.0 = None;
+        return Some(ended);
+    }
+    group.signal(Signal::TERM);
+    let ended = tokio::time::timeout(TERM_GRACE, child.wait()).await;
+    group.signal(Signal::KILL);
+    if ended.is_err() {
+        // SIGKILL is not refused.
+        drop(child.wait().await);
+    }
+    group.0 = None;
+    None
+}
+
+fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration) -> Result<(), HookError> {
+    let how = match ended {
+        Some(Ok(status)) if status.success() => {
+            if !said.is_empty() {
+                tracing::info!("the hook said: {said}");
+            }
+            return Ok(());
+        }
+        Some(Ok(status)) => format!("it ended with {status}"),
+        Some(Err(error)) => format!("it cannot be waited for: {error}"),
+        None => format!("it had not ended after {} s", limit.as_secs()),
+    };
+    Err(HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") }))
+}
+
+/// The end of both outputs, in the order in which they came.
+async fn tail(out: Option<impl AsyncRead + Unpin>, err: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let (mut out, mut err) = (out, err);
+    let (mut first, mut second) = ([0; 1024], [0; 1024]);
+    while out.is_some() || err.is_some() {
+        tokio::select! {
+            read = read(&mut out, &mut first), if out.is_some() => keep(&mut kept, &first[..read]),
+            read = read(&mut err, &mut second), if err.is_some() => keep(&mut kept, &second[..read]),
+        }
+    }
+    kept
+}
+
+async fn read(from: &mut Option<impl AsyncRead + Unpin>, into: &mut [u8]) -> usize {
+    let Some(stream) = from else { return 0 };
+    let read = stream.read(into).await.unwrap_or(0);
+    if read == 0 {
+        *from = None;
+    }
+    read
+}
+
+fn keep(kept: &mut Vec<u8>, more: &[u8]) {
+    kept.extend_from_slice(more);
+    let surplus = kept.len().saturating_sub(OUTPUT_BYTES);
+    kept.drain(..surplus);
+}
+
+fn one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::sample;
+    use super::*;
+    use crate::config::Piece;
+
+    fn shell(script: &str) -> Vec<Template> {
+        ["sh", "-c", script].map(|word| Template(vec![Piece::Text(word.into())])).to_vec()
+    }
+
+    async fn ran(script: &str, limit: Duration) -> Result<(), String> {
+        run(&shell(script), &sample(), limit).await.map_err(|error| error.0)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_exit_code_and_the_last_words_make_the_reason() {
+        assert_eq!(ran("exit 0", LONG).await, Ok(()));
+        let why = ran("echo out; echo err >&2; exit 3", LONG).await.unwrap_err();
+        assert!(why.starts_with("it ended with exit status: 3: ") && why.contains("out") && why.contains("err"), "{why}");
+        let why = ran("head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1", LONG).await.unwrap_err();
+        assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
+        let missing = [Template(vec![Piece::Text("/nowhere/x".into())])];
+        assert!(run(&missing, &sample(), LONG).await.unwrap_err().0.starts_with("cannot start `/nowhere/x`: "));
+    }
+
+    #[tokio::test]
+    async fn it_hears_of_the_job_and_of_nothing_that_is_ours() {
+        let script = "test \"$FERRYD_LINK\" = 'https://cloudkp.com?c=1' && test \"$FERRYD_EVENT\" = done && test -n \"$PATH\" && test -z \"$CARGO_PKG_NAME\"";
+        assert_eq!(ran(script, LONG).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let why = ran(&format!("sleep 600 & echo $! > '{}'; wait", pid.display()), Duration::from_millis(300)).await.unwrap_err();
+        assert!(why.starts_with("it had not ended after"), "{why}");
+        let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        // It is a child of nobody we can wait for: it is gone, or about to be taken away.
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let begun = std::time::Instant::now();
+        while !state().is_empty() && !state().contains(") Z") {
+            assert!(begun.elapsed() < LONG, "it lives on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A file of links: a line for each outcome, with tabs between its fields. Lines are only ever appended, each in one write, and are on
+//! the disk when it has succeeded. A crash leaves a line out, whole, or torn; a torn one is ended before the next begins. Repeating adds
+//! the line again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::config::Field;
+
+use super::{Facts, HookError};
+
+const HEADER: &str = "time\tevent\thost\tpath\tlink\tremote_id\tbytes\texpires\n";
+
+/// Appends the line of `facts` to the file at `path`, which is made with its header where there is none. One at a time for one file.
+pub(super) fn append(path: &Path, facts: &Facts) -> Result<(), HookError> {
+    let failed = |error: io::Error| HookError::new(format!("cannot write `{}`: {error}", path.display()));
+    let mut file = open(path).map_err(failed)?;
+    let mut text = match ending(&mut file).map_err(failed)? {
+        Ending::Nothing => HEADER.to_owned().into_bytes(),
+        Ending::Newline => Vec::new(),
+        Ending::Torn => b"\n".to_vec(),
+    };
+    text.extend(line(facts));
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            options.open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// How a file ends.
+enum Ending {
+    Nothing,
+    Newline,
+    Torn,
+}
+
+fn ending(file: &mut File) -> io::Result<Ending> {
+    if file.metadata()?.len() == 0 {
+        return Ok(Ending::Nothing);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(if last == *b"\n" { Ending::Newline } else { Ending::Torn })
+}
+
+fn line(facts: &Facts) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    let fields = [Field::Event, Field::Host, Field::Path, Field::Link, Field::RemoteId, Field::Bytes, Field::Expires];
+    let mut line = facts.time().into_bytes();
+    for field in fields {
+        line.push(b'\t');
+        escape(facts.value(field).as_bytes(), &mut line);
+    }
+    line.push(b'\n');
+    line
+}
+
+/// What would end a field or a line is written as `\t`, `\n` or `\r`, and a backslash as `\\`.
+fn escape(text: &[u8], into: &mut Vec<u8>) {
+    for byte in text {
+        match byte {
+            b'\t' => into.extend(b"\\t"),
+            b'\n' => into.extend(b"\\n"),
+            b'\r' => into.extend(b"\\r"),
+            b'\\' => into.extend(b"\\\\"),
+            byte => into.push(*byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::sample;
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_whatever_the_name_and_a_torn_one_is_ended_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new folder/links.tsv");
+        append(&path, &sample()).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        let line = b"2026-01-02T03:04:05Z\tdone\tbox\t/home/u/Drop/caf\xe9\\t$(x).mov\thttps://cloudkp.com?c=1\t1\t9\t\n";
+        assert_eq!(first, [HEADER.as_bytes(), line].concat());
+        std::fs::write(&path, &first[..first.len() - 20]).unwrap();
+        append(&path, &sample()).unwrap();
+        append(&path, &Facts { path: "/a\nb\\c".into(), ..sample() }).unwrap();
+        let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        assert!(lines[3].contains("\t/a\\nb\\\\c\t"), "{text}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Carries out one delivery, and knows no queue: what to do and what is known of the job come in, success or a reason comes out.
+//!
+//! Everything here may be asked for again after a crash, so every module says what a repetition does.
+
+pub mod after;
+mod command;
+mod facts;
+mod links_file;
+mod sidecar;
+mod webhook;
+
+use std::sync::Arc;
+
+use crate::config::{Hook, HookAction};
+use crate::crash_point;
+use crate::host::http::Transport;
+
+pub use facts::Facts;
+
+/// Why a hook did not succeed, as a fragment for a person; short, on one line, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HookError(pub String);
+
+impl HookError {
+    fn new(why: impl Into<String>) -> HookError {
+        HookError(why.into())
+    }
+}
+
+/// A hook, ready to be carried out. Cheap to clone.
+#[derive(Clone)]
+pub struct Carrier {
+    hook: Arc<Hook>,
+    /// For a webhook alone: a client has threads and tables of its own.
+    transport: Option<Transport>,
+}
+
+impl Carrier {
+    /// Makes ready what `hook` needs.
+    ///
+    /// # Errors
+    ///
+    /// Says why no request can be made on this machine.
+    pub fn new(hook: &Hook) -> Result<Carrier, HookError> {
+        let transport = match hook.action {
+            HookAction::Webhook(_) => Some(Transport::new(hook.time_limit).map_err(|error| HookError::new(error.said))?),
+            _ => None,
+        };
+        Ok(Carrier { hook: Arc::new(hook.clone()), transport })
+    }
+
+    /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
+    pub fn one_at_a_time(&self) -> bool {
+        matches!(self.hook.action, HookAction::LinksFile(_) | HookAction::Sidecar)
+    }
+
+    /// Does what the hook says about the job that `facts` describe. Dropping the future ends a command with all its children, and a
+    /// request.
+    ///
+    /// # Errors
+    ///
+    /// Says what failed. Nothing is known then of whether others have seen it: it is done again, whole.
+    pub async fn carry(&self, facts: &Facts) -> Result<(), HookError> {
+        crash_point!("hook.before_run");
+        match (&self.hook.action, &self.transport) {
+            (HookAction::LinksFile(path), _) => {
+                let (path, facts) = (path.clone(), facts.clone());
+                blocking(move || links_file::append(&path, &facts)).await?;
+            }
+            (HookAction::Sidecar, _) => {
+                let facts = facts.clone();
+                blocking(move || sidecar::write(&facts)).await?;
+            }
+            (HookAction::Command(words), _) => command::run(words, facts, self.hook.time_limit).await?,
+            (HookAction::Webhook(address), Some(transport)) => {
+                webhook::post(address, facts, transport, self.hook.time_limit).await?;
+            }
+            (HookAction::Webhook(_), None) => return Err(HookError::new("no request can be made")),
+        }
+        crash_point!("hook.after_run");
+        Ok(())
+    }
+}
+
+/// Runs `work`, which waits for a disk, where it holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, HookError> + Send + 'static) -> Result<T, HookError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(HookError::new(format!("our own code failed, which is a bug in ferryd: {error}"))),
+    }
+}

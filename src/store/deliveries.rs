@@ -1,0 +1,556 @@
+//! SQL for what follows a job's change of state: a row for each hook that wants to hear of it, for the after-action, and for a link
+//! that has to be renewed. Rows are made in the commit that changes the state, and go when what they ask for has succeeded.
+//!
+//! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The after-action has
+//! a row for each job of a file version, without a time; when every host has the file and every hook for `done` is through, one of them
+//! becomes due, and when it is through they all go.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::job::upload::Outcome;
+use crate::job::{Identity, State};
+
+use super::JobId;
+use super::error::StoreError;
+use super::files::{identity_at, path_of};
+
+/// The key of rows that ask for the after-action.
+pub const AFTER: &str = "after";
+/// The key of rows that ask for a new link.
+pub const REFRESH: &str = "refresh";
+/// A link is renewed when this share of its life is left, ...
+const REFRESH_SHARE: i64 = 10;
+/// ... and at most so long before its end.
+const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
+
+/// What a delivery is about. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The outcome is committed.
+    Done,
+    /// The file will never be taken.
+    Failed,
+    /// A person must act.
+    Held,
+    /// The link dies soon.
+    Expiring,
+    /// Every host has the file, and every hook has heard of it.
+    After,
+    /// The link dies soon, and the host's configuration asks for a new one.
+    Refresh,
+}
+
+impl Event {
+    const ALL: [Event; 6] = [Event::Done, Event::Failed, Event::Held, Event::Expiring, Event::After, Event::Refresh];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Event::Done => "done",
+            Event::Failed => "failed",
+            Event::Held => "held",
+            Event::Expiring => "expiring",
+            Event::After => AFTER,
+            Event::Refresh => REFRESH,
+        }
+    }
+}
+
+/// What follows a change of state, as configured. Nothing by default.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The hooks.
+    pub hooks: Vec<HookRule>,
+    /// Every watch, for its after-action.
+    pub watches: Vec<WatchRule>,
+    /// Names of the hosts whose links are renewed.
+    pub refresh: Vec<String>,
+}
+
+/// A hook, as far as the queue needs to know it.
+#[derive(Debug, Clone)]
+pub struct HookRule {
+    /// Its stable name.
+    pub key: String,
+    /// What it waits for.
+    pub on: Vec<Event>,
+    /// How long before its end a link is called expiring, in milliseconds.
+    pub before_ms: i64,
+}
+
+/// A watch, as far as its after-action goes.
+#[derive(Debug, Clone)]
+pub struct WatchRule {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Whether folders below it count.
+    pub recursive: bool,
+    /// The hosts that must have a file before anything happens to it.
+    pub hosts: Vec<String>,
+    /// Whether anything happens to it at all.
+    pub acts: bool,
+}
+
+/// The number of a delivery: given once, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(pub i64);
+
+/// A delivery that is due, with all that a hook may want to know.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its number.
+    pub id: DeliveryId,
+    /// The key of its hook, or [`AFTER`], or [`REFRESH`].
+    pub hook: String,
+    /// What it is about.
+    pub event: Event,
+    /// How often the job has been claimed when it happened: with job and event it names this one occasion.
+    pub number: u64,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub made_ms: i64,
+    /// How often it was tried in vain.
+    pub tries: u32,
+    /// The job.
+    pub job: JobId,
+    /// Where its file is.
+    pub path: PathBuf,
+    /// The version that was sent.
+    pub identity: Identity,
+    /// Its host.
+    pub host: String,
+    /// The host's kind; empty where it is not configured any more.
+    pub kind: String,
+    /// The job's state: for an event that is a state, that one, whatever the job is now.
+    pub state: State,
+    /// Why the job was not moving when it happened.
+    pub why: Option<String>,
+    /// Where the file can be fetched.
+    pub link: Option<String>,
+    /// The host's name for it.
+    pub remote_id: Option<String>,
+    /// When it will be gone from the host, in milliseconds since the Unix epoch.
+    pub expires_ms: Option<i64>,
+}
+
+/// What is due, and when the next is.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// The deliveries.
+    pub deliveries: Vec<Delivery>,
+    /// When the next one is due, in milliseconds since the Unix epoch.
+    pub next_due_ms: Option<i64>,
+}
+
+impl Rules {
+    fn is_empty(&self) -> bool {
+        self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.acts)
+    }
+
+    fn wants(&self, key: &str, event: Event) -> bool {
+        self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
+    }
+
+    /// The watch that owns a folder: the deepest around it.
+    fn watch_of(&self, folder: &Path) -> Option<&WatchRule> {
+        let owns = |watch: &&WatchRule| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
+        self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())
+    }
+
+    fn after_of(&self, path: &Path) -> Option<&WatchRule> {
+        self.watch_of(path.parent()?).filter(|watch| watch.acts)
+    }
+}
+
+/// What must be known of a job to make its rows.
+struct Subject {
+    host: String,
+    attempts: i64,
+    path: PathBuf,
+}
+
+fn subject(c: &Connection, job: JobId) -> Result<Subject, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT j.host, j.attempts, d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         WHERE j.id = ?1",
+    )?;
+    let read = |row: &Row<'_>| Ok(Subject { host: row.get(0)?, attempts: row.get(1)?, path: path_of(row.get(2)?, row.get(3)?) });
+    Ok(select.query_row([job.0], read)?)
+}
+
+/// One occasion of one job, and the rows it makes.
+struct Occasion<'a> {
+    job: JobId,
+    number: i64,
+    said: Option<&'a str>,
+    now_ms: i64,
+}
+
+impl Occasion<'_> {
+    /// Makes a row that is due at `due_ms`; an earlier one of the same job, hook and event is history.
+    fn insert(&self, c: &Connection, hook: &str, event: Event, due_ms: Option<i64>) -> Result<(), StoreError> {
+        let mut insert = c.prepare_cached(
+            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        insert.execute(params![self.job.0, hook, event.word(), self.number, self.now_ms, due_ms, self.said])?;
+        Ok(())
+    }
+}
+
+/// Makes the rows of a job whose outcome is being committed. Answers the state it goes to, and whether any row may have been made.
+pub(super) fn after_upload(
+    c: &Connection,
+    job: JobId,
+    outcome: &Outcome,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<(State, bool), StoreError> {
+    if rules.is_empty() {
+        return Ok((State::Done, false));
+    }
+    let subject = subject(c, job)?;
+    c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event IN ('expiring', 'refresh')")?.execute([job.0])?;
+    let occasion = Occasion { job, number: subject.attempts, said: None, now_ms };
+    let mut state = State::Done;
+    for hook in &rules.hooks {
+        if hook.on.contains(&Event::Done) {
+            occasion.insert(c, &hook.key, Event::Done, Some(now_ms))?;
+            state = State::Uploaded;
+        }
+        if let Some(expires_ms) = outcome.expires_ms
+            && hook.on.contains(&Event::Expiring)
+        {
+            let due_ms = expires_ms.saturating_sub(hook.before_ms).max(now_ms);
+            occasion.insert(c, &hook.key, Event::Expiring, Some(due_ms))?;
+        }
+    }
+    if let Some(expires_ms) = outcome.expires_ms
+        && rules.refresh.contains(&subject.host)
+    {
+        let due_ms = refresh_due_ms(now_ms, expires_ms);
+        occasion.insert(c, REFRESH, Event::Refresh, Some(due_ms))?;
+    }
+    if rules.after_of(&subject.path).is_some() {
+        occasion.insert(c, AFTER, Event::After, None)?;
+        state = State::Uploaded;
+    }
+    let dies = outcome.expires_ms.is_some();
+    Ok((state, state == State::Uploaded || dies))
+}
+
+/// A tenth of its life before a link dies, and at most six hours.
+fn refresh_due_ms(now_ms: i64, expires_ms: i64) -> i64 {
+    let life = expires_ms.saturating_sub(now_ms).max(0);
+    expires_ms.saturating_sub((life / REFRESH_SHARE).min(REFRESH_MS_MAX)).max(now_ms)
+}
+
+/// Makes the rows of a job that is left in `state`. Answers whether anything may be due now.
+pub(super) fn after_leaving(
+    c: &Connection,
+    job: JobId,
+    state: State,
+    why: Option<&str>,
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let event = match state {
+        State::Failed => Event::Failed,
+        State::Held => Event::Held,
+        State::Gone | State::Cancelled => return review(c, job, rules, now_ms),
+        _ => return Ok(false),
+    };
+    let mut made = false;
+    for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
+        let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
+        occasion.insert(c, &hook.key, event, Some(now_ms))?;
+        made = true;
+    }
+    if state == State::Failed {
+        made |= review(c, job, rules, now_ms)?;
+    }
+    Ok(made)
+}
+
+/// A job of the same version of the same file.
+struct Sibling {
+    id: JobId,
+    host: String,
+    state: State,
+    /// Whether a hook for `done` has still to hear of it.
+    unheard: bool,
+}
+
+fn siblings(c: &Connection, job: JobId) -> Result<Vec<Sibling>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done')
+         FROM jobs j JOIN jobs s ON s.file = j.file AND s.device = j.device AND s.inode = j.inode AND s.size = j.size
+              AND s.mtime_ns = j.mtime_ns AND s.born_ns = j.born_ns
+         WHERE j.id = ?1 ORDER BY s.id",
+    )?;
+    let rows = select.query_map([job.0], |row| {
+        let state = State::from_word(&row.get::<_, String>(2)?).unwrap_or(State::Held);
+        Ok(Sibling { id: JobId(row.get(0)?), host: row.get(1)?, state, unheard: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Looks again whether the after-action of this job's file version may run, must wait, or will not come. Answers whether it is due.
+pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM deliveries d JOIN jobs s ON s.id = d.job WHERE s.file = (SELECT file FROM jobs WHERE id = ?1) AND d.event = 'after' LIMIT 1",
+    )?;
+    if select.query_row([job.0], |_| Ok(())).optional()?.is_none() {
+        return Ok(false);
+    }
+    let family = siblings(c, job)?;
+    let path = subject(c, job)?.path;
+    let has_it = |sibling: &Sibling| matches!(sibling.state, State::Uploaded | State::Done);
+    let Some(rule) = rules.after_of(&path) else {
+        give_up(c, &family, now_ms)?;
+        return Ok(false);
+    };
+    if let Some(other) = family.iter().find(|sibling| !sibling.state.is_final() && !has_it(sibling)) {
+        return explain(c, &family, &format!("uploaded; the file stays until `{}` has it too", other.host)).map(|()| false);
+    }
+    let lacking = rule.hosts.iter().find(|host| !family.iter().any(|sibling| sibling.host == **host && has_it(sibling)));
+    if let Some(host) = lacking {
+        // A host whose job has ended badly leaves the file where it is; one without a job is about to get one from the next scan.
+        match family.iter().any(|sibling| sibling.host == *host) {
+            true => give_up(c, &family, now_ms)?,
+            false => explain(c, &family, &format!("uploaded; the file stays until `{host}` has it too"))?,
+        }
+        return Ok(false);
+    }
+    if family.iter().any(|sibling| sibling.unheard) {
+        return Ok(false);
+    }
+    let carrier = family.iter().rev().find(|sibling| sibling.state == State::Uploaded).map_or(job, |sibling| sibling.id);
+    let mut update =
+        c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
+    Ok(update.execute(params![carrier.0, now_ms])? > 0)
+}
+
+fn explain(c: &Connection, family: &[Sibling], why: &str) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded'")?;
+    for sibling in family.iter().filter(|sibling| !sibling.unheard) {
+        update.execute(params![sibling.id.0, why])?;
+    }
+    Ok(())
+}
+
+/// The after-action of this version is through, or will not come.
+fn give_up(c: &Connection, family: &[Sibling], now_ms: i64) -> Result<(), StoreError> {
+    for sibling in family {
+        c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([sibling.id.0])?;
+        settle(c, sibling.id, now_ms)?;
+    }
+    Ok(())
+}
+
+/// The file at `file` has another version now: what was to happen to the earlier one will not.
+pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT d.job FROM deliveries d JOIN jobs j ON j.id = d.job WHERE j.file = ?1 AND d.event = 'after' AND d.next_try IS NULL",
+    )?;
+    let jobs: Vec<i64> = select.query_map([file], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for job in jobs {
+        c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([job])?;
+        settle(c, JobId(job), now_ms)?;
+    }
+    Ok(())
+}
+
+/// A job for which nothing is left to do is done.
+fn settle(c: &Connection, job: JobId, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, why = NULL, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
+           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
+    )?;
+    update.execute(params![job.0, now_ms])?;
+    Ok(())
+}
+
+/// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at once.
+/// Answers which hooks are gone, each with the number of its rows.
+pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut dropped = Vec::new();
+    for (hook, event) in kinds(c)? {
+        let rows = match event {
+            Event::After => 0,
+            Event::Refresh => {
+                let names = serde_json::json!(rules.refresh).to_string();
+                let sql = "DELETE FROM deliveries WHERE hook = 'refresh' AND job IN (SELECT id FROM jobs WHERE host NOT IN (SELECT value FROM json_each(?1)))";
+                c.execute(sql, [names])?
+            }
+            _ if rules.wants(&hook, event) => 0,
+            _ => c.execute("DELETE FROM deliveries WHERE hook = ?1 AND event = ?2", params![hook, event.word()])?,
+        };
+        if rows > 0 {
+            dropped.push((hook, rows as u64));
+        }
+    }
+    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0", [now_ms])?;
+    let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after'")?;
+    let waiting: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for job in waiting {
+        review(c, JobId(job), rules, now_ms)?;
+    }
+    c.execute(
+        "UPDATE jobs SET state = 'done', since = ?1, done_at = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded'
+           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
+        [now_ms],
+    )?;
+    Ok(dropped)
+}
+
+fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {
+    let mut select = c.prepare("SELECT DISTINCT hook, event FROM deliveries")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, event_at(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
+    let word: String = row.get(column)?;
+    // The schema admits no other word.
+    Ok(Event::ALL.into_iter().find(|event| event.word() == word).unwrap_or(Event::Refresh))
+}
+
+pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,
+        j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, coalesce(h.kind, ''), j.state, d.said,
+        j.link, j.remote_id, j.expires
+    FROM deliveries d JOIN jobs j ON j.id = d.job JOIN files f ON f.id = j.file JOIN folders p ON p.id = f.folder
+         LEFT JOIN hosts h ON h.name = j.host
+    WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
+
+/// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
+pub(super) fn due(
+    c: &Connection,
+    wanted: &[(String, usize)],
+    running: &[DeliveryId],
+    most: usize,
+    now_ms: i64,
+) -> Result<Due, StoreError> {
+    let mut due = Due::default();
+    for (hook, room) in wanted {
+        let room = (*room).min(most.saturating_sub(due.deliveries.len()));
+        if room > 0 {
+            let mut select = c.prepare_cached(DUE)?;
+            let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
+            let found = rows.collect::<Result<Vec<_>, _>>()?;
+            due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(room));
+        }
+        let mut select = c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE hook = ?1 AND next_try > ?2")?;
+        let next: Option<i64> = select.query_row(params![hook, now_ms], |row| row.get(0))?;
+        due.next_due_ms = due.next_due_ms.into_iter().chain(next).min();
+    }
+    Ok(due)
+}
+
+fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let event = event_at(row, 2)?;
+    let state = State::from_word(&row.get::<_, String>(17)?).unwrap_or(State::Held);
+    Ok(Delivery {
+        id: DeliveryId(row.get(0)?),
+        hook: row.get(1)?,
+        event,
+        number: row.get::<_, i64>(3)?.cast_unsigned(),
+        made_ms: row.get(4)?,
+        tries: row.get(5)?,
+        job: JobId(row.get(6)?),
+        path: path_of(row.get(7)?, row.get(8)?),
+        identity: identity_at(row, 9)?,
+        host: row.get(15)?,
+        kind: row.get(16)?,
+        state: match event {
+            Event::Failed => State::Failed,
+            Event::Held => State::Held,
+            _ => state,
+        },
+        why: row.get(18)?,
+        link: row.get(19)?,
+        remote_id: row.get(20)?,
+        expires_ms: row.get(21)?,
+    })
+}
+
+/// The job of a row and its event; nothing where the row is gone already.
+fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event)>, StoreError> {
+    let mut select = c.prepare_cached("SELECT job, event FROM deliveries WHERE id = ?1")?;
+    Ok(select.query_row([id.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?))).optional()?)
+}
+
+/// What the row asks for has succeeded. Answers whether that made the after-action due.
+pub(super) fn delivered(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    let Some((job, event)) = row_of(c, id)? else { return Ok(false) };
+    say(c, id, None, None)?;
+    c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
+    match event {
+        Event::Done => {
+            settle(c, job, now_ms)?;
+            review(c, job, rules, now_ms)
+        }
+        Event::After => give_up(c, &siblings(c, job)?, now_ms).map(|()| false),
+        Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
+    }
+}
+
+/// It has not; it is tried again at `next_try_ms`.
+pub(super) fn undelivered(c: &Connection, id: DeliveryId, why: &str, next_try_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
+    update.execute(params![id.0, next_try_ms])?;
+    say(c, id, Some(why), Some(next_try_ms))
+}
+
+/// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before it.
+fn say(c: &Connection, id: DeliveryId, why: Option<&str>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET why = ?2, next_try = ?3 WHERE state = 'uploaded'
+           AND id = (SELECT job FROM deliveries WHERE id = ?1 AND event IN ('done', 'after'))",
+    )?;
+    update.execute(params![id.0, why.map(|why| format!("uploaded; {why}")), next_try_ms])?;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET why = (SELECT coalesce(said, '') || ?2 FROM deliveries WHERE id = ?1)
+         WHERE (id, state) = (SELECT job, event FROM deliveries WHERE id = ?1 AND event IN ('failed', 'held'))",
+    )?;
+    update.execute(params![id.0, why.map_or(String::new(), |why| format!("; {why}"))])?;
+    Ok(())
+}
+
+/// A done job is sent again for a new link; the old one is kept until then. The row goes in the same commit. Answers whether the job
+/// was done.
+pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<bool, StoreError> {
+    let Some((job, _)) = row_of(c, id)? else { return Ok(false) };
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET state = 'queued', since = ?2, why = 'its link dies soon: it is sent again for a new one' WHERE id = ?1 AND state = 'done'",
+    )?;
+    let queued = update.execute(params![job.0, now_ms])? > 0;
+    if queued {
+        c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
+    }
+    Ok(queued)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_renewed_in_its_last_tenth_and_at_most_six_hours_before_its_end() {
+        let hour = 3_600_000;
+        assert_eq!(refresh_due_ms(0, 10 * hour), 9 * hour);
+        assert_eq!(refresh_due_ms(0, 720 * hour), 714 * hour);
+        assert_eq!(refresh_due_ms(hour, 0), hour, "dead already: at once");
+    }
+
+    #[test]
+    fn the_deepest_watch_around_a_file_decides() {
+        let rule = |path: &str, recursive, acts| WatchRule { path: path.into(), recursive, hosts: Vec::new(), acts };
+        let rules =
+            Rules { watches: vec![rule("/a", true, true), rule("/a/b", true, false), rule("/c", false, true)], ..Rules::default() };
+        let acts = |path: &str| rules.after_of(Path::new(path)).is_some();
+        assert!(acts("/a/x") && acts("/a/d/x") && acts("/c/x"));
+        assert!(!acts("/a/b/x") && !acts("/c/d/x") && !acts("/d/x"));
+    }
+}

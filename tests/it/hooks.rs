@@ -1,0 +1,422 @@
+//! What follows an upload: hooks of every kind, after-actions, and what a crash leaves of them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ferryd::config::{self, Config, ProcessEnvironment};
+use ferryd::engine::deliver::{self, Deliver};
+use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
+use ferryd::job::upload::Outcome;
+use ferryd::job::{Identity, State};
+use ferryd::os::clock;
+use ferryd::sandbox::faults::{Action, Endpoint, When};
+
+use ferryd::store::{Arrival, JobId, Query, Store, StoreError, View, WriterThread};
+
+use crate::bench_top::{Bench, bytes, one};
+
+/// A hook for `done`, as lines behind the host.
+fn hook(lines: &str) -> String {
+    format!("\n[[hook]]\non = [\"done\"]\n{lines}")
+}
+
+fn lines(path: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+fn links(bench: &Bench) -> PathBuf {
+    bench.dir.path().join("links.tsv")
+}
+
+#[test]
+fn every_outcome_is_one_line_in_the_links_file() {
+    let bench = Bench::new();
+    let path = links(&bench);
+    let bench = bench.host(&hook(&format!("links_file = {path:?}")));
+    for number in 0..20 {
+        bench.put(&format!("f{number}"), &bytes(number, 2000));
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(20);
+    let found = lines(&path);
+    assert_eq!(found.len(), 21, "{found:?}");
+    assert_eq!(found[0], ["time", "event", "host", "path", "link", "remote_id", "bytes", "expires"]);
+    for job in &jobs {
+        let ours: Vec<_> = found.iter().filter(|line| Path::new(&line[3]) == job.path).collect();
+        assert_eq!(ours.len(), 1, "{:?}", job.path);
+        let line = ours[0];
+        assert_eq!((line[1].as_str(), line[2].as_str(), line[6].as_str()), ("done", "cloudkp", "2000"));
+        assert_eq!(Some(&line[4]), job.link.as_ref());
+    }
+    bench.stop(daemon);
+}
+
+/// A hook that runs a script with these arguments.
+fn shell(script: &str, arguments: &[&str]) -> String {
+    let script = script.replace('{', "{{").replace('}', "}}");
+    let words: Vec<String> = ["sh", "-c", &script, "hook"].iter().chain(arguments).map(|word| format!("{word:?}")).collect();
+    hook(&format!("command = [{}]", words.join(", ")))
+}
+
+/// A request that a webhook made: its `Idempotency-Key`, and its body.
+type Posted = (String, serde_json::Value);
+
+/// Answers 500 to the first so many requests and 204 to the others, for as long as the test lives.
+fn receiver(failures: usize) -> (SocketAddr, Arc<Mutex<Vec<Posted>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let posted: Arc<Mutex<Vec<Posted>>> = Arc::default();
+    let seen = posted.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut key, mut length) = (String::new(), 0);
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                match line.trim_end().split_once(": ") {
+                    Some(("idempotency-key", value)) => key = value.to_owned(),
+                    Some(("content-length", value)) => length = value.parse().unwrap(),
+                    _ => {}
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let mut posted = seen.lock().unwrap();
+            posted.push((key, serde_json::from_slice(&body).unwrap()));
+            let status = if posted.len() <= failures { "500 Internal Server Error" } else { "204 No Content" };
+            let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.get_mut().write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    (addr, posted)
+}
+
+#[test]
+fn every_kind_of_hook_hears_of_an_outcome() {
+    let bench = Bench::new();
+    let out = bench.dir.path().join("out");
+    let (addr, posted) = receiver(1);
+    let script = format!("printf '%s|%s|%s' \"$1\" \"$2\" \"$FERRYD_HOST\" > {out:?}");
+    let all =
+        [shell(&script, &["{name}", "{{{bytes}}}"]), hook(&format!("webhook = \"http://{addr}/s3cret\"")), hook("sidecar = true")];
+    let bench = bench.host(&all.join("\n"));
+    let daemon = bench.start();
+    let path = bench.put("it's $(a) name", b"content");
+    let job = bench.wait_done(1).remove(0);
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "it's $(a) name|{7}|cloudkp");
+    let posted = posted.lock().unwrap().clone();
+    assert_eq!(posted.len(), 2, "once in vain, once more");
+    assert_eq!((posted[0].0.as_str(), &posted[0]), ("1-done-1", &posted[1]));
+    assert_eq!((posted[0].1["link"].as_str(), posted[0].1["bytes"].as_u64()), (job.link.as_deref(), Some(7)));
+    assert!(!bench.log_text().contains("s3cret"), "an address may hold a secret");
+    let sidecar = path.with_file_name("it's $(a) name.ferryd.json");
+    let sidecar: serde_json::Value = serde_json::from_slice(&std::fs::read(sidecar).unwrap()).unwrap();
+    assert_eq!(sidecar["hosts"]["cloudkp"]["link"].as_str(), job.link.as_deref());
+    bench.put("another", b"another");
+    bench.wait_done(2);
+    bench.stop(daemon);
+    let daemon = bench.start();
+    bench.wait_watching();
+    assert_eq!(bench.jobs().len(), 2, "a sidecar is not uploaded");
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_failing_hook_leaves_the_job_uploaded_with_its_reason_until_it_succeeds() {
+    let bench = Bench::new();
+    let flag = bench.dir.path().join("flag");
+    let bench = bench.host(&shell(&format!("test -e {flag:?} || {{ echo no flag; exit 3; }}"), &[]));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.why.is_some()));
+    assert_eq!(job.state, State::Uploaded);
+    assert_eq!(job.why.as_deref(), Some("uploaded; the hook `command sh` failed: it ended with exit status: 3: no flag"));
+    assert!(job.next_try_ms.is_some() && job.link.is_some());
+    let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
+    assert!(shown.contains("uploaded") && shown.contains("no flag"), "{shown}");
+    std::fs::write(flag, "").unwrap();
+    let job = bench.wait_done(1).remove(0);
+    assert_eq!((job.why, bench.sandbox.objects().len()), (None, 1));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_hook_that_is_taken_out_holds_nothing_up() {
+    let bench = Bench::new().host(&shell("exit 1", &[]));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_state(State::Uploaded);
+    bench.stop(daemon);
+    let bench = bench.host("");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    let said = "the hook `command sh` is not configured any more; 1 of its deliveries are dropped";
+    bench.wait_for("it to be said", || bench.log_text().contains(said).then_some(()));
+    bench.stop(daemon);
+}
+
+#[test]
+fn death_while_a_hook_runs_has_it_run_again() {
+    let bench = Bench::new();
+    let (runs, flag) = (bench.dir.path().join("runs"), bench.dir.path().join("flag"));
+    let script = format!("echo run >> {runs:?}; until test -e {flag:?}; do sleep 0.01; done");
+    let bench = bench.host(&shell(&script, &[]));
+    bench.put("file", b"content");
+    let count = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    let daemon = bench.start();
+    bench.wait_for("the hook to run", || (count() == 1).then_some(()));
+    daemon.kill();
+    assert_eq!(bench.jobs()[0].state, State::Uploaded);
+    let daemon = bench.start();
+    bench.wait_for("the hook to run again", || (count() == 2).then_some(()));
+    std::fs::write(flag, "").unwrap();
+    bench.wait_done(1);
+    assert_eq!((count(), bench.sandbox.objects().len()), (2, 1), "the hook again, the upload not");
+    bench.stop(daemon);
+}
+
+#[test]
+fn delete_never_takes_a_version_that_was_not_sent() {
+    let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
+    let once = bench.dir.path().join("once");
+    let script = format!("test -e {once:?} || {{ touch {once:?}; printf ', changed' >> \"$1\"; }}");
+    let bench = bench.host(&shell(&script, &["{path}"]));
+    let path = bench.put("file", b"one");
+    let daemon = bench.start();
+    bench.wait_done(2);
+    let mut held = bench.held("file");
+    held.sort();
+    assert_eq!(held, [b"one".to_vec(), b"one, changed".to_vec()], "both versions are on the host");
+    assert!(!path.exists());
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_move_to_another_file_system_keeps_the_way_and_overwrites_nothing() {
+    let dir = match Path::new("/dev/shm").is_dir() {
+        true => tempfile::tempdir_in("/dev/shm"),
+        false => tempfile::tempdir(),
+    };
+    let target = dir.unwrap();
+    let bench = Bench::new().watch(&format!("settle = \"0s\"\nafter = {{ move = {:?} }}", target.path()));
+    std::fs::create_dir(target.path().join("sub")).unwrap();
+    std::fs::write(target.path().join("sub/a.bin"), "another").unwrap();
+    let content = bytes(1, 700_000);
+    let path = bench.put("sub/a.bin", &content);
+    let daemon = bench.start();
+    bench.wait_done(1);
+    assert!(!path.exists());
+    assert_eq!(std::fs::read(target.path().join("sub/a.bin")).unwrap(), b"another");
+    assert!(std::fs::read(target.path().join("sub/a (1).bin")).unwrap() == content);
+    assert_eq!(std::fs::read_dir(target.path().join("sub")).unwrap().count(), 2);
+    bench.stop(daemon);
+}
+
+/// A way to `to` that hangs up on everybody until it is opened.
+fn gate(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicBool::new(false));
+    let is_open = opened.clone();
+    let pipe = |mut from: TcpStream, mut to: TcpStream| {
+        std::thread::spawn(move || {
+            std::io::copy(&mut from, &mut to).ok();
+            to.shutdown(Shutdown::Both).ok();
+        })
+    };
+    std::thread::spawn(move || {
+        for near in listener.incoming().map(Result::unwrap).filter(|_| is_open.load(Ordering::SeqCst)) {
+            let far = TcpStream::connect(to).unwrap();
+            pipe(near.try_clone().unwrap(), far.try_clone().unwrap());
+            pipe(far, near);
+        }
+    });
+    (addr, opened)
+}
+
+#[test]
+fn the_source_goes_only_when_both_hosts_have_it() {
+    let bench = Bench::new().also_to("mirror").watch("settle = \"0s\"\nafter = \"delete\"");
+    let (addr, opened) = gate(bench.sandbox.addr());
+    let bench = bench.host(&format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{addr}/cloudkp\""));
+    let path = bench.put("file", b"content");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Uploaded);
+    assert_eq!((job.host.as_str(), job.why.as_deref()), ("cloudkp", Some("uploaded; the file stays until `mirror` has it too")));
+    bench.wait_state(State::Waiting);
+    assert!(path.exists());
+    opened.store(true, Ordering::SeqCst);
+    bench.wait_done(2);
+    assert!(!path.exists());
+    assert_eq!(bench.held("file").len(), 2);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_held_job_is_told_of_with_its_reason() {
+    let bench = Bench::new();
+    let path = links(&bench);
+    let bench = bench.host(&format!("\n[[hook]]\non = [\"held\"]\ncommand = [\"sh\", \"-c\", \"printf '%s: %s' \\\"$1\\\" \\\"$2\\\" > '{}'\", \"x\", \"{{event}}\", \"{{why}}\"]", path.display()));
+    bench.faults(one(Endpoint::Chunk, When::First(1), Action::Moved));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let why = bench.wait_state(State::Held).why.unwrap();
+    let told = bench.wait_for("the hook", || std::fs::read_to_string(&path).ok().filter(|told| !told.is_empty()));
+    assert_eq!(told, format!("held: {why}"));
+    bench.stop(daemon);
+}
+
+#[test]
+fn links_prints_what_is_up_and_where() {
+    let bench = Bench::new();
+    bench.put("one", b"one");
+    bench.put("two", b"two");
+    let daemon = bench.start();
+    let jobs = bench.wait_done(2);
+    let shown = |words: &[&str]| String::from_utf8(bench.command(words).output().unwrap().stdout).unwrap();
+    let text = shown(&["links"]);
+    assert!(text.starts_with("TIME") && text.lines().count() == 3, "{text}");
+    assert!(
+        jobs.iter().all(|job| text.contains(job.link.as_deref().unwrap()) && text.contains(job.path.to_str().unwrap())),
+        "{text}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&shown(&["links", "--json", "--since", "2h"])).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(2), "{json}");
+    assert!(json[0]["link"].is_string() && json[0]["done_at"].is_string());
+    assert_eq!(shown(&["links", "--json", "--since", "2999-01-01"]).trim(), "[]");
+    assert_eq!(bench.command(&["links", "--since", "soon"]).output().unwrap().status.code(), Some(2));
+    bench.stop(daemon);
+}
+
+/// The queue and the task that delivers, without a host: an upload is what a test says it is.
+struct Desk {
+    dir: tempfile::TempDir,
+    config: Config,
+    store: Store,
+    thread: WriterThread,
+    switch: PhaseSwitch,
+    task: tokio::task::JoinHandle<Result<(), StoreError>>,
+}
+
+impl Desk {
+    async fn new(dir: tempfile::TempDir, host: &str, hooks: &str) -> Desk {
+        let text = format!(
+            "[daemon]\nstate_dir = {0:?}\n[[watch]]\npath = {0:?}\nto = [\"box\"]\n[host.box]\nkind = \"cloudkp\"\n{host}\n{hooks}",
+            dir.path()
+        );
+        let config = config::parse(&text, Path::new("config.toml"), &ProcessEnvironment).unwrap();
+        let (store, thread) = Store::open(dir.path()).unwrap();
+        deliver::follow(&config, &store).await.unwrap();
+        let (switch, phases) = phases();
+        let task = tokio::spawn(Deliver::new(&config, store.clone(), phases).unwrap().run());
+        Desk { dir, config, store, thread, switch, task }
+    }
+
+    /// A file with an outcome whose link dies then.
+    async fn upload(&self, expires_ms: Option<i64>) -> JobId {
+        let path = self.dir.path().join("file");
+        std::fs::write(&path, "content").unwrap();
+        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
+        let (folder, name, hosts) = (self.dir.path().to_owned(), "file".into(), Arc::from(["box".to_owned()]));
+        let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0 };
+        self.store.enqueue(vec![arrival]).await.unwrap();
+        let job = self.store.claim(vec![("box".into(), 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
+        let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
+        self.store.uploaded(job, outcome).await.unwrap();
+        job
+    }
+
+    async fn wait(&self, state: State) {
+        let query = Query { limit: 10, ..Query::default() };
+        let state_is = || View::open(self.dir.path()).unwrap().unwrap().snapshot(&query).unwrap().jobs[0].state == state;
+        let begun = std::time::Instant::now();
+        while !state_is() {
+            assert!(begun.elapsed().as_secs() < 60, "waited too long for {state}");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Ends the task as the daemon would.
+    async fn end(self, phase: Phase) -> tempfile::TempDir {
+        self.switch.advance(Phase::Draining);
+        self.switch.advance(phase);
+        self.task.await.unwrap().unwrap();
+        drop(self.store);
+        tokio::task::spawn_blocking(move || self.thread.join()).await.unwrap();
+        assert!(!self.config.hosts.is_empty());
+        self.dir
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_dies_is_told_of_and_its_file_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("links.tsv");
+    let hooks = format!("[[hook]]\non = [\"expiring\"]\nbefore = \"2h\"\nlinks_file = {path:?}");
+    let desk = Desk::new(dir, "refresh = true", &hooks).await;
+    // So near its end that the last tenth of its life is about to begin.
+    desk.upload(Some(clock::now_ms() + 10)).await;
+    desk.wait(State::Queued).await;
+    while lines(&path).len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let _dir = desk.end(Phase::Draining).await;
+    let found = lines(&path);
+    assert_eq!((found.len(), found[1][1].as_str(), found[1][4].as_str()), (2, "expiring", "http://x"));
+}
+
+#[tokio::test]
+async fn a_dying_link_of_a_changed_file_is_left_to_die() {
+    let dir = tempfile::tempdir().unwrap();
+    let (flag, file) = (dir.path().join("flag"), dir.path().join("file"));
+    let script = format!("until test -e {flag:?}; do sleep 0.01; done");
+    let desk = Desk::new(dir, "refresh = true", &shell(&script, &[])).await;
+    // The job stays `uploaded` while the hook runs, so its link is looked at later, by a task that begins with another file.
+    desk.upload(Some(clock::now_ms() + 10)).await;
+    desk.wait(State::Uploaded).await;
+    std::fs::write(file, "changed").unwrap();
+    std::fs::write(flag, "").unwrap();
+    desk.wait(State::Done).await;
+    let dir = desk.end(Phase::Draining).await;
+    let desk = Desk::new(dir, "refresh = true", "").await;
+    let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), 1, i64::MAX);
+    let begun = std::time::Instant::now();
+    while !due().await.unwrap().deliveries.is_empty() {
+        assert!(begun.elapsed().as_secs() < 60);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    desk.wait(State::Done).await;
+    desk.end(Phase::Draining).await;
+}
+
+#[tokio::test]
+async fn the_end_drops_a_hook_that_hangs_and_marks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pid, flag) = (dir.path().join("pid"), dir.path().join("flag"));
+    let hooks = shell(&format!("test -e {flag:?} && exit; echo $$ > {pid:?}; sleep 600"), &[]);
+    let desk = Desk::new(dir, "", &hooks).await;
+    desk.upload(None).await;
+    let running = || std::fs::read_to_string(&pid).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    while running().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let child = running().unwrap();
+    let dir = desk.end(Phase::Stopping).await;
+    let job = View::open(dir.path()).unwrap().unwrap().snapshot(&Query { limit: 1, ..Query::default() }).unwrap().jobs.remove(0);
+    assert_eq!((job.state, job.why), (State::Uploaded, None));
+    let begun = std::time::Instant::now();
+    while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
+        assert!(begun.elapsed().as_secs() < 60, "the command lives on");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    // The next start carries it again.
+    std::fs::write(flag, "").unwrap();
+    let desk = Desk::new(dir, "", &hooks).await;
+    desk.wait(State::Done).await;
+    desk.end(Phase::Draining).await;
+}

@@ -1,0 +1,404 @@
+//! What only one kind of host knows: logins that run out, passing addresses, digests that spare an upload, folders, addresses in place of
+//! files.
+
+use std::time::Duration;
+
+use ferryd::job::State;
+use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd::sandbox::kie::{Errors, ReplyShape};
+use ferryd::sandbox::log::{Entry, Outcome};
+use ferryd::sandbox::uploadgig::{Cmbs, ResultShape};
+use ferryd::sandbox::{Lose, fourshared, koodrive};
+use ferryd::store::JobRow;
+
+use crate::bench_top::{Bench, bytes, one};
+use crate::kinds::{FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked, no_secret_is_told};
+
+const MIB: usize = 1024 * 1024;
+
+/// One file to its end, or to where it is left alone.
+fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
+    bench.put(name, content);
+    let daemon = bench.start();
+    let ended = |job: &JobRow| job.path.ends_with(name) && is_parked(job);
+    let job = bench.wait_for(name, || bench.jobs().into_iter().find(ended));
+    bench.stop(daemon);
+    no_secret_is_told(bench, kind.word);
+    job
+}
+
+fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
+    let job = send(kind, bench, "file", content);
+    assert_eq!(job.state, State::Done, "{job:#?}");
+    assert!(kind.held(bench, "file") == [content.to_vec()], "{}", kind.word);
+    job
+}
+
+fn is_held_because(kind: Kind, bench: &Bench, words: &str) -> JobRow {
+    let job = send(kind, bench, "file", &bytes(3, 2 * MIB));
+    let why = job.why.clone().unwrap_or_default();
+    assert!(job.state == State::Held && why.contains(words), "{}: {job:#?}", kind.word);
+    job
+}
+
+fn requests(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
+    bench.sandbox.log().into_iter().filter(|entry| entry.endpoint == Some(endpoint)).collect()
+}
+
+#[test]
+fn wrong_credentials_hold_the_host_and_say_what_to_check() {
+    let cases = [
+        (UPLOADGIG, "s3cret-gig", "check `user` and `password`"),
+        (KOODRIVE, "test-app-secret", "check the credentials"),
+        (KIE, "sk-test", "check `api_key`"),
+        (FOURSHARED, "password = \"s3cret\"", "check `user` and `password`"),
+    ];
+    for (kind, right, words) in cases {
+        let wrong = if right.contains('=') { "password = \"hunter2\"" } else { "hunter2" };
+        let mut bench = kind.bench().change(right, wrong);
+        is_held_because(kind, &bench, words);
+        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "held");
+        assert!(!bench.log_text().contains("hunter2"));
+        // A restart is how a person says that it was mended.
+        bench = bench.change(wrong, right);
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_stops_only_its_host() {
+    let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { env = \"FERRYD_TEST_NOT_SET\" }");
+    is_held_because(KIE, &bench, "$FERRYD_TEST_NOT_SET is not set");
+    let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { command = [\"echo\", \"sk-test\"] }");
+    arrives(KIE, &bench, b"content");
+}
+
+#[test]
+fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
+    let full = [
+        UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1),
+        KOODRIVE.bench_with(|options| options.rules.koodrive.quota = 1_000_000),
+        FOURSHARED.bench_with(|options| options.rules.fourshared.free_bytes = 1_000_000),
+    ];
+    for (kind, bench) in [UPLOADGIG, KOODRIVE, FOURSHARED].into_iter().zip(full) {
+        let job = is_held_because(kind, &bench, "");
+        assert!(job.next_try_ms.is_some(), "it is asked again: {job:#?}");
+        let small = send(kind, &bench, "small", b"small");
+        assert_eq!(small.state, State::Done, "{}: {small:#?}", kind.word);
+    }
+}
+
+#[test]
+fn a_file_that_is_too_large_fails_alone_and_says_so() {
+    let limited = [
+        (KIE, KIE.bench_with(|options| options.rules.kie.file_bytes_max = 1000), "too large"),
+        (FOURSHARED, FOURSHARED.bench_with(|options| options.rules.fourshared.max_file_bytes = 1000), "takes files of 1000 bytes"),
+        (KIE, KIE.bench().host("method = \"base64\""), "`method = \"stream\"` takes any"),
+    ];
+    for (kind, bench, words) in limited {
+        let job = send(kind, &bench, "file", &bytes(1, 10_000_001));
+        assert!(job.state == State::Failed && job.why.as_deref().unwrap().contains(words), "{job:#?}");
+        assert_eq!(send(kind, &bench, "small", b"small").state, State::Done);
+    }
+}
+
+#[test]
+fn too_many_logins_rest_the_account_and_a_restart_does_not_wake_it() {
+    let bench = UPLOADGIG.bench_with(|options| options.rules.uploadgig.logins_max = 1);
+    arrives(UPLOADGIG, &bench, b"first");
+    let second = send(UPLOADGIG, &bench, "second", b"second");
+    assert_eq!(second.state, State::Waiting);
+    let resting = |bench: &Bench| bench.snapshot().unwrap().hosts.remove(0);
+    let before = resting(&bench);
+    assert!(before.state == "resting" && before.why.unwrap().contains("few minutes"));
+    let logins = requests(&bench, Endpoint::Open).len();
+    bench.put("third", b"third");
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.wait_for("the third job", || (bench.jobs().len() == 3).then_some(()));
+    bench.stop(daemon);
+    assert_eq!((resting(&bench).until_ms, requests(&bench, Endpoint::Open).len()), (before.until_ms, logins));
+}
+
+#[test]
+fn every_documented_reply_of_uploadgig_is_understood() {
+    for result in [ResultShape::Keyed, ResultShape::Array, ResultShape::Bare] {
+        for (cmbs, code_as_number) in [(Cmbs::Number, false), (Cmbs::Text, true), (Cmbs::Missing, true)] {
+            let bench = UPLOADGIG.bench_with(|options| {
+                let rules = &mut options.rules.uploadgig;
+                (rules.result, rules.cmbs, rules.code_as_number) = (result, cmbs, code_as_number);
+            });
+            let job = arrives(UPLOADGIG, &bench, b"content");
+            assert!(job.link.unwrap().contains("/file/download/"));
+        }
+    }
+}
+
+#[test]
+fn with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again() {
+    let lost = |action| {
+        let bench = UPLOADGIG.bench().host("on_unknown = \"probe\"");
+        bench.faults(one(Endpoint::Chunk, When::Nth(1), action));
+        bench
+    };
+    let bench = lost(Action::LoseReply { reset: true });
+    is_held_because(UPLOADGIG, &bench, "probably there");
+    assert_eq!(UPLOADGIG.held(&bench, "file").len(), 1);
+    let bench = lost(Action::ResetAfterBody);
+    let job = arrives(UPLOADGIG, &bench, &bytes(1, 3 * MIB));
+    assert!(!job.maybe_duplicate);
+    let bench = UPLOADGIG.bench().host("on_unknown = \"hold\"");
+    bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::LoseReply { reset: true }));
+    is_held_because(UPLOADGIG, &bench, "may be on the host already");
+}
+
+#[test]
+fn a_body_cut_short_is_known_to_be_no_file() {
+    let bench = UPLOADGIG.bench().host("bandwidth = \"2 MiB/s\"");
+    let content = bytes(9, 2 * MIB);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    bench.wait_for("bytes to flow", || bench.jobs().first().filter(|job| job.sent > 100_000).map(drop));
+    daemon.kill();
+    let daemon = bench.start();
+    let jobs = bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(!jobs[0].maybe_duplicate && UPLOADGIG.held(&bench, "file") == [content]);
+}
+
+#[test]
+fn an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed() {
+    for kind in [UPLOADGIG, KOODRIVE, FOURSHARED] {
+        let bench = kind.bench().change("allow_private = true", "allow_private = false");
+        is_held_because(kind, &bench, "`allow_private = true`");
+        assert!(requests(&bench, Endpoint::Chunk).is_empty());
+    }
+}
+
+#[test]
+fn bytes_that_koodrive_knows_are_not_sent_again() {
+    let bench = KOODRIVE.bench();
+    let content = bytes(4, 6 * MIB);
+    arrives(KOODRIVE, &bench, &content);
+    let sent = requests(&bench, Endpoint::Chunk).len();
+    assert_eq!(sent, 2);
+    let again = send(KOODRIVE, &bench, "the same under another name", &content);
+    assert_eq!(again.state, State::Done);
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), sent, "a flash upload sends nothing");
+    assert!(KOODRIVE.held(&bench, "the same under another name") == [content]);
+}
+
+#[test]
+fn without_flash_upload_the_digest_is_computed_while_parts_are_sent() {
+    let bench = KOODRIVE.bench().host("part_size = \"5 MiB\"\nflash_upload = false");
+    arrives(KOODRIVE, &bench, &bytes(4, 21 * MIB));
+    let creates = requests(&bench, Endpoint::Open);
+    assert_eq!(creates.len(), 1);
+}
+
+#[test]
+fn a_token_is_another_way_into_koodrive() {
+    let login = "app_id = \"app1\"\napp_secret = \"test-app-secret\"\n";
+    let bench = KOODRIVE.bench().change(login, "access_token = \"test-token\"\n");
+    arrives(KOODRIVE, &bench, b"content");
+}
+
+#[test]
+fn koodrive_takes_every_switch_of_its_page() {
+    let changes: [fn(&mut koodrive::Rules); 4] = [
+        |rules| rules.code = koodrive::CodeForm::Text,
+        |rules| rules.flash = false,
+        |rules| rules.first_links = koodrive::FirstLinks::Always,
+        |rules| rules.link_seconds = 30,
+    ];
+    for change in changes {
+        let bench = KOODRIVE.bench_with(|options| change(&mut options.rules.koodrive));
+        arrives(KOODRIVE, &bench, &bytes(2, 11 * MIB));
+    }
+}
+
+#[test]
+fn a_clock_that_is_off_holds_koodrive_and_says_so() {
+    let bench = KOODRIVE.bench();
+    bench.sandbox.shift_clock(1200);
+    is_held_because(KOODRIVE, &bench, "the clock of this machine");
+    bench.sandbox.shift_clock(-1200);
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+}
+
+#[test]
+fn every_documented_reply_of_kie_is_understood() {
+    for shape in [ReplyShape::Quickstart, ReplyShape::Pages, ReplyShape::UrlOnly] {
+        for (errors, code_as_text) in [(Errors::Status, true), (Errors::Body, false)] {
+            let bench = KIE.bench_with(|options| {
+                let rules = &mut options.rules.kie;
+                (rules.shape, rules.errors, rules.code_as_text) = (shape, errors, code_as_text);
+            });
+            let job = arrives(KIE, &bench, b"content");
+            let day = Duration::from_secs(24 * 3600).as_millis() as i64;
+            let left = job.expires_ms.unwrap() - ferryd::os::clock::now_ms();
+            assert!((day - 60_000..=day).contains(&left), "{left}");
+        }
+    }
+}
+
+#[test]
+fn an_error_of_kie_under_status_200_is_an_error() {
+    let wrong = KIE.bench_with(|options| options.rules.kie.errors = Errors::Body).change("sk-test", "hunter2");
+    is_held_because(KIE, &wrong, "401");
+}
+
+#[test]
+fn base64_brings_the_same_bytes() {
+    for size in [0, 1, 2, 3, 700_000] {
+        let bench = KIE.bench().host("method = \"base64\"");
+        arrives(KIE, &bench, &bytes(8, size));
+    }
+}
+
+#[test]
+fn a_dropped_address_is_fetched_by_kie_itself() {
+    let bench = KIE.bench().host("remote_urls = true");
+    let first = arrives(KIE, &bench, b"the first file").link.unwrap();
+    let link = send(KIE, &bench, "shortcut.url", format!("[InternetShortcut]\r\nURL={first}\r\n").as_bytes());
+    assert_eq!(link.state, State::Done, "{link:#?}");
+    let list = send(KIE, &bench, "two.uri-list", format!("# two\n{first}\n{first}?again\n").as_bytes());
+    assert_eq!(list.link.unwrap().split(' ').count(), 2);
+    let held: Vec<_> = bench.sandbox.objects().iter().map(|object| bench.sandbox.read(object).unwrap()).collect();
+    assert!(held.len() == 4 && held.iter().all(|bytes| bytes == b"the first file"));
+    let bad = send(KIE, &bench, "bad.url", b"[InternetShortcut]\nURL=file:///etc/passwd\n");
+    assert!(bad.state == State::Failed && bad.why.unwrap().contains("not an http or https address"));
+    // Without the setting it is a file like any other.
+    let plain = KIE.bench();
+    arrives(KIE, &plain, b"content");
+    assert_eq!(send(KIE, &plain, "shortcut.url", b"[InternetShortcut]").state, State::Done);
+}
+
+#[test]
+fn folders_of_4shared_are_found_or_made() {
+    let bench = FOURSHARED.bench().host("folder = \"backups/2026\"\npart_size = \"256 KiB\"");
+    bench.put("a/b/one", b"one");
+    bench.put("a/two", b"two");
+    bench.put("three", b"three");
+    let daemon = bench.start();
+    bench.wait_done(3);
+    bench.stop(daemon);
+    let made = bench.sandbox.log().into_iter().filter(|entry| entry.outcome == Outcome::Served).count();
+    assert!(made > 0 && bench.sandbox.objects().len() == 3);
+    no_secret_is_told(&bench, "4shared");
+}
+
+#[test]
+fn parts_of_4shared_may_go_together() {
+    let bench = FOURSHARED.bench().host("parallel_parts = 3\npart_size = \"256 KiB\"");
+    arrives(FOURSHARED, &bench, &bytes(6, 3 * MIB + 1));
+}
+
+#[test]
+fn fourshared_takes_every_switch_of_its_page() {
+    let changes: [fn(&mut fourshared::Rules); 8] = [
+        |rules| rules.nulls = fourshared::NullStyle::Nil,
+        |rules| rules.nulls = fourshared::NullStyle::Empty,
+        |rules| rules.nulls = fourshared::NullStyle::Absent,
+        |rules| rules.part_reply = fourshared::PartReply::Empty,
+        |rules| rules.part_reply = fourshared::PartReply::Json,
+        |rules| rules.part_reply = fourshared::PartReply::Html,
+        |rules| rules.second_finish = fourshared::SecondFinish::Empty,
+        |rules| rules.md5_after_calls = 2,
+    ];
+    for change in changes {
+        let bench = FOURSHARED.bench_with(|options| change(&mut options.rules.fourshared));
+        bench.faults(one(Endpoint::Finish, When::Nth(1), Action::LoseReply { reset: true }));
+        arrives(FOURSHARED, &bench, &bytes(2, 600_000));
+    }
+}
+
+#[test]
+fn a_key_of_4shared_that_ends_in_the_middle_is_fetched_anew_for_the_same_data_centre() {
+    let bench = FOURSHARED.bench().host("bandwidth = \"2 MiB/s\"\npart_size = \"256 KiB\"");
+    let content = bytes(6, 2 * MIB);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    bench.wait_for("two parts", || bench.jobs().first().filter(|job| job.parts_acked >= 2).map(drop));
+    bench.sandbox.shift_clock(2 * 3600);
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(FOURSHARED.held(&bench, "file") == [content]);
+    let again = requests(&bench, Endpoint::Chunk).into_iter().filter(|entry| entry.again).count();
+    assert_eq!(again, 0, "no part that is held goes again");
+}
+
+#[test]
+fn an_account_of_4shared_that_may_not_upload_is_held_or_rests() {
+    let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.banned = true);
+    is_held_because(FOURSHARED, &bench, "check `user` and `password`");
+    let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.upload_right = false);
+    let job = send(FOURSHARED, &bench, "file", b"content");
+    assert!(job.state == State::Waiting && job.why.as_deref().unwrap().contains("switched uploading off"), "{job:#?}");
+}
+
+#[test]
+fn a_place_that_is_given_up_is_given_back() {
+    let bench = FOURSHARED.bench().host("bandwidth = \"1 MiB/s\"\npart_size = \"256 KiB\"");
+    let path = bench.put("file", &bytes(1, 2 * MIB));
+    let daemon = bench.start();
+    bench.wait_for("a part", || bench.jobs().first().filter(|job| job.parts_acked >= 1).map(drop));
+    std::fs::remove_file(path).unwrap();
+    bench.wait_state(State::Gone);
+    bench.wait_for("the cancel", || (requests(&bench, Endpoint::Abandon).len() == 1).then_some(()));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_host_that_is_restarted_loses_nothing_and_one_that_forgets_begins_anew() {
+    for kind in [UPLOADGIG, KOODRIVE, KIE, FOURSHARED] {
+        for lose in [Lose::Nothing, Lose::Sessions] {
+            let size = kind.part_bytes().map_or(3 * MIB, |part| 3 * part);
+            let rate = format!("bandwidth = \"{} B/s\"\n{}", size / 2, kind.small_parts());
+            let mut bench = kind.bench().host(&rate);
+            let content = bytes(1, size);
+            bench.put("file", &content);
+            let daemon = bench.start();
+            bench.wait_for("bytes to flow", || bench.jobs().first().filter(|job| job.sent > size as u64 / 3).map(drop));
+            bench.restart_host(lose);
+            let jobs = bench.wait_done(1);
+            bench.stop(daemon);
+            assert!(kind.held(&bench, "file") == [content], "{} {lose:?}", kind.word);
+            assert!(!jobs[0].maybe_duplicate, "{} {lose:?}", kind.word);
+        }
+    }
+}
+
+#[test]
+fn one_file_goes_to_all_five_kinds_of_hosts() {
+    let kinds = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
+    let bench = Bench::new().to(&kinds);
+    let content = bytes(1, 700_000);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    let jobs = bench.wait_done(kinds.len());
+    bench.stop(daemon);
+    assert_eq!(jobs.len(), kinds.len());
+    let objects = bench.sandbox.objects();
+    for kind in kinds {
+        assert!(objects.iter().any(|object| object.host == kind && bench.sandbox.read(object).unwrap() == content), "{kind}");
+    }
+    no_secret_is_told(&bench, "all");
+}
+
+#[test]
+fn a_host_that_is_down_does_not_keep_the_others_waiting() {
+    let bench = Bench::new().to(&["kie", "4shared"]);
+    let down = Rule::new(Action::Status { code: 503, body: Default::default(), stored: false }).host("4shared");
+    bench.faults(Script::of([down]));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_state(State::Done);
+    let waiting = bench.wait_state(State::Waiting);
+    assert_eq!(waiting.host, "4shared");
+    bench.stop(daemon);
+}
