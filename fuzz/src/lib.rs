@@ -24,6 +24,7 @@ impl Input {
         let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
         let words: Vec<String> = String::from_utf8_lossy(&data[..end]).split_whitespace().map(str::to_owned).collect();
         let body = data.get(end + 1..).unwrap_or_default();
+        let cut = body.len() > BODY_BYTES_MAX;
         let text = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES_MAX)]).into_owned();
         let mut input = Input { words, reply: Reply::default() };
         input.reply = Reply {
@@ -32,6 +33,7 @@ impl Input {
             html: input.has("html") || text.trim_start().starts_with('<'),
             location: input.word("to").map(str::to_owned),
             text,
+            cut: cut || input.has("cut"),
         };
         input
     }
