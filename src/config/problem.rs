@@ -1,12 +1,13 @@
 //! What is wrong with a configuration: everything at once, each with its place.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// What is wrong.
     pub message: String,
@@ -39,6 +40,9 @@ impl ConfigError {
     /// `shown` is the text with its secrets masked.
     pub(super) fn new(file: &Path, shown: &str, mut problems: Vec<Problem>) -> ConfigError {
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(0, |span| span.start));
+        // The reader of TOML says the same once for each bracket that is left open.
+        let mut told = HashSet::new();
+        problems.retain(|problem| told.insert(problem.clone()));
         ConfigError { file: file.to_owned(), text: shown.to_owned(), problems }
     }
 

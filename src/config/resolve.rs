@@ -242,8 +242,12 @@ fn watch(
         let help = "one [[watch]] may name several hosts in `to`".to_owned();
         problems.add(Some(table.span_of("path")), format!("the folder `{}` is watched twice", folder.display()), Some(help));
     }
-    let to = table.need("to", "add `to = [\"NAME\"]`, the hosts its files go to", texts).unwrap_or_default();
-    check_hosts(&table, &to, hosts, problems);
+    let to = table.need("to", "add `to = [\"NAME\"]`, the hosts its files go to", texts);
+    if to.as_ref().is_some_and(Vec::is_empty) {
+        problems.add(Some(table.span_of("to")), "`to` names no host, so files would go nowhere", Some("name one".into()));
+    }
+    let to = to.unwrap_or_default();
+    check_hosts(&to, hosts, problems);
     let watch = Watch {
         path: folder.clone().unwrap_or_default(),
         to: to.into_iter().map(Spanned::into_inner).collect(),
@@ -270,7 +274,7 @@ fn watch(
     folder.map(|_| watch)
 }
 
-fn check_hosts(table: &Table<'_>, to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
+fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
     for (index, name) in to.iter().enumerate() {
         let known = name.get_ref();
         if !hosts.contains(known) {
@@ -282,9 +286,6 @@ fn check_hosts(table: &Table<'_>, to: &[Spanned<String>], hosts: &[String], prob
         } else if to[..index].iter().any(|earlier| earlier.get_ref() == known) {
             problems.add(Some(name.span()), format!("`to` names the host \"{known}\" twice"), Some("name it once".into()));
         }
-    }
-    if to.is_empty() && table.find("to", texts).is_some() {
-        problems.add(Some(table.span_of("to")), "`to` names no host, so files would go nowhere", Some("name one".into()));
     }
 }
 

@@ -56,6 +56,18 @@ fn the_least_configuration_has_the_documented_defaults() {
 }
 
 #[test]
+fn brackets_left_open_are_told_once() {
+    let said = described("x = [[[");
+    assert!(!said.is_empty() && (1..said.len()).all(|at| !said[..at].contains(&said[at])), "{said:#?}");
+}
+
+#[test]
+fn hosts_that_are_no_list_are_told_once() {
+    let said = described(&format!("[[watch]]\npath = \"/drop\"\nto = \"box\"\n{HOST}"));
+    assert_eq!(said, ["3:6 `to` in [[watch]] must be a list of texts, and holds a text (write [\"one\", \"two\"])"]);
+}
+
+#[test]
 fn every_problem_is_told_at_once_with_its_place() {
     let text = "[daemon]\nmax_upload = 3\nbandwidth = \"fast\"\n\n[[watch]]\npath = \"Drop\"\nto = [\"bxo\"]\nsettle = 2\n\n[host.box]\nkind = \"cloudpk\"\n";
     let expected = [

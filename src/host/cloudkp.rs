@@ -91,6 +91,11 @@ impl Open {
     }
 }
 
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Open::load(session)?.store()
+}
+
 // Replies.
 
 /// What stays as it is in the id of a link.

@@ -65,6 +65,11 @@ impl Reserved {
     }
 }
 
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Reserved::load(session)?.store()
+}
+
 /// A call with its arguments in order, as SOAP 1.1 rpc/literal: the operation is in the namespace, its arguments are not (page, 2).
 fn envelope(operation: &str, arguments: &[String]) -> String {
     let arguments: String =

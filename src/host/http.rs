@@ -370,7 +370,7 @@ async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize) -> 
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
+pub(super) fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));

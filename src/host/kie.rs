@@ -110,6 +110,11 @@ impl Named {
     }
 }
 
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Named::load(session)?.store()
+}
+
 /// A name without what means something in a path, a form or an address.
 fn sanitised(name: &str) -> String {
     let unsafe_in_a_name = |c: char| c.is_control() || "/\\:*?\"<>|#%&".contains(c);
@@ -213,6 +218,13 @@ struct Receipt {
     expires_ms: Option<i64>,
 }
 
+/// The outcome in a receipt; one without a link is none.
+fn kept_outcome(receipt: &str) -> Option<Outcome> {
+    let Receipt { link, remote_id, expires_ms } = serde_json::from_str(receipt).ok()?;
+    link.as_ref().filter(|link| !link.trim().is_empty())?;
+    Some(Outcome { link, remote_id, expires_ms })
+}
+
 // Glue.
 
 /// A Kie.ai account.
@@ -309,10 +321,8 @@ impl Host for Kie {
 
     fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
-            let receipt = whole.held.receipts.get(&0).and_then(|text| serde_json::from_str::<Receipt>(text).ok());
-            let Receipt { link, remote_id, expires_ms } =
-                receipt.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))?;
-            Ok(Outcome { link, remote_id, expires_ms })
+            let kept = whole.held.receipts.get(&0).and_then(|text| kept_outcome(text));
+            kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
         })
     }
 
@@ -377,6 +387,15 @@ mod tests {
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
+        }
+    }
+
+    #[test]
+    fn a_receipt_without_a_link_is_no_success() {
+        let outcome = kept_outcome("{\"link\":\"https://x/y\",\"remote_id\":null,\"expires_ms\":7}").unwrap();
+        assert_eq!((outcome.link.as_deref(), outcome.remote_id, outcome.expires_ms), (Some("https://x/y"), None, Some(7)));
+        for text in ["", "{}", "[null,null,null]", "{\"link\":null,\"remote_id\":\"y\",\"expires_ms\":7}", "{\"link\":\" \"}"] {
+            assert_eq!(kept_outcome(text), None, "{text}");
         }
     }
 

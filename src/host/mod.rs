@@ -10,6 +10,8 @@ pub mod cloudkp;
 mod error;
 mod form;
 pub mod fourshared;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod json;
 pub mod kie;

@@ -58,6 +58,11 @@ impl Begun {
     }
 }
 
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Begun::load(session)?.store()
+}
+
 /// The `Slug` header: the only carrier of the name. A space at either end would be lost on the way, so it is encoded as well.
 fn slug(name: &str) -> String {
     let encoded = utf8_percent_encode(name, SLUG).to_string();
@@ -156,6 +161,12 @@ fn result_of(text: &str) -> Option<serde_json::Map<String, Value>> {
         },
         _ => None,
     }
+}
+
+/// The outcome in a receipt; one without a link is none.
+fn kept_outcome(receipt: &str) -> Option<Outcome> {
+    let kept = json::object(receipt)?;
+    Some(Outcome { link: Some(json::text(kept.get("link"))?), remote_id: json::text(kept.get("remote_id")), expires_ms: None })
 }
 
 fn upload_failure(message: &str) -> HostError {
@@ -293,9 +304,8 @@ impl Host for UploadGig {
 
     fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
-            let kept = whole.held.receipts.get(&0).and_then(|text| json::object(text));
-            let kept = kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))?;
-            Ok(Outcome { link: json::text(kept.get("link")), remote_id: json::text(kept.get("remote_id")), expires_ms: None })
+            let kept = whole.held.receipts.get(&0).and_then(|text| kept_outcome(text));
+            kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
         })
     }
 
@@ -401,6 +411,15 @@ mod tests {
             assert_eq!(upload(200, text), doubt, "{text}");
         }
         assert_eq!(upload(502, ""), doubt);
+    }
+
+    #[test]
+    fn a_receipt_without_a_link_is_no_success() {
+        let outcome = kept_outcome("{\"link\":\"https://x/y\",\"remote_id\":\"y\"}").unwrap();
+        assert_eq!((outcome.link.as_deref(), outcome.remote_id.as_deref()), (Some("https://x/y"), Some("y")));
+        for text in ["", "{}", "[]", "{\"link\":null,\"remote_id\":\"y\"}", "{\"link\":\" \"}"] {
+            assert_eq!(kept_outcome(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Option<Element> {
         let attribute = attribute.ok()?;
         nil |= text_of(attribute.key.local_name().as_ref()) == "nil" && matches!(text_of(&attribute.value), "true" | "1");
     }
-    Some(Element { name: text_of(start.local_name().as_ref()).to_owned(), nil, ..Element::default() })
+    let name = Some(text_of(start.local_name().as_ref()).to_owned()).filter(|name| !name.is_empty())?;
+    Some(Element { name, nil, ..Element::default() })
 }
 
 fn text_of(text: &str) -> &str {
@@ -112,7 +113,18 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_nothing() {
-        for text in ["", "plain", "<a><b>", "<a></b>", "<a/><b/>", "<!DOCTYPE html><html><body>", &"<a>".repeat(100)] {
+        for text in [
+            "",
+            "plain",
+            "<a><b>",
+            "<a></b>",
+            "<a/><b/>",
+            "< />",
+            "<a></a:><b>",
+            "<p:/>",
+            "<!DOCTYPE html><html><body>",
+            &"<a>".repeat(100),
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

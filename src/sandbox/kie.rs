@@ -322,7 +322,7 @@ fn wanted(texts: &[(String, String)], mime: Option<String>, name: Option<String>
 
 type Fields = serde_json::Map<String, Value>;
 
-/// The fields of a JSON body, and those of them that are texts.
+/// The fields of a JSON body, and those of them that are texts. The documented samples send null for what is not given.
 async fn json_body(exchange: &mut Exchange) -> Result<Result<(Fields, Vec<(String, String)>), Reject>, Stop> {
     let mut body = Vec::new();
     while let Some(bytes) = exchange.body.next().await? {
@@ -331,7 +331,10 @@ async fn json_body(exchange: &mut Exchange) -> Result<Result<(Fields, Vec<(Strin
         }
         body.extend_from_slice(&bytes);
     }
-    let Ok(Value::Object(fields)) = serde_json::from_slice(&body) else { return Ok(Err("The body is not a JSON object".into())) };
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(&body) else {
+        return Ok(Err("The body is not a JSON object".into()));
+    };
+    fields.retain(|_, value| !value.is_null());
     if fields.values().any(|value| !value.is_string()) {
         return Ok(Err("Every parameter must be a string".into()));
     }

@@ -7,6 +7,7 @@
 )]
 
 mod bench_top;
+mod clients;
 mod crash;
 mod disasters;
 mod faults;
@@ -16,4 +17,5 @@ mod kinds;
 mod layers;
 mod model;
 mod packaging;
+mod parts;
 mod stories;

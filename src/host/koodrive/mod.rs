@@ -72,6 +72,11 @@ impl Created {
     }
 }
 
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Created::load(session)?.store()
+}
+
 /// The size of a part: `least`, doubled until the file has no more than 5,000 parts; always a multiple of a block of SHA-256.
 fn part_bytes(file_bytes: u64, least: u64) -> u64 {
     let mut bytes = least.next_multiple_of(64);

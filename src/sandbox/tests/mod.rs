@@ -4,6 +4,7 @@
 
 mod faults;
 mod fourshared;
+mod kie;
 mod koodrive;
 mod rules;
 mod state;
