@@ -16,7 +16,7 @@ use crate::job::upload::{Algorithm, Borders, Digest, Words};
 use super::source::{Source, SourceError};
 
 /// How much is hashed at once.
-const READ_BYTES: u64 = 512 * 1024;
+const READ_BYTES: u64 = 256 * 1024;
 
 /// A digest that is known, or on its way. Dropped, it stops.
 pub struct Digesting {

@@ -24,8 +24,10 @@ use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
 
-/// The most that is read at once, and so the most that a request holds in memory.
-const READ_BYTES: u64 = 512 * 1024;
+/// A part up to this size is read at once, before its request begins.
+const PART_BYTES: u64 = 512 * 1024;
+/// The most that is read at once of a larger part, and so the most that its request holds in memory.
+const READ_BYTES: u64 = 256 * 1024;
 /// Files up to this size are read when they are opened.
 const WHOLE_BYTES: u64 = 64 * 1024;
 /// What flows at once under a limit, so that a slow line is used evenly.
@@ -104,7 +106,7 @@ impl Source {
 
     /// The same, but its last bytes go only when `gate` has been passed.
     pub async fn part_behind(&self, number: u32, range: Range, gate: Option<Arc<Gate>>) -> Result<Part, SourceError> {
-        let start = match range.bytes <= READ_BYTES {
+        let start = match range.bytes <= PART_BYTES {
             true => Some(self.read(range.offset, range.bytes).await?),
             false => None,
         };
