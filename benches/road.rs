@@ -1,5 +1,6 @@
-//! How fast the whole road is: one large file, and many small ones, from the folder to `done`, through the real daemon to a sandbox host
-//! that discards. Next to each, in the same run, what the machine gives without any of it: the same bytes through one TCP connection.
+//! How fast the whole road is: one large file, and many small ones, from the folder to `done`, through the real daemon to each kind of
+//! sandbox host that discards. Next to each, in the same run, what the machine gives without any of it: the same bytes through one TCP
+//! connection, and the digest a host wants alone.
 //!
 //! `cargo bench` takes 1 GiB and 5,000 files of 4 KiB; `FERRYD_BENCH_MIB` and `FERRYD_BENCH_FILES` change that. Reports ratios; asserts
 //! nothing, since machines differ and drift.
@@ -9,6 +10,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -62,7 +64,7 @@ fn raw(path: &Path) -> Duration {
 }
 
 /// A sandbox that discards and a daemon that watches `dir/drop`, each a process of its own.
-fn start(dir: &Path) -> (Process, Process) {
+fn start(dir: &Path, kind: &str, more: &str) -> (Process, Process) {
     let program = env!("CARGO_BIN_EXE_ferryd");
     let mut sandbox = Command::new(program)
         .args(["sandbox", "--listen", "127.0.0.1:0", "--discard", "--dir"])
@@ -72,15 +74,28 @@ fn start(dir: &Path) -> (Process, Process) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(sandbox.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let host: Vec<String> = lines.by_ref().skip(2).take(4).collect();
+    // The tables come one after the other, with an empty line before each; the last ends with the listening.
+    let header = format!("[host.{kind}]");
+    let mut host: Vec<String> = vec![lines.by_ref().find(|line| *line == header).unwrap()];
+    let keys = |kind: &str| {
+        if kind == "koodrive" {
+            6
+        } else if kind == "cloudkp" || kind == "kie" {
+            3
+        } else {
+            5
+        }
+    };
+    host.extend(lines.by_ref().take(keys(kind)).filter(|line| !line.is_empty()));
     std::fs::create_dir_all(dir.join("drop")).unwrap();
     let text = format!(
-        "[daemon]\nstate_dir = {:?}\nmax_uploads = 32\nmax_connections = 32\n[[watch]]\npath = {:?}\nsettle = \"0s\"\nto = [\"cloudkp\"]\n{}\n",
+        "[daemon]\nstate_dir = {:?}\nmax_uploads = 32\nmax_connections = 32\n[[watch]]\npath = {:?}\nsettle = \"0s\"\nto = [{kind:?}]\n{}\n{more}\n",
         dir.join("state"),
         dir.join("drop"),
         host.join("\n")
     );
     std::fs::write(dir.join("config.toml"), text).unwrap();
+    std::fs::set_permissions(dir.join("config.toml"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let log = File::create(dir.join("log")).unwrap();
     let daemon = Command::new(program)
         .arg("--config")
@@ -116,39 +131,64 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn large_file(mebibytes: u64) {
+/// A digest of the file, and nothing else.
+fn digest_alone<D: sha2::Digest>(path: &Path) -> Duration {
+    let begun = Instant::now();
+    let (mut file, mut digest) = (File::open(path).unwrap(), D::new());
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => break,
+            bytes => digest.update(&buffer[..bytes]),
+        }
+    }
+    std::hint::black_box(digest.finalize());
+    begun.elapsed()
+}
+
+/// What a file is held against: one TCP connection, or the digest its host wants.
+type Yardstick = (&'static str, fn(&Path) -> Duration);
+
+const RAW: Yardstick = ("raw", raw);
+const SHA256: Yardstick = ("SHA-256 alone", digest_alone::<sha2::Sha256>);
+const MD5: Yardstick = ("MD5 alone", digest_alone::<md5::Md5>);
+
+fn large_file(kind: &str, more: &str, mebibytes: u64, yardsticks: &[Yardstick]) {
     let dir = tempfile::tempdir().unwrap();
-    let (_sandbox, daemon) = start(dir.path());
+    let (_sandbox, daemon) = start(dir.path(), kind, more);
     let staged = dir.path().join("staged");
-    let (mut walls, mut ratios) = (Vec::new(), Vec::new());
+    let mut walls = Vec::new();
+    let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); yardsticks.len()];
     let before = cost(daemon.0.id()).0;
     for round in 0..ROUNDS {
         let mut file = File::create(&staged).unwrap();
         let block: Vec<u8> = (0..1024 * 1024).map(|index| (index % 251) as u8 ^ round as u8).collect();
         (0..mebibytes).for_each(|_| file.write_all(&block).unwrap());
         drop(file);
-        let raw = raw(&staged);
+        let alone: Vec<Duration> = yardsticks.iter().map(|(_, measure)| measure(&staged)).collect();
         let begun = Instant::now();
         std::fs::rename(&staged, dir.path().join("drop").join(format!("large{round}"))).unwrap();
         wait_done(dir.path(), round as u64 + 1);
-        let wall = begun.elapsed();
+        let wall = begun.elapsed().as_secs_f64();
         std::fs::remove_file(dir.path().join("drop").join(format!("large{round}"))).unwrap();
-        walls.push(wall.as_secs_f64());
-        ratios.push(wall.as_secs_f64() / raw.as_secs_f64());
+        walls.push(wall);
+        ratios.iter_mut().zip(alone).for_each(|(ratios, alone)| ratios.push(wall / alone.as_secs_f64()));
     }
     let (after, peak) = cost(daemon.0.id());
     let (wall, cpu) = (median(walls), (after - before) / ROUNDS as f64);
+    let ratios: Vec<String> =
+        yardsticks.iter().zip(ratios).map(|((name, _), ratios)| format!("{:.2} x {name}", median(ratios))).collect();
     println!(
-        "{mebibytes} MiB to CloudKP: {wall:.2} s ({:.0} MiB/s), {:.2} x raw, {cpu:.2} CPU s, peak {} MiB resident",
+        "{mebibytes} MiB to {kind} {more}: {wall:.2} s ({:.0} MiB/s), {}, {cpu:.2} CPU s, peak {} MiB resident",
         mebibytes as f64 / wall,
-        median(ratios),
+        ratios.join(", "),
         peak / 1024
     );
 }
 
-fn small_files(count: u64) {
+fn small_files(kind: &str, requests: &str, count: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let (_sandbox, daemon) = start(dir.path());
+    let (_sandbox, daemon) = start(dir.path(), kind, "max_uploads = 32");
     let staged = dir.path().join("staged");
     let mut rates = Vec::new();
     let before = cost(daemon.0.id()).0;
@@ -163,13 +203,21 @@ fn small_files(count: u64) {
     let (after, peak) = cost(daemon.0.id());
     let cpu = (after - before) / (count * ROUNDS as u64) as f64 * 1e6;
     println!(
-        "{count} files of 4 KiB to CloudKP: {:.0} files/s (two requests a file), {cpu:.0} CPU us a file, peak {} MiB resident",
+        "{count} files of 4 KiB to {kind}: {:.0} files/s ({requests} a file), {cpu:.0} CPU us a file, peak {} MiB resident",
         median(rates),
         peak / 1024
     );
 }
 
 fn main() {
-    large_file(number("FERRYD_BENCH_MIB", 1024));
-    small_files(number("FERRYD_BENCH_FILES", 5000));
+    let mebibytes = number("FERRYD_BENCH_MIB", 1024);
+    large_file("cloudkp", "", mebibytes, &[RAW]);
+    large_file("kie", "", mebibytes, &[RAW]);
+    large_file("uploadgig", "", mebibytes, &[RAW]);
+    large_file("koodrive", "flash_upload = false", mebibytes, &[RAW, SHA256]);
+    large_file("koodrive", "flash_upload = true", mebibytes, &[RAW, SHA256]);
+    large_file("4shared", "", mebibytes, &[RAW, MD5]);
+    let files = number("FERRYD_BENCH_FILES", 5000);
+    small_files("cloudkp", "two requests", files);
+    small_files("kie", "one request", files);
 }
