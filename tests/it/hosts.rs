@@ -455,6 +455,37 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");
 }
 
+/// `ferryd check --online`: whether it was fine, and what it said.
+fn check_online(bench: &Bench) -> (bool, String) {
+    let output = bench.command(&["check", "--online"]).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn check_online_proves_every_login_and_uploads_nothing() {
+    let kinds = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
+    let bench = Bench::new().to(&kinds);
+    let (fine, said) = check_online(&bench);
+    assert!(fine, "{said}");
+    for words in
+        ["it knows no login", "10240 MiB left", "(koodrive): the credentials are taken", "the key is taken", "(4shared): logged in"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(bench.sandbox.objects().is_empty() && !bench.sandbox.log().iter().any(|entry| entry.held));
+    for (kind, right) in
+        [("uploadgig", "s3cret-gig"), ("koodrive", "test-app-secret"), ("kie", "sk-test"), ("4shared", "\"s3cret\"")]
+    {
+        let (fine, said) =
+            check_online(&Bench::new().to(&[kind]).change(right, if right.contains('"') { "\"hunter2\"" } else { "hunter2" }));
+        assert!(!fine && said.contains(&format!("the host `{kind}` ({kind}) refuses")) && !said.contains("hunter2"), "{said}");
+    }
+    let nobody_listens = Bench::new().to(&["kie"]);
+    let there = format!("http://{}/kie", nobody_listens.sandbox.addr());
+    let (fine, said) = check_online(&nobody_listens.change(&there, "http://127.0.0.1:9"));
+    assert!(!fine && said.contains("does not answer"), "{said}");
+}
+
 /// A file of this size that takes no room on the disk, with bytes at both ends.
 fn put_sparse(bench: &Bench, name: &str, size: u64) {
     use std::os::unix::fs::FileExt;
