@@ -258,14 +258,22 @@ impl Gate {
 
 impl PartSource for PartBytes {
     fn frames(&self) -> Frames {
+        self.frames_of(0, self.range.bytes)
+    }
+
+    fn frames_of(&self, offset: u64, bytes: u64) -> Frames {
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = begin.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let ready = self.start.as_ref().map(|start| start.slice(begin.min(start.len())..end.min(start.len())));
+        let last = offset + bytes == self.range.bytes;
         let cursor = Cursor {
             source: self.source.clone(),
-            offset: self.range.offset,
-            left: self.range.bytes,
-            ready: self.start.clone().unwrap_or_default(),
-            gate: self.gate.clone(),
+            offset: self.range.offset + offset,
+            left: bytes,
+            ready: ready.unwrap_or_default(),
+            gate: self.gate.clone().filter(|_| last),
         };
-        Box::pin(Reading { next: Mutex::new(Box::pin(cursor.next())), left: self.range.bytes })
+        Box::pin(Reading { next: Mutex::new(Box::pin(cursor.next())), left: bytes })
     }
 }
 

@@ -23,6 +23,11 @@ impl PartSource for Base64Source {
     fn frames(&self) -> Frames {
         Box::pin(Encoding { plain: Some(self.0.frames()), held: BytesMut::new() })
     }
+
+    /// Of the plain bytes.
+    fn frames_of(&self, offset: u64, bytes: u64) -> Frames {
+        Box::pin(Encoding { plain: Some(self.0.frames_of(offset, bytes)), held: BytesMut::new() })
+    }
 }
 
 struct Encoding {
@@ -67,6 +72,10 @@ mod tests {
     impl PartSource for Pieces {
         fn frames(&self) -> Frames {
             Box::pin(Flowing(self.0.clone().into_iter()))
+        }
+
+        fn frames_of(&self, _: u64, _: u64) -> Frames {
+            self.frames()
         }
     }
 

@@ -36,6 +36,8 @@ const FORM: u32 = 0;
 const FAULT: &str = "the host answered a fault";
 /// How long a listing may be, in bytes: some ten thousand items.
 const LISTING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A piece of a part that is not halved any more, in bytes (page, 5).
+const PIECE_BYTES_MIN: u64 = 256 * 1024;
 /// The format of [`Reserved`] as stored.
 const SESSION_FORMAT: u32 = 1;
 
@@ -142,6 +144,8 @@ pub enum PartReply {
     Held,
     /// The key in the address was not taken; with a fresh one it may be.
     KeyEnded(HostError),
+    /// It is too much for one request.
+    TooMuch(HostError),
 }
 
 /// Reads the reply to a part. The host documents none: JSON or a page with hidden fields may say that it failed (page, 4).
@@ -152,8 +156,7 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
             return Ok(PartReply::KeyEnded(HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused)));
         }
         413 => {
-            let said = format!("{}; the part is too large: set a smaller `part_size`", reply.said());
-            return Err(HostError::new(Class::FileRejected, said));
+            return Ok(PartReply::TooMuch(HostError::new(Class::FileRejected, reply.said())));
         }
         // A part sent again does no harm, so no doubt is worth keeping.
         _ => return Err(HostError { doubt: false, ..reply.refusal() }),
@@ -386,12 +389,68 @@ impl FourShared {
         Ok(ticket)
     }
 
-    async fn post(&self, reserved: &Reserved, ticket: &Ticket, part: &Part) -> Result<PartReply, HostError> {
+    /// Sends the bytes from `offset` of the part on, `bytes` of them; halves what is too much for one request (page, 5).
+    async fn post(&self, at: &Place, reserved: &Reserved, part: &Part, offset: u64, bytes: u64) -> Result<(), HostError> {
+        let mut left = vec![(offset, bytes)];
+        while let Some((offset, bytes)) = left.pop() {
+            match self.post_with_a_fresh_key(at, reserved, part, offset, bytes).await? {
+                None => {}
+                Some(error) if bytes <= PIECE_BYTES_MIN => return Err(error),
+                Some(_) => {
+                    let half = bytes / 2;
+                    // The first half is the next to go.
+                    left.extend([(offset + half, bytes - half), (offset, half)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers what the host said where it was too much for one request.
+    async fn post_with_a_fresh_key(
+        &self,
+        at: &Place,
+        reserved: &Reserved,
+        part: &Part,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<HostError>, HostError> {
+        let ticket = self.form_ticket(reserved, &at.tickets).await?;
+        match self.post_once(reserved, &ticket, part, offset, bytes).await? {
+            PartReply::Held => return Ok(None),
+            PartReply::TooMuch(error) => return Ok(Some(error)),
+            PartReply::KeyEnded(_) => {}
+        }
+        // Another part in flight may have fetched a fresh one already.
+        at.tickets.lock().await.retain(|_, known| known.address != ticket.address);
+        let fresh = self.form_ticket(reserved, &at.tickets).await?;
+        match self.post_once(reserved, &fresh, part, offset, bytes).await? {
+            PartReply::Held => Ok(None),
+            PartReply::TooMuch(error) => Ok(Some(error)),
+            PartReply::KeyEnded(error) => {
+                at.tickets.lock().await.clear();
+                Err(match self.is_open(reserved).await? {
+                    true => error,
+                    false => HostError { class: Class::SessionLost, worsens: None, ..error },
+                })
+            }
+        }
+    }
+
+    async fn post_once(
+        &self,
+        reserved: &Reserved,
+        ticket: &Ticket,
+        part: &Part,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<PartReply, HostError> {
         let form = Form::new()
             .text("resumableFileId", &reserved.file_id.to_string())
-            .text("resumableFirstByte", &part.offset.to_string())
-            .typed_file("FilePart", "FilePart", "application/octet-stream", part.bytes);
-        part_reply(&self.strangers.send(Request::post(ticket.address.reveal()).form(form, Some(part)).exactly()).await?)
+            .text("resumableFirstByte", &(part.offset + offset).to_string())
+            .typed_file("FilePart", "FilePart", "application/octet-stream", bytes);
+        let request = Request::post(ticket.address.reveal()).form_piece(form, part, offset, bytes).exactly();
+        part_reply(&self.strangers.send(request).await?)
     }
 
     /// Whether the reservation is still open; a host that cannot say so is believed to have it (page, 7).
@@ -473,19 +532,7 @@ impl Host for FourShared {
     fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
-            let ticket = self.form_ticket(&reserved, &at.tickets).await?;
-            if let PartReply::KeyEnded(_) = self.post(&reserved, &ticket, part).await? {
-                // Another part in flight may have fetched a fresh one already.
-                at.tickets.lock().await.retain(|_, known| known.address != ticket.address);
-                let fresh = self.form_ticket(&reserved, &at.tickets).await?;
-                if let PartReply::KeyEnded(error) = self.post(&reserved, &fresh, part).await? {
-                    at.tickets.lock().await.clear();
-                    return Err(match self.is_open(&reserved).await? {
-                        true => error,
-                        false => HostError { class: Class::SessionLost, worsens: None, ..error },
-                    });
-                }
-            }
+            self.post(at, &reserved, part, 0, part.bytes).await?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
         })
     }
@@ -669,7 +716,7 @@ mod tests {
         assert_eq!(part(200, "<html>maintenance</html>"), Err((Class::Transient, None)));
         assert_eq!(part(200, "{\"stat"), Err((Class::Transient, None)));
         assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(_))));
-        assert_eq!(part(413, "").unwrap_err().0, Class::FileRejected);
+        assert!(matches!(part(413, ""), Ok(PartReply::TooMuch(_))));
         assert_eq!(part(500, "").unwrap_err().0, Class::Transient);
     }
 

@@ -73,11 +73,26 @@ pub struct Request<'a> {
     secrets: Vec<Secret>,
 }
 
+/// Bytes of a part: its source, and which of them.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    source: &'a dyn PartSource,
+    /// All of them where there is no offset; the length is that of what flows, which an encoding may make longer.
+    offset: Option<u64>,
+    bytes: u64,
+}
+
+impl Piece<'_> {
+    fn frames(&self) -> Frames {
+        self.offset.map_or_else(|| self.source.frames(), |offset| self.source.frames_of(offset, self.bytes))
+    }
+}
+
 /// What a request carries. The bytes of a part are read anew whenever it is sent.
 enum Payload<'a> {
     Nothing,
     Text(Bytes),
-    Around { head: Bytes, file: Option<(&'a dyn PartSource, u64)>, tail: Bytes },
+    Around { head: Bytes, file: Option<Piece<'a>>, tail: Bytes },
 }
 
 impl<'a> Request<'a> {
@@ -126,15 +141,26 @@ impl<'a> Request<'a> {
     /// With a form, and the bytes of `part` as its file where there is one.
     #[must_use]
     pub fn form(self, form: Form, part: Option<&'a Part>) -> Request<'a> {
+        let file = part.map(|part| Piece { source: part.source.as_ref(), offset: None, bytes: part.bytes });
+        self.form_of(form, file)
+    }
+
+    /// The same with `bytes` bytes of the part from `offset` on.
+    #[must_use]
+    pub fn form_piece(self, form: Form, part: &'a Part, offset: u64, bytes: u64) -> Request<'a> {
+        self.form_of(form, Some(Piece { source: part.source.as_ref(), offset: Some(offset), bytes }))
+    }
+
+    fn form_of(self, form: Form, file: Option<Piece<'a>>) -> Request<'a> {
         let kind = form.content_type();
-        let file = part.map(|part| (part.source.as_ref(), part.bytes));
         Request { body: Payload::Around { head: form.head(), file, tail: form.tail() }, ..self }.header("content-type", kind)
     }
 
     /// With `bytes` bytes of a file, and texts around them.
     #[must_use]
     pub fn around(self, head: impl Into<Bytes>, file: &'a dyn PartSource, bytes: u64, tail: impl Into<Bytes>) -> Request<'a> {
-        Request { body: Payload::Around { head: head.into(), file: Some((file, bytes)), tail: tail.into() }, ..self }
+        let file = Some(Piece { source: file, offset: None, bytes });
+        Request { body: Payload::Around { head: head.into(), file, tail: tail.into() }, ..self }
     }
 
     /// With the bytes of a part and nothing else.
@@ -489,10 +515,10 @@ struct Around {
 }
 
 impl Around {
-    fn new(head: Bytes, file: Option<(&dyn PartSource, u64)>, tail: Bytes, meter: Arc<Meter>) -> Around {
-        let left = head.len() as u64 + file.map_or(0, |(_, bytes)| bytes) + tail.len() as u64;
+    fn new(head: Bytes, file: Option<Piece<'_>>, tail: Bytes, meter: Arc<Meter>) -> Around {
+        let left = head.len() as u64 + file.map_or(0, |file| file.bytes) + tail.len() as u64;
         let full = |text: Bytes| Some(text).filter(|text| !text.is_empty());
-        Around { head: full(head), file: file.map(|(source, _)| source.frames()), tail: full(tail), left, meter }
+        Around { head: full(head), file: file.map(|file| file.frames()), tail: full(tail), left, meter }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {

@@ -131,6 +131,9 @@ pub struct Part {
 pub trait PartSource: Send + Sync {
     /// Begins to read at the first byte. Throttle and progress live in here, so that no host can forget them.
     fn frames(&self) -> Frames;
+    /// The same for `bytes` bytes from `offset` on, counted from the part's first byte; a host may find that a part is too much for one
+    /// request.
+    fn frames_of(&self, offset: u64, bytes: u64) -> Frames;
 }
 
 /// The bytes of a part on their way, some at a time.

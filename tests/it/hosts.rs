@@ -299,6 +299,16 @@ fn parts_of_4shared_may_go_together() {
 }
 
 #[test]
+fn a_part_that_is_too_much_for_one_request_goes_in_halves() {
+    let bench =
+        FOURSHARED.bench_with(|options| options.rules.fourshared.part_form_bytes_max = 700_000).host("part_size = \"2 MiB\"");
+    arrives(FOURSHARED, &bench, &bytes(6, 5 * MIB + 1));
+    let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.part_form_bytes_max = 100_000);
+    let job = send(FOURSHARED, &bench, "file", &bytes(6, MIB));
+    assert!(job.state == State::Failed && job.why.as_deref().unwrap().contains("413"), "{job:#?}");
+}
+
+#[test]
 fn fourshared_takes_every_switch_of_its_page() {
     let changes: [fn(&mut fourshared::Rules); 8] = [
         |rules| rules.nulls = fourshared::NullStyle::Nil,
