@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     }
     match part_reply(reply) {
         Ok(PartReply::Held) => assert!(reply.is_success(), "{reply:?}"),
-        Ok(PartReply::KeyEnded(error)) => {
+        Ok(PartReply::KeyEnded(error) | PartReply::TooMuch(error)) => {
             assert!(!reply.is_success(), "{reply:?}");
             assert_told(&error);
         }
