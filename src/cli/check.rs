@@ -153,6 +153,7 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
                     report.problem(format!("the host `{name}` ({kind}) refuses or does not answer: {error}"), advice(error.class))
                 }
             },
+            Ok(_) if host.kind.secrets().is_empty() => report.ok(format!("host `{name}`: {kind}")),
             Ok(_) => report.ok(format!("host `{name}`: {kind}; `ferryd check --online` proves its credentials")),
             Err(error) => {
                 report.problem(format!("the host `{name}` cannot be used: {error}"), "see its secrets in the configuration")

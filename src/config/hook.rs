@@ -9,9 +9,9 @@ use toml::de::DeValue;
 
 use crate::secret::Secret;
 
-use super::Environment;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
 use super::units::{duration, path};
+use super::{Environment, Watch};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a command or a webhook may take when nothing is configured.
@@ -234,7 +234,7 @@ fn field(word: &str) -> Result<Field, (String, String)> {
 }
 
 /// Every hook; what is wrong goes to `problems`.
-pub(super) fn hooks(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
+pub(super) fn hooks(top: &Table<'_>, watches: &[Watch], environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
     let listed = top.find("hook", |value| match value.get_ref() {
         DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
         _ => Err(Wrong::new("must be a list of tables", "write [[hook]] with two brackets")),
@@ -246,12 +246,25 @@ pub(super) fn hooks(top: &Table<'_>, environment: &dyn Environment, problems: &P
             continue;
         };
         let Some(hook) = hook(Table::new("[[hook]]", fields, span.clone(), problems), environment, problems) else { continue };
+        check_links_file(&hook, watches, &span, problems);
         match hooks.iter().any(|other| other.key() == hook.key()) {
             true => problems.add(Some(span), "two [[hook]] do the same thing", Some("name all the events in one `on`".into())),
             false => hooks.push(hook),
         }
     }
     hooks
+}
+
+/// A links file in a watched folder would be uploaded for every line it gets, and get a line for every upload.
+fn check_links_file(hook: &Hook, watches: &[Watch], span: &std::ops::Range<usize>, problems: &Problems) {
+    let HookAction::LinksFile(path) = &hook.action else { return };
+    let folder = path.parent().unwrap_or(path);
+    let sees = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
+    if let Some(around) = watches.iter().find(sees) {
+        let message =
+            format!("`links_file` is inside the watched folder `{}`, so every line would be uploaded", around.path.display());
+        problems.add(Some(span.clone()), message, Some("name a file outside every [[watch]]".into()));
+    }
 }
 
 fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) -> Option<Hook> {

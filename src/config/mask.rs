@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 /// Words in the name of a key whose value is nobody's business, also where it is misspelt or at the wrong place.
-const SECRET_WORDS: [&str; 5] = ["pass", "pwd", "secret", "key", "token"];
+const SECRET_WORDS: [&str; 7] = ["pass", "pwd", "secret", "key", "token", "webhook", "command"];
 /// Keys inside a secret that only say where it is.
 const PLACES: [&str; 3] = ["env", "file", "credential"];
 
@@ -62,11 +62,16 @@ fn covered(text: &str, spans: &[Range<usize>]) -> String {
     text.char_indices().map(|(at, c)| if hidden(at) { star(c) } else { c.to_string() }).collect()
 }
 
+/// Of a line nobody can place, only what is certainly no value: the name of a table, or a key.
 fn without_value(line: &str) -> String {
-    if line.starts_with(['[', '#']) {
+    let name = |text: &str| !text.trim().is_empty() && text.trim().chars().all(|c| c.is_ascii_alphanumeric() || "_-. ".contains(c));
+    let trimmed = line.trim();
+    let inner = trimmed.trim_start_matches('[').trim_end_matches(']');
+    if trimmed.starts_with('[') && name(inner) {
         return line.to_owned();
     }
-    let (key, value) = line.split_at(line.find('=').map_or(0, |at| at + 1));
+    let key_ends = line.find('=').filter(|at| name(&line[..*at])).map_or(0, |at| at + 1);
+    let (key, value) = line.split_at(key_ends);
     format!("{key}{}", value.chars().map(star).collect::<String>())
 }
 

@@ -33,7 +33,7 @@ pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn
     let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
     let hosts = hosts(&top, environment, problems);
     let watches = watches(&top, &hosts.names, environment, problems);
-    let hooks = hooks(&top, environment, problems);
+    let hooks = hooks(&top, &watches, environment, problems);
     top.finish();
     nothing_to_do(root.get_ref(), problems);
     Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs, hooks }

@@ -1,8 +1,11 @@
 //! Where a password, key or token comes from: named in the configuration, read when the daemon starts.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use toml::de::DeValue;
@@ -15,6 +18,8 @@ use super::units::path;
 
 /// How long a command may take to print a secret.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
+/// How long what it printed may take to arrive once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The longest secret that makes sense, in bytes.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
@@ -106,15 +111,17 @@ fn run(words: &[String]) -> Result<String, SecretError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|error| failed(format!("cannot be run: {error}")))?;
+    let printed = read_aside(child.stdout.take());
     let begun = Instant::now();
-    // What it prints is a secret, so short that it fits into the pipe while nobody reads.
     let ended = loop {
         match child.try_wait().map_err(|error| failed(error.to_string()))? {
             Some(ended) => break ended,
             None if begun.elapsed() > COMMAND_TIME => {
-                child.kill().and_then(|()| child.wait()).map_err(|error| failed(error.to_string()))?;
+                kill_group(&child);
+                child.wait().map_err(|error| failed(error.to_string()))?;
                 return Err(failed(format!("has not ended within {} s", COMMAND_TIME.as_secs())));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
@@ -123,8 +130,37 @@ fn run(words: &[String]) -> Result<String, SecretError> {
     if !ended.success() {
         return Err(failed(format!("failed: {ended}")));
     }
-    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-    bounded(output.stdout, &format!("what `{program}` printed"))
+    // What it left behind may hold the pipe open for ever; what it printed itself is in the pipe by now.
+    let mut output = Vec::new();
+    while let Ok(more) = printed.recv_timeout(LAST_WORDS) {
+        output.extend(more);
+    }
+    bounded(output, &format!("what `{program}` printed"))
+}
+
+/// Reads on a thread of its own, so that nobody waits for whoever else holds the pipe. Ends soon after more than a secret can be.
+fn read_aside(pipe: Option<ChildStdout>) -> Receiver<Vec<u8>> {
+    let (tell, printed) = channel();
+    let read = move || {
+        let Some(mut pipe) = pipe else { return };
+        let (mut buffer, mut total) = (vec![0; 4096], 0);
+        while let Ok(bytes @ 1..) = pipe.read(&mut buffer) {
+            total += bytes;
+            if tell.send(buffer[..bytes].to_vec()).is_err() || total > SECRET_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Without the thread nothing is printed, which is an error of its own.
+    drop(std::thread::Builder::new().name("secret".into()).spawn(read));
+    printed
+}
+
+fn kill_group(child: &Child) {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(Err(error)) = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL)) {
+        tracing::debug!("cannot end a command: {error}");
+    }
 }
 
 /// Reads a secret's place. `table` knows whether others may read the configuration.
@@ -210,6 +246,7 @@ mod tests {
             SecretSource::Credential("gig".into()),
             words(&["printf", "s3cret"]),
             words(&["echo", "s3cret"]),
+            words(&["sh", "-c", "sleep 3 & echo s3cret"]),
         ];
         for source in &sources {
             assert_eq!(revealed(source, &environment), Ok("s3cret".into()), "{source:?}");

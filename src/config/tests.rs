@@ -139,6 +139,7 @@ fn what_belongs_together_is_checked_together() {
             "is not a folder",
         ),
         (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig knows"),
+        (format!("{watch}{HOST}[[hook]]\non = [\"done\"]\nlinks_file = \"/a/links.tsv\"\n"), "inside the watched folder `/a`"),
         (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a timetable, which is not supported yet"),
         (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a web address"),
         (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a web address"),

@@ -37,8 +37,10 @@ pub struct Lane {
     pub troubles: u32,
     /// Rests it asked for in a row.
     pub rests: u32,
-    /// Uploads in a row that it could not even open.
+    /// Uploads of different files in a row that it could not even open, and the last of them: one poisonous file says nothing of a host.
     pub stumbles: u32,
+    /// The last job that it could not open.
+    pub stumbled: Option<JobId>,
     /// The size from which on it has no room, why, and until when that is believed (milliseconds since the Unix epoch).
     pub full: Option<(u64, String, i64)>,
 }
@@ -213,7 +215,9 @@ impl Dispatch {
                 lane.stumbles = 0;
                 Ok(())
             }
+            HostSays::Stumbled(_) if lane.stumbled == Some(running.job) => Ok(()),
             HostSays::Stumbled(why) => {
+                lane.stumbled = Some(running.job);
                 lane.stumbles = lane.stumbles.saturating_add(1);
                 match lane.stumbles.checked_sub(STUMBLES_FREE + 1) {
                     None => Ok(()),
@@ -225,7 +229,13 @@ impl Dispatch {
             }
             HostSays::Full { bytes, why } => {
                 let until = until_ms(RECHECK);
-                lane.full = Some((bytes, why.clone(), until));
+                // The smallest file that found no room says most.
+                let from = lane
+                    .full
+                    .as_ref()
+                    .filter(|(.., until)| *until > clock::now_ms())
+                    .map_or(bytes, |(least, ..)| bytes.min(*least));
+                lane.full = Some((from, why.clone(), until));
                 let status = HostStatus { state: "full", until_ms: Some(until), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }

@@ -115,7 +115,18 @@ fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -
         let rest = resting.iter().find(|resting| resting.host == host.name);
         let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
         let rests = rest.map_or(0, |rest| rest.rests);
-        Ok(Lane { name: host.name.clone(), worker, uploads_max, uploads: 0, health, troubles: 0, rests, stumbles: 0, full: None })
+        Ok(Lane {
+            name: host.name.clone(),
+            worker,
+            uploads_max,
+            uploads: 0,
+            health,
+            troubles: 0,
+            rests,
+            stumbles: 0,
+            stumbled: None,
+            full: None,
+        })
     };
     config.hosts.iter().map(lane).collect()
 }

@@ -37,8 +37,10 @@ use super::source::{self, Gate, Source, SourceError, remote_name};
 const COMMITS_UNANSWERED_MAX: u32 = 5;
 /// Sessions a file may give up because of unanswered commits.
 const SESSIONS_LOST_MAX: u32 = 3;
-/// How long a file that cannot be read, or a folder that is not there, is left alone.
+/// How long a file that cannot be read is left alone.
 const SOURCE_PAUSE: Duration = Duration::from_secs(60);
+/// How long a file is left alone whose folder is not there: about as often as the watch looks for it.
+const FOLDER_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
@@ -299,6 +301,7 @@ impl Road {
             Opened::Session(session) => session,
             Opened::Whole(outcome) => {
                 source.check().await?;
+                self.worker.store.sent_as(self.job.id, identity).await?;
                 return Ok(Begun::Whole(outcome));
             }
         };
@@ -583,7 +586,8 @@ impl Road {
                 Repeat::MayDuplicate => Err(Stop::Unknown(unanswered().into())),
             };
         }
-        if upload.commits >= COMMITS_UNANSWERED_MAX {
+        // Where a second commit does no harm, it is tried for as long as it takes.
+        if upload.commits >= COMMITS_UNANSWERED_MAX && self.shape.repeat == Repeat::MayDuplicate {
             return Err(Stop::Unknown(unanswered().into()));
         }
         self.finish(&upload).await
@@ -632,7 +636,7 @@ impl Road {
         match error {
             SourceError::Vanished if !folder_is_there => {
                 let why = "the folder of this file is not there".to_owned();
-                self.waiting(why, SOURCE_PAUSE, Keep::Session)
+                self.waiting(why, FOLDER_PAUSE, Keep::Session)
             }
             SourceError::Unreadable(_) => self.waiting(error.to_string(), SOURCE_PAUSE, Keep::Session),
             SourceError::Vanished | SourceError::Changed(_) => self.put_back(State::Gone, Some(error.to_string()), Keep::Nothing),
@@ -650,7 +654,10 @@ impl Road {
                 let why = format!("{why}; the file may be on the host already, and `on_unknown` leaves it to you");
                 self.put_back(State::Held, Some(why), Keep::Session)
             }
-            OnUnknown::UploadAgain if self.job.sessions_lost < SESSIONS_LOST_MAX => self.put_back(State::Queued, None, keep),
+            OnUnknown::UploadAgain if self.job.sessions_lost < SESSIONS_LOST_MAX => {
+                let why = format!("{why}; it is uploaded again, and may be there twice");
+                self.put_back(State::Queued, Some(why), keep)
+            }
             OnUnknown::UploadAgain => {
                 let why = format!("{why}, for the {}th time", SESSIONS_LOST_MAX + 1);
                 self.put_back(State::Failed, Some(why), keep)

@@ -124,7 +124,11 @@ impl Mover<'_> {
             let aside = self.write_aside(&place)?;
             match durable::rename_new(&aside, &place) {
                 Ok(()) if self.is_copy(&place)? => return self.remove_source(place),
-                Ok(()) => return Err(io::Error::other("the copy differs from the file")),
+                Ok(()) => {
+                    // The name is ours, and what is under it is worth nothing.
+                    std::fs::remove_file(&place)?;
+                    return Err(io::Error::other("the copy differs from the file"));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(aside)?,
                 Err(error) => return Err(error),
             }
@@ -143,8 +147,12 @@ impl Mover<'_> {
             std::fs::remove_file(&aside)?;
         }
         written?;
-        copy.set_permissions(std::fs::Permissions::from_mode(mode))?;
-        copy.set_times(FileTimes::new().set_modified(metadata.modified()?))?;
+        // Not every file system keeps these; the bytes are what counts.
+        let times = FileTimes::new().set_modified(metadata.modified()?);
+        let kept = copy.set_permissions(std::fs::Permissions::from_mode(mode)).and_then(|()| copy.set_times(times));
+        if let Err(error) = kept {
+            tracing::debug!("the copy of {:?} has another mode or time: {error}", self.source);
+        }
         copy.sync_all()?;
         Ok(aside)
     }
@@ -168,12 +176,10 @@ impl Mover<'_> {
         Ok(true)
     }
 
-    /// Whether the file at `place` is of the same size and time, and equal byte for byte.
+    /// Whether the file at `place` is of the same size, and equal byte for byte. Its time may be kept more coarsely there.
     fn is_copy(&self, place: &Path) -> io::Result<bool> {
         let metadata = place.symlink_metadata()?;
-        let alike =
-            metadata.is_file() && metadata.len() == self.sent.size && Identity::of(&metadata).mtime_ns == self.sent.mtime_ns;
-        if !alike {
+        if !metadata.is_file() || metadata.len() != self.sent.size {
             return Ok(false);
         }
         let mut copy = File::open(place)?;

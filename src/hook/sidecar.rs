@@ -22,6 +22,11 @@ pub(super) fn beside(source: &Path) -> PathBuf {
 /// Writes what `facts` say into the sidecar. One at a time for one source.
 pub(super) fn write(facts: &Facts) -> Result<(), HookError> {
     let path = beside(&facts.path);
+    if !facts.path.exists() {
+        // Beside nothing there is no place.
+        tracing::info!("no sidecar for {:?}: it is not there any more", facts.path);
+        return Ok(());
+    }
     let mut hosts = entries(&path);
     hosts.insert(facts.host.clone(), facts.json());
     let document = serde_json::json!({ "version": 1, "hosts": hosts });
@@ -52,11 +57,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let facts = Facts { path: dir.path().join("a.mov"), ..sample() };
         write(&facts).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written beside nothing");
+        std::fs::write(&facts.path, "a").unwrap();
+        write(&facts).unwrap();
         write(&Facts { host: "mirror".into(), link: None, ..facts.clone() }).unwrap();
         write(&Facts { link: Some("https://new".into()), ..facts.clone() }).unwrap();
         let document: Value = serde_json::from_slice(&std::fs::read(dir.path().join("a.mov.ferryd.json")).unwrap()).unwrap();
         assert_eq!(document["hosts"]["box"]["link"], "https://new");
         assert_eq!(document["hosts"]["mirror"]["link"], Value::Null);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left beside it");
     }
 }

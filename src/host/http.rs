@@ -287,7 +287,8 @@ fn target(address: &str) -> String {
 
 /// The reply without what was in the request and is nobody's business.
 fn scrubbed(mut reply: Reply, secrets: &[Secret]) -> Reply {
-    for secret in secrets.iter().map(Secret::reveal).filter(|secret| !secret.is_empty()) {
+    // A short one may be a part of any word, and taking it out would spoil the answer.
+    for secret in secrets.iter().map(Secret::reveal).filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
         if reply.text.contains(secret) {
             reply.text = reply.text.replace(secret, "[secret]");
         }

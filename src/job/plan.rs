@@ -15,7 +15,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplannable {
     /// The host does not take empty files.
-    #[error("the file is empty, and this host does not say what it does with empty files")]
+    #[error("the file is empty, and this host is not given empty files")]
     Empty,
     /// The file is larger than the host takes.
     #[error("the file has {file_bytes} bytes, and this host takes {max_bytes} at most")]

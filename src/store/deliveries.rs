@@ -25,6 +25,8 @@ pub const REFRESH: &str = "refresh";
 const REFRESH_SHARE: i64 = 10;
 /// ... and at most so long before its end.
 const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
+/// Where the doubling of the least time between two renewals ends.
+const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
 
 /// What a delivery is about. The words are stored, so they are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,7 +231,7 @@ pub(super) fn after_upload(
     if let Some(expires_ms) = outcome.expires_ms
         && rules.refresh.contains(&subject.host)
     {
-        let due_ms = refresh_due_ms(now_ms, expires_ms);
+        let due_ms = refresh_due_ms(now_ms, expires_ms, subject.attempts);
         occasion.insert(c, REFRESH, Event::Refresh, Some(due_ms))?;
     }
     if rules.after_of(&subject.path).is_some() {
@@ -240,10 +242,12 @@ pub(super) fn after_upload(
     Ok((state, state == State::Uploaded || dies))
 }
 
-/// A tenth of its life before a link dies, and at most six hours.
-fn refresh_due_ms(now_ms: i64, expires_ms: i64) -> i64 {
+/// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must not
+/// have its file sent without end: the least time to the next one doubles with every attempt, up to an hour.
+fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
     let life = expires_ms.saturating_sub(now_ms).max(0);
-    expires_ms.saturating_sub((life / REFRESH_SHARE).min(REFRESH_MS_MAX)).max(now_ms)
+    let least = 1000_i64.saturating_mul(1 << attempts.clamp(0, 20)).min(REFRESH_PAUSE_MS_MAX);
+    expires_ms.saturating_sub((life / REFRESH_SHARE).min(REFRESH_MS_MAX)).max(now_ms.saturating_add(least))
 }
 
 /// Makes the rows of a job that is left in `state`. Answers whether anything may be due now.
@@ -311,15 +315,16 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
         give_up(c, &family, now_ms)?;
         return Ok(false);
     };
-    if let Some(other) = family.iter().find(|sibling| !sibling.state.is_final() && !has_it(sibling)) {
-        return explain(c, &family, &format!("uploaded; the file stays until `{}` has it too", other.host)).map(|()| false);
+    let counts = |sibling: &&Sibling| rule.hosts.contains(&sibling.host);
+    if let Some(other) = family.iter().filter(counts).find(|sibling| !sibling.state.is_final() && !has_it(sibling)) {
+        return wait(c, &family, &other.host).map(|()| false);
     }
     let lacking = rule.hosts.iter().find(|host| !family.iter().any(|sibling| sibling.host == **host && has_it(sibling)));
     if let Some(host) = lacking {
         // A host whose job has ended badly leaves the file where it is; one without a job is about to get one from the next scan.
         match family.iter().any(|sibling| sibling.host == *host) {
             true => give_up(c, &family, now_ms)?,
-            false => explain(c, &family, &format!("uploaded; the file stays until `{host}` has it too"))?,
+            false => wait(c, &family, host)?,
         }
         return Ok(false);
     }
@@ -332,7 +337,12 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     Ok(update.execute(params![carrier.0, now_ms])? > 0)
 }
 
-fn explain(c: &Connection, family: &[Sibling], why: &str) -> Result<(), StoreError> {
+/// The after-action waits for `host`, also if it was due already: a host may have been added since.
+fn wait(c: &Connection, family: &[Sibling], host: &str) -> Result<(), StoreError> {
+    let why = format!("uploaded; the file stays until `{host}` has it too");
+    for sibling in family {
+        c.prepare_cached("UPDATE deliveries SET next_try = NULL WHERE job = ?1 AND event = 'after'")?.execute([sibling.id.0])?;
+    }
     let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded'")?;
     for sibling in family.iter().filter(|sibling| !sibling.unheard) {
         update.execute(params![sibling.id.0, why])?;
@@ -539,9 +549,10 @@ mod tests {
     #[test]
     fn a_link_is_renewed_in_its_last_tenth_and_at_most_six_hours_before_its_end() {
         let hour = 3_600_000;
-        assert_eq!(refresh_due_ms(0, 10 * hour), 9 * hour);
-        assert_eq!(refresh_due_ms(0, 720 * hour), 714 * hour);
-        assert_eq!(refresh_due_ms(hour, 0), hour, "dead already: at once");
+        assert_eq!(refresh_due_ms(0, 10 * hour, 1), 9 * hour);
+        assert_eq!(refresh_due_ms(0, 720 * hour, 40), 714 * hour);
+        assert_eq!(refresh_due_ms(hour, 0, 1), hour + 2000, "dead already: soon, and less soon each time");
+        assert_eq!(refresh_due_ms(hour, 0, 30), 2 * hour);
     }
 
     #[test]

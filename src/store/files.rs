@@ -162,6 +162,13 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
         }
         if arrival.make_jobs {
             let maybe_duplicate = rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
+            if same.is_some() {
+                // What is to happen when every host has the file waits for these, too.
+                c.prepare_cached(
+                    "UPDATE deliveries SET next_try = NULL WHERE event = 'after' AND job IN (SELECT id FROM jobs WHERE file = ?1)",
+                )?
+                .execute([file])?;
+            }
             for host in &missing {
                 insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
             }
@@ -262,13 +269,18 @@ pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, no
     Ok(())
 }
 
-/// Forgets that this version was taken up, so that the scan meets it again.
+/// Forgets that this version was taken up for the job's host, so that the scan meets it again. Other hosts keep what they have.
 pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached(
-        "UPDATE files SET route = NULL WHERE id = (SELECT file FROM jobs WHERE id = ?1)
-           AND (inode, mtime_ns, size) = (SELECT inode, mtime_ns, size FROM jobs WHERE id = ?1)",
+    let mut select = c.prepare_cached(
+        "SELECT f.id, f.route, j.host FROM jobs j JOIN files f ON f.id = j.file
+         WHERE j.id = ?1 AND f.route IS NOT NULL AND (f.inode, f.mtime_ns, f.size) = (j.inode, j.mtime_ns, j.size)",
     )?;
-    update.execute([job])?;
+    let found: Option<(i64, i64, String)> =
+        select.query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let Some((file, route, host)) = found else { return Ok(()) };
+    let others: Vec<String> = hosts_of(c, route)?.into_iter().filter(|other| *other != host).collect();
+    let route = if others.is_empty() { None } else { Some(route_id(c, others.iter())?) };
+    c.prepare_cached("UPDATE files SET route = ?2 WHERE id = ?1")?.execute(params![file, route])?;
     Ok(())
 }
 

@@ -132,8 +132,8 @@ pub(super) fn uploaded(
     let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0,
-                link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
+        "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
+                sessions_lost = 0, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms } = outcome;
     update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;
@@ -141,6 +141,12 @@ pub(super) fn uploaded(
         deliveries::review(c, job, rules, now_ms)?;
     }
     Ok((state, made))
+}
+
+/// The host has these bytes without being sent them: the version that was looked at is the one that counts.
+pub(super) fn sent_as(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, ctime_ns])?;
+    Ok(())
 }
 
 /// Answers whether a delivery may be due.

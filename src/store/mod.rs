@@ -15,6 +15,7 @@ mod thread;
 mod uploads;
 mod view;
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -216,6 +217,8 @@ impl Store {
     /// Opens the queue in `dir`, making it where there is none. The caller owns the folder's lock.
     pub fn open(dir: &Path) -> Result<(Store, WriterThread), StoreError> {
         let path = dir.join(FILE_NAME);
+        // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
+        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         let mut connection = Connection::open(&path)?;
         connection.set_prepared_statement_cache_capacity(64);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -288,6 +291,11 @@ impl Store {
     pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
         let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
         self.writer.call(Durability::Power, work).await
+    }
+
+    /// The host has these bytes already; this is exactly the version of the file that has them.
+    pub async fn sent_as(&self, job: JobId, identity: Identity) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| jobs::sent_as(c, job, identity.ctime_ns)).await
     }
 
     /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not

@@ -219,13 +219,17 @@ impl Snapshot {
         }
     }
 
-    /// A queued job on a host that takes nothing now is not moving because of its host.
+    /// A queued job on a host that takes nothing now is not moving because of its host; nothing moves on a host that is gone.
     fn explain_queued(&mut self) {
-        for job in self.jobs.iter_mut().filter(|job| job.state == State::Queued) {
+        let moves = |state| matches!(state, State::Queued | State::Waiting | State::Held);
+        for job in self.jobs.iter_mut().filter(|job| moves(job.state)) {
             let host = self.hosts.iter().find(|host| host.name == job.host);
             match host {
-                None => job.why = Some(format!("the host `{}` is not configured any more", job.host)),
-                Some(host) if host.state != "ready" => {
+                None => {
+                    job.why = Some(format!("the host `{}` is not configured any more", job.host));
+                    job.next_try_ms = None;
+                }
+                Some(host) if !matches!(host.state.as_str(), "ready" | "full") && job.state == State::Queued => {
                     let why = host.why.as_deref().unwrap_or("no reason was given");
                     job.why = Some(format!("the host `{}` is {}: {why}", host.name, host.state));
                     job.next_try_ms = host.until_ms;

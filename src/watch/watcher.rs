@@ -66,6 +66,8 @@ struct RootWatch {
     root: Root,
     report: Report,
     told: Option<(Report, Instant)>,
+    /// Since when there is something to tell that nobody was told.
+    begun: Instant,
     next_scan: Instant,
     unreadable: Option<String>,
     fallback: Option<String>,
@@ -377,7 +379,7 @@ impl RootWatch {
     fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
         let events = notice(&root, has_events);
         let report = Report { state: RootState::Scanning, events, last_scan_ms: None, settling: 0, gaps_seen: 0, why: None };
-        RootWatch { root, report, told: None, next_scan: now, unreadable: None, fallback: None, scanned: false }
+        RootWatch { root, report, told: None, begun: now, next_scan: now, unreadable: None, fallback: None, scanned: false }
     }
 
     fn scan_pause(&self) -> Duration {
@@ -432,7 +434,7 @@ impl RootWatch {
     /// When the report should be told, if it should: at once, but for a mere count of settling files, which may change often.
     fn untold_until(&self) -> Option<Instant> {
         match &self.told {
-            None => Some(self.next_scan.min(Instant::now())),
+            None => Some(self.begun),
             Some((told, _)) if *told == self.report => None,
             Some((told, at)) => {
                 let only_a_count = Report { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;

@@ -355,8 +355,8 @@ impl Desk {
 
 #[tokio::test]
 async fn a_link_that_dies_is_told_of_and_its_file_sent_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("links.tsv");
+    let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = aside.path().join("links.tsv");
     let hooks = format!("[[hook]]\non = [\"expiring\"]\nbefore = \"2h\"\nlinks_file = {path:?}");
     let desk = Desk::new(dir, "refresh = true", &hooks).await;
     // So near its end that the last tenth of its life is about to begin.

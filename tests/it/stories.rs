@@ -179,6 +179,17 @@ fn a_watch_that_takes_no_existing_files_takes_those_that_come_later() {
 }
 
 #[test]
+fn a_folder_that_is_missing_at_the_start_says_so_and_is_taken_up_when_it_comes() {
+    let bench = Bench::new();
+    std::fs::remove_dir(bench.drop_dir()).unwrap();
+    let daemon = bench.start();
+    bench.wait_for("the watch to be missing", || bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "missing"));
+    bench.put("file", b"content");
+    bench.wait_done(1);
+    bench.stop(daemon);
+}
+
+#[test]
 fn a_missing_folder_is_found_when_it_comes_and_stops_nothing_else() {
     let bench = Bench::new();
     std::fs::remove_dir(bench.drop_dir()).unwrap();
