@@ -27,6 +27,13 @@ impl Queue {
         queue
     }
 
+    fn restart(&mut self) {
+        self.store.take();
+        self.thread.take().unwrap().join();
+        let (store, thread) = Store::open(self.dir.path()).unwrap();
+        (self.store, self.thread) = (Some(store), Some(thread));
+    }
+
     fn run<T, F: Future<Output = T>>(&self, work: impl FnOnce(Store) -> F) -> T {
         self.runtime.block_on(work(self.store.clone().unwrap()))
     }
@@ -143,6 +150,30 @@ fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_
     assert_eq!(queue.events(i64::MAX), [(Event::After, second)], "once for the file");
     queue.deliver(Event::After);
     assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+#[test]
+fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    // It was tried in vain, and so would be due at once after a restart.
+    queue.run(|store| async move { store.undelivered(due, "the target is away".into(), 1).await }).unwrap();
+    let mut more = rules(&[], true);
+    more.watches[0].hosts.push("third".into());
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [], "the third host has not got it");
+    assert_eq!(queue.state(second).1, Some("uploaded; the file stays until `third` has it too".into()));
+    let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
+    assert_eq!(queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap(), 1);
+    let third =
+        queue.run(|store| async move { store.claim(vec![("third".into(), 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
+    queue.uploaded(third, None);
+    assert_eq!(queue.events(i64::MAX).len(), 1, "once, when all three have it");
 }
 
 #[test]
