@@ -15,7 +15,7 @@ use crate::engine::{self, EngineError};
 use crate::os::lock::{Lock, LockError, Note};
 use crate::os::signals::{self, Asked};
 use crate::os::{clock, service};
-use crate::store::{Rescue, Store, StoreError};
+use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::exit::Exit;
 use super::render::Failure;
@@ -106,6 +106,9 @@ fn make_watch_folders(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How often a full disk is looked at before the queue is open.
+const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What lives as long as the process does.
 struct Daemon {
     state_dir: PathBuf,
@@ -148,8 +151,7 @@ impl Daemon {
 
     /// Runs the engine until somebody asks for something, or it fails.
     fn turn(&self, config: &Config) -> Result<Turn, Failure> {
-        let failed = |error: &StoreError| Failure::store(&self.state_dir, error);
-        let (store, thread, rescue) = Store::open_or_rescue(&self.state_dir).map_err(|error| failed(&error))?;
+        let Some((store, thread, rescue)) = self.open_queue()? else { return self.after(Ok(())) };
         if let Some(rescue) = rescue {
             tell_of(&rescue);
         }
@@ -170,6 +172,41 @@ impl Daemon {
         });
         thread.join();
         self.after(ended)
+    }
+
+    /// Opens the queue; where its disk is full, when there is room. Nothing if somebody asked for something meanwhile.
+    fn open_queue(&self) -> Result<Option<(Store, WriterThread, Option<Rescue>)>, Failure> {
+        let mut waits = false;
+        loop {
+            let error = match Store::open_or_rescue(&self.state_dir) {
+                Ok(opened) => {
+                    if waits {
+                        tracing::info!("the queue can be written again");
+                        self.say(None);
+                    }
+                    return Ok(Some(opened));
+                }
+                Err(error @ StoreError::Full) => error,
+                Err(error) => return Err(Failure::store(&self.state_dir, &error)),
+            };
+            if !waits {
+                tracing::error!("cannot open the queue: {error}; everything waits until there is room");
+                self.say(Some(error.to_string()));
+            }
+            waits = true;
+            if self.wishes.lock().unwrap_or_else(PoisonError::into_inner).asked.is_some() {
+                return Ok(None);
+            }
+            std::thread::sleep(FULL_PAUSE);
+        }
+    }
+
+    /// Says what is wrong where it needs no room on the disk.
+    fn say(&self, trouble: Option<String>) {
+        service::status(trouble.as_deref().unwrap_or("running"));
+        if let Err(error) = self.lock.write(&Note { trouble, ..self.note.clone() }) {
+            tracing::warn!("cannot write the note in the lock file: {error}");
+        }
     }
 
     fn after(&self, ended: Result<(), EngineError>) -> Result<Turn, Failure> {

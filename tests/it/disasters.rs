@@ -106,14 +106,15 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
     bench.stop(daemon);
 }
 
-/// Starts the daemon with its state folder on a disk of its own, of 12 MiB, nearly full, in a mount namespace.
+/// Starts the daemon with its state folder on a disk of its own, of 12 MiB, of which `filled` bytes are taken, in a mount namespace.
 #[cfg(target_os = "linux")]
-fn start_on_a_small_disk(bench: &Bench) -> Daemon {
+fn start_on_a_small_disk(bench: &Bench, filled: u32) -> Daemon {
     std::fs::create_dir_all(bench.state_dir()).unwrap();
-    let script =
-        "mount -t tmpfs -o size=12m,mode=700 tmpfs \"$1\" && head -c 12200000 /dev/zero > \"$1/filler\" && shift && exec \"$@\"";
+    let script = format!(
+        "mount -t tmpfs -o size=12m,mode=700 tmpfs \"$1\" && head -c {filled} /dev/zero > \"$1/filler\" && shift && exec \"$@\""
+    );
     let mut command = Command::new("unshare");
-    command.args(["-r", "-m", "sh", "-c", script, "sh"]).arg(bench.state_dir());
+    command.args(["-r", "-m", "sh", "-c", &script, "sh"]).arg(bench.state_dir());
     command.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("run");
     Daemon::spawn(command, bench)
 }
@@ -122,7 +123,7 @@ fn start_on_a_small_disk(bench: &Bench) -> Daemon {
 #[test]
 fn a_full_disk_makes_everything_wait_and_nothing_is_lost() {
     let bench = Bench::new();
-    let mut daemon = start_on_a_small_disk(&bench);
+    let mut daemon = start_on_a_small_disk(&bench, 12_200_000);
     // The other side of the mount namespace.
     let state = Path::new("/proc").join(daemon.pid().to_string()).join("root").join(bench.state_dir().strip_prefix("/").unwrap());
     let name = |number: usize| format!("{number}-{}", "n".repeat(200));
@@ -144,6 +145,22 @@ fn a_full_disk_makes_everything_wait_and_nothing_is_lost() {
     for number in 0..1500 {
         assert_eq!(bench.held(&name(number)).len(), 1);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_at_the_start_is_waited_for() {
+    let bench = Bench::new();
+    bench.put("file", b"content");
+    // Two pages are left: one for the lock, and not enough for the queue.
+    let mut daemon = start_on_a_small_disk(&bench, (12 << 20) - 8192);
+    let state = Path::new("/proc").join(daemon.pid().to_string()).join("root").join(bench.state_dir().strip_prefix("/").unwrap());
+    let trouble = bench.wait_for("the daemon to say that its disk is full", || lock::owner(&state)?.trouble);
+    assert!(trouble.contains("no space left") && daemon.ended().is_none(), "{trouble}");
+    std::fs::remove_file(state.join("filler")).unwrap();
+    bench.wait_for("the file", || (bench.sandbox.objects().len() == 1).then_some(()));
+    assert!(lock::owner(&state).unwrap().trouble.is_none());
+    daemon.kill();
 }
 
 /// A daemon that file permissions hold for, also when the tests run as root.
