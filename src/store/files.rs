@@ -160,7 +160,8 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
         if before.is_some() && same.is_none() {
             supersede(c, file, now_ms)?;
         }
-        if arrival.make_jobs {
+        let passed_over = same.is_some() && !has_jobs(c, file)?;
+        if arrival.make_jobs && !passed_over {
             let maybe_duplicate = rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
             if same.is_some() {
                 // What is to happen when every host has the file waits for these, too.
@@ -176,6 +177,12 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
         }
     }
     Ok(made)
+}
+
+/// A file that was there before its watch, and was not wanted then, has none; a host that is added later does not make it wanted.
+fn has_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached("SELECT 1 FROM jobs WHERE file = ?1 LIMIT 1")?;
+    Ok(select.query_row([file], |_| Ok(())).optional()?.is_some())
 }
 
 /// After a damaged queue was rebuilt, files from before may have been uploaded already; their jobs say so.

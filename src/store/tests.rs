@@ -278,6 +278,19 @@ fn the_same_arrival_makes_its_jobs_once_and_a_new_host_only_its_own() {
 }
 
 #[test]
+fn a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later() {
+    let queue = Queue::new();
+    let pass_over = |number| Arrival { make_jobs: false, ..arrival(number) };
+    assert_eq!(queue.run(|store| async move { store.enqueue(vec![pass_over(0)]).await }).unwrap(), 0);
+    let more = |version: i64| {
+        let identity = Identity { mtime_ns: version, ..arrival(0).identity };
+        Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), identity, ..arrival(0) }
+    };
+    assert_eq!(queue.run(|store| async move { store.enqueue(vec![more(1)]).await }).unwrap(), 0);
+    assert_eq!(queue.run(|store| async move { store.enqueue(vec![more(2)]).await }).unwrap(), 3, "a new version is wanted");
+}
+
+#[test]
 fn a_gone_file_is_forgotten_and_met_again() {
     let queue = Queue::new();
     queue.enqueue(0..1);
