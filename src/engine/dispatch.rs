@@ -263,6 +263,10 @@ impl Dispatch {
 
     async fn rest(&mut self, lane: usize, pause: Duration, why: String) -> Result<(), StoreError> {
         let lane = &mut self.lanes[lane];
+        if matches!(lane.health, Health::HeldUntil(until) if until > clock::now_ms()) {
+            // A person must act, whatever a job says that was in flight together with the one that found out.
+            return Ok(());
+        }
         let until = until_ms(pause);
         lane.health = Health::RestingUntil(until);
         tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
