@@ -10,12 +10,12 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::config::{CloudKpConfig, EmptyFile};
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 
 use super::error::{HostError, excerpt};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole};
+use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, stored};
 
 // Requests.
 
@@ -29,8 +29,6 @@ const FOUR_TIMES_FROM: u64 = 786_432_000;
 const PARALLEL: usize = 4;
 /// How long the host may take to merge the chunks (`protocols/README.md`, section 3).
 const FINISH_PATIENCE: Duration = Duration::from_secs(120);
-/// The format of [`Open`] as stored.
-const SESSION_FORMAT: u32 = 1;
 
 /// The chunk size for a file of so many bytes.
 fn chunk_bytes(file_bytes: u64) -> u64 {
@@ -44,7 +42,6 @@ fn chunk_bytes(file_bytes: u64) -> u64 {
 /// A session as stored: all that later requests need, so that a changed setting does not reach into a half-sent file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
-    v: u32,
     /// 20 random decimal digits, chosen by us; a string, since they overflow 64 bits (page, 4.6).
     uuid: String,
     url: String,
@@ -57,18 +54,15 @@ impl Open {
     fn new(base_url: &str, file: &FileFacts) -> Open {
         let uuid = (0..20).map(|_| char::from(b'0' + rand::random_range(0..10u8))).collect();
         let name = file.name.replace(['/', '\\'], "_");
-        Open { v: SESSION_FORMAT, uuid, url: format!("{base_url}/upload"), name, bytes: file.bytes, parts: file.parts }
+        Open { uuid, url: format!("{base_url}/upload"), name, bytes: file.bytes, parts: file.parts }
     }
 
     fn store(&self) -> Result<Session, HostError> {
-        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        Ok(Session(text))
+        stored::session(self)
     }
 
     fn load(session: &Session) -> Result<Open, HostError> {
-        let open: Option<Open> = serde_json::from_str(&session.0).ok();
-        open.filter(|open| open.v == SESSION_FORMAT)
-            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of CloudKP's"))
+        stored::load(session, "CloudKP")
     }
 
     /// The fields of a chunk, text first, the file last (page, 2.3).
@@ -281,20 +275,12 @@ impl Host for CloudKp {
         })
     }
 
-    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
-        Box::pin(async { Ok(Found::Unsure) })
-    }
-
     fn finish<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(), None).patience(FINISH_PATIENCE);
             finish_reply(&self.transport.send(request).await?, &self.settings.link_base)
         })
-    }
-
-    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
-        Box::pin(async { Ok(()) })
     }
 
     fn check(&self) -> Step<'_, String> {

@@ -16,7 +16,7 @@ use super::error::{HostError, excerpt};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::xml::{self, Element};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
@@ -38,15 +38,12 @@ const FAULT: &str = "the host answered a fault";
 const LISTING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A piece of a part that is not halved any more, in bytes (page, 5).
 const PIECE_BYTES_MIN: u64 = 256 * 1024;
-/// The format of [`Reserved`] as stored.
-const SESSION_FORMAT: u32 = 1;
 
 // Requests.
 
 /// A session as stored. The key in the address of the parts is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Reserved {
-    v: u32,
     file_id: i64,
     data_center: i64,
     folder: i64,
@@ -55,15 +52,11 @@ struct Reserved {
 
 impl Reserved {
     fn store(&self) -> Result<Session, HostError> {
-        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        Ok(Session(text))
+        stored::session(self)
     }
 
     fn load(session: &Session) -> Result<Reserved, HostError> {
-        let reserved: Option<Reserved> = serde_json::from_str(&session.0).ok();
-        reserved
-            .filter(|reserved| reserved.v == SESSION_FORMAT)
-            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of 4shared's"))
+        stored::load(session, "4shared")
     }
 }
 
@@ -525,7 +518,7 @@ impl Host for FourShared {
                 return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}"), Class::FileRejected).await);
             }
             tickets.lock().await.insert(FORM, ticket);
-            Reserved { v: SESSION_FORMAT, file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
+            Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
         })
     }
 

@@ -426,14 +426,12 @@ fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError {
 /// The whole chain of causes, without the address: it may hold what must not be shown.
 fn chain(error: &reqwest::Error) -> String {
     let mut said: Vec<String> = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let text = error.to_string();
+    for cause in causes(error) {
+        let text = cause.to_string();
         // "client error (Connect)" says nothing that its cause does not say better.
         if !text.starts_with("client error (") && !said.iter().any(|known| known.contains(&text)) {
             said.push(text);
         }
-        cause = error.source();
     }
     match said.is_empty() {
         true => "the request cannot be made".into(),
@@ -441,30 +439,21 @@ fn chain(error: &reqwest::Error) -> String {
     }
 }
 
+/// What an error came from, outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+}
+
 fn is_private(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if error.is::<PrivateName>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(error).any(|cause| cause.is::<PrivateName>())
 }
 
 fn certificate_refused(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(rustls::Error::InvalidCertificate(_)) = inner.and_then(|inner| inner.downcast_ref()) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let refused = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+    causes(error).any(|cause| {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause.downcast_ref().or(inner.and_then(|inner| inner.downcast_ref())).is_some_and(refused)
+    })
 }
 
 impl Reply {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{KieConfig, KieMethod};
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::os::clock;
 use crate::secret::Secret;
 
@@ -21,7 +21,7 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json};
+use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -31,15 +31,12 @@ const NAME_BYTES_MAX: usize = 180;
 const FETCH_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the host may take to store what it has.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
-/// The format of [`Named`] as stored.
-const SESSION_FORMAT: u32 = 1;
 
 // Requests.
 
 /// What is fixed before the first attempt, so that every repeat overwrites and none makes a second file (page, 4.2 and 4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Named {
-    v: u32,
     base_url: String,
     upload_path: String,
     name: String,
@@ -66,19 +63,15 @@ impl Named {
         let folder = file.folder.split('/').map(sanitised).filter(|name| !name.is_empty());
         let upload_path = std::iter::once(settings.upload_path.clone()).chain(folder).collect::<Vec<_>>().join("/");
         let name = format!("{}-{}", file.version, shortened(&sanitised(&file.name)));
-        Ok(Named { v: SESSION_FORMAT, base_url: settings.base_url.clone(), upload_path, name, bytes: file.bytes, by_url })
+        Ok(Named { base_url: settings.base_url.clone(), upload_path, name, bytes: file.bytes, by_url })
     }
 
     fn store(&self) -> Result<Session, HostError> {
-        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        Ok(Session(text))
+        stored::session(self)
     }
 
     fn load(session: &Session) -> Result<Named, HostError> {
-        let named: Option<Named> = serde_json::from_str(&session.0).ok();
-        named
-            .filter(|named| named.v == SESSION_FORMAT)
-            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of Kie.ai's"))
+        stored::load(session, "Kie.ai")
     }
 
     fn form(&self) -> Form {
@@ -210,21 +203,6 @@ fn unknown(what: &str, reply: &Reply) -> HostError {
     HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
 }
 
-/// What of an outcome is kept between the upload, which is the commit, and the finish.
-#[derive(Serialize, Deserialize)]
-struct Receipt {
-    link: Option<String>,
-    remote_id: Option<String>,
-    expires_ms: Option<i64>,
-}
-
-/// The outcome in a receipt; one without a link is none.
-fn kept_outcome(receipt: &str) -> Option<Outcome> {
-    let Receipt { link, remote_id, expires_ms } = serde_json::from_str(receipt).ok()?;
-    link.as_ref().filter(|link| !link.trim().is_empty())?;
-    Some(Outcome { link, remote_id, expires_ms })
-}
-
 // Glue.
 
 /// A Kie.ai account.
@@ -309,25 +287,13 @@ impl Host for Kie {
                 true => self.send_addresses(&named, part).await?,
                 false => self.send_file(&named, part).await?,
             };
-            let Outcome { link, remote_id, expires_ms } = outcome;
-            let receipt = serde_json::to_string(&Receipt { link, remote_id, expires_ms }).ok();
+            let receipt = stored::receipt(outcome);
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
     }
 
-    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
-        Box::pin(async { Ok(Found::Unsure) })
-    }
-
     fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
-        Box::pin(async move {
-            let kept = whole.held.receipts.get(&0).and_then(|text| kept_outcome(text));
-            kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
-        })
-    }
-
-    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async move { stored::outcome(whole) })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
@@ -387,15 +353,6 @@ mod tests {
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
-        }
-    }
-
-    #[test]
-    fn a_receipt_without_a_link_is_no_success() {
-        let outcome = kept_outcome("{\"link\":\"https://x/y\",\"remote_id\":null,\"expires_ms\":7}").unwrap();
-        assert_eq!((outcome.link.as_deref(), outcome.remote_id, outcome.expires_ms), (Some("https://x/y"), None, Some(7)));
-        for text in ["", "{}", "[null,null,null]", "{\"link\":null,\"remote_id\":\"y\",\"expires_ms\":7}", "{\"link\":\" \"}"] {
-            assert_eq!(kept_outcome(text), None, "{text}");
         }
     }
 

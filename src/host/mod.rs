@@ -17,6 +17,7 @@ mod json;
 pub mod kie;
 pub mod koodrive;
 pub mod registry;
+mod stored;
 mod unusable;
 pub mod uploadgig;
 mod xml;
@@ -46,12 +47,16 @@ pub trait Host: Send + Sync {
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `Whole`.
     fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack>;
-    /// Ask what the host already holds. Changes nothing over there.
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found>;
+    /// Ask what the host already holds. Changes nothing over there. Many hosts cannot say.
+    fn probe<'a>(&'a self, _at: &'a Place, _whole: Whole<'a>) -> Step<'a, Found> {
+        Box::pin(async { Ok(Found::Unsure) })
+    }
     /// Make the parts a file. `whole.held` has every part of the plan.
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome>;
-    /// Give the place back, as far as the host allows it.
-    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()>;
+    /// Give the place back, as far as the host allows it. Many know no such thing.
+    fn abandon<'a>(&'a self, _at: &'a Place) -> Step<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a person
     /// wants to read.
     fn check(&self) -> Step<'_, String>;

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -27,8 +27,6 @@ const COOL_DOWN: Duration = Duration::from_secs(300);
 /// How long a login may take (page, 2.1), and the host may think about a file it has (`protocols/README.md`, section 3).
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
-/// The format of [`Begun`] as stored.
-const SESSION_FORMAT: u32 = 1;
 /// What of a name is encoded: all but printable ASCII, and the sign of the encoding itself (page, 2.2).
 const SLUG: &AsciiSet = &CONTROLS.add(b'%');
 
@@ -37,7 +35,6 @@ const SLUG: &AsciiSet = &CONTROLS.add(b'%');
 /// A session as stored. The address of the bytes is not in it: it is a secret, and useless after a restart (page, 5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
-    v: u32,
     name: String,
     bytes: u64,
     /// MiB the account had left before the bytes went, where the host said so.
@@ -46,15 +43,11 @@ struct Begun {
 
 impl Begun {
     fn store(&self) -> Result<Session, HostError> {
-        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        Ok(Session(text))
+        stored::session(self)
     }
 
     fn load(session: &Session) -> Result<Begun, HostError> {
-        let begun: Option<Begun> = serde_json::from_str(&session.0).ok();
-        begun
-            .filter(|begun| begun.v == SESSION_FORMAT)
-            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of UploadGig's"))
+        stored::load(session, "UploadGig")
     }
 }
 
@@ -163,12 +156,6 @@ fn result_of(text: &str) -> Option<serde_json::Map<String, Value>> {
     }
 }
 
-/// The outcome in a receipt; one without a link is none.
-fn kept_outcome(receipt: &str) -> Option<Outcome> {
-    let kept = json::object(receipt)?;
-    Some(Outcome { link: Some(json::text(kept.get("link"))?), remote_id: json::text(kept.get("remote_id")), expires_ms: None })
-}
-
 fn upload_failure(message: &str) -> HostError {
     let lower = message.to_lowercase();
     // Whole words: "successfully" is not "full".
@@ -273,7 +260,7 @@ impl Host for UploadGig {
             }
             let until_ms = clock::now_ms().saturating_add(ACTION_LIFE_MS);
             tickets.lock().await.insert(0, Ticket { address, until_ms });
-            Begun { v: SESSION_FORMAT, name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
+            Begun { name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
         })
     }
 
@@ -288,8 +275,8 @@ impl Host for UploadGig {
             let request = Request::post(ticket.address.reveal()).header("slug", slug(&begun.name)).raw(part).exactly();
             let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
             let outcome = upload_reply(&reply, part.bytes)?;
-            let receipt = serde_json::json!({ "link": outcome.link, "remote_id": outcome.remote_id }).to_string();
-            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: Some(receipt), moved_to: None })
+            let receipt = stored::receipt(outcome);
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
     }
 
@@ -303,14 +290,7 @@ impl Host for UploadGig {
     }
 
     fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
-        Box::pin(async move {
-            let kept = whole.held.receipts.get(&0).and_then(|text| kept_outcome(text));
-            kept.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
-        })
-    }
-
-    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async move { stored::outcome(whole) })
     }
 
     fn check(&self) -> Step<'_, String> {
@@ -411,15 +391,6 @@ mod tests {
             assert_eq!(upload(200, text), doubt, "{text}");
         }
         assert_eq!(upload(502, ""), doubt);
-    }
-
-    #[test]
-    fn a_receipt_without_a_link_is_no_success() {
-        let outcome = kept_outcome("{\"link\":\"https://x/y\",\"remote_id\":\"y\"}").unwrap();
-        assert_eq!((outcome.link.as_deref(), outcome.remote_id.as_deref()), (Some("https://x/y"), Some("y")));
-        for text in ["", "{}", "[]", "{\"link\":null,\"remote_id\":\"y\"}", "{\"link\":\" \"}"] {
-            assert_eq!(kept_outcome(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -154,7 +154,8 @@ impl Kie {
 
     async fn stream(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
         if let Err(reject) = self.check_key(exchange) {
-            return self.drained(exchange, reject).await;
+            while exchange.body.next().await?.is_some() {}
+            return Ok(self.rejected(reject));
         }
         let mut form = Form::open(exchange)?;
         let has_file = form.head().await?;
@@ -174,17 +175,27 @@ impl Kie {
         self.keep(exchange, wanted, spooled).await
     }
 
-    async fn base64(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+    /// What a JSON request asks for, with the key checked and all of it received.
+    async fn json_request(&self, exchange: &mut Exchange) -> Result<Result<(Fields, Wanted), Reject>, Stop> {
         if let Err(reject) = self.check_key(exchange) {
-            return self.drained(exchange, reject).await;
+            while exchange.body.next().await?.is_some() {}
+            return Ok(Err(reject));
         }
         let (fields, texts) = match json_body(exchange).await? {
             Ok(read) => read,
-            Err(reject) => return Ok(self.rejected(reject)),
+            Err(reject) => return Ok(Err(reject)),
         };
         let wanted = wanted(&texts, None, None);
         exchange.met(met(&wanted))?;
         exchange.received().await?;
+        Ok(Ok((fields, wanted)))
+    }
+
+    async fn base64(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+        let (fields, wanted) = match self.json_request(exchange).await? {
+            Ok(read) => read,
+            Err(reject) => return Ok(self.rejected(reject)),
+        };
         let given = fields.get("base64Data").and_then(Value::as_str);
         let Some(data) = given else { return Ok(self.rejected("Missing required parameter: base64Data".into())) };
         let (mime, data) = match data.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
@@ -201,16 +212,10 @@ impl Kie {
     }
 
     async fn by_url(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
-        if let Err(reject) = self.check_key(exchange) {
-            return self.drained(exchange, reject).await;
-        }
-        let (fields, texts) = match json_body(exchange).await? {
+        let (fields, wanted) = match self.json_request(exchange).await? {
             Ok(read) => read,
             Err(reject) => return Ok(self.rejected(reject)),
         };
-        let wanted = wanted(&texts, None, None);
-        exchange.met(met(&wanted))?;
-        exchange.received().await?;
         let Some(url) = fields.get("fileUrl").and_then(Value::as_str) else {
             return Ok(self.rejected("Missing required parameter: fileUrl".into()));
         };
@@ -223,11 +228,6 @@ impl Kie {
             }
             Err(reject) => Ok(self.rejected(reject)),
         }
-    }
-
-    async fn drained(&self, exchange: &mut Exchange, reject: Reject) -> Result<Answer, Stop> {
-        while exchange.body.next().await?.is_some() {}
-        Ok(self.rejected(reject))
     }
 
     async fn keep(&self, exchange: &mut Exchange, wanted: Wanted, spooled: Spooled) -> Result<Answer, Stop> {
@@ -284,10 +284,6 @@ impl Kie {
 impl Emulated for Kie {
     fn kind(&self) -> &'static str {
         KIND
-    }
-
-    fn request_bytes_max(&self) -> u64 {
-        u64::MAX
     }
 
     fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>> {

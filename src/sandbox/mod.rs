@@ -312,7 +312,9 @@ trait Emulated: Debug + Send + Sync {
     /// Its kind, which is also the first segment of its paths.
     fn kind(&self) -> &'static str;
     /// The longest body it takes, in bytes.
-    fn request_bytes_max(&self) -> u64;
+    fn request_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
     /// Reads a request and does what it asks.
     fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>>;
     /// Its way to say that a request cannot be understood.

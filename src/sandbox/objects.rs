@@ -231,7 +231,7 @@ impl Store {
             (Some(dir), Some(data)) => Some(self.write_aside(dir, data)?),
             _ => None,
         };
-        let put = hold(&session).take(part, bytes, data, fresh.as_deref());
+        let put = hold(&session).take(part, bytes, fresh.as_deref());
         if let (Err(_), Some(fresh)) = (&put, &fresh) {
             remove(fresh)?;
         }
@@ -283,7 +283,7 @@ impl Store {
         let session = self.session(host, session).ok_or(Refusal::NoSession)?;
         let mut session = hold(&session);
         let (bytes, fresh) = (spooled.bytes, spooled.path.take());
-        let put = session.take_file(part, bytes, fresh.as_deref());
+        let put = session.take(part, bytes, fresh.as_deref());
         if let (Err(_), Some(fresh)) = (&put, &fresh) {
             remove(fresh)?;
         }
@@ -545,23 +545,7 @@ impl Session {
         Ok(Some(Session { totals, stage, parts, dir: Some(dir) }))
     }
 
-    fn take(&mut self, part: u64, bytes: u64, data: Option<&[u8]>, fresh: Option<&Path>) -> Result<Put, Refusal> {
-        match self.stage {
-            Stage::Open => {}
-            Stage::Done(_) => return Err(Refusal::Complete),
-            Stage::Lost => return Err(Refusal::NoSession),
-        }
-        let mut put = Put { again: self.parts.contains_key(&part), differed: false };
-        if let (Some(dir), Some(fresh)) = (&self.dir, fresh) {
-            let path = dir.join(part_name(part));
-            put.differed = put.again && fs::read(&path)? != data.unwrap_or_default();
-            rename(fresh, &path)?;
-        }
-        self.parts.insert(part, bytes);
-        Ok(put)
-    }
-
-    fn take_file(&mut self, part: u64, bytes: u64, fresh: Option<&Path>) -> Result<Put, Refusal> {
+    fn take(&mut self, part: u64, bytes: u64, fresh: Option<&Path>) -> Result<Put, Refusal> {
         match self.stage {
             Stage::Open => {}
             Stage::Done(_) => return Err(Refusal::Complete),

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as object};
 
 use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
-use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
 use crate::os::clock;
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json};
+use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
 
@@ -43,13 +43,10 @@ const LINK_LIFE: Duration = Duration::from_secs(3600);
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name, in characters (page, 3.1).
 const NAME_CHARS_MAX: usize = 250;
-/// The format of [`Created`] as stored.
-const SESSION_FORMAT: u32 = 1;
 
 /// A session as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Created {
-    v: u32,
     base_url: String,
     file_id: String,
     container_id: String,
@@ -60,15 +57,11 @@ struct Created {
 
 impl Created {
     fn store(&self) -> Result<Session, HostError> {
-        let text = serde_json::to_string(self).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
-        Ok(Session(text))
+        stored::session(self)
     }
 
     fn load(session: &Session) -> Result<Created, HostError> {
-        let created: Option<Created> = serde_json::from_str(&session.0).ok();
-        created
-            .filter(|created| created.v == SESSION_FORMAT)
-            .ok_or_else(|| HostError::new(Class::SessionLost, "the stored session is not one of KooDrive's"))
+        stored::load(session, "KooDrive")
     }
 }
 
@@ -320,7 +313,7 @@ impl Host for KooDrive {
             }
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
-            let created = Created { v: SESSION_FORMAT, base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
+            let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
             self.take_links(&created, &reply, &mut *tickets.lock().await)?;
             created.store().map(Opened::Session)
         })
@@ -343,11 +336,8 @@ impl Host for KooDrive {
         })
     }
 
-    /// Which parts are held cannot be asked (page, 3.5). A detail of the announced length proves nothing as long as nobody knows what it
-    /// says of a file that is still uploading; completing again is harmless, and only then the detail counts (see `finish`).
-    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
-        Box::pin(async { Ok(Found::Unsure) })
-    }
+    // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
+    // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
@@ -367,11 +357,6 @@ impl Host for KooDrive {
                 Err(refused) => Err(refused.error),
             }
         })
-    }
-
-    /// No call that cancels an upload is known (page, 3.5).
-    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
-        Box::pin(async { Ok(()) })
     }
 
     /// Asks for the address of a part of a file that does not exist: credentials that are taken get "no such upload task".
@@ -437,7 +422,6 @@ mod tests {
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
         let text = |text: &str| text.to_owned();
         let created = Created {
-            v: SESSION_FORMAT,
             base_url: text("https://h"),
             file_id: text("FxA1"),
             container_id: text("I1"),

@@ -194,10 +194,6 @@ impl Emulated for KooDrive {
         KIND
     }
 
-    fn request_bytes_max(&self) -> u64 {
-        u64::MAX
-    }
-
     fn answer<'a>(&'a self, exchange: &'a mut Exchange) -> Pin<Box<dyn Future<Output = Result<Answer, Stop>> + Send + 'a>> {
         Box::pin(self.route(exchange))
     }

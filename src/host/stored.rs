@@ -1,0 +1,77 @@
+//! What a host leaves in the queue: sessions, each with the version of its format, and receipts that are outcomes.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::job::upload::{Class, Outcome, Session};
+
+use super::{HostError, Whole};
+
+/// The format of every session so far; one that changes gets a number of its own.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u32,
+    #[serde(flatten)]
+    fields: T,
+}
+
+/// A session as it is stored.
+pub(super) fn session(fields: &impl Serialize) -> Result<Session, HostError> {
+    let text = serde_json::to_string(&Versioned { v: FORMAT, fields });
+    text.map(Session).map_err(|error| HostError::new(Class::FileRejected, error.to_string()))
+}
+
+/// The fields of a stored session of `whose`; one that cannot be read is lost.
+pub(super) fn load<T: DeserializeOwned>(session: &Session, whose: &str) -> Result<T, HostError> {
+    let read: Option<Versioned<T>> = serde_json::from_str(&session.0).ok();
+    let known = read.filter(|read| read.v == FORMAT);
+    known
+        .map(|read| read.fields)
+        .ok_or_else(|| HostError::new(Class::SessionLost, format!("the stored session is not one of {whose}'s")))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Receipt {
+    link: Option<String>,
+    remote_id: Option<String>,
+    #[serde(default)]
+    expires_ms: Option<i64>,
+}
+
+/// The receipt of a body that was its own commit: its outcome, until the finish hands it out.
+pub(super) fn receipt(Outcome { link, remote_id, expires_ms }: Outcome) -> Option<String> {
+    serde_json::to_string(&Receipt { link, remote_id, expires_ms }).ok()
+}
+
+/// The outcome in the receipt of the one part there was. One without a link is none.
+pub(super) fn outcome(whole: Whole<'_>) -> Result<Outcome, HostError> {
+    let kept = whole.held.receipts.get(&0).and_then(|text| serde_json::from_str(text).ok());
+    let kept = kept.filter(|Receipt { link, .. }| link.as_ref().is_some_and(|link| !link.trim().is_empty()));
+    let outcome = kept.map(|Receipt { link, remote_id, expires_ms }| Outcome { link, remote_id, expires_ms });
+    outcome.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::upload::Held;
+
+    #[test]
+    fn an_outcome_without_a_link_was_not_kept() {
+        let handed_out = |text: Option<&str>| {
+            let mut held = Held::default();
+            held.receipts.extend(text.map(|text| (0, text.to_owned())));
+            outcome(Whole { held: &held, digest: None })
+        };
+        let kept = Outcome { link: Some("https://x/y".into()), remote_id: Some("y".into()), expires_ms: Some(7) };
+        assert_eq!(handed_out(receipt(kept.clone()).as_deref()).unwrap(), kept);
+        assert_eq!(handed_out(Some("{\"link\":\"https://x/y\",\"remote_id\":null}")).unwrap().expires_ms, None);
+        for text in
+            [None, Some(""), Some("{}"), Some("{\"link\":null,\"remote_id\":\"y\"}"), Some("{\"link\":\" \",\"remote_id\":null}")]
+        {
+            assert_eq!(handed_out(text).unwrap_err().class, Class::SessionLost, "{text:?}");
+        }
+    }
+}
