@@ -369,13 +369,14 @@ impl Page<'_> {
             false => "when the daemon runs".into(),
         });
         let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
+        // KooDrive's files have no link that lasts; the host's own name for one is what finds it.
+        let place = job.link.as_deref().or(job.remote_id.as_deref()).map_or("no link".into(), render::line);
         match job.state {
             State::Uploaded if !why.is_empty() => {
-                let link = job.link.as_deref().map_or("no link".into(), render::line);
                 let tried = next.map_or(String::new(), |next| format!("; tried again {next}"));
-                format!("{link}; since {since}{because}{tried}{duplicate}")
+                format!("{place}; since {since}{because}{tried}{duplicate}")
             }
-            State::Done | State::Uploaded => format!("{}{duplicate}", job.link.as_deref().map_or("no link".into(), render::line)),
+            State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
             State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),
             State::Queued if why.is_empty() => format!("waits since {since} for its turn"),

@@ -188,6 +188,9 @@ fn bytes_that_koodrive_knows_are_not_sent_again() {
     assert_eq!(again.state, State::Done);
     assert_eq!(requests(&bench, Endpoint::Chunk).len(), sent, "a flash upload sends nothing");
     assert!(KOODRIVE.held(&bench, "the same under another name") == [content]);
+    let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
+    let id = again.remote_id.unwrap();
+    assert!(shown.contains(&id), "without a lasting link, status shows what finds the file: {shown}");
 }
 
 #[test]
