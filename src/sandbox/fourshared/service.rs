@@ -276,12 +276,9 @@ impl Desk<'_> {
     }
 
     fn join(&self, id: i64, md5: &str) -> Said {
-        let reservation = in_turn(self.turn, || {
-            let (reservation, _) = self.account.reservation(id).ok_or_else(no_file)?;
-            let reservation = Reservation { md5: Some(md5.to_owned()), ..reservation };
-            self.account.set_reservation(id, &reservation)?;
-            Ok::<_, No>(reservation)
-        })?;
+        let Some(reservation) = self.claim(id, md5)? else {
+            return self.finish_again(id);
+        };
         let (session, bytes) = (id.to_string(), reservation.bytes.unsigned_abs());
         let wanted = Wanted { id: &session, name: &reservation.name, md5 };
         let joined = self.account.shared.store.finish_ranges(KIND, &session, wanted, |held| plan(held, &reservation.over, bytes));
@@ -297,6 +294,18 @@ impl Desk<'_> {
             Err(Refusal::Io(error)) => Err(error.into()),
             Err(other) => Err(No::fault(other.to_string())),
         }
+    }
+
+    /// Writes down what a finish says of the bytes, unless another finish was here meanwhile.
+    fn claim(&self, id: i64, md5: &str) -> Result<Option<Reservation>, No> {
+        in_turn(self.turn, || match self.account.reservation(id) {
+            Some((reservation, Stage::Open)) => {
+                let reservation = Reservation { md5: Some(md5.to_owned()), ..reservation };
+                self.account.set_reservation(id, &reservation)?;
+                Ok(Some(reservation))
+            }
+            _ => Ok(None),
+        })
     }
 
     /// Makes a file of a reservation whose bytes are stored, unless that is done.

@@ -564,8 +564,8 @@ async fn a_second_finish_is_answered_as_told() {
 #[tokio::test]
 async fn of_two_finishes_at_once_one_makes_the_file() {
     let (bench, file) = (bench(), file());
-    for name in ["a", "b", "c", "d"] {
-        let id = bench.reserve(name, file.len()).await;
+    for turn in 0..50 {
+        let id = bench.reserve(&format!("{turn}"), file.len()).await;
         bench.parts(&bench.address("7").await, &id, &file, &[0, 1, 2]).await;
         let digest = md5(&file);
         let (one, other) = tokio::join!(bench.finish_file(&id, &digest), bench.finish_file(&id, &digest));
