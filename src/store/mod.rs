@@ -220,7 +220,7 @@ impl Store {
         // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
         std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         let mut connection = Connection::open(&path)?;
-        connection.set_prepared_statement_cache_capacity(64);
+        connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
         let (writer, thread) = thread::start(connection)?;

@@ -1,6 +1,7 @@
 //! The shape of the queue on disk: pragmas, and migrations that are only ever appended.
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::error::StoreError;
 
@@ -18,6 +19,7 @@ pub fn version() -> i64 {
 /// Prepares the one connection that writes.
 pub fn prepare_writer(connection: &mut Connection) -> Result<(), StoreError> {
     refuse_strangers(connection)?;
+    keep_plans(connection)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -32,7 +34,14 @@ pub fn prepare_writer(connection: &mut Connection) -> Result<(), StoreError> {
 /// Prepares a connection that only reads. A file without a schema yet is not an error; there is nothing in it.
 pub fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
     refuse_strangers(connection)?;
+    keep_plans(connection)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;")?;
+    Ok(())
+}
+
+/// Without this, SQLite compiles a statement anew for every value bound to it, where the value might decide for another index.
+fn keep_plans(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

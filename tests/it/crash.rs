@@ -1,6 +1,6 @@
 //! The real daemon, killed at named points and at random, while the host lives on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS};
@@ -18,31 +18,34 @@ fn received_again(log: &[Entry]) -> usize {
     log.iter().filter(|entry| entry.endpoint == Some(Endpoint::Chunk) && entry.again).count()
 }
 
-/// What the host had acknowledged when the daemon was killed: chunks by session in the order of their acks, and the mark of the moment.
+/// What the host had acknowledged when the daemon was killed: parts by session, and the mark of the moment.
 pub struct Kill {
-    acked: HashMap<String, Vec<u64>>,
+    acked: HashMap<String, BTreeSet<u64>>,
     mark: u64,
 }
 
 impl Kill {
     pub fn now(log: Vec<Entry>) -> Kill {
         let mark = log.iter().filter_map(|entry| entry.ended).chain(log.iter().map(|entry| entry.seq)).max().unwrap_or(0);
-        let mut acks: Vec<Entry> = log.into_iter().filter(|entry| entry.outcome == Outcome::Acked).collect();
-        acks.sort_by_key(|entry| entry.ended);
-        let mut acked: HashMap<String, Vec<u64>> = HashMap::new();
-        for entry in acks {
-            acked.entry(entry.session.unwrap_or_default()).or_default().push(entry.part.unwrap_or(0));
+        let mut acked: HashMap<String, BTreeSet<u64>> = HashMap::new();
+        for entry in log.into_iter().filter(|entry| entry.outcome == Outcome::Acked) {
+            acked.entry(entry.session.unwrap_or_default()).or_default().insert(entry.part.unwrap_or(0));
         }
         Kill { acked, mark }
     }
 
-    /// Of what was acknowledged before the kill, only the last parts of a session, those in flight, may come again.
+    /// Of what was acknowledged before the kill, only what was in flight may come again. Which parts these were, the host cannot know (a
+    /// lane may have slept on its ack while the others went on), but there are no more of them than lanes.
     pub fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
-        let later = log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk));
-        for entry in later {
-            let Some(acked) = entry.session.as_ref().and_then(|session| self.acked.get(session)) else { continue };
-            let settled = &acked[..acked.len().saturating_sub(LANES)];
-            assert!(!settled.contains(&entry.part.unwrap_or(0)), "{entry:?} was acknowledged before a kill and came again");
+        let mut again: HashMap<&str, BTreeSet<u64>> = HashMap::new();
+        for entry in log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk)) {
+            let (Some(session), Some(part)) = (&entry.session, entry.part) else { continue };
+            if self.acked.get(session).is_some_and(|acked| acked.contains(&part)) {
+                again.entry(session).or_default().insert(part);
+            }
+        }
+        for (session, parts) in again {
+            assert!(parts.len() <= LANES, "of {session}, parts {parts:?} were acknowledged before a kill and came again");
         }
     }
 }

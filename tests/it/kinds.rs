@@ -343,7 +343,7 @@ fn kill_at_random(kind: Kind) {
     let kills = kills(4);
     let edge = kind.part_bytes.unwrap_or(1_000_000);
     let mut random = rand::rngs::StdRng::seed_from_u64(31);
-    let mut sizes = vec![1, edge - 1, edge, edge + 1, 3 * edge, 5 * edge + 7];
+    let mut sizes = vec![1, edge - 1, edge, edge + 1, 3 * edge, 11 * edge + 7];
     sizes.extend((0..kills / 3).map(|_| random.random_range(1..3 * edge)));
     let bench = kind.bench().host(&format!("{}\nbandwidth = \"{} B/s\"", kind.small_parts, 25 * edge));
     let contents: HashMap<String, Vec<u8>> =
