@@ -20,6 +20,7 @@ use crate::crash_point;
 use crate::host::{Frames, Part, PartSource};
 use crate::job::Identity;
 use crate::job::plan::Range;
+use crate::os::at_hand;
 use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
@@ -84,7 +85,10 @@ impl Source {
         limits: Limits,
         sent: Arc<AtomicU64>,
     ) -> Result<Source, SourceError> {
-        let held = blocking(move || Held::open(path, expected, fresh)).await?;
+        let held = match Held::at_hand(&path, expected, fresh) {
+            Some(held) => held,
+            None => blocking(move || Held::open(path, expected, fresh)).await?,
+        };
         Ok(Source { held: Arc::new(held), limits, sent })
     }
 
@@ -95,6 +99,9 @@ impl Source {
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
     pub async fn check(&self) -> Result<(), SourceError> {
+        if self.held.is_unchanged_at_hand() {
+            return Ok(());
+        }
         let held = self.held.clone();
         blocking(move || held.check()).await
     }
@@ -154,17 +161,35 @@ impl Held {
         // A file may be replaced by a pipe between the scan and here; opening it must not wait for a writer.
         let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
+        at_hand::learn(&file, expected.device);
+        let mut held = Held::of(file, path, expected, fresh)?;
+        if held.identity.size <= WHOLE_BYTES {
+            held.whole = Some(held.read(0, held.identity.size)?);
+        }
+        Ok(held)
+    }
+
+    /// A small file that nothing has to be waited for, and nothing is wrong with.
+    fn at_hand(path: &Path, expected: Identity, fresh: bool) -> Option<Held> {
+        let file = at_hand::open(path, expected.device).filter(|_| expected.size <= WHOLE_BYTES)?;
+        let mut held = Held::of(file, path.to_owned(), expected, fresh).ok()?;
+        held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
+        held.check_handle().ok().map(|()| held)
+    }
+
+    fn of(file: File, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
         let same = identity == expected || (fresh && identity.same_version(&expected));
-        if !metadata.is_file() || !same {
-            return Err(SourceError::Changed("since it was queued"));
+        match metadata.is_file() && same {
+            true => Ok(Held { file, path, identity, whole: None, failed: Mutex::new(None) }),
+            false => Err(SourceError::Changed("since it was queued")),
         }
-        let mut held = Held { file, path, identity, whole: None, failed: Mutex::new(None) };
-        if identity.size <= WHOLE_BYTES {
-            held.whole = Some(held.read(0, identity.size)?);
-        }
-        Ok(held)
+    }
+
+    fn is_unchanged_at_hand(&self) -> bool {
+        let named = at_hand::metadata(&self.path, self.identity.device).map(|metadata| Identity::of(&metadata));
+        named == Some(self.identity) && self.check_handle().is_ok()
     }
 
     fn check(&self) -> Result<(), SourceError> {

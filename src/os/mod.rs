@@ -1,5 +1,6 @@
 //! What the operating system gives: the clock, signals, locks, the service manager. Knows nothing else of ours.
 
+pub mod at_hand;
 pub mod clock;
 pub mod crash;
 pub mod durable;

@@ -1,0 +1,120 @@
+//! What the kernel has in memory, taken without waiting for a disk: the short way for small files, most of whose cost would be the
+//! hand-over to a thread that may wait.
+//!
+//! Where anything would have to be waited for the answer is `None`, and the caller takes the long way, which also finds out what is wrong.
+//! Nothing is tried on a file system that another machine or another process serves: there even an open may wait for ever. A file system
+//! is known not to be one of these once [`learn`] has looked at a file of it.
+
+use std::fs::{File, Metadata};
+use std::path::Path;
+
+/// Opens the file at `path` on a file system that is known, to be read; or only to be looked at.
+pub fn open(path: &Path, device: i64) -> Option<File> {
+    platform::open(path, device, false)
+}
+
+/// What the file system says of `path`, on a file system that is known.
+pub fn metadata(path: &Path, device: i64) -> Option<Metadata> {
+    platform::open(path, device, true)?.metadata().ok()
+}
+
+/// The first bytes of `file`, if so many are in memory.
+pub fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; usize::try_from(bytes).ok()?];
+    (buffer.is_empty() || platform::read(file, &mut buffer)? == buffer.len()).then_some(buffer)
+}
+
+/// Finds out whether the file system of this open file, which has this number, is one of this machine's own. May wait.
+pub fn learn(file: &File, device: i64) {
+    platform::learn(file, device);
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::collections::BTreeSet;
+    use std::fs::File;
+    use std::io::IoSliceMut;
+    use std::path::Path;
+    use std::sync::{PoisonError, RwLock};
+
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+    use rustix::io::ReadWriteFlags;
+
+    /// ext, XFS, Btrfs, tmpfs, F2FS, ZFS, bcachefs, overlayfs (magic numbers: `statfs(2)`).
+    const OWN: [u32; 8] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x794C_7630];
+
+    static KNOWN: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
+
+    pub fn open(path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
+        if !is_known(device) {
+            return None;
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = if only_looked_at { OFlags::PATH | OFlags::CLOEXEC } else { flags };
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
+    }
+
+    pub fn read(file: &File, buffer: &mut [u8]) -> Option<usize> {
+        rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], 0, ReadWriteFlags::NOWAIT).ok()
+    }
+
+    pub fn learn(file: &File, device: i64) {
+        if !is_known(device) && rustix::fs::fstatfs(file).is_ok_and(|fs| OWN.contains(&(fs.f_type as u32))) {
+            KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+        }
+    }
+
+    fn is_known(device: i64) -> bool {
+        KNOWN.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use std::fs::File;
+    use std::path::Path;
+
+    pub fn open(_: &Path, _: i64, _: bool) -> Option<File> {
+        None
+    }
+
+    pub fn read(_: &File, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    pub fn learn(_: &File, _: i64) {}
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn what_was_just_written_is_at_hand_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"words").unwrap();
+        let device = path.metadata().unwrap().dev().cast_signed();
+        let Some(file) = learned(&path, device).then(|| open(&path, device)).flatten() else { return };
+        assert_eq!(read(&file, 5).as_deref(), Some(&b"words"[..]));
+        assert_eq!(read(&file, 6), None, "a file that is shorter is looked at on the long way");
+        assert_eq!(read(&file, 0).as_deref(), Some(&b""[..]));
+        assert_eq!(metadata(&path, device).unwrap().len(), 5);
+        assert!(open(&dir.path().join("other"), device).is_none());
+        assert!(open(&path, -1).is_none() && metadata(&path, -1).is_none(), "nothing is known of that file system");
+    }
+
+    #[test]
+    fn a_file_system_that_the_kernel_makes_up_is_not_known() {
+        let path = Path::new("/proc/self/stat");
+        let device = path.metadata().unwrap().dev().cast_signed();
+        assert!(!learned(path, device) && open(path, device).is_none());
+    }
+
+    /// Whether the temporary folder's file system is one that is known, and the kernel has such calls at all.
+    fn learned(path: &Path, device: i64) -> bool {
+        learn(&File::open(path).unwrap(), device);
+        open(path, device).is_some()
+    }
+}
