@@ -168,8 +168,10 @@ impl Dispatch {
         self.running.insert(task.id(), running);
     }
 
-    /// Takes back what ended, and everything else that has ended meanwhile.
+    /// Takes back what ended, and everything else that has ended meanwhile. Jobs end together, since one commit serves many; those that
+    /// have their answer may take their last step first, so that one claim fills all their slots.
     async fn take_back(&mut self, ended: Result<(Id, Result<End, StoreError>), JoinError>) -> Result<(), StoreError> {
+        tokio::task::yield_now().await;
         let mut ended = Some(ended);
         while let Some(one) = ended {
             let id = match &one {

@@ -466,14 +466,17 @@ impl Road {
         sent.map_err(|error| source.failure().map_or_else(|| error.into(), Stop::Source))
     }
 
-    /// The request is the commit: the intent is on the disk before its last bytes leave, and whatever leaves it in doubt after that leaves
-    /// the session as the record of it.
+    /// The request is the commit, and its answer the outcome. Where a second file would show, the intent is on the disk before the last
+    /// bytes leave, and whatever leaves it in doubt after that leaves the session as the record of it.
     async fn send_whole(&mut self, source: &Source, upload: &mut Upload) -> Result<Outcome, Stop> {
         source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
-        let gate = Gate::new(self.worker.store.clone(), self.job.id);
-        let part = source.part_behind(0, range, Some(gate.clone())).await?;
-        if range.bytes == 0
+        let gate = match self.shape.repeat {
+            Repeat::MayDuplicate => Some(Gate::new(self.worker.store.clone(), self.job.id)),
+            Repeat::Harmless => None,
+        };
+        let part = source.part_behind(0, range, gate.clone()).await?;
+        if let Some(gate) = gate.as_ref().filter(|_| range.bytes == 0)
             && let Err(error) = gate.pass().await
         {
             return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
@@ -482,23 +485,23 @@ impl Road {
         let place = self.place_of(upload);
         let ack = match self.worker.request(self.worker.host.send(&place, &part)).await {
             Ok(ack) => ack,
-            Err(error) => return Err(self.after_a_failed_body(source, &gate, error)),
+            Err(error) => return Err(self.after_a_failed_body(source, gate.as_deref(), error)),
         };
-        upload.held = held_of(std::slice::from_ref(&ack));
         crash_point!("ack.before_commit");
-        self.worker.store.acked(self.job.id, vec![ack], upload.plan).await?;
-        crash_point!("ack.after_commit");
-        self.finish(upload).await
+        upload.held = held_of(std::slice::from_ref(&ack));
+        // Nobody is asked, so the outcome itself is the first thing to be committed.
+        let outcome = self.worker.host.finish(&place, self.whole(upload)).await;
+        outcome.map_err(|error| Stop::Host { error, keep: Keep::SessionUnanswered })
     }
 
     /// A body that never left whole is no file at the host, whatever its error says.
-    fn after_a_failed_body(&self, source: &Source, gate: &Gate, error: HostError) -> Stop {
-        if let Some(failure) = gate.failure() {
+    fn after_a_failed_body(&self, source: &Source, gate: Option<&Gate>, error: HostError) -> Stop {
+        if let Some(failure) = gate.and_then(Gate::failure) {
             return Stop::Store(failure);
         }
         match source.failure() {
             Some(failure) => Stop::Source(failure),
-            None if error.doubt && gate.passed() => Stop::Host { error, keep: Keep::SessionUnanswered },
+            None if error.doubt && gate.is_some_and(Gate::passed) => Stop::Host { error, keep: Keep::SessionUnanswered },
             None if error.class == Class::SessionLost => error.into(),
             None => Stop::Host { error, keep: Keep::Nothing },
         }
@@ -549,10 +552,6 @@ impl Road {
     /// The road of a job whose last commit has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn after_a_commit_nobody_answered(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         let unanswered = || "the host never answered the request that makes the file";
-        if self.shape.order == Order::Whole && upload.held.count() > 0 {
-            // The answer did come, and is kept; nobody has to be asked.
-            return self.finish(&upload).await;
-        }
         let one_shot = self.shape.order == Order::Whole && self.shape.repeat == Repeat::MayDuplicate;
         // Such a host can bring evidence at best, and asking has its price.
         if one_shot && self.worker.on_unknown != OnUnknown::Probe {

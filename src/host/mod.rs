@@ -51,7 +51,8 @@ pub trait Host: Send + Sync {
     fn probe<'a>(&'a self, _at: &'a Place, _whole: Whole<'a>) -> Step<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
-    /// Make the parts a file. `whole.held` has every part of the plan.
+    /// Make the parts a file. `whole.held` has every part of the plan. A host whose order is `Whole` asks nobody here: it reads the
+    /// outcome out of the receipt of its one part.
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome>;
     /// Give the place back, as far as the host allows it. Many know no such thing.
     fn abandon<'a>(&'a self, _at: &'a Place) -> Step<'a, ()> {

@@ -76,6 +76,16 @@ impl Kind {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
+    /// Whether a file on its way to this kind passes the crash point. The answer to a file that travels whole is its outcome; the intent to
+    /// send it is written down only where a second file would show.
+    fn passes(self, point: &str) -> bool {
+        match point {
+            "ack.after_commit" => self.part_bytes.is_some(),
+            "finish.before_commit" | "finish.before_send" => self.part_bytes.is_some() || self.may_duplicate,
+            _ => true,
+        }
+    }
+
     /// What the host holds under the name of a file.
     pub fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
         let is_it = |held: &str| held == name || (self.renames && held.split_once('-').is_some_and(|(_, rest)| rest == name));
@@ -319,7 +329,7 @@ fn every_fault_of_4shared_ends_with_the_file_there_or_a_reason() {
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host() {
     for kind in KINDS {
-        for point in POINTS {
+        for point in POINTS.iter().copied().filter(|point| kind.passes(point)) {
             let told = format!("{} {point}", kind.word);
             let bench = kind.bench();
             let content = bytes(7, kind.part_bytes.unwrap_or(200_000) + 1000);
@@ -332,7 +342,8 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host(
             let held = kind.held(&bench, "file");
             assert!(!held.is_empty() && held.iter().all(|held| *held == content), "{told}: {}", held.len());
             assert!(held.len() == 1 || (kind.may_duplicate && jobs[0].maybe_duplicate), "{told}: {} files", held.len());
-            let in_doubt = ["finish.before_send", "ack.before_commit"].contains(point) && kind.word == "uploadgig";
+            let in_doubt = ["finish.before_send", "ack.before_commit", "uploaded.before_commit"].contains(&point);
+            let in_doubt = in_doubt && kind.word == "uploadgig";
             assert_eq!(jobs[0].maybe_duplicate, in_doubt, "{told}: only a body that may have left whole leaves a doubt");
         }
     }
