@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::Identity;
+use crate::job::{Identity, State};
 
 use super::error::StoreError;
 use super::{Arrival, deliveries, open_reader};
@@ -209,7 +209,17 @@ pub(super) fn route_id<'a>(c: &Connection, hosts: impl Iterator<Item = &'a Strin
     if let Some(id) = select.query_row([&text], |row| row.get(0)).optional()? {
         return Ok(id);
     }
+    names.iter().try_for_each(|host| count_jobs_of(c, host))?;
     Ok(c.prepare_cached("INSERT INTO routes (hosts) VALUES (?1)")?.insert([&text])?)
+}
+
+/// Makes the rows in which a host's jobs are counted, one for each state. No job comes to be without a route, so they are there in time.
+fn count_jobs_of(c: &Connection, host: &str) -> Result<(), StoreError> {
+    let mut insert = c.prepare_cached("INSERT OR IGNORE INTO totals (host, state, jobs, bytes) VALUES (?1, ?2, 0, 0)")?;
+    for state in State::ALL {
+        insert.execute(params![host, state.word()])?;
+    }
+    Ok(())
 }
 
 fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
@@ -252,7 +262,7 @@ fn insert_job(
 ) -> Result<(), StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
-        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate)
+        "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11)",
     )?;
     let size = size.cast_signed();

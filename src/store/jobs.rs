@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::State;
 use crate::job::upload::Outcome;
@@ -62,38 +62,64 @@ pub(super) fn configured(
     Ok(seen_before)
 }
 
-pub(super) const DUE: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
-    WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?2 ORDER BY next_try LIMIT ?3)
-    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost, failing, alike";
+// What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so SQLite
+// need not keep copies of pages to undo that statement alone.
 
-pub(super) const READY: &str = "UPDATE jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL
-    WHERE id IN (SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, id LIMIT ?3)
-    RETURNING id, file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, failures, sessions_lost, failing, alike";
+const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
+    WHERE id = ?1";
+
+const CLAIMABLE: &str =
+    "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
+        j.failing, j.alike, d.path, f.name
+    FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
+
+pub(super) fn due_sql() -> String {
+    format!("{CLAIMABLE} AND j.state IN ('waiting', 'held') AND j.next_try <= ?3 ORDER BY j.next_try LIMIT ?2")
+}
+
+pub(super) fn ready_sql() -> String {
+    format!("{CLAIMABLE} AND j.state = 'queued' ORDER BY j.priority DESC, j.id LIMIT ?2")
+}
 
 pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], most: usize, now_ms: i64) -> Result<Claims, StoreError> {
     let mut jobs = Vec::new();
     let mut next_due_ms: Option<i64> = None;
     for (host, count) in wanted {
-        let before = jobs.len();
-        for sql in [DUE, READY] {
-            let room = count.saturating_sub(jobs.len() - before).min(most.saturating_sub(jobs.len()));
-            if room > 0 {
-                claim_by(c, sql, host, room, now_ms, &mut jobs)?;
-            }
+        let until = jobs.len().saturating_add(*count).min(most);
+        let mut due = next_due(c, host)?;
+        if due.is_some_and(|due| due <= now_ms) {
+            claim_by(c, &due_sql(), until, &mut jobs, |room| (host, room, now_ms), now_ms)?;
+            due = next_due(c, host)?;
         }
-        let mut select = c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held')")?;
-        let due: Option<i64> = select.query_row([host], |row| row.get(0))?;
+        claim_by(c, &ready_sql(), until, &mut jobs, |room| (host, room), now_ms)?;
         next_due_ms = next_due_ms.into_iter().chain(due).min();
     }
     Ok(Claims { jobs, next_due_ms })
 }
 
-fn claim_by(c: &Connection, sql: &str, host: &str, room: usize, now_ms: i64, into: &mut Vec<Claimed>) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached(sql)?;
-    let claimed = update.query_map(params![host, now_ms, room as i64], |row| Ok((row.get(1)?, claimed_of(row)?)))?;
-    let claimed: Vec<(i64, Claimed)> = claimed.collect::<Result<_, _>>()?;
-    for (file, mut job) in claimed {
-        job.path = path(c, file)?;
+fn next_due(c: &Connection, host: &str) -> Result<Option<i64>, StoreError> {
+    let mut select = c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held')")?;
+    Ok(select.query_row([host], |row| row.get(0))?)
+}
+
+/// Claims what `sql` finds until there are `until` jobs in all.
+fn claim_by<P: Params>(
+    c: &Connection,
+    sql: &str,
+    until: usize,
+    into: &mut Vec<Claimed>,
+    values: impl FnOnce(i64) -> P,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let room = until.saturating_sub(into.len());
+    if room == 0 {
+        return Ok(());
+    }
+    let mut select = c.prepare_cached(sql)?;
+    let found: Vec<Claimed> = select.query_map(values(room as i64), claimed_of)?.collect::<Result<_, _>>()?;
+    let mut update = c.prepare_cached(CLAIM)?;
+    for mut job in found {
+        update.execute(params![job.id.0, now_ms])?;
         job.upload = uploads::load(c, job.id, job.identity.size)?;
         into.push(job);
     }
@@ -103,19 +129,14 @@ fn claim_by(c: &Connection, sql: &str, host: &str, room: usize, now_ms: i64, int
 fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
     Ok(Claimed {
         id: JobId(row.get(0)?),
-        path: PathBuf::new(),
-        host: row.get(2)?,
-        identity: identity_at(row, 3)?,
-        failures: row.get(9)?,
-        sessions_lost: row.get(10)?,
-        failing: row.get::<_, Option<String>>(11)?.zip(row.get(12)?),
+        path: path_of(row.get(12)?, row.get(13)?),
+        host: row.get(1)?,
+        identity: identity_at(row, 2)?,
+        failures: row.get(8)?,
+        sessions_lost: row.get(9)?,
+        failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
         upload: None,
     })
-}
-
-fn path(c: &Connection, file: i64) -> Result<PathBuf, StoreError> {
-    let mut select = c.prepare_cached("SELECT d.path, f.name FROM files f JOIN folders d ON d.id = f.folder WHERE f.id = ?1")?;
-    Ok(select.query_row([file], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
 /// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
@@ -132,7 +153,7 @@ pub(super) fn uploaded(
     let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
+        "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
                 sessions_lost = 0, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms } = outcome;
@@ -153,7 +174,7 @@ pub(super) fn sent_as(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), S
 pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
+        "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10 WHERE id = ?1",
     )?;
     let PutBack { state, why, next_try_ms, failures, failing, .. } = put_back;

@@ -287,10 +287,11 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
     }
 
-    /// The session is known from now on, and so are the plan and the exact version that is being sent.
+    /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
+    /// power, a session may be lost that is younger than a second, as its acks are.
     pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
         let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
-        self.writer.call(Durability::Power, work).await
+        self.writer.call(Durability::Process, work).await
     }
 
     /// The host has these bytes already; this is exactly the version of the file that has them.
@@ -309,7 +310,8 @@ impl Store {
         self.writer.call(Durability::Process, move |c| uploads::digest(c, job, part_bytes)).await
     }
 
-    /// The host has confirmed these parts. Outlives the process, not the power: a part sent twice does no harm.
+    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::live`]): a part sent twice does no
+    /// harm.
     pub async fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| uploads::acked(c, job, &acks, &plan)).await
     }
@@ -419,9 +421,10 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::watch_status(c, &path, &status)).await
     }
 
-    /// What moves right now, for people to see. Replaces what was said before.
+    /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes
+    /// sessions and acks of that second to the disk with it.
     pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::live(c, &live, clock::now_ms())).await
+        self.writer.call(Durability::Power, move |c| jobs::live(c, &live, clock::now_ms())).await
     }
 }
 

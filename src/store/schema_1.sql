@@ -146,7 +146,7 @@ CREATE TABLE notes (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Counted as jobs move, so that `status` never counts a million rows.
+-- Counted as jobs move, so that `status` never counts a million rows. Every host of a route has a row for every state.
 CREATE TABLE totals (
     host  TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -156,12 +156,10 @@ CREATE TABLE totals (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER jobs_made AFTER INSERT ON jobs BEGIN
-    INSERT INTO totals (host, state, jobs, bytes) VALUES (new.host, new.state, 1, new.size)
-    ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    UPDATE totals SET jobs = jobs + 1, bytes = bytes + new.size WHERE host = new.host AND state = new.state;
 END;
 
 CREATE TRIGGER jobs_moved AFTER UPDATE OF state ON jobs WHEN new.state IS NOT old.state BEGIN
     UPDATE totals SET jobs = jobs - 1, bytes = bytes - old.size WHERE host = old.host AND state = old.state;
-    INSERT INTO totals (host, state, jobs, bytes) VALUES (new.host, new.state, 1, new.size)
-    ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    UPDATE totals SET jobs = jobs + 1, bytes = bytes + new.size WHERE host = new.host AND state = new.state;
 END;

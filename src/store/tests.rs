@@ -349,8 +349,8 @@ fn status_reads_every_state_along_an_index() {
         assert_indexed(&connection, &view::select_sql(state, "", order));
     }
     assert_indexed(&connection, &view::select_sql(State::Queued, " AND j.host IN ('box')", "j.priority DESC, j.id"));
-    for sql in [jobs::READY, jobs::DUE] {
-        assert_indexed(&connection, sql);
+    for sql in [jobs::ready_sql(), jobs::due_sql()] {
+        assert_indexed(&connection, &sql);
     }
 }
 

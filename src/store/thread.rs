@@ -1,8 +1,8 @@
 //! The one thread that writes: it gathers what callers ask for into one transaction, commits, and only then answers.
 //!
 //! A call is answered after its COMMIT, so whoever has an answer may rely on it. Calls that change a state ask for [`Durability::Power`]:
-//! the commit is on the disk when the answer comes. Acks and claims ask for [`Durability::Process`]: a killed process keeps them, and
-//! losing them with the power does no harm. One call of the first sort makes its whole group durable.
+//! the commit is on the disk when the answer comes. Acks, sessions and claims ask for [`Durability::Process`]: a killed process keeps
+//! them, and losing them with the power does no harm. One call of the first sort makes its whole group durable.
 //!
 //! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what is
 //! not written, and nothing is lost.
