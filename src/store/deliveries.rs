@@ -266,15 +266,30 @@ pub(super) fn after_leaving(
         _ => return Ok(false),
     };
     let mut made = false;
-    for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
-        let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
-        occasion.insert(c, &hook.key, event, Some(now_ms))?;
-        made = true;
+    if event != Event::Held || is_news(c, job, why.unwrap_or_default())? {
+        for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
+            let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
+            occasion.insert(c, &hook.key, event, Some(now_ms))?;
+            made = true;
+        }
     }
     if state == State::Failed {
         made |= review(c, job, rules, now_ms)?;
     }
     Ok(made)
+}
+
+/// A held job is tried again every hour, and a person wants to hear once that it needs them: again only for another reason, after
+/// progress, or after a start that let it go. Reasons that differ in numbers alone, such as the room that is left, are one.
+fn is_news(c: &Connection, job: JobId, why: &str) -> Result<bool, StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET told_held = ?2 WHERE id = ?1 AND told_held IS NOT ?2")?;
+    Ok(update.execute(params![job.0, without_numbers(why)])? > 0)
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut shape: Vec<char> = text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+    shape.dedup_by(|next, before| *next == '#' && *before == '#');
+    shape.into_iter().collect()
 }
 
 /// A job of the same version of the same file.

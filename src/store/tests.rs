@@ -249,6 +249,49 @@ fn a_dying_link_is_told_of_and_renewed_once() {
     assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
 }
 
+impl Queue {
+    /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
+    fn hold(&self, why: &str) -> bool {
+        let job = self.claim_on("box");
+        let put_back = PutBack { why: Some(why.into()), ..put_back(State::Held) };
+        self.run(|store| async move { store.put_back(job, put_back).await }).unwrap();
+        let told = self.events(i64::MAX) == [(Event::Held, job)];
+        self.deliver(Event::Held);
+        told
+    }
+
+    fn claim_on(&self, host: &str) -> JobId {
+        let wanted = vec![(host.to_owned(), 1)];
+        self.run(|store| async move { store.claim(wanted, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
+    }
+}
+
+#[test]
+fn hooks_hear_once_that_a_person_must_act() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    assert!(queue.hold("12 bytes left"));
+    assert!(!queue.hold("12 bytes left"), "the hourly try is no news");
+    assert!(!queue.hold("7 bytes left"), "nor is another number");
+    assert!(queue.hold("the password is wrong"), "another reason is");
+    let job = queue.claim_on("box");
+    let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
+    let (session, acks) = (Session("s".into()), vec![ack]);
+    let opened = session.clone();
+    queue.run(|store| async move { store.opened(job, opened, plan, arrival(0).identity).await }).unwrap();
+    let found = acks.clone();
+    queue.run(|store| async move { store.found(job, found, 0, plan).await }).unwrap();
+    queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
+    assert!(!queue.hold("the password is wrong"), "what the host had already is no progress, and waiting neither");
+    let job = queue.claim_on("box");
+    queue.run(|store| async move { store.acked(job, acks, plan).await }).unwrap();
+    queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
+    assert!(queue.hold("the password is wrong"), "after progress it is news");
+    queue.run(|store| async move { store.recover().await }).unwrap();
+    assert!(queue.hold("the password is wrong"), "and after a start, which lets it go");
+}
+
 #[test]
 fn due_deliveries_are_found_along_an_index() {
     let queue = Queue::new();
