@@ -376,6 +376,8 @@ impl Page<'_> {
                 let tried = next.map_or(String::new(), |next| format!("; tried again {next}"));
                 format!("{place}; since {since}{because}{tried}{duplicate}")
             }
+            // What was left undone in the end.
+            State::Done if !why.is_empty() => format!("{place}; {why}{duplicate}"),
             State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
             State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),

@@ -20,9 +20,11 @@ use crate::job::Identity;
 use crate::job::verdict::backoff;
 use crate::os::clock;
 use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
+use crate::watch::Root;
 
 use super::EngineError;
 use super::phase::{Phase, Phases};
+use super::root;
 
 /// Deliveries under way at once.
 const AT_ONCE: usize = 4;
@@ -30,7 +32,7 @@ const AT_ONCE: usize = 4;
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long the loop sleeps at most while a delivery is to come, in milliseconds.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
-/// How long a link is left alone whose job is not done yet.
+/// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
 /// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
@@ -83,7 +85,8 @@ pub struct Deliver {
 struct Courier {
     store: Store,
     hooks: Arc<HashMap<String, Carrier>>,
-    watches: Arc<[Watch]>,
+    /// The watches, each as the scan sees it.
+    watches: Arc<[(Watch, Root)]>,
     phases: Phases,
     /// Ends long copies early.
     stop: Arc<AtomicBool>,
@@ -107,7 +110,8 @@ impl Deliver {
         if config.hosts.iter().any(|host| host.refresh) {
             keys.push((REFRESH.to_owned(), 1));
         }
-        let watches = config.watches.clone().into();
+        let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
+        let watches = watches.collect::<Result<_, EngineError>>()?;
         let courier = Courier { store, hooks: Arc::new(hooks), watches, phases: phases.clone(), stop: Arc::default() };
         Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0 })
     }
@@ -184,6 +188,7 @@ impl Courier {
     async fn carry(mut self, delivery: Delivery) -> Result<(), StoreError> {
         let done = match delivery.event {
             Event::Refresh => return self.refresh(&delivery).await,
+            Event::After if delivery.why.is_some() => return self.look_for_the_scan(delivery).await,
             Event::After => self.act(&delivery).await,
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
                 let Some(carrier) = self.hooks.get(&delivery.hook).cloned() else { return Ok(()) };
@@ -235,11 +240,29 @@ impl Courier {
         Ok(())
     }
 
-    /// What the deepest watch around `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+    /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
+    /// any more, is waited for no longer.
+    async fn look_for_the_scan(&self, delivery: Delivery) -> Result<(), StoreError> {
+        let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
+        let look = move || courier.owner(&path).is_some_and(|(_, root)| root.would_find(&path, &version));
+        if tokio::task::spawn_blocking(look).await.unwrap_or(true) {
+            return self.store.look_again(delivery.id, later(backoff(delivery.tries.saturating_add(1)))).await;
+        }
+        tracing::info!(job.id = %delivery.job, "{:?} is gone, changed or not wanted any more; nothing is done to it", delivery.path);
+        self.store.delivered(delivery.id).await
+    }
+
+    /// The deepest watch around `path`.
+    fn owner(&self, path: &Path) -> Option<&(Watch, Root)> {
         let folder = path.parent()?;
-        let owns = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-        let watch = self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())?;
+        let owns = |watch: &Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
+        let around = self.watches.iter().filter(|(watch, _)| owns(watch));
+        around.max_by_key(|(watch, _)| watch.path.components().count())
+    }
+
+    /// What the watch of `path` wants to happen to it.
+    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+        let (watch, _) = self.owner(path)?;
         let deed = match &watch.after {
             After::Keep => return None,
             After::Delete => Deed::Delete,
@@ -259,7 +282,7 @@ impl Courier {
                 tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
-            false => self.store.undelivered(delivery.id, "the job is not done yet".into(), later(REFRESH_PAUSE)).await,
+            false => self.store.undelivered(delivery.id, "the after-action is about to run".into(), later(REFRESH_PAUSE)).await,
         }
     }
 }

@@ -391,7 +391,14 @@ impl Store {
         self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, id, &why, next_try_ms)).await
     }
 
-    /// The done job of this delivery is queued again for a new link. Answers whether it was done.
+    /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
+    /// milliseconds since the Unix epoch.
+    pub async fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::look_again(c, id, next_try_ms)).await
+    }
+
+    /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
+    /// away. Answers whether it is queued.
     pub async fn send_again(&self, id: DeliveryId) -> Result<bool, StoreError> {
         let queued = self.writer.call(Durability::Power, move |c| deliveries::send_again(c, id, clock::now_ms())).await?;
         if queued {

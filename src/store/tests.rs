@@ -102,7 +102,7 @@ impl Queue {
     }
 
     fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
-        let outcome = Outcome { expires_ms, ..Outcome::default() };
+        let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
         self.run(|store| async move { store.uploaded(job, outcome).await }).unwrap()
     }
 
@@ -166,10 +166,15 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     more.watches[0].hosts.push("third".into());
     queue.restart();
     queue.follow(more);
-    assert_eq!(queue.events(i64::MAX), [], "the third host has not got it");
+    let looks = queue.due(i64::MAX).deliveries;
+    assert!(looks.iter().all(|look| look.why.as_deref() == Some("third")), "the third host has not got it: {looks:?}");
     assert_eq!(queue.state(second).1, Some("uploaded; the file stays until `third` has it too".into()));
     let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
     assert_eq!(queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap(), 1);
+    for look in looks {
+        queue.run(|store| async move { store.look_again(look.id, 1).await }).unwrap();
+    }
+    assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
     let third =
         queue.run(|store| async move { store.claim(vec![("third".into(), 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
     queue.uploaded(third, None);
@@ -184,6 +189,38 @@ fn a_host_that_will_never_take_the_file_leaves_it_where_it_is() {
     queue.uploaded(first, None);
     queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
     assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
+}
+
+#[test]
+fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    let mut more = rules(&[], true);
+    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [], "`mirror` has a job, which is waited for");
+    queue.uploaded(second, None);
+    assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
+    queue.deliver(Event::After);
+    let note = "nothing was done to the file: it was gone, changed or not wanted any more when `third` was added";
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, Some(note.into())), (State::Done, Some(note.into()))));
+}
+
+#[test]
+fn a_host_that_failed_is_not_hidden_by_one_that_was_added() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    let mut more = rules(&[], true);
+    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+    queue.restart();
+    queue.follow(more);
+    queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
+    assert_eq!(queue.state(first), (State::Done, Some("the file stays where it is: `mirror` will not have it".into())));
 }
 
 #[test]
@@ -290,6 +327,35 @@ fn hooks_hear_once_that_a_person_must_act() {
     assert!(queue.hold("the password is wrong"), "after progress it is news");
     queue.run(|store| async move { store.recover().await }).unwrap();
     assert!(queue.hold("the password is wrong"), "and after a start, which lets it go");
+}
+
+#[test]
+fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Expiring], true));
+    let (first, second) = queue.pair();
+    let expires_ms = clock::now_ms() + 100_000_000;
+    assert_eq!(queue.uploaded(first, Some(expires_ms)), State::Uploaded);
+    assert_eq!(queue.events(expires_ms), [(Event::Expiring, first), (Event::Refresh, first)]);
+    let refresh = queue.due(expires_ms).deliveries.remove(1);
+    assert!(queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap());
+    assert_eq!(queue.state(first).0, State::Queued);
+    let mut links = Vec::new();
+    let mut view = View::open(queue.dir.path()).unwrap().unwrap();
+    view.links(None, |job| {
+        links.push(job.id);
+        true
+    })
+    .unwrap();
+    assert_eq!(links, [first], "the old link is there until the new one");
+    queue.uploaded(second, None);
+    let acts = || queue.events(i64::MAX).iter().any(|(event, _)| *event == Event::After);
+    assert!(!acts(), "the file stays until the new link is there");
+    assert_eq!(queue.claim_on("box"), first);
+    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    assert!(acts());
+    let refresh = queue.due(i64::MAX).deliveries.into_iter().find(|delivery| delivery.event == Event::Refresh).unwrap();
+    assert!(!queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap(), "the file is about to go");
 }
 
 #[test]

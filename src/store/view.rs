@@ -184,8 +184,8 @@ impl View {
     /// With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each` answers false.
     pub fn links(&mut self, since_ms: Option<i64>, mut each: impl FnMut(&JobRow) -> bool) -> Result<(), StoreError> {
         // A job that is on its way again, for a new link, has its old one until then.
-        let renewed =
-            [State::Queued, State::Uploading, State::Waiting, State::Held].map(|state| (state, "j.link IS NOT NULL AND j.done_at"));
+        let renewed = [State::Queued, State::Uploading, State::Waiting, State::Held]
+            .map(|state| (state, "j.link IS NOT NULL AND coalesce(j.done_at, j.since)"));
         for (state, time) in [(State::Done, "j.done_at"), (State::Uploaded, "j.since")].into_iter().chain(renewed) {
             let order = if state == State::Done { "j.done_at, j.id" } else { "j.id" };
             let sql = select_sql(state, &format!(" AND {time} >= ?3"), order);

@@ -258,6 +258,33 @@ fn the_source_goes_only_when_both_hosts_have_it() {
 }
 
 #[test]
+fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
+    let after = "settle = \"0s\"\nafter = \"delete\"";
+    let bench = Bench::new().watch(after).host(&shell("exit 1", &[]));
+    let gone = bench.put("gone", b"gone");
+    let unwanted = bench.put("unwanted", b"unwanted");
+    let wanted = bench.put("wanted", b"wanted");
+    let daemon = bench.start();
+    bench.wait_for("every file to be uploaded", || {
+        (bench.jobs().iter().filter(|job| job.state == State::Uploaded).count() == 3).then_some(())
+    });
+    bench.stop(daemon);
+    std::fs::remove_file(&gone).unwrap();
+    let mirror = format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{}/cloudkp\"", bench.sandbox.addr());
+    let bench =
+        bench.also_to("mirror").watch(&format!("{after}\nexclude = [\"unwanted\"]")).host(&(mirror + &shell("exit 0", &[])));
+    let daemon = bench.start();
+    let jobs = bench.wait_done(4);
+    let of = |path: &Path| jobs.iter().filter(|job| job.path == path).collect::<Vec<_>>();
+    assert_eq!((of(&gone).len(), of(&unwanted).len(), of(&wanted).len()), (1, 1, 2));
+    for path in [&gone, &unwanted] {
+        assert!(of(path)[0].why.as_deref().is_some_and(|why| why.contains("when `mirror` was added")), "{jobs:?}");
+    }
+    assert!(unwanted.exists() && !wanted.exists());
+    bench.stop(daemon);
+}
+
+#[test]
 fn a_held_job_is_told_of_with_its_reason() {
     let bench = Bench::new();
     let path = links(&bench);
@@ -373,15 +400,13 @@ async fn a_link_that_dies_is_told_of_and_its_file_sent_again() {
 #[tokio::test]
 async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     let dir = tempfile::tempdir().unwrap();
-    let (flag, file) = (dir.path().join("flag"), dir.path().join("file"));
-    let script = format!("until test -e {flag:?}; do sleep 0.01; done");
-    let desk = Desk::new(dir, "refresh = true", &shell(&script, &[])).await;
-    // The job stays `uploaded` while the hook runs, so its link is looked at later, by a task that begins with another file.
-    desk.upload(Some(clock::now_ms() + 10)).await;
-    desk.wait(State::Uploaded).await;
+    let file = dir.path().join("file");
+    let desk = Desk::new(dir, "refresh = true", "").await;
+    desk.upload(Some(clock::now_ms() + 3_600_000)).await;
     std::fs::write(file, "changed").unwrap();
-    std::fs::write(flag, "").unwrap();
-    desk.wait(State::Done).await;
+    // The link's time has come when the next task begins, and the file is another by then.
+    let refresh = desk.store.due(vec![("refresh".into(), 1)], Vec::new(), 1, i64::MAX).await.unwrap().deliveries.remove(0);
+    desk.store.undelivered(refresh.id, String::new(), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;
     let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), 1, i64::MAX);
