@@ -470,23 +470,14 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
          LEFT JOIN hosts h ON h.name = j.host
     WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
-/// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
-pub(super) fn due(
-    c: &Connection,
-    wanted: &[(String, usize)],
-    running: &[DeliveryId],
-    most: usize,
-    now_ms: i64,
-) -> Result<Due, StoreError> {
+/// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
+pub(super) fn due(c: &Connection, wanted: &[(String, usize)], running: &[DeliveryId], now_ms: i64) -> Result<Due, StoreError> {
     let mut due = Due::default();
     for (hook, room) in wanted {
-        let room = (*room).min(most.saturating_sub(due.deliveries.len()));
-        if room > 0 {
-            let mut select = c.prepare_cached(DUE)?;
-            let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
-            let found = rows.collect::<Result<Vec<_>, _>>()?;
-            due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(room));
-        }
+        let mut select = c.prepare_cached(DUE)?;
+        let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
+        let found = rows.collect::<Result<Vec<_>, _>>()?;
+        due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(*room));
         let mut select = c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE hook = ?1 AND next_try > ?2")?;
         let next: Option<i64> = select.query_row(params![hook, now_ms], |row| row.get(0))?;
         due.next_due_ms = due.next_due_ms.into_iter().chain(next).min();
@@ -527,8 +518,16 @@ fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event, Option
     Ok(select.query_row([id.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?, row.get(2)?))).optional()?)
 }
 
-/// What the row asks for has succeeded. Answers whether that made the after-action due.
-pub(super) fn delivered(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+/// What the rows ask for has succeeded. Answers whether that made an after-action due.
+pub(super) fn delivered(c: &Connection, ids: &[DeliveryId], rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    let mut due = false;
+    for id in ids {
+        due |= delivered_one(c, *id, rules, now_ms)?;
+    }
+    Ok(due)
+}
+
+fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
     let Some((job, event, said)) = row_of(c, id)? else { return Ok(false) };
     say(c, id, None, None)?;
     c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
@@ -548,10 +547,13 @@ pub(super) fn delivered(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(c: &Connection, id: DeliveryId, why: &str, next_try_ms: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
-    update.execute(params![id.0, next_try_ms])?;
-    say(c, id, Some(why), Some(next_try_ms))
+pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
+    for id in ids {
+        let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
+        update.execute(params![id.0, next_try_ms])?;
+        say(c, *id, Some(why), Some(next_try_ms))?;
+    }
+    Ok(())
 }
 
 /// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody

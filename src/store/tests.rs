@@ -108,7 +108,7 @@ impl Queue {
 
     fn due(&self, now_ms: i64) -> Due {
         let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
-        self.run(|store| async move { store.due(wanted, Vec::new(), 10, now_ms).await }).unwrap()
+        self.run(|store| async move { store.due(wanted, Vec::new(), now_ms).await }).unwrap()
     }
 
     fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
@@ -117,7 +117,7 @@ impl Queue {
 
     fn deliver(&self, event: Event) {
         for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
-            self.run(|store| async move { store.delivered(delivery.id).await }).unwrap();
+            self.run(|store| async move { store.delivered(vec![delivery.id]).await }).unwrap();
         }
     }
 
@@ -161,7 +161,7 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     queue.uploaded(second, None);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     // It was tried in vain, and so would be due at once after a restart.
-    queue.run(|store| async move { store.undelivered(due, "the target is away".into(), 1).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
     let mut more = rules(&[], true);
     more.watches[0].hosts.push("third".into());
     queue.restart();
@@ -258,7 +258,7 @@ fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again() {
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
     let later = i64::MAX - 1;
     for delivery in queue.due(later - 1).deliveries {
-        queue.run(|store| async move { store.undelivered(delivery.id, "the hook failed".into(), later).await }).unwrap();
+        queue.run(|store| async move { store.undelivered(vec![delivery.id], "the hook failed".into(), later).await }).unwrap();
     }
     assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
     assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the hook failed".into())));
