@@ -437,7 +437,8 @@ pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(
             dropped.push((hook, rows as u64));
         }
     }
-    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0", [now_ms])?;
+    // One without a time has been tried and waits for something else again.
+    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0 AND next_try IS NOT NULL", [now_ms])?;
     let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after'")?;
     let waiting: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in waiting {

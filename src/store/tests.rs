@@ -192,6 +192,29 @@ fn a_host_that_will_never_take_the_file_leaves_it_where_it_is() {
 }
 
 #[test]
+fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    queue.deliver(Event::Done);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
+    let mut more = rules(&[Event::Done], true);
+    more.watches[0].hosts.push("third".into());
+    queue.restart();
+    queue.follow(more.clone());
+    let three = Arrival { hosts: more.watches[0].hosts.clone().into(), ..arrival(0) };
+    queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap();
+    let third = queue.claim_on("third");
+    queue.uploaded(third, None);
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, third)]);
+}
+
+#[test]
 fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
     let mut queue = Queue::new();
     queue.follow(rules(&[], true));
