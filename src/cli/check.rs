@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment, Template, Watch};
 use crate::host::registry;
 use crate::job::upload::Class;
+use crate::os::lock::{self, Note};
+use crate::store::View;
 
 use super::exit::Exit;
 use super::render::{self, Failure};
@@ -20,7 +22,8 @@ const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,
-    problems: usize,
+    /// How each problem alone would end the process.
+    problems: Vec<Exit>,
 }
 
 impl Report {
@@ -28,9 +31,20 @@ impl Report {
         self.lines.push(format!("ok       {text}"));
     }
 
+    /// A configuration that is wrong or does not fit this machine.
     fn problem(&mut self, text: String, hint: &str) {
+        self.problem_of(Exit::Configuration, text, hint);
+    }
+
+    fn problem_of(&mut self, exit: Exit, text: String, hint: &str) {
         self.lines.push(format!("problem  {text}\n         hint: {hint}"));
-        self.problems += 1;
+        self.problems.push(exit);
+    }
+
+    /// Of several problems the configuration's come first: the others may be for its sake.
+    fn exit(&self) -> Exit {
+        let found = |exit: &Exit| self.problems.contains(exit);
+        [Exit::Configuration, Exit::State, Exit::Fault].into_iter().find(found).unwrap_or(Exit::Fine)
     }
 }
 
@@ -53,11 +67,11 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     check_limits(folders, &mut report);
     check_hosts(&config, arguments.online, &mut report)?;
     check_hooks(&config, &mut report);
-    render::out(&format!("{}\n", report.lines.join("\n")));
-    match report.problems {
+    render::out(&format!("{}\n", report.lines.join("\n")))?;
+    match report.problems.len() {
         0 => Ok(Exit::Fine),
-        1 => Err(Failure::new(Exit::Configuration, "1 problem")),
-        problems => Err(Failure::new(Exit::Configuration, format!("{problems} problems"))),
+        1 => Err(Failure::new(report.exit(), "1 problem")),
+        problems => Err(Failure::new(report.exit(), format!("{problems} problems"))),
     }
 }
 
@@ -66,20 +80,47 @@ fn check_state_dir(dir: &Path, report: &mut Report) {
     let existing = dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
     if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
         let text = format!("the state folder `{name}` cannot be written by this user");
-        return report.problem(text, "set `state_dir` in [daemon] to a folder on a local disk that this user may write");
+        return report.problem_of(
+            Exit::State,
+            text,
+            "set `state_dir` in [daemon] to a folder on a local disk that this user may write",
+        );
     }
     let mode = std::fs::metadata(dir).map_or(0o700, |metadata| metadata.permissions().mode());
     if mode & 0o022 != 0 {
         let text = format!("the state folder `{name}` can be written by others");
-        return report.problem(text, &format!("chmod 700 '{name}'"));
+        return report.problem_of(Exit::State, text, &format!("chmod 700 '{name}'"));
     }
     match rustix::fs::statvfs(existing) {
         Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_BYTES => {
             let text = format!("the disk of the state folder `{name}` has only {} left", render::size(fs.f_bavail * fs.f_frsize));
-            report.problem(text, "make room; the queue waits when its disk is full");
+            report.problem_of(Exit::State, text, "make room; the queue waits when its disk is full");
         }
         Ok(fs) => report.ok(format!("state folder `{name}`: {} free", render::size(fs.f_bavail.saturating_mul(fs.f_frsize)))),
-        Err(error) => report.problem(format!("the disk of `{name}` cannot be looked at: {error}"), "use a local disk"),
+        Err(error) => {
+            report.problem_of(Exit::State, format!("the disk of `{name}` cannot be looked at: {error}"), "use a local disk")
+        }
+    }
+    check_queue(dir, report);
+}
+
+/// The queue as the next start would find it. It is read whole, which nothing else does.
+fn check_queue(dir: &Path, report: &mut Report) {
+    match lock::owner(dir) {
+        Some(Note { pid, trouble: Some(trouble), .. }) => {
+            let text = format!("the daemon (process {pid}) cannot go on: {trouble}");
+            report.problem_of(Exit::State, text, "it goes on by itself when that is mended");
+        }
+        Some(Note { pid, .. }) => report.ok(format!("the daemon runs (process {pid})")),
+        None => {}
+    }
+    match View::open(dir).and_then(|view| view.map(|view| view.check()).transpose()) {
+        Ok(Some(())) => report.ok("the queue is whole".into()),
+        Ok(None) => report.ok("there is no queue yet; `ferryd run` makes it".into()),
+        Err(error) => {
+            let Failure { exit, message, hint } = Failure::store(dir, &error);
+            report.problem_of(exit, message, &hint.unwrap_or_default());
+        }
     }
 }
 
@@ -150,7 +191,9 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}")),
                 Err(error) => {
-                    report.problem(format!("the host `{name}` ({kind}) refuses or does not answer: {error}"), advice(error.class))
+                    let exit = if error.class == Class::HostRefused { Exit::Configuration } else { Exit::Fault };
+                    let text = format!("the host `{name}` ({kind}) refuses or does not answer: {error}");
+                    report.problem_of(exit, text, advice(error.class));
                 }
             },
             Ok(_) if host.kind.secrets().is_empty() => report.ok(format!("host `{name}`: {kind}")),

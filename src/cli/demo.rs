@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let (snapshot, dropped) = done.map_err(|failure| demo.with_log(failure))?;
     let config = super::load(Some(demo.config_file()))?;
     let fetched = runtime.block_on(fetch_back(&config, &snapshot, &dropped))?;
-    render::out(&table(&fetched));
+    render::out(&table(&fetched))?;
     match fetched.iter().all(|file| file.came.is_fine()) {
         true => Ok(Exit::Fine),
         false => Err(Failure::new(Exit::Fault, "not every file came back equal")),

@@ -12,7 +12,7 @@ pub enum Exit {
     Usage = 2,
     /// The configuration is wrong, or does not fit this machine.
     Configuration = 3,
-    /// The queue is locked, newer or cannot be written.
+    /// The queue is locked, newer, damaged, or cannot be read or written.
     State = 4,
     /// Jobs need a person.
     Person = 5,

@@ -1,15 +1,16 @@
 //! `ferryd links`: what is up, and where. Rows are printed as they are read, however many there are.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, civil};
 
 use crate::os::clock;
-use crate::store::{JobRow, StoreError, View};
+use crate::store::{JobRow, View};
 
 use super::exit::Exit;
+use super::queue::Place;
 use super::render::{self, Failure};
 use super::status::{JobDocument, timestamp};
 
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     /// Only what is up since then: a date, a time, or so long ago, such as `2h` or `7d`.
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Since>,
+    /// Only what is on this host; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
     /// Look here, without a configuration.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -52,49 +56,65 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let dir = match &arguments.state_dir {
-        Some(dir) => dir.clone(),
-        None => super::load(config)?.daemon.state_dir,
-    };
-    let failed = |error: StoreError| Failure::store(&dir, &error);
-    let view = View::open(&dir).map_err(failed)?;
-    let since_ms = arguments.since.map(|since| since.0);
+    let place = Place::find(config, arguments.state_dir.as_ref())?;
+    let view = place.open(&arguments.host)?;
+    let mut source = Source { view, dir: &place.dir, arguments };
     render::stream(|out| match arguments.json {
-        true => print_json(view, since_ms, out),
-        false => print_table(view, since_ms, out),
-    })
-    .map_err(failed)?;
+        true => print_json(&mut source, out),
+        false => print_table(&mut source, out),
+    })?;
     Ok(Exit::Fine)
 }
 
-/// Writes one object a line. A reader that has seen enough ends it.
-fn print_json(view: Option<View>, since_ms: Option<i64>, out: &mut dyn Write) -> Result<(), StoreError> {
-    let mut between = "[\n";
-    if let Some(mut view) = view {
-        view.links(since_ms, |job| {
-            let text = serde_json::to_string(&JobDocument::new(job)).unwrap_or_else(|_| "null".into());
-            write!(out, "{}{text}", std::mem::replace(&mut between, ",\n")).is_ok()
-        })?;
+/// The rows that were asked for.
+struct Source<'a> {
+    view: Option<View>,
+    dir: &'a Path,
+    arguments: &'a Arguments,
+}
+
+impl Source<'_> {
+    /// Hands over one row after the other, until one cannot be written.
+    fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), Failure> {
+        let Some(view) = &mut self.view else { return Ok(()) };
+        let Arguments { since, host: hosts, .. } = self.arguments;
+        let mut done = Ok(());
+        let read = view.links(since.map(|since| since.0), |job| {
+            if hosts.is_empty() || hosts.contains(&job.host) {
+                done = each(job);
+            }
+            done.is_ok()
+        });
+        read.map_err(|error| Failure::store(self.dir, &error))?;
+        render::written(done)
     }
+}
+
+/// Writes one object a line.
+fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut between = "[\n";
+    source.rows(|job| {
+        let text = serde_json::to_string(&JobDocument::new(job))?;
+        write!(out, "{}{text}", std::mem::replace(&mut between, ",\n"))
+    })?;
     let end = if between == "[\n" { "[]\n" } else { "\n]\n" };
-    drop(out.write_all(end.as_bytes()));
-    Ok(())
+    render::written(out.write_all(end.as_bytes()))
 }
 
 /// Reads the rows twice: first for the widths of the columns, so that memory holds one row at a time.
-fn print_table(view: Option<View>, since_ms: Option<i64>, out: &mut dyn Write) -> Result<(), StoreError> {
+fn print_table(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+    if source.view.is_none() {
+        return Ok(());
+    }
     let mut widths = HEADER.map(|title| title.chars().count());
-    let Some(mut view) = view else { return Ok(()) };
-    view.links(since_ms, |job| {
+    source.rows(|job| {
         for (width, cell) in widths.iter_mut().zip(row(job)) {
             *width = (*width).max(cell.chars().count());
         }
-        true
+        Ok(())
     })?;
-    if print_row(&HEADER.map(str::to_owned), &widths, out).is_ok() {
-        view.links(since_ms, |job| print_row(&row(job), &widths, out).is_ok())?;
-    }
-    Ok(())
+    render::written(print_row(&HEADER.map(str::to_owned), &widths, out))?;
+    source.rows(|job| print_row(&row(job), &widths, out))
 }
 
 fn row(job: &JobRow) -> [String; 5] {

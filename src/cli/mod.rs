@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod exit;
 mod links;
+mod queue;
 mod render;
 mod run;
 mod sandbox;

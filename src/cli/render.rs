@@ -42,7 +42,8 @@ impl Failure {
     /// A queue that cannot be used.
     pub fn store(dir: &Path, error: &StoreError) -> Failure {
         let dir = dir.display();
-        let failure = Failure::new(Exit::State, format!("cannot use the queue in `{dir}`: {error}"));
+        let exit = if matches!(error, StoreError::Closed) { Exit::Fault } else { Exit::State };
+        let failure = Failure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
             StoreError::Locked { .. } => {
                 failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`")
@@ -50,24 +51,32 @@ impl Failure {
             StoreError::Newer { .. } => failure.hint("use the ferryd that wrote it, or a newer one; nothing was changed"),
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
             StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
-            StoreError::Io(_) | StoreError::Closed => failure.hint(format!("check that this user may read and write `{dir}`")),
+            StoreError::Io(_) => failure.hint(format!("check that this user may read and write `{dir}`")),
+            StoreError::Closed => failure,
         }
     }
 }
 
-/// Prints data; a closed pipe ends it quietly.
-pub fn out(text: &str) {
-    let mut stdout = io::stdout().lock();
-    // The reader may have enough: `ferryd status | head`.
-    drop(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+/// Prints data. A reader that has seen enough ends it quietly.
+pub fn out(text: &str) -> Result<(), Failure> {
+    stream(|out| written(out.write_all(text.as_bytes())))
 }
 
-/// Prints data of any length as it comes. A closed pipe ends it quietly.
-pub fn stream<T>(write: impl FnOnce(&mut dyn Write) -> T) -> T {
+/// Prints data of any length as it comes. A reader that has seen enough ends it quietly.
+pub fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
-    let result = write(&mut stdout);
-    drop(stdout.flush());
-    result
+    write(&mut stdout)?;
+    written(stdout.flush())
+}
+
+/// What became of data for stdout: a closed pipe, as in `ferryd status | head`, is no failure; a full disk is.
+pub fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Fault, format!("cannot write the output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a remark.

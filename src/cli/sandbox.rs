@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             "# Serving on {addr}, keeping files in {}; for your configuration:\n\n{}",
             dir.display(),
             sandbox::config_for(addr)
-        ));
+        ))?;
         ask.recv().await;
         sandbox.stop().await;
         Ok(Exit::Fine)

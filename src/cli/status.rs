@@ -12,9 +12,10 @@ use serde::Serialize;
 use crate::job::State;
 use crate::os::clock;
 use crate::os::lock::{self, Note};
-use crate::store::{JobRow, Query, Snapshot, View};
+use crate::store::{JobRow, Query, Snapshot};
 
 use super::exit::Exit;
+use super::queue::Place;
 use super::render::{self, Failure};
 
 /// How often `--watch` looks.
@@ -53,32 +54,29 @@ fn parse_state(word: &str) -> Result<State, String> {
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let dir = match &arguments.state_dir {
-        Some(dir) => dir.clone(),
-        None => super::load(config)?.daemon.state_dir,
-    };
+    let place = Place::find(config, arguments.state_dir.as_ref())?;
     if arguments.json {
-        let (snapshot, owner) = look(&dir, arguments)?;
+        let (snapshot, owner) = look(&place, arguments)?;
         let text = serde_json::to_string_pretty(&Document::new(&snapshot, owner.as_ref()));
-        render::out(&format!("{}\n", text.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?));
+        render::out(&format!("{}\n", text.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?))?;
         return Ok(Exit::Fine);
     }
     loop {
-        let (snapshot, owner) = look(&dir, arguments)?;
+        let (snapshot, owner) = look(&place, arguments)?;
         let shown =
             Page { snapshot: &snapshot, owner: owner.as_ref(), now_ms: clock::now_ms(), color: render::color(&io::stdout()) }
                 .draw();
         if !arguments.watch || !io::stdout().is_terminal() {
-            render::out(&shown);
+            render::out(&shown)?;
             return Ok(Exit::Fine);
         }
         // Clears the screen, and begins at its first line.
-        render::out(&format!("\x1b[2J\x1b[H{shown}"));
+        render::out(&format!("\x1b[2J\x1b[H{shown}"))?;
         std::thread::sleep(REDRAW);
     }
 }
 
-fn look(dir: &Path, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
+fn look(place: &Place, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let query = Query {
         states: arguments.state.clone(),
@@ -87,10 +85,9 @@ fn look(dir: &Path, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), F
         limit: arguments.limit,
         now_ms: clock::now_ms(),
     };
-    let owner = lock::owner(dir);
-    let failed = |error| Failure::store(dir, &error);
-    let mut snapshot = match View::open(dir).map_err(failed)? {
-        Some(mut view) => view.snapshot(&query).map_err(failed)?,
+    let owner = lock::owner(&place.dir);
+    let mut snapshot = match place.open(&arguments.host)? {
+        Some(mut view) => view.snapshot(&query).map_err(|error| Failure::store(&place.dir, &error))?,
         None => Snapshot { totals: State::ALL.map(|state| (state, 0)).to_vec(), ..Snapshot::default() },
     };
     if owner.is_none() {
@@ -376,6 +373,8 @@ impl Page<'_> {
                 let tried = next.map_or(String::new(), |next| format!("; tried again {next}"));
                 format!("{place}; since {since}{because}{tried}{duplicate}")
             }
+            // What was left undone in the end.
+            State::Done if !why.is_empty() => format!("{place}; {why}{duplicate}"),
             State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
             State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),

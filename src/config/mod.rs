@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub use file::did_you_mean;
 pub use hook::{Field, Hook, HookAction, HookEvent, Piece, Template};
 pub use problem::{ConfigError, Problem};
 pub use remote::RemotePath;

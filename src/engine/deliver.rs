@@ -20,17 +20,19 @@ use crate::job::Identity;
 use crate::job::verdict::backoff;
 use crate::os::clock;
 use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
+use crate::watch::Root;
 
 use super::EngineError;
 use super::phase::{Phase, Phases};
+use super::root;
 
-/// Deliveries under way at once.
+/// Couriers under way at once.
 const AT_ONCE: usize = 4;
-/// Of these, deliveries of one hook: a slow one leaves room for the others.
+/// Of these, couriers of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long the loop sleeps at most while a delivery is to come, in milliseconds.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
-/// How long a link is left alone whose job is not done yet.
+/// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
 /// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
@@ -70,20 +72,35 @@ fn rules(config: &Config) -> Rules {
 /// The loop's state.
 pub struct Deliver {
     courier: Courier,
-    /// What may be asked of the queue, with how many of each may be under way.
-    keys: Vec<(String, usize)>,
+    /// What may be asked of the queue.
+    keys: Vec<Key>,
     phases: Phases,
     couriers: JoinSet<Result<(), StoreError>>,
-    running: HashMap<Id, (DeliveryId, String, u32)>,
+    running: HashMap<Id, Load>,
     turn: usize,
 }
 
-/// What carries one delivery.
+/// The key of a hook, how many couriers it may have under way, and how many deliveries each of them carries.
+struct Key {
+    hook: String,
+    couriers: usize,
+    each: usize,
+}
+
+/// What a courier has with it.
+struct Load {
+    ids: Vec<DeliveryId>,
+    hook: String,
+    tries: u32,
+}
+
+/// What carries one delivery, or several that one hook takes together.
 #[derive(Clone)]
 struct Courier {
     store: Store,
     hooks: Arc<HashMap<String, Carrier>>,
-    watches: Arc<[Watch]>,
+    /// The watches, each as the scan sees it.
+    watches: Arc<[(Watch, Root)]>,
     phases: Phases,
     /// Ends long copies early.
     stop: Arc<AtomicBool>,
@@ -98,16 +115,18 @@ impl Deliver {
             let key = hook.key();
             let carrier = Carrier::new(hook)
                 .map_err(|error| EngineError::Setup(format!("the hook `{}` cannot be used: {error}", Hook::name_of(&key))))?;
-            keys.push((key.clone(), if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK }));
+            let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
+            keys.push(Key { hook: key.clone(), couriers, each: carrier.at_once() });
             hooks.insert(key, carrier);
         }
         if config.watches.iter().any(|watch| watch.after != After::Keep) {
-            keys.push((AFTER.to_owned(), AT_ONCE_OF_A_HOOK));
+            keys.push(Key { hook: AFTER.to_owned(), couriers: AT_ONCE_OF_A_HOOK, each: 1 });
         }
         if config.hosts.iter().any(|host| host.refresh) {
-            keys.push((REFRESH.to_owned(), 1));
+            keys.push(Key { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
         }
-        let watches = config.watches.clone().into();
+        let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
+        let watches = watches.collect::<Result<_, EngineError>>()?;
         let courier = Courier { store, hooks: Arc::new(hooks), watches, phases: phases.clone(), stop: Arc::default() };
         Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0 })
     }
@@ -141,26 +160,41 @@ impl Deliver {
         if free == 0 || wanted.is_empty() {
             return Ok(None);
         }
-        let running = self.running.values().map(|(id, ..)| *id).collect();
-        let due = self.courier.store.due(wanted, running, free, clock::now_ms()).await?;
+        let running = self.running.values().flat_map(|load| load.ids.iter().copied()).collect();
+        let due = self.courier.store.due(wanted, running, clock::now_ms()).await?;
+        let loads: Vec<Vec<Delivery>> = self.loads(&due.deliveries).take(free).collect();
         // With every slot taken the next one's end comes first.
-        let full = due.deliveries.len() == free;
-        for delivery in due.deliveries {
-            let courier = self.courier.clone();
-            let note = (delivery.id, delivery.hook.clone(), delivery.tries);
-            let task = self.couriers.spawn(async move { courier.carry(delivery).await });
-            self.running.insert(task.id(), note);
+        let full = loads.len() == free;
+        for load in loads {
+            self.send_off(load);
         }
         Ok(due.next_due_ms.filter(|_| !full).map(instant_of))
+    }
+
+    /// Deliveries of one hook that go together.
+    fn loads<'a>(&'a self, due: &'a [Delivery]) -> impl Iterator<Item = Vec<Delivery>> + 'a {
+        let each = |hook: &str| self.keys.iter().find(|key| key.hook == hook).map_or(1, |key| key.each);
+        let of_a_hook = due.chunk_by(|one, next| one.hook == next.hook);
+        of_a_hook.flat_map(move |deliveries| deliveries.chunks(each(&deliveries[0].hook))).map(<[Delivery]>::to_vec)
+    }
+
+    fn send_off(&mut self, load: Vec<Delivery>) {
+        let Some(first) = load.first() else { return };
+        let (hook, tries) = (first.hook.clone(), first.tries);
+        let note = Load { ids: ids(&load), hook, tries };
+        let courier = self.courier.clone();
+        let task = self.couriers.spawn(async move { courier.carry(load).await });
+        self.running.insert(task.id(), note);
     }
 
     /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
     fn wanted(&mut self) -> Vec<(String, usize)> {
         self.turn = self.turn.wrapping_add(1);
         let count = self.keys.len();
-        let busy = |key: &str| self.running.values().filter(|(_, other, _)| other == key).count();
+        let busy = |hook: &str| self.running.values().filter(|load| load.hook == hook).count();
         let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
-        order.map(|(key, most)| (key.clone(), most.saturating_sub(busy(key)))).filter(|(_, room)| *room > 0).collect()
+        let room = |key: &Key| key.couriers.saturating_sub(busy(&key.hook)) * key.each;
+        order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
 
     async fn take_back(&mut self, ended: Result<(Id, Result<(), StoreError>), JoinError>) -> Result<(), StoreError> {
@@ -171,23 +205,25 @@ impl Deliver {
             }
             Err(error) => {
                 tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {error}");
-                let Some((id, key, tries)) = self.running.remove(&error.id()) else { return Ok(()) };
-                let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&key));
-                self.courier.store.undelivered(id, why, later(backoff(tries.saturating_add(1)))).await
+                let Some(Load { ids, hook, tries }) = self.running.remove(&error.id()) else { return Ok(()) };
+                let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&hook));
+                self.courier.store.undelivered(ids, why, later(backoff(tries.saturating_add(1)))).await
             }
         }
     }
 }
 
 impl Courier {
-    /// Carries one delivery and commits how it went.
-    async fn carry(mut self, delivery: Delivery) -> Result<(), StoreError> {
-        let done = match delivery.event {
-            Event::Refresh => return self.refresh(&delivery).await,
-            Event::After => self.act(&delivery).await,
+    /// Carries its load and commits how it went.
+    async fn carry(mut self, load: Vec<Delivery>) -> Result<(), StoreError> {
+        let Some(first) = load.first() else { return Ok(()) };
+        let done = match first.event {
+            Event::Refresh => return self.refresh(first).await,
+            Event::After if first.why.is_some() => return self.look_for_the_scan(first).await,
+            Event::After => self.act(first).await,
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
-                let Some(carrier) = self.hooks.get(&delivery.hook).cloned() else { return Ok(()) };
-                let facts = facts(&delivery);
+                let Some(carrier) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
+                let facts: Vec<Facts> = load.iter().map(facts).collect();
                 tokio::select! {
                     done = carrier.carry(&facts) => done,
                     // What is dropped here is carried again at the next start. A file that is being written is waited for.
@@ -197,22 +233,27 @@ impl Courier {
         };
         match done {
             Ok(()) => {
-                tracing::debug!(job.id = %delivery.job, "{} has heard of {:?}", Hook::name_of(&delivery.hook), delivery.path);
-                self.store.delivered(delivery.id).await
+                for delivery in &load {
+                    tracing::debug!(job.id = %delivery.job, "{} has heard of {:?}", Hook::name_of(&delivery.hook), delivery.path);
+                }
+                self.store.delivered(ids(&load)).await
             }
-            Err(error) => self.fail(&delivery, &error).await,
+            Err(error) => self.fail(&load, &error).await,
         }
     }
 
-    async fn fail(&self, delivery: &Delivery, error: &HookError) -> Result<(), StoreError> {
-        let ceiling = backoff(delivery.tries.saturating_add(1));
+    async fn fail(&self, load: &[Delivery], error: &HookError) -> Result<(), StoreError> {
+        let Some(first) = load.first() else { return Ok(()) };
+        let ceiling = backoff(first.tries.saturating_add(1));
         let pause = ceiling.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        let why = match delivery.event {
+        let why = match first.event {
             Event::After => error.to_string(),
-            _ => format!("the hook `{}` failed: {error}", Hook::name_of(&delivery.hook)),
+            _ => format!("the hook `{}` failed: {error}", Hook::name_of(&first.hook)),
         };
-        tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
-        self.store.undelivered(delivery.id, why, later(pause)).await
+        for delivery in load {
+            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
+        }
+        self.store.undelivered(ids(load), why, later(pause)).await
     }
 
     /// The after-action of a file that every host has.
@@ -235,11 +276,29 @@ impl Courier {
         Ok(())
     }
 
-    /// What the deepest watch around `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+    /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
+    /// any more, is waited for no longer.
+    async fn look_for_the_scan(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
+        let look = move || courier.owner(&path).is_some_and(|(_, root)| root.would_find(&path, &version));
+        if tokio::task::spawn_blocking(look).await.unwrap_or(true) {
+            return self.store.look_again(delivery.id, later(backoff(delivery.tries.saturating_add(1)))).await;
+        }
+        tracing::info!(job.id = %delivery.job, "{:?} is gone, changed or not wanted any more; nothing is done to it", delivery.path);
+        self.store.delivered(vec![delivery.id]).await
+    }
+
+    /// The deepest watch around `path`.
+    fn owner(&self, path: &Path) -> Option<&(Watch, Root)> {
         let folder = path.parent()?;
-        let owns = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-        let watch = self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())?;
+        let owns = |watch: &Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
+        let around = self.watches.iter().filter(|(watch, _)| owns(watch));
+        around.max_by_key(|(watch, _)| watch.path.components().count())
+    }
+
+    /// What the watch of `path` wants to happen to it.
+    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+        let (watch, _) = self.owner(path)?;
         let deed = match &watch.after {
             After::Keep => return None,
             After::Delete => Deed::Delete,
@@ -252,14 +311,16 @@ impl Courier {
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
         if !is_still_there(delivery.path.clone(), delivery.identity).await {
             tracing::info!(job.id = %delivery.job, "the link of {:?} dies: the file is not what it was", delivery.path);
-            return self.store.delivered(delivery.id).await;
+            return self.store.delivered(vec![delivery.id]).await;
         }
         match self.store.send_again(delivery.id).await? {
             true => {
                 tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
-            false => self.store.undelivered(delivery.id, "the job is not done yet".into(), later(REFRESH_PAUSE)).await,
+            false => {
+                self.store.undelivered(vec![delivery.id], "the after-action is about to run".into(), later(REFRESH_PAUSE)).await
+            }
         }
     }
 }
@@ -267,6 +328,10 @@ impl Courier {
 async fn is_still_there(path: PathBuf, identity: Identity) -> bool {
     let look = move || std::fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata).same_version(&identity));
     tokio::task::spawn_blocking(look).await.unwrap_or(false)
+}
+
+fn ids(load: &[Delivery]) -> Vec<DeliveryId> {
+    load.iter().map(|delivery| delivery.id).collect()
 }
 
 fn facts(delivery: &Delivery) -> Facts {

@@ -1,6 +1,6 @@
-//! A file of links: a line for each outcome, with tabs between its fields. Lines are only ever appended, each in one write, and are on
-//! the disk when it has succeeded. A crash leaves a line out, whole, or torn; a torn one is ended before the next begins. Repeating adds
-//! the line again.
+//! A file of links: a line for each outcome, with tabs between its fields. Lines are only ever appended, those that are due together in
+//! one write, and are on the disk when it has succeeded. A crash leaves a line out, whole, or torn; a torn one is ended before the next
+//! begins. Repeating adds the lines again; what a full disk let through of them is taken back before.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,8 +13,8 @@ use super::{Facts, HookError};
 
 const HEADER: &str = "time\tevent\thost\tpath\tlink\tremote_id\tbytes\texpires\n";
 
-/// Appends the line of `facts` to the file at `path`, which is made with its header where there is none. One at a time for one file.
-pub(super) fn append(path: &Path, facts: &Facts) -> Result<(), HookError> {
+/// Appends the lines of `facts` to the file at `path`, which is made with its header where there is none. One at a time for one file.
+pub(super) fn append(path: &Path, facts: &[Facts]) -> Result<(), HookError> {
     let failed = |error: io::Error| HookError::new(format!("cannot write `{}`: {error}", path.display()));
     let mut file = open(path).map_err(failed)?;
     let mut text = match ending(&mut file).map_err(failed)? {
@@ -22,8 +22,23 @@ pub(super) fn append(path: &Path, facts: &Facts) -> Result<(), HookError> {
         Ending::Newline => Vec::new(),
         Ending::Torn => b"\n".to_vec(),
     };
-    text.extend(line(facts));
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)
+    text.extend(facts.iter().flat_map(line));
+    let before = file.metadata().map_err(failed)?.len();
+    let written = file.write_all(&text).and_then(|()| file.sync_all());
+    if written.is_err() {
+        take_back(&mut file, before, &text);
+    }
+    written.map_err(failed)
+}
+
+/// Takes back what was written of `text` at `before`, unless somebody else has written behind it. Where that fails, too, a line is torn or
+/// there twice, as after a crash.
+fn take_back(file: &mut File, before: u64, text: &[u8]) {
+    let mut behind = Vec::new();
+    let read = file.seek(SeekFrom::Start(before)).and_then(|_| file.take(text.len() as u64 + 1).read_to_end(&mut behind));
+    if read.is_ok() && text.starts_with(&behind) {
+        file.set_len(before).ok();
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -89,16 +104,28 @@ mod tests {
     fn a_line_is_one_line_whatever_the_name_and_a_torn_one_is_ended_first() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new folder/links.tsv");
-        append(&path, &sample()).unwrap();
+        append(&path, &[sample()]).unwrap();
         let first = std::fs::read(&path).unwrap();
         let line = b"2026-01-02T03:04:05Z\tdone\tbox\t/home/u/Drop/caf\xe9\\t$(x).mov\thttps://cloudkp.com?c=1\t1\t9\t\n";
         assert_eq!(first, [HEADER.as_bytes(), line].concat());
         std::fs::write(&path, &first[..first.len() - 20]).unwrap();
-        append(&path, &sample()).unwrap();
-        append(&path, &Facts { path: "/a\nb\\c".into(), ..sample() }).unwrap();
+        append(&path, &[sample(), Facts { path: "/a\nb\\c".into(), ..sample() }]).unwrap();
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[3].contains("\t/a\\nb\\\\c\t"), "{text}");
+    }
+    #[test]
+    fn what_a_full_disk_let_through_is_taken_back_and_nothing_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("links.tsv");
+        let left = |there: &str| {
+            std::fs::write(&path, there).unwrap();
+            take_back(&mut open(&path).unwrap(), 4, b"new\nnewer\n");
+            std::fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(left("old\nnew\nne"), "old\n");
+        assert_eq!(left("old\nnew\nanother"), "old\nnew\nanother");
+        assert_eq!(left("old\nnew\nnewer\nanother"), "old\nnew\nnewer\nanother");
     }
 }

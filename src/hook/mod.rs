@@ -17,6 +17,9 @@ use crate::host::http::Transport;
 
 pub use facts::Facts;
 
+/// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
+const LINES_AT_ONCE: usize = 100;
+
 /// Why a hook did not succeed, as a fragment for a person; short, on one line, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -55,31 +58,43 @@ impl Carrier {
         matches!(self.hook.action, HookAction::LinksFile(_) | HookAction::Sidecar)
     }
 
-    /// Does what the hook says about the job that `facts` describe. Dropping the future ends a command with all its children, and a
+    /// How many deliveries it carries together, for the price of one.
+    pub fn at_once(&self) -> usize {
+        if matches!(self.hook.action, HookAction::LinksFile(_)) { LINES_AT_ONCE } else { 1 }
+    }
+
+    /// Does what the hook says about the jobs that `facts` describe. Dropping the future ends a command with all its children, and a
     /// request.
     ///
     /// # Errors
     ///
     /// Says what failed. Nothing is known then of whether others have seen it: it is done again, whole.
-    pub async fn carry(&self, facts: &Facts) -> Result<(), HookError> {
+    pub async fn carry(&self, facts: &[Facts]) -> Result<(), HookError> {
         crash_point!("hook.before_run");
-        match (&self.hook.action, &self.transport) {
-            (HookAction::LinksFile(path), _) => {
-                let (path, facts) = (path.clone(), facts.clone());
-                blocking(move || links_file::append(&path, &facts)).await?;
+        if let HookAction::LinksFile(path) = &self.hook.action {
+            let (path, facts) = (path.clone(), facts.to_vec());
+            blocking(move || links_file::append(&path, &facts)).await?;
+        } else {
+            for facts in facts {
+                self.carry_one(facts).await?;
             }
-            (HookAction::Sidecar, _) => {
-                let facts = facts.clone();
-                blocking(move || sidecar::write(&facts)).await?;
-            }
-            (HookAction::Command(words), _) => command::run(words, facts, self.hook.time_limit).await?,
-            (HookAction::Webhook(address), Some(transport)) => {
-                webhook::post(address, facts, transport, self.hook.time_limit).await?;
-            }
-            (HookAction::Webhook(_), None) => return Err(HookError::new("no request can be made")),
         }
         crash_point!("hook.after_run");
         Ok(())
+    }
+
+    async fn carry_one(&self, facts: &Facts) -> Result<(), HookError> {
+        let limit = self.hook.time_limit;
+        match (&self.hook.action, &self.transport) {
+            (HookAction::LinksFile(_), _) => Ok(()),
+            (HookAction::Sidecar, _) => {
+                let facts = facts.clone();
+                blocking(move || sidecar::write(&facts)).await
+            }
+            (HookAction::Command(words), _) => command::run(words, facts, limit).await,
+            (HookAction::Webhook(address), Some(transport)) => webhook::post(address, facts, transport, limit).await,
+            (HookAction::Webhook(_), None) => Err(HookError::new("no request can be made")),
+        }
     }
 }
 

@@ -76,9 +76,9 @@ impl State {
             State::Waiting | State::Held => {
                 matches!(next, State::Uploading | State::Queued | State::Gone | State::Paused | State::Cancelled)
             }
-            State::Uploaded => matches!(next, State::Done),
             State::Paused => matches!(next, State::Queued | State::Gone | State::Cancelled),
-            // A done job is queued again only for a new link, where its host is configured so.
+            // What a host has is queued again only for a new link, where the host is configured so.
+            State::Uploaded => matches!(next, State::Done | State::Queued),
             State::Failed | State::Cancelled | State::Done => matches!(next, State::Queued),
             State::Gone => false,
         }

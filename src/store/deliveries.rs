@@ -3,7 +3,8 @@
 //!
 //! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The after-action has
 //! a row for each job of a file version, without a time; when every host has the file and every hook for `done` is through, one of them
-//! becomes due, and when it is through they all go.
+//! becomes due, and when it is through they all go. While they wait for a host that was added after the file was sent, and whose job only a
+//! scan can make, they are due with the host's name in `said`: somebody has to look whether the scan will find the file at all.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,8 @@ pub struct Delivery {
     pub kind: String,
     /// The job's state: for an event that is a state, that one, whatever the job is now.
     pub state: State,
-    /// Why the job was not moving when it happened.
+    /// Why the job was not moving when it happened; for [`Event::After`] the added host that the file waits for, and then nothing is to be
+    /// done to it yet.
     pub why: Option<String>,
     /// Where the file can be fetched.
     pub link: Option<String>,
@@ -266,15 +268,30 @@ pub(super) fn after_leaving(
         _ => return Ok(false),
     };
     let mut made = false;
-    for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
-        let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
-        occasion.insert(c, &hook.key, event, Some(now_ms))?;
-        made = true;
+    if event != Event::Held || is_news(c, job, why.unwrap_or_default())? {
+        for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
+            let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
+            occasion.insert(c, &hook.key, event, Some(now_ms))?;
+            made = true;
+        }
     }
     if state == State::Failed {
         made |= review(c, job, rules, now_ms)?;
     }
     Ok(made)
+}
+
+/// A held job is tried again every hour, and a person wants to hear once that it needs them: again only for another reason, after
+/// progress, or after a start that let it go. Reasons that differ in numbers alone, such as the room that is left, are one.
+fn is_news(c: &Connection, job: JobId, why: &str) -> Result<bool, StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET told_held = ?2 WHERE id = ?1 AND told_held IS NOT ?2")?;
+    Ok(update.execute(params![job.0, without_numbers(why)])? > 0)
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut shape: Vec<char> = text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+    shape.dedup_by(|next, before| *next == '#' && *before == '#');
+    shape.into_iter().collect()
 }
 
 /// A job of the same version of the same file.
@@ -312,22 +329,24 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     let path = subject(c, job)?.path;
     let has_it = |sibling: &Sibling| matches!(sibling.state, State::Uploaded | State::Done);
     let Some(rule) = rules.after_of(&path) else {
-        give_up(c, &family, now_ms)?;
+        give_up(c, &family, None, now_ms)?;
         return Ok(false);
     };
     let counts = |sibling: &&Sibling| rule.hosts.contains(&sibling.host);
     if let Some(other) = family.iter().filter(counts).find(|sibling| !sibling.state.is_final() && !has_it(sibling)) {
-        return wait(c, &family, &other.host).map(|()| false);
+        return wait(c, &family, &other.host, None).map(|()| false);
     }
-    let lacking = rule.hosts.iter().find(|host| !family.iter().any(|sibling| sibling.host == **host && has_it(sibling)));
-    if let Some(host) = lacking {
-        // A host whose job has ended badly leaves the file where it is; one without a job is about to get one from the next scan.
-        match family.iter().any(|sibling| sibling.host == *host) {
-            true => give_up(c, &family, now_ms)?,
-            false => wait(c, &family, host)?,
-        }
+    let has_job = |host: &&String| family.iter().any(|sibling| sibling.host == **host);
+    let lacking = || rule.hosts.iter().filter(|host| !family.iter().any(|sibling| sibling.host == **host && has_it(sibling)));
+    if let Some(host) = lacking().find(has_job) {
+        let note = format!("the file stays where it is: `{host}` will not have it");
+        give_up(c, &family, Some(&note), now_ms)?;
         return Ok(false);
     }
+    if let Some(added) = lacking().next() {
+        return wait(c, &family, added, Some(now_ms)).map(|()| true);
+    }
+    park(c, &family)?;
     if family.iter().any(|sibling| sibling.unheard) {
         return Ok(false);
     }
@@ -337,24 +356,40 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     Ok(update.execute(params![carrier.0, now_ms])? > 0)
 }
 
-/// The after-action waits for `host`, also if it was due already: a host may have been added since.
-fn wait(c: &Connection, family: &[Sibling], host: &str) -> Result<(), StoreError> {
-    let why = format!("uploaded; the file stays until `{host}` has it too");
+/// Nobody has to look any more whether a scan will find the file.
+fn park(c: &Connection, family: &[Sibling]) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE deliveries SET next_try = NULL, said = NULL WHERE job = ?1 AND event = 'after' AND said IS NOT NULL",
+    )?;
     for sibling in family {
-        c.prepare_cached("UPDATE deliveries SET next_try = NULL WHERE job = ?1 AND event = 'after'")?.execute([sibling.id.0])?;
+        update.execute([sibling.id.0])?;
     }
-    let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded'")?;
+    Ok(())
+}
+
+/// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it from
+/// the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
+fn wait(c: &Connection, family: &[Sibling], host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
+    let why = format!("uploaded; the file stays until `{host}` has it too");
+    let mut update = c.prepare_cached(
+        "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
+    )?;
+    for sibling in family {
+        let look_ms = look_ms.filter(|_| !sibling.unheard);
+        update.execute(params![sibling.id.0, look_ms, look_ms.map(|_| host)])?;
+    }
+    let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded' AND why IS NOT ?2")?;
     for sibling in family.iter().filter(|sibling| !sibling.unheard) {
         update.execute(params![sibling.id.0, why])?;
     }
     Ok(())
 }
 
-/// The after-action of this version is through, or will not come.
-fn give_up(c: &Connection, family: &[Sibling], now_ms: i64) -> Result<(), StoreError> {
+/// The after-action of this version is through, or will not come, for the reason in `note`.
+fn give_up(c: &Connection, family: &[Sibling], note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
     for sibling in family {
         c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([sibling.id.0])?;
-        settle(c, sibling.id, now_ms)?;
+        settle(c, sibling.id, note, now_ms)?;
     }
     Ok(())
 }
@@ -362,23 +397,24 @@ fn give_up(c: &Connection, family: &[Sibling], now_ms: i64) -> Result<(), StoreE
 /// The file at `file` has another version now: what was to happen to the earlier one will not.
 pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT d.job FROM deliveries d JOIN jobs j ON j.id = d.job WHERE j.file = ?1 AND d.event = 'after' AND d.next_try IS NULL",
+        "SELECT d.job FROM deliveries d JOIN jobs j ON j.id = d.job WHERE j.file = ?1 AND d.event = 'after'
+           AND (d.next_try IS NULL OR d.said IS NOT NULL)",
     )?;
     let jobs: Vec<i64> = select.query_map([file], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in jobs {
         c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([job])?;
-        settle(c, JobId(job), now_ms)?;
+        settle(c, JobId(job), None, now_ms)?;
     }
     Ok(())
 }
 
-/// A job for which nothing is left to do is done.
-fn settle(c: &Connection, job: JobId, now_ms: i64) -> Result<(), StoreError> {
+/// A job for which nothing is left to do is done; `note` says what was not done.
+fn settle(c: &Connection, job: JobId, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, why = NULL, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
+        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, why = ?3, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
     )?;
-    update.execute(params![job.0, now_ms])?;
+    update.execute(params![job.0, now_ms, note])?;
     Ok(())
 }
 
@@ -401,7 +437,8 @@ pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(
             dropped.push((hook, rows as u64));
         }
     }
-    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0", [now_ms])?;
+    // One without a time has been tried and waits for something else again.
+    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0 AND next_try IS NOT NULL", [now_ms])?;
     let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after'")?;
     let waiting: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in waiting {
@@ -434,23 +471,14 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
          LEFT JOIN hosts h ON h.name = j.host
     WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
-/// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
-pub(super) fn due(
-    c: &Connection,
-    wanted: &[(String, usize)],
-    running: &[DeliveryId],
-    most: usize,
-    now_ms: i64,
-) -> Result<Due, StoreError> {
+/// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
+pub(super) fn due(c: &Connection, wanted: &[(String, usize)], running: &[DeliveryId], now_ms: i64) -> Result<Due, StoreError> {
     let mut due = Due::default();
     for (hook, room) in wanted {
-        let room = (*room).min(most.saturating_sub(due.deliveries.len()));
-        if room > 0 {
-            let mut select = c.prepare_cached(DUE)?;
-            let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
-            let found = rows.collect::<Result<Vec<_>, _>>()?;
-            due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(room));
-        }
+        let mut select = c.prepare_cached(DUE)?;
+        let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
+        let found = rows.collect::<Result<Vec<_>, _>>()?;
+        due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(*room));
         let mut select = c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE hook = ?1 AND next_try > ?2")?;
         let next: Option<i64> = select.query_row(params![hook, now_ms], |row| row.get(0))?;
         due.next_due_ms = due.next_due_ms.into_iter().chain(next).min();
@@ -485,32 +513,57 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
-/// The job of a row and its event; nothing where the row is gone already.
-fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event)>, StoreError> {
-    let mut select = c.prepare_cached("SELECT job, event FROM deliveries WHERE id = ?1")?;
-    Ok(select.query_row([id.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?))).optional()?)
+/// The job of a row, its event and what was said; nothing where the row is gone already.
+fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event, Option<String>)>, StoreError> {
+    let mut select = c.prepare_cached("SELECT job, event, said FROM deliveries WHERE id = ?1")?;
+    Ok(select.query_row([id.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?, row.get(2)?))).optional()?)
 }
 
-/// What the row asks for has succeeded. Answers whether that made the after-action due.
-pub(super) fn delivered(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
-    let Some((job, event)) = row_of(c, id)? else { return Ok(false) };
+/// What the rows ask for has succeeded. Answers whether that made an after-action due.
+pub(super) fn delivered(c: &Connection, ids: &[DeliveryId], rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    let mut due = false;
+    for id in ids {
+        due |= delivered_one(c, *id, rules, now_ms)?;
+    }
+    Ok(due)
+}
+
+fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    let Some((job, event, said)) = row_of(c, id)? else { return Ok(false) };
     say(c, id, None, None)?;
     c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
     match event {
         Event::Done => {
-            settle(c, job, now_ms)?;
+            settle(c, job, None, now_ms)?;
             review(c, job, rules, now_ms)
         }
-        Event::After => give_up(c, &siblings(c, job)?, now_ms).map(|()| false),
+        Event::After => {
+            let note = said.map(|host| {
+                format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
+            });
+            give_up(c, &siblings(c, job)?, note.as_deref(), now_ms).map(|()| false)
+        }
         Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
     }
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(c: &Connection, id: DeliveryId, why: &str, next_try_ms: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
+pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
+    for id in ids {
+        let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
+        update.execute(params![id.0, next_try_ms])?;
+        say(c, *id, Some(why), Some(next_try_ms))?;
+    }
+    Ok(())
+}
+
+/// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody
+/// looks again at `next_try_ms`.
+pub(super) fn look_again(c: &Connection, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+    let mut update =
+        c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL")?;
     update.execute(params![id.0, next_try_ms])?;
-    say(c, id, Some(why), Some(next_try_ms))
+    Ok(())
 }
 
 /// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before it.
@@ -528,12 +581,15 @@ fn say(c: &Connection, id: DeliveryId, why: Option<&str>, next_try_ms: Option<i6
     Ok(())
 }
 
-/// A done job is sent again for a new link; the old one is kept until then. The row goes in the same commit. Answers whether the job
-/// was done.
+/// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not while
+/// the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
 pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<bool, StoreError> {
-    let Some((job, _)) = row_of(c, id)? else { return Ok(false) };
+    let Some((job, ..)) = row_of(c, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'queued', since = ?2, why = 'its link dies soon: it is sent again for a new one' WHERE id = ?1 AND state = 'done'",
+        "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = 'its link dies soon: it is sent again for a new one'
+         WHERE id = ?1 AND state IN ('done', 'uploaded')
+           AND NOT EXISTS (SELECT 1 FROM jobs s JOIN deliveries d ON d.job = s.id
+                           WHERE s.file = jobs.file AND d.event = 'after' AND d.next_try IS NOT NULL AND d.said IS NULL)",
     )?;
     let queued = update.execute(params![job.0, now_ms])? > 0;
     if queued {

@@ -166,7 +166,7 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
             if same.is_some() {
                 // What is to happen when every host has the file waits for these, too.
                 c.prepare_cached(
-                    "UPDATE deliveries SET next_try = NULL WHERE event = 'after' AND job IN (SELECT id FROM jobs WHERE file = ?1)",
+                    "UPDATE deliveries SET next_try = NULL, said = NULL WHERE event = 'after' AND job IN (SELECT id FROM jobs WHERE file = ?1)",
                 )?
                 .execute([file])?;
             }

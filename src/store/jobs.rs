@@ -15,8 +15,11 @@ use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, W
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
 pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
-    c.execute("UPDATE jobs SET state = 'queued', since = ?1 WHERE state = 'uploading'", [now_ms])?;
-    c.execute("UPDATE jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL", [now_ms])?;
+    c.execute("UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading'", [now_ms])?;
+    c.execute(
+        "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL",
+        [now_ms],
+    )?;
     c.execute(
         "UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1
          WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
@@ -154,7 +157,7 @@ pub(super) fn uploaded(
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                sessions_lost = 0, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
+                sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms } = outcome;
     update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;

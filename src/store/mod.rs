@@ -368,32 +368,33 @@ impl Store {
         self.deliveries.notified().await;
     }
 
-    /// Up to so many due deliveries for each hook and `most` in all, without those that are `running`.
-    pub async fn due(
-        &self,
-        wanted: Vec<(String, usize)>,
-        running: Vec<DeliveryId>,
-        most: usize,
-        now_ms: i64,
-    ) -> Result<Due, StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::due(c, &wanted, &running, most, now_ms)).await
+    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
+    pub async fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> Result<Due, StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::due(c, &wanted, &running, now_ms)).await
     }
 
-    /// What the delivery asks for has succeeded.
-    pub async fn delivered(&self, id: DeliveryId) -> Result<(), StoreError> {
+    /// What the deliveries ask for has succeeded.
+    pub async fn delivered(&self, ids: Vec<DeliveryId>) -> Result<(), StoreError> {
         let rules = self.rules();
-        if self.writer.call(Durability::Power, move |c| deliveries::delivered(c, id, &rules, clock::now_ms())).await? {
+        if self.writer.call(Durability::Power, move |c| deliveries::delivered(c, &ids, &rules, clock::now_ms())).await? {
             self.deliveries.notify_one();
         }
         Ok(())
     }
 
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
-    pub async fn undelivered(&self, id: DeliveryId, why: String, next_try_ms: i64) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, id, &why, next_try_ms)).await
+    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: String, next_try_ms: i64) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, next_try_ms)).await
     }
 
-    /// The done job of this delivery is queued again for a new link. Answers whether it was done.
+    /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
+    /// milliseconds since the Unix epoch.
+    pub async fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| deliveries::look_again(c, id, next_try_ms)).await
+    }
+
+    /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
+    /// away. Answers whether it is queued.
     pub async fn send_again(&self, id: DeliveryId) -> Result<bool, StoreError> {
         let queued = self.writer.call(Durability::Power, move |c| deliveries::send_again(c, id, clock::now_ms())).await?;
         if queued {

@@ -39,6 +39,11 @@ pub fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether the file has no schema yet: whoever made it has not come further, because its disk is full, for one.
+pub fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(user_version(connection)? == 0)
+}
+
 /// Without this, SQLite compiles a statement anew for every value bound to it, where the value might decide for another index.
 fn keep_plans(connection: &Connection) -> Result<(), StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

@@ -53,6 +53,8 @@ CREATE TABLE jobs (
     alike           INTEGER NOT NULL DEFAULT 0,
     sessions_lost   INTEGER NOT NULL DEFAULT 0,
     maybe_duplicate INTEGER NOT NULL DEFAULT 0,
+    -- Why hooks were last told that a person must act, without its numbers; NULL when they are to be told again whatever the reason.
+    told_held       TEXT,
     link            TEXT,
     remote_id       TEXT,
     expires         INTEGER

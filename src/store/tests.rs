@@ -102,13 +102,13 @@ impl Queue {
     }
 
     fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
-        let outcome = Outcome { expires_ms, ..Outcome::default() };
+        let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
         self.run(|store| async move { store.uploaded(job, outcome).await }).unwrap()
     }
 
     fn due(&self, now_ms: i64) -> Due {
         let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
-        self.run(|store| async move { store.due(wanted, Vec::new(), 10, now_ms).await }).unwrap()
+        self.run(|store| async move { store.due(wanted, Vec::new(), now_ms).await }).unwrap()
     }
 
     fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
@@ -117,7 +117,7 @@ impl Queue {
 
     fn deliver(&self, event: Event) {
         for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
-            self.run(|store| async move { store.delivered(delivery.id).await }).unwrap();
+            self.run(|store| async move { store.delivered(vec![delivery.id]).await }).unwrap();
         }
     }
 
@@ -161,15 +161,20 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     queue.uploaded(second, None);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     // It was tried in vain, and so would be due at once after a restart.
-    queue.run(|store| async move { store.undelivered(due, "the target is away".into(), 1).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
     let mut more = rules(&[], true);
     more.watches[0].hosts.push("third".into());
     queue.restart();
     queue.follow(more);
-    assert_eq!(queue.events(i64::MAX), [], "the third host has not got it");
+    let looks = queue.due(i64::MAX).deliveries;
+    assert!(looks.iter().all(|look| look.why.as_deref() == Some("third")), "the third host has not got it: {looks:?}");
     assert_eq!(queue.state(second).1, Some("uploaded; the file stays until `third` has it too".into()));
     let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
     assert_eq!(queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap(), 1);
+    for look in looks {
+        queue.run(|store| async move { store.look_again(look.id, 1).await }).unwrap();
+    }
+    assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
     let third =
         queue.run(|store| async move { store.claim(vec![("third".into(), 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
     queue.uploaded(third, None);
@@ -184,6 +189,61 @@ fn a_host_that_will_never_take_the_file_leaves_it_where_it_is() {
     queue.uploaded(first, None);
     queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
     assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
+}
+
+#[test]
+fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    queue.deliver(Event::Done);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
+    let mut more = rules(&[Event::Done], true);
+    more.watches[0].hosts.push("third".into());
+    queue.restart();
+    queue.follow(more.clone());
+    let three = Arrival { hosts: more.watches[0].hosts.clone().into(), ..arrival(0) };
+    queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap();
+    let third = queue.claim_on("third");
+    queue.uploaded(third, None);
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, third)]);
+}
+
+#[test]
+fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    let mut more = rules(&[], true);
+    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [], "`mirror` has a job, which is waited for");
+    queue.uploaded(second, None);
+    assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
+    queue.deliver(Event::After);
+    let note = "nothing was done to the file: it was gone, changed or not wanted any more when `third` was added";
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, Some(note.into())), (State::Done, Some(note.into()))));
+}
+
+#[test]
+fn a_host_that_failed_is_not_hidden_by_one_that_was_added() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    let mut more = rules(&[], true);
+    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+    queue.restart();
+    queue.follow(more);
+    queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
+    assert_eq!(queue.state(first), (State::Done, Some("the file stays where it is: `mirror` will not have it".into())));
 }
 
 #[test]
@@ -221,7 +281,7 @@ fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again() {
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
     let later = i64::MAX - 1;
     for delivery in queue.due(later - 1).deliveries {
-        queue.run(|store| async move { store.undelivered(delivery.id, "the hook failed".into(), later).await }).unwrap();
+        queue.run(|store| async move { store.undelivered(vec![delivery.id], "the hook failed".into(), later).await }).unwrap();
     }
     assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
     assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the hook failed".into())));
@@ -247,6 +307,78 @@ fn a_dying_link_is_told_of_and_renewed_once() {
     assert_eq!(queue.claim(1)[0].id, first);
     queue.uploaded(first, Some(expires_ms + 100_000_000));
     assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
+}
+
+impl Queue {
+    /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
+    fn hold(&self, why: &str) -> bool {
+        let job = self.claim_on("box");
+        let put_back = PutBack { why: Some(why.into()), ..put_back(State::Held) };
+        self.run(|store| async move { store.put_back(job, put_back).await }).unwrap();
+        let told = self.events(i64::MAX) == [(Event::Held, job)];
+        self.deliver(Event::Held);
+        told
+    }
+
+    fn claim_on(&self, host: &str) -> JobId {
+        let wanted = vec![(host.to_owned(), 1)];
+        self.run(|store| async move { store.claim(wanted, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
+    }
+}
+
+#[test]
+fn hooks_hear_once_that_a_person_must_act() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    assert!(queue.hold("12 bytes left"));
+    assert!(!queue.hold("12 bytes left"), "the hourly try is no news");
+    assert!(!queue.hold("7 bytes left"), "nor is another number");
+    assert!(queue.hold("the password is wrong"), "another reason is");
+    let job = queue.claim_on("box");
+    let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
+    let (session, acks) = (Session("s".into()), vec![ack]);
+    let opened = session.clone();
+    queue.run(|store| async move { store.opened(job, opened, plan, arrival(0).identity).await }).unwrap();
+    let found = acks.clone();
+    queue.run(|store| async move { store.found(job, found, 0, plan).await }).unwrap();
+    queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
+    assert!(!queue.hold("the password is wrong"), "what the host had already is no progress, and waiting neither");
+    let job = queue.claim_on("box");
+    queue.run(|store| async move { store.acked(job, acks, plan).await }).unwrap();
+    queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
+    assert!(queue.hold("the password is wrong"), "after progress it is news");
+    queue.run(|store| async move { store.recover().await }).unwrap();
+    assert!(queue.hold("the password is wrong"), "and after a start, which lets it go");
+}
+
+#[test]
+fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Expiring], true));
+    let (first, second) = queue.pair();
+    let expires_ms = clock::now_ms() + 100_000_000;
+    assert_eq!(queue.uploaded(first, Some(expires_ms)), State::Uploaded);
+    assert_eq!(queue.events(expires_ms), [(Event::Expiring, first), (Event::Refresh, first)]);
+    let refresh = queue.due(expires_ms).deliveries.remove(1);
+    assert!(queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap());
+    assert_eq!(queue.state(first).0, State::Queued);
+    let mut links = Vec::new();
+    let mut view = View::open(queue.dir.path()).unwrap().unwrap();
+    view.links(None, |job| {
+        links.push(job.id);
+        true
+    })
+    .unwrap();
+    assert_eq!(links, [first], "the old link is there until the new one");
+    queue.uploaded(second, None);
+    let acts = || queue.events(i64::MAX).iter().any(|(event, _)| *event == Event::After);
+    assert!(!acts(), "the file stays until the new link is there");
+    assert_eq!(queue.claim_on("box"), first);
+    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    assert!(acts());
+    let refresh = queue.due(i64::MAX).deliveries.into_iter().find(|delivery| delivery.event == Event::Refresh).unwrap();
+    assert!(!queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap(), "the file is about to go");
 }
 
 #[test]

@@ -27,6 +27,21 @@ pub(super) fn opened(
 }
 
 pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
+    note_acks(c, job, acks, plan)?;
+    progressed(c, job)
+}
+
+/// What went wrong before it says nothing any more, and what goes wrong from here on is news.
+fn progressed(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET failures = 0, failing = NULL, alike = 0, told_held = NULL
+         WHERE id = ?1 AND (failures > 0 OR told_held IS NOT NULL)",
+    )?;
+    update.execute([job.0])?;
+    Ok(())
+}
+
+fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
     let mut news = 0;
     let mut bytes = 0;
     for ack in acks {
@@ -42,15 +57,13 @@ pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Re
     let mut update =
         c.prepare_cached("UPDATE uploads SET parts_acked = parts_acked + ?2, held_bytes = held_bytes + ?3 WHERE job = ?1")?;
     update.execute(params![job.0, news, bytes.cast_signed()])?;
-    c.prepare_cached("UPDATE jobs SET failures = 0, failing = NULL, alike = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
     Ok(())
 }
 
 pub(super) fn advanced(c: &Connection, job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
     update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
-    c.prepare_cached("UPDATE jobs SET failures = 0, failing = NULL, alike = 0 WHERE id = ?1 AND failures > 0")?.execute([job.0])?;
-    Ok(())
+    progressed(c, job)
 }
 
 /// For a host that takes bytes in order, `acks` is empty and `held_bytes` says all.
@@ -61,7 +74,8 @@ pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, p
         update.execute(params![job.0, held_bytes.cast_signed()])?;
         return Ok(());
     }
-    acked(c, job, acks, plan)
+    // Nothing new has been sent, so a reason that hooks were told of is still the same news.
+    note_acks(c, job, acks, plan)
 }
 
 pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {

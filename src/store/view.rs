@@ -10,7 +10,7 @@ use crate::job::State;
 
 use super::error::StoreError;
 use super::files::path_of;
-use super::{FILE_NAME, JobId, open_reader};
+use super::{FILE_NAME, JobId, open_reader, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -147,14 +147,27 @@ const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u
     j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
 
 impl View {
-    /// Opens the queue in `dir`; nothing when there is none yet.
+    /// Opens the queue in `dir`; nothing when there is none yet, or nothing in it.
     pub fn open(dir: &Path) -> Result<Option<View>, StoreError> {
         let path = dir.join(FILE_NAME);
-        match path.try_exists() {
-            Ok(true) => Ok(Some(View { connection: open_reader(&path)? })),
-            Ok(false) => Ok(None),
-            Err(error) => Err(error.into()),
+        if !path.try_exists()? {
+            return Ok(None);
         }
+        let connection = open_reader(&path)?;
+        Ok((!schema::is_empty(&connection)?).then_some(View { connection }))
+    }
+
+    /// Reads the whole queue and says what is damaged in it.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let found: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(()) } else { Err(StoreError::Damaged(found.replace('\n', " "))) }
+    }
+
+    /// The names of the hosts that the queue knows: those that were configured last, and those of its jobs.
+    pub fn host_names(&self) -> Result<Vec<String>, StoreError> {
+        let mut select = self.connection.prepare("SELECT name FROM hosts UNION SELECT host FROM totals WHERE jobs > 0")?;
+        let rows = select.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The queue at this instant.
@@ -184,8 +197,8 @@ impl View {
     /// With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each` answers false.
     pub fn links(&mut self, since_ms: Option<i64>, mut each: impl FnMut(&JobRow) -> bool) -> Result<(), StoreError> {
         // A job that is on its way again, for a new link, has its old one until then.
-        let renewed =
-            [State::Queued, State::Uploading, State::Waiting, State::Held].map(|state| (state, "j.link IS NOT NULL AND j.done_at"));
+        let renewed = [State::Queued, State::Uploading, State::Waiting, State::Held]
+            .map(|state| (state, "j.link IS NOT NULL AND coalesce(j.done_at, j.since)"));
         for (state, time) in [(State::Done, "j.done_at"), (State::Uploaded, "j.since")].into_iter().chain(renewed) {
             let order = if state == State::Done { "j.done_at, j.id" } else { "j.id" };
             let sql = select_sql(state, &format!(" AND {time} >= ?3"), order);

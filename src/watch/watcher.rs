@@ -152,8 +152,7 @@ impl<'a> Watcher<'a> {
         if !root.filter.enters_all_above(relative(root, &path)) || root.is_excepted(&path) {
             return Ok(());
         }
-        let metadata = if root.follow_symlinks { std::fs::metadata(&path) } else { std::fs::symlink_metadata(&path) };
-        match metadata {
+        match root.metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 if root.recursive && root.filter.enters(relative(root, &path), name) {
                     self.scan_folder(&path, true)?;
@@ -445,6 +444,22 @@ impl RootWatch {
 }
 
 impl Root {
+    /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
+    pub fn would_find(&self, path: &Path, version: &Identity) -> bool {
+        let Some(name) = path.file_name() else { return false };
+        if !self.filter.enters_all_above(relative(self, path)) || self.is_excepted(path) {
+            return false;
+        }
+        match self.metadata(path) {
+            Ok(found) => found.is_file() && Identity::of(&found).same_version(version) && self.takes(path, name, found.len()),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound || missing(&self.path).is_some(),
+        }
+    }
+
+    fn metadata(&self, path: &Path) -> std::io::Result<Metadata> {
+        if self.follow_symlinks { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) }
+    }
+
     fn is_excepted(&self, path: &Path) -> bool {
         self.except.iter().any(|except| path.starts_with(except))
     }

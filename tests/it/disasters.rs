@@ -163,8 +163,8 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
     daemon.kill();
 }
 
-/// A daemon that file permissions hold for, also when the tests run as root.
-fn start_without_privileges(bench: &Bench) -> Daemon {
+/// A command that file permissions hold for, also when the tests run as root.
+pub fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
     let mut command = match rustix::process::getuid().is_root() {
         true => {
             let mut command = Command::new("setpriv");
@@ -174,8 +174,8 @@ fn start_without_privileges(bench: &Bench) -> Daemon {
         }
         false => Command::new(env!("CARGO_BIN_EXE_ferryd")),
     };
-    command.arg("--config").arg(bench.config()).arg("run");
-    Daemon::spawn(command, bench)
+    command.arg("--config").arg(bench.config()).args(words);
+    command
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
     std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o000)).unwrap();
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o000)).unwrap();
     bench.put("open", b"open");
-    let daemon = start_without_privileges(&bench);
+    let daemon = Daemon::spawn(without_privileges(&bench, &["run"]), &bench);
     bench.wait_state(State::Done);
     let waiting = bench.wait_state(State::Waiting);
     assert!(waiting.path.ends_with("secret"));

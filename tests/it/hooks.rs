@@ -258,6 +258,33 @@ fn the_source_goes_only_when_both_hosts_have_it() {
 }
 
 #[test]
+fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
+    let after = "settle = \"0s\"\nafter = \"delete\"";
+    let bench = Bench::new().watch(after).host(&shell("exit 1", &[]));
+    let gone = bench.put("gone", b"gone");
+    let unwanted = bench.put("unwanted", b"unwanted");
+    let wanted = bench.put("wanted", b"wanted");
+    let daemon = bench.start();
+    bench.wait_for("every file to be uploaded", || {
+        (bench.jobs().iter().filter(|job| job.state == State::Uploaded).count() == 3).then_some(())
+    });
+    bench.stop(daemon);
+    std::fs::remove_file(&gone).unwrap();
+    let mirror = format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{}/cloudkp\"", bench.sandbox.addr());
+    let bench =
+        bench.also_to("mirror").watch(&format!("{after}\nexclude = [\"unwanted\"]")).host(&(mirror + &shell("exit 0", &[])));
+    let daemon = bench.start();
+    let jobs = bench.wait_done(4);
+    let of = |path: &Path| jobs.iter().filter(|job| job.path == path).collect::<Vec<_>>();
+    assert_eq!((of(&gone).len(), of(&unwanted).len(), of(&wanted).len()), (1, 1, 2));
+    for path in [&gone, &unwanted] {
+        assert!(of(path)[0].why.as_deref().is_some_and(|why| why.contains("when `mirror` was added")), "{jobs:?}");
+    }
+    assert!(unwanted.exists() && !wanted.exists());
+    bench.stop(daemon);
+}
+
+#[test]
 fn a_held_job_is_told_of_with_its_reason() {
     let bench = Bench::new();
     let path = links(&bench);
@@ -319,10 +346,14 @@ impl Desk {
 
     /// A file with an outcome whose link dies then.
     async fn upload(&self, expires_ms: Option<i64>) -> JobId {
-        let path = self.dir.path().join("file");
+        self.upload_as("file", expires_ms).await
+    }
+
+    async fn upload_as(&self, name: &str, expires_ms: Option<i64>) -> JobId {
+        let path = self.dir.path().join(name);
         std::fs::write(&path, "content").unwrap();
         let identity = Identity::of(&std::fs::metadata(&path).unwrap());
-        let (folder, name, hosts) = (self.dir.path().to_owned(), "file".into(), Arc::from(["box".to_owned()]));
+        let (folder, name, hosts) = (self.dir.path().to_owned(), name.into(), Arc::from(["box".to_owned()]));
         let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0 };
         self.store.enqueue(vec![arrival]).await.unwrap();
         let job = self.store.claim(vec![("box".into(), 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
@@ -373,18 +404,16 @@ async fn a_link_that_dies_is_told_of_and_its_file_sent_again() {
 #[tokio::test]
 async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     let dir = tempfile::tempdir().unwrap();
-    let (flag, file) = (dir.path().join("flag"), dir.path().join("file"));
-    let script = format!("until test -e {flag:?}; do sleep 0.01; done");
-    let desk = Desk::new(dir, "refresh = true", &shell(&script, &[])).await;
-    // The job stays `uploaded` while the hook runs, so its link is looked at later, by a task that begins with another file.
-    desk.upload(Some(clock::now_ms() + 10)).await;
-    desk.wait(State::Uploaded).await;
+    let file = dir.path().join("file");
+    let desk = Desk::new(dir, "refresh = true", "").await;
+    desk.upload(Some(clock::now_ms() + 3_600_000)).await;
     std::fs::write(file, "changed").unwrap();
-    std::fs::write(flag, "").unwrap();
-    desk.wait(State::Done).await;
+    // The link's time has come when the next task begins, and the file is another by then.
+    let refresh = desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
+    desk.store.undelivered(vec![refresh.id], String::new(), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;
-    let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), 1, i64::MAX);
+    let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX);
     let begun = std::time::Instant::now();
     while !due().await.unwrap().deliveries.is_empty() {
         assert!(begun.elapsed().as_secs() < 60);
@@ -418,5 +447,46 @@ async fn the_end_drops_a_hook_that_hangs_and_marks_nothing() {
     std::fs::write(flag, "").unwrap();
     let desk = Desk::new(dir, "", &hooks).await;
     desk.wait(State::Done).await;
+    desk.end(Phase::Draining).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn lines_that_are_due_together_are_written_together_and_each_once() {
+    use rustix::fs::inotify;
+
+    let (dir, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = aside.path().join("links");
+    let path = folder.join("links.tsv");
+    let hooks = hook(&format!("links_file = {path:?}"));
+    // Where a file is in the way of the folder, no line can be written.
+    std::fs::write(&folder, "").unwrap();
+    let desk = Desk::new(dir, "", &hooks).await;
+    for number in 0..250 {
+        desk.upload_as(&format!("f{number}"), None).await;
+    }
+    let dir = desk.end(Phase::Draining).await;
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let events = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&events, &folder, inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE_WRITE).unwrap();
+    let desk = Desk::new(dir, "", &hooks).await;
+    let left = || View::open(desk.dir.path()).unwrap().unwrap().snapshot(&Query::default()).unwrap().totals;
+    let begun = std::time::Instant::now();
+    while !left().contains(&(State::Done, 250)) {
+        assert!(begun.elapsed().as_secs() < 60);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 65_536];
+    let mut reader = inotify::Reader::new(&events, &mut buffer);
+    let mut opened = 0;
+    while let Ok(event) = reader.next() {
+        opened += usize::from(event.events().contains(inotify::ReadFlags::OPEN));
+    }
+    assert_eq!(opened, 3, "a hundred lines at once");
+    let mut found: Vec<String> = lines(&path).into_iter().skip(1).map(|line| line[3].clone()).collect();
+    found.sort();
+    found.dedup();
+    assert_eq!((found.len(), lines(&path).len()), (250, 251));
     desk.end(Phase::Draining).await;
 }

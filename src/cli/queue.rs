@@ -1,0 +1,54 @@
+//! What the commands that only read the queue have in common: where it is, whether there is one, and which hosts it knows.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::config;
+use crate::store::View;
+
+use super::exit::Exit;
+use super::render::{self, Failure};
+
+/// Where a queue is, or will be.
+pub(super) struct Place {
+    /// The state folder.
+    pub dir: PathBuf,
+    /// Names of the configured hosts; nothing without a configuration.
+    configured: Vec<String>,
+}
+
+impl Place {
+    /// The state folder that was named, or the one of the configuration.
+    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<Place, Failure> {
+        if let Some(dir) = state_dir {
+            return Ok(Place { dir: dir.clone(), configured: Vec::new() });
+        }
+        let config = super::load(config)?;
+        Ok(Place { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
+    }
+
+    /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
+    pub fn open(&self, asked: &[String]) -> Result<Option<View>, Failure> {
+        let failed = |error| Failure::store(&self.dir, &error);
+        let view = View::open(&self.dir).map_err(failed)?;
+        let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
+        match &view {
+            Some(view) => known.extend(view.host_names().map_err(failed)?),
+            None => render::note(format!("There is no queue in `{}` yet; `ferryd run` makes it.", render::path(&self.dir))),
+        }
+        // Without a queue and a configuration nobody knows any name.
+        match asked.iter().find(|name| !known.contains(*name)) {
+            Some(name) if !known.is_empty() => Err(unknown_host(name, &known)),
+            _ => Ok(view),
+        }
+    }
+}
+
+fn unknown_host(name: &str, known: &BTreeSet<String>) -> Failure {
+    let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+    let failure = Failure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
+    match config::did_you_mean(name, known.iter().map(String::as_str)) {
+        Some(nearest) => failure.hint(nearest),
+        None => failure,
+    }
+}
