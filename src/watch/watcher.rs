@@ -423,6 +423,8 @@ impl RootWatch {
         tracing::warn!("the watch {:?}: {why}", self.root.path);
         self.fallback = Some(why.to_owned());
         self.report.events = Noticed::Poll;
+        // Outside a full scan, the next one may be an hour away.
+        self.next_scan = self.next_scan.min(Instant::now() + self.scan_pause());
         self.explain();
     }
 

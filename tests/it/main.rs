@@ -10,6 +10,7 @@ mod bench_top;
 mod clients;
 mod crash;
 mod disasters;
+mod events;
 mod faults;
 mod hooks;
 mod hosts;
