@@ -20,3 +20,4 @@ mod model;
 mod packaging;
 mod parts;
 mod stories;
+mod torn;
