@@ -325,8 +325,11 @@ impl<'a> Watcher<'a> {
             }
             self.watch_folder(index, &folder);
             let shared: Arc<Path> = Arc::from(folder.as_path());
+            self.memory.listing();
             let each = |found: super::scan::Found| self.meet(index, &shared, found.name, &found.metadata);
-            walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
+            let listed = walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")));
+            self.memory.listed()?;
+            listed?;
         }
         if unreadable.is_some() || (below && start == root.path) {
             self.roots[index].note_unreadable(unreadable);
