@@ -19,7 +19,7 @@ pub fn rows() {
     row("kie", "", mebibytes, &plain, PLAIN);
     row("uploadgig", "", mebibytes, &plain, "none");
     row("koodrive", "flash_upload = false", mebibytes, &and(SHA256), DIGEST);
-    row("koodrive", "flash_upload = true", mebibytes, &and(SHA256), DIGEST);
+    row("koodrive", "flash_upload = true", mebibytes, &and(SHA256), "none, since the digest goes before the first byte");
     row("4shared", "", mebibytes, &and(MD5), PLAIN);
 }
 
