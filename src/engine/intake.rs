@@ -67,6 +67,7 @@ impl Intake {
             Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
             Seen::Elsewhere { file, path } => {
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
+                self.memory.let_go()?;
                 let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
                 self.runtime.block_on(renamed)?;
                 // Its hosts may be others here, which only the new path can tell.
@@ -82,6 +83,7 @@ impl Intake {
             Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
+        self.memory.let_go()?;
         crash_point!("enqueue.before_commit");
         let made = self.runtime.block_on(self.store.enqueue(arrivals))?;
         crash_point!("enqueue.after_commit");
@@ -99,6 +101,15 @@ impl watch::Memory for Intake {
     fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
         let known = self.look(root, folder, name, identity);
         self.note(known)
+    }
+
+    fn listing(&mut self) {
+        self.memory.listing();
+    }
+
+    fn listed(&mut self) -> Result<(), Stop> {
+        let done = self.memory.listed();
+        self.note(done)
     }
 
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {

@@ -28,9 +28,15 @@ pub enum Seen {
     Unknown,
 }
 
+/// Looks that are answered from one snapshot at most. A reader that keeps one stands in the way of folding the log into the database.
+const LOOKS_MAX: u32 = 256;
+
 /// A reader for the scan: answers whether a version of a file is taken up. Belongs to one thread.
 pub struct Memory {
     connection: Connection,
+    /// Whether many looks are coming, and how many more the snapshot that is kept for them is good for.
+    listing: bool,
+    looks_left: u32,
     folder: Option<(PathBuf, i64)>,
     routes: HashMap<i64, Vec<String>>,
 }
@@ -45,11 +51,46 @@ const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns
 
 impl Memory {
     pub(super) fn open(path: &Path) -> Result<Memory, StoreError> {
-        Ok(Memory { connection: open_reader(path)?, folder: None, routes: HashMap::new() })
+        let (folder, routes) = (None, HashMap::new());
+        Ok(Memory { connection: open_reader(path)?, listing: false, looks_left: 0, folder, routes })
+    }
+
+    /// Many looks are coming, each at another file, until [`Memory::listed`]: they may be answered from one snapshot, since taking one
+    /// costs more than a look does. Between the two, [`Memory::let_go`] before anything that waits for the writer.
+    pub fn listing(&mut self) {
+        self.listing = true;
+    }
+
+    /// No more looks are coming for now.
+    pub fn listed(&mut self) -> Result<(), StoreError> {
+        self.listing = false;
+        self.let_go()
+    }
+
+    /// Lets go of the snapshot: the next look sees all that is committed.
+    pub fn let_go(&mut self) -> Result<(), StoreError> {
+        self.looks_left = 0;
+        if !self.connection.is_autocommit() {
+            self.connection.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    }
+
+    fn keep_snapshot(&mut self) -> Result<(), StoreError> {
+        if self.looks_left == 0 {
+            self.let_go()?;
+            self.connection.prepare_cached("BEGIN")?.execute([])?;
+            self.looks_left = LOOKS_MAX;
+        }
+        self.looks_left -= 1;
+        Ok(())
     }
 
     /// What is known of the file `name` in `folder`, in this version, for these hosts.
     pub fn look(&mut self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Result<Seen, StoreError> {
+        if self.listing {
+            self.keep_snapshot()?;
+        }
         if let Some(folder) = self.folder_id(folder)?
             && let Some(row) = file_at(&self.connection, folder, name)?
             && row.identity.same_version(identity)

@@ -137,6 +137,30 @@ impl Queue {
 }
 
 #[test]
+fn a_listing_keeps_one_snapshot_for_a_while_and_none_when_it_is_over() {
+    let queue = Queue::new();
+    let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
+    let look = |memory: &mut Memory, number| {
+        let Arrival { folder, name, identity, hosts, .. } = arrival(number);
+        memory.look(&folder, &name, &identity, &hosts).unwrap()
+    };
+    memory.listing();
+    assert_eq!(look(&mut memory, 1), Seen::Unknown);
+    queue.enqueue(1..3);
+    assert_eq!(look(&mut memory, 1), Seen::Unknown, "it was asked for before");
+    memory.let_go().unwrap();
+    assert_eq!(look(&mut memory, 1), Seen::Known);
+    queue.enqueue(3..4);
+    let looks = (0..1000).take_while(|_| look(&mut memory, 3) == Seen::Unknown).count();
+    assert!((1..1000).contains(&looks), "a snapshot grows old, and no older than that: {looks}");
+    memory.listed().unwrap();
+    queue.enqueue(4..5);
+    assert_eq!(look(&mut memory, 4), Seen::Known, "without a listing each look sees all there is");
+    let folded = queue.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    assert_eq!(folded, Ok(0), "nothing stands in the way of folding the log");
+}
+
+#[test]
 fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it() {
     let queue = Queue::new();
     queue.follow(rules(&[Event::Done], true));

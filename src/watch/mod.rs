@@ -76,6 +76,12 @@ pub struct Stop;
 pub trait Memory {
     /// Whether this version of the file is already taken up.
     fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop>;
+    /// A folder is about to be listed: many files are asked about, each once, until [`Memory::listed`].
+    fn listing(&mut self) {}
+    /// The folder has been listed.
+    fn listed(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
     /// Takes up settled files; returns when they are durable.
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop>;
     /// Remembers files that were there before their watch, without taking them up.

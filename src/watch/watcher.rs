@@ -324,8 +324,11 @@ impl<'a> Watcher<'a> {
             }
             self.watch_folder(index, &folder);
             let shared: Arc<Path> = Arc::from(folder.as_path());
+            self.memory.listing();
             let each = |found: super::scan::Found| self.meet(index, &shared, found.name, &found.metadata);
-            walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
+            let listed = walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")));
+            self.memory.listed()?;
+            listed?;
         }
         if unreadable.is_some() || (below && start == root.path) {
             self.roots[index].note_unreadable(unreadable);
@@ -422,6 +425,8 @@ impl RootWatch {
         tracing::warn!("the watch {:?}: {why}", self.root.path);
         self.fallback = Some(why.to_owned());
         self.report.events = Noticed::Poll;
+        // Outside a full scan, the next one may be an hour away.
+        self.next_scan = self.next_scan.min(Instant::now() + self.scan_pause());
         self.explain();
     }
 

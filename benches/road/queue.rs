@@ -1,0 +1,87 @@
+//! A long queue: what it takes of memory, how long a start takes with it, and how long `status` does.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ferryd::job::Identity;
+use ferryd::store::{Arrival, Store};
+
+use crate::daemon::{Place, Setup, silent_host};
+use crate::machine::{MIB, ROUNDS, median, milliseconds, number, own, resident, tell};
+
+/// Jobs under way while it is looked at, on a host that never answers: those in front of the queue, whose files exist.
+const UNDER_WAY: u64 = 16;
+const ROWS_IN_ONE_COMMIT: u64 = 10_000;
+const FILES_IN_ONE_FOLDER: u64 = 1000;
+const REST: Duration = Duration::from_secs(2);
+
+pub fn row() {
+    let alone = median_of(|place| place.command(&["--version"]), &place_with(0).0);
+    for jobs in [UNDER_WAY, number("FERRYD_BENCH_JOBS", 100_000)] {
+        let (place, _silent) = place_with(jobs);
+        let (daemon, start) = place.start();
+        std::thread::sleep(REST);
+        let ((now, peak), own) = (resident(daemon.id()), own(daemon.id()));
+        let status = median_of(|place| place.command(&["status", "--json"]), &place);
+        let size = std::fs::metadata(place.state_dir().join(ferryd::store::FILE_NAME)).unwrap().len() / MIB;
+        let what = format!("{jobs} queued jobs ({size} MiB of database, {UNDER_WAY} under way)");
+        let start = milliseconds(start);
+        tell(
+            &format!(
+                "{what}: {now:.1} MiB resident ({own:.1} without the program's file, peak {peak:.1}), start {start:.0} ms, status --json {status:.1} ms ({alone:.1} ms of it are any command's)"
+            ),
+            "24 MiB, 200 ms and 20 ms with 1,000,000",
+        );
+    }
+}
+
+/// Milliseconds of a command.
+fn median_of(command: impl Fn(&Place) -> std::process::Command, place: &Place) -> f64 {
+    let run = |_| {
+        let begun = Instant::now();
+        assert!(command(place).stdout(Stdio::null()).status().unwrap().success());
+        milliseconds(begun.elapsed())
+    };
+    median(&(0..2 * ROUNDS + 1).map(run).collect::<Vec<_>>())
+}
+
+/// A place whose queue has so many jobs, made by the store itself, for a host that never answers.
+fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
+    let (silent, addr) = silent_host();
+    let place = Place::new(&Setup { uploads: UNDER_WAY, ..Setup::new("kie") }, addr);
+    std::fs::DirBuilder::new().mode(0o700).create(place.state_dir()).unwrap();
+    let elsewhere = place.dir.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (store, thread) = Store::open(&place.state_dir()).unwrap();
+    for begin in (0..jobs).step_by(ROWS_IN_ONE_COMMIT as usize) {
+        let numbers = begin..jobs.min(begin + ROWS_IN_ONE_COMMIT);
+        runtime.block_on(store.enqueue(numbers.map(|number| arrival(&elsewhere, number)).collect())).unwrap();
+    }
+    drop(store);
+    thread.join();
+    (place, silent)
+}
+
+fn arrival(elsewhere: &Path, number: u64) -> Arrival {
+    let name = format!("a file with an ordinary name {number}.mov");
+    let hosts: Arc<[String]> = Arc::new(["kie".to_owned()]);
+    let (folder, identity) = match number < UNDER_WAY {
+        true => {
+            let path = elsewhere.join(&name);
+            std::fs::write(&path, [7; 4096]).unwrap();
+            (elsewhere.to_owned(), Identity::of(&std::fs::metadata(path).unwrap()))
+        }
+        false => (folder(elsewhere, number), Identity::of(&std::fs::metadata(elsewhere).unwrap())),
+    };
+    // Another file of its own as far as the queue knows.
+    let inode = identity.inode.wrapping_add(if number < UNDER_WAY { 0 } else { number.cast_signed() << 20 });
+    Arrival { folder, name: name.into(), identity: Identity { inode, ..identity }, hosts, make_jobs: true, priority: 0 }
+}
+
+fn folder(elsewhere: &Path, number: u64) -> PathBuf {
+    elsewhere.join(format!("folder {}", number / FILES_IN_ONE_FOLDER))
+}

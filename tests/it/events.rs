@@ -1,0 +1,109 @@
+//! The kernel's limits on events are reached: no more watches, and more events than its queue holds. Linux alone has both.
+#![cfg(target_os = "linux")]
+
+use std::path::Path;
+use std::process::Command;
+
+use ferryd::store::WatchRow;
+use rustix::process::Signal;
+
+use crate::bench_top::{Bench, Daemon};
+
+/// Starts the daemon where the kernel allows so many watches: in a user namespace, whose own limit its root may set.
+fn start_with_few_watches(bench: &Bench, watches: u32) -> Daemon {
+    let script = format!("echo {watches} > /proc/sys/user/max_inotify_watches && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["-r", "sh", "-c", &script, "sh"]).arg(env!("CARGO_BIN_EXE_ferryd"));
+    command.arg("--config").arg(bench.config()).arg("run");
+    Daemon::spawn(command, bench)
+}
+
+fn wait_for_events(bench: &Bench, events: &str) -> WatchRow {
+    bench.wait_for(&format!("the watch to be noticed by {events}"), || {
+        bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "watching" && watch.events == events)
+    })
+}
+
+fn put_in_each(bench: &Bench, folders: usize, name: &str) {
+    (0..folders).for_each(|folder| drop(bench.put(&format!("{folder}/{name}-{folder}"), name.as_bytes())));
+}
+
+fn assert_each_is_there_once(bench: &Bench, folders: usize, name: &str) {
+    for folder in 0..folders {
+        assert_eq!(bench.held(&format!("{name}-{folder}")), [name.as_bytes()], "{name} in folder {folder}");
+    }
+}
+
+fn assert_said(bench: &Bench, watch: &WatchRow) {
+    let why = watch.why.as_deref().unwrap_or_default();
+    assert!(why.contains("limit on watches") && why.contains("fs.inotify.max_user_watches"), "{why}");
+    let shown = bench.command(&["status"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.contains("limit on watches"), "{shown}");
+}
+
+#[test]
+fn more_folders_than_the_kernel_watches_are_scanned_and_status_says_so() {
+    let bench = Bench::new();
+    put_in_each(&bench, 8, "before");
+    let daemon = start_with_few_watches(&bench, 4);
+    bench.wait_done(8);
+    assert_said(&bench, &wait_for_events(&bench, "poll"));
+    put_in_each(&bench, 8, "after");
+    bench.wait_done(16);
+    assert_each_is_there_once(&bench, 8, "before");
+    assert_each_is_there_once(&bench, 8, "after");
+    daemon.kill();
+}
+
+#[test]
+fn folders_that_come_when_no_more_can_be_watched_are_scanned_too() {
+    let bench = Bench::new();
+    let daemon = start_with_few_watches(&bench, 4);
+    wait_for_events(&bench, "native");
+    put_in_each(&bench, 8, "first");
+    assert_said(&bench, &wait_for_events(&bench, "poll"));
+    bench.wait_done(8);
+    put_in_each(&bench, 8, "second");
+    bench.wait_done(16);
+    assert_each_is_there_once(&bench, 8, "first");
+    assert_each_is_there_once(&bench, 8, "second");
+    daemon.kill();
+}
+
+#[test]
+fn events_that_the_kernel_dropped_are_a_gap_and_no_file_is_missed() {
+    let queue = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let queue: usize = queue.trim().parse().unwrap();
+    if queue > 200_000 {
+        println!("not tried: the kernel keeps {queue} events here");
+        return;
+    }
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.wait_watching();
+    daemon.signal(Signal::STOP);
+    bench.wait_for("the daemon to stand still", || stands_still(daemon.pid()).then_some(()));
+    // Two events each, about a name that does not count.
+    let (one, other) = (bench.drop_dir().join("a.part"), bench.drop_dir().join("b.part"));
+    std::fs::write(&one, b"x").unwrap();
+    for _ in 0..queue / 4 + 500 {
+        std::fs::rename(&one, &other).unwrap();
+        std::fs::rename(&other, &one).unwrap();
+    }
+    put_in_each(&bench, 20, "unheard");
+    daemon.signal(Signal::CONT);
+    bench.wait_done(20);
+    assert_each_is_there_once(&bench, 20, "unheard");
+    let watch = bench.wait_for("the gap to be told", || bench.snapshot()?.watches.into_iter().find(|watch| watch.gaps_seen > 0));
+    assert_eq!((watch.gaps_seen, watch.events.as_str()), (1, "native"));
+    bench.put("heard", b"heard");
+    bench.wait_done(21);
+    bench.stop(daemon);
+}
+
+fn stands_still(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
+    let state = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+    tasks.flatten().all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(state))
+}
