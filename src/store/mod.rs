@@ -15,6 +15,7 @@ mod thread;
 mod uploads;
 mod view;
 
+use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -223,7 +224,8 @@ impl Store {
         connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
-        let (writer, thread) = thread::start(connection)?;
+        let log = dir.join(format!("{FILE_NAME}-wal"));
+        let (writer, thread) = thread::start(connection, move || sync(&log))?;
         let (arrivals, rules, deliveries) = Default::default();
         Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
     }
@@ -368,9 +370,9 @@ impl Store {
         self.deliveries.notified().await;
     }
 
-    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
+    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the disk.
     pub async fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> Result<Due, StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::due(c, &wanted, &running, now_ms)).await
+        self.writer.call(Durability::Power, move |c| deliveries::due(c, &wanted, &running, now_ms)).await
     }
 
     /// What the deliveries ask for has succeeded.
@@ -426,6 +428,14 @@ impl Store {
     /// sessions and acks of that second to the disk with it.
     pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, move |c| jobs::live(c, &live, clock::now_ms())).await
+    }
+}
+
+/// Takes the write-ahead log to the disk. There is none as long as nothing was written.
+fn sync(log: &Path) -> std::io::Result<()> {
+    match File::open(log) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        opened => opened?.sync_data(),
     }
 }
 

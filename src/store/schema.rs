@@ -28,7 +28,10 @@ pub fn prepare_writer(connection: &mut Connection) -> Result<(), StoreError> {
          PRAGMA cache_size = -4096;
          PRAGMA journal_size_limit = 67108864;",
     )?;
-    migrate(connection)
+    migrate(connection)?;
+    // From here on `thread` takes the log to the disk, once for many commits and without keeping the next ones waiting.
+    connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    Ok(())
 }
 
 /// Prepares a connection that only reads. A file without a schema yet is not an error; there is nothing in it.

@@ -1,14 +1,18 @@
-//! The one thread that writes: it gathers what callers ask for into one transaction, commits, and only then answers.
+//! The one thread that writes, and the one behind it that waits for the disk.
 //!
-//! A call is answered after its COMMIT, so whoever has an answer may rely on it. Calls that change a state ask for [`Durability::Power`]:
-//! the commit is on the disk when the answer comes. Acks, sessions and claims ask for [`Durability::Process`]: a killed process keeps
-//! them, and losing them with the power does no harm. One call of the first sort makes its whole group durable.
+//! The writer gathers what callers ask for into one transaction and commits it; a call is answered after its COMMIT, so whoever has an
+//! answer may rely on it. Calls that change a state ask for [`Durability::Power`]: they go on to the second thread, which takes everything
+//! that was committed so far to the disk, and only then answers. Acks, sessions and claims ask for [`Durability::Process`]: a killed
+//! process keeps them, losing them with the power does no harm, and they never wait for a disk. The log is written in one direction only,
+//! so whatever is on the disk has everything on the disk that came before it.
 //!
 //! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what is
-//! not written, and nothing is lost.
+//! not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
@@ -20,11 +24,13 @@ use super::error::StoreError;
 const QUEUE_CALLS: usize = 1024;
 /// Calls in one commit.
 const GROUP_CALLS: usize = 512;
+/// Groups waiting for the disk; the writer waits with them when there are more.
+const GROUPS_UNSYNCED: usize = 64;
 /// How long a full disk is left alone before the group is tried again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a commit must outlive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The death of this process.
     Process,
@@ -55,13 +61,18 @@ impl WriterThread {
     }
 }
 
-/// Starts the thread over `connection`, which becomes its own.
-pub fn start(connection: Connection) -> std::io::Result<(Writer, WriterThread)> {
+/// Starts the thread over `connection`, which becomes its own. `sync` takes everything that was committed to the disk.
+pub fn start(
+    connection: Connection,
+    sync: impl FnMut() -> std::io::Result<()> + Send + 'static,
+) -> std::io::Result<(Writer, WriterThread)> {
     let (calls, inbox) = mpsc::channel(QUEUE_CALLS);
+    let (unsynced, committed) = sync_channel(GROUPS_UNSYNCED);
     let (tell, trouble) = watch::channel(None);
     let closing = Arc::new(AtomicBool::new(false));
-    let worker = Loop { connection, inbox, tell, closing: closing.clone(), durability: Durability::Power };
-    let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run())?;
+    let syncing = std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync))?;
+    let worker = Loop { connection, inbox, unsynced, tell, closing: closing.clone() };
+    let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
     Ok((Writer { calls, trouble, closing }, WriterThread(thread)))
 }
 
@@ -129,16 +140,33 @@ where
     }
 }
 
+type Group = Vec<Box<dyn Call>>;
+
 struct Loop {
     connection: Connection,
     inbox: mpsc::Receiver<Box<dyn Call>>,
+    unsynced: SyncSender<Group>,
     tell: watch::Sender<Trouble>,
     closing: Arc<AtomicBool>,
-    durability: Durability,
+}
+
+/// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of it once,
+/// and forgets what it could not write.
+fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std::io::Result<()>) {
+    let mut failed = None;
+    while let Ok(mut group) = committed.recv() {
+        group.extend(committed.try_iter().flatten());
+        if failed.is_none() {
+            failed = sync().err().map(|error| StoreError::Io(format!("the queue cannot be taken to the disk: {error}")));
+        }
+        for call in group {
+            call.answer(failed.clone().map_or(Ok(()), Err));
+        }
+    }
 }
 
 impl Loop {
-    fn run(mut self) {
+    fn run(mut self, syncing: JoinHandle<()>) {
         while let Some(first) = self.inbox.blocking_recv() {
             let mut group = vec![first];
             while group.len() < GROUP_CALLS
@@ -147,16 +175,31 @@ impl Loop {
                 group.push(next);
             }
             let committed = self.commit_when_there_is_room(&mut group);
-            for call in group {
-                call.answer(committed.clone());
-            }
+            self.answer(group, &committed);
+        }
+        drop(self.unsynced);
+        if syncing.join().is_err() {
+            tracing::error!("the thread that waits for the queue's disk panicked");
         }
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!("cannot fold the write-ahead log into the database: {error}");
         }
     }
 
-    fn commit_when_there_is_room(&mut self, group: &mut Vec<Box<dyn Call>>) -> Result<(), StoreError> {
+    fn answer(&self, group: Group, committed: &Result<(), StoreError>) {
+        let outlives = |call: &Box<dyn Call>| committed.is_ok() && call.durability() == Durability::Power;
+        let (to_sync, done): (Group, Group) = group.into_iter().partition(outlives);
+        for call in done {
+            call.answer(committed.clone());
+        }
+        if !to_sync.is_empty()
+            && let Err(SendError(group)) = self.unsynced.send(to_sync)
+        {
+            group.into_iter().for_each(|call| call.answer(Err(StoreError::Closed)));
+        }
+    }
+
+    fn commit_when_there_is_room(&mut self, group: &mut Group) -> Result<(), StoreError> {
         loop {
             let committed = self.commit(group);
             let full = matches!(committed, Err(StoreError::Full));
@@ -174,10 +217,8 @@ impl Loop {
 
     /// A call that fails by its own fault is answered and leaves the group, and the rest begins again without it: calls may run more
     /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
-    fn commit(&mut self, group: &mut Vec<Box<dyn Call>>) -> Result<(), StoreError> {
+    fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
         loop {
-            let needed = group.iter().map(|call| call.durability()).max().unwrap_or(Durability::Power);
-            self.set_durability(needed)?;
             let transaction = self.connection.transaction()?;
             let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(&transaction).err()?)));
             match failed {
@@ -189,17 +230,6 @@ impl Loop {
                 }
             }
         }
-    }
-
-    fn set_durability(&mut self, needed: Durability) -> Result<(), StoreError> {
-        if self.durability != needed {
-            self.connection.execute_batch(match needed {
-                Durability::Process => "PRAGMA synchronous = NORMAL",
-                Durability::Power => "PRAGMA synchronous = FULL",
-            })?;
-            self.durability = needed;
-        }
-        Ok(())
     }
 
     fn say(&self, committed: &Result<(), StoreError>) {
@@ -216,5 +246,61 @@ impl Loop {
             }
             self.tell.send_replace(trouble.cloned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// A queue whose disk waits for a word before each sync, and does what the word says.
+    fn with_slow_disk() -> (Writer, WriterThread, std::sync::mpsc::Sender<std::io::Result<()>>) {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (v INTEGER)").unwrap();
+        let (word, words) = channel();
+        let (writer, thread) = start(connection, move || words.recv().unwrap_or(Ok(()))).unwrap();
+        (writer, thread, word)
+    }
+
+    async fn insert(writer: &Writer, durability: Durability) -> Result<i64, StoreError> {
+        let work = |c: &Connection| {
+            c.execute("INSERT INTO t VALUES (1)", [])?;
+            Ok(c.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+        };
+        writer.call(durability, work).await
+    }
+
+    #[tokio::test]
+    async fn what_needs_the_disk_waits_for_it_and_nothing_else_does() {
+        let (writer, thread, word) = with_slow_disk();
+        let durable = tokio::spawn({
+            let writer = writer.clone();
+            async move { insert(&writer, Durability::Power).await }
+        });
+        let mut rows = 0;
+        while rows < 2 {
+            // Answered while the disk is still busy with the other one.
+            rows = insert(&writer, Durability::Process).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+        assert!(!durable.is_finished());
+        word.send(Ok(())).unwrap();
+        assert!(durable.await.unwrap().is_ok());
+        drop((writer, word));
+        thread.join();
+    }
+
+    #[tokio::test]
+    async fn after_a_disk_has_failed_once_nothing_counts_as_being_on_it() {
+        let (writer, thread, word) = with_slow_disk();
+        word.send(Err(std::io::Error::other("a bad sector"))).unwrap();
+        word.send(Ok(())).unwrap();
+        for _ in 0..2 {
+            let said = insert(&writer, Durability::Power).await.unwrap_err().to_string();
+            assert!(said.contains("a bad sector"), "{said}");
+        }
+        drop((writer, word));
+        thread.join();
     }
 }
