@@ -187,8 +187,8 @@ impl Loop {
     }
 
     fn answer(&self, group: Group, committed: &Result<(), StoreError>) {
-        let outlives = |call: &Box<dyn Call>| committed.is_ok() && call.durability() == Durability::Power;
-        let (to_sync, done): (Group, Group) = group.into_iter().partition(outlives);
+        let (to_sync, done): (Group, Group) =
+            group.into_iter().partition(|call| committed.is_ok() && call.durability() == Durability::Power);
         for call in done {
             call.answer(committed.clone());
         }
