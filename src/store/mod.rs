@@ -224,8 +224,8 @@ impl Store {
         connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
-        let log = dir.join(format!("{FILE_NAME}-wal"));
-        let (writer, thread) = thread::start(connection, move || sync(&log))?;
+        let mut log = Log::of(dir);
+        let (writer, thread) = thread::start(connection, move || log.sync())?;
         let (arrivals, rules, deliveries) = Default::default();
         Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
     }
@@ -431,11 +431,27 @@ impl Store {
     }
 }
 
-/// Takes the write-ahead log to the disk. There is none as long as nothing was written.
-fn sync(log: &Path) -> std::io::Result<()> {
-    match File::open(log) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        opened => opened?.sync_data(),
+/// The write-ahead log, to be taken to the disk. One descriptor is kept for as long as the queue is open: the kernel tells it of every
+/// write that failed since, even if SQLite's own has been told already. SQLite never replaces the file meanwhile.
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Log {
+    fn of(dir: &Path) -> Log {
+        Log { path: dir.join(format!("{FILE_NAME}-wal")), file: None }
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        if self.file.is_none() {
+            self.file = match File::open(&self.path) {
+                // Nothing was written yet.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                opened => Some(opened?),
+            };
+        }
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
 }
 
