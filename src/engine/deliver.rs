@@ -285,7 +285,7 @@ impl Courier {
             return self.store.look_again(delivery.id, later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is gone, changed or not wanted any more; nothing is done to it", delivery.path);
-        self.store.delivered(vec![delivery.id]).await
+        self.store.not_found(delivery.id).await
     }
 
     /// The deepest watch around `path`.

@@ -61,13 +61,17 @@ impl Intake {
     }
 
     fn look(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, StoreError> {
-        match self.memory.look(folder, name, identity, &self.roots[root].hosts)? {
+        let seen = self.memory.look(folder, name, identity, &self.roots[root].hosts)?;
+        if seen != Seen::Known {
+            // What follows may wait for a file system or for the writer.
+            self.memory.let_go()?;
+        }
+        match seen {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
             Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
             Seen::Elsewhere { file, path } => {
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
-                self.memory.let_go()?;
                 let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
                 self.runtime.block_on(renamed)?;
                 // Its hosts may be others here, which only the new path can tell.

@@ -161,8 +161,8 @@ impl Held {
         // A file may be replaced by a pipe between the scan and here; opening it must not wait for a writer.
         let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
-        at_hand::learn(&file, expected.device);
         let mut held = Held::of(file, path, expected, fresh)?;
+        at_hand::learn(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
         }

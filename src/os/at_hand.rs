@@ -2,8 +2,9 @@
 //! hand-over to a thread that may wait.
 //!
 //! Where anything would have to be waited for the answer is `None`, and the caller takes the long way, which also finds out what is wrong.
-//! Nothing is tried on a file system that another machine or another process serves: there even an open may wait for ever. A file system
-//! is known not to be one of these once [`learn`] has looked at a file of it.
+//! Nothing is tried on a file system that another machine or another process may serve: there even an open may wait for ever. A file
+//! system is known not to be one of these once [`learn`] has looked at a file of it. What is not ruled out is a mount that is laid over a
+//! known folder in the moment before, and a virus scanner that keeps every open waiting.
 
 use std::fs::{File, Metadata};
 use std::path::Path;
@@ -24,7 +25,7 @@ pub fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
     (buffer.is_empty() || platform::read(file, &mut buffer)? == buffer.len()).then_some(buffer)
 }
 
-/// Finds out whether the file system of this open file, which has this number, is one of this machine's own. May wait.
+/// Finds out whether the file system of this open file, whose device has this number, is one of this machine's own. May wait.
 pub fn learn(file: &File, device: i64) {
     platform::learn(file, device);
 }
@@ -40,8 +41,9 @@ mod platform {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
     use rustix::io::ReadWriteFlags;
 
-    /// ext, XFS, Btrfs, tmpfs, F2FS, ZFS, bcachefs, overlayfs (magic numbers: `statfs(2)`).
-    const OWN: [u32; 8] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E, 0x794C_7630];
+    /// ext, XFS, F2FS (magic numbers: `statfs(2)`): file systems with a block device of their own. The kernel gives the numbers of the
+    /// others, network file systems among them, to whoever comes next.
+    const OWN: [u32; 3] = [0xEF53, 0x5846_5342, 0xF2F5_2010];
 
     static KNOWN: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
 

@@ -547,6 +547,14 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
     }
 }
 
+/// No scan will find the file for the added host; unless the host's job was made meanwhile, its after-action waits no longer.
+pub(super) fn not_found(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    match row_of(c, id)? {
+        Some((.., Some(_))) => delivered_one(c, id, rules, now_ms),
+        _ => Ok(false),
+    }
+}
+
 /// It has not; it is tried again at `next_try_ms`.
 pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
     for id in ids {

@@ -224,8 +224,12 @@ impl Store {
         connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection)?;
-        let mut log = Log::of(dir);
-        let (writer, thread) = thread::start(connection, move || log.sync())?;
+        // What an earlier run could not take to the disk is written there now, or this one does not begin.
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's
+        // own has been told already. SQLite never replaces the file meanwhile.
+        let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
+        let (writer, thread) = thread::start(connection, move || log.sync_data())?;
         let (arrivals, rules, deliveries) = Default::default();
         Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
     }
@@ -384,6 +388,15 @@ impl Store {
         Ok(())
     }
 
+    /// The file of an after-action that waits for an added host will not be found for it: nothing is waited for any more.
+    pub async fn not_found(&self, id: DeliveryId) -> Result<(), StoreError> {
+        let rules = self.rules();
+        if self.writer.call(Durability::Power, move |c| deliveries::not_found(c, id, &rules, clock::now_ms())).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
     pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: String, next_try_ms: i64) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, next_try_ms)).await
@@ -428,30 +441,6 @@ impl Store {
     /// sessions and acks of that second to the disk with it.
     pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, move |c| jobs::live(c, &live, clock::now_ms())).await
-    }
-}
-
-/// The write-ahead log, to be taken to the disk. One descriptor is kept for as long as the queue is open: the kernel tells it of every
-/// write that failed since, even if SQLite's own has been told already. SQLite never replaces the file meanwhile.
-struct Log {
-    path: PathBuf,
-    file: Option<File>,
-}
-
-impl Log {
-    fn of(dir: &Path) -> Log {
-        Log { path: dir.join(format!("{FILE_NAME}-wal")), file: None }
-    }
-
-    fn sync(&mut self) -> std::io::Result<()> {
-        if self.file.is_none() {
-            self.file = match File::open(&self.path) {
-                // Nothing was written yet.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                opened => Some(opened?),
-            };
-        }
-        self.file.as_ref().map_or(Ok(()), File::sync_data)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::os::clock;
 
@@ -72,6 +72,14 @@ fn set_aside(dir: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
     Ok(kept)
 }
 
+/// Takes over a job with its file, or neither: a file without its job would never be sent again.
+fn take_over_one(c: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
+    c.execute_batch("SAVEPOINT one")?;
+    let taken = files::take_over(c, row).is_ok();
+    c.execute_batch(if taken { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" })?;
+    Ok(taken)
+}
+
 /// Reads done jobs one by one until the damage stands in the way.
 fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
     let damaged = Connection::open_with_flags(kept, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -86,7 +94,7 @@ fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
     let mut jobs = 0;
     loop {
         match rows.next() {
-            Ok(Some(row)) => jobs += u64::from(files::take_over(&transaction, row).is_ok()),
+            Ok(Some(row)) => jobs += u64::from(take_over_one(&transaction, row)?),
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!("the damaged queue cannot be read further: {error}");

@@ -7,14 +7,16 @@
 //! so whatever is on the disk has everything on the disk that came before it.
 //!
 //! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what is
-//! not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has.
+//! not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has, so nothing
+//! more is written, and the log is left for the next start, which reads it with its checksums.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -70,8 +72,11 @@ pub fn start(
     let (unsynced, committed) = sync_channel(GROUPS_UNSYNCED);
     let (tell, trouble) = watch::channel(None);
     let closing = Arc::new(AtomicBool::new(false));
-    let syncing = std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync))?;
-    let worker = Loop { connection, inbox, unsynced, tell, closing: closing.clone() };
+    let broken = Arc::new(OnceLock::new());
+    let told = broken.clone();
+    let syncing =
+        std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync, &told))?;
+    let worker = Loop { connection, inbox, unsynced, broken, tell, closing: closing.clone() };
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
     Ok((Writer { calls, trouble, closing }, WriterThread(thread)))
 }
@@ -146,21 +151,35 @@ struct Loop {
     connection: Connection,
     inbox: mpsc::Receiver<Box<dyn Call>>,
     unsynced: SyncSender<Group>,
+    broken: Arc<OnceLock<StoreError>>,
     tell: watch::Sender<Trouble>,
     closing: Arc<AtomicBool>,
 }
 
+/// Folds the log into the database; one that may not be what was written is left as it is, since folding does not look at checksums.
+fn fold(connection: &Connection, broken: bool) {
+    let folded = match broken {
+        false => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
+        true => connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ()),
+    };
+    if let Err(error) = folded {
+        tracing::warn!("cannot fold the write-ahead log into the database: {error}");
+    }
+}
+
 /// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of it once,
 /// and forgets what it could not write.
-fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std::io::Result<()>) {
-    let mut failed = None;
+fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std::io::Result<()>, broken: &OnceLock<StoreError>) {
     while let Ok(mut group) = committed.recv() {
         group.extend(committed.try_iter().flatten());
-        if failed.is_none() {
-            failed = sync().err().map(|error| StoreError::Io(format!("the queue cannot be taken to the disk: {error}")));
+        if broken.get().is_none()
+            && let Err(error) = sync()
+        {
+            tracing::error!("the queue cannot be taken to the disk: {error}; nothing more is written");
+            broken.get_or_init(|| StoreError::Io(format!("the queue cannot be taken to the disk: {error}")));
         }
         for call in group {
-            call.answer(failed.clone().map_or(Ok(()), Err));
+            call.answer(broken.get().cloned().map_or(Ok(()), Err));
         }
     }
 }
@@ -174,16 +193,18 @@ impl Loop {
             {
                 group.push(next);
             }
-            let committed = self.commit_when_there_is_room(&mut group);
+            let committed = match self.broken.get() {
+                None => self.commit_when_there_is_room(&mut group),
+                Some(error) => Err(error.clone()),
+            };
             self.answer(group, &committed);
         }
-        drop(self.unsynced);
+        let Loop { connection, unsynced, broken, .. } = self;
+        drop(unsynced);
         if syncing.join().is_err() {
             tracing::error!("the thread that waits for the queue's disk panicked");
         }
-        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            tracing::warn!("cannot fold the write-ahead log into the database: {error}");
-        }
+        fold(&connection, broken.get().is_some());
     }
 
     fn answer(&self, group: Group, committed: &Result<(), StoreError>) {
@@ -300,6 +321,7 @@ mod tests {
             let said = insert(&writer, Durability::Power).await.unwrap_err().to_string();
             assert!(said.contains("a bad sector"), "{said}");
         }
+        assert!(insert(&writer, Durability::Process).await.is_err(), "nothing more is written");
         drop((writer, word));
         thread.join();
     }

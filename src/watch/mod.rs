@@ -76,9 +76,9 @@ pub struct Stop;
 pub trait Memory {
     /// Whether this version of the file is already taken up.
     fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop>;
-    /// A folder is about to be listed: many files are asked about, each once, until [`Memory::listed`].
+    /// Files of a folder are about to be asked about in a row, each once, until [`Memory::listed`].
     fn listing(&mut self) {}
-    /// The folder has been listed.
+    /// They have been asked about.
     fn listed(&mut self) -> Result<(), Stop> {
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::os::lease::{self, Writers};
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Hint, Hints};
-use super::scan::{Walk, relative};
+use super::scan::{Found, Walk, relative};
 use super::settle::{Judgement, Settling, Sighting};
 use super::{Memory, Mode, Noticed, Report, Root, RootState, Settled, Stop};
 
@@ -24,6 +24,8 @@ const SETTLING_MAX: usize = 16_384;
 const LATER_MAX: usize = 4096;
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
+/// Files found by walking that are asked about in a row.
+const MEET_AT_ONCE: usize = 256;
 /// How often a folder without events is scanned at most.
 const POLL_PAUSE: Duration = Duration::from_secs(5);
 /// How often a missing root is looked for.
@@ -324,16 +326,26 @@ impl<'a> Watcher<'a> {
             }
             self.watch_folder(index, &folder);
             let shared: Arc<Path> = Arc::from(folder.as_path());
-            self.memory.listing();
-            let each = |found: super::scan::Found| self.meet(index, &shared, found.name, &found.metadata);
-            let listed = walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")));
-            self.memory.listed()?;
-            listed?;
+            let mut found = Vec::new();
+            let each = |one| {
+                found.push(one);
+                if found.len() >= MEET_AT_ONCE { self.meet_all(index, &shared, &mut found) } else { Ok(()) }
+            };
+            walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
+            self.meet_all(index, &shared, &mut found)?;
         }
         if unreadable.is_some() || (below && start == root.path) {
             self.roots[index].note_unreadable(unreadable);
         }
         Ok(())
+    }
+
+    /// Files found by walking. They are asked about in a row, with no look at the file system in between, which might hang.
+    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<Found>) -> Result<(), Stop> {
+        self.memory.listing();
+        let met = found.drain(..).try_for_each(|Found { name, metadata }| self.meet(index, folder, name, &metadata));
+        self.memory.listed()?;
+        met
     }
 
     /// A file found by walking; before the first scan of a watch that takes no existing files has ended, it is passed over.

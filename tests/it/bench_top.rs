@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ferryd::job::State;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
-use ferryd::sandbox::{Lose, Options, Sandbox};
+use ferryd::sandbox::{Lose, Options, Sandbox, SandboxError};
 use ferryd::store::{JobRow, Query, Snapshot, View};
 
 /// Longer than anything here takes on a slow machine.
@@ -72,8 +72,14 @@ impl Bench {
         let old = std::mem::replace(&mut self.sandbox, aside);
         let listen = old.addr();
         self.runtime.block_on(old.stop());
-        self.sandbox = Sandbox::start(Options { listen, lose, ..self.options.clone() }).unwrap();
+        let options = Options { listen, lose, ..self.options.clone() };
+        // Between the two, some connection of another test may have been given the same number.
+        let again = self.wait_for("the host's address to be free", || match Sandbox::start(options.clone()) {
+            Err(SandboxError::Listen { .. }) => None,
+            started => Some(started.unwrap()),
+        });
         drop(inside);
+        self.sandbox = again;
     }
 
     /// Sends to hosts of these kinds instead of CloudKP.
