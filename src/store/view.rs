@@ -205,13 +205,29 @@ impl View {
             let mut select = self.connection.prepare(&sql)?;
             // No rate is fresh, and no limit.
             let mut rows = select.query([i64::MAX, -1, since_ms.unwrap_or(i64::MIN)])?;
+            let mut durable = false;
             while let Some(row) = rows.next()? {
+                if !durable {
+                    // Somebody may delete a source because we say that it is up.
+                    self.take_to_disk()?;
+                    durable = true;
+                }
                 if !each(&job_row(row)?) {
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// What is committed may be ahead of the disk by one sync of the writer's.
+    fn take_to_disk(&self) -> Result<(), StoreError> {
+        let log = self.connection.path().map(|path| format!("{path}-wal"));
+        match log.map(std::fs::File::open) {
+            Some(Ok(log)) => Ok(log.sync_data()?),
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 
