@@ -115,6 +115,19 @@ impl Queue {
         self.due(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
     }
 
+    /// Two jobs of a file, the first uploaded, and a third host that was added since.
+    fn with_an_added_host() -> (Queue, JobId, JobId) {
+        let mut queue = Queue::new();
+        queue.follow(rules(&[], true));
+        let (first, second) = queue.pair();
+        queue.uploaded(first, None);
+        let mut more = rules(&[], true);
+        more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+        queue.restart();
+        queue.follow(more);
+        (queue, first, second)
+    }
+
     fn deliver(&self, event: Event) {
         for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
             self.run(|store| async move { store.delivered(vec![delivery.id]).await }).unwrap();
@@ -240,14 +253,7 @@ fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard() {
 
 #[test]
 fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
-    let mut queue = Queue::new();
-    queue.follow(rules(&[], true));
-    let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    let mut more = rules(&[], true);
-    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
-    queue.restart();
-    queue.follow(more);
+    let (queue, first, second) = Queue::with_an_added_host();
     assert_eq!(queue.events(i64::MAX), [], "`mirror` has a job, which is waited for");
     queue.uploaded(second, None);
     assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
@@ -257,15 +263,21 @@ fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
 }
 
 #[test]
-fn a_host_that_failed_is_not_hidden_by_one_that_was_added() {
-    let mut queue = Queue::new();
+fn a_look_that_comes_too_late_takes_no_after_action_away() {
+    let queue = Queue::new();
     queue.follow(rules(&[], true));
     let (first, second) = queue.pair();
     queue.uploaded(first, None);
-    let mut more = rules(&[], true);
-    more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
-    queue.restart();
-    queue.follow(more);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    let before = queue.events(i64::MAX);
+    queue.run(|store| async move { store.not_found(due).await }).unwrap();
+    assert!(!before.is_empty() && queue.events(i64::MAX) == before);
+}
+
+#[test]
+fn a_host_that_failed_is_not_hidden_by_one_that_was_added() {
+    let (queue, first, second) = Queue::with_an_added_host();
     queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
     assert_eq!(queue.state(first), (State::Done, Some("the file stays where it is: `mirror` will not have it".into())));
 }
