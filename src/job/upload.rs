@@ -172,13 +172,15 @@ pub enum Class {
     HostFull,
     /// This file will never be taken.
     FileRejected,
-    /// A reply that cannot be read.
+    /// A reply that cannot be read, or says what nobody knows the meaning of.
     Unreadable,
+    /// The host calls the request malformed, and does not say that the file is at fault.
+    RequestRefused,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 8] = [
+    pub const ALL: [Class; 9] = [
         Class::Transient,
         Class::RateLimited,
         Class::OffsetMismatch,
@@ -187,6 +189,7 @@ impl Class {
         Class::HostFull,
         Class::FileRejected,
         Class::Unreadable,
+        Class::RequestRefused,
     ];
 }
 

@@ -72,7 +72,7 @@ pub enum Verdict {
 /// The one place that decides what a failure leads to.
 pub fn verdict(trouble: Trouble) -> Verdict {
     match trouble.meaning() {
-        Class::Transient | Class::OffsetMismatch => retry(trouble),
+        Class::Transient | Class::OffsetMismatch | Class::RequestRefused => retry(trouble),
         Class::RateLimited => Verdict::RestHost(rest(trouble)),
         Class::SessionLost if trouble.sessions_lost < SESSIONS_LOST_MAX => Verdict::Anew,
         Class::SessionLost => Verdict::Fail,
@@ -124,6 +124,7 @@ mod tests {
             (Class::HostFull, Verdict::HoldForRoom),
             (Class::FileRejected, Verdict::Fail),
             (Class::Unreadable, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
+            (Class::RequestRefused, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
         ];
         assert_eq!(expected.map(|(class, _)| class), Class::ALL);
         for (class, answer) in expected {

@@ -223,7 +223,7 @@ impl Store {
         let mut connection = Connection::open(&path)?;
         connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        schema::prepare_writer(&mut connection)?;
+        schema::prepare_writer(&mut connection, &path)?;
         // What an earlier run could not take to the disk is written there now, or this one does not begin.
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's

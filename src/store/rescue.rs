@@ -42,8 +42,9 @@ impl Store {
         let now_ms = clock::now_ms();
         let kept = set_aside(dir, now_ms)?;
         let jobs = {
-            let mut fresh = Connection::open(dir.join(FILE_NAME))?;
-            super::schema::prepare_writer(&mut fresh)?;
+            let path = dir.join(FILE_NAME);
+            let mut fresh = Connection::open(&path)?;
+            super::schema::prepare_writer(&mut fresh, &path)?;
             fresh.execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
             take_over(&kept, &mut fresh).unwrap_or_else(|error| {
                 tracing::warn!("not all of the damaged queue could be read: {error}");

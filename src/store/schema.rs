@@ -1,7 +1,16 @@
 //! The shape of the queue on disk: pragmas, and migrations that are only ever appended.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+
+use crate::os::durable;
 
 use super::error::StoreError;
 
@@ -9,15 +18,15 @@ use super::error::StoreError;
 const APPLICATION_ID: i64 = 0x6672_7964;
 
 /// Each entry takes the schema one version up; the version is its place in the list, counted from 1. Never edit one: append.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// The version this build reads and writes.
 pub fn version() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// Prepares the one connection that writes.
-pub fn prepare_writer(connection: &mut Connection) -> Result<(), StoreError> {
+/// Prepares the one connection that writes, to the database at `path`.
+pub fn prepare_writer(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     refuse_strangers(connection)?;
     keep_plans(connection)?;
     connection.execute_batch(
@@ -28,7 +37,7 @@ pub fn prepare_writer(connection: &mut Connection) -> Result<(), StoreError> {
          PRAGMA cache_size = -4096;
          PRAGMA journal_size_limit = 67108864;",
     )?;
-    migrate(connection)?;
+    migrate(connection, path)?;
     // From here on `thread` takes the log to the disk, once for many commits and without keeping the next ones waiting.
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
     Ok(())
@@ -65,9 +74,12 @@ fn refuse_strangers(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let found = user_version(connection)?;
     let from = usize::try_from(found).map_err(|_| StoreError::Damaged(format!("its schema version is {found}")))?;
+    if (1..MIGRATIONS.len()).contains(&from) {
+        keep_copy(connection, path, found)?;
+    }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(from) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(migration)?;
@@ -78,6 +90,80 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Copies the queue beside itself before a migration touches it. The copy has its name only when it is complete and on the disk.
+#[expect(clippy::disallowed_methods, reason = "the folder is synced below")]
+fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), StoreError> {
+    let copy = path.with_extension(format!("version-{version}.db"));
+    if copy.exists() {
+        return Ok(());
+    }
+    // SQLite writes into a file that is there and empty, and this one is readable by its owner alone.
+    let unfinished = path.with_extension("copy");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(unfinished.as_os_str().as_bytes()));
+    connection.execute("VACUUM INTO ?1", [name])?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, &copy)?;
+    durable::sync_folder_of(&copy)?;
+    tracing::info!("the queue goes from schema version {version} to {}; a copy of it as it was stays in {copy:?}", self::version());
+    Ok(())
+}
+
 fn user_version(connection: &Connection) -> Result<i64, StoreError> {
     Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue of version 1 in `dir`, with one job in it.
+    fn version_1(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA foreign_keys = OFF;
+                 INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, queued_at, since)
+                 VALUES (1, 'box', 1, 1, 1, 1, 1, 1, 'waiting', 1, 1)",
+            )
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_queue_is_copied_whole_before_it_is_migrated_and_only_then() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue.db");
+        std::fs::write(path.with_extension("copy"), "what a crash has left").unwrap();
+        let mut connection = version_1(&path);
+        prepare_writer(&mut connection, &path).unwrap();
+        assert_eq!(user_version(&connection).unwrap(), version());
+        let copy = dir.path().join("queue.version-1.db");
+        let kept = Connection::open(&copy).unwrap();
+        assert_eq!(user_version(&kept).unwrap(), 1);
+        assert_eq!(kept.query_row("SELECT state FROM jobs", [], |row| row.get::<_, String>(0)).unwrap(), "waiting");
+        assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&copy).unwrap();
+        prepare_writer(&mut connection, &path).unwrap();
+        assert!(!copy.exists(), "nothing was migrated, so nothing is copied");
+    }
+
+    #[test]
+    fn version_1_is_frozen() {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(MIGRATIONS[0]);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex, "b762748f17771d5e7c83a5203679e963a25dca2da38b3e525b8c143355def41d",
+            "queues of version 1 are in use: append a migration in place of editing it"
+        );
+    }
 }
