@@ -2,7 +2,6 @@
 //! worker ends or the phase changes.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
@@ -61,10 +60,10 @@ const STUMBLES_FREE: u32 = 4;
 
 struct Running {
     job: JobId,
-    path: PathBuf,
     lane: usize,
     bytes: u64,
     failures: u32,
+    failing_since_ms: Option<i64>,
     /// The lane's troubles when the job was claimed.
     troubles: u32,
 }
@@ -154,10 +153,10 @@ impl Dispatch {
         let place = self.board.enter(job.id);
         let running = Running {
             job: job.id,
-            path: job.path.clone(),
             lane,
             bytes: job.identity.size,
             failures: job.failures,
+            failing_since_ms: job.failing_since_ms,
             troubles: self.lanes[lane].troubles,
         };
         let task = self.workers.spawn(async move {
@@ -183,10 +182,8 @@ impl Dispatch {
                 match one {
                     Ok((_, end)) => {
                         let End { state, says } = end?;
-                        if state == State::Gone
-                            && let Some((folder, name)) = split(&running.path)
-                        {
-                            self.hints.look(&folder, &name);
+                        if state == State::Gone {
+                            self.look_again_at_file_of(running.job).await?;
                         }
                         self.listen(&running, says).await?;
                     }
@@ -194,6 +191,14 @@ impl Dispatch {
                 }
             }
             ended = self.workers.try_join_next_with_id();
+        }
+        Ok(())
+    }
+
+    /// A job whose file changed is over, and the file itself may be there in a new version, or under a new name that the scan has followed.
+    async fn look_again_at_file_of(&self, job: JobId) -> Result<(), StoreError> {
+        if let Some((folder, name)) = split(&self.store.path_of(job).await?) {
+            self.hints.look(&folder, &name);
         }
         Ok(())
     }
@@ -284,13 +289,14 @@ impl Dispatch {
         else {
             return Ok(false);
         };
-        let (failures, failing) = (job.failures, job.failing.clone());
+        let (failures, failing, failing_since_ms) = (job.failures, job.failing.clone(), job.failing_since_ms);
         let put_back = PutBack {
             state: State::Held,
             why: Some(why.clone()),
             next_try_ms: Some(*until),
             failures,
             failing,
+            failing_since_ms,
             session: Keep::Session,
         };
         self.store.put_back(job.id, put_back).await?;
@@ -301,21 +307,31 @@ impl Dispatch {
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
         let failures = running.failures.saturating_add(1);
+        let since_ms = running.failing_since_ms.unwrap_or_else(clock::now_ms);
         let trouble = Trouble {
             class: Class::Unreadable,
             worsens: None,
             wait: None,
             failures,
             alike: failures,
+            failing_for: clock::since(since_ms),
             sessions_lost: 0,
             retries: None,
         };
-        let (state, next_try_ms) = match verdict(trouble) {
-            Verdict::Retry { ceiling, .. } => (State::Waiting, Some(until_ms(ceiling))),
-            _ => (State::Failed, None),
+        let (state, pause) = match verdict(trouble) {
+            Verdict::Retry { ceiling, .. } => (State::Waiting, ceiling),
+            _ => (State::Held, RECHECK),
         };
-        let why = Some("a worker panicked on this file; this is a bug in ferryd".to_owned());
-        self.store.put_back(running.job, PutBack { state, why, next_try_ms, failures, failing: None, session: Keep::Session }).await
+        let put_back = PutBack {
+            state,
+            why: Some("a worker panicked on this file; this is a bug in ferryd".to_owned()),
+            next_try_ms: Some(until_ms(pause)),
+            failures,
+            failing: None,
+            failing_since_ms: Some(since_ms),
+            session: Keep::Session,
+        };
+        self.store.put_back(running.job, put_back).await
     }
 }
 

@@ -69,6 +69,10 @@ impl Intake {
         match seen {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
+            Seen::Renumbered { file } => {
+                self.runtime.block_on(self.store.renumbered(file, *identity))?;
+                Ok(true)
+            }
             Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
             Seen::Elsewhere { file, path } => {
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));

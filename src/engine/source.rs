@@ -76,8 +76,8 @@ struct Held {
 }
 
 impl Source {
-    /// Opens the file at `path`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a changed inode
-    /// (a `chmod`, a rename) does not make it another version. Bytes that flow are added to `sent`.
+    /// Opens the file at `path`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a change of its inode
+    /// alone (a `chmod`, a rename) does no harm. Bytes that flow are added to `sent`.
     pub async fn open(
         path: PathBuf,
         expected: Identity,
@@ -180,7 +180,7 @@ impl Held {
     fn of(file: File, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
-        let same = identity == expected || (fresh && identity.same_version(&expected));
+        let same = if fresh { expected.same_version(&identity) } else { expected.may_be_completed_by(&identity) };
         match metadata.is_file() && same {
             true => Ok(Held { file, path, identity, whole: None, failed: Mutex::new(None) }),
             false => Err(SourceError::Changed("since it was queued")),
@@ -372,12 +372,12 @@ pub fn remote_name(path: &Path) -> String {
     name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
-/// A short text that is another one for every version of every file: where it is and what the file system says of it, digested.
+/// A short text that is another one for every version of every file: where it is, its size, and when it was written, digested.
 pub fn version(path: &Path, identity: &Identity) -> String {
     use sha2::{Digest, Sha256};
-    let Identity { device, inode, size, mtime_ns, born_ns, .. } = identity;
+    let Identity { size, mtime_ns, .. } = identity;
     let mut digest = Sha256::new();
     digest.update(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
-    digest.update(format!("\0{device} {inode} {size} {mtime_ns} {born_ns}"));
+    digest.update(format!("\0{size} {mtime_ns}"));
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

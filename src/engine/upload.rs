@@ -24,7 +24,9 @@ use crate::host::{FileFacts, Host, HostError, Part, Place, Tickets, Whole};
 use crate::job::State;
 use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Repeat, Shape};
-use crate::job::verdict::{LONGEST_BACKOFF, LONGEST_WAIT, RECHECK, Trouble, Verdict, verdict};
+use crate::job::verdict::{
+    GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Trouble, Verdict, pause_after_lost_session, verdict,
+};
 use crate::os::clock;
 use crate::store::{Claimed, JobId, Keep, PutBack, Store, StoreError, Upload};
 
@@ -33,10 +35,8 @@ use super::digest::Digesting;
 use super::phase::Phases;
 use super::source::{self, Gate, Source, SourceError, remote_name};
 
-/// Commits of one session that may go unanswered before `on_unknown` decides.
+/// Commits of one session that may go unanswered, over [`PERSISTENT_AFTER`], before `on_unknown` decides.
 const COMMITS_UNANSWERED_MAX: u32 = 5;
-/// Sessions a file may give up because of unanswered commits.
-const SESSIONS_LOST_MAX: u32 = 3;
 /// How long a file that cannot be read is left alone.
 const SOURCE_PAUSE: Duration = Duration::from_secs(60);
 /// How long a file is left alone whose folder is not there: about as often as the watch looks for it.
@@ -534,10 +534,6 @@ impl Road {
         match error.class {
             // An error to a repeated commit may mean "already done, and forgotten".
             Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if may_duplicate => Stop::Unknown(error.said),
-            Class::OffsetMismatch if upload.resent && self.job.sessions_lost > 0 => {
-                // Every part went twice in two sessions: it is not the way that is at fault.
-                Stop::Host { error: HostError { class: Class::FileRejected, ..error }, keep: Keep::Nothing }
-            }
             Class::OffsetMismatch if upload.resent => {
                 Stop::Host { error: HostError { class: Class::SessionLost, ..error }, keep: Keep::NothingLost }
             }
@@ -586,7 +582,8 @@ impl Road {
             };
         }
         // Where a second commit does no harm, it is tried for as long as it takes.
-        if upload.commits >= COMMITS_UNANSWERED_MAX && self.shape.repeat == Repeat::MayDuplicate {
+        let persistent = upload.commits >= COMMITS_UNANSWERED_MAX && self.failing_for() >= PERSISTENT_AFTER;
+        if persistent && self.shape.repeat == Repeat::MayDuplicate {
             return Err(Stop::Unknown(unanswered().into()));
         }
         self.finish(&upload).await
@@ -627,7 +624,21 @@ impl Road {
 
     fn put_back(&self, state: State, why: Option<String>, session: Keep) -> PutBack {
         let (failures, failing) = if self.progress { (0, None) } else { (self.job.failures, self.job.failing.clone()) };
-        PutBack { state, why, next_try_ms: None, failures, failing, session }
+        PutBack { state, why, next_try_ms: None, failures, failing, failing_since_ms: self.failing_since_ms(), session }
+    }
+
+    /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at first.
+    fn failing_since_ms(&self) -> Option<i64> {
+        self.job.failing_since_ms.filter(|_| !self.progress || self.job.sessions_lost > 0)
+    }
+
+    fn failing_for(&self) -> Duration {
+        self.failing_since_ms().map_or(Duration::ZERO, clock::since)
+    }
+
+    /// The job has failed once more.
+    fn failed_again(&self, put_back: PutBack) -> PutBack {
+        PutBack { failing_since_ms: Some(self.failing_since_ms().unwrap_or_else(clock::now_ms)), ..put_back }
     }
 
     fn leave_for_source(&self, error: SourceError) -> PutBack {
@@ -653,15 +664,19 @@ impl Road {
                 let why = format!("{why}; the file may be on the host already, and `on_unknown` leaves it to you");
                 self.put_back(State::Held, Some(why), Keep::Session)
             }
-            OnUnknown::UploadAgain if self.job.sessions_lost < SESSIONS_LOST_MAX => {
+            OnUnknown::UploadAgain if self.failing_for() < GIVE_UP_AFTER => {
                 let why = format!("{why}; it is uploaded again, and may be there twice");
-                self.put_back(State::Queued, Some(why), keep)
+                self.failed_again(self.begin_anew(why, pause_after_lost_session(self.job.sessions_lost), keep))
             }
             OnUnknown::UploadAgain => {
-                let why = format!("{why}, for the {}th time", SESSIONS_LOST_MAX + 1);
-                self.put_back(State::Failed, Some(why), keep)
+                let why = format!("{why}, for a day now; the file may be there several times");
+                self.failed_again(self.held(why, keep))
             }
         }
+    }
+
+    fn begin_anew(&self, why: String, pause: Duration, keep: Keep) -> PutBack {
+        if pause.is_zero() { self.put_back(State::Queued, Some(why), keep) } else { self.waiting(why, pause, keep) }
     }
 
     fn leave_to_a_person(&self, evidence: &str) -> PutBack {
@@ -681,6 +696,7 @@ impl Road {
             wait: error.wait,
             failures,
             alike,
+            failing_for: self.failing_for(),
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,
         };
@@ -689,11 +705,12 @@ impl Road {
         let keep = if lost { Keep::NothingLost } else { keep };
         let (why, bytes) = (error.said, self.job.identity.size);
         let stumbles = |why: &str| if self.opening { HostSays::Stumbled(why.to_owned()) } else { HostSays::Nothing };
+        let again = |put_back| PutBack { failures, failing: failing.clone(), ..self.failed_again(put_back) };
         match verdict(trouble) {
             Verdict::Retry { floor, ceiling } => {
                 let pause = floor + ceiling.mul_f64(rand::random::<f64>());
                 let says = stumbles(&why);
-                (PutBack { failures, failing, ..self.waiting(why, pause, keep) }, says)
+                (again(self.waiting(why, pause, keep)), says)
             }
             Verdict::RestHost(pause) => {
                 let doubles_to = match error.wait {
@@ -703,10 +720,10 @@ impl Road {
                 };
                 (self.waiting(why.clone(), pause, keep), HostSays::Rest { pause, doubles_to, why })
             }
-            Verdict::Anew => (self.put_back(State::Queued, Some(why), keep), HostSays::Nothing),
+            Verdict::Anew(pause) => (again(self.begin_anew(why, pause, keep)), HostSays::Nothing),
             Verdict::HoldHost => (self.held(why.clone(), keep), HostSays::Refused(why)),
             Verdict::HoldForRoom => (self.held(why.clone(), keep), HostSays::Full { bytes, why }),
-            Verdict::Hold => (PutBack { failures, failing, ..self.put_back(State::Held, Some(why), keep) }, HostSays::Nothing),
+            Verdict::Hold => (again(self.held(why, keep)), HostSays::Nothing),
             Verdict::Fail => (self.put_back(State::Failed, Some(why), Keep::Nothing), HostSays::Nothing),
         }
     }

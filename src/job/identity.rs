@@ -38,12 +38,30 @@ impl Identity {
         }
     }
 
-    /// Whether `other` holds the same bytes under a changed inode: a rename, a `chmod`, a new hard link.
+    /// Whether `other`, met at the same path, is the same version: of the same size, and last written at the same time.
     ///
-    /// Weaker than equality by `ctime_ns` alone. It is enough to know a file that is already uploaded, and never enough for a file
-    /// that is being sent.
+    /// The numbers of device and inode and the birth are not asked. A reboot, a remount, a file system that makes up its inode numbers, a
+    /// restored backup and a move to another machine all give a file new ones.
     pub fn same_version(&self, other: &Identity) -> bool {
-        Identity { ctime_ns: 0, ..*self } == Identity { ctime_ns: 0, ..*other }
+        (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+    }
+
+    /// Whether `other`, met at any path, is this very inode with the same version in it: a rename, or another hard link.
+    pub fn same_inode(&self, other: &Identity) -> bool {
+        self.same_version(other) && self.same_numbers(other)
+    }
+
+    /// Whether the file system gives `other` the same numbers and the same birth.
+    pub fn same_numbers(&self, other: &Identity) -> bool {
+        (self.device, self.inode, self.born_ns) == (other.device, other.inode, other.born_ns)
+    }
+
+    /// Whether the parts of this version that a host already holds may be completed with bytes of `other`, met at the same path.
+    ///
+    /// Nobody can set the time of an inode's last change, so where it is the same, nobody has touched the file, whatever its numbers are
+    /// now. Where it is another, the content may be another, too, under restored times.
+    pub fn may_be_completed_by(&self, other: &Identity) -> bool {
+        self.same_version(other) && self.ctime_ns == other.ctime_ns
     }
 }
 
@@ -58,21 +76,20 @@ mod tests {
     const FILE: Identity = Identity { device: 1, inode: 2, size: 3, mtime_ns: 4, ctime_ns: 5, born_ns: 6 };
 
     #[test]
-    fn a_renamed_file_is_the_same_version_but_not_equal() {
-        let renamed = Identity { ctime_ns: 99, ..FILE };
-        assert_ne!(renamed, FILE);
-        assert!(renamed.same_version(&FILE));
-    }
-
-    #[test]
-    fn every_other_field_makes_another_version() {
+    fn what_makes_another_version_another_inode_or_other_bytes_to_go_on_with() {
         let others = [
-            Identity { device: 9, ..FILE },
-            Identity { inode: 9, ..FILE },
-            Identity { size: 9, ..FILE },
-            Identity { mtime_ns: 9, ..FILE },
-            Identity { born_ns: 9, ..FILE },
+            ("the same", FILE, [true, true, true]),
+            ("renamed", Identity { ctime_ns: 9, ..FILE }, [true, true, false]),
+            ("another device", Identity { device: 9, ..FILE }, [true, false, true]),
+            ("another inode", Identity { inode: 9, ..FILE }, [true, false, true]),
+            ("another birth", Identity { born_ns: 9, ..FILE }, [true, false, true]),
+            ("restored", Identity { device: 9, inode: 9, ctime_ns: 9, born_ns: 9, ..FILE }, [true, false, false]),
+            ("grown", Identity { size: 9, ..FILE }, [false, false, false]),
+            ("written again", Identity { mtime_ns: 9, ctime_ns: 9, ..FILE }, [false, false, false]),
         ];
-        assert!(others.iter().all(|other| !other.same_version(&FILE)));
+        for (what, other, expected) in others {
+            let found = [FILE.same_version(&other), FILE.same_inode(&other), FILE.may_be_completed_by(&other)];
+            assert_eq!(found, expected, "{what}");
+        }
     }
 }

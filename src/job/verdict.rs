@@ -12,19 +12,26 @@ pub const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How often a host that needs a person, or more room, is tried without being told to.
 pub const RECHECK: Duration = Duration::from_secs(3600);
-/// Sessions one file may lose before it is failed.
-const SESSIONS_LOST_MAX: u32 = 3;
-/// Replies in a row that cannot be read before the file is failed.
-const UNREADABLE_MAX: u32 = 3;
-/// The failure in a row from which on the benefit of the doubt is gone (the "3 times" of the protocols' pages).
-const WORSENS_AT: u32 = 3;
+/// The first back-off where nobody knows what a failure means, doubled with every failure in a row.
+pub const FIRST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(5);
+/// Where that doubling ends.
+pub const LONGEST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(1800);
+/// How long a file begins anew after each session it has lost; the last one stands for all further ones.
+const SESSION_PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(3600)];
+/// A failure is persistent when it was met this often ...
+const PERSISTENT_TIMES: u32 = 3;
+/// ... over at least this time, with no success in between. A host that has a bad minute costs the minute, and nothing else.
+pub const PERSISTENT_AFTER: Duration = Duration::from_secs(15 * 60);
+/// A row of failures this old, whose cause is not known to pass, is shown to a person.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A failure with what is known of the job's past.
 #[derive(Debug, Clone, Copy)]
 pub struct Trouble {
     /// What the failure means.
     pub class: Class,
-    /// What it means from the third time in a row on.
+    /// What it means once it is persistent.
     pub worsens: Option<Class>,
     /// The rest the host asked for.
     pub wait: Option<Duration>,
@@ -32,6 +39,8 @@ pub struct Trouble {
     pub failures: u32,
     /// Those of them, counted from the last, that were of this same kind.
     pub alike: u32,
+    /// How long this row of failures has lasted.
+    pub failing_for: Duration,
     /// Sessions this file has lost before.
     pub sessions_lost: u32,
     /// Failures in a row that are allowed; `None` is unlimited.
@@ -39,9 +48,18 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// What the failure means after all that went before it.
+    /// What the failure means after all that went before it. No count of failures makes one the file's own fault.
     pub fn meaning(&self) -> Class {
-        self.worsens.filter(|_| self.alike >= WORSENS_AT).unwrap_or(self.class)
+        let persistent = self.alike >= PERSISTENT_TIMES && self.failing_for >= PERSISTENT_AFTER;
+        self.worsens.filter(|class| persistent && *class != Class::FileRejected).unwrap_or(self.class)
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.failures.max(self.sessions_lost) >= PERSISTENT_TIMES && self.failing_for >= GIVE_UP_AFTER
+    }
+
+    fn has_used_its_retries(&self) -> bool {
+        self.failing_for >= PERSISTENT_AFTER && self.retries.is_some_and(|allowed| self.failures > allowed)
     }
 }
 
@@ -57,48 +75,60 @@ pub enum Verdict {
     },
     /// The whole host rests for so long; no attempt is spent.
     RestHost(Duration),
-    /// The session is forgotten and the file begins again, at once.
-    Anew,
+    /// The session is forgotten and the file begins again after this.
+    Anew(Duration),
     /// A person must act on the host; it is looked at again after [`RECHECK`].
     HoldHost,
     /// The host has no room for files of this size; asked again after [`RECHECK`].
     HoldForRoom,
-    /// A person must act on the job: too many failures in a row.
+    /// A person should look at the job: it has failed for too long. It is tried again after [`RECHECK`] all the same.
     Hold,
     /// The file will never be taken.
     Fail,
 }
 
-/// The one place that decides what a failure leads to.
+/// The one place that decides what a failure leads to. Only a verdict of the host that names the file fails it.
 pub fn verdict(trouble: Trouble) -> Verdict {
     match trouble.meaning() {
-        Class::Transient | Class::OffsetMismatch | Class::RequestRefused => retry(trouble),
-        Class::RateLimited => Verdict::RestHost(rest(trouble)),
-        Class::SessionLost if trouble.sessions_lost < SESSIONS_LOST_MAX => Verdict::Anew,
-        Class::SessionLost => Verdict::Fail,
+        Class::FileRejected => Verdict::Fail,
         Class::HostRefused => Verdict::HoldHost,
         Class::HostFull => Verdict::HoldForRoom,
-        Class::FileRejected => Verdict::Fail,
-        Class::Unreadable if trouble.alike < UNREADABLE_MAX => retry(trouble),
-        Class::Unreadable => Verdict::Fail,
+        Class::RateLimited => Verdict::RestHost(rest(trouble)),
+        _ if trouble.has_used_its_retries() => Verdict::Hold,
+        Class::Transient => retry(trouble, backoff(trouble.failures)),
+        _ if trouble.is_given_up() => Verdict::Hold,
+        Class::SessionLost => Verdict::Anew(pause_after_lost_session(trouble.sessions_lost)),
+        Class::OffsetMismatch => retry(trouble, backoff(trouble.failures)),
+        Class::Unreadable | Class::RequestRefused => retry(trouble, unknown_backoff(trouble.failures)),
     }
 }
 
-fn retry(trouble: Trouble) -> Verdict {
-    if trouble.retries.is_some_and(|allowed| trouble.failures > allowed) {
-        return Verdict::Hold;
-    }
-    Verdict::Retry { floor: trouble.wait.unwrap_or_default().min(LONGEST_WAIT), ceiling: backoff(trouble.failures) }
+fn retry(trouble: Trouble, ceiling: Duration) -> Verdict {
+    Verdict::Retry { floor: trouble.wait.unwrap_or_default().min(LONGEST_WAIT), ceiling }
 }
 
 fn rest(trouble: Trouble) -> Duration {
     trouble.wait.unwrap_or_else(|| backoff(trouble.failures)).clamp(FIRST_BACKOFF, LONGEST_WAIT)
 }
 
+/// How long a file that has lost `before` sessions waits before it begins anew for the one it has lost now.
+pub fn pause_after_lost_session(before: u32) -> Duration {
+    SESSION_PAUSES[(before as usize).min(SESSION_PAUSES.len() - 1)]
+}
+
 /// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by chance.
 pub fn backoff(failures: u32) -> Duration {
+    doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF)
+}
+
+/// The same where nobody knows what the failures mean: five seconds, doubled each time, and half an hour at most.
+fn unknown_backoff(failures: u32) -> Duration {
+    doubled(FIRST_UNKNOWN_BACKOFF, failures, LONGEST_UNKNOWN_BACKOFF)
+}
+
+fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+    first.saturating_mul(1 << doublings).min(longest)
 }
 
 #[cfg(test)]
@@ -106,25 +136,38 @@ mod tests {
     use super::*;
 
     fn trouble(class: Class, failures: u32) -> Trouble {
-        Trouble { class, worsens: None, wait: None, failures, alike: failures, sessions_lost: 0, retries: None }
+        Trouble {
+            class,
+            worsens: None,
+            wait: None,
+            failures,
+            alike: failures,
+            failing_for: Duration::ZERO,
+            sessions_lost: 0,
+            retries: None,
+        }
     }
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
+    fn wait(ceiling: u64) -> Verdict {
+        Verdict::Retry { floor: Duration::ZERO, ceiling: seconds(ceiling) }
+    }
+
     #[test]
     fn every_class_has_its_answer() {
         let expected = [
-            (Class::Transient, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
+            (Class::Transient, wait(1)),
             (Class::RateLimited, Verdict::RestHost(seconds(1))),
-            (Class::OffsetMismatch, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
-            (Class::SessionLost, Verdict::Anew),
+            (Class::OffsetMismatch, wait(1)),
+            (Class::SessionLost, Verdict::Anew(Duration::ZERO)),
             (Class::HostRefused, Verdict::HoldHost),
             (Class::HostFull, Verdict::HoldForRoom),
             (Class::FileRejected, Verdict::Fail),
-            (Class::Unreadable, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
-            (Class::RequestRefused, Verdict::Retry { floor: seconds(0), ceiling: seconds(1) }),
+            (Class::Unreadable, wait(5)),
+            (Class::RequestRefused, wait(5)),
         ];
         assert_eq!(expected.map(|(class, _)| class), Class::ALL);
         for (class, answer) in expected {
@@ -133,9 +176,23 @@ mod tests {
     }
 
     #[test]
-    fn the_back_off_doubles_and_ends_at_five_minutes() {
+    fn no_row_of_failures_makes_failed_unless_the_host_names_the_file() {
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::FileRejected) {
+            for worsens in std::iter::once(None).chain(Class::ALL.map(Some)) {
+                for (failures, failing_for) in [(3, Duration::ZERO), (1000, PERSISTENT_AFTER), (1000, 100 * GIVE_UP_AFTER)] {
+                    let trouble = Trouble { worsens, failing_for, sessions_lost: failures, ..trouble(class, failures) };
+                    assert_ne!(verdict(trouble), Verdict::Fail, "{trouble:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_back_off_doubles_and_ends() {
         let ceilings = [1, 2, 3, 9, 10, 1000].map(|failures| backoff(failures).as_secs());
         assert_eq!(ceilings, [1, 2, 4, 256, 300, 300]);
+        let unknown = [1, 2, 3, 9, 10, 1000].map(|failures| verdict(trouble(Class::Unreadable, failures)));
+        assert_eq!(unknown, [wait(5), wait(10), wait(20), wait(1280), wait(1800), wait(1800)]);
     }
 
     #[test]
@@ -147,33 +204,45 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_loses_every_session_is_failed_in_the_end() {
+    fn a_file_that_loses_every_session_begins_anew_less_and_less_often() {
         let lost = |sessions_lost| verdict(Trouble { sessions_lost, ..trouble(Class::SessionLost, 1) });
-        assert_eq!([lost(0), lost(1), lost(2), lost(3)], [Verdict::Anew, Verdict::Anew, Verdict::Anew, Verdict::Fail]);
+        assert_eq!([0, 1, 2, 3, 40].map(lost), [0, 300, 1800, 3600, 3600].map(|pause| Verdict::Anew(seconds(pause))));
     }
 
     #[test]
-    fn replies_nobody_can_read_end_in_failed_after_a_few_tries() {
-        assert_eq!(verdict(trouble(Class::Unreadable, 3)), Verdict::Fail);
+    fn what_nobody_understands_is_shown_to_a_person_after_a_day_and_an_outage_never() {
+        let after_a_day = |class| verdict(Trouble { failing_for: GIVE_UP_AFTER, ..trouble(class, 40) });
+        for class in [Class::Unreadable, Class::RequestRefused, Class::OffsetMismatch, Class::SessionLost] {
+            assert_eq!(after_a_day(class), Verdict::Hold, "{class:?}");
+        }
+        assert_eq!(after_a_day(Class::Transient), wait(300));
+        let first_after_a_pause = Trouble { failing_for: GIVE_UP_AFTER, ..trouble(Class::Unreadable, 2) };
+        assert_eq!(verdict(first_after_a_pause), wait(10), "a day in which the daemon did not run is no evidence");
     }
 
     #[test]
-    fn what_looks_passing_may_turn_out_to_last() {
-        let verdict = |failures| verdict(Trouble { worsens: Some(Class::HostRefused), ..trouble(Class::Transient, failures) });
-        assert!(matches!(verdict(2), Verdict::Retry { .. }));
-        assert_eq!(verdict(3), Verdict::HoldHost);
+    fn what_looks_passing_may_turn_out_to_last_and_a_bad_second_says_nothing() {
+        let after = |failures, failing_for| {
+            verdict(Trouble { worsens: Some(Class::HostRefused), failing_for, ..trouble(Class::Transient, failures) })
+        };
+        assert!(matches!(after(1000, PERSISTENT_AFTER - seconds(1)), Verdict::Retry { .. }));
+        assert!(matches!(after(2, PERSISTENT_AFTER), Verdict::Retry { .. }));
+        assert_eq!(after(3, PERSISTENT_AFTER), Verdict::HoldHost);
     }
 
     #[test]
-    fn failures_of_other_kinds_do_not_count_against_a_file() {
-        let first = Trouble { alike: 1, ..trouble(Class::Unreadable, 40) };
+    fn failures_of_other_kinds_do_not_worsen_this_one() {
+        let first =
+            Trouble { alike: 1, worsens: Some(Class::HostRefused), failing_for: PERSISTENT_AFTER, ..trouble(Class::Transient, 40) };
         assert!(matches!(verdict(first), Verdict::Retry { .. }));
     }
 
     #[test]
-    fn a_limit_on_retries_ends_in_held() {
-        let limited = |failures| verdict(Trouble { retries: Some(2), ..trouble(Class::Transient, failures) });
-        assert!(matches!(limited(2), Verdict::Retry { .. }));
-        assert_eq!(limited(3), Verdict::Hold);
+    fn a_limit_on_retries_ends_in_held_but_not_within_a_bad_minute() {
+        let limited =
+            |failures, failing_for| verdict(Trouble { retries: Some(2), failing_for, ..trouble(Class::Transient, failures) });
+        assert!(matches!(limited(2, PERSISTENT_AFTER), Verdict::Retry { .. }));
+        assert!(matches!(limited(3, PERSISTENT_AFTER - seconds(1)), Verdict::Retry { .. }));
+        assert_eq!(limited(3, PERSISTENT_AFTER), Verdict::Hold);
     }
 }

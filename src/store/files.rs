@@ -24,6 +24,11 @@ pub enum Seen {
         /// Where it was.
         path: PathBuf,
     },
+    /// This version is taken up for all its hosts, and the file system has given it other numbers since.
+    Renumbered {
+        /// The file's number in the queue.
+        file: i64,
+    },
     /// Nothing is known of this version, or not for all its hosts.
     Unknown,
 }
@@ -96,7 +101,11 @@ impl Memory {
             && row.identity.same_version(identity)
             && let Some(route) = row.route
         {
-            return Ok(if self.covers(route, hosts)? { Seen::Known } else { Seen::Unknown });
+            return Ok(match self.covers(route, hosts)? {
+                false => Seen::Unknown,
+                true if row.identity.same_numbers(identity) => Seen::Known,
+                true => Seen::Renumbered { file: row.id },
+            });
         }
         self.look_elsewhere(identity)
     }
@@ -113,7 +122,7 @@ impl Memory {
         let mut rows = select.query([identity.inode])?;
         while let Some(row) = rows.next()? {
             let found = FileRow::read(row)?;
-            if found.identity.same_version(identity) {
+            if found.identity.same_inode(identity) {
                 return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
             }
         }
@@ -196,6 +205,9 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
         if same.is_some() && missing.is_empty() {
             continue;
         }
+        if let Some(row) = same {
+            renumber(c, row, &arrival.identity)?;
+        }
         let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
         let file = remember(c, before.as_ref(), folder, arrival, route)?;
         if before.is_some() && same.is_none() {
@@ -211,10 +223,12 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
                 )?
                 .execute([file])?;
             }
-            for host in &missing {
-                insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
+            for host in missing {
+                if !has_live_job(c, file, host, &arrival.identity)? {
+                    insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
+                    made += 1;
+                }
             }
-            made += missing.len() as u64;
         }
     }
     Ok(made)
@@ -224,6 +238,41 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
 fn has_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
     let mut select = c.prepare_cached("SELECT 1 FROM jobs WHERE file = ?1 LIMIT 1")?;
     Ok(select.query_row([file], |_| Ok(())).optional()?.is_some())
+}
+
+/// A version that is on its way to a host, or is there and has hooks to come, is never sent there a second time beside it.
+fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM jobs WHERE file = ?1 AND host = ?2 AND size = ?3 AND mtime_ns = ?4
+           AND state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') LIMIT 1",
+    )?;
+    let values = params![file, host, identity.size.cast_signed(), identity.mtime_ns];
+    Ok(select.query_row(values, |_| Ok(())).optional()?.is_some())
+}
+
+/// The file system has given the file of this number other numbers since it was taken up.
+pub(super) fn renumbered(c: &Connection, file: i64, now: &Identity) -> Result<(), StoreError> {
+    let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE id = ?1"))?;
+    match select.query_row([file], FileRow::read).optional()? {
+        Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
+        _ => Ok(()),
+    }
+}
+
+/// The jobs of the version keep the change time of what was sent: where it is another now, nothing half-sent is completed and no source
+/// is touched on the strength of the new numbers.
+fn renumber(c: &Connection, row: &FileRow, now: &Identity) -> Result<(), StoreError> {
+    let Identity { device, inode, ctime_ns, born_ns, .. } = now;
+    let before = row.identity;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET device = ?2, inode = ?3, born_ns = ?4
+         WHERE file = ?1 AND size = ?5 AND mtime_ns = ?6 AND (device, inode, born_ns) = (?7, ?8, ?9)",
+    )?;
+    let size = before.size.cast_signed();
+    update.execute(params![row.id, device, inode, born_ns, size, before.mtime_ns, before.device, before.inode, before.born_ns])?;
+    let mut update = c.prepare_cached("UPDATE files SET device = ?2, inode = ?3, born_ns = ?4, ctime_ns = ?5 WHERE id = ?1")?;
+    update.execute(params![row.id, device, inode, born_ns, ctime_ns])?;
+    Ok(())
 }
 
 /// After a damaged queue was rebuilt, files from before may have been uploaded already; their jobs say so.
@@ -331,7 +380,7 @@ pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, no
 pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(
         "SELECT f.id, f.route, j.host FROM jobs j JOIN files f ON f.id = j.file
-         WHERE j.id = ?1 AND f.route IS NOT NULL AND (f.inode, f.mtime_ns, f.size) = (j.inode, j.mtime_ns, j.size)",
+         WHERE j.id = ?1 AND f.route IS NOT NULL AND (f.mtime_ns, f.size) = (j.mtime_ns, j.size)",
     )?;
     let found: Option<(i64, i64, String)> =
         select.query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;

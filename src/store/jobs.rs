@@ -73,7 +73,7 @@ const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, at
 
 const CLAIMABLE: &str =
     "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
-        j.failing, j.alike, d.path, f.name
+        j.failing, j.alike, j.failing_since, d.path, f.name
     FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
 
 pub(super) fn due_sql() -> String {
@@ -132,12 +132,13 @@ fn claim_by<P: Params>(
 fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
     Ok(Claimed {
         id: JobId(row.get(0)?),
-        path: path_of(row.get(12)?, row.get(13)?),
+        path: path_of(row.get(13)?, row.get(14)?),
         host: row.get(1)?,
         identity: identity_at(row, 2)?,
         failures: row.get(8)?,
         sessions_lost: row.get(9)?,
         failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
+        failing_since_ms: row.get(12)?,
         upload: None,
     })
 }
@@ -157,7 +158,7 @@ pub(super) fn uploaded(
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
+                failing_since = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms } = outcome;
     update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;
@@ -173,16 +174,26 @@ pub(super) fn sent_as(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), S
     Ok(())
 }
 
+pub(super) fn path(c: &Connection, job: JobId) -> Result<PathBuf, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.id = ?1",
+    )?;
+    Ok(select.query_row([job.0], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
+}
+
 /// Answers whether a delivery may be due.
 pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
-                sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10 WHERE id = ?1",
+                sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
+                failing_since = ?11 WHERE id = ?1",
     )?;
-    let PutBack { state, why, next_try_ms, failures, failing, .. } = put_back;
+    let PutBack { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = put_back;
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
-    update.execute(params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike])?;
+    let values =
+        params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike, failing_since_ms];
+    update.execute(values)?;
     if state.is_final() {
         uploads::forget_digest(c, job)?;
     }

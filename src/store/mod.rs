@@ -79,6 +79,8 @@ pub struct Claimed {
     pub failures: u32,
     /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
     pub failing: Option<(String, u32)>,
+    /// When this row of failures began, in milliseconds since the Unix epoch.
+    pub failing_since_ms: Option<i64>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
     /// The half-sent upload of an earlier claim.
@@ -119,6 +121,8 @@ pub struct PutBack {
     pub failures: u32,
     /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
     pub failing: Option<(String, u32)>,
+    /// When this row of failures began, in milliseconds since the Unix epoch.
+    pub failing_since_ms: Option<i64>,
     /// What becomes of the session.
     pub session: Keep,
 }
@@ -285,6 +289,17 @@ impl Store {
     pub async fn renamed(&self, file: i64, folder: PathBuf, name: std::ffi::OsString, now: Identity) -> Result<(), StoreError> {
         let work = move |c: &Connection| files::renamed(c, file, &folder, &name, &now);
         self.writer.call(Durability::Power, work).await
+    }
+
+    /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
+    /// out again, so it need not outlive the power.
+    pub async fn renumbered(&self, file: i64, now: Identity) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| files::renumbered(c, file, &now)).await
+    }
+
+    /// Where the file of `job` is, as far as the scan has followed it.
+    pub async fn path_of(&self, job: JobId) -> Result<PathBuf, StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::path(c, job)).await
     }
 
     /// Claims up to so many jobs for each host and `most` in all: those due first, then by priority and age. A claim outlives the

@@ -84,6 +84,7 @@ fn put_back(state: State) -> PutBack {
         next_try_ms: Some(5),
         failures: 1,
         failing: Some(("kind".into(), 1)),
+        failing_since_ms: Some(1),
         session: Keep::Session,
     }
 }
@@ -467,6 +468,56 @@ fn a_gone_file_is_forgotten_and_met_again() {
         .run(|store| async move { store.put_back(job, PutBack { session: Keep::Nothing, ..put_back(State::Gone) }).await })
         .unwrap();
     assert_eq!(queue.enqueue(0..1), 1, "the other host keeps its job");
+}
+
+#[test]
+fn new_numbers_of_device_inode_and_birth_make_no_new_version() {
+    let mut queue = Queue::new();
+    assert_eq!(queue.enqueue(1..2), 2);
+    let before = arrival(1);
+    let look = |queue: &Queue, identity: &Identity| {
+        let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
+        memory.look(&before.folder, &before.name, identity, &before.hosts).unwrap()
+    };
+    let mut identity = before.identity;
+    for now in [
+        Identity { device: 2, ..identity },
+        Identity { device: 2, inode: 77, ..identity },
+        Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 9, ..identity },
+    ] {
+        let Seen::Renumbered { file } = look(&queue, &now) else { panic!("{now:?}") };
+        queue.run(|store| async move { store.renumbered(file, now).await }).unwrap();
+        assert_eq!(look(&queue, &now), Seen::Known);
+        let again = vec![Arrival { identity: Identity { device: 3, ..now }, ..arrival(1) }];
+        assert_eq!(queue.run(|store| async move { store.enqueue(again).await }).unwrap(), 0, "a settled file that was met before");
+        identity = now;
+    }
+    queue.restart();
+    for job in queue.claim(2) {
+        assert!(job.identity.same_numbers(&identity), "the jobs go by the new numbers");
+        assert_eq!(job.identity.ctime_ns, before.identity.ctime_ns, "and still mean the bytes that were settled");
+    }
+    let changed = Identity { size: 11, ..identity };
+    assert_eq!(look(&queue, &changed), Seen::Unknown);
+}
+
+#[test]
+fn a_version_never_has_two_live_jobs_for_one_host() {
+    let queue = Queue::new();
+    assert_eq!(queue.enqueue(1..2), 2);
+    let job = queue.claim(1).into_iter().find(|job| job.host == "box").unwrap();
+    let changed = || vec![Arrival { identity: Identity { mtime_ns: 2, ..arrival(1).identity }, ..arrival(1) }];
+    let enqueue = |arrivals| queue.run(|store| async move { store.enqueue(arrivals).await }).unwrap();
+    // The file becomes another version and the first one again while its job is under way.
+    assert_eq!(enqueue(changed()), 2);
+    assert_eq!(enqueue(vec![arrival(1)]), 0, "the first one is on its way to both hosts");
+    let live = || {
+        let sql = "SELECT count(*) FROM jobs WHERE mtime_ns = 1 AND host = 'box' AND state IN ('queued', 'uploading')";
+        queue.connection().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(live(), 1);
+    queue.run(|store| async move { store.put_back(job.id, put_back(State::Gone)).await }).unwrap();
+    assert_eq!((enqueue(vec![arrival(1)]), live()), (1, 1), "met again once its job is over");
 }
 
 #[test]

@@ -31,10 +31,12 @@ pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Re
     progressed(c, job)
 }
 
-/// What went wrong before it says nothing any more, and what goes wrong from here on is news.
+/// What went wrong before it says nothing any more, and what goes wrong from here on is news. The row of failures
+/// goes on only for a file that has lost sessions, since every new session makes progress at first.
 fn progressed(c: &Connection, job: JobId) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET failures = 0, failing = NULL, alike = 0, told_held = NULL
+        "UPDATE jobs SET failures = 0, failing = NULL, alike = 0, told_held = NULL,
+                failing_since = CASE WHEN sessions_lost > 0 THEN failing_since END
          WHERE id = ?1 AND (failures > 0 OR told_held IS NOT NULL)",
     )?;
     update.execute([job.0])?;

@@ -101,11 +101,8 @@ fn a_session_that_the_host_lost_begins_anew() {
 }
 
 #[test]
-fn a_host_that_loses_every_session_fails_the_file_in_the_end() {
-    let (bench, job) = through(one(FINISH, When::Always, Action::LoseSession));
-    assert_eq!(job.state, State::Failed, "{job:#?}");
-    assert!(job.why.unwrap().contains("session not found"));
-    assert!(bench.held("file").is_empty());
+fn a_host_that_loses_every_session_has_the_file_in_the_end() {
+    bad_at_first(one(FINISH, When::Always, Action::LoseSession), "session not found");
 }
 
 #[test]
@@ -208,18 +205,83 @@ fn a_file_that_the_host_refuses_fails_alone() {
 }
 
 #[test]
-fn replies_that_nobody_can_read_end_in_failed_with_what_was_said() {
-    let (_, job) = through(one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}")));
-    assert_eq!(job.state, State::Failed, "{job:#?}");
-    assert!(job.why.unwrap().contains("E_FROBNICATE"));
+fn replies_that_nobody_can_read_never_fail_a_file() {
+    bad_at_first(one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}")), "E_FROBNICATE");
 }
 
 #[test]
-fn with_a_limit_on_retries_the_job_is_held_for_a_person() {
+fn a_file_that_is_missed_some_parts_of_each_time_is_never_failed() {
+    let mut script = one(CHUNK, When::Every(2), Action::DropPart);
+    script = script_and(script, CHUNK, When::Every(3), Action::DropPart);
+    bad_at_first(script, "missing");
+}
+
+/// A host that fails as `script` has it, however often it is asked, and then is well: its file waits with the reason and arrives.
+fn bad_at_first(script: Script, reason: &str) {
+    let bench = Bench::new();
+    bench.faults(script);
+    let content = bytes(5, 300_000);
+    bench.put("file", &content);
+    for _ in 0..5 {
+        // A start has everything tried again at once.
+        let daemon = bench.start();
+        let stood = bench.wait_for("the job to stand", || {
+            bench.jobs().into_iter().find(|job| job.state.is_final() || (job.state == State::Waiting && job.next_try_ms.is_some()))
+        });
+        assert_eq!(stood.state, State::Waiting, "{stood:#?}");
+        assert!(stood.why.as_deref().is_some_and(|why| why.contains(reason)), "{stood:#?}");
+        bench.stop(daemon);
+    }
+    bench.faults(Script::default());
+    let daemon = bench.start();
+    let jobs = bench.wait_done(1);
+    assert_eq!(jobs.len(), 1, "{jobs:#?}");
+    assert!(bench.held("file") == [content]);
+    bench.stop(daemon);
+}
+
+/// Changes the queue of a daemon that does not run.
+fn change_queue(bench: &Bench, sql: &str) {
+    let queue = rusqlite::Connection::open(bench.state_dir().join(ferryd::store::FILE_NAME)).unwrap();
+    assert!(queue.execute(sql, []).unwrap() > 0);
+}
+
+/// Brings a job that has failed for three times or more, the last time with `script`, to its next failure when its row of failures is
+/// `hours` old.
+fn after_hours(bench: &Bench, script: Script, hours: u32) -> JobRow {
+    bench.faults(script);
+    bench.put("file", &bytes(5, 300_000));
+    for _ in 0..3 {
+        let daemon = bench.start();
+        bench.wait_state(State::Waiting);
+        bench.stop(daemon);
+    }
+    change_queue(bench, &format!("UPDATE jobs SET failing_since = failing_since - {hours} * 3600000"));
+    let attempts = bench.jobs()[0].attempts;
+    let daemon = bench.start();
+    let job = bench.wait_for("the next failure", || {
+        bench.jobs().into_iter().find(|job| job.attempts > attempts && matches!(job.state, State::Waiting | State::Held))
+    });
+    bench.stop(daemon);
+    job
+}
+
+#[test]
+fn with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes() {
     let bench = Bench::new().host("retries = 1");
-    let (_, job) = through_with(bench, one(CHUNK, When::Always, reply(500, "down")));
+    let job = after_hours(&bench, one(CHUNK, When::Always, reply(500, "down")), 1);
     assert_eq!(job.state, State::Held, "{job:#?}");
-    assert!(job.why.unwrap().contains("500"));
+    assert!(job.why.unwrap().contains("500") && job.next_try_ms.is_some());
+}
+
+#[test]
+fn what_nobody_understands_for_a_day_is_held_and_an_outage_is_waited_out() {
+    let strange = one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}"));
+    let job = after_hours(&Bench::new(), strange, 25);
+    assert_eq!(job.state, State::Held, "{job:#?}");
+    assert!(job.why.unwrap().contains("E_FROBNICATE") && job.next_try_ms.is_some(), "it is tried again all the same");
+    let job = after_hours(&Bench::new(), one(CHUNK, When::Always, reply(500, "down")), 25);
+    assert_eq!(job.state, State::Waiting, "{job:#?}");
 }
 
 #[test]

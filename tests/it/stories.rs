@@ -94,6 +94,79 @@ fn a_file_deleted_while_it_is_sent_ends_as_gone() {
 }
 
 #[test]
+fn a_file_renamed_while_it_is_sent_is_met_again_at_once() {
+    for target in ["renamed", "folder/below", "in the place of another"] {
+        let bench = Bench::new().watch("settle = \"0s\"\nrescan = \"24h\"").host("bandwidth = \"3 MiB/s\"");
+        let content = bytes(1, 3_000_000);
+        let daemon = bench.start();
+        bench.wait_watching();
+        std::fs::create_dir(bench.drop_dir().join("folder")).unwrap();
+        bench.put("in the place of another", b"another");
+        bench.wait_done(1);
+        let path = bench.put("film", &content);
+        bench.wait_for("some chunks at the host", || (bench.sandbox.stats().parts_acked >= 5).then_some(()));
+        std::fs::rename(path, bench.drop_dir().join(target)).unwrap();
+        bench.wait_done(2);
+        let name = target.rsplit('/').next().unwrap();
+        assert!(bench.held(name).contains(&content), "{target}: {:#?}", bench.jobs());
+        bench.stop(daemon);
+    }
+}
+
+/// What a restored backup, a new disk and a move to another machine have in common: paths, sizes and times are the same, and nothing else.
+fn restore(bench: &Bench) {
+    let aside = bench.dir.path().join("aside");
+    std::fs::rename(bench.drop_dir(), &aside).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").arg(&aside).arg(bench.drop_dir()).status().unwrap();
+    assert!(copied.success());
+    // Kept until here, so that no number of an inode is used again.
+    std::fs::remove_dir_all(aside).unwrap();
+}
+
+#[test]
+fn files_restored_from_a_backup_are_not_uploaded_again() {
+    let bench = Bench::new();
+    for number in 0..50 {
+        bench.put(&format!("folder {}/{number}", number % 7), &bytes(number, 1000));
+    }
+    let daemon = bench.start();
+    bench.wait_done(50);
+    bench.stop(daemon);
+    for _ in 0..2 {
+        restore(&bench);
+        let daemon = bench.start();
+        bench.wait_watching();
+        assert_eq!((bench.jobs().len(), bench.sandbox.objects().len()), (50, 50));
+        bench.stop(daemon);
+    }
+    // The new numbers are known: a rename is found by them.
+    let from = bench.drop_dir().join("folder 3/3");
+    std::fs::rename(from, bench.drop_dir().join("three")).unwrap();
+    std::fs::write(bench.drop_dir().join("folder 0/0"), b"another version").unwrap();
+    let daemon = bench.start();
+    bench.wait_done(51);
+    assert_eq!((bench.jobs().len(), bench.sandbox.objects().len()), (51, 51));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_half_sent_file_that_is_restored_from_a_backup_is_sent_once_and_by_one_job() {
+    let bench = Bench::new().host("bandwidth = \"3 MiB/s\"");
+    let content = bytes(1, 2_000_000);
+    bench.put("film", &content);
+    let daemon = bench.start();
+    bench.wait_for("some chunks at the host", || (bench.sandbox.stats().parts_acked >= 4).then_some(()));
+    daemon.kill();
+    restore(&bench);
+    let daemon = bench.start();
+    bench.wait_done(1);
+    let live = bench.jobs().iter().filter(|job| job.state != State::Gone).count();
+    assert_eq!((live, bench.sandbox.objects().len()), (1, 1), "{:#?}", bench.jobs());
+    assert!(bench.held("film") == [content]);
+    bench.stop(daemon);
+}
+
+#[test]
 fn a_renamed_file_is_not_uploaded_again_and_a_changed_one_is() {
     let bench = Bench::new();
     let daemon = bench.start();
