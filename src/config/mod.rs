@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::job::attempt::OnUnknown;
+
 pub use file::did_you_mean;
 pub use hook::{Field, Hook, HookAction, HookEvent, Piece, Template};
 pub use problem::{ConfigError, Problem};
@@ -318,17 +320,6 @@ pub enum FourSharedFolder {
     Id(i64),
     /// By its way from the root, names in order; made where it is missing. Empty is the root.
     Path(Vec<String>),
-}
-
-/// What to do when a commit may or may not have taken effect and the host cannot be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnUnknown {
-    /// Upload again and flag the job `maybe_duplicate`.
-    UploadAgain,
-    /// Look for evidence first (UploadGig: how much room is left), and hold the job where there is some that the file arrived.
-    Probe,
-    /// Hold the job for a person.
-    Hold,
 }
 
 /// Where variables of the environment come from.

@@ -7,12 +7,14 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::job::attempt::OnUnknown;
+
 use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
 use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
-use super::{After, Config, Daemon, Environment, Events, HostConfig, OnUnknown, RemotePath, Watch, hosts};
+use super::{After, Config, Daemon, Environment, Events, HostConfig, RemotePath, Watch, hosts};
 
 /// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
 pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];

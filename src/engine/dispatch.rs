@@ -9,16 +9,18 @@ use tokio::time::Instant;
 
 use crate::crash_point;
 use crate::job::State;
+use crate::job::attempt::SessionFate;
+use crate::job::health::Feedback;
 use crate::job::upload::Class;
 use crate::job::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
-use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
+use crate::store::{Claimed, HostStatus, JobId, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
 use super::live::Board;
 use super::phase::{Phase, Phases};
 use super::split;
-use super::upload::{End, HostSays, Worker};
+use super::worker::{End, Worker};
 
 /// A host with its limits and how it is doing.
 pub struct Lane {
@@ -181,11 +183,11 @@ impl Dispatch {
                 self.lanes[running.lane].uploads -= 1;
                 match one {
                     Ok((_, end)) => {
-                        let End { state, says } = end?;
+                        let End { state, feedback, why } = end?;
                         if state == State::Gone {
                             self.look_again_at_file_of(running.job).await?;
                         }
-                        self.listen(&running, says).await?;
+                        self.listen(&running, feedback, why).await?;
                     }
                     Err(error) => self.after_a_panic(&running, &error).await?,
                 }
@@ -203,27 +205,27 @@ impl Dispatch {
         Ok(())
     }
 
-    async fn listen(&mut self, running: &Running, says: HostSays) -> Result<(), StoreError> {
+    async fn listen(&mut self, running: &Running, feedback: Feedback, why: String) -> Result<(), StoreError> {
         let lane = &mut self.lanes[running.lane];
         // Jobs that were in flight together tell of one and the same trouble.
         let news = running.troubles == lane.troubles;
-        if matches!(says, HostSays::Rest { .. } | HostSays::Refused(_)) {
+        if matches!(feedback, Feedback::Rest { .. } | Feedback::Refused) {
             lane.troubles = lane.troubles.wrapping_add(1);
         }
-        if says == HostSays::Fine && lane.full.take_if(|(bytes, ..)| running.bytes >= *bytes).is_some() {
+        if feedback == Feedback::Fine && lane.full.take_if(|(bytes, ..)| running.bytes >= *bytes).is_some() {
             tracing::info!("host {} has room again", lane.name);
             self.store.release_held(lane.name.clone()).await?;
             let status = HostStatus { state: "ready", until_ms: None, why: None, rests: lane.rests };
             self.store.host_status(lane.name.clone(), status).await?;
         }
-        match says {
-            HostSays::Nothing => Ok(()),
-            HostSays::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => {
+        match feedback {
+            Feedback::Nothing => Ok(()),
+            Feedback::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => {
                 lane.stumbles = 0;
                 Ok(())
             }
-            HostSays::Stumbled(_) if lane.stumbled == Some(running.job) => Ok(()),
-            HostSays::Stumbled(why) => {
+            Feedback::OpenFailed if lane.stumbled == Some(running.job) => Ok(()),
+            Feedback::OpenFailed => {
                 lane.stumbled = Some(running.job);
                 lane.stumbles = lane.stumbles.saturating_add(1);
                 match lane.stumbles.checked_sub(STUMBLES_FREE + 1) {
@@ -234,8 +236,8 @@ impl Dispatch {
                     }
                 }
             }
-            HostSays::Full { bytes, why } => {
-                let until = until_ms(RECHECK);
+            Feedback::Full { bytes } => {
+                let until = clock::in_ms(RECHECK);
                 // The smallest file that found no room says most.
                 let from = lane
                     .full
@@ -246,20 +248,20 @@ impl Dispatch {
                 let status = HostStatus { state: "full", until_ms: Some(until), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }
-            HostSays::Fine => {
+            Feedback::Fine => {
                 tracing::info!("host {} takes files again", lane.name);
                 (lane.health, lane.rests, lane.stumbles) = (Health::Ready, 0, 0);
                 self.store.release_held(lane.name.clone()).await?;
                 let status = HostStatus { state: "ready", until_ms: None, why: None, rests: 0 };
                 self.store.host_status(lane.name.clone(), status).await
             }
-            HostSays::Rest { pause, doubles_to, why } => {
+            Feedback::Rest { pause, doubles_to } => {
                 lane.rests = lane.rests.saturating_add(u32::from(news));
                 let pause = doubles_to.map_or(pause, |most| doubled(pause, lane.rests, most));
                 self.rest(running.lane, pause, why).await
             }
-            HostSays::Refused(why) => {
-                let until = until_ms(RECHECK);
+            Feedback::Refused => {
+                let until = clock::in_ms(RECHECK);
                 lane.health = Health::HeldUntil(until);
                 tracing::warn!("host {} is held until a person acts: {why}", lane.name);
                 let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why), rests: lane.rests };
@@ -274,7 +276,7 @@ impl Dispatch {
             // A person must act, whatever a job says that was in flight together with the one that found out.
             return Ok(());
         }
-        let until = until_ms(pause);
+        let until = clock::in_ms(pause);
         lane.health = Health::RestingUntil(until);
         tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
         let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
@@ -297,7 +299,7 @@ impl Dispatch {
             failures,
             failing,
             failing_since_ms,
-            session: Keep::Session,
+            session: SessionFate::Resume,
         };
         self.store.put_back(job.id, put_back).await?;
         Ok(true)
@@ -325,11 +327,11 @@ impl Dispatch {
         let put_back = PutBack {
             state,
             why: Some("a worker panicked on this file; this is a bug in ferryd".to_owned()),
-            next_try_ms: Some(until_ms(pause)),
+            next_try_ms: Some(clock::in_ms(pause)),
             failures,
             failing: None,
             failing_since_ms: Some(since_ms),
-            session: Keep::Session,
+            session: SessionFate::Resume,
         };
         self.store.put_back(running.job, put_back).await
     }
@@ -359,10 +361,6 @@ impl Health {
 /// The first rest, doubled with every further one in a row.
 fn doubled(pause: Duration, rests: u32, most: Duration) -> Duration {
     pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(most)
-}
-
-fn until_ms(pause: Duration) -> i64 {
-    clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn instant_of(at_ms: i64) -> Instant {

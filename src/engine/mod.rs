@@ -3,15 +3,17 @@
 //! Order of the end: the watching stops first, so that nothing new arrives; then the workers leave their jobs, with the parts in flight
 //! if the grace lasts; then the queue is closed by its owner.
 
+mod attempt;
 pub mod bandwidth;
 pub mod deliver;
 pub mod digest;
 pub mod dispatch;
 pub mod intake;
 pub mod live;
+mod parts;
 pub mod phase;
 pub mod source;
-pub mod upload;
+pub mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use dispatch::{Dispatch, Health, Lane};
 use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
-use upload::Worker;
+use worker::Worker;
 
 /// Jobs uploading at once that a host may have when nothing is configured: as many as the daemon.
 const CONNECTIONS_PER_HOST: usize = 16;

@@ -155,7 +155,7 @@ pub struct Outcome {
     pub expires_ms: Option<i64>,
 }
 
-/// What a failure means for the job. The words are stored, so they are stable.
+/// What a failure means for the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Network, time-out, a server's passing weakness.
@@ -191,6 +191,21 @@ impl Class {
         Class::Unreadable,
         Class::RequestRefused,
     ];
+
+    /// The word for it, which is stored and never changes its meaning.
+    pub fn word(self) -> &'static str {
+        match self {
+            Class::Transient => "transient",
+            Class::RateLimited => "rate_limited",
+            Class::OffsetMismatch => "offset_mismatch",
+            Class::SessionLost => "session_lost",
+            Class::HostRefused => "host_refused",
+            Class::HostFull => "host_full",
+            Class::FileRejected => "file_rejected",
+            Class::Unreadable => "unreadable",
+            Class::RequestRefused => "request_refused",
+        }
+    }
 }
 
 /// The parts of a plan that the host has confirmed.

@@ -17,6 +17,11 @@ pub fn since(at_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(now_ms().saturating_sub(at_ms)).unwrap_or(0))
 }
 
+/// The time after `pause` has passed, in milliseconds since the Unix epoch.
+pub fn in_ms(pause: Duration) -> i64 {
+    now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
+use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::{Identity, State};
@@ -124,26 +125,7 @@ pub struct PutBack {
     /// When this row of failures began, in milliseconds since the Unix epoch.
     pub failing_since_ms: Option<i64>,
     /// What becomes of the session.
-    pub session: Keep,
-}
-
-/// What becomes of a half-sent upload when its worker leaves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// It is resumed.
-    Session,
-    /// It is resumed, and the last commit is known not to have taken effect.
-    SessionUncommitted,
-    /// It is resumed, and the last commit went unanswered.
-    SessionUnanswered,
-    /// It is resumed, and every part is sent again.
-    SessionWithoutParts,
-    /// It is forgotten, at no cost to the file.
-    Nothing,
-    /// It is forgotten, and counted as lost.
-    NothingLost,
-    /// It is forgotten, counted as lost, and the host may keep what it made of it.
-    NothingLostMaybeDuplicate,
+    pub session: SessionFate,
 }
 
 /// What a claim brings.
@@ -367,7 +349,7 @@ impl Store {
     /// The worker leaves the job.
     pub async fn put_back(&self, job: JobId, put_back: PutBack) -> Result<(), StoreError> {
         let durability = match put_back.state {
-            State::Queued if put_back.session == Keep::Session => Durability::Process,
+            State::Queued if put_back.session == SessionFate::Resume => Durability::Process,
             _ => Durability::Power,
         };
         let rules = self.rules();

@@ -85,7 +85,7 @@ fn put_back(state: State) -> PutBack {
         failures: 1,
         failing: Some(("kind".into(), 1)),
         failing_since_ms: Some(1),
-        session: Keep::Session,
+        session: SessionFate::Resume,
     }
 }
 
@@ -465,7 +465,7 @@ fn a_gone_file_is_forgotten_and_met_again() {
     queue.enqueue(0..1);
     let job = queue.claim(1).remove(0).id;
     queue
-        .run(|store| async move { store.put_back(job, PutBack { session: Keep::Nothing, ..put_back(State::Gone) }).await })
+        .run(|store| async move { store.put_back(job, PutBack { session: SessionFate::Drop, ..put_back(State::Gone) }).await })
         .unwrap();
     assert_eq!(queue.enqueue(0..1), 1, "the other host keeps its job");
 }

@@ -3,11 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::Identity;
+use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Session, Words};
 
 use super::error::StoreError;
-use super::{JobId, Keep, Upload};
+use super::{JobId, Upload};
 
 pub(super) fn opened(
     c: &Connection,
@@ -117,23 +118,23 @@ fn loaded(bytes: &[u8]) -> Vec<Words> {
 
 /// What a worker's leaving does to the half-sent upload. Answers by how much the count of lost sessions grows, and whether the host
 /// may have kept a copy.
-pub(super) fn keep(c: &Connection, job: JobId, keep: Keep) -> Result<(u32, bool), StoreError> {
-    match keep {
-        Keep::Session => {}
-        Keep::SessionUncommitted => {
+pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32, bool), StoreError> {
+    match fate {
+        SessionFate::Resume => {}
+        SessionFate::ResumeUncommitted => {
             c.prepare_cached("UPDATE uploads SET committing = 0 WHERE job = ?1")?.execute([job.0])?;
         }
-        Keep::SessionUnanswered => {
+        SessionFate::ResumeUnanswered => {
             c.prepare_cached("UPDATE uploads SET committing = 1, commits = commits + 1 WHERE job = ?1")?.execute([job.0])?;
         }
-        Keep::SessionWithoutParts => {
+        SessionFate::ResendParts => {
             forget_acks(c, job)?;
             c.prepare_cached("UPDATE uploads SET resent = 1, committing = 0 WHERE job = ?1")?.execute([job.0])?;
         }
-        Keep::Nothing | Keep::NothingLost | Keep::NothingLostMaybeDuplicate => forget_upload(c, job)?,
+        SessionFate::Drop | SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate => forget_upload(c, job)?,
     }
-    let lost = u32::from(matches!(keep, Keep::NothingLost | Keep::NothingLostMaybeDuplicate));
-    Ok((lost, keep == Keep::NothingLostMaybeDuplicate))
+    let lost = u32::from(matches!(fate, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
+    Ok((lost, fate == SessionFate::DropLostMaybeDuplicate))
 }
 
 pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("secret", &[]),
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
-    ("config", &["secret"]),
+    ("config", &["job", "secret"]),
     ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
     ("hook", &["config", "host", "job", "os", "secret"]),

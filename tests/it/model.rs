@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::config::OnUnknown;
+use ferryd::job::attempt::OnUnknown;
 use ferryd::engine::bandwidth::{Bucket, Limits};
 use ferryd::engine::phase::phases;
-use ferryd::engine::upload::Worker;
+use ferryd::engine::worker::Worker;
 use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
 use ferryd::job::Identity;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};

@@ -1,0 +1,488 @@
+//! Takes one claimed job from its first byte to "uploaded". Every step is committed before the next relies on it; what comes next, and where
+//! the job is left when something fails, is decided by `job::attempt`.
+//!
+//! What is true if the process dies at an `await`:
+//!
+//! - in `open`: the host may hold an empty session nobody will use;
+//! - before the session is committed: the same; no part was sent;
+//! - in `send`: the host may hold the part, and it is sent again (the part in flight);
+//! - before the ack is committed: the same;
+//! - before `committing` is committed: every part is held and nothing else happened;
+//! - in `finish`: nobody knows; the next claim finds `committing` and asks, or finishes again, or does what `on_unknown` says;
+//! - before the outcome is committed: the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::crash_point;
+use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
+use crate::job::attempt::{
+    self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Note, Pause, Resolution, Resumption, SessionFacts, SessionFate,
+};
+use crate::job::plan::Plan;
+use crate::job::State;
+use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
+use crate::os::clock;
+use crate::store::{Claimed, PutBack, StoreError, Upload};
+
+use super::digest::Digesting;
+use super::parts::{self, PartSender};
+use super::source::{self, Source, SourceError, remote_name};
+use super::worker::{End, Worker};
+
+/// Why an attempt ends before the host has the file.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The queue itself failed: the daemon's matter, not the job's.
+    Store(StoreError),
+    /// The file is not what it was.
+    Source(SourceError),
+    /// The host did not do what was asked.
+    Host { error: HostError, opening: bool, session: SessionFate },
+    /// A finish may have taken effect, and nobody can be asked: what happened.
+    Undecidable(String),
+    /// There is evidence that a finish took effect, and no proof: the evidence.
+    Probable(String),
+    /// The daemon stops.
+    Draining,
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Store(error)
+    }
+}
+
+impl From<SourceError> for Stop {
+    fn from(error: SourceError) -> Self {
+        Stop::Source(error)
+    }
+}
+
+/// A failed call that changes nothing for good.
+impl From<HostError> for Stop {
+    fn from(error: HostError) -> Self {
+        let session = attempt::call_failure(error.class);
+        Stop::Host { error, opening: false, session }
+    }
+}
+
+impl Stop {
+    fn while_opening(error: HostError) -> Stop {
+        Stop::Host { opening: true, session: attempt::call_failure(error.class), error }
+    }
+}
+
+const UNANSWERED: &str = "the host never answered the request that makes the file";
+
+/// A claimed job under way, with what is known of it so far.
+pub(super) struct Attempt {
+    worker: Worker,
+    job: Claimed,
+    shape: Shape,
+    /// Bytes that have flowed, for people to see.
+    sent: Arc<AtomicU64>,
+    /// Whether the host has confirmed something new since the claim.
+    progress: bool,
+    /// The session in use, to be given back should the job leave it.
+    place: Option<Arc<Place>>,
+    /// The digest, where the host wants one.
+    digesting: Option<Arc<Digesting>>,
+    /// The digest, once it is known.
+    digest: Option<Digest>,
+}
+
+/// What opening or resuming a session leads to.
+enum Begun {
+    Upload(Upload),
+    /// The host has the file already.
+    Done(Outcome),
+}
+
+impl Attempt {
+    pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
+        let shape = worker.host.shape(job.identity.size);
+        Attempt { worker, job, shape, sent, progress: false, place: None, digesting: None, digest: None }
+    }
+
+    pub(super) fn job(&self) -> &Claimed {
+        &self.job
+    }
+
+    /// Takes the job as far as it goes.
+    pub(super) async fn run(&mut self) -> Result<Outcome, Stop> {
+        let session = self.job.upload.as_ref().map(facts_of);
+        let beginning = attempt::beginning(session.as_ref(), &self.shape, self.worker.on_unknown);
+        let earlier = self.job.upload.take();
+        // Given back should the attempt begin with another.
+        self.place = earlier.as_ref().map(|upload| place(upload, None, Tickets::default()));
+        let (source, begun) = match (beginning, earlier) {
+            (Beginning::Undecidable, _) => return Err(Stop::Undecidable(UNANSWERED.into())),
+            (Beginning::AskAboutFinish, Some(upload)) => return self.resolve_unanswered_finish(upload).await,
+            (Beginning::Resume, Some(upload)) => {
+                let source = self.source(false).await?;
+                let begun = self.resume(&source, upload).await?;
+                (source, begun)
+            }
+            (Beginning::Open | Beginning::Resume | Beginning::AskAboutFinish, _) => {
+                let source = self.source(true).await?;
+                let begun = self.open(&source).await?;
+                (source, begun)
+            }
+        };
+        match begun {
+            Begun::Upload(upload) => self.transfer(&source, upload).await,
+            Begun::Done(outcome) => Ok(outcome),
+        }
+    }
+
+    /// Sends what the host does not hold, and has it make the file.
+    async fn transfer(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
+        let sender = self.sender(source, &upload);
+        let before = (upload.held.count(), upload.held_bytes);
+        let sent = match self.shape.order {
+            Order::Whole => return self.send_whole(source, upload).await,
+            Order::InOrder => sender.send_in_order(&mut upload).await.map(|()| None),
+            Order::AnyOrder => sender.send_in_any_order(&mut upload, self.shape.parallel).await,
+        };
+        self.progress |= (upload.held.count(), upload.held_bytes) > before;
+        // The session may have moved.
+        self.place_of(&upload);
+        let last = sent?;
+        self.progress |= last.is_some();
+        self.commit(source, upload, last).await
+    }
+
+    async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
+        let sender = self.sender(source, &upload);
+        let ack = sender.send_whole(&upload, self.shape.repeat).await?;
+        upload.held = parts::held_of(std::slice::from_ref(&ack));
+        // Nobody is asked, so the outcome itself is the first thing to be committed.
+        let place = self.place_of(&upload);
+        let outcome = self.worker.host.finish(&place, self.whole(&upload)).await;
+        outcome.map_err(|error| Stop::Host { error, opening: false, session: SessionFate::ResumeUnanswered })
+    }
+
+    /// Commits that the host is about to make the file, and has it make the file. `last` is an ack that goes to the disk with the intent, so
+    /// that a small file costs one commit less.
+    async fn commit(&mut self, source: &Source, mut upload: Upload, last: Option<Ack>) -> Result<Outcome, Stop> {
+        let store = self.worker.store.clone();
+        let unchanged = source.check().await;
+        let mut last = last;
+        if let Some(ack) = last.take_if(|_| unchanged.is_err() || self.digest_is_pending()) {
+            // The digest may take a while, and the ack must not wait for it.
+            parts::note(&mut upload, &ack);
+            store.acked(self.job.id, vec![ack], upload.plan).await?;
+            crash_point!("ack.after_commit");
+        }
+        unchanged?;
+        self.know_digest(upload.plan).await?;
+        crash_point!("finish.before_commit");
+        match last {
+            None => store.committing(self.job.id).await?,
+            Some(ack) => {
+                parts::note(&mut upload, &ack);
+                let (acked, committing) = tokio::join!(store.acked(self.job.id, vec![ack], upload.plan), store.committing(self.job.id));
+                crash_point!("ack.after_commit");
+                acked.and(committing)?;
+            }
+        }
+        crash_point!("finish.before_send");
+        self.finish(&upload).await
+    }
+
+    async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+        let place = self.place_of(upload);
+        let finished = self.worker.request(self.worker.host.finish(&place, self.whole(upload))).await;
+        finished.map_err(|error| self.after_failed_finish(upload, error))
+    }
+
+    fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
+        match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &facts_of(upload)) {
+            FinishFailure::Undecidable => Stop::Undecidable(error.said),
+            FinishFailure::Failed(class, session) => Stop::Host { error: HostError { class, ..error }, opening: false, session },
+        }
+    }
+
+    async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
+        let path = self.job.path.clone();
+        Source::open(path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
+    }
+
+    /// Asks the host for a session, and commits it with the plan that is made for it.
+    async fn open(&mut self, source: &Source) -> Result<Begun, Stop> {
+        let identity = source.identity();
+        let plan = Plan::new(identity.size, &self.shape);
+        let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        self.start_digest(source, plan).await?;
+        if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
+            self.know_digest(plan).await?;
+        }
+        let facts = FileFacts {
+            name: remote_name(&self.job.path),
+            folder: self.remote_folder(),
+            version: source::version(&self.job.path, &identity),
+            bytes: plan.file_bytes,
+            parts: plan.parts(),
+            part_bytes: plan.part_bytes,
+            digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
+        };
+        let tickets = Tickets::default();
+        crash_point!("open.before_call");
+        let opened = self.worker.request(self.worker.host.open(&facts, &tickets)).await;
+        let session = match opened.map_err(Stop::while_opening)? {
+            Opened::Session(session) => session,
+            Opened::Whole(outcome) => {
+                source.check().await?;
+                self.worker.store.sent_as(self.job.id, identity).await?;
+                return Ok(Begun::Done(outcome));
+            }
+        };
+        crash_point!("open.before_commit");
+        let opened_ms = clock::now_ms();
+        self.worker.store.opened(self.job.id, session.clone(), plan, identity).await?;
+        crash_point!("open.after_commit");
+        let (held, held_bytes) = (Held::default(), 0);
+        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
+        self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
+        Ok(Begun::Upload(upload))
+    }
+
+    /// The folder of the innermost watch that the file is in, filled in.
+    fn remote_folder(&self) -> String {
+        let watched = self.worker.folders.iter().filter(|(folder, _)| self.job.path.starts_with(folder));
+        let innermost = watched.max_by_key(|(folder, _)| folder.components().count());
+        let below = innermost.and_then(|(folder, template)| Some((self.job.path.strip_prefix(folder).ok()?, template)));
+        below.map(|(relative, template)| template.fill(relative, self.job.identity.mtime_ns)).unwrap_or_default()
+    }
+
+    /// What an earlier claim has computed is not computed again.
+    async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
+        let Some(wanted) = self.shape.digest else { return Ok(()) };
+        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        let digesting = match &self.digest {
+            Some(digest) => Digesting::known(digest),
+            None => Digesting::start(source.clone(), plan, wanted.algorithm),
+        };
+        self.digesting = Some(Arc::new(digesting));
+        Ok(())
+    }
+
+    /// Waits for the digest, where the host wants one, and keeps it.
+    async fn know_digest(&mut self, plan: Plan) -> Result<(), Stop> {
+        let (None, Some(digesting)) = (&self.digest, &self.digesting) else { return Ok(()) };
+        let digest = digesting.whole().await?;
+        self.worker.store.digested(self.job.id, plan.part_bytes, digest.clone()).await?;
+        self.digest = Some(digest);
+        Ok(())
+    }
+
+    fn digest_is_pending(&self) -> bool {
+        self.digest.is_none() && self.digesting.is_some()
+    }
+
+    /// A session of an earlier claim: the host is asked, and believed over our own rows.
+    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Begun, Stop> {
+        self.start_digest(source, upload.plan).await?;
+        let place = place(&upload, self.digesting.as_deref(), Tickets::default());
+        self.place = Some(place.clone());
+        let all_sent = upload.held.count() == upload.plan.parts();
+        // A digest says that everything was sent, and that the host may have made the file of it already.
+        let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
+        let found = self.worker.request(self.worker.host.probe(&place, Whole { held: &upload.held, digest })).await?;
+        match (attempt::resumption(&found, all_sent), found) {
+            (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).into()),
+            (Resumption::Done, Found::Whole(outcome)) => return Ok(Begun::Done(outcome)),
+            (_, Found::UpTo(bytes)) => {
+                upload.held_bytes = bytes;
+                self.worker.store.found(self.job.id, Vec::new(), bytes, upload.plan).await?;
+            }
+            (_, Found::Parts(acks)) => {
+                upload.held = parts::held_of(&acks);
+                self.worker.store.found(self.job.id, acks, 0, upload.plan).await?;
+            }
+            _ => {}
+        }
+        self.sent.store(parts::held_bytes(&upload, self.shape.order), Ordering::Relaxed);
+        Ok(Begun::Upload(upload))
+    }
+
+    /// A job whose last finish has no answer: the host is asked, or finishes again, or the user's choice decides.
+    async fn resolve_unanswered_finish(&mut self, upload: Upload) -> Result<Outcome, Stop> {
+        self.know_digest_again(upload.plan).await?;
+        let place = self.place_of(&upload);
+        let found = self.worker.request(self.worker.host.probe(&place, self.whole(&upload))).await?;
+        match (attempt::resolution(&found, &self.shape, &facts_of(&upload), self.failing_for()), found) {
+            (Resolution::Done, Found::Whole(outcome)) => Ok(outcome),
+            (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
+            (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).into()),
+            (Resolution::SendAgain, _) => {
+                let source = self.source(false).await?;
+                self.send_whole(&source, upload).await
+            }
+            (Resolution::FinishAgain, _) => self.finish(&upload).await,
+            (Resolution::Done | Resolution::Probable | Resolution::Undecidable, _) => Err(Stop::Undecidable(UNANSWERED.into())),
+        }
+    }
+
+    /// What was known of the digest when the finish was sent; computed anew where it was not kept.
+    async fn know_digest_again(&mut self, plan: Plan) -> Result<(), Stop> {
+        if self.shape.digest.is_none() {
+            return Ok(());
+        }
+        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        if self.digest.is_none() {
+            let source = self.source(false).await?;
+            self.start_digest(&source, plan).await?;
+            self.know_digest(plan).await?;
+        }
+        Ok(())
+    }
+
+    /// The place of the session in use. One that has moved, or was found committing, has no tickets yet.
+    fn place_of(&mut self, upload: &Upload) -> Arc<Place> {
+        match &self.place {
+            Some(place) if place.session == upload.session => place.clone(),
+            _ => {
+                let place = place(upload, self.digesting.as_deref(), Tickets::default());
+                self.place.insert(place).clone()
+            }
+        }
+    }
+
+    fn sender(&mut self, source: &Source, upload: &Upload) -> PartSender {
+        PartSender {
+            worker: self.worker.clone(),
+            job: self.job.id,
+            place: self.place_of(upload),
+            source: source.clone(),
+            plan: upload.plan,
+            digesting: self.digesting.clone(),
+        }
+    }
+
+    fn whole<'a>(&'a self, upload: &'a Upload) -> Whole<'a> {
+        Whole { held: &upload.held, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
+    }
+
+    /// Commits where the job stands, and says what its end means for the host.
+    pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
+        let (cause, why) = match stop {
+            Stop::Store(error) => return Err(error),
+            stop => self.cause(stop),
+        };
+        let leaving = attempt::leaving(&cause, &self.history());
+        let why = with_note(why, leaving.note);
+        log(&self.job, leaving.state, &why);
+        let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
+        let kept = (cause != Cause::Draining).then(|| why.clone());
+        self.worker.store.put_back(self.job.id, self.put_back(leaving, kept)).await?;
+        if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
+            self.abandon().await;
+        }
+        Ok(End { state, feedback, why })
+    }
+
+    /// The cause as the rules know it, and what happened, for a person.
+    fn cause(&self, stop: Stop) -> (Cause, String) {
+        match stop {
+            Stop::Store(error) => (Cause::Draining, error.to_string()),
+            Stop::Draining => (Cause::Draining, "the daemon stops".to_owned()),
+            Stop::Source(SourceError::Vanished) if !self.job.path.parent().is_some_and(|folder| folder.exists()) => {
+                (Cause::FolderMissing, "the folder of this file is not there".to_owned())
+            }
+            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.to_string()),
+            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.to_string()),
+            Stop::Undecidable(said) => (Cause::Undecidable, said),
+            Stop::Probable(evidence) => {
+                let why = format!("the host never answered, and the file is probably there: {evidence}; look at the account");
+                (Cause::Probable, why)
+            }
+            Stop::Host { error, opening, session } => {
+                let HostError { class, worsens, said, wait, doubles, .. } = error;
+                (Cause::Failed(Failure { class, worsens, wait, doubles, opening, session }), said)
+            }
+        }
+    }
+
+    fn history(&self) -> History {
+        History {
+            progress: self.progress,
+            failures: self.job.failures,
+            last_kind: self.job.failing.clone(),
+            failing_for: self.failing_for(),
+            sessions_lost: self.job.sessions_lost,
+            retries: self.worker.retries,
+            on_unknown: self.worker.on_unknown,
+            bytes: self.job.identity.size,
+        }
+    }
+
+    /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at first.
+    fn failing_since_ms(&self) -> Option<i64> {
+        self.job.failing_since_ms.filter(|_| !self.progress || self.job.sessions_lost > 0)
+    }
+
+    fn failing_for(&self) -> Duration {
+        self.failing_since_ms().map_or(Duration::ZERO, clock::since)
+    }
+
+    fn put_back(&self, leaving: Leaving, why: Option<String>) -> PutBack {
+        let pause = match leaving.pause {
+            Pause::None => None,
+            Pause::For(pause) => Some(pause),
+            Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(rand::random::<f64>())),
+        };
+        let since_ms = self.failing_since_ms();
+        PutBack {
+            state: leaving.state,
+            why,
+            next_try_ms: pause.map(clock::in_ms),
+            failures: leaving.record.failures,
+            failing: leaving.record.last_kind,
+            failing_since_ms: if leaving.record.failed { since_ms.or_else(|| Some(clock::now_ms())) } else { since_ms },
+            session: leaving.session,
+        }
+    }
+
+    /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
+    async fn abandon(&mut self) {
+        if let Some(place) = self.place.take()
+            && let Err(error) = self.worker.request(self.worker.host.abandon(&place)).await
+        {
+            tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
+        }
+    }
+}
+
+fn facts_of(upload: &Upload) -> SessionFacts {
+    SessionFacts {
+        age: clock::since(upload.opened_ms),
+        committing: upload.committing,
+        unanswered: upload.commits,
+        resent: upload.resent,
+    }
+}
+
+fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<Place> {
+    let borders = digesting.map(Digesting::borders).unwrap_or_default();
+    Arc::new(Place { session: upload.session.clone(), tickets, plan: upload.plan, borders })
+}
+
+fn with_note(why: String, note: Note) -> String {
+    match note {
+        Note::None => why,
+        Note::UploadedAgain => format!("{why}; it is uploaded again, and may be there twice"),
+        Note::ForADay => format!("{why}, for a day now; the file may be there several times"),
+        Note::LeftToUser => format!("{why}; the file may be on the host already, and `on_unknown` leaves it to you"),
+    }
+}
+
+fn log(job: &Claimed, state: State, why: &str) {
+    let (id, host) = (job.id, &job.host);
+    match state {
+        State::Failed | State::Held => tracing::warn!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+        _ => tracing::info!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+    }
+}

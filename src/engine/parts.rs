@@ -1,0 +1,199 @@
+//! Sends the parts of one file: several at once in any order, one after the other, or the whole file as one body.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::crash_point;
+use crate::host::{HostError, Part, Place, Tickets};
+use crate::job::attempt;
+use crate::job::plan::{Plan, Range};
+use crate::job::upload::{Ack, Class, Held, Order, Repeat};
+use crate::store::{JobId, Upload};
+
+use super::attempt::Stop;
+use super::digest::Digesting;
+use super::source::{Gate, Source, SourceError};
+use super::worker::Worker;
+
+/// Parts in a row that a host may take nothing new of before the attempt ends.
+const WITHOUT_PROGRESS_MAX: u32 = 2;
+
+/// What it takes to send parts of one file.
+#[derive(Clone)]
+pub(super) struct PartSender {
+    pub(super) worker: Worker,
+    pub(super) job: JobId,
+    pub(super) place: Arc<Place>,
+    pub(super) source: Source,
+    pub(super) plan: Plan,
+    pub(super) digesting: Option<Arc<Digesting>>,
+}
+
+impl PartSender {
+    /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may still
+    /// arrive and counts. The ack of a part that was the only one missing is not committed, but handed back.
+    pub(super) async fn send_in_any_order(self, upload: &mut Upload, parallel: usize) -> Result<Option<Ack>, Stop> {
+        if let Some(number) = only_missing(upload) {
+            self.go_on()?;
+            let ack = self.deliver(number).await?;
+            crash_point!("ack.before_commit");
+            return Ok(Some(ack));
+        }
+        let mut next = 0;
+        let mut in_flight: JoinSet<Result<Ack, Stop>> = JoinSet::new();
+        let mut stop = None;
+        loop {
+            while stop.is_none() && in_flight.len() < parallel.max(1) {
+                // What arrives meanwhile has a number below, so it does not disturb the count.
+                let Some(number) = (next..self.plan.parts()).find(|number| !upload.held.contains(*number)) else { break };
+                stop = self.go_on().err();
+                if stop.is_none() {
+                    next = number + 1;
+                    in_flight.spawn(self.clone().send(number));
+                }
+            }
+            match in_flight.join_next().await {
+                None => break,
+                Some(Ok(Ok(ack))) => note(upload, &ack),
+                Some(Ok(Err(error))) => stop = Some(more_severe(stop, error)),
+                Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        stop.map_or(Ok(None), Err)
+    }
+
+    /// Sends one part after the other, each from where the host says the last one ended.
+    pub(super) async fn send_in_order(mut self, upload: &mut Upload) -> Result<(), Stop> {
+        let mut without_progress = 0;
+        while upload.held_bytes < self.plan.file_bytes {
+            self.go_on()?;
+            let part = self.source.part(0, self.plan.from_offset(upload.held_bytes)).await?;
+            let ack = self.request(&part).await?;
+            if let Some(session) = &ack.moved_to {
+                upload.session = session.clone();
+                let borders = self.place.borders.clone();
+                self.place = Arc::new(Place { session: session.clone(), tickets: Tickets::default(), plan: self.plan, borders });
+            }
+            let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
+            without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };
+            if without_progress > WITHOUT_PROGRESS_MAX {
+                return Err(HostError::new(Class::OffsetMismatch, "the host takes no more bytes").into());
+            }
+            self.worker.store.advanced(self.job, upload.held_bytes, ack.moved_to).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the file in one body, which is also its finish. Where a second file would show, the intent is on the disk before the last bytes
+    /// leave, and whatever leaves it in doubt after that leaves the session as the record of it.
+    pub(super) async fn send_whole(self, upload: &Upload, repeat: Repeat) -> Result<Ack, Stop> {
+        self.source.check().await?;
+        let range = Range { offset: 0, bytes: upload.plan.file_bytes };
+        let gate = (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job));
+        let part = self.source.part_behind(0, range, gate.clone()).await?;
+        if let Some(gate) = gate.as_ref().filter(|_| range.bytes == 0)
+            && let Err(error) = gate.pass().await
+        {
+            return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
+        }
+        crash_point!("part.before_send");
+        let sent = self.worker.request(self.worker.host.send(&self.place, &part)).await;
+        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), error))?;
+        crash_point!("ack.before_commit");
+        Ok(ack)
+    }
+
+    fn after_failed_body(&self, gate: Option<&Gate>, error: HostError) -> Stop {
+        if let Some(failure) = gate.and_then(Gate::failure) {
+            return Stop::Store(failure);
+        }
+        if let Some(failure) = self.source.failure() {
+            return Stop::Source(failure);
+        }
+        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed));
+        Stop::Host { error, opening: false, session }
+    }
+
+    /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are sent a
+    /// second time.
+    async fn send(self, number: u32) -> Result<Ack, Stop> {
+        let ack = self.deliver(number).await?;
+        crash_point!("ack.before_commit");
+        self.worker.store.acked(self.job, vec![ack.clone()], self.plan).await?;
+        crash_point!("ack.after_commit");
+        Ok(ack)
+    }
+
+    /// Reads a part and sends it.
+    async fn deliver(&self, number: u32) -> Result<Ack, Stop> {
+        if let Some(digesting) = &self.digesting {
+            digesting.before_part(number).await?;
+        }
+        let part = self.source.part(number, self.plan.range(number)).await?;
+        crash_point!("part.before_send");
+        let ack = self.request(&part).await?;
+        if ack.held_to < part.offset + part.bytes {
+            return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into());
+        }
+        Ok(ack)
+    }
+
+    async fn request(&self, part: &Part) -> Result<Ack, Stop> {
+        let sent = self.worker.request(self.worker.host.send(&self.place, part)).await;
+        sent.map_err(|error| self.source.failure().map_or_else(|| error.into(), Stop::Source))
+    }
+
+    fn go_on(&self) -> Result<(), Stop> {
+        if self.worker.phases.is_draining() { Err(Stop::Draining) } else { Ok(()) }
+    }
+}
+
+/// The one part that the host does not hold, if it is one.
+fn only_missing(upload: &Upload) -> Option<u32> {
+    let parts = upload.plan.parts();
+    if upload.held.count() + 1 != parts {
+        return None;
+    }
+    (0..parts).find(|number| !upload.held.contains(*number))
+}
+
+/// Of two reasons to stop, the one that says more about what must follow.
+fn more_severe(first: Option<Stop>, second: Stop) -> Stop {
+    match first {
+        Some(first @ (Stop::Store(_) | Stop::Source(_))) => first,
+        Some(Stop::Host { error, opening, session })
+            if error.class != Class::Transient && !matches!(second, Stop::Store(_) | Stop::Source(_)) =>
+        {
+            Stop::Host { error, opening, session }
+        }
+        _ => second,
+    }
+}
+
+/// Notes what the host has confirmed.
+pub(super) fn note(upload: &mut Upload, ack: &Ack) {
+    upload.held.insert(ack.number);
+    upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+}
+
+/// What these acks confirm.
+pub(super) fn held_of(acks: &[Ack]) -> Held {
+    let mut held = Held::default();
+    for ack in acks {
+        held.insert(ack.number);
+        held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+    }
+    held
+}
+
+/// How many bytes the host has confirmed.
+pub(super) fn held_bytes(upload: &Upload, order: Order) -> u64 {
+    match order {
+        Order::InOrder => upload.held_bytes,
+        Order::AnyOrder | Order::Whole => {
+            let parts = (0..upload.plan.parts()).filter(|number| upload.held.contains(*number));
+            parts.map(|number| upload.plan.range(number).bytes).sum()
+        }
+    }
+}

@@ -1,0 +1,653 @@
+//! How an attempt begins, what it makes of a finish that nobody answered, and where it leaves its job and its session.
+//!
+//! Pure and total. The engine brings the facts, calls the host, commits, and acts on what is decided here.
+
+use std::time::Duration;
+
+use super::State;
+use super::health::Feedback;
+use super::upload::{Class, Found, Order, Repeat, Shape};
+use super::verdict::{
+    GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Trouble, Verdict, pause_after_lost_session, verdict,
+};
+
+/// Finishes of one session that may go unanswered, over [`PERSISTENT_AFTER`], before the user's choice decides.
+const UNANSWERED_MAX: u32 = 5;
+/// How long a file that cannot be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+/// How long a file is left alone whose folder is not there: about as often as its watch looks for it.
+const FOLDER_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the user wants where a finish may have taken effect and the host cannot be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// The file is sent again, and its job says that it may be there twice.
+    UploadAgain,
+    /// The host is asked for evidence, where it can bring any.
+    Probe,
+    /// The job is held.
+    Hold,
+}
+
+/// What becomes of a session when its attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionFate {
+    /// It is resumed.
+    Resume,
+    /// It is resumed, and its last finish is known not to have taken effect.
+    ResumeUncommitted,
+    /// It is resumed, and its last finish went unanswered.
+    ResumeUnanswered,
+    /// It is resumed, and every part is sent again.
+    ResendParts,
+    /// It is dropped, at no cost to the file.
+    Drop,
+    /// It is dropped, and counted as lost.
+    DropLost,
+    /// It is dropped, counted as lost, and the host may keep what it made of it.
+    DropLostMaybeDuplicate,
+}
+
+/// A half-sent upload, as far as the rules ask about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// How long ago it was opened.
+    pub age: Duration,
+    /// Whether a finish was sent, or was about to be, and its answer is not known.
+    pub committing: bool,
+    /// How many finishes have gone unanswered.
+    pub unanswered: u32,
+    /// Whether every part has been sent a second time because the host missed some.
+    pub resent: bool,
+}
+
+/// How an attempt begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// With a new session; one that is there is given back.
+    Open,
+    /// With the session that is there.
+    Resume,
+    /// With the question whether the host has the file already.
+    AskAboutFinish,
+    /// Not at all: nobody can be asked whether the host has the file.
+    Undecidable,
+}
+
+/// How an attempt begins for a job with this session, if it has one.
+pub fn beginning(session: Option<&SessionFacts>, shape: &Shape, on_unknown: OnUnknown) -> Beginning {
+    let Some(session) = session else { return Beginning::Open };
+    if session.committing {
+        // Such a host can bring evidence at best, and asking has its price.
+        let undecidable = duplicates_on_resend(shape) && on_unknown != OnUnknown::Probe;
+        return if undecidable { Beginning::Undecidable } else { Beginning::AskAboutFinish };
+    }
+    let expired = shape.session_life.is_some_and(|life| session.age > life);
+    // A body that was cut short is worth nothing to a host that may keep what it gets twice.
+    if expired || duplicates_on_resend(shape) { Beginning::Open } else { Beginning::Resume }
+}
+
+fn duplicates_on_resend(shape: &Shape) -> bool {
+    shape.order == Order::Whole && shape.repeat == Repeat::MayDuplicate
+}
+
+/// What follows when a session is resumed and the host has said what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// What is missing is sent.
+    Send,
+    /// The host has made the file already.
+    Done,
+    /// The session cannot be resumed: what that means, and what happened.
+    Fail(Class, &'static str),
+}
+
+/// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every part.
+pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
+    match found {
+        Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
+        Found::Gone => Resumption::Fail(Class::SessionLost, SESSION_UNKNOWN),
+        Found::Whole(_) if all_sent => Resumption::Done,
+        Found::Whole(_) => {
+            Resumption::Fail(Class::Unreadable, "the host says that it has the whole file, and it was never asked to finish")
+        }
+    }
+}
+
+const SESSION_UNKNOWN: &str = "the host no longer knows the session";
+
+/// What follows when a finish went unanswered and the host has been asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// It has the file.
+    Done,
+    /// The finish is sent again.
+    FinishAgain,
+    /// The whole file is sent again, in the place of what is there.
+    SendAgain,
+    /// It does not have the file: what happened to the session.
+    Lost(&'static str),
+    /// There is evidence that it has the file, and no proof.
+    Probable,
+    /// Nobody can know.
+    Undecidable,
+}
+
+/// What follows from `found` for a session whose finish went unanswered, by a job that has been failing for so long.
+pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_for: Duration) -> Resolution {
+    match (found, shape.repeat) {
+        (Found::Whole(_), _) => Resolution::Done,
+        (Found::Likely(_), _) => Resolution::Probable,
+        (Found::Unlikely, _) => Resolution::Lost("the host never answered, and nothing speaks for its having the file"),
+        (Found::Gone, Repeat::Harmless) => Resolution::Lost(SESSION_UNKNOWN),
+        (Found::Gone, Repeat::MayDuplicate) => Resolution::Undecidable,
+        (_, Repeat::Harmless) if shape.order == Order::Whole => Resolution::SendAgain,
+        (_, Repeat::MayDuplicate) if shape.order == Order::Whole => Resolution::Undecidable,
+        // Where a second finish does no harm, it is tried for as long as it takes.
+        (_, Repeat::MayDuplicate) if session.unanswered >= UNANSWERED_MAX && failing_for >= PERSISTENT_AFTER => {
+            Resolution::Undecidable
+        }
+        _ => Resolution::FinishAgain,
+    }
+}
+
+/// What a failed finish means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishFailure {
+    /// It may have taken effect, and nobody can be asked.
+    Undecidable,
+    /// It failed as this class, and this becomes of the session.
+    Failed(Class, SessionFate),
+}
+
+/// What a finish means that failed as `class`. With `outcome_unknown` it may have taken effect all the same.
+pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, session: &SessionFacts) -> FinishFailure {
+    use FinishFailure::{Failed, Undecidable};
+    if outcome_unknown {
+        return Failed(class, SessionFate::ResumeUnanswered);
+    }
+    let repeated = session.committing && repeat == Repeat::MayDuplicate;
+    match class {
+        // An error to a repeated finish may mean "already done, and forgotten".
+        Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if repeated => Undecidable,
+        Class::OffsetMismatch if session.resent => Failed(Class::SessionLost, SessionFate::DropLost),
+        Class::OffsetMismatch => Failed(class, SessionFate::ResendParts),
+        Class::SessionLost => Failed(class, SessionFate::DropLost),
+        // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
+        _ if session.committing => Failed(class, SessionFate::Resume),
+        _ => Failed(class, SessionFate::ResumeUncommitted),
+    }
+}
+
+/// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived; before that the host
+/// has no file, whatever its error says.
+pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool) -> SessionFate {
+    match class {
+        _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,
+        Class::SessionLost => SessionFate::DropLost,
+        _ => SessionFate::Drop,
+    }
+}
+
+/// What becomes of the session when a call failed that changes nothing for good: an open, a part, a question.
+pub fn call_failure(class: Class) -> SessionFate {
+    if class == Class::SessionLost { SessionFate::DropLost } else { SessionFate::Resume }
+}
+
+/// Why an attempt ends before the host has the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The daemon stops.
+    Draining,
+    /// Neither the file nor its folder is there.
+    FolderMissing,
+    /// The file cannot be read.
+    FileUnreadable,
+    /// The file is not the version that was taken up, or is not there any more.
+    FileChanged,
+    /// A finish may have taken effect, and nobody can be asked.
+    Undecidable,
+    /// There is evidence that a finish took effect, and no proof.
+    Probable,
+    /// The host did not do what was asked.
+    Failed(Failure),
+}
+
+/// A call to a host that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What it means.
+    pub class: Class,
+    /// What it means once it is persistent.
+    pub worsens: Option<Class>,
+    /// The rest the host asked for.
+    pub wait: Option<Duration>,
+    /// Whether that rest doubles each time the host asks for it again.
+    pub doubles: bool,
+    /// Whether it was the call that opens a session.
+    pub opening: bool,
+    /// What becomes of the session.
+    pub session: SessionFate,
+}
+
+/// What is known of a job when its attempt ends.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Whether the host has confirmed anything new in this attempt.
+    pub progress: bool,
+    /// Failures in a row before it.
+    pub failures: u32,
+    /// Of what kind the last of them was, and how many in a row were of that kind.
+    pub last_kind: Option<(String, u32)>,
+    /// How long that row of failures has lasted.
+    pub failing_for: Duration,
+    /// Sessions that the file has lost.
+    pub sessions_lost: u32,
+    /// Failures in a row that the user allows.
+    pub retries: Option<u32>,
+    /// The user's choice where nobody can be asked.
+    pub on_unknown: OnUnknown,
+    /// The file's size in bytes.
+    pub bytes: u64,
+}
+
+/// When a job is claimed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// As soon as it is its turn, or never, as its state says.
+    None,
+    /// After so long.
+    For(Duration),
+    /// After at least `floor`, and a random share of `ceiling`.
+    Jittered {
+        /// What is waited in any case.
+        floor: Duration,
+        /// What is multiplied by a number drawn from 0 to 1.
+        ceiling: Duration,
+    },
+}
+
+/// What is noted of the row of failures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Of what kind the last one was, and how many in a row were of that kind.
+    pub last_kind: Option<(String, u32)>,
+    /// Whether this attempt adds a failure to the row, or begins one.
+    pub failed: bool,
+}
+
+/// What the reason must say besides what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// Nothing.
+    None,
+    /// The file is uploaded again, and may be there twice.
+    UploadedAgain,
+    /// The same has happened for a day.
+    ForADay,
+    /// The file may be there, and the user decides.
+    LeftToUser,
+}
+
+/// Where an attempt leaves its job, its session and its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaving {
+    /// The job's state.
+    pub state: State,
+    /// When it is claimed again.
+    pub pause: Pause,
+    /// What becomes of the session.
+    pub session: SessionFate,
+    /// What is noted of its failures.
+    pub record: Record,
+    /// What it says about the host.
+    pub feedback: Feedback,
+    /// What its reason says besides.
+    pub note: Note,
+}
+
+/// Where an attempt leaves its job that ended for this cause.
+pub fn leaving(cause: &Cause, history: &History) -> Leaving {
+    let standing = history.standing(State::Queued, Pause::None, SessionFate::Resume);
+    match cause {
+        Cause::Draining => standing,
+        Cause::FolderMissing => Leaving { state: State::Waiting, pause: Pause::For(FOLDER_PAUSE), ..standing },
+        Cause::FileUnreadable => Leaving { state: State::Waiting, pause: Pause::For(UNREADABLE_PAUSE), ..standing },
+        Cause::FileChanged => Leaving { state: State::Gone, session: SessionFate::Drop, ..standing },
+        Cause::Probable => Leaving { state: State::Held, ..standing },
+        Cause::Undecidable => history.undecidable(),
+        Cause::Failed(failure) => history.failed(failure),
+    }
+}
+
+impl History {
+    /// A leaving that says nothing against the file and nothing about the host.
+    fn standing(&self, state: State, pause: Pause, session: SessionFate) -> Leaving {
+        let (failures, last_kind) = if self.progress { (0, None) } else { (self.failures, self.last_kind.clone()) };
+        let record = Record { failures, last_kind, failed: false };
+        Leaving { state, pause, session, record, feedback: Feedback::Nothing, note: Note::None }
+    }
+
+    /// A person may have to act; the daemon looks again after [`RECHECK`] all the same.
+    fn held(&self, session: SessionFate) -> Leaving {
+        self.standing(State::Held, Pause::For(RECHECK), session)
+    }
+
+    /// The file begins anew, for the session it has lost now.
+    fn anew(&self, pause: Duration, session: SessionFate) -> Leaving {
+        if pause.is_zero() {
+            self.standing(State::Queued, Pause::None, session)
+        } else {
+            self.standing(State::Waiting, Pause::For(pause), session)
+        }
+    }
+
+    fn undecidable(&self) -> Leaving {
+        match self.on_unknown {
+            OnUnknown::Hold | OnUnknown::Probe => {
+                Leaving { note: Note::LeftToUser, ..self.standing(State::Held, Pause::None, SessionFate::Resume) }
+            }
+            OnUnknown::UploadAgain => {
+                let (session, given_up) = (SessionFate::DropLostMaybeDuplicate, self.failing_for >= GIVE_UP_AFTER);
+                let leaving = if given_up {
+                    Leaving { note: Note::ForADay, ..self.held(session) }
+                } else {
+                    let pause = pause_after_lost_session(self.sessions_lost);
+                    Leaving { note: Note::UploadedAgain, ..self.anew(pause, session) }
+                };
+                Leaving { record: Record { failed: true, ..leaving.record }, ..leaving }
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure) -> Leaving {
+        let kind = failure.kind();
+        let failures = if self.progress { 1 } else { self.failures.saturating_add(1) };
+        let same = self.last_kind.as_ref().filter(|(last, _)| *last == kind && !self.progress);
+        let alike = same.map_or(1, |(_, alike)| alike.saturating_add(1));
+        let trouble = Trouble {
+            class: failure.class,
+            worsens: failure.worsens,
+            wait: failure.wait,
+            failures,
+            alike,
+            failing_for: self.failing_for,
+            sessions_lost: self.sessions_lost,
+            retries: self.retries,
+        };
+        // What has worsened to a lost session is lost as one.
+        let lost = trouble.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
+        let session = if lost { SessionFate::DropLost } else { failure.session };
+        let record = Record { failures, last_kind: Some((kind, alike)), failed: true };
+        match verdict(trouble) {
+            Verdict::Retry { floor, ceiling } => {
+                let feedback = if failure.opening { Feedback::OpenFailed } else { Feedback::Nothing };
+                let pause = Pause::Jittered { floor, ceiling };
+                Leaving { record, feedback, ..self.standing(State::Waiting, pause, session) }
+            }
+            Verdict::RestHost(pause) => {
+                let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to() };
+                Leaving { feedback, ..self.standing(State::Waiting, Pause::For(pause), session) }
+            }
+            Verdict::Anew(pause) => Leaving { record, ..self.anew(pause, session) },
+            Verdict::HoldHost => Leaving { feedback: Feedback::Refused, ..self.held(session) },
+            Verdict::HoldForRoom => Leaving { feedback: Feedback::Full { bytes: self.bytes }, ..self.held(session) },
+            Verdict::Hold => Leaving { record, ..self.held(session) },
+            Verdict::Fail => self.standing(State::Failed, Pause::None, SessionFate::Drop),
+        }
+    }
+}
+
+impl Failure {
+    /// The stored name of this kind of failure.
+    fn kind(&self) -> String {
+        match self.worsens {
+            None => self.class.word().to_owned(),
+            Some(worsens) => format!("{}/{}", self.class.word(), worsens.word()),
+        }
+    }
+
+    fn rest_doubles_to(&self) -> Option<Duration> {
+        match self.wait {
+            _ if self.doubles => Some(LONGEST_WAIT),
+            None => Some(LONGEST_BACKOFF),
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::upload::Outcome;
+
+    fn shape(order: Order, repeat: Repeat) -> Shape {
+        Shape {
+            order,
+            part_bytes: 8,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: Some(Duration::from_secs(100)),
+            repeat,
+            parallel: 4,
+            takes_empty_files: true,
+            digest: None,
+        }
+    }
+
+    const SESSION: SessionFacts = SessionFacts { age: Duration::ZERO, committing: false, unanswered: 0, resent: false };
+    const COMMITTING: SessionFacts = SessionFacts { committing: true, ..SESSION };
+    const RESENT: SessionFacts = SessionFacts { resent: true, ..SESSION };
+
+    const BY_PART: (Order, Repeat) = (Order::AnyOrder, Repeat::Harmless);
+    const BY_PART_ONCE: (Order, Repeat) = (Order::AnyOrder, Repeat::MayDuplicate);
+    const OVERWRITES: (Order, Repeat) = (Order::Whole, Repeat::Harmless);
+    const DUPLICATES: (Order, Repeat) = (Order::Whole, Repeat::MayDuplicate);
+
+    #[test]
+    fn an_attempt_begins_where_the_last_one_ended_unless_that_would_make_a_second_file() {
+        let old = SessionFacts { age: Duration::from_secs(101), ..SESSION };
+        let cases = [
+            (None, BY_PART, OnUnknown::UploadAgain, Beginning::Open),
+            (Some(SESSION), BY_PART, OnUnknown::UploadAgain, Beginning::Resume),
+            (Some(SESSION), BY_PART_ONCE, OnUnknown::Hold, Beginning::Resume),
+            (Some(SESSION), OVERWRITES, OnUnknown::UploadAgain, Beginning::Resume),
+            (Some(SESSION), DUPLICATES, OnUnknown::UploadAgain, Beginning::Open),
+            (Some(old), BY_PART, OnUnknown::UploadAgain, Beginning::Open),
+            (Some(COMMITTING), BY_PART, OnUnknown::Hold, Beginning::AskAboutFinish),
+            (Some(COMMITTING), OVERWRITES, OnUnknown::UploadAgain, Beginning::AskAboutFinish),
+            (Some(SessionFacts { committing: true, ..old }), BY_PART, OnUnknown::UploadAgain, Beginning::AskAboutFinish),
+            (Some(COMMITTING), DUPLICATES, OnUnknown::UploadAgain, Beginning::Undecidable),
+            (Some(COMMITTING), DUPLICATES, OnUnknown::Hold, Beginning::Undecidable),
+            (Some(COMMITTING), DUPLICATES, OnUnknown::Probe, Beginning::AskAboutFinish),
+        ];
+        for (session, (order, repeat), on_unknown, expected) in cases {
+            let found = beginning(session.as_ref(), &shape(order, repeat), on_unknown);
+            assert_eq!(found, expected, "{session:?} {order:?} {repeat:?} {on_unknown:?}");
+        }
+    }
+
+    fn whole() -> Found {
+        Found::Whole(Outcome::default())
+    }
+
+    #[test]
+    fn a_host_is_believed_about_a_session_but_not_that_it_has_what_it_was_never_sent() {
+        for found in [Found::Unsure, Found::UpTo(3), Found::Parts(Vec::new()), Found::Likely(String::new()), Found::Unlikely] {
+            assert_eq!([resumption(&found, false), resumption(&found, true)], [Resumption::Send; 2], "{found:?}");
+        }
+        assert_eq!(resumption(&whole(), true), Resumption::Done);
+        assert!(matches!(resumption(&whole(), false), Resumption::Fail(Class::Unreadable, _)));
+        assert!(matches!(resumption(&Found::Gone, true), Resumption::Fail(Class::SessionLost, _)));
+    }
+
+    #[test]
+    fn what_follows_from_a_finish_that_nobody_answered() {
+        let often = SessionFacts { unanswered: UNANSWERED_MAX, ..COMMITTING };
+        let lost = |found: &Found, shape| matches!(resolution(found, &shape, &COMMITTING, Duration::ZERO), Resolution::Lost(_));
+        for (order, repeat) in [BY_PART, BY_PART_ONCE, OVERWRITES, DUPLICATES] {
+            let resolve = |found| resolution(&found, &shape(order, repeat), &COMMITTING, Duration::ZERO);
+            assert_eq!(resolve(whole()), Resolution::Done);
+            assert_eq!(resolve(Found::Likely(String::new())), Resolution::Probable);
+            assert!(lost(&Found::Unlikely, shape(order, repeat)));
+        }
+        assert!(lost(&Found::Gone, shape(Order::AnyOrder, Repeat::Harmless)));
+        let cases = [
+            (Found::Gone, BY_PART_ONCE, COMMITTING, Duration::ZERO, Resolution::Undecidable),
+            (Found::Unsure, BY_PART, often, GIVE_UP_AFTER, Resolution::FinishAgain),
+            (Found::Unsure, BY_PART_ONCE, COMMITTING, GIVE_UP_AFTER, Resolution::FinishAgain),
+            (Found::Unsure, BY_PART_ONCE, often, Duration::ZERO, Resolution::FinishAgain),
+            (Found::Unsure, BY_PART_ONCE, often, PERSISTENT_AFTER, Resolution::Undecidable),
+            (Found::Unsure, OVERWRITES, often, GIVE_UP_AFTER, Resolution::SendAgain),
+            (Found::Unsure, DUPLICATES, COMMITTING, Duration::ZERO, Resolution::Undecidable),
+            (Found::Parts(Vec::new()), BY_PART, COMMITTING, Duration::ZERO, Resolution::FinishAgain),
+        ];
+        for (found, (order, repeat), session, failing_for, expected) in cases {
+            let decided = resolution(&found, &shape(order, repeat), &session, failing_for);
+            assert_eq!(decided, expected, "{found:?} {order:?} {repeat:?} {session:?} {failing_for:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_failed_finish_means() {
+        use Class::{FileRejected, HostRefused, OffsetMismatch, SessionLost, Transient};
+        use FinishFailure::{Failed, Undecidable};
+        use Repeat::{Harmless, MayDuplicate};
+        let cases = [
+            (Transient, true, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUnanswered)),
+            (Transient, false, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUncommitted)),
+            (Transient, false, MayDuplicate, COMMITTING, Failed(Transient, SessionFate::Resume)),
+            (HostRefused, false, Harmless, SESSION, Failed(HostRefused, SessionFate::ResumeUncommitted)),
+            (FileRejected, false, MayDuplicate, SESSION, Failed(FileRejected, SessionFate::ResumeUncommitted)),
+            (FileRejected, false, MayDuplicate, COMMITTING, Undecidable),
+            (SessionLost, false, MayDuplicate, COMMITTING, Undecidable),
+            (SessionLost, false, Harmless, COMMITTING, Failed(SessionLost, SessionFate::DropLost)),
+            (OffsetMismatch, false, MayDuplicate, COMMITTING, Undecidable),
+            (OffsetMismatch, false, MayDuplicate, SESSION, Failed(OffsetMismatch, SessionFate::ResendParts)),
+            (OffsetMismatch, false, MayDuplicate, RESENT, Failed(SessionLost, SessionFate::DropLost)),
+        ];
+        for (class, outcome_unknown, repeat, session, expected) in cases {
+            let found = finish_failure(class, outcome_unknown, repeat, &session);
+            assert_eq!(found, expected, "{class:?} {outcome_unknown} {repeat:?} {session:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_body_that_left_whole_may_have_made_a_file() {
+        for class in Class::ALL {
+            assert_eq!(body_failure(class, true, true), SessionFate::ResumeUnanswered, "{class:?}");
+            let expected = if class == Class::SessionLost { SessionFate::DropLost } else { SessionFate::Drop };
+            for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
+                assert_eq!(body_failure(class, outcome_unknown, last_byte_left), expected, "{class:?}");
+            }
+        }
+    }
+
+    fn history() -> History {
+        History {
+            progress: false,
+            failures: 2,
+            last_kind: Some(("transient".into(), 2)),
+            failing_for: Duration::from_secs(10),
+            sessions_lost: 0,
+            retries: None,
+            on_unknown: OnUnknown::UploadAgain,
+            bytes: 7,
+        }
+    }
+
+    fn failure(class: Class) -> Failure {
+        let session = call_failure(class);
+        Failure { class, worsens: None, wait: None, doubles: false, opening: false, session }
+    }
+
+    fn failed(failure: Failure, history: &History) -> Leaving {
+        leaving(&Cause::Failed(failure), history)
+    }
+
+    #[test]
+    fn what_is_not_the_hosts_doing_says_nothing_against_the_file_or_the_host() {
+        let cases = [
+            (Cause::Draining, State::Queued, Pause::None, SessionFate::Resume),
+            (Cause::FolderMissing, State::Waiting, Pause::For(FOLDER_PAUSE), SessionFate::Resume),
+            (Cause::FileUnreadable, State::Waiting, Pause::For(UNREADABLE_PAUSE), SessionFate::Resume),
+            (Cause::FileChanged, State::Gone, Pause::None, SessionFate::Drop),
+            (Cause::Probable, State::Held, Pause::None, SessionFate::Resume),
+        ];
+        for (cause, state, pause, session) in cases {
+            let record = Record { failures: 2, last_kind: Some(("transient".into(), 2)), failed: false };
+            let expected = Leaving { state, pause, session, record, feedback: Feedback::Nothing, note: Note::None };
+            assert_eq!(leaving(&cause, &history()), expected, "{cause:?}");
+        }
+        let progressed = leaving(&Cause::Draining, &History { progress: true, ..history() });
+        assert_eq!(progressed.record, Record { failures: 0, last_kind: None, failed: false });
+    }
+
+    #[test]
+    fn where_nobody_can_be_asked_the_users_choice_decides() {
+        let undecidable = |on_unknown, sessions_lost, failing_for| {
+            let left = leaving(&Cause::Undecidable, &History { on_unknown, sessions_lost, failing_for, ..history() });
+            (left.state, left.pause, left.session, left.note)
+        };
+        let hour = Duration::from_secs(3600);
+        let again = SessionFate::DropLostMaybeDuplicate;
+        for choice in [OnUnknown::Hold, OnUnknown::Probe] {
+            let held = (State::Held, Pause::None, SessionFate::Resume, Note::LeftToUser);
+            assert_eq!(undecidable(choice, 9, GIVE_UP_AFTER), held);
+        }
+        let choice = OnUnknown::UploadAgain;
+        assert_eq!(undecidable(choice, 0, hour), (State::Queued, Pause::None, again, Note::UploadedAgain));
+        let five_minutes = Pause::For(Duration::from_secs(300));
+        assert_eq!(undecidable(choice, 1, hour), (State::Waiting, five_minutes, again, Note::UploadedAgain));
+        assert_eq!(undecidable(choice, 9, GIVE_UP_AFTER), (State::Held, Pause::For(RECHECK), again, Note::ForADay));
+        assert!(leaving(&Cause::Undecidable, &history()).record.failed, "the row of failures begins, so that it can grow old");
+    }
+
+    #[test]
+    fn a_failure_leaves_its_job_and_its_host_as_its_verdict_says() {
+        let minutes = Duration::from_secs(60);
+        let cases = [
+            (Class::Transient, State::Waiting, Feedback::Nothing, SessionFate::Resume),
+            (Class::Unreadable, State::Waiting, Feedback::Nothing, SessionFate::Resume),
+            (Class::RequestRefused, State::Waiting, Feedback::Nothing, SessionFate::Resume),
+            (Class::OffsetMismatch, State::Waiting, Feedback::Nothing, SessionFate::Resume),
+            (Class::SessionLost, State::Queued, Feedback::Nothing, SessionFate::DropLost),
+            (Class::HostRefused, State::Held, Feedback::Refused, SessionFate::Resume),
+            (Class::HostFull, State::Held, Feedback::Full { bytes: 7 }, SessionFate::Resume),
+            (Class::FileRejected, State::Failed, Feedback::Nothing, SessionFate::Drop),
+        ];
+        for (class, state, feedback, session) in cases {
+            let left = failed(failure(class), &history());
+            assert_eq!((left.state, left.feedback, left.session), (state, feedback, session), "{class:?}");
+        }
+        let rest = failed(Failure { wait: Some(minutes), ..failure(Class::RateLimited) }, &history());
+        assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None });
+        assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
+        let doubling = failed(Failure { wait: Some(minutes), doubles: true, ..failure(Class::RateLimited) }, &history());
+        assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT) });
+        let opening = failed(Failure { opening: true, ..failure(Class::Transient) }, &history());
+        assert_eq!(opening.feedback, Feedback::OpenFailed);
+    }
+
+    #[test]
+    fn failures_are_counted_in_a_row_and_by_kind() {
+        let count = |class, history: &History| {
+            let record = failed(failure(class), history).record;
+            (record.failures, record.last_kind.unwrap().1, record.failed)
+        };
+        assert_eq!(count(Class::Transient, &history()), (3, 3, true));
+        assert_eq!(count(Class::Unreadable, &history()), (3, 1, true));
+        assert_eq!(count(Class::Transient, &History { progress: true, ..history() }), (1, 1, true));
+    }
+
+    #[test]
+    fn what_has_worsened_to_a_lost_session_is_lost_as_one() {
+        let long = History { failing_for: PERSISTENT_AFTER, last_kind: Some(("transient/session_lost".into(), 5)), ..history() };
+        let worse = Failure { worsens: Some(Class::SessionLost), ..failure(Class::Transient) };
+        assert_eq!(failed(worse, &long).session, SessionFate::DropLost);
+        let doubtful = Failure { session: SessionFate::DropLostMaybeDuplicate, ..worse };
+        assert_eq!(failed(doubtful, &long).session, SessionFate::DropLostMaybeDuplicate);
+    }
+}
