@@ -2,9 +2,11 @@
 
 pub mod identity;
 pub mod plan;
+pub mod proof;
 pub mod state;
 pub mod upload;
 pub mod verdict;
 
 pub use identity::Identity;
+pub use proof::Proof;
 pub use state::State;
