@@ -235,12 +235,32 @@ fn check_hooks(config: &Config, report: &mut Report) {
             None => report.ok(format!("hook `{}`", render::line(name))),
         }
     }
+    check_proof(config, report);
     for watch in &config.watches {
         if let After::Move(target) = &watch.after
             && !can_write_below(&target.join("x"))
         {
             let text = format!("files cannot be moved to `{}`", render::path(target));
             report.problem(text, "name a folder that this user may write in `after`");
+        }
+    }
+}
+
+/// A source is removed or moved only on proof, so with a host that gives none it would stay for ever.
+fn check_proof(config: &Config, report: &mut Report) {
+    for watch in config.watches.iter().filter(|watch| watch.after != After::Keep) {
+        let deed = if watch.after == After::Delete { "deleted" } else { "moved" };
+        let owed = config.hosts.iter().filter(|host| watch.to.contains(&host.name));
+        for host in owed.filter(|host| host.kind.gives_only_its_word() && !host.trust_replies) {
+            let (path, name, kind) = (render::path(&watch.path), &host.name, host.kind.word());
+            let text = format!(
+                "files in `{path}` are to be {deed} when `{name}` has them, and {kind} tells neither the size nor a digest of what it \
+                 stored; they would stay"
+            );
+            let hint = format!(
+                "set `trust_replies = true` in [host.{name}] if its mere word is enough for you, `after = \"keep\"` in the watch if not"
+            );
+            report.problem(text, &hint);
         }
     }
 }

@@ -137,6 +137,8 @@ pub struct HostConfig {
     pub retries: Option<u32>,
     /// What to do when a commit may or may not have taken effect and the host cannot be asked.
     pub on_unknown: OnUnknown,
+    /// Whether its mere word is enough for an after-action.
+    pub trust_replies: bool,
     /// Whether a file is sent again shortly before its link dies.
     pub refresh: bool,
 }
@@ -176,6 +178,15 @@ impl HostKind {
             HostKind::UploadGig(_) => Some(1),
             HostKind::Kie(_) => Some(2),
             HostKind::CloudKp(_) | HostKind::KooDrive(_) | HostKind::FourShared(_) => None,
+        }
+    }
+
+    /// Whether this kind never tells more of a stored file than that it has it: no size, no digest. CloudKP answers with an id alone
+    /// (`protocols/cloudkp.md`, 3.2). Kie.ai tells the size of what it is sent, though not of what it fetches itself.
+    pub fn gives_only_its_word(&self) -> bool {
+        match self {
+            HostKind::CloudKp(_) => true,
+            HostKind::UploadGig(_) | HostKind::KooDrive(_) | HostKind::Kie(_) | HostKind::FourShared(_) => false,
         }
     }
 }

@@ -112,14 +112,25 @@ fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
     let retries = table.get("retries", None, retries);
     let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
+    let trust_replies = table.get("trust_replies", false, boolean);
     let refresh = table.get("refresh", false, boolean);
     if on_unknown == OnUnknown::Probe && word != "uploadgig" {
         let help = "write \"upload-again\" or \"hold\"; hosts that can be asked are asked anyway";
         table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig knows", help);
     }
     table.finish();
-    let config =
-        |kind| HostConfig { name, kind, bandwidth, max_uploads, max_connections, request_timeout, retries, on_unknown, refresh };
+    let config = |kind| HostConfig {
+        name,
+        kind,
+        bandwidth,
+        max_uploads,
+        max_connections,
+        request_timeout,
+        retries,
+        on_unknown,
+        trust_replies,
+        refresh,
+    };
     settings.map(config)
 }
 

@@ -66,6 +66,7 @@ fn rules(config: &Config) -> Rules {
         hooks: config.hooks.iter().map(hook).collect(),
         watches: config.watches.iter().map(watch).collect(),
         refresh: config.hosts.iter().filter(|host| host.refresh).map(|host| host.name.clone()).collect(),
+        trusted: config.hosts.iter().filter(|host| host.trust_replies).map(|host| host.name.clone()).collect(),
     }
 }
 

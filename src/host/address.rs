@@ -8,6 +8,17 @@ use crate::job::upload::Class;
 
 use super::error::HostError;
 
+/// The longest link that is believed, in bytes.
+const LINK_BYTES_MAX: usize = 2048;
+
+/// A link as a host names it, if it is one: an http or https address with a host, of at most 2 KiB and without control characters. A
+/// host that answers everything with one word has named none.
+pub fn link(text: &str) -> Option<String> {
+    let sound = text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control);
+    let url = Url::parse(text).ok().filter(|url| sound && matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.map(|_| text.to_owned())
+}
+
 /// Whether `address` may be given a file's bytes: http or https, no credentials in it, and no private network unless `allow_private`. Names
 /// are looked at once more when they are resolved (`http::Transport::for_strangers`).
 ///
@@ -90,6 +101,19 @@ mod tests {
         }
         for public in ["8.8.8.8", "192.0.1.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
             assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[test]
+    fn only_a_web_address_is_a_link() {
+        let long = format!("https://h.example/{}", "a".repeat(LINK_BYTES_MAX));
+        for none in
+            ["", "maintenance", "javascript:alert(1)", "ftp://h.example/a", "https://", "/file/1", "https://h.example/\u{7}", &long]
+        {
+            assert_eq!(link(none), None, "{none}");
+        }
+        for whole in ["https://h.example/f?id=1#x", "http://127.0.0.1:81/a b", "HTTPS://h.example"] {
+            assert_eq!(link(whole).as_deref(), Some(whole));
         }
     }
 

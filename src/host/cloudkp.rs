@@ -6,16 +6,18 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{CloudKpConfig, EmptyFile};
+use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 
 use super::error::{HostError, excerpt};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, stored};
+use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
 
 // Requests.
 
@@ -94,11 +96,32 @@ pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
 
 /// What stays as it is in the id of a link.
 const ID_KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-/// Words that fit the pattern of an id and are none.
-const NO_ID: [&str; 8] = ["null", "none", "undefined", "true", "false", "ok", "success", "done"];
+/// The bounds of an id that comes alone, in characters.
+const ID_CHARS: std::ops::RangeInclusive<usize> = 4..=128;
+/// What stands where an id should, and is none.
+const NO_ID: [&str; 15] = [
+    "null",
+    "none",
+    "nil",
+    "undefined",
+    "unknown",
+    "invalid",
+    "true",
+    "false",
+    "ok",
+    "success",
+    "error",
+    "fail",
+    "failed",
+    "failure",
+    "denied",
+];
+/// What tells of a failure where it stands as a status or result.
+const FAILURES: [&str; 7] = ["error", "fail", "failed", "failure", "ko", "denied", "refused"];
 
-/// Whether a chunk is acknowledged. The service documents no reply to a chunk, so anything that is no error counts (page, 3.1).
-pub fn chunk_reply(reply: &Reply) -> Result<(), HostError> {
+/// Whether a chunk is acknowledged. The service documents no reply to a chunk, so anything that is no error counts (page, 3.1). Answers
+/// the id that the reply would be if it came to a finish: a host that answers both alike has made no file.
+pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
     if !reply.is_success() {
         return Err(refusal(reply));
     }
@@ -108,12 +131,14 @@ pub fn chunk_reply(reply: &Reply) -> Result<(), HostError> {
     match parse(&reply.text) {
         Parsed::Failed(text) => Err(HostError::new(chunk_failure(&text), said(&text))),
         Parsed::Broken => Err(strange(Class::Unreadable, "an answer that ends in the middle", reply)),
-        Parsed::Id(_) | Parsed::Nothing | Parsed::Other => Ok(()),
+        Parsed::Denied => Err(strange(Class::Unreadable, "an answer that tells of a failure and names none", reply)),
+        Parsed::Id(id) => Ok(Some(id)),
+        Parsed::Nothing | Parsed::Other => Ok(None),
     }
 }
 
-/// The link, or why there is none (page, 3.2 and 3.3).
-pub fn finish_reply(reply: &Reply, link_base: &str) -> Result<Outcome, HostError> {
+/// The link, or why there is none (page, 3.2 and 3.3). `acks` are the ids that replies to chunks would have been.
+pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>) -> Result<Outcome, HostError> {
     if !reply.is_success() {
         return Err(refusal(reply));
     }
@@ -121,13 +146,15 @@ pub fn finish_reply(reply: &Reply, link_base: &str) -> Result<Outcome, HostError
         return Err(unknown("a web page in place of an answer", reply));
     }
     match parse(&reply.text) {
+        Parsed::Id(id) if acks.values().any(|ack| *ack == id) => Err(unknown("the answer that it gave to a chunk", reply)),
         Parsed::Id(id) => {
             let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
-            Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None })
+            // An id is all that this host ever tells.
+            Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None, proof: Proof::Word })
         }
         Parsed::Failed(text) => Err(HostError::new(finish_failure(&text), said(&text))),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),
-        Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
+        Parsed::Denied | Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
     }
 }
 
@@ -135,6 +162,8 @@ enum Parsed {
     Nothing,
     Id(String),
     Failed(String),
+    /// A failure without a word of what failed.
+    Denied,
     /// JSON that was begun and does not end.
     Broken,
     Other,
@@ -152,34 +181,80 @@ fn parse(text: &str) -> Parsed {
 }
 
 /// Numbers may come as strings and the reverse, so both are read (`protocols/README.md`, section 2).
-fn parse_object(fields: &serde_json::Map<String, Value>) -> Parsed {
+fn parse_object(fields: &Map<String, Value>) -> Parsed {
     match fields.get("error") {
         None | Some(Value::Null | Value::Bool(false)) => {}
-        Some(Value::String(text)) if text.trim().is_empty() => {}
+        Some(Value::String(text)) if matches!(text.trim().to_ascii_lowercase().as_str(), "" | "null" | "none") => {}
         Some(Value::Number(number)) if number.as_f64() == Some(0.0) => {}
         Some(Value::String(text)) => return Parsed::Failed(text.clone()),
         Some(other) => return Parsed::Failed(other.to_string()),
     }
-    match fields.get("file_id") {
-        Some(Value::String(id)) if !id.trim().is_empty() => Parsed::Id(id.trim().to_owned()),
-        Some(Value::Number(id)) => Parsed::Id(id.to_string()),
+    if denies(fields) {
+        return Parsed::Denied;
+    }
+    json::text(fields.get("file_id")).filter(|id| may_be_id(id)).map_or(Parsed::Other, Parsed::Id)
+}
+
+/// Whether fields besides `error` tell of a failure.
+fn denies(fields: &Map<String, Value>) -> bool {
+    let is_no = |key: &str| json::flag(fields.get(key)) == Some(false);
+    let is_failure = |key: &str| {
+        let word = json::text(fields.get(key)).map(|word| word.to_ascii_lowercase());
+        let number = json::number(fields.get(key));
+        word.is_some_and(|word| FAILURES.contains(&word.as_str())) || number.is_some_and(|number| (400..600).contains(&number))
+    };
+    is_no("success") || is_no("ok") || ["status", "result", "state", "code"].into_iter().any(is_failure)
+}
+
+/// Whether what stands as `file_id` may be one: a field says that it is meant, so any text will do that does not say the opposite.
+fn may_be_id(id: &str) -> bool {
+    let is_number = id.parse::<f64>().is_ok_and(|number| number <= 0.0 || !number.is_finite());
+    !is_number
+        && id.len() <= *ID_CHARS.end()
+        && !id.chars().any(char::is_control)
+        && !NO_ID.contains(&id.to_ascii_lowercase().as_str())
+}
+
+fn parse_bare(text: &str) -> Parsed {
+    let in_link = text.starts_with("http").then(|| text.split_once("?c=")).flatten().map(|(_, id)| id);
+    match in_link {
+        Some(id) if reads_as_id(id) => Parsed::Id(id.to_owned()),
+        _ if text.to_ascii_lowercase().contains("error") => Parsed::Failed(text.to_owned()),
+        _ if reads_as_id(text) => Parsed::Id(text.to_owned()),
         _ => Parsed::Other,
     }
 }
 
-fn parse_bare(text: &str) -> Parsed {
-    let is_id = |id: &str| {
-        (1..=128).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
-            && !NO_ID.contains(&id.to_ascii_lowercase().as_str())
-    };
-    let in_link = text.starts_with("http").then(|| text.split_once("?c=")).flatten().map(|(_, id)| id);
-    match in_link {
-        _ if is_id(text) && !text.eq_ignore_ascii_case("error") => Parsed::Id(text.to_owned()),
-        Some(id) if is_id(id) => Parsed::Id(id.to_owned()),
-        _ if text.to_ascii_lowercase().contains("error") => Parsed::Failed(text.to_owned()),
-        _ => Parsed::Other,
+/// Whether a text that comes alone has the shape of an id. Anything that answers for the host, such as a proxy or a parked domain, may
+/// answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
+fn reads_as_id(text: &str) -> bool {
+    let sound = ID_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text)
+}
+
+/// Whether a text is words, perhaps with a status before or behind them: `not_found`, `NotFound`, `HTTP-503`.
+fn is_words(text: &str) -> bool {
+    let is_status = |end: &str| end.parse().is_ok_and(|status: u16| (100..600).contains(&status));
+    let behind = text.split_at_checked(text.len().saturating_sub(3)).filter(|(_, end)| is_status(end)).map(|(words, _)| words);
+    let before = text.split_at_checked(3).filter(|(end, _)| is_status(end)).map(|(_, words)| words);
+    behind.or(before).unwrap_or(text).split(['_', '-']).all(is_word)
+}
+
+/// `failed`, `Failed`, `FAILED`, or such words written together: `BadGateway`.
+fn is_word(text: &str) -> bool {
+    let all = |is: fn(&u8) -> bool| text.as_bytes().iter().all(is);
+    if !all(u8::is_ascii_alphabetic) {
+        return false;
     }
+    let capitals = text.bytes().skip(1).filter(u8::is_ascii_uppercase).count();
+    if capitals == 0 || all(u8::is_ascii_uppercase) {
+        return true;
+    }
+    // Each begins with a capital, has three letters and one that can be spoken.
+    let spoken = |word: &str| word.len() >= 3 && word.to_ascii_lowercase().contains(['a', 'e', 'i', 'o', 'u', 'y']);
+    let begins = (1..text.len()).filter(|at| text.as_bytes()[*at].is_ascii_uppercase());
+    let borders: Vec<usize> = std::iter::once(0).chain(begins).chain([text.len()]).collect();
+    borders.windows(2).all(|pair| spoken(&text[pair[0]..pair[1]]))
 }
 
 /// No list of error texts exists; these words are the page's reading (page, 3.1).
@@ -270,16 +345,17 @@ impl Host for CloudKp {
             let open = Open::load(&at.session)?;
             let form = open.chunk_form(part.number, part.bytes);
             let reply = self.transport.send(Request::post(&open.url).form(form, Some(part))).await?;
-            chunk_reply(&reply)?;
-            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+            let receipt = chunk_reply(&reply)?;
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(), None).patience(FINISH_PATIENCE);
-            finish_reply(&self.transport.send(request).await?, &self.settings.link_base)
+            let reply = self.transport.send(request).await?;
+            finish_reply(&reply, &self.settings.link_base, &whole.held.receipts)
         })
     }
 
@@ -306,11 +382,12 @@ mod tests {
     }
 
     fn chunk(text: &str) -> Result<(), (Class, bool)> {
-        chunk_reply(&reply(200, text)).map_err(|error| (error.class, error.doubt))
+        chunk_reply(&reply(200, text)).map(drop).map_err(|error| (error.class, error.doubt))
     }
 
     fn finish(text: &str) -> Result<String, (Class, bool)> {
-        finish_reply(&reply(200, text), BASE).map(|outcome| outcome.link.unwrap()).map_err(|error| (error.class, error.doubt))
+        let outcome = finish_reply(&reply(200, text), BASE, &BTreeMap::new());
+        outcome.map(|outcome| outcome.link.unwrap()).map_err(|error| (error.class, error.doubt))
     }
 
     #[test]
@@ -374,7 +451,9 @@ mod tests {
         let link = "https://cloudkp.com?c=q7Zk2".to_owned();
         for text in [
             "{\"error\":null,\"file_id\":\"q7Zk2\"}",
+            "{\"error\":\"null\",\"file_id\":\"q7Zk2\"}",
             "{\"file_id\":\" q7Zk2 \",\"x\":1}",
+            "{\"file_id\":\"q7Zk2\",\"status\":\"ok\",\"success\":true,\"code\":200}",
             "q7Zk2",
             " q7Zk2\n",
             "\"q7Zk2\"",
@@ -392,6 +471,102 @@ mod tests {
             ["", "  ", "<html>", "{\"file_id\":null}", "{\"file_id\":\"\"}", "null", "OK", "well done, you", "{\"file_id\":\"q"]
         {
             assert_eq!(finish(text), Err((Class::Transient, true)), "{text}");
+        }
+        for id in [
+            "0",
+            "\"0\"",
+            "-1",
+            "0.0",
+            "\"-7\"",
+            "\"error\"",
+            "\"NULL\"",
+            "\"none\"",
+            "\"failed\"",
+            "\"nan\"",
+            "true",
+            "[1]",
+            "\"a\\u0007\"",
+        ] {
+            assert_eq!(finish(&format!("{{\"file_id\":{id}}}")), Err((Class::Transient, true)), "{id}");
+        }
+        for more in [
+            "\"status\":\"failed\"",
+            "\"status\":\"Error\"",
+            "\"success\":false",
+            "\"ok\":\"false\"",
+            "\"code\":503",
+            "\"result\":\"ko\"",
+        ] {
+            let text = format!("{{\"file_id\":\"q7Zk2\",{more}}}");
+            assert_eq!(finish(&text), Err((Class::Transient, true)), "{text}");
+            assert_eq!(chunk(&text), Err((Class::Unreadable, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_alone_is_no_id() {
+        let words = [
+            "failed",
+            "maintenance",
+            "Unauthorized",
+            "busy",
+            "timeout",
+            "denied",
+            "not_found",
+            "Not-Found",
+            "NotFound",
+            "BadGateway",
+            "tryAgainLater",
+            "FORBIDDEN",
+            "0",
+            "-1",
+            "404",
+            "12345678",
+            "OK",
+            "id1",
+            "HTTP503",
+            "http-502",
+            "404_Not_Found",
+            "503Busy",
+            "status200",
+            "----",
+            "a b1c2",
+            "q7Zk2\u{e9}",
+        ];
+        for word in words {
+            assert!(!reads_as_id(word), "{word}");
+            assert_eq!(finish(word), Err((Class::Transient, true)), "{word}");
+            assert_eq!(finish(&format!("https://cloudkp.com?c={word}")), Err((Class::Transient, true)), "{word}");
+        }
+        for id in [
+            "q7Zk2",
+            "7vIiHDo5zX",
+            "kXbQz",
+            "aBcdEfgh",
+            "hI5eaHLGdL",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "file_12a",
+            "1abcd",
+            "x2048",
+        ] {
+            assert!(reads_as_id(id), "{id}");
+            assert!(finish(id).is_ok() && finish(&format!("https://cloudkp.com?c={id}")).is_ok(), "{id}");
+        }
+        assert!(!reads_as_id(&"a1".repeat(65)) && reads_as_id(&"a1".repeat(64)));
+    }
+
+    #[test]
+    fn what_a_chunk_was_answered_is_no_id() {
+        for text in ["q7Zk2", "\"q7Zk2\"", "{\"error\":null,\"file_id\":\"q7Zk2\"}"] {
+            let kept = chunk_reply(&reply(200, text)).unwrap();
+            assert_eq!(kept.as_deref(), Some("q7Zk2"), "{text}");
+            let acks = BTreeMap::from([(3, kept.unwrap())]);
+            let error = finish_reply(&reply(200, text), BASE, &acks).unwrap_err();
+            assert_eq!((error.class, error.doubt), (Class::Transient, true), "{text}");
+            assert!(finish_reply(&reply(200, "q7Zk3"), BASE, &acks).is_ok());
+        }
+        for text in ["", "ok", "failed", "uploaded 3 of 9", "{\"error\":null,\"file_id\":null}"] {
+            assert_eq!(chunk_reply(&reply(200, text)), Ok(None), "{text}");
         }
     }
 
@@ -420,7 +595,7 @@ mod tests {
         #[test]
         fn no_reply_makes_the_readers_panic_or_an_error_a_success(status in 100u16..600, text in ".{0,200}") {
             let reply = reply(status, &text);
-            let outcome = finish_reply(&reply, BASE);
+            let outcome = finish_reply(&reply, BASE, &BTreeMap::new());
             prop_assert!(chunk_reply(&reply).is_err() || reply.is_success());
             prop_assert!(outcome.is_err() || reply.is_success());
         }

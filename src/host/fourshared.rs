@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{FourSharedConfig, FourSharedFolder};
+use crate::job::Proof;
 use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
 use crate::secret::Secret;
 
@@ -220,6 +221,16 @@ pub fn finish_text(text: Option<&str>) -> Result<(), HostError> {
     } else {
         HostError::new(Class::Transient, said).worsening_to(Class::SessionLost)
     })
+}
+
+/// The link of a file that the host has.
+fn link_of(text: Option<&str>) -> Result<String, HostError> {
+    match text {
+        Some(text) => address::link(text).ok_or_else(|| {
+            HostError::new(Class::Unreadable, format!("the host has the file, and gives `{}` for a link", excerpt(text)))
+        }),
+        None => Err(HostError::new(Class::Transient, "the host has the file, and gives no link for it yet")),
+    }
 }
 
 fn unknown(what: &str, reply: &Reply) -> HostError {
@@ -456,13 +467,12 @@ impl FourShared {
         }
     }
 
-    async fn link(&self, file_id: i64) -> Result<Outcome, HostError> {
+    /// The outcome of a file whose `digest` the host has compared.
+    async fn link(&self, file_id: i64, digest: &str) -> Result<Outcome, HostError> {
         let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
-        let link = link.text_of("return").map(str::to_owned);
-        match link {
-            Some(link) => Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None }),
-            None => Err(HostError::new(Class::Transient, "the host has the file, and gives no link for it yet")),
-        }
+        let link = link_of(link.text_of("return"))?;
+        let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
+        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof })
     }
 
     /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").
@@ -478,7 +488,7 @@ impl FourShared {
             return Ok(None);
         }
         match info.text_of("md5") {
-            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id).await.map(Some),
+            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id, digest).await.map(Some),
             Some(_) => Ok(None),
             // An open reservation may show its full size; otherwise the digest is still being computed.
             None if self.is_open(reserved).await? => Ok(None),
@@ -554,18 +564,18 @@ impl Host for FourShared {
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
-            let digest = whole.digest.unwrap_or_default().to_owned();
-            let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest]).await?;
+            let digest = whole.digest.unwrap_or_default();
+            let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest.to_owned()]).await?;
             if let Err(error) = finish_text(response.text_of("return")) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
-                return match self.whole(&reserved, whole.digest.unwrap_or_default()).await {
+                return match self.whole(&reserved, digest).await {
                     Ok(Some(outcome)) => Ok(outcome),
                     Ok(None) => Err(error),
                     Err(unheard) => Err(HostError { class: Class::Transient, worsens: None, doubt: true, ..unheard }),
                 };
             }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
-            self.link(reserved.file_id).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
+            self.link(reserved.file_id, digest).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })
     }
 
@@ -711,6 +721,16 @@ mod tests {
         assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(_))));
         assert!(matches!(part(413, ""), Ok(PartReply::TooMuch(_))));
         assert_eq!(part(500, "").unwrap_err().0, Class::Transient);
+    }
+
+    #[test]
+    fn only_a_web_address_is_the_link_of_a_file() {
+        assert_eq!(
+            link_of(Some("https://www.4shared.com/file/17/a.html")).as_deref(),
+            Ok("https://www.4shared.com/file/17/a.html")
+        );
+        assert_eq!(class(&link_of(Some("maintenance")).unwrap_err()), (Class::Unreadable, None, false));
+        assert_eq!(class(&link_of(None).unwrap_err()), (Class::Transient, None, false));
     }
 
     #[test]

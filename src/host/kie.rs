@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{KieConfig, KieMethod};
+use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::os::clock;
 use crate::secret::Secret;
 
+use super::address;
 use super::addresses;
 use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt};
@@ -145,10 +147,13 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let empty = serde_json::Map::new();
     let data = fields.get("data").and_then(Value::as_object).unwrap_or(&empty);
     let link = ["downloadUrl", "fileUrl", "url"].iter().find_map(|key| json::text(data.get(*key)));
-    let (Some(link), Some(_)) = (link, code) else {
+    let (Some(link), Some(_)) = (link.and_then(|link| address::link(&link)), code) else {
         return Err(unknown("an answer without a link", reply));
     };
-    if let (Some(sent), Some(stored)) = (bytes, json::number(data.get("fileSize")))
+    let stored = json::number(data.get("fileSize"));
+    // What the host has fetched itself is told, and there is nothing to compare it with.
+    let proof = if bytes.and(stored).is_some() { Proof::Size } else { Proof::Word };
+    if let (Some(sent), Some(stored)) = (bytes, stored)
         && u64::try_from(stored) != Ok(sent)
     {
         let said = format!("the host says that it stored {stored} bytes, and {sent} were sent");
@@ -159,7 +164,7 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let kept_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
     let expires = time("expiresAt").map_or(uploaded.saturating_add(kept_ms), jiff::Timestamp::as_millisecond);
     let remote_id = ["fileId", "filePath"].iter().find_map(|key| json::text(data.get(*key)));
-    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires) })
+    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof })
 }
 
 fn said(code: Option<i64>, msg: Option<String>, reply: &Reply) -> String {
@@ -257,7 +262,7 @@ impl Kie {
             expires.extend(outcome.expires_ms);
         }
         let joined = |texts: Vec<String>| Some(texts.join(" ")).filter(|text| !text.is_empty());
-        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min() })
+        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min(), proof: Proof::Word })
     }
 }
 
@@ -364,13 +369,17 @@ mod tests {
         let outcome = read(200, page).unwrap();
         assert_eq!(outcome.link.as_deref(), Some("https://tempfile.redpandaai.co/u1/r.pdf"));
         assert_eq!(outcome.remote_id.as_deref(), Some("inbox/host1/670f1521-report.pdf"));
-        assert_eq!(outcome.expires_ms, Some(1_767_268_800_000 + 86_400_000));
+        assert_eq!((outcome.expires_ms, outcome.proof), (Some(1_767_268_800_000 + 86_400_000), Proof::Size));
         let seed = r#"{"success":true,"code":"200","msg":"ok","data":{"fileId":"f1","fileUrl":"https://x/f","fileSize":"48213",
             "uploadTime":"2025-01-01T12:00:00Z","expiresAt":"2025-01-04T12:00:00Z"}}"#;
         let outcome = read(200, seed).unwrap();
         assert_eq!(outcome.expires_ms, Some(1_735_992_000_000));
         assert_eq!((outcome.link.as_deref(), outcome.remote_id.as_deref()), (Some("https://x/f"), Some("f1")));
-        assert_eq!(read(200, r#"{"code":200,"data":{"url":"https://x/u"}}"#).unwrap().expires_ms, Some(1_000 + 86_400_000));
+        let least = r#"{"code":200,"data":{"url":"https://x/u"}}"#;
+        let outcome = read(200, least).unwrap();
+        assert_eq!((outcome.expires_ms, outcome.proof), (Some(1_000 + 86_400_000), Proof::Word), "no size, no proof");
+        let fetched = upload_reply(&reply(200, page), None, DAY, 1_000).unwrap();
+        assert_eq!(fetched.proof, Proof::Word, "what the host has fetched itself is compared with nothing");
     }
 
     #[test]
@@ -395,6 +404,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_neither_success_nor_failure() {
+        let no_link = ["maintenance", "javascript:alert(1)", "/f", "https://"]
+            .map(|link| format!("{{\"success\":true,\"code\":200,\"data\":{{\"downloadUrl\":\"{link}\",\"fileSize\":48213}}}}"));
+        for text in &no_link {
+            assert_eq!(class(200, text), (Class::Transient, None, true), "{text}");
+        }
         for text in ["", "<html>ok</html>", "{\"success\":true,\"code\":200,\"da", "{\"code\":200,\"data\":{}}", "{}", "null"] {
             assert_eq!(class(200, text), (Class::Transient, None, true), "{text}");
         }

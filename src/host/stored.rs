@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::job::Proof;
 use crate::job::upload::{Class, Outcome, Session};
 
 use super::{HostError, Whole};
@@ -38,18 +39,24 @@ struct Receipt {
     remote_id: Option<String>,
     #[serde(default)]
     expires_ms: Option<i64>,
+    /// The word of a [`Proof`].
+    #[serde(default)]
+    proof: String,
 }
 
 /// The receipt of a body that was its own commit: its outcome, until the finish hands it out.
-pub(super) fn receipt(Outcome { link, remote_id, expires_ms }: Outcome) -> Option<String> {
-    serde_json::to_string(&Receipt { link, remote_id, expires_ms }).ok()
+pub(super) fn receipt(Outcome { link, remote_id, expires_ms, proof }: Outcome) -> Option<String> {
+    serde_json::to_string(&Receipt { link, remote_id, expires_ms, proof: proof.word().into() }).ok()
 }
 
 /// The outcome in the receipt of the one part there was. One without a link is none.
 pub(super) fn outcome(whole: Whole<'_>) -> Result<Outcome, HostError> {
     let kept = whole.held.receipts.get(&0).and_then(|text| serde_json::from_str(text).ok());
     let kept = kept.filter(|Receipt { link, .. }| link.as_ref().is_some_and(|link| !link.trim().is_empty()));
-    let outcome = kept.map(|Receipt { link, remote_id, expires_ms }| Outcome { link, remote_id, expires_ms });
+    let outcome = kept.map(|Receipt { link, remote_id, expires_ms, proof }| {
+        let proof = Proof::from_word(&proof).unwrap_or_default();
+        Outcome { link, remote_id, expires_ms, proof }
+    });
     outcome.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
 }
 
@@ -65,9 +72,11 @@ mod tests {
             held.receipts.extend(text.map(|text| (0, text.to_owned())));
             outcome(Whole { held: &held, digest: None })
         };
-        let kept = Outcome { link: Some("https://x/y".into()), remote_id: Some("y".into()), expires_ms: Some(7) };
+        let (link, remote_id) = (Some("https://x/y".into()), Some("y".into()));
+        let kept = Outcome { link, remote_id, expires_ms: Some(7), proof: Proof::Size };
         assert_eq!(handed_out(receipt(kept.clone()).as_deref()).unwrap(), kept);
-        assert_eq!(handed_out(Some("{\"link\":\"https://x/y\",\"remote_id\":null}")).unwrap().expires_ms, None);
+        let older = handed_out(Some("{\"link\":\"https://x/y\",\"remote_id\":null}")).unwrap();
+        assert_eq!((older.expires_ms, older.proof), (None, Proof::Word));
         for text in
             [None, Some(""), Some("{}"), Some("{\"link\":null,\"remote_id\":\"y\"}"), Some("{\"link\":\" \",\"remote_id\":null}")]
         {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::config::UploadGigConfig;
+use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::os::clock;
 use crate::secret::Secret;
@@ -129,8 +130,10 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
     }
     let id = json::text(fields.get("id"));
     let size = json::number(fields.get("size")).and_then(|size| u64::try_from(size).ok());
-    match (json::text(fields.get("url")), size) {
-        (Some(url), Some(size)) if size == bytes => Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None }),
+    match (json::text(fields.get("url")).and_then(|url| address::link(&url)), size) {
+        (Some(url), Some(size)) if size == bytes => {
+            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size })
+        }
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
@@ -358,7 +361,7 @@ mod tests {
         for text in [format!("{{\"0\":{bare}}}"), format!("[{bare}]"), bare.to_owned(), bare.replace("52428800", "\"52428800\"")] {
             let outcome = upload(200, &text).unwrap();
             assert_eq!(outcome.link.as_deref(), Some("https://uploadgig.com/f/89ab01"));
-            assert_eq!(outcome.remote_id.as_deref(), Some("89ab01"));
+            assert_eq!((outcome.remote_id.as_deref(), outcome.proof), (Some("89ab01"), Proof::Size));
             assert_eq!(upload(500, &text).unwrap(), outcome, "the body counts, not the status");
         }
     }
@@ -386,6 +389,8 @@ mod tests {
             "[1]",
             "{\"0\":{\"ok\":true}}",
             "{\"0\":{\"ok\":true,\"url\":\"https://x\"}}",
+            "{\"0\":{\"ok\":true,\"url\":\"maintenance\",\"size\":52428800,\"id\":\"a1\"}}",
+            "{\"0\":{\"ok\":true,\"url\":\"javascript:alert(1)\",\"size\":52428800}}",
             "{\"0\":{\"ok\":tr",
         ] {
             assert_eq!(upload(200, text), doubt, "{text}");

@@ -4,9 +4,11 @@ pub mod attempt;
 pub mod health;
 pub mod identity;
 pub mod plan;
+pub mod proof;
 pub mod state;
 pub mod upload;
 pub mod verdict;
 
 pub use identity::Identity;
+pub use proof::Proof;
 pub use state::State;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use super::proof::Proof;
+
 /// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -153,6 +155,8 @@ pub struct Outcome {
     pub remote_id: Option<String>,
     /// When it will be gone, in milliseconds since the Unix epoch.
     pub expires_ms: Option<i64>,
+    /// What the host has told about what it stored.
+    pub proof: Proof,
 }
 
 /// What a failure means for the job.

@@ -476,7 +476,9 @@ impl Store {
         }
         loop {
             let id: String = rand::rng().sample_iter(Alphanumeric).take(ID_CHARS).map(char::from).collect();
-            if !state.objects.contains_key(&key(host, &id)) {
+            // Never a word: one in a few hundred would be.
+            let mixed = id.contains(|c: char| c.is_ascii_digit()) && id.contains(|c: char| c.is_ascii_lowercase());
+            if mixed && !state.objects.contains_key(&key(host, &id)) {
                 return Ok(id);
             }
         }

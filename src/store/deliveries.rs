@@ -4,7 +4,8 @@
 //! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The after-action has
 //! a row for each job of a file version, without a time; when every host has the file and every hook for `done` is through, one of them
 //! becomes due, and when it is through they all go. While they wait for a host that was added after the file was sent, and whose job only a
-//! scan can make, they are due with the host's name in `said`: somebody has to look whether the scan will find the file at all.
+//! scan can make, they are due with the host's name in `said`: somebody has to look whether the scan will find the file at all. Where a
+//! host has proved nothing of the file and is not trusted, none becomes due.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::upload::Outcome;
-use crate::job::{Identity, State};
+use crate::job::{Identity, Proof, State};
 
 use super::JobId;
 use super::error::StoreError;
@@ -71,6 +72,8 @@ pub struct Rules {
     pub watches: Vec<WatchRule>,
     /// Names of the hosts whose links are renewed.
     pub refresh: Vec<String>,
+    /// Names of the hosts whose mere word is enough for an after-action.
+    pub trusted: Vec<String>,
 }
 
 /// A hook, as far as the queue needs to know it.
@@ -299,20 +302,30 @@ struct Sibling {
     id: JobId,
     host: String,
     state: State,
+    /// What its host has told about the file.
+    proof: Proof,
     /// Whether a hook for `done` has still to hear of it.
     unheard: bool,
 }
 
+impl Sibling {
+    fn has_it(&self) -> bool {
+        matches!(self.state, State::Uploaded | State::Done)
+    }
+}
+
 fn siblings(c: &Connection, job: JobId) -> Result<Vec<Sibling>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done')
+        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof
          FROM jobs j JOIN jobs s ON s.file = j.file AND s.device = j.device AND s.inode = j.inode AND s.size = j.size
               AND s.mtime_ns = j.mtime_ns AND s.born_ns = j.born_ns
          WHERE j.id = ?1 ORDER BY s.id",
     )?;
     let rows = select.query_map([job.0], |row| {
         let state = State::from_word(&row.get::<_, String>(2)?).unwrap_or(State::Held);
-        Ok(Sibling { id: JobId(row.get(0)?), host: row.get(1)?, state, unheard: row.get(3)? })
+        // Nothing is known of what was uploaded before proof was asked for.
+        let proof = row.get::<_, Option<String>>(4)?.and_then(|word| Proof::from_word(&word)).unwrap_or_default();
+        Ok(Sibling { id: JobId(row.get(0)?), host: row.get(1)?, state, proof, unheard: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -327,17 +340,16 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     }
     let family = siblings(c, job)?;
     let path = subject(c, job)?.path;
-    let has_it = |sibling: &Sibling| matches!(sibling.state, State::Uploaded | State::Done);
     let Some(rule) = rules.after_of(&path) else {
         give_up(c, &family, None, now_ms)?;
         return Ok(false);
     };
     let counts = |sibling: &&Sibling| rule.hosts.contains(&sibling.host);
-    if let Some(other) = family.iter().filter(counts).find(|sibling| !sibling.state.is_final() && !has_it(sibling)) {
+    if let Some(other) = family.iter().filter(counts).find(|sibling| !sibling.state.is_final() && !sibling.has_it()) {
         return wait(c, &family, &other.host, None).map(|()| false);
     }
     let has_job = |host: &&String| family.iter().any(|sibling| sibling.host == **host);
-    let lacking = || rule.hosts.iter().filter(|host| !family.iter().any(|sibling| sibling.host == **host && has_it(sibling)));
+    let lacking = || rule.hosts.iter().filter(|host| !family.iter().any(|sibling| sibling.host == **host && sibling.has_it()));
     if let Some(host) = lacking().find(has_job) {
         let note = format!("the file stays where it is: `{host}` will not have it");
         give_up(c, &family, Some(&note), now_ms)?;
@@ -346,6 +358,13 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     if let Some(added) = lacking().next() {
         return wait(c, &family, added, Some(now_ms)).map(|()| true);
     }
+    if let Some(host) = unproven(&family, &rule.hosts, &rules.trusted) {
+        let why = format!(
+            "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; with \
+             `trust_replies = true` in [host.{host}] that is enough"
+        );
+        return stay(c, &family, &why, None).map(|()| false);
+    }
     park(c, &family)?;
     if family.iter().any(|sibling| sibling.unheard) {
         return Ok(false);
@@ -353,7 +372,23 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     let carrier = family.iter().rev().find(|sibling| sibling.state == State::Uploaded).map_or(job, |sibling| sibling.id);
     let mut update =
         c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
-    Ok(update.execute(params![carrier.0, now_ms])? > 0)
+    let due = update.execute(params![carrier.0, now_ms])? > 0;
+    if due {
+        let mut update = c.prepare_cached("UPDATE jobs SET why = NULL WHERE id = ?1 AND state = 'uploaded'")?;
+        for sibling in &family {
+            update.execute([sibling.id.0])?;
+        }
+    }
+    Ok(due)
+}
+
+/// The first of `hosts` that is not trusted and has proved nothing of the file. A host without a job of it is not this rule's matter.
+fn unproven<'a>(family: &[Sibling], hosts: &'a [String], trusted: &[String]) -> Option<&'a str> {
+    let lacks = |host: &&String| {
+        let told = family.iter().filter(|sibling| sibling.host == **host && sibling.has_it()).map(|sibling| sibling.proof).max();
+        told.is_some_and(|proof| !proof.suffices(trusted.contains(host)))
+    };
+    hosts.iter().find(lacks).map(String::as_str)
 }
 
 /// Nobody has to look any more whether a scan will find the file.
@@ -371,12 +406,18 @@ fn park(c: &Connection, family: &[Sibling]) -> Result<(), StoreError> {
 /// the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
 fn wait(c: &Connection, family: &[Sibling], host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
     let why = format!("uploaded; the file stays until `{host}` has it too");
+    stay(c, family, &why, look_ms.map(|look_ms| (look_ms, host)))
+}
+
+/// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will find
+/// the file for the host of that name.
+fn stay(c: &Connection, family: &[Sibling], why: &str, look: Option<(i64, &str)>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
     )?;
     for sibling in family {
-        let look_ms = look_ms.filter(|_| !sibling.unheard);
-        update.execute(params![sibling.id.0, look_ms, look_ms.map(|_| host)])?;
+        let (look_ms, host) = look.filter(|_| !sibling.unheard).unzip();
+        update.execute(params![sibling.id.0, look_ms, host])?;
     }
     let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded' AND why IS NOT ?2")?;
     for sibling in family.iter().filter(|sibling| !sibling.unheard) {
@@ -617,6 +658,28 @@ mod tests {
         assert_eq!(refresh_due_ms(0, 720 * hour, 40), 714 * hour);
         assert_eq!(refresh_due_ms(hour, 0, 1), hour + 2000, "dead already: soon, and less soon each time");
         assert_eq!(refresh_due_ms(hour, 0, 30), 2 * hour);
+    }
+
+    #[test]
+    fn a_source_goes_only_when_every_host_of_the_watch_has_proved_it_or_is_trusted() {
+        use Proof::{Digest, Size, Word};
+        let lacking = |told: &[(&str, State, Proof)], trusted: &[&str]| {
+            let sibling = |&(host, state, proof): &(&str, State, Proof)| {
+                let host = host.to_owned();
+                Sibling { id: JobId(1), host, state, proof, unheard: false }
+            };
+            let family: Vec<Sibling> = told.iter().map(sibling).collect();
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            unproven(&family, &names(&["a", "b"]), &names(trusted)).map(str::to_owned)
+        };
+        let done = State::Done;
+        assert_eq!(lacking(&[("a", done, Digest), ("b", State::Uploaded, Size)], &[]), None);
+        assert_eq!(lacking(&[("a", done, Digest), ("b", done, Word)], &[]).as_deref(), Some("b"));
+        assert_eq!(lacking(&[("a", done, Word), ("b", done, Word)], &["b"]).as_deref(), Some("a"));
+        assert_eq!(lacking(&[("a", done, Word), ("b", done, Word)], &["a", "b"]), None);
+        assert_eq!(lacking(&[("a", done, Size), ("b", done, Size), ("gone", done, Word)], &[]), None, "it is owed to nobody else");
+        assert_eq!(lacking(&[("a", done, Word), ("a", done, Size), ("b", done, Size)], &[]), None, "the best that it has told");
+        assert_eq!(lacking(&[("a", done, Word), ("a", State::Gone, Digest), ("b", done, Size)], &[]).as_deref(), Some("a"));
     }
 
     #[test]

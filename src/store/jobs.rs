@@ -158,10 +158,10 @@ pub(super) fn uploaded(
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                failing_since = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7 WHERE id = ?1",
+                failing_since = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
     )?;
-    let Outcome { link, remote_id, expires_ms } = outcome;
-    update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms])?;
+    let Outcome { link, remote_id, expires_ms, proof } = outcome;
+    update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms, proof.word()])?;
     if state == State::Uploaded {
         deliveries::review(c, job, rules, now_ms)?;
     }

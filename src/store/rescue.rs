@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
+use crate::job::Proof;
 use crate::os::clock;
 
 use super::error::StoreError;
@@ -76,20 +77,32 @@ fn set_aside(dir: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
 /// Takes over a job with its file, or neither: a file without its job would never be sent again.
 fn take_over_one(c: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
     c.execute_batch("SAVEPOINT one")?;
-    let taken = files::take_over(c, row).is_ok();
+    let taken = files::take_over(c, row).and_then(|()| take_over_proof(c, row)).is_ok();
     c.execute_batch(if taken { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" })?;
     Ok(taken)
+}
+
+/// What the host has told about the job that was just taken over. A word that is none is a damaged one, and proves nothing.
+fn take_over_proof(c: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
+    let told: Option<String> = row.get(18).unwrap_or(None);
+    let proof = told.and_then(|word| Proof::from_word(&word));
+    let mut update = c.prepare_cached("UPDATE jobs SET proof = ?2 WHERE id = ?1")?;
+    update.execute(params![c.last_insert_rowid(), proof.map(Proof::word)])?;
+    Ok(())
 }
 
 /// Reads done jobs one by one until the damage stands in the way.
 fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
     let damaged = Connection::open_with_flags(kept, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let mut select = damaged.prepare(
+    // A queue of schema version 1 has no such column.
+    let has_proof = damaged.prepare("SELECT proof FROM jobs").is_ok();
+    let proof = if has_proof { "j.proof" } else { "NULL" };
+    let mut select = damaged.prepare(&format!(
         "SELECT d.path, f.name, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, j.priority, j.queued_at, j.since,
-                j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires
+                j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires, {proof}
          FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
          WHERE j.state IN ('done', 'uploaded') AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
-    )?;
+    ))?;
     let mut rows = select.query([])?;
     let transaction = fresh.transaction()?;
     let mut jobs = 0;

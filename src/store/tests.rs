@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
+use crate::job::Proof;
 use crate::job::upload::Outcome;
 
 struct Queue {
@@ -94,7 +95,7 @@ fn rules(on: &[Event], acts: bool) -> Rules {
     let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
     let hosts = vec!["box".to_owned(), "mirror".to_owned()];
     let watch = WatchRule { path: PathBuf::from("/drop"), recursive: true, hosts, acts };
-    Rules { hooks: vec![hook], watches: vec![watch], refresh: vec!["box".into()] }
+    Rules { hooks: vec![hook], watches: vec![watch], refresh: vec!["box".into()], trusted: Vec::new() }
 }
 
 impl Queue {
@@ -103,7 +104,11 @@ impl Queue {
     }
 
     fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
-        let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
+        self.uploaded_with(job, expires_ms, Proof::Size)
+    }
+
+    fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
+        let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
         self.run(|store| async move { store.uploaded(job, outcome).await }).unwrap()
     }
 
@@ -227,6 +232,77 @@ fn a_host_that_will_never_take_the_file_leaves_it_where_it_is() {
     queue.uploaded(first, None);
     queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
     assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
+}
+
+#[test]
+fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded_with(first, None, Proof::Digest);
+    assert_eq!(queue.uploaded_with(second, None, Proof::Word), State::Uploaded);
+    assert_eq!(queue.events(i64::MAX), [], "nothing may happen to the source");
+    for job in [first, second] {
+        let (state, why) = queue.state(job);
+        let why = why.unwrap_or_default();
+        assert!(state == State::Uploaded && why.contains("only the word of `mirror`"), "{why}");
+        assert!(why.contains("`trust_replies = true` in [host.mirror]"), "{why}");
+    }
+    queue.restart();
+    queue.follow(rules(&[], true));
+    assert_eq!(queue.events(i64::MAX), [], "a start alone changes nothing");
+    queue.restart();
+    queue.follow(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+    assert_eq!(queue.state(first), (State::Uploaded, None));
+    queue.deliver(Event::After);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+#[test]
+fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
+    let mut queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+    // As an older version leaves it: due, tried in vain, and nothing known of what the hosts have told.
+    queue.connection().execute_batch("UPDATE jobs SET proof = NULL; UPDATE deliveries SET tries = 3").unwrap();
+    queue.restart();
+    queue.follow(rules(&[], true));
+    assert_eq!(queue.events(i64::MAX), []);
+    assert!(queue.state(second).1.unwrap().contains("only the word of `box`"));
+}
+
+#[test]
+fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothing() {
+    let proofs = |connection: &Connection| -> Vec<(String, Option<String>)> {
+        let mut select = connection.prepare("SELECT state, proof FROM jobs ORDER BY host").unwrap();
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    let done = |proof: Option<&str>| ("done".to_owned(), proof.map(str::to_owned));
+    let mut queue = Queue::new();
+    let (first, second) = queue.pair();
+    queue.uploaded_with(first, None, Proof::Digest);
+    queue.uploaded_with(second, None, Proof::Word);
+    queue.store.take();
+    queue.thread.take().unwrap().join();
+    let (_store, _thread, rescue) = Store::rescue(queue.dir.path(), "it was damaged".into()).unwrap();
+    assert_eq!((rescue.jobs, proofs(&queue.connection())), (2, vec![done(Some("digest")), done(Some("word"))]));
+
+    let dir = tempfile::tempdir().unwrap();
+    let version_1 = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    version_1.execute_batch(include_str!("schema_1.sql")).unwrap();
+    let rows = "INSERT INTO folders VALUES (1, x'2F61'); INSERT INTO routes VALUES (1, 'box');
+         INSERT INTO files VALUES (1, 1, x'66', 1, 2, 3, 4, 5, 6, 1);
+         INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, queued_at, since)
+         VALUES (1, 'box', 1, 2, 3, 4, 5, 6, 'uploaded', 1, 1)";
+    version_1.execute_batch(rows).unwrap();
+    drop(version_1);
+    let (_store, _thread, rescue) = Store::rescue(dir.path(), "it was damaged".into()).unwrap();
+    let fresh = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!((rescue.jobs, proofs(&fresh)), (1, vec![done(None)]));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn with_hook_and_move(bench: Bench) -> Bench {
     let dir = bench.dir.path().to_owned();
     bench
         .watch(&format!("settle = \"0s\"\nafter = {{ move = {:?} }}", dir.join("sent")))
-        .host(&format!("\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}", dir.join("links.tsv")))
+        .host(&format!("trust_replies = true\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}", dir.join("links.tsv")))
 }
 
 /// How often the daemon is killed: few times by default, more with `FERRYD_KILLS`.

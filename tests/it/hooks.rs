@@ -185,7 +185,7 @@ fn delete_never_takes_a_version_that_was_not_sent() {
     let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
     let once = bench.dir.path().join("once");
     let script = format!("test -e {once:?} || {{ touch {once:?}; printf ', changed' >> \"$1\"; }}");
-    let bench = bench.host(&shell(&script, &["{path}"]));
+    let bench = bench.host(&format!("trust_replies = true\n{}", shell(&script, &["{path}"])));
     let path = bench.put("file", b"one");
     let daemon = bench.start();
     bench.wait_done(2);
@@ -203,7 +203,8 @@ fn a_move_to_another_file_system_keeps_the_way_and_overwrites_nothing() {
         false => tempfile::tempdir(),
     };
     let target = dir.unwrap();
-    let bench = Bench::new().watch(&format!("settle = \"0s\"\nafter = {{ move = {:?} }}", target.path()));
+    let watch = format!("settle = \"0s\"\nafter = {{ move = {:?} }}", target.path());
+    let bench = Bench::new().watch(&watch).host("trust_replies = true");
     std::fs::create_dir(target.path().join("sub")).unwrap();
     std::fs::write(target.path().join("sub/a.bin"), "another").unwrap();
     let content = bytes(1, 700_000);
@@ -243,7 +244,8 @@ fn gate(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 fn the_source_goes_only_when_both_hosts_have_it() {
     let bench = Bench::new().also_to("mirror").watch("settle = \"0s\"\nafter = \"delete\"");
     let (addr, opened) = gate(bench.sandbox.addr());
-    let bench = bench.host(&format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{addr}/cloudkp\""));
+    let mirror = format!("[host.mirror]\nkind = \"cloudkp\"\ntrust_replies = true\nbase_url = \"http://{addr}/cloudkp\"");
+    let bench = bench.host(&format!("trust_replies = true\n\n{mirror}"));
     let path = bench.put("file", b"content");
     let daemon = bench.start();
     let job = bench.wait_state(State::Uploaded);
@@ -260,7 +262,7 @@ fn the_source_goes_only_when_both_hosts_have_it() {
 #[test]
 fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
     let after = "settle = \"0s\"\nafter = \"delete\"";
-    let bench = Bench::new().watch(after).host(&shell("exit 1", &[]));
+    let bench = Bench::new().watch(after).host(&format!("trust_replies = true\n{}", shell("exit 1", &[])));
     let gone = bench.put("gone", b"gone");
     let unwanted = bench.put("unwanted", b"unwanted");
     let wanted = bench.put("wanted", b"wanted");
@@ -270,9 +272,9 @@ fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
     });
     bench.stop(daemon);
     std::fs::remove_file(&gone).unwrap();
-    let mirror = format!("\n[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{}/cloudkp\"", bench.sandbox.addr());
-    let bench =
-        bench.also_to("mirror").watch(&format!("{after}\nexclude = [\"unwanted\"]")).host(&(mirror + &shell("exit 0", &[])));
+    let mirror = format!("[host.mirror]\nkind = \"cloudkp\"\nbase_url = \"http://{}/cloudkp\"", bench.sandbox.addr());
+    let hosts = format!("trust_replies = true\n\n{mirror}\ntrust_replies = true\n{}", shell("exit 0", &[]));
+    let bench = bench.also_to("mirror").watch(&format!("{after}\nexclude = [\"unwanted\"]")).host(&hosts);
     let daemon = bench.start();
     let jobs = bench.wait_done(4);
     let of = |path: &Path| jobs.iter().filter(|job| job.path == path).collect::<Vec<_>>();

@@ -20,5 +20,6 @@ mod layers;
 mod model;
 mod packaging;
 mod parts;
+mod replies;
 mod stories;
 mod torn;

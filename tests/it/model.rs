@@ -117,7 +117,7 @@ impl World {
 }
 
 fn outcome(session: &str) -> Outcome {
-    Outcome { link: Some(format!("memory:{session}")), remote_id: None, expires_ms: None }
+    Outcome { link: Some(format!("memory:{session}")), ..Outcome::default() }
 }
 
 fn lost() -> HostError {
@@ -194,7 +194,7 @@ impl Host for MemoryHost {
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             if self.0.family.order == Order::Whole {
-                return Ok(Outcome { link: whole.held.receipts.get(&0).cloned(), remote_id: None, expires_ms: None });
+                return Ok(Outcome { link: whole.held.receipts.get(&0).cloned(), ..Outcome::default() });
             }
             self.0
                 .call(|| {

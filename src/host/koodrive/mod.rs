@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as object};
 
 use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
+use crate::job::Proof;
 use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
 use crate::os::clock;
 use crate::secret::Secret;
@@ -309,7 +310,8 @@ impl Host for KooDrive {
             }
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
-                return Ok(Opened::Whole(replies::outcome(&container_id, &file_id)));
+                // It found the bytes by their digest.
+                return Ok(Opened::Whole(replies::outcome(&container_id, &file_id, Proof::Digest)));
             }
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
@@ -346,12 +348,15 @@ impl Host for KooDrive {
             if let (Some(digest), Some(fields)) = (whole.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.into());
             }
-            let outcome = replies::outcome(&created.container_id, &created.file_id);
+            let outcome = |proof| replies::outcome(&created.container_id, &created.file_id, proof);
+            // The digest is compared before the parts become a file (page, 3.4).
+            let compared = if whole.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
-                Ok(_) => Ok(outcome),
-                // No task any more: an earlier complete may have made the file (page, 5.1).
+                Ok(_) => Ok(outcome(compared)),
+                // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that we have
+                // announced ourselves, so it proves nothing.
                 Err(refused) if refused.code == Some(replies::NO_TASK) => match self.has_whole(&created).await? {
-                    true => Ok(outcome),
+                    true => Ok(outcome(Proof::Word)),
                     false => Err(refused.error),
                 },
                 Err(refused) => Err(refused.error),

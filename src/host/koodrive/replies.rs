@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use std::time::Duration;
 
+use crate::job::Proof;
 use crate::job::upload::{Class, Outcome};
 
 use super::super::error::{HostError, excerpt};
@@ -157,8 +158,8 @@ pub fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
 }
 
 /// The lasting name of a file; there is no lasting link (page, 3.5).
-pub fn outcome(container_id: &str, file_id: &str) -> Outcome {
-    Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None }
+pub fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
+    Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None, proof }
 }
 
 /// The first web address anywhere in a reply.
