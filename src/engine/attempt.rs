@@ -17,11 +17,12 @@ use std::time::Duration;
 
 use crate::crash_point;
 use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
+use crate::job::State;
 use crate::job::attempt::{
-    self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Note, Pause, Resolution, Resumption, SessionFacts, SessionFate,
+    self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Note, Pause, Resolution, Resumption, SessionFacts,
+    SessionFate,
 };
 use crate::job::plan::Plan;
-use crate::job::State;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
 use crate::os::clock;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
@@ -183,7 +184,8 @@ impl Attempt {
             None => store.committing(self.job.id).await?,
             Some(ack) => {
                 parts::note(&mut upload, &ack);
-                let (acked, committing) = tokio::join!(store.acked(self.job.id, vec![ack], upload.plan), store.committing(self.job.id));
+                let (acked, committing) =
+                    tokio::join!(store.acked(self.job.id, vec![ack], upload.plan), store.committing(self.job.id));
                 crash_point!("ack.after_commit");
                 acked.and(committing)?;
             }

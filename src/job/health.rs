@@ -1,10 +1,9 @@
 //! How a host is doing: one state machine, from what ended attempts say about it to whether it may be given jobs.
 //!
 //! It has the shape of a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which the next job shows
-//! whether the host is well again. Pure: the caller brings the time, and stores and shows what has changed. Times are milliseconds since the
-//! Unix epoch.
+//! whether the host is well again. Pure: the caller brings the time, by the clock that nobody sets, and stores and shows what has changed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK};
 
@@ -56,9 +55,9 @@ pub enum Condition {
     /// It takes files, as far as anybody knows.
     Ready,
     /// It asked for rest, or could not open uploads.
-    RestingUntil(i64),
+    RestingUntil(Instant),
     /// A person must act; one job at a time tries it after this.
-    HeldUntil(i64),
+    HeldUntil(Instant),
 }
 
 /// The states that a host is shown in.
@@ -91,8 +90,8 @@ impl Shown {
 pub struct Change {
     /// How the host is shown now.
     pub shown: Shown,
-    /// Until when, in milliseconds since the Unix epoch.
-    pub until_ms: Option<i64>,
+    /// For how long.
+    pub pause: Option<Duration>,
     /// Whether jobs that were held because of the host are due now.
     pub releases_held: bool,
 }
@@ -115,7 +114,7 @@ pub struct HostHealth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NoRoom {
     bytes: u64,
-    until_ms: i64,
+    until: Instant,
 }
 
 impl HostHealth {
@@ -125,8 +124,8 @@ impl HostHealth {
     }
 
     /// A host that asked for rest before the daemon started, for the `rests`th time in a row.
-    pub fn resting(until_ms: i64, rests: u32) -> HostHealth {
-        HostHealth { condition: Condition::RestingUntil(until_ms), rests, ..HostHealth::ready() }
+    pub fn resting(until: Instant, rests: u32) -> HostHealth {
+        HostHealth { condition: Condition::RestingUntil(until), rests, ..HostHealth::ready() }
     }
 
     /// Which of its troubles an attempt that begins now knows of.
@@ -140,54 +139,53 @@ impl HostHealth {
     }
 
     /// How many jobs it may have at once, of `most` at best.
-    pub fn capacity(&self, most: usize, now_ms: i64) -> usize {
+    pub fn capacity(&self, most: usize, now: Instant) -> usize {
         match self.condition {
             Condition::Ready => most,
-            Condition::RestingUntil(until) if until <= now_ms => most,
-            Condition::HeldUntil(until) if until <= now_ms => most.min(TRIALS),
+            Condition::RestingUntil(until) if until <= now => most,
+            Condition::HeldUntil(until) if until <= now => most.min(TRIALS),
             Condition::RestingUntil(_) | Condition::HeldUntil(_) => 0,
         }
     }
 
     /// When it may be given jobs again, if that lies ahead.
-    pub fn wakes_at_ms(&self, now_ms: i64) -> Option<i64> {
+    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
         match self.condition {
             Condition::Ready => None,
-            Condition::RestingUntil(until) | Condition::HeldUntil(until) => Some(until).filter(|until| *until > now_ms),
+            Condition::RestingUntil(until) | Condition::HeldUntil(until) => Some(until).filter(|until| *until > now),
         }
     }
 
     /// Until when a file of so many bytes is not even tried, because the host has no room for it.
-    pub fn no_room_until_ms(&self, bytes: u64, now_ms: i64) -> Option<i64> {
-        self.full.filter(|full| bytes >= full.bytes && full.until_ms > now_ms).map(|full| full.until_ms)
+    pub fn no_room_until(&self, bytes: u64, now: Instant) -> Option<Instant> {
+        self.full.filter(|full| bytes >= full.bytes && full.until > now).map(|full| full.until)
     }
 
     /// Takes in what an ended attempt says. Several changes are several facts about the host, the last of which is the one to show.
-    pub fn apply(&mut self, feedback: Feedback, attempted: &Attempted, now_ms: i64) -> Vec<Change> {
+    pub fn apply(&mut self, feedback: Feedback, attempted: &Attempted, now: Instant) -> Vec<Change> {
         // Attempts that were under way together tell of one and the same trouble.
         let is_news = attempted.epoch == self.epoch;
         match feedback {
             Feedback::Nothing => Vec::new(),
             Feedback::Fine => self.fine(attempted, is_news),
-            Feedback::OpenFailed => self.open_failed(attempted, now_ms).into_iter().collect(),
-            Feedback::Full { bytes } => vec![self.no_room(bytes, now_ms)],
+            Feedback::OpenFailed => self.open_failed(attempted, now).into_iter().collect(),
+            Feedback::Full { bytes } => vec![self.no_room(bytes, now)],
             Feedback::Rest { pause, doubles_to } => {
                 self.epoch = self.epoch.wrapping_add(1);
                 self.rests = self.rests.saturating_add(u32::from(is_news));
                 let pause = doubles_to.map_or(pause, |most| doubled(pause, self.rests, most));
-                self.rest(pause, now_ms).into_iter().collect()
+                self.rest(pause, now).into_iter().collect()
             }
             Feedback::Refused => {
                 self.epoch = self.epoch.wrapping_add(1);
-                let until = later(now_ms, RECHECK);
-                self.condition = Condition::HeldUntil(until);
-                vec![Change { shown: Shown::Held, until_ms: Some(until), releases_held: false }]
+                self.condition = Condition::HeldUntil(now + RECHECK);
+                vec![Change { shown: Shown::Held, pause: Some(RECHECK), releases_held: false }]
             }
         }
     }
 
     fn fine(&mut self, attempted: &Attempted, is_news: bool) -> Vec<Change> {
-        let ready = Change { shown: Shown::Ready, until_ms: None, releases_held: true };
+        let ready = Change { shown: Shown::Ready, pause: None, releases_held: true };
         let mut changes = Vec::new();
         if self.full.take_if(|full| attempted.bytes >= full.bytes).is_some() {
             changes.push(ready);
@@ -200,32 +198,30 @@ impl HostHealth {
         changes
     }
 
-    fn open_failed(&mut self, attempted: &Attempted, now_ms: i64) -> Option<Change> {
+    fn open_failed(&mut self, attempted: &Attempted, now: Instant) -> Option<Change> {
         if self.open_failed == Some(attempted.job) {
             return None;
         }
         self.open_failed = Some(attempted.job);
         self.open_failures = self.open_failures.saturating_add(1);
         let beyond = self.open_failures.checked_sub(OPEN_FAILURES_FREE).filter(|beyond| *beyond > 0)?;
-        self.rest(doubled(FIRST_BACKOFF, beyond, LONGEST_BACKOFF), now_ms)
+        self.rest(doubled(FIRST_BACKOFF, beyond, LONGEST_BACKOFF), now)
     }
 
     /// The smallest file that found no room says most, for as long as it is believed.
-    fn no_room(&mut self, bytes: u64, now_ms: i64) -> Change {
-        let until_ms = later(now_ms, RECHECK);
-        let known = self.full.filter(|full| full.until_ms > now_ms).map_or(bytes, |full| full.bytes);
-        self.full = Some(NoRoom { bytes: bytes.min(known), until_ms });
-        Change { shown: Shown::Full, until_ms: Some(until_ms), releases_held: false }
+    fn no_room(&mut self, bytes: u64, now: Instant) -> Change {
+        let known = self.full.filter(|full| full.until > now).map_or(bytes, |full| full.bytes);
+        self.full = Some(NoRoom { bytes: bytes.min(known), until: now + RECHECK });
+        Change { shown: Shown::Full, pause: Some(RECHECK), releases_held: false }
     }
 
     /// A host that needs a person is not let go by an attempt that was under way together with the one that found out.
-    fn rest(&mut self, pause: Duration, now_ms: i64) -> Option<Change> {
-        if matches!(self.condition, Condition::HeldUntil(until) if until > now_ms) {
+    fn rest(&mut self, pause: Duration, now: Instant) -> Option<Change> {
+        if matches!(self.condition, Condition::HeldUntil(until) if until > now) {
             return None;
         }
-        let until_ms = later(now_ms, pause);
-        self.condition = Condition::RestingUntil(until_ms);
-        Some(Change { shown: Shown::Resting, until_ms: Some(until_ms), releases_held: false })
+        self.condition = Condition::RestingUntil(now + pause);
+        Some(Change { shown: Shown::Resting, pause: Some(pause), releases_held: false })
     }
 }
 
@@ -234,29 +230,28 @@ fn doubled(pause: Duration, rests: u32, most: Duration) -> Duration {
     pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(most)
 }
 
-fn later(now_ms: i64, pause: Duration) -> i64 {
-    now_ms.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: i64 = 1_000_000;
-    const HOUR: i64 = 3_600_000;
+    const HOUR: Duration = Duration::from_secs(3600);
     const MOST: usize = 16;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
 
     fn attempted(health: &HostHealth, job: i64) -> Attempted {
         Attempted { job, bytes: 100, epoch: health.epoch() }
     }
 
     /// Applies one feedback after the other, each of another job that was claimed just before, and answers what is shown last.
-    fn after(health: &mut HostHealth, feedback: &[Feedback]) -> Option<(Shown, Option<i64>)> {
+    fn after(health: &mut HostHealth, feedback: &[Feedback], now: Instant) -> Option<(Shown, Option<Duration>)> {
         let mut shown = None;
         for (job, feedback) in feedback.iter().enumerate() {
             let attempted = attempted(health, i64::try_from(job).unwrap());
-            let changes = health.apply(*feedback, &attempted, NOW);
-            shown = changes.last().map(|change| (change.shown, change.until_ms.map(|until| until - NOW))).or(shown);
+            let changes = health.apply(*feedback, &attempted, now);
+            shown = changes.last().map(|change| (change.shown, change.pause)).or(shown);
         }
         shown
     }
@@ -270,10 +265,10 @@ mod tests {
         let full = Feedback::Full { bytes: 100 };
         let cases = [
             (vec![Feedback::Fine, Feedback::Nothing], None, MOST),
-            (vec![rest(30, None)], Some((Shown::Resting, Some(30_000))), 0),
-            (vec![rest(30, None), rest(30, None)], Some((Shown::Resting, Some(30_000))), 0),
-            (vec![rest(30, Some(100)), rest(30, Some(100))], Some((Shown::Resting, Some(60_000))), 0),
-            (vec![rest(30, Some(100)); 5], Some((Shown::Resting, Some(100_000))), 0),
+            (vec![rest(30, None)], Some((Shown::Resting, Some(seconds(30)))), 0),
+            (vec![rest(30, None), rest(30, None)], Some((Shown::Resting, Some(seconds(30)))), 0),
+            (vec![rest(30, Some(100)), rest(30, Some(100))], Some((Shown::Resting, Some(seconds(60)))), 0),
+            (vec![rest(30, Some(100)); 5], Some((Shown::Resting, Some(seconds(100)))), 0),
             (vec![Feedback::Refused], Some((Shown::Held, Some(HOUR))), 0),
             (vec![Feedback::Refused, rest(30, None)], Some((Shown::Held, Some(HOUR))), 0),
             (vec![Feedback::Refused, Feedback::Fine], Some((Shown::Ready, None)), MOST),
@@ -281,73 +276,74 @@ mod tests {
             (vec![full], Some((Shown::Full, Some(HOUR))), MOST),
             (vec![full, Feedback::Fine], Some((Shown::Ready, None)), MOST),
             (vec![Feedback::OpenFailed; 4], None, MOST),
-            (vec![Feedback::OpenFailed; 5], Some((Shown::Resting, Some(1000))), 0),
-            (vec![Feedback::OpenFailed; 7], Some((Shown::Resting, Some(4000))), 0),
+            (vec![Feedback::OpenFailed; 5], Some((Shown::Resting, Some(seconds(1)))), 0),
+            (vec![Feedback::OpenFailed; 7], Some((Shown::Resting, Some(seconds(4)))), 0),
         ];
+        let now = Instant::now();
         for (feedback, shown, capacity) in cases {
             let mut health = HostHealth::ready();
-            assert_eq!(after(&mut health, &feedback), shown, "{feedback:?}");
-            assert_eq!(health.capacity(MOST, NOW), capacity, "{feedback:?}");
+            assert_eq!(after(&mut health, &feedback, now), shown, "{feedback:?}");
+            assert_eq!(health.capacity(MOST, now), capacity, "{feedback:?}");
         }
     }
 
     #[test]
     fn a_success_in_between_ends_the_count_of_uploads_that_could_not_be_opened() {
-        let mut health = HostHealth::ready();
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
         let four = [Feedback::OpenFailed; 4];
-        after(&mut health, &four);
-        after(&mut health, &[Feedback::Fine]);
-        assert_eq!(after(&mut health, &four), None);
+        after(&mut health, &four, now);
+        after(&mut health, &[Feedback::Fine], now);
+        assert_eq!(after(&mut health, &four, now), None);
     }
 
     #[test]
     fn one_poisonous_file_says_nothing_of_its_host() {
-        let mut health = HostHealth::ready();
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
         for _ in 0..100 {
             let attempted = attempted(&health, 7);
-            assert_eq!(health.apply(Feedback::OpenFailed, &attempted, NOW), []);
+            assert_eq!(health.apply(Feedback::OpenFailed, &attempted, now), []);
         }
     }
 
     #[test]
     fn attempts_that_were_under_way_together_tell_of_one_trouble() {
-        let mut health = HostHealth::ready();
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
         let together = attempted(&health, 1);
         for _ in 0..8 {
-            health.apply(rest(30, Some(3600)), &together, NOW);
+            health.apply(rest(30, Some(3600)), &together, now);
         }
-        assert_eq!((health.rests(), health.wakes_at_ms(NOW)), (1, Some(NOW + 30_000)));
-        assert_eq!(health.apply(Feedback::Fine, &together, NOW), [], "it was fine before it asked for rest");
-        assert_eq!(health.capacity(MOST, NOW), 0);
+        assert_eq!((health.rests(), health.wakes_at(now)), (1, Some(now + seconds(30))));
+        assert_eq!(health.apply(Feedback::Fine, &together, now), [], "it was fine before it asked for rest");
+        assert_eq!(health.capacity(MOST, now), 0);
         let after_the_rest = attempted(&health, 2);
-        health.apply(Feedback::Fine, &after_the_rest, NOW + 30_000);
-        assert_eq!((health.rests(), health.wakes_at_ms(NOW)), (0, None));
+        health.apply(Feedback::Fine, &after_the_rest, now + seconds(30));
+        assert_eq!((health.rests(), health.wakes_at(now)), (0, None));
     }
 
     #[test]
     fn a_host_comes_back_after_its_time_and_one_that_needs_a_person_is_tried_by_one_job() {
-        let mut health = HostHealth::ready();
-        after(&mut health, &[rest(30, None)]);
-        assert_eq!([29_999, 30_000].map(|later| health.capacity(MOST, NOW + later)), [0, MOST]);
-        after(&mut health, &[Feedback::Refused]);
-        assert_eq!([HOUR - 1, HOUR].map(|later| health.capacity(MOST, NOW + later)), [0, 1]);
-        assert_eq!(health.wakes_at_ms(NOW + HOUR), None);
-        let restarted = HostHealth::resting(NOW + 5, 3);
-        assert_eq!((restarted.capacity(MOST, NOW), restarted.capacity(MOST, NOW + 5)), (0, MOST));
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
+        after(&mut health, &[rest(30, None)], now);
+        assert_eq!([29, 30].map(|later| health.capacity(MOST, now + seconds(later))), [0, MOST]);
+        after(&mut health, &[Feedback::Refused], now);
+        assert_eq!([3599, 3600].map(|later| health.capacity(MOST, now + seconds(later))), [0, 1]);
+        assert_eq!(health.wakes_at(now + HOUR), None);
+        let restarted = HostHealth::resting(now + seconds(5), 3);
+        assert_eq!([4, 5].map(|later| restarted.capacity(MOST, now + seconds(later))), [0, MOST]);
     }
 
     #[test]
     fn a_full_host_is_not_tried_with_files_that_found_no_room_and_takes_smaller_ones() {
-        let mut health = HostHealth::ready();
-        after(&mut health, &[Feedback::Full { bytes: 100 }, Feedback::Full { bytes: 500 }]);
-        let no_room = |bytes, now_ms| health.no_room_until_ms(bytes, now_ms).is_some();
-        assert_eq!([99, 100, 101].map(|bytes| no_room(bytes, NOW)), [false, true, true]);
-        assert!(!no_room(100, NOW + HOUR), "it is asked again");
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
+        after(&mut health, &[Feedback::Full { bytes: 100 }, Feedback::Full { bytes: 500 }], now);
+        let no_room = |bytes, now| health.no_room_until(bytes, now).is_some();
+        assert_eq!([99, 100, 101].map(|bytes| no_room(bytes, now)), [false, true, true]);
+        assert!(!no_room(100, now + HOUR), "it is asked again");
         let small = Attempted { bytes: 99, ..attempted(&health, 1) };
-        assert_eq!(health.clone().apply(Feedback::Fine, &small, NOW), [], "a smaller file says nothing of the larger ones");
+        assert_eq!(health.clone().apply(Feedback::Fine, &small, now), [], "a smaller file says nothing of the larger ones");
         let as_large = attempted(&health, 2);
-        let changes = health.apply(Feedback::Fine, &as_large, NOW);
-        assert_eq!(changes, [Change { shown: Shown::Ready, until_ms: None, releases_held: true }]);
-        assert_eq!(health.no_room_until_ms(500, NOW), None);
+        let changes = health.apply(Feedback::Fine, &as_large, now);
+        assert_eq!(changes, [Change { shown: Shown::Ready, pause: None, releases_held: true }]);
+        assert_eq!(health.no_room_until(500, now), None);
     }
 }

@@ -5,6 +5,7 @@ pub mod health;
 pub mod identity;
 pub mod plan;
 pub mod proof;
+pub mod release;
 pub mod state;
 pub mod upload;
 pub mod verdict;

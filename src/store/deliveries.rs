@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
 use crate::job::{Identity, Proof, State};
 
@@ -297,24 +298,8 @@ fn without_numbers(text: &str) -> String {
     shape.into_iter().collect()
 }
 
-/// A job of the same version of the same file.
-struct Sibling {
-    id: JobId,
-    host: String,
-    state: State,
-    /// What its host has told about the file.
-    proof: Proof,
-    /// Whether a hook for `done` has still to hear of it.
-    unheard: bool,
-}
-
-impl Sibling {
-    fn has_it(&self) -> bool {
-        matches!(self.state, State::Uploaded | State::Done)
-    }
-}
-
-fn siblings(c: &Connection, job: JobId) -> Result<Vec<Sibling>, StoreError> {
+/// The jobs of the version of a file that `job` is about, in the order in which they were made.
+fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof
          FROM jobs j JOIN jobs s ON s.file = j.file AND s.device = j.device AND s.inode = j.inode AND s.size = j.size
@@ -325,7 +310,7 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<Sibling>, StoreError> {
         let state = State::from_word(&row.get::<_, String>(2)?).unwrap_or(State::Held);
         // Nothing is known of what was uploaded before proof was asked for.
         let proof = row.get::<_, Option<String>>(4)?.and_then(|word| Proof::from_word(&word)).unwrap_or_default();
-        Ok(Sibling { id: JobId(row.get(0)?), host: row.get(1)?, state, proof, unheard: row.get(3)? })
+        Ok((JobId(row.get(0)?), Sibling { host: row.get(1)?, state, proof, hook_pending: row.get(3)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -338,101 +323,98 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     if select.query_row([job.0], |_| Ok(())).optional()?.is_none() {
         return Ok(false);
     }
-    let family = siblings(c, job)?;
+    let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
     let path = subject(c, job)?.path;
-    let Some(rule) = rules.after_of(&path) else {
-        give_up(c, &family, None, now_ms)?;
-        return Ok(false);
-    };
-    let counts = |sibling: &&Sibling| rule.hosts.contains(&sibling.host);
-    if let Some(other) = family.iter().filter(counts).find(|sibling| !sibling.state.is_final() && !sibling.has_it()) {
-        return wait(c, &family, &other.host, None).map(|()| false);
-    }
-    let has_job = |host: &&String| family.iter().any(|sibling| sibling.host == **host);
-    let lacking = || rule.hosts.iter().filter(|host| !family.iter().any(|sibling| sibling.host == **host && sibling.has_it()));
-    if let Some(host) = lacking().find(has_job) {
-        let note = format!("the file stays where it is: `{host}` will not have it");
-        give_up(c, &family, Some(&note), now_ms)?;
-        return Ok(false);
-    }
-    if let Some(added) = lacking().next() {
-        return wait(c, &family, added, Some(now_ms)).map(|()| true);
-    }
-    if let Some(host) = unproven(&family, &rule.hosts, &rules.trusted) {
-        let why = format!(
-            "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; with \
-             `trust_replies = true` in [host.{host}] that is enough"
-        );
-        return stay(c, &family, &why, None).map(|()| false);
-    }
-    park(c, &family)?;
-    if family.iter().any(|sibling| sibling.unheard) {
-        return Ok(false);
-    }
-    let carrier = family.iter().rev().find(|sibling| sibling.state == State::Uploaded).map_or(job, |sibling| sibling.id);
-    let mut update =
-        c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
-    let due = update.execute(params![carrier.0, now_ms])? > 0;
-    if due {
-        let mut update = c.prepare_cached("UPDATE jobs SET why = NULL WHERE id = ?1 AND state = 'uploaded'")?;
-        for sibling in &family {
-            update.execute([sibling.id.0])?;
+    let hosts = rules.after_of(&path).map(|watch| watch.hosts.as_slice());
+    let family = Family { ids: &ids, siblings: &siblings };
+    match release(&siblings, hosts, &rules.trusted) {
+        Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
+        Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
+        Release::LookFor(host) => family.wait(c, host, Some(now_ms)).map(|()| true),
+        Release::RefusedBy(host) => {
+            let note = format!("the file stays where it is: `{host}` will not have it");
+            family.give_up(c, Some(&note), now_ms).map(|()| false)
+        }
+        Release::UnprovenBy(host) => {
+            let why = format!(
+                "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; \
+                 with `trust_replies = true` in [host.{host}] that is enough"
+            );
+            family.stay(c, &why, None).map(|()| false)
+        }
+        Release::HooksPending => family.look_no_more(c).map(|()| false),
+        Release::Due(carrier) => {
+            family.look_no_more(c)?;
+            family.be_due(c, carrier.map_or(job, |at| ids[at]), now_ms)
         }
     }
-    Ok(due)
 }
 
-/// The first of `hosts` that is not trusted and has proved nothing of the file. A host without a job of it is not this rule's matter.
-fn unproven<'a>(family: &[Sibling], hosts: &'a [String], trusted: &[String]) -> Option<&'a str> {
-    let lacks = |host: &&String| {
-        let told = family.iter().filter(|sibling| sibling.host == **host && sibling.has_it()).map(|sibling| sibling.proof).max();
-        told.is_some_and(|proof| !proof.suffices(trusted.contains(host)))
-    };
-    hosts.iter().find(lacks).map(String::as_str)
+/// The jobs of one version, with their numbers.
+struct Family<'a> {
+    ids: &'a [JobId],
+    siblings: &'a [Sibling],
 }
 
-/// Nobody has to look any more whether a scan will find the file.
-fn park(c: &Connection, family: &[Sibling]) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached(
-        "UPDATE deliveries SET next_try = NULL, said = NULL WHERE job = ?1 AND event = 'after' AND said IS NOT NULL",
-    )?;
-    for sibling in family {
-        update.execute([sibling.id.0])?;
+impl Family<'_> {
+    /// The after-action is due, on behalf of `carrier`.
+    fn be_due(&self, c: &Connection, carrier: JobId, now_ms: i64) -> Result<bool, StoreError> {
+        let mut update =
+            c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
+        let due = update.execute(params![carrier.0, now_ms])? > 0;
+        if due {
+            let mut update = c.prepare_cached("UPDATE jobs SET why = NULL WHERE id = ?1 AND state = 'uploaded'")?;
+            for id in self.ids {
+                update.execute([id.0])?;
+            }
+        }
+        Ok(due)
     }
-    Ok(())
-}
 
-/// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it from
-/// the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
-fn wait(c: &Connection, family: &[Sibling], host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
-    let why = format!("uploaded; the file stays until `{host}` has it too");
-    stay(c, family, &why, look_ms.map(|look_ms| (look_ms, host)))
-}
+    /// Nobody has to look any more whether a scan will find the file.
+    fn look_no_more(&self, c: &Connection) -> Result<(), StoreError> {
+        let mut update = c.prepare_cached(
+            "UPDATE deliveries SET next_try = NULL, said = NULL WHERE job = ?1 AND event = 'after' AND said IS NOT NULL",
+        )?;
+        for id in self.ids {
+            update.execute([id.0])?;
+        }
+        Ok(())
+    }
 
-/// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will find
-/// the file for the host of that name.
-fn stay(c: &Connection, family: &[Sibling], why: &str, look: Option<(i64, &str)>) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached(
-        "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
-    )?;
-    for sibling in family {
-        let (look_ms, host) = look.filter(|_| !sibling.unheard).unzip();
-        update.execute(params![sibling.id.0, look_ms, host])?;
+    /// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it
+    /// from the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
+    fn wait(&self, c: &Connection, host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
+        let why = format!("uploaded; the file stays until `{host}` has it too");
+        self.stay(c, &why, look_ms.map(|look_ms| (look_ms, host)))
     }
-    let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded' AND why IS NOT ?2")?;
-    for sibling in family.iter().filter(|sibling| !sibling.unheard) {
-        update.execute(params![sibling.id.0, why])?;
-    }
-    Ok(())
-}
 
-/// The after-action of this version is through, or will not come, for the reason in `note`.
-fn give_up(c: &Connection, family: &[Sibling], note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
-    for sibling in family {
-        c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([sibling.id.0])?;
-        settle(c, sibling.id, note, now_ms)?;
+    /// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will
+    /// find the file for the host of that name.
+    fn stay(&self, c: &Connection, why: &str, look: Option<(i64, &str)>) -> Result<(), StoreError> {
+        let mut update = c.prepare_cached(
+            "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
+        )?;
+        let members = || self.ids.iter().zip(self.siblings);
+        for (id, sibling) in members() {
+            let (look_ms, host) = look.filter(|_| !sibling.hook_pending).unzip();
+            update.execute(params![id.0, look_ms, host])?;
+        }
+        let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded' AND why IS NOT ?2")?;
+        for (id, _) in members().filter(|(_, sibling)| !sibling.hook_pending) {
+            update.execute(params![id.0, why])?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The after-action of this version is through, or will not come, for the reason in `note`.
+    fn give_up(&self, c: &Connection, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
+        for id in self.ids {
+            c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([id.0])?;
+            settle(c, *id, note, now_ms)?;
+        }
+        Ok(())
+    }
 }
 
 /// The file at `file` has another version now: what was to happen to the earlier one will not.
@@ -582,7 +564,8 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
             let note = said.map(|host| {
                 format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
             });
-            give_up(c, &siblings(c, job)?, note.as_deref(), now_ms).map(|()| false)
+            let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
+            Family { ids: &ids, siblings: &siblings }.give_up(c, note.as_deref(), now_ms).map(|()| false)
         }
         Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
     }
@@ -658,28 +641,6 @@ mod tests {
         assert_eq!(refresh_due_ms(0, 720 * hour, 40), 714 * hour);
         assert_eq!(refresh_due_ms(hour, 0, 1), hour + 2000, "dead already: soon, and less soon each time");
         assert_eq!(refresh_due_ms(hour, 0, 30), 2 * hour);
-    }
-
-    #[test]
-    fn a_source_goes_only_when_every_host_of_the_watch_has_proved_it_or_is_trusted() {
-        use Proof::{Digest, Size, Word};
-        let lacking = |told: &[(&str, State, Proof)], trusted: &[&str]| {
-            let sibling = |&(host, state, proof): &(&str, State, Proof)| {
-                let host = host.to_owned();
-                Sibling { id: JobId(1), host, state, proof, unheard: false }
-            };
-            let family: Vec<Sibling> = told.iter().map(sibling).collect();
-            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-            unproven(&family, &names(&["a", "b"]), &names(trusted)).map(str::to_owned)
-        };
-        let done = State::Done;
-        assert_eq!(lacking(&[("a", done, Digest), ("b", State::Uploaded, Size)], &[]), None);
-        assert_eq!(lacking(&[("a", done, Digest), ("b", done, Word)], &[]).as_deref(), Some("b"));
-        assert_eq!(lacking(&[("a", done, Word), ("b", done, Word)], &["b"]).as_deref(), Some("a"));
-        assert_eq!(lacking(&[("a", done, Word), ("b", done, Word)], &["a", "b"]), None);
-        assert_eq!(lacking(&[("a", done, Size), ("b", done, Size), ("gone", done, Word)], &[]), None, "it is owed to nobody else");
-        assert_eq!(lacking(&[("a", done, Word), ("a", done, Size), ("b", done, Size)], &[]), None, "the best that it has told");
-        assert_eq!(lacking(&[("a", done, Word), ("a", State::Gone, Digest), ("b", done, Size)], &[]).as_deref(), Some("a"));
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::job::attempt::OnUnknown;
 use ferryd::engine::bandwidth::{Bucket, Limits};
 use ferryd::engine::phase::phases;
 use ferryd::engine::worker::Worker;
 use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
 use ferryd::job::Identity;
+use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use ferryd::store::{Arrival, Store};
 use tokio::sync::{Notify, Semaphore};

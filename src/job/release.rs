@@ -1,0 +1,137 @@
+//! When a source may be released: whether the after-action of a file's version may run, must wait, or will not come.
+//!
+//! Pure and total: from the jobs of the version, the hosts that its watch sends to, and the hosts that are taken at their word.
+
+use super::{Proof, State};
+
+/// A job of the version, as far as its after-action goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its host.
+    pub host: String,
+    /// Its state.
+    pub state: State,
+    /// What its host has told about the file.
+    pub proof: Proof,
+    /// Whether a hook for `done` has still to hear of it.
+    pub hook_pending: bool,
+}
+
+impl Sibling {
+    fn has_it(&self) -> bool {
+        matches!(self.state, State::Uploaded | State::Done)
+    }
+}
+
+/// What is to be done about the after-action of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release<'a> {
+    /// No watch asks for one any more.
+    Unwanted,
+    /// It waits until this host has the file.
+    WaitFor(&'a str),
+    /// This host will not have the file, so nothing is done to it.
+    RefusedBy(&'a str),
+    /// This host was added since: its job is made by the next scan that finds the file, and somebody must look whether one will.
+    LookFor(&'a str),
+    /// This host has only said that it has the file, and is not taken at its word.
+    UnprovenBy(&'a str),
+    /// It waits for the hooks that have to hear of the file before.
+    HooksPending,
+    /// It may run, on behalf of the job at this place; `None` where no job waits for it.
+    Due(Option<usize>),
+}
+
+/// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch, if that
+/// has an after-action; `trusted` are taken at their word.
+pub fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
+    let Some(hosts) = hosts else { return Release::Unwanted };
+    let of = |host: &'a str| siblings.iter().filter(move |sibling| sibling.host == host);
+    let on_its_way = siblings.iter().find(|s| hosts.contains(&s.host) && !s.state.is_final() && !s.has_it());
+    if let Some(sibling) = on_its_way {
+        return Release::WaitFor(&sibling.host);
+    }
+    let without = || hosts.iter().map(String::as_str).filter(|host| !of(host).any(Sibling::has_it));
+    if let Some(host) = without().find(|host| of(host).next().is_some()) {
+        return Release::RefusedBy(host);
+    }
+    if let Some(host) = without().next() {
+        return Release::LookFor(host);
+    }
+    for host in hosts {
+        let told = of(host).filter(|sibling| sibling.has_it()).map(|sibling| sibling.proof).max();
+        if told.is_some_and(|proof| !proof.suffices(trusted.contains(host))) {
+            return Release::UnprovenBy(host);
+        }
+    }
+    if siblings.iter().any(|sibling| sibling.hook_pending) {
+        return Release::HooksPending;
+    }
+    Release::Due(siblings.iter().rposition(|sibling| sibling.state == State::Uploaded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sibling(host: &str, state: State, proof: Proof) -> Sibling {
+        Sibling { host: host.into(), state, proof, hook_pending: false }
+    }
+
+    #[test]
+    fn a_source_goes_only_when_every_host_of_its_watch_has_proved_that_it_has_the_file() {
+        use Proof::{Digest, Size, Word};
+        use Release::{Due, LookFor, RefusedBy, UnprovenBy, WaitFor};
+        use State::{Done, Failed, Gone, Held, Queued, Uploaded, Uploading, Waiting};
+        let a = |state, proof| sibling("a", state, proof);
+        let b = |state, proof| sibling("b", state, proof);
+        let stranger = |state| sibling("gone", state, Word);
+        let cases = [
+            (vec![a(Uploaded, Digest), b(Uploaded, Size)], Due(Some(1))),
+            (vec![a(Uploaded, Digest), b(Done, Size)], Due(Some(0))),
+            (vec![a(Done, Digest), b(Done, Size)], Due(None)),
+            (vec![a(Uploaded, Digest)], LookFor("b")),
+            (vec![], LookFor("a")),
+            (vec![a(Uploaded, Digest), b(Queued, Word)], WaitFor("b")),
+            (vec![a(Uploaded, Digest), b(Uploading, Word)], WaitFor("b")),
+            (vec![a(Uploaded, Digest), b(Waiting, Word)], WaitFor("b")),
+            (vec![a(Uploaded, Digest), b(Held, Word)], WaitFor("b")),
+            (vec![a(Uploaded, Digest), b(Failed, Word)], RefusedBy("b")),
+            (vec![a(Failed, Word)], RefusedBy("a")),
+            (vec![a(Uploaded, Digest), b(Gone, Word), b(Done, Size)], Due(Some(0))),
+            (vec![a(Uploaded, Digest), b(Gone, Word), b(Queued, Word)], WaitFor("b")),
+            (vec![a(Uploaded, Digest), b(Uploaded, Word)], UnprovenBy("b")),
+            (vec![a(Uploaded, Word), b(Uploaded, Word)], UnprovenBy("a")),
+            (vec![a(Uploaded, Digest), b(Done, Word), b(Uploaded, Size)], Due(Some(2))),
+            (vec![a(Done, Word), a(Gone, Digest), b(Done, Size)], UnprovenBy("a")),
+            // A host that the watch does not send to any more is owed nothing, and owes nothing.
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Failed)], Due(Some(1))),
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Waiting)], Due(Some(1))),
+        ];
+        let hosts = ["a".to_owned(), "b".to_owned()];
+        for (siblings, expected) in cases {
+            assert_eq!(release(&siblings, Some(&hosts), &[]), expected, "{siblings:#?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_host_is_taken_at_its_word() {
+        let siblings = [sibling("a", State::Uploaded, Proof::Word)];
+        let hosts = ["a".to_owned()];
+        assert_eq!(release(&siblings, Some(&hosts), &["b".to_owned()]), Release::UnprovenBy("a"));
+        assert_eq!(release(&siblings, Some(&hosts), &hosts), Release::Due(Some(0)));
+    }
+
+    #[test]
+    fn hooks_hear_of_the_file_before_anything_happens_to_it() {
+        let hosts = ["a".to_owned()];
+        let pending = [Sibling { hook_pending: true, ..sibling("a", State::Uploaded, Proof::Size) }];
+        assert_eq!(release(&pending, Some(&hosts), &[]), Release::HooksPending);
+    }
+
+    #[test]
+    fn without_a_watch_that_asks_for_it_nothing_happens() {
+        let siblings = [sibling("a", State::Uploaded, Proof::Digest)];
+        assert_eq!(release(&siblings, None, &[]), Release::Unwanted);
+    }
+}
