@@ -17,6 +17,7 @@ mod hooks;
 mod hosts;
 mod kinds;
 mod layers;
+mod migrations;
 mod model;
 mod packaging;
 mod parts;
