@@ -17,7 +17,7 @@ use ferryd::job::{Identity, State};
 use ferryd::os::clock;
 use ferryd::sandbox::faults::Endpoint;
 use ferryd::sandbox::log::Outcome;
-use ferryd::store::{FILE_NAME, Store};
+use ferryd::store::{FILE_NAME, JobRow, Store};
 use percent_encoding::percent_decode_str;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -377,8 +377,10 @@ fn goes_on(job: &JobFacts) -> bool {
 enum Numbers {
     /// The queue is told their devices, inodes and births, as if they had never been away.
     Known,
+    /// The queue is told the times of their inodes' last changes and knows other numbers, as after a remount or a reboot.
+    Remounted,
     /// They have others than the queue knows, as after a restored backup.
-    Others,
+    Restored,
 }
 
 /// A fixture put under a daemon of today, with its files and its sandbox: as if the earlier daemon had ended two hours ago, when what hosts
@@ -410,8 +412,10 @@ impl Revived {
         std::fs::set_permissions(bench.state_dir(), PermissionsExt::from_mode(0o700)).unwrap();
         fixture.copy_queue(&bench.state_dir());
         revived.move_queue();
-        if numbers == Numbers::Known {
-            revived.adopt_numbers();
+        match numbers {
+            Numbers::Known => revived.tell_queue("device = ?1, inode = ?2, ctime_ns = ?3, born_ns = ?4"),
+            Numbers::Remounted => revived.tell_queue("device = ?1 + 1, inode = ?2 + 1, ctime_ns = ?3, born_ns = ?4 + 1"),
+            Numbers::Restored => {}
         }
         let config = std::fs::read_to_string(fixture.dir.join("config.toml")).unwrap();
         // What was slow enough to be killed in time need not be so again.
@@ -454,39 +458,60 @@ impl Revived {
         }
     }
 
-    fn adopt_numbers(&self) {
+    fn tell_queue(&self, numbers: &str) {
         let queue = self.queue();
         for file in &self.fixture.manifest.files {
             let path = self.bench.dir.path().join(decoded(&file.path));
             let Identity { device, inode, ctime_ns, born_ns, mtime_ns, .. } = Identity::of(&std::fs::metadata(path).unwrap());
             for table in ["files", "jobs"] {
                 // No two versions of any file have the same time.
-                let sql = format!("UPDATE {table} SET device = ?1, inode = ?2, ctime_ns = ?3, born_ns = ?4 WHERE mtime_ns = ?5");
+                let sql = format!("UPDATE {table} SET {numbers} WHERE mtime_ns = ?5");
                 queue.execute(&sql, (device, inode, ctime_ns, born_ns, mtime_ns)).unwrap();
             }
         }
     }
 
-    /// Runs a daemon until every folder is scanned and nothing goes on by itself any more.
+    /// Runs a daemon until every folder is scanned and nothing goes on by itself any more. What is put off for minutes is tried again by
+    /// another start.
     fn run(&self) {
+        let starts = (0..5).take_while(|_| self.run_until_rest()).count();
+        assert!(starts < 5, "{}: something is put off again and again\n{}", self.fixture.name(), self.bench.log_text());
+    }
+
+    /// Answers whether anything is put off.
+    fn run_until_rest(&self) -> bool {
         let bench = &self.bench;
         let started_ms = clock::now_ms();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ferryd"));
         command.arg("--config").arg(self.config()).args(["run", "--log", "info,ferryd=debug"]);
         let mut daemon = Daemon::spawn(command, bench);
-        bench.wait_for(&format!("{} to come to rest", self.fixture.name()), || {
+        let put_off = bench.wait_for(&format!("{} to come to rest", self.fixture.name()), || {
             assert!(daemon.ended().is_none(), "{}: {}", self.fixture.name(), bench.log_text());
             let snapshot = bench.snapshot()?;
             let scanned = |last_scan_ms: Option<i64>| last_scan_ms.is_some_and(|at| at >= started_ms);
             let watched = snapshot.watches.iter().all(|watch| scanned(watch.last_scan_ms) && watch.settling == 0);
-            let moving = snapshot.jobs.iter().any(|job| match job.state {
-                State::Queued | State::Uploading | State::Waiting => true,
-                State::Held => job.next_try_ms.is_some(),
-                _ => false,
-            });
-            (watched && !moving).then_some(())
+            let put_off = |job: &&JobRow| job.next_try_ms.is_some_and(|at| at > clock::now_ms() + 60_000);
+            let (waiting, moving): (Vec<_>, Vec<_>) = snapshot
+                .jobs
+                .iter()
+                .filter(|job| match job.state {
+                    State::Queued | State::Uploading | State::Waiting => true,
+                    State::Held => job.next_try_ms.is_some(),
+                    _ => false,
+                })
+                .partition(put_off);
+            (watched && moving.is_empty() && !self.is_met_again(&snapshot.jobs)).then_some(!waiting.is_empty())
         });
         bench.stop(daemon);
+        put_off
+    }
+
+    /// Whether a file whose jobs are all gone is about to have a new one.
+    fn is_met_again(&self, jobs: &[JobRow]) -> bool {
+        self.fixture.manifest.jobs.iter().filter(|job| goes_on(job)).any(|job| {
+            let path = self.bench.dir.path().join(decoded(&job.path));
+            jobs.iter().filter(|row| row.path == path && row.host == job.host).all(|row| row.state == State::Gone)
+        })
     }
 
     /// The state of a job of the manifest.
@@ -503,7 +528,7 @@ impl Revived {
             let held = objects.iter().any(|object| {
                 object.host == job.host && is_it(&object.name) && object.sha256.as_deref() == Some(file.sha256.as_str())
             });
-            assert!(held, "{}: {} is not on {}", self.fixture.name(), job.path, job.host);
+            assert!(held, "{}: {} is not on {}\n{}", self.fixture.name(), job.path, job.host, self.bench.log_text());
         }
     }
 
@@ -549,7 +574,16 @@ fn revived(numbers: Numbers) -> impl Iterator<Item = Revived> {
 
 #[test]
 fn an_old_queue_goes_on_where_it_was() {
-    for queue in revived(Numbers::Known) {
+    goes_on_where_it_was(Numbers::Known);
+}
+
+#[test]
+fn an_old_queue_goes_on_where_it_was_after_a_remount() {
+    goes_on_where_it_was(Numbers::Remounted);
+}
+
+fn goes_on_where_it_was(numbers: Numbers) {
+    for queue in revived(numbers) {
         queue.run();
         let name = queue.fixture.name();
         for job in &queue.fixture.manifest.jobs {
@@ -568,33 +602,14 @@ fn an_old_queue_goes_on_where_it_was() {
 }
 
 #[test]
-fn an_old_queue_comes_to_rest_although_its_files_have_other_numbers() {
-    for queue in revived(Numbers::Others) {
+fn of_an_old_queue_whose_files_were_restored_nothing_done_is_uploaded_again_and_the_rest_arrives() {
+    for queue in revived(Numbers::Restored) {
         queue.run();
         queue.everything_arrived();
         for job in queue.fixture.manifest.jobs.iter().filter(|job| is_on_the_host(job)) {
             let state = queue.state_of(job.id);
             assert!(matches!(state, State::Done | State::Uploaded), "{}: {} is {state}", queue.fixture.name(), job.path);
         }
-    }
-}
-
-#[test]
-#[ignore = "size and time do not yet make a version: take this line away when they do"]
-fn done_files_of_an_old_queue_are_not_uploaded_again_although_they_have_other_numbers() {
-    let sent_again = |queue: Revived| {
-        queue.run();
-        (queue.fixture.name(), queue.sent_again())
-    };
-    let again: Vec<_> = revived(Numbers::Others).map(sent_again).filter(|(_, sent)| !sent.is_empty()).collect();
-    assert_eq!(again, []);
-}
-
-#[test]
-#[ignore = "size and time do not yet make a version: take this line away when they do"]
-fn half_sent_files_of_an_old_queue_go_on_although_they_have_other_numbers() {
-    for queue in revived(Numbers::Others) {
-        queue.run();
-        assert_eq!(queue.parts_sent(), queue.parts_missing(), "{}", queue.fixture.name());
+        assert_eq!(queue.sent_again(), Vec::<String>::new(), "{}", queue.fixture.name());
     }
 }
