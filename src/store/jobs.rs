@@ -152,6 +152,9 @@ pub(super) fn uploaded(
     rules: &Rules,
     now_ms: i64,
 ) -> Result<(State, bool), StoreError> {
+    if let Some(state) = moved_on(c, job)? {
+        return Ok((state, false));
+    }
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
     let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
@@ -166,6 +169,15 @@ pub(super) fn uploaded(
         deliveries::review(c, job, rules, now_ms)?;
     }
     Ok((state, made))
+}
+
+/// The state of a job that is not under way any more, whatever its attempt still has to say: somebody else has moved it.
+fn moved_on(c: &Connection, job: JobId) -> Result<Option<State>, StoreError> {
+    let mut select = c.prepare_cached("SELECT state FROM jobs WHERE id = ?1")?;
+    let state = State::from_word(&select.query_row([job.0], |row| row.get::<_, String>(0))?);
+    Ok(state
+        .filter(|state| *state != State::Uploading)
+        .inspect(|state| tracing::warn!(job.id = %job, "its attempt ends, but it is {state}")))
 }
 
 /// The host has these bytes without being sent them: the version that was looked at is the one that counts.
@@ -183,6 +195,9 @@ pub(super) fn path(c: &Connection, job: JobId) -> Result<PathBuf, StoreError> {
 
 /// Answers whether a delivery may be due.
 pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+    if moved_on(c, job)?.is_some() {
+        return Ok(false);
+    }
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,

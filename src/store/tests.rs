@@ -23,9 +23,23 @@ impl Queue {
         let (store, thread) = Store::open(dir.path()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let queue = Queue { dir, store: Some(store), thread: Some(thread), runtime };
+        queue.refuse_illegal_moves();
         let hosts = vec![("box".to_owned(), "cloudkp".to_owned()), ("mirror".to_owned(), "cloudkp".to_owned())];
         queue.run(|store| async move { store.configured(vec![PathBuf::from("/drop")], hosts).await }).unwrap();
         queue
+    }
+
+    /// Every test of the store fails that moves a job in a way that `State` does not allow.
+    fn refuse_illegal_moves(&self) {
+        let pairs = State::ALL.iter().flat_map(|from| State::ALL.iter().map(move |to| (*from, *to)));
+        let legal = pairs.filter(|(from, to)| from.may_become(*to)).map(|(from, to)| format!("('{from}', '{to}')"));
+        let legal = legal.collect::<Vec<_>>().join(", ");
+        let trigger = format!(
+            "CREATE TRIGGER legal_moves BEFORE UPDATE OF state ON jobs
+             WHEN new.state <> old.state AND (old.state, new.state) NOT IN (VALUES {legal})
+             BEGIN SELECT RAISE(ABORT, 'a job may not move like this'); END"
+        );
+        self.connection().execute_batch(&trigger).unwrap();
     }
 
     fn restart(&mut self) {
@@ -594,6 +608,21 @@ fn a_version_never_has_two_live_jobs_for_one_host() {
     assert_eq!(live(), 1);
     queue.run(|store| async move { store.put_back(job.id, put_back(State::Gone)).await }).unwrap();
     assert_eq!((enqueue(vec![arrival(1)]), live()), (1, 1), "met again once its job is over");
+}
+
+#[test]
+fn only_a_job_under_way_can_be_left_or_be_uploaded() {
+    let queue = Queue::new();
+    queue.enqueue(0..1);
+    let job = queue.claim(1).remove(0).id;
+    queue.run(|store| async move { store.put_back(job, put_back(State::Gone)).await }).unwrap();
+    // An attempt that ends twice, or after somebody else has ended its job, changes nothing.
+    queue.run(|store| async move { store.put_back(job, put_back(State::Queued)).await }).unwrap();
+    assert_eq!(queue.uploaded(job, None), State::Gone);
+    assert_eq!(
+        queue.snapshot(&Query { limit: 10, ..Query::default() }).jobs.iter().find(|row| row.id == job).unwrap().state,
+        State::Gone
+    );
 }
 
 #[test]
