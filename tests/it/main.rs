@@ -20,5 +20,7 @@ mod layers;
 mod model;
 mod packaging;
 mod parts;
+mod skip;
 mod stories;
 mod torn;
+mod world;
