@@ -276,6 +276,7 @@ fn base64_brings_the_same_bytes() {
     for size in [0, 1, 2, 3, 700_000] {
         let bench = KIE.bench().host("method = \"base64\"");
         arrives(KIE, &bench, &bytes(8, size));
+        assert!(requests(&bench, Endpoint::Chunk).iter().all(|request| request.path == "/kie/api/file-base64-upload"));
     }
 }
 
@@ -490,6 +491,8 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     let daemon = bench.start();
     let first = bench.wait_done(1).remove(0);
     bench.wait_for("the hook", || std::fs::read_to_string(&told).ok().filter(|text| text.starts_with("expiring\n")));
+    let left = first.expires_ms.unwrap() - ferryd::os::clock::now_ms();
+    assert!(left <= 3000, "told {left} ms before the end, and 3 s were asked for");
     let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
     bench.stop(daemon);
     assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");

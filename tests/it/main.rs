@@ -15,6 +15,7 @@ mod events;
 mod faults;
 mod hooks;
 mod hosts;
+mod keys;
 mod kinds;
 mod layers;
 mod model;
