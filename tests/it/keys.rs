@@ -12,7 +12,6 @@ use ferryd::sandbox::cloudkp::EmptyFile;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::kie::ReplyShape;
 use ferryd::store::{FILE_NAME, JobRow};
-use rustix::process::Signal;
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::world::{at_once, folder_at_4shared, records, requests, uploads_at_once};
@@ -584,7 +583,6 @@ fn a_missing_folder_is_made_where_the_watch_says_so() {
             std::fs::write(made.join("file"), b"content").unwrap();
             bench.wait_for("the file", || (bench.held("file") == [b"content"]).then_some(()));
         }
-        daemon.signal(Signal::TERM);
-        assert!(daemon.stop().success() || !create);
+        bench.stop(daemon);
     }
 }
