@@ -18,6 +18,7 @@ mod hosts;
 mod keys;
 mod kinds;
 mod layers;
+mod messages;
 mod model;
 mod packaging;
 mod parts;
