@@ -14,9 +14,14 @@ use super::Root;
 pub(super) struct Walk<'a> {
     root: &'a Root,
     left: Vec<PathBuf>,
+    /// Links to folders, followed when nothing else is left: a folder that is below the root anyway is visited by its own way.
+    links: Vec<PathBuf>,
     below: bool,
-    /// Folders seen, where symbolic links could lead in circles.
+    from_the_root: bool,
+    /// Folders seen, where symbolic links could lead in circles or to a folder twice.
     seen: HashSet<(u64, u64)>,
+    /// Links to folders that only a walk from the root can judge.
+    passed_links: bool,
 }
 
 /// What is found in a folder.
@@ -28,12 +33,32 @@ pub(super) struct Found {
 impl<'a> Walk<'a> {
     /// A walk from `start`, and below it if `below`.
     pub(super) fn new(root: &'a Root, start: PathBuf, below: bool) -> Walk<'a> {
-        Walk { root, left: vec![start], below: below && root.recursive, seen: HashSet::new() }
+        let below = below && root.recursive;
+        let (from_the_root, seen) = (start == root.path, HashSet::new());
+        let mut walk = Walk { root, left: Vec::new(), links: Vec::new(), below, from_the_root, seen, passed_links: false };
+        if root.follow_symlinks {
+            walk.is_new(&start);
+        }
+        walk.left.push(start);
+        walk
     }
 
     /// The next folder to be watched and then listed.
     pub(super) fn next_folder(&mut self) -> Option<PathBuf> {
-        self.left.pop()
+        if let Some(folder) = self.left.pop() {
+            return Some(folder);
+        }
+        while let Some(link) = self.links.pop() {
+            if self.is_new(&link) {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// Whether the walk met links to folders which it did not follow because it did not begin at the root: another way may lead to them.
+    pub(super) fn passed_links(&self) -> bool {
+        self.passed_links
     }
 
     /// Lists `folder`: files that count go to `each`, folders are visited later. An error of one entry is told and passed by.
@@ -89,7 +114,7 @@ impl<'a> Walk<'a> {
     fn look_through(&mut self, relative: &Path, folder: &Path, name: OsString) -> io::Result<Option<Found>> {
         let metadata = std::fs::metadata(folder.join(&name))?;
         if metadata.is_dir() {
-            self.enter(relative, folder, &name);
+            self.follow(relative, folder, &name);
             return Ok(None);
         }
         let counts = metadata.is_file() && self.root.filter.takes(relative, &name) && self.root.filter.takes_size(metadata.len());
@@ -97,14 +122,25 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, relative: &Path, folder: &Path, name: &OsStr) {
-        if !self.below || !self.root.filter.enters(relative, name) {
-            return;
+        if let Some(path) = self.wanted(relative, folder, name)
+            && (!self.root.follow_symlinks || self.is_new(&path))
+        {
+            self.left.push(path);
         }
-        let path = folder.join(name);
-        if self.root.except.contains(&path) || (self.root.follow_symlinks && !self.is_new(&path)) {
-            return;
+    }
+
+    fn follow(&mut self, relative: &Path, folder: &Path, name: &OsStr) {
+        match self.wanted(relative, folder, name) {
+            Some(path) if self.from_the_root => self.links.push(path),
+            Some(_) => self.passed_links = true,
+            None => {}
         }
-        self.left.push(path);
+    }
+
+    /// The folder `name` in `folder`, if it counts.
+    fn wanted(&self, relative: &Path, folder: &Path, name: &OsStr) -> Option<PathBuf> {
+        let counts = self.below && self.root.filter.enters(relative, name);
+        counts.then(|| folder.join(name)).filter(|path| !self.root.except.contains(path))
     }
 
     fn is_new(&mut self, path: &Path) -> bool {

@@ -157,7 +157,11 @@ impl<'a> Watcher<'a> {
         match root.metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 if root.recursive && root.filter.enters(relative(root, &path), name) {
-                    self.scan_folder(&path, true)?;
+                    // Another way may lead to where a link leads, which only a scan of everything can tell.
+                    match path.is_symlink() {
+                        true => self.roots[owner].next_scan = Instant::now(),
+                        false => self.scan_folder(&path, true)?,
+                    }
                 }
                 Ok(())
             }
@@ -333,6 +337,9 @@ impl<'a> Watcher<'a> {
             };
             walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
             self.meet_all(index, &shared, &mut found)?;
+        }
+        if walk.passed_links() {
+            self.roots[index].next_scan = Instant::now();
         }
         if unreadable.is_some() || (below && start == root.path) {
             self.roots[index].note_unreadable(unreadable);

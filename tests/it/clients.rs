@@ -1,8 +1,8 @@
 //! Programs that are not ours against the sandbox: the samples of the hosts' own documents, and a SOAP library for 4shared.
 //!
 //! They show that the sandbox speaks the hosts' protocols and not merely what ferryd speaks. They are in Python and need packages, which
-//! `cargo test` must not: **without `FERRYD_PYTHON` every test here says so and passes, having shown nothing.** With it, the variable
-//! names a Python that has `tests/clients/requirements.txt` installed; `.ci/run` makes one.
+//! `cargo test` must not fetch: without `FERRYD_PYTHON` every test here is skipped, and says so. The variable names a Python that has
+//! `tests/clients/requirements.txt` installed; `.ci/run` makes one.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,11 +11,12 @@ use ferryd::sandbox::cloudkp::{ChunkReply, FinishReply};
 use ferryd::sandbox::kie::ReplyShape;
 use ferryd::sandbox::{Options, Rules, Sandbox};
 
+use crate::skip::skipped;
+
 /// Runs a program from `tests/clients` against a sandbox with these rules; `path` is where on the sandbox its first argument leads.
 fn run(program: &str, path: &str, change: impl FnOnce(&mut Rules)) {
     let Some(python) = std::env::var_os("FERRYD_PYTHON") else {
-        println!("{program} is not run: FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
-        return;
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
     };
     let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

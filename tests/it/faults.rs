@@ -309,8 +309,10 @@ fn an_unreachable_host_makes_the_job_wait_and_say_why() {
 #[test]
 fn a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
     let bench = Bench::new().host("request_timeout = \"1s\"");
-    let (_, job) = through_with(bench, one(CHUNK, When::Nth(1), Action::SlowReply { seconds: 4.0 }));
+    let (bench, job) = through_with(bench, one(CHUNK, When::Nth(1), Action::SlowReply { seconds: 600.0 }));
     assert_eq!(job.state, State::Done, "{job:#?}");
+    let said = "the host has not moved a byte for 1 s";
+    assert!(bench.log_text().contains(said), "{}", bench.log_text());
 }
 
 #[test]

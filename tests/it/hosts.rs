@@ -6,13 +6,13 @@ use std::time::Duration;
 use ferryd::job::State;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::kie::{Errors, ReplyShape};
-use ferryd::sandbox::log::{Entry, Outcome};
 use ferryd::sandbox::uploadgig::{Cmbs, ResultShape};
 use ferryd::sandbox::{Lose, fourshared, koodrive};
 use ferryd::store::JobRow;
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::kinds::{FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked, no_secret_is_told};
+use crate::world::{at_once, folder_at_4shared, records, requests};
 
 const MIB: usize = 1024 * 1024;
 
@@ -39,10 +39,6 @@ fn is_held_because(kind: Kind, bench: &Bench, words: &str) -> JobRow {
     let why = job.why.clone().unwrap_or_default();
     assert!(job.state == State::Held && why.contains(words), "{}: {job:#?}", kind.word);
     job
-}
-
-fn requests(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
-    bench.sandbox.log().into_iter().filter(|entry| entry.endpoint == Some(endpoint)).collect()
 }
 
 #[test]
@@ -78,13 +74,19 @@ fn a_secret_that_cannot_be_read_stops_only_its_host() {
 #[test]
 fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
     let full = [
-        UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1),
-        KOODRIVE.bench_with(|options| options.rules.koodrive.quota = 1_000_000),
-        FOURSHARED.bench_with(|options| options.rules.fourshared.free_bytes = 1_000_000),
+        (UPLOADGIG, UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1), "the account has 1 MiB left"),
+        (KOODRIVE, KOODRIVE.bench_with(|options| options.rules.koodrive.quota = 1_000_000), "Insufficient space"),
+        (
+            FOURSHARED,
+            FOURSHARED.bench_with(|options| options.rules.fourshared.free_bytes = 1_000_000),
+            "the account has 1000000 bytes left",
+        ),
     ];
-    for (kind, bench) in [UPLOADGIG, KOODRIVE, FOURSHARED].into_iter().zip(full) {
-        let job = is_held_because(kind, &bench, "");
+    for (kind, bench, words) in full {
+        let job = is_held_because(kind, &bench, words);
         assert!(job.next_try_ms.is_some(), "it is asked again: {job:#?}");
+        assert!(kind.held(&bench, "file").is_empty());
+        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full", "{}", kind.word);
         let small = send(kind, &bench, "small", b"small");
         assert_eq!(small.state, State::Done, "{}: {small:#?}", kind.word);
     }
@@ -156,8 +158,10 @@ fn with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again() 
 
 #[test]
 fn a_body_cut_short_is_known_to_be_no_file() {
-    let bench = UPLOADGIG.bench().host("bandwidth = \"2 MiB/s\"");
-    let content = bytes(9, 2 * MIB);
+    let bench = UPLOADGIG.bench();
+    // More than the buffers between the two hold.
+    let content = bytes(9, 32 * MIB);
+    bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::Stall { after_bytes: 100_000, seconds: 600.0 }));
     bench.put("file", &content);
     let daemon = bench.start();
     bench.wait_for("bytes to flow", || bench.jobs().first().filter(|job| job.sent > 100_000).map(drop));
@@ -195,10 +199,22 @@ fn bytes_that_koodrive_knows_are_not_sent_again() {
 
 #[test]
 fn without_flash_upload_the_digest_is_computed_while_parts_are_sent() {
+    for flash in [false, true] {
+        let bench = KOODRIVE.bench().host(&format!("part_size = \"5 MiB\"\nflash_upload = {flash}"));
+        // The second of five parts stays away, so that the upload goes on for as long as it is looked at.
+        let away = Rule::new(Action::SlowReply { seconds: 600.0 }).at(Endpoint::Chunk).part(1);
+        bench.faults(Script::of([away]));
+        bench.put("file", &bytes(4, 21 * MIB));
+        let daemon = bench.start();
+        bench.wait_for("a part", || bench.jobs().first().filter(|job| job.parts_acked >= 1).map(drop));
+        let uploads = records(&bench, "koodrive", "session-");
+        let mut digests = uploads.iter().filter(|(id, _)| !id.contains('.')).map(|(_, upload)| &upload["sha256"]);
+        let announced = digests.next().expect("an upload that goes on").is_string();
+        assert_eq!((announced, digests.next()), (flash, None), "what the host was told before it got the first part");
+        daemon.kill();
+    }
     let bench = KOODRIVE.bench().host("part_size = \"5 MiB\"\nflash_upload = false");
     arrives(KOODRIVE, &bench, &bytes(4, 21 * MIB));
-    let creates = requests(&bench, Endpoint::Open);
-    assert_eq!(creates.len(), 1);
 }
 
 #[test]
@@ -260,6 +276,7 @@ fn base64_brings_the_same_bytes() {
     for size in [0, 1, 2, 3, 700_000] {
         let bench = KIE.bench().host("method = \"base64\"");
         arrives(KIE, &bench, &bytes(8, size));
+        assert!(requests(&bench, Endpoint::Chunk).iter().all(|request| request.path == "/kie/api/file-base64-upload"));
     }
 }
 
@@ -289,16 +306,27 @@ fn folders_of_4shared_are_found_or_made() {
     bench.put("three", b"three");
     let daemon = bench.start();
     bench.wait_done(3);
+    bench.put("a/four", b"four");
+    bench.wait_done(4);
     bench.stop(daemon);
-    let made = bench.sandbox.log().into_iter().filter(|entry| entry.outcome == Outcome::Served).count();
-    assert!(made > 0 && bench.sandbox.objects().len() == 3);
+    for (name, folder) in [("one", "a/b"), ("two", "a"), ("three", ""), ("four", "a")] {
+        let folder = ["backups/2026", folder].join("/");
+        assert_eq!(folder_at_4shared(&bench, name), folder.trim_end_matches('/'), "{name}");
+        assert_eq!(bench.held(name), [name.as_bytes()]);
+    }
+    assert_eq!(records(&bench, "4shared", "folder-").len(), 4, "none is made twice");
     no_secret_is_told(&bench, "4shared");
 }
 
 #[test]
 fn parts_of_4shared_may_go_together() {
-    let bench = FOURSHARED.bench().host("parallel_parts = 3\npart_size = \"256 KiB\"");
-    arrives(FOURSHARED, &bench, &bytes(6, 3 * MIB + 1));
+    for (lines, most) in [("", 1), ("parallel_parts = 2\n", 2), ("parallel_parts = 3\n", 3)] {
+        let bench = FOURSHARED.bench().host(&format!("{lines}part_size = \"256 KiB\""));
+        bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.1 }));
+        arrives(FOURSHARED, &bench, &bytes(6, 2 * MIB + 1));
+        let parts = requests(&bench, Endpoint::Chunk);
+        assert_eq!((parts.len(), at_once(&parts)), (9, most));
+    }
 }
 
 #[test]
@@ -463,6 +491,8 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     let daemon = bench.start();
     let first = bench.wait_done(1).remove(0);
     bench.wait_for("the hook", || std::fs::read_to_string(&told).ok().filter(|text| text.starts_with("expiring\n")));
+    let left = first.expires_ms.unwrap() - ferryd::os::clock::now_ms();
+    assert!(left <= 3000, "told {left} ms before the end, and 3 s were asked for");
     let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
     bench.stop(daemon);
     assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");
@@ -547,11 +577,8 @@ fn a_large_file_is_read_once_for_its_digest_and_once_to_be_sent_in_little_memory
 }
 
 #[test]
+#[ignore = "takes a gigabyte and a minute; the sandbox's own vectors test the carry in every run"]
 fn a_large_file_past_512_mib_carries_its_bit_count() {
-    if !is_large() {
-        println!("FERRYD_LARGE is not set: the carry is tested by the sandbox's own vectors alone");
-        return;
-    }
     let bench = KOODRIVE.bench().host("flash_upload = false");
     let size = 600 << 20;
     put_sparse(&bench, "file", size);

@@ -1,0 +1,588 @@
+//! Every key of the configuration does what it says, from the text to the host: one test for each, and a list that lacks none.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ferryd::config::{self, Environment};
+use ferryd::job::State;
+use ferryd::sandbox::cloudkp::EmptyFile;
+use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd::sandbox::kie::ReplyShape;
+use ferryd::store::{FILE_NAME, JobRow};
+
+use crate::bench_top::{Bench, bytes, one};
+use crate::world::{at_once, folder_at_4shared, records, requests, uploads_at_once};
+
+const MIB: usize = 1024 * 1024;
+
+/// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the kinds are
+/// hosts of that kind alone.
+const TESTED: [(&str, &str, &str); 66] = [
+    ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
+    ("the configuration", "host", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
+    ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
+    ("the configuration", "watch", "keys::a_missing_folder_is_made_where_the_watch_says_so"),
+    ("daemon", "bandwidth", "keys::bytes_flow_no_faster_than_the_host_and_the_daemon_allow"),
+    ("daemon", "max_connections", "keys::no_more_requests_go_together_than_the_daemon_and_the_host_allow"),
+    ("daemon", "max_uploads", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
+    ("daemon", "shutdown_grace", "keys::a_stop_waits_for_parts_in_flight_no_longer_than_the_grace"),
+    ("daemon", "state_dir", "keys::a_missing_folder_is_made_where_the_watch_says_so"),
+    ("watch", "after", "hooks::the_source_goes_only_when_both_hosts_have_it"),
+    ("watch", "create", "keys::a_missing_folder_is_made_where_the_watch_says_so"),
+    ("watch", "events", "stories::folders_that_are_polled_give_their_files_too"),
+    ("watch", "exclude", "keys::only_names_and_sizes_that_count_are_sent"),
+    ("watch", "existing", "stories::a_watch_that_takes_no_existing_files_takes_those_that_come_later"),
+    ("watch", "follow_symlinks", "keys::links_are_followed_where_the_watch_says_so_and_never_in_a_circle"),
+    ("watch", "include", "keys::only_names_and_sizes_that_count_are_sent"),
+    ("watch", "max_size", "keys::only_names_and_sizes_that_count_are_sent"),
+    ("watch", "min_size", "keys::only_names_and_sizes_that_count_are_sent"),
+    ("watch", "path", "keys::a_missing_folder_is_made_where_the_watch_says_so"),
+    ("watch", "priority", "keys::files_of_a_watch_with_a_higher_number_go_first"),
+    ("watch", "recursive", "keys::folders_below_count_only_where_the_watch_is_recursive"),
+    ("watch", "remote_path", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("watch", "rescan", "keys::what_no_event_tells_of_is_found_by_the_next_scan"),
+    ("watch", "settle", "stories::a_file_that_is_still_being_written_is_never_sent_early"),
+    ("watch", "to", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
+    ("host", "bandwidth", "keys::bytes_flow_no_faster_than_the_host_and_the_daemon_allow"),
+    ("host", "kind", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
+    ("host", "max_connections", "keys::no_more_requests_go_together_than_the_daemon_and_the_host_allow"),
+    ("host", "max_uploads", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
+    ("host", "on_unknown", "hosts::with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again"),
+    ("host", "refresh", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
+    ("host", "request_timeout", "faults::a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time"),
+    ("host", "retries", "faults::with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes"),
+    ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
+    ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
+    ("cloudkp", "link_base", "faults::every_documented_reply_gives_the_link"),
+    ("cloudkp", "session_max_age", "keys::a_session_is_trusted_until_its_age_and_no_longer"),
+    ("uploadgig", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
+    ("uploadgig", "base_url", "commands::a_host_that_does_not_answer_is_no_fault_of_the_configuration"),
+    ("uploadgig", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("uploadgig", "user", "keys::a_secret_comes_from_where_the_configuration_says"),
+    ("koodrive", "access_token", "hosts::a_token_is_another_way_into_koodrive"),
+    ("koodrive", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
+    ("koodrive", "app_id", "keys::a_secret_comes_from_where_the_configuration_says"),
+    ("koodrive", "app_secret", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("koodrive", "base_url", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
+    ("koodrive", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
+    ("koodrive", "flash_upload", "hosts::without_flash_upload_the_digest_is_computed_while_parts_are_sent"),
+    ("koodrive", "folder", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "part_size", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "token_prefix", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "user_id", "keys::a_secret_comes_from_where_the_configuration_says"),
+    ("kie", "api_key", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("kie", "base_url", "hosts::check_online_proves_every_login_and_uploads_nothing"),
+    ("kie", "kept_for", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("kie", "method", "hosts::base64_brings_the_same_bytes"),
+    ("kie", "remote_urls", "hosts::a_dropped_address_is_fetched_by_kie_itself"),
+    ("kie", "upload_path", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("4shared", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
+    ("4shared", "app", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("4shared", "base_url", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
+    ("4shared", "folder", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("4shared", "parallel_parts", "hosts::parts_of_4shared_may_go_together"),
+    ("4shared", "part_size", "hosts::parts_of_4shared_may_go_together"),
+    ("4shared", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("4shared", "user", "keys::a_secret_comes_from_where_the_configuration_says"),
+];
+
+/// The same for hooks.
+const TESTED_OF_HOOKS: [(&str, &str); 7] = [
+    ("before", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
+    ("command", "hooks::every_kind_of_hook_hears_of_an_outcome"),
+    ("links_file", "hooks::every_outcome_is_one_line_in_the_links_file"),
+    ("on", "hooks::a_held_job_is_told_of_with_its_reason"),
+    ("sidecar", "hooks::every_kind_of_hook_hears_of_an_outcome"),
+    ("time_limit", "keys::a_command_and_a_webhook_may_take_so_long"),
+    ("webhook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
+];
+
+struct Nowhere;
+
+impl Environment for Nowhere {
+    fn get(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// The keys that the reader of the configuration knows in the table that ends `text`: it lists them where it meets one it does not know.
+fn known_in(text: &str) -> BTreeSet<String> {
+    let error = config::parse(&format!("{text}\nq = 1\n"), Path::new("config.toml"), &Nowhere).unwrap_err();
+    let helps = error.problems.iter().filter(|problem| problem.message.starts_with("unknown key `q`"));
+    let lists: Vec<&str> =
+        helps.filter_map(|problem| problem.help.as_deref()?.split_once("knows: ")).map(|(_, keys)| keys).collect();
+    assert_eq!(lists.len(), 1, "{error}");
+    lists[0].split(", ").map(str::to_owned).collect()
+}
+
+fn tested(table: &str) -> BTreeSet<String> {
+    let mine = TESTED.iter().filter(|(of, ..)| *of == table);
+    let hooks = TESTED_OF_HOOKS.iter().filter(|_| table == "hook");
+    mine.map(|(_, key, _)| *key).chain(hooks.map(|(key, _)| *key)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_has_a_test() {
+    for (table, text) in [("the configuration", ""), ("daemon", "[daemon]"), ("watch", "[[watch]]"), ("hook", "[[hook]]")] {
+        assert_eq!(known_in(text), tested(table), "[{table}]");
+    }
+    for kind in ferryd::sandbox::kinds() {
+        let known = known_in(&format!("[host.x]\nkind = \"{kind}\""));
+        let tested: BTreeSet<String> = tested("host").union(&tested(kind)).cloned().collect();
+        assert_eq!(known, tested, "[host.NAME] of the kind {kind}");
+    }
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    for test in TESTED.iter().map(|(.., test)| *test).chain(TESTED_OF_HOOKS.iter().map(|(_, test)| *test)) {
+        let (module, name) = test.split_once("::").unwrap();
+        let source = std::fs::read_to_string(sources.join(module).with_extension("rs")).unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {name}() {{")), "there is no test {test}");
+    }
+}
+
+/// Adds lines to the table of a host that is not the first.
+fn with_lines(bench: Bench, host: &str, lines: &str) -> Bench {
+    let title = format!("[host.{host}]\n");
+    bench.change(&title, &format!("{title}{lines}\n"))
+}
+
+fn with_daemon(bench: Bench, lines: &str) -> Bench {
+    bench.change("[daemon]\n", &format!("[daemon]\n{lines}\n"))
+}
+
+/// The names of what the hosts hold.
+fn names(bench: &Bench) -> Vec<String> {
+    let mut names: Vec<String> = bench.sandbox.objects().into_iter().map(|object| object.name).collect();
+    names.sort();
+    names
+}
+
+/// Runs a daemon that finds the files by its scan, then one more, so that what counts has been looked for in every way there is.
+fn scan_again(bench: &Bench, expected: usize) {
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("zz-last.bin", &[0; 100]);
+    bench.wait_done(expected + 1);
+    bench.stop(daemon);
+}
+
+#[test]
+fn only_names_and_sizes_that_count_are_sent() {
+    let lines = "settle = \"0s\"\ninclude = [\"*.bin\", \"docs/*.txt\"]\nexclude = [\"skip\", \"*.tmp.bin\"]\nmin_size = \"10 B\"\nmax_size = \"1000 B\"";
+    let bench = Bench::new().watch(lines);
+    let files = [
+        ("a.bin", 100, true),
+        ("sub/b.bin", 100, true),
+        (".hidden.bin", 100, true),
+        ("docs/c.txt", 100, true),
+        ("d.txt", 100, false),
+        ("docs/deep/e.txt", 100, false),
+        ("skip/f.bin", 100, false),
+        ("g.tmp.bin", 100, false),
+        ("h.bin", 9, false),
+        ("i.bin", 10, true),
+        ("j.bin", 1000, true),
+        ("k.bin", 1001, false),
+    ];
+    let put = |when: &str| {
+        files.iter().for_each(|(name, size, _)| drop(bench.put(&format!("{name}/../{when}{}", name_of(name)), &bytes(7, *size))))
+    };
+    put("early-");
+    let daemon = bench.start();
+    bench.wait_watching();
+    put("late-");
+    let wanted = files.iter().filter(|(.., counts)| *counts).map(|(name, ..)| name_of(name));
+    let mut expected: Vec<String> = wanted.flat_map(|name| [format!("early-{name}"), format!("late-{name}")]).collect();
+    bench.wait_done(expected.len());
+    bench.stop(daemon);
+    scan_again(&bench, expected.len());
+    expected.push("zz-last.bin".into());
+    expected.sort();
+    assert_eq!(names(&bench), expected);
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap()
+}
+
+#[test]
+fn folders_below_count_only_where_the_watch_is_recursive() {
+    for (lines, below) in [("settle = \"0s\"\nrecursive = false", false), ("settle = \"0s\"", true)] {
+        let bench = Bench::new().watch(lines);
+        bench.put("top.bin", b"top");
+        bench.put("sub/early.bin", b"early");
+        let daemon = bench.start();
+        bench.wait_watching();
+        bench.put("sub/late.bin", b"late");
+        bench.put("new/late.bin", b"late");
+        bench.put("top-late.bin", b"late");
+        let count = if below { 5 } else { 2 };
+        bench.wait_done(count);
+        bench.stop(daemon);
+        scan_again(&bench, count);
+        let expected: &[&str] = match below {
+            true => &["early.bin", "late.bin", "late.bin", "top-late.bin", "top.bin", "zz-last.bin"],
+            false => &["top-late.bin", "top.bin", "zz-last.bin"],
+        };
+        assert_eq!(names(&bench), expected);
+    }
+}
+
+/// A folder outside the watch with a file in it, and links from the watch: to it, to another file, to nowhere, to a folder that is in the
+/// watch anyway, and back to the watch itself.
+fn with_links(bench: &Bench) {
+    let far = bench.dir.path().join("far");
+    std::fs::create_dir(&far).unwrap();
+    std::fs::write(far.join("inside.bin"), b"inside").unwrap();
+    std::fs::write(bench.dir.path().join("target"), b"target").unwrap();
+    let drop_dir = bench.drop_dir();
+    symlink(&drop_dir, far.join("back")).unwrap();
+    symlink(&far, drop_dir.join("folder")).unwrap();
+    symlink(bench.dir.path().join("target"), drop_dir.join("linked.bin")).unwrap();
+    symlink("nowhere", drop_dir.join("dead.bin")).unwrap();
+    symlink(".", drop_dir.join("here")).unwrap();
+    std::fs::create_dir(drop_dir.join("sub")).unwrap();
+    symlink("..", drop_dir.join("sub/up")).unwrap();
+    symlink("sub", drop_dir.join("twin")).unwrap();
+    std::fs::write(drop_dir.join("plain.bin"), b"plain").unwrap();
+    std::fs::write(drop_dir.join("sub/below.bin"), b"below").unwrap();
+}
+
+#[test]
+fn links_are_followed_where_the_watch_says_so_and_never_in_a_circle() {
+    for follow in [false, true] {
+        let bench = Bench::new().watch(&format!("settle = \"0s\"\nfollow_symlinks = {follow}"));
+        with_links(&bench);
+        let daemon = bench.start();
+        bench.wait_watching();
+        for late in ["late-here", "sub/late-up"] {
+            symlink(bench.drop_dir(), bench.drop_dir().join(late)).unwrap();
+        }
+        symlink("sub", bench.drop_dir().join("late-twin")).unwrap();
+        let moved_in = bench.dir.path().join("moved-in");
+        std::fs::create_dir(&moved_in).unwrap();
+        symlink(bench.drop_dir(), moved_in.join("up")).unwrap();
+        std::fs::write(moved_in.join("moved.bin"), b"moved").unwrap();
+        std::fs::rename(moved_in, bench.drop_dir().join("moved-in")).unwrap();
+        bench.put("late.bin", b"late");
+        bench.put("sub/late-below.bin", b"late below");
+        let count = if follow { 7 } else { 5 };
+        bench.wait_done(count);
+        bench.stop(daemon);
+        scan_again(&bench, count);
+        let followed: &[&str] = if follow { &["inside.bin", "linked.bin"] } else { &[] };
+        let mut expected =
+            [followed, &["below.bin", "late-below.bin", "late.bin", "moved.bin", "plain.bin", "zz-last.bin"]].concat();
+        expected.sort();
+        assert_eq!(names(&bench), expected, "each once");
+        assert_eq!(bench.snapshot().unwrap().watches[0].why, None, "a circle is no trouble");
+    }
+}
+
+#[test]
+fn what_no_event_tells_of_is_found_by_the_next_scan() {
+    // The folder of a link's target is not watched.
+    let bench = Bench::new().watch("settle = \"0s\"\nfollow_symlinks = true\nevents = \"native\"\nrescan = \"1s\"");
+    let target = bench.dir.path().join("target");
+    std::fs::write(&target, b"one").unwrap();
+    symlink(&target, bench.drop_dir().join("file")).unwrap();
+    let daemon = bench.start();
+    bench.wait_done(1);
+    assert_eq!(bench.snapshot().unwrap().watches[0].events, "native");
+    std::fs::write(&target, b"another").unwrap();
+    bench.wait_done(2);
+    let mut held = bench.held("file");
+    held.sort();
+    assert_eq!(held, [b"another".to_vec(), b"one".to_vec()]);
+    bench.stop(daemon);
+}
+
+#[test]
+fn files_of_a_watch_with_a_higher_number_go_first() {
+    let bench = Bench::new();
+    let urgent = bench.dir.path().join("urgent");
+    std::fs::create_dir(&urgent).unwrap();
+    let lines =
+        format!("settle = \"0s\"\npriority = -5\n[[watch]]\npath = {urgent:?}\nto = [\"cloudkp\"]\nsettle = \"0s\"\npriority = 7");
+    let bench = with_daemon(bench.watch(&lines), "max_uploads = 1");
+    // The first file stays on its way until all the others are in the queue.
+    bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::SlowReply { seconds: 600.0 }));
+    bench.put("plug", b"plug");
+    let daemon = bench.start();
+    bench.wait_for("the plug", || (requests(&bench, Endpoint::Chunk).len() == 1).then_some(()));
+    for number in 0..3 {
+        bench.put(&format!("calm-{number}"), b"calm");
+        std::fs::rename(bench.put(".aside", b"urgent"), urgent.join(format!("urgent-{number}"))).unwrap();
+    }
+    bench.wait_for("all the jobs", || (bench.jobs().len() == 7).then_some(()));
+    daemon.kill();
+    let daemon = bench.start();
+    bench.wait_done(7);
+    bench.stop(daemon);
+    let order: Vec<String> = requests(&bench, Endpoint::Finish).into_iter().filter_map(|entry| entry.file).collect();
+    let ranks: Vec<&str> = order.iter().map(|name| name.split('-').next().unwrap()).collect();
+    assert_eq!(ranks, ["urgent", "urgent", "urgent", "plug", "calm", "calm", "calm"]);
+}
+
+/// Files that go to two hosts, where every answer takes its time so that all that may go together does.
+fn to_two_slow_hosts(bench: Bench, files: u64, parts: usize) -> Bench {
+    let bench = bench.to(&["cloudkp", "4shared"]).watch("settle = \"0s\"\nmin_size = \"1 B\"");
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.15 }));
+    for number in 0..files {
+        bench.put(&format!("f{number}"), &bytes(number, parts * 131_072));
+    }
+    bench
+}
+
+fn of_host<'e>(log: &'e [ferryd::sandbox::log::Entry], kind: &str) -> Vec<&'e ferryd::sandbox::log::Entry> {
+    log.iter().filter(|entry| entry.host.as_deref() == Some(kind)).collect()
+}
+
+#[test]
+fn no_more_files_go_together_than_the_daemon_and_the_host_allow() {
+    let bench = to_two_slow_hosts(Bench::new(), 6, 1);
+    let bench = with_daemon(bench.host("max_uploads = 1"), "max_uploads = 3");
+    let daemon = bench.start();
+    bench.wait_done(12);
+    bench.stop(daemon);
+    let log = bench.sandbox.log();
+    let parts = log.iter().filter(|entry| entry.session.is_some());
+    assert_eq!((uploads_at_once(of_host(&log, "cloudkp")), uploads_at_once(parts)), (1, 3));
+    // A host may have as many as the daemon where nothing is said of it.
+    assert!(uploads_at_once(of_host(&log, "4shared")) >= 2);
+}
+
+#[test]
+fn no_more_requests_go_together_than_the_daemon_and_the_host_allow() {
+    let bench = to_two_slow_hosts(Bench::new(), 6, 4);
+    let bench = with_daemon(bench.host("max_connections = 2\nmax_uploads = 6"), "max_uploads = 20\nmax_connections = 5");
+    let daemon = bench.start();
+    bench.wait_done(12);
+    bench.stop(daemon);
+    let log = bench.sandbox.log();
+    assert_eq!((at_once(of_host(&log, "cloudkp")), at_once(&log)), (2, 5));
+}
+
+#[test]
+fn bytes_flow_no_faster_than_the_host_and_the_daemon_allow() {
+    let bench = Bench::new().to(&["cloudkp", "4shared"]).host("bandwidth = \"1 MiB/s\"");
+    let bench = with_daemon(bench.watch("settle = \"0s\"\nmin_size = \"1 B\""), "bandwidth = \"2 MiB/s\"");
+    let begun = Instant::now();
+    bench.put("file", &bytes(1, 3 * MIB / 2));
+    let daemon = bench.start();
+    let took = |host: &str| bench.jobs().iter().any(|job| job.host == host && job.state == State::Done).then(|| begun.elapsed());
+    let all = bench.wait_for("both hosts", || Some(took("cloudkp")?.max(took("4shared")?)));
+    bench.stop(daemon);
+    // 1.5 MiB at 1 MiB/s, of which a burst may go ahead; and 3 MiB at 2 MiB/s.
+    assert!(all > Duration::from_millis(1300), "{all:?}");
+    let bench = Bench::new().host("bandwidth = \"1 MiB/s\"");
+    let begun = Instant::now();
+    bench.put("file", &bytes(1, MIB));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    assert!(begun.elapsed() > Duration::from_millis(850), "{:?}", begun.elapsed());
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_stop_waits_for_parts_in_flight_no_longer_than_the_grace() {
+    let bench = with_daemon(Bench::new(), "shutdown_grace = \"0s\"");
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 600.0 }));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.wait_for("a part in flight", || (requests(&bench, Endpoint::Chunk).len() == 1).then_some(()));
+    let asked = Instant::now();
+    bench.stop(daemon);
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(bench.log_text().contains("the grace of 0 s is over"));
+    bench.faults(Script::default());
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_session_is_trusted_until_its_age_and_no_longer() {
+    let sessions =
+        |bench: &Bench| requests(bench, Endpoint::Chunk).into_iter().filter_map(|entry| entry.session).collect::<BTreeSet<_>>();
+    let part_three = |bench: &Bench| requests(bench, Endpoint::Chunk).iter().filter(|entry| entry.part == Some(3)).count();
+    let bench = Bench::new().host("session_max_age = \"3h\"");
+    bench.faults(Script::of([Rule::new(Action::SlowReply { seconds: 600.0 }).at(Endpoint::Chunk).part(3)]));
+    let content = bytes(1, 5 * 131_072);
+    bench.put("file", &content);
+    let daemon = bench.start();
+    bench.wait_for("all parts but one", || bench.jobs().first().filter(|job| job.parts_acked == 4).map(drop));
+    daemon.kill();
+    let queue = rusqlite::Connection::open(bench.state_dir().join(FILE_NAME)).unwrap();
+    assert_eq!(queue.execute("UPDATE uploads SET opened_at = opened_at - 2 * 3600000", []).unwrap(), 1);
+    drop(queue);
+    let daemon = bench.start();
+    bench.wait_for("the part to be sent again", || (part_three(&bench) == 2).then_some(()));
+    daemon.kill();
+    assert_eq!(sessions(&bench).len(), 1, "two hours are no age where three are allowed");
+    bench.faults(Script::default());
+    let bench = bench.host("session_max_age = \"1h\"");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!(sessions(&bench).len(), 2, "what is too old begins again");
+    assert!(bench.held("file") == [content]);
+}
+
+#[test]
+fn a_file_goes_to_the_folder_that_the_watch_and_the_host_name() {
+    let bench = Bench::with(|options| {
+        options.rules.kie.shape = ReplyShape::UrlOnly;
+        // Taken with the name of the program before it, and in no other way.
+        options.rules.fourshared.password = "!!!tester!!:s3cret".into();
+    });
+    let bench = bench.to(&["kie", "4shared"]).watch("settle = \"0s\"\nremote_path = \"photos/{dir}/{ext}\"");
+    let bench = bench.host("upload_path = \"box/in\"\nkept_for = \"2h\"");
+    let bench = with_lines(bench, "4shared", "folder = \"backups/2026\"\napp = \"tester\"");
+    bench.put("a/b/one.txt", b"one");
+    let daemon = bench.start();
+    let jobs = bench.wait_done(2);
+    bench.stop(daemon);
+    let at_kie = bench.sandbox.objects().into_iter().find(|object| object.host == "kie").unwrap();
+    assert_eq!(at_kie.session, "box/in/photos/a/b/txt");
+    assert_eq!(folder_at_4shared(&bench, "one.txt"), "backups/2026/photos/a/b/txt");
+    let job = jobs.iter().find(|job| job.host == "kie").unwrap();
+    let kept = job.expires_ms.unwrap() - job.done_at_ms.unwrap();
+    assert!((7_140_000..=7_200_000).contains(&kept), "two hours, and not the default: {kept}");
+}
+
+#[test]
+fn two_spaces_of_koodrive_have_their_own_folder_parts_and_login() {
+    let bench = Bench::with(|options| {
+        let rules = &mut options.rules.koodrive;
+        (rules.folders, rules.flash) = (vec!["folder-7".into()], false);
+        (rules.bearer, rules.bearer_plus) = (false, true);
+    });
+    let addr = bench.sandbox.addr();
+    let other = format!(
+        "folder = \"folder-7\"\npart_size = \"5 MiB\"\n[host.token]\nkind = \"koodrive\"\nbase_url = \"http://{addr}/koodrive\"\n\
+         allow_private = true\npart_size = \"6 MiB\"\naccess_token = \"test-token\"\n\
+         token_prefix = \"Bearer+\"\nuser_id = \"1000000000000000001\""
+    );
+    let bench = bench.to(&["koodrive"]).also_to("token").host(&other);
+    bench.put("file", &bytes(1, 11 * MIB));
+    let daemon = bench.start();
+    let jobs = bench.wait_done(2);
+    bench.stop(daemon);
+    let files = records(&bench, "koodrive", "file-");
+    let id_of = |host: &str| {
+        let job = jobs.iter().find(|job| job.host == host).unwrap();
+        job.remote_id.as_deref().unwrap().rsplit('/').next().unwrap().to_owned()
+    };
+    let parts = |id: &str| requests(&bench, Endpoint::Chunk).iter().filter(|entry| entry.session.as_deref() == Some(id)).count();
+    let (own, token) = (id_of("koodrive"), id_of("token"));
+    assert_eq!(files[&own]["folder"], "folder-7");
+    assert_ne!(files[&token]["folder"], "folder-7");
+    assert_eq!((parts(&own), parts(&token)), (3, 2), "11 MiB in parts of 5 and of 6 MiB");
+}
+
+#[test]
+fn a_file_without_bytes_ends_as_the_host_is_told_to_take_it() {
+    for (cloudkp, koodrive) in [("reject", "one-empty-part"), ("one-empty-chunk", "reject")] {
+        let bench = Bench::with(|options| options.rules.cloudkp.empty_file = EmptyFile::OneEmptyChunk);
+        let bench = bench.to(&["cloudkp", "koodrive"]).watch("settle = \"0s\"\nmin_size = \"0 B\"");
+        let bench = with_lines(bench.host(&format!("empty_file = {cloudkp:?}")), "koodrive", &format!("empty_file = {koodrive:?}"));
+        bench.put("empty", b"");
+        let daemon = bench.start();
+        let jobs = bench.wait_for("both jobs", || {
+            Some(bench.jobs()).filter(|jobs| jobs.iter().filter(|job| job.state.is_final()).count() == 2)
+        });
+        bench.stop(daemon);
+        let of = |host: &str| jobs.iter().find(|job| job.host == host).unwrap();
+        for (host, said) in [("cloudkp", cloudkp), ("koodrive", koodrive)] {
+            match said {
+                "reject" => assert!(is_refused_as_empty(of(host)), "{jobs:#?}"),
+                _ => assert_eq!(of(host).state, State::Done, "{jobs:#?}"),
+            }
+        }
+        assert_eq!(bench.held("empty"), [b""]);
+    }
+}
+
+fn is_refused_as_empty(job: &JobRow) -> bool {
+    job.state == State::Failed && job.why.as_deref().is_some_and(|why| why.contains("the file is empty"))
+}
+
+#[test]
+fn a_secret_comes_from_where_the_configuration_says() {
+    let bench = Bench::with(|options| {
+        let rules = &mut options.rules;
+        (rules.uploadgig.user, rules.uploadgig.password) = ("gig-user".into(), "from-a-file".into());
+        let koodrive = &mut rules.koodrive;
+        (koodrive.app_id, koodrive.app_secret, koodrive.user_id) = ("app-7".into(), "from-a-credential".into(), "77".into());
+        rules.kie.api_key = "from-the-environment".into();
+        (rules.fourshared.login, rules.fourshared.password) = ("four-user".into(), "from-a-command".into());
+    });
+    let folder = bench.dir.path().join("secrets");
+    std::fs::create_dir(&folder).unwrap();
+    for (name, secret) in [("gig", "from-a-file\n"), ("koo", "from-a-credential\n")] {
+        std::fs::write(folder.join(name), secret).unwrap();
+        std::fs::set_permissions(folder.join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let bench = bench
+        .to(&["uploadgig", "koodrive", "kie", "4shared"])
+        .change(
+            "user = \"me@example.test\"\npassword = \"s3cret-gig\"",
+            &format!("user = \"gig-user\"\npassword = {{ file = {:?} }}", folder.join("gig")),
+        )
+        .change("app_id = \"app1\"", "app_id = \"app-7\"")
+        .change("app_secret = \"test-app-secret\"", "app_secret = { credential = \"koo\" }")
+        .change("user_id = \"1000000000000000001\"", "user_id = \"77\"")
+        .change("api_key = \"sk-test\"", "api_key = { env = \"FERRYD_TEST_KEY\" }")
+        .change(
+            "user = \"me@example.test\"\npassword = \"s3cret\"",
+            "user = \"four-user\"\npassword = { command = [\"echo\", \"from-a-command\"] }",
+        );
+    bench.put("file", b"content");
+    let folder = folder.to_str().unwrap();
+    let daemon = bench.start_with(&[("CREDENTIALS_DIRECTORY", folder), ("FERRYD_TEST_KEY", "from-the-environment")]);
+    bench.wait_done(4);
+    bench.stop(daemon);
+    assert!(!bench.log_text().contains("from-"), "no secret is told");
+}
+
+#[test]
+fn a_command_and_a_webhook_may_take_so_long() {
+    // Takes connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = |lines: String| format!("\n[[hook]]\non = [\"done\"]\ntime_limit = \"1s\"\n{lines}\n");
+    let hooks =
+        [hook("command = [\"sleep\", \"600\"]".into()), hook(format!("webhook = \"http://{}\"", silent.local_addr().unwrap()))];
+    let bench = Bench::new().host(&hooks.concat());
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let said = |words: &str| bench.log_text().lines().any(|line| line.contains(words));
+    bench.wait_for("both to be given up", || {
+        let webhook = said("has not answered in 1 s") || said("has not moved a byte for 1 s");
+        (said("it had not ended after 1 s") && webhook).then_some(())
+    });
+    assert_eq!(bench.jobs()[0].state, State::Uploaded);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_missing_folder_is_made_where_the_watch_says_so() {
+    for create in [true, false] {
+        let bench = Bench::new().watch(&format!("settle = \"0s\"\ncreate = {create}"));
+        let other = bench.dir.path().join("state").join("deeper");
+        let bench = bench.change("/drop\"", "/made/drop\"").change("/state\"", "/state/deeper\"");
+        let made = bench.dir.path().join("made/drop");
+        let daemon = bench.start();
+        bench.wait_watching();
+        assert_eq!(made.is_dir(), create);
+        assert!(other.join(FILE_NAME).is_file(), "the queue is where it is configured to be");
+        if create {
+            std::fs::write(made.join("file"), b"content").unwrap();
+            bench.wait_for("the file", || (bench.held("file") == [b"content"]).then_some(()));
+        }
+        bench.stop(daemon);
+    }
+}
