@@ -20,5 +20,6 @@ mod layers;
 mod model;
 mod packaging;
 mod parts;
+mod silent;
 mod stories;
 mod torn;
