@@ -13,7 +13,7 @@ use crate::job::State;
 use crate::job::upload::Class;
 use crate::job::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
-use crate::store::{Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
 use super::live::Board;
@@ -31,6 +31,12 @@ pub struct Lane {
     pub uploads_max: usize,
     /// Jobs that do.
     pub uploads: usize,
+    /// Those of them that had been tried before.
+    pub retries: usize,
+    /// When it was given a job last, as a count of all jobs given.
+    pub served: u64,
+    /// Whether that job had been tried before.
+    pub retried_last: bool,
     /// How it is doing.
     pub health: Health,
     /// How often it has asked for rest or refused us: a job claimed before the last time says nothing about the host after it.
@@ -65,6 +71,8 @@ struct Running {
     lane: usize,
     bytes: u64,
     failures: u32,
+    /// Whether it had been tried before.
+    retry: bool,
     /// The lane's troubles when the job was claimed.
     troubles: u32,
 }
@@ -79,14 +87,15 @@ pub struct Dispatch {
     hints: Handle,
     workers: JoinSet<Result<End, StoreError>>,
     running: HashMap<Id, Running>,
-    turn: usize,
+    /// Jobs given so far, over all hosts.
+    served: u64,
 }
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
     pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
         let (workers, running) = (JoinSet::new(), HashMap::new());
-        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, turn: 0 }
+        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, served: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -114,17 +123,18 @@ impl Dispatch {
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self) -> Result<Option<Instant>, StoreError> {
         let now_ms = clock::now_ms();
-        let free = self.uploads_max.saturating_sub(self.running.len());
-        let wanted = self.wanted(now_ms);
         let rested = self.lanes.iter().filter_map(|lane| lane.health.until_ms()).filter(|until| *until > now_ms).min();
-        if free == 0 || wanted.is_empty() {
+        let free = self.uploads_max.saturating_sub(self.running.len());
+        let asking: Vec<Asking> = self.lanes.iter().map(|lane| lane.asks(now_ms)).collect();
+        if free == 0 || asking.iter().all(|asking| asking.room == 0) {
             return Ok(rested.map(instant_of));
         }
-        let claims = self.store.claim(wanted, free, now_ms).await?;
+        let claims = self.store.claim(asking, self.uploads_max, now_ms).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
         for job in claims.jobs {
+            self.note(&job);
             match self.hold_for_room(&job).await? {
                 true => held = true,
                 false => self.start(job),
@@ -134,22 +144,23 @@ impl Dispatch {
             // The slots of those that were held are for others, at once.
             return Ok(Some(Instant::now()));
         }
-        // With every slot taken the next worker's end comes first, and a due time in the past would only keep the loop awake.
+        // With every slot taken the next worker's end comes first.
         let due = claims.next_due_ms.filter(|_| !full);
         Ok(rested.into_iter().chain(due).min().map(instant_of))
     }
 
-    /// How many jobs each host may be given, beginning with another host each time so that none starves.
-    fn wanted(&mut self, now_ms: i64) -> Vec<(String, usize)> {
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.lanes.len();
-        let order = (0..count).map(|index| &self.lanes[(index + self.turn) % count]);
-        order.map(|lane| (lane.name.clone(), lane.room(now_ms))).filter(|(_, room)| *room > 0).collect()
+    /// Whose turn it was, whatever becomes of the job.
+    fn note(&mut self, job: &Claimed) {
+        self.served += 1;
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.name == job.host) {
+            (lane.served, lane.retried_last) = (self.served, job.retry);
+        }
     }
 
     fn start(&mut self, job: Claimed) {
         let Some(lane) = self.lanes.iter().position(|lane| lane.name == job.host) else { return };
         self.lanes[lane].uploads += 1;
+        self.lanes[lane].retries += usize::from(job.retry);
         let worker = self.lanes[lane].worker.clone();
         let place = self.board.enter(job.id);
         let running = Running {
@@ -158,6 +169,7 @@ impl Dispatch {
             lane,
             bytes: job.identity.size,
             failures: job.failures,
+            retry: job.retry,
             troubles: self.lanes[lane].troubles,
         };
         let task = self.workers.spawn(async move {
@@ -180,6 +192,7 @@ impl Dispatch {
             };
             if let Some(running) = self.running.remove(&id) {
                 self.lanes[running.lane].uploads -= 1;
+                self.lanes[running.lane].retries -= usize::from(running.retry);
                 match one {
                     Ok((_, end)) => {
                         let End { state, says } = end?;
@@ -320,6 +333,18 @@ impl Dispatch {
 }
 
 impl Lane {
+    fn asks(&self, now_ms: i64) -> Asking {
+        Asking {
+            host: self.name.clone(),
+            uploads: self.uploads,
+            retries: self.retries,
+            uploads_max: self.uploads_max,
+            room: self.room(now_ms),
+            served: self.served,
+            retried_last: self.retried_last,
+        }
+    }
+
     fn room(&self, now_ms: i64) -> usize {
         let most = match self.health {
             Health::Ready => self.uploads_max,

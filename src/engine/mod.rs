@@ -4,6 +4,7 @@
 //! if the grace lasts; then the queue is closed by its owner.
 
 pub mod bandwidth;
+pub mod connections;
 pub mod deliver;
 pub mod digest;
 pub mod dispatch;
@@ -18,23 +19,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
 use crate::host::{Host, Unusable, registry};
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
 use bandwidth::{Bucket, Limits};
+use connections::{Connections, connections};
 use deliver::Deliver;
 use dispatch::{Dispatch, Health, Lane};
 use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
 use upload::Worker;
-
-/// Jobs uploading at once that a host may have when nothing is configured: as many as the daemon.
-const CONNECTIONS_PER_HOST: usize = 16;
 
 /// Why the engine ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -96,22 +93,23 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
 }
 
 fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -> Result<Vec<Lane>, EngineError> {
-    let connections = Arc::new(Semaphore::new(config.daemon.max_connections));
-    let bandwidth = Arc::new(Bucket::new(config.daemon.bandwidth));
+    let daemon = &config.daemon;
+    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
+    let connections = connections(daemon.max_connections, &limits);
+    let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
     let folders: Arc<[_]> = config.watches.iter().map(|watch| (watch.path.clone(), watch.remote_path.clone())).collect();
-    let lane = |host: &HostConfig| {
-        let permits = host.max_connections.unwrap_or(CONNECTIONS_PER_HOST.max(config.daemon.max_connections));
+    let lane = |(host, connections): (&HostConfig, Connections)| {
         let worker = Worker {
             store: store.clone(),
             host: speaker(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
-            connections: [Arc::new(Semaphore::new(permits)), connections.clone()],
+            connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             folders: folders.clone(),
             phases: phases.clone(),
         };
-        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(config.daemon.max_uploads);
+        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
         let rest = resting.iter().find(|resting| resting.host == host.name);
         let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
         let rests = rest.map_or(0, |rest| rest.rests);
@@ -120,6 +118,9 @@ fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -
             worker,
             uploads_max,
             uploads: 0,
+            retries: 0,
+            served: 0,
+            retried_last: false,
             health,
             troubles: 0,
             rests,
@@ -128,7 +129,7 @@ fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -
             full: None,
         })
     };
-    config.hosts.iter().map(lane).collect()
+    config.hosts.iter().zip(connections).map(lane).collect()
 }
 
 /// A host that cannot be made, because a secret is missing, stops only itself: its jobs are held, with the reason.

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::config::{OnUnknown, RemotePath};
@@ -29,6 +28,7 @@ use crate::os::clock;
 use crate::store::{Claimed, JobId, Keep, PutBack, Store, StoreError, Upload};
 
 use super::bandwidth::Limits;
+use super::connections::Connections;
 use super::digest::Digesting;
 use super::phase::Phases;
 use super::source::{self, Gate, Source, SourceError, remote_name};
@@ -53,8 +53,8 @@ pub struct Worker {
     pub on_unknown: OnUnknown,
     /// Failures in a row that are allowed.
     pub retries: Option<u32>,
-    /// Who may have a request in flight: the host's permits, then the daemon's.
-    pub connections: [Arc<Semaphore>; 2],
+    /// What the host may have in flight.
+    pub connections: Connections,
     /// How fast bytes may flow.
     pub limits: Limits,
     /// The watched folders, with the folder their files go to on hosts that have folders.
@@ -193,10 +193,7 @@ impl Worker {
 
     /// One request, when there is room for it.
     async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
-        let mut permits = Vec::with_capacity(self.connections.len());
-        for gate in &self.connections {
-            permits.push(gate.acquire().await);
-        }
+        let _permit = self.connections.acquire().await;
         step.await
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod identity;
 pub mod plan;
+pub mod share;
 pub mod state;
 pub mod upload;
 pub mod verdict;

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::State;
+use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
+use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -84,37 +85,73 @@ pub(super) fn ready_sql() -> String {
     format!("{CLAIMABLE} AND j.state = 'queued' ORDER BY j.priority DESC, j.id LIMIT ?2")
 }
 
-pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], most: usize, now_ms: i64) -> Result<Claims, StoreError> {
+pub(super) const DUE_COUNT: &str = "SELECT count(*) FROM
+    (SELECT 1 FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?3 LIMIT ?2)";
+
+pub(super) const READY_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE host = ?1 AND state = 'queued' LIMIT ?2)";
+
+pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+    let there: Vec<There> = asking.iter().map(|asking| there(c, asking, now_ms)).collect::<Result<_, _>>()?;
+    let holder = |(asking, there): (&Asking, &There)| Holder {
+        holds: asking.uploads,
+        limit: asking.uploads_max,
+        wants: asking.room.min(there.due + there.new),
+        served: asking.served,
+    };
+    let holders: Vec<Holder> = asking.iter().zip(&there).map(holder).collect();
     let mut jobs = Vec::new();
-    let mut next_due_ms: Option<i64> = None;
-    for (host, count) in wanted {
-        let until = jobs.len().saturating_add(*count).min(most);
-        let mut due = next_due(c, host)?;
-        if due.is_some_and(|due| due <= now_ms) {
-            claim_by(c, &due_sql(), until, &mut jobs, |room| (host, room, now_ms), now_ms)?;
-            due = next_due(c, host)?;
-        }
-        claim_by(c, &ready_sql(), until, &mut jobs, |room| (host, room), now_ms)?;
-        next_due_ms = next_due_ms.into_iter().chain(due).min();
+    for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
+        let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
+        let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
+        let (retries, new) = share::mix(given, mix);
+        claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, now_ms)?;
+        claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, now_ms)?;
     }
-    Ok(Claims { jobs, next_due_ms })
+    Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
 }
 
-fn next_due(c: &Connection, host: &str) -> Result<Option<i64>, StoreError> {
-    let mut select = c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held')")?;
-    Ok(select.query_row([host], |row| row.get(0))?)
+/// What a host could be given, counted as far as it has room, and when its next job is due.
+#[derive(Default)]
+struct There {
+    due: usize,
+    new: usize,
+    next_due_ms: Option<i64>,
 }
 
-/// Claims what `sql` finds until there are `until` jobs in all.
+fn there(c: &Connection, asking: &Asking, now_ms: i64) -> Result<There, StoreError> {
+    if asking.room == 0 {
+        return Ok(There::default());
+    }
+    let (host, room) = (&asking.host, asking.room as i64);
+    let new = c.prepare_cached(READY_COUNT)?.query_row(params![host, room], count)?;
+    if next_due(c, host, i64::MIN)?.is_none() {
+        return Ok(There { new, ..There::default() });
+    }
+    let due = c.prepare_cached(DUE_COUNT)?.query_row(params![host, room, now_ms], count)?;
+    Ok(There { due, new, next_due_ms: next_due(c, host, now_ms)? })
+}
+
+fn count(row: &Row<'_>) -> rusqlite::Result<usize> {
+    Ok(row.get::<_, u32>(0)? as usize)
+}
+
+/// When the first job of `host` is due of those that are due later than `after_ms`.
+fn next_due(c: &Connection, host: &str, after_ms: i64) -> Result<Option<i64>, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?2")?;
+    Ok(select.query_row(params![host, after_ms], |row| row.get(0))?)
+}
+
+/// Claims up to `room` of what `sql` finds.
 fn claim_by<P: Params>(
     c: &Connection,
     sql: &str,
-    until: usize,
+    room: usize,
     into: &mut Vec<Claimed>,
     values: impl FnOnce(i64) -> P,
+    retry: bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let room = until.saturating_sub(into.len());
     if room == 0 {
         return Ok(());
     }
@@ -124,6 +161,7 @@ fn claim_by<P: Params>(
     for mut job in found {
         update.execute(params![job.id.0, now_ms])?;
         job.upload = uploads::load(c, job.id, job.identity.size)?;
+        job.retry = retry;
         into.push(job);
     }
     Ok(())
@@ -138,6 +176,7 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
         failures: row.get(8)?,
         sessions_lost: row.get(9)?,
         failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
+        retry: false,
         upload: None,
     })
 }

@@ -64,6 +64,32 @@ pub struct Arrival {
     pub priority: i64,
 }
 
+/// A host that asks for jobs.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Its name.
+    pub host: String,
+    /// Its jobs that upload.
+    pub uploads: usize,
+    /// Those of them that had been tried before.
+    pub retries: usize,
+    /// Jobs that may upload to it at once.
+    pub uploads_max: usize,
+    /// How many more it takes now.
+    pub room: usize,
+    /// When it was given a job last: a number that grows with time.
+    pub served: u64,
+    /// Whether that job had been tried before.
+    pub retried_last: bool,
+}
+
+impl Asking {
+    /// A host that has nothing and takes up to `room` jobs.
+    pub fn new(host: impl Into<String>, room: usize) -> Asking {
+        Asking { host: host.into(), uploads: 0, retries: 0, uploads_max: room, room, served: 0, retried_last: false }
+    }
+}
+
 /// A claimed job, with all that a worker needs to know.
 #[derive(Debug, Clone)]
 pub struct Claimed {
@@ -81,6 +107,8 @@ pub struct Claimed {
     pub failing: Option<(String, u32)>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
+    /// Whether it was its turn again, after a failure or a hold.
+    pub retry: bool,
     /// The half-sent upload of an earlier claim.
     pub upload: Option<Upload>,
 }
@@ -147,7 +175,7 @@ pub enum Keep {
 pub struct Claims {
     /// The jobs, ready to be carried.
     pub jobs: Vec<Claimed>,
-    /// When the next waiting job of these hosts is due, in milliseconds since the Unix epoch.
+    /// When the next waiting job of the hosts that have room will be due, in milliseconds since the Unix epoch.
     pub next_due_ms: Option<i64>,
 }
 
@@ -287,10 +315,11 @@ impl Store {
         self.writer.call(Durability::Power, work).await
     }
 
-    /// Claims up to so many jobs for each host and `most` in all: those due first, then by priority and age. A claim outlives the
-    /// process but not the power: a claim lost with the power is a queued job.
-    pub async fn claim(&self, wanted: Vec<(String, usize)>, most: usize, now_ms: i64) -> Result<Claims, StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
+    /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
+    /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
+    /// with the power is a queued job.
+    pub async fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::claim(c, &asking, uploads_max, now_ms)).await
     }
 
     /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the

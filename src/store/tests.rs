@@ -44,8 +44,8 @@ impl Queue {
     }
 
     fn claim(&self, count: usize) -> Vec<Claimed> {
-        let wanted = vec![("box".to_owned(), count), ("mirror".to_owned(), count)];
-        self.run(|store| async move { store.claim(wanted, 2 * count, i64::MAX).await }).unwrap().jobs
+        let asking = vec![Asking::new("box", count), Asking::new("mirror", count)];
+        self.run(|store| async move { store.claim(asking, 2 * count, i64::MAX).await }).unwrap().jobs
     }
 
     fn connection(&self) -> Connection {
@@ -213,7 +213,7 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     }
     assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
     let third =
-        queue.run(|store| async move { store.claim(vec![("third".into(), 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
+        queue.run(|store| async move { store.claim(vec![Asking::new("third", 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
     queue.uploaded(third, None);
     assert_eq!(queue.events(i64::MAX).len(), 1, "once, when all three have it");
 }
@@ -357,8 +357,8 @@ impl Queue {
     }
 
     fn claim_on(&self, host: &str) -> JobId {
-        let wanted = vec![(host.to_owned(), 1)];
-        self.run(|store| async move { store.claim(wanted, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
+        let asking = vec![Asking::new(host, 1)];
+        self.run(|store| async move { store.claim(asking, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
     }
 }
 
@@ -484,6 +484,93 @@ fn higher_priority_goes_first_and_then_the_older() {
     assert_eq!(names(queue.claim(2)), ["f0", "f2"]);
 }
 
+impl Queue {
+    /// Files `numbers` for one host.
+    fn enqueue_for(&self, host: &str, numbers: std::ops::Range<i64>) {
+        let hosts: Arc<[String]> = Arc::from([host.to_owned()]);
+        let arrivals = numbers.map(|number| Arrival { hosts: hosts.clone(), priority: 0, ..arrival(number) }).collect();
+        self.run(|store| async move { store.enqueue(arrivals).await }).unwrap();
+    }
+
+    fn claim_as(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Claims {
+        self.run(|store| async move { store.claim(asking, uploads_max, now_ms).await }).unwrap()
+    }
+
+    fn sql(&self, sql: &str, values: impl rusqlite::Params) {
+        assert!(self.connection().execute(sql, values).unwrap() > 0, "{sql}");
+    }
+}
+
+/// How many of the claimed jobs are retries, and how many are new.
+fn mixed(claims: &Claims) -> (usize, usize) {
+    let retries = claims.jobs.iter().filter(|job| job.retry).count();
+    (retries, claims.jobs.len() - retries)
+}
+
+#[test]
+fn retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..20);
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = id", []);
+    queue.enqueue_for("box", 20..25);
+    let asking = |uploads, retries, room| vec![Asking { uploads, retries, uploads_max: 4, ..Asking::new("box", room) }];
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (2, 2));
+    assert_eq!(mixed(&queue.claim_as(asking(3, 3, 1), 4, 100)), (0, 1), "those that upload are counted, however slow they are");
+    assert_eq!(mixed(&queue.claim_as(asking(3, 1, 1), 4, 100)), (1, 0));
+    let claims = queue.claim_as(asking(0, 0, 4), 4, 100);
+    assert_eq!((mixed(&claims), claims.next_due_ms), ((2, 2), None), "what is due has no time to wait for, only a slot");
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (4, 0), "no new job is left");
+}
+
+#[test]
+fn retries_and_new_jobs_take_turns_in_a_single_slot() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..10);
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = id", []);
+    queue.enqueue_for("box", 10..20);
+    let mut retried_last = false;
+    let turns: Vec<bool> = std::iter::repeat_with(|| {
+        let job = queue.claim_as(vec![Asking { retried_last, ..Asking::new("box", 1) }], 1, 100).jobs.remove(0);
+        retried_last = job.retry;
+        job.retry
+    })
+    .take(6)
+    .collect();
+    assert_eq!(turns, [true, false, true, false, true, false]);
+}
+
+#[test]
+fn a_host_with_a_long_queue_leaves_an_idle_one_its_share() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..100);
+    let asking = |first, second| {
+        let asking = |host: &str, uploads| Asking { uploads, uploads_max: 16, ..Asking::new(host, 16 - uploads) };
+        vec![asking("box", first), asking("mirror", second)]
+    };
+    let first = queue.claim_as(asking(0, 0), 16, 1).jobs.len();
+    assert_eq!((first, queue.claim_as(asking(first, 0), 16, 1).jobs.len()), (12, 0));
+    queue.enqueue_for("mirror", 100..200);
+    let late = queue.claim_as(asking(first, 0), 16, 1).jobs;
+    assert!(late.len() == 4 && late.iter().all(|job| job.host == "mirror"), "{late:#?}");
+}
+
+#[test]
+fn a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..3);
+    queue.enqueue_for("mirror", 3..6);
+    let mut served = [0, 0];
+    let turns: Vec<String> = (1..=6)
+        .map(|turn| {
+            let asking = |host: &str, served| Asking { served, ..Asking::new(host, 1) };
+            let job = queue.claim_as(vec![asking("box", served[0]), asking("mirror", served[1])], 1, 1).jobs.remove(0);
+            served[usize::from(job.host == "mirror")] = turn;
+            job.host
+        })
+        .collect();
+    assert_eq!(turns, ["box", "mirror", "box", "mirror", "box", "mirror"]);
+}
+
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
@@ -517,7 +604,8 @@ fn status_reads_every_state_along_an_index() {
         assert_indexed(&connection, &view::select_sql(state, "", order));
     }
     assert_indexed(&connection, &view::select_sql(State::Queued, " AND j.host IN ('box')", "j.priority DESC, j.id"));
-    for sql in [jobs::ready_sql(), jobs::due_sql()] {
+    let sql = [jobs::READY_COUNT, jobs::DUE_COUNT].map(String::from);
+    for sql in sql.into_iter().chain([jobs::ready_sql(), jobs::due_sql()]) {
         assert_indexed(&connection, &sql);
     }
 }

@@ -12,6 +12,7 @@ mod commands;
 mod crash;
 mod disasters;
 mod events;
+mod fair;
 mod faults;
 mod hooks;
 mod hosts;
