@@ -16,6 +16,7 @@ use crate::os::clock;
 use crate::store::{Asking, Claimed, HostStatus, JobId, Keep, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
+use super::clocks::Clocks;
 use super::live::Board;
 use super::phase::{Phase, Phases};
 use super::split;
@@ -47,19 +48,19 @@ pub struct Lane {
     pub stumbles: u32,
     /// The last job that it could not open.
     pub stumbled: Option<JobId>,
-    /// The size from which on it has no room, why, and until when that is believed (milliseconds since the Unix epoch).
-    pub full: Option<(u64, String, i64)>,
+    /// The size from which on it has no room, why, and until when that is believed.
+    pub full: Option<(u64, String, Instant)>,
 }
 
-/// Whether a host may be given jobs.
+/// Whether a host may be given jobs. Rests are kept by the clock that nobody sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// It takes files, as far as anybody knows.
     Ready,
     /// It asked for rest.
-    RestingUntil(i64),
+    RestingUntil(Instant),
     /// A person must act; one job at a time tries it after this.
-    HeldUntil(i64),
+    HeldUntil(Instant),
 }
 
 /// Uploads in a row that may fail to open before the whole host is left alone for a while.
@@ -89,13 +90,14 @@ pub struct Dispatch {
     running: HashMap<Id, Running>,
     /// Jobs given so far, over all hosts.
     served: u64,
+    clocks: Clocks,
 }
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
     pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
         let (workers, running) = (JoinSet::new(), HashMap::new());
-        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, served: 0 }
+        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, served: 0, clocks: Clocks::now() }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -122,14 +124,17 @@ impl Dispatch {
 
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self) -> Result<Option<Instant>, StoreError> {
-        let now_ms = clock::now_ms();
-        let rested = self.lanes.iter().filter_map(|lane| lane.health.until_ms()).filter(|until| *until > now_ms).min();
-        let free = self.uploads_max.saturating_sub(self.running.len());
-        let asking: Vec<Asking> = self.lanes.iter().map(|lane| lane.asks(now_ms)).collect();
-        if free == 0 || asking.iter().all(|asking| asking.room == 0) {
-            return Ok(rested.map(instant_of));
+        if self.clocks.were_set_back() {
+            self.forget_times().await?;
         }
-        let claims = self.store.claim(asking, self.uploads_max, now_ms).await?;
+        let now = Instant::now();
+        let rested = self.lanes.iter().filter_map(|lane| lane.health.until()).filter(|until| *until > now).min();
+        let free = self.uploads_max.saturating_sub(self.running.len());
+        let asking: Vec<Asking> = self.lanes.iter().map(|lane| lane.asks(now)).collect();
+        if free == 0 || asking.iter().all(|asking| asking.room == 0) {
+            return Ok(rested);
+        }
+        let claims = self.store.claim(asking, self.uploads_max, clock::now_ms()).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
@@ -145,8 +150,22 @@ impl Dispatch {
             return Ok(Some(Instant::now()));
         }
         // With every slot taken the next worker's end comes first.
-        let due = claims.next_due_ms.filter(|_| !full);
-        Ok(rested.into_iter().chain(due).min().map(instant_of))
+        let due = claims.next_due_ms.filter(|_| !full).map(instant_of);
+        Ok(rested.into_iter().chain(due).min())
+    }
+
+    /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on, end at
+    /// another.
+    async fn forget_times(&mut self) -> Result<(), StoreError> {
+        tracing::warn!("the clock was set back; what waits for a time is tried again now");
+        self.store.clock_was_set_back().await?;
+        for lane in &self.lanes {
+            let until = lane.health.until().into_iter().chain(lane.full.as_ref().map(|(.., until)| *until)).max();
+            if let Some(left) = until.map(|until| until.saturating_duration_since(Instant::now())) {
+                self.store.host_rests_until(lane.name.clone(), until_ms(left)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whose turn it was, whatever becomes of the job.
@@ -243,15 +262,11 @@ impl Dispatch {
                 }
             }
             HostSays::Full { bytes, why } => {
-                let until = until_ms(RECHECK);
+                let now = Instant::now();
                 // The smallest file that found no room says most.
-                let from = lane
-                    .full
-                    .as_ref()
-                    .filter(|(.., until)| *until > clock::now_ms())
-                    .map_or(bytes, |(least, ..)| bytes.min(*least));
-                lane.full = Some((from, why.clone(), until));
-                let status = HostStatus { state: "full", until_ms: Some(until), why: Some(why), rests: lane.rests };
+                let from = lane.full.as_ref().filter(|(.., until)| *until > now).map_or(bytes, |(least, ..)| bytes.min(*least));
+                lane.full = Some((from, why.clone(), now + RECHECK));
+                let status = HostStatus { state: "full", until_ms: Some(until_ms(RECHECK)), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }
             HostSays::Fine => {
@@ -267,10 +282,9 @@ impl Dispatch {
                 self.rest(running.lane, pause, why).await
             }
             HostSays::Refused(why) => {
-                let until = until_ms(RECHECK);
-                lane.health = Health::HeldUntil(until);
+                lane.health = Health::HeldUntil(Instant::now() + RECHECK);
                 tracing::warn!("host {} is held until a person acts: {why}", lane.name);
-                let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why), rests: lane.rests };
+                let status = HostStatus { state: "held", until_ms: Some(until_ms(RECHECK)), why: Some(why), rests: lane.rests };
                 self.store.host_status(lane.name.clone(), status).await
             }
         }
@@ -278,22 +292,21 @@ impl Dispatch {
 
     async fn rest(&mut self, lane: usize, pause: Duration, why: String) -> Result<(), StoreError> {
         let lane = &mut self.lanes[lane];
-        if matches!(lane.health, Health::HeldUntil(until) if until > clock::now_ms()) {
+        if matches!(lane.health, Health::HeldUntil(until) if until > Instant::now()) {
             // A person must act, whatever a job says that was in flight together with the one that found out.
             return Ok(());
         }
-        let until = until_ms(pause);
-        lane.health = Health::RestingUntil(until);
+        lane.health = Health::RestingUntil(Instant::now() + pause);
         tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
-        let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
+        let status = HostStatus { state: "resting", until_ms: Some(until_ms(pause)), why: Some(why), rests: lane.rests };
         self.store.host_status(lane.name.clone(), status).await
     }
 
     /// A file for which the host is known to have no room is not even tried.
     async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
         let Some(lane) = self.lanes.iter().find(|lane| lane.name == job.host) else { return Ok(false) };
-        let now_ms = clock::now_ms();
-        let Some((_, why, until)) = lane.full.as_ref().filter(|(bytes, _, until)| job.identity.size >= *bytes && *until > now_ms)
+        let now = Instant::now();
+        let Some((_, why, until)) = lane.full.as_ref().filter(|(bytes, _, until)| job.identity.size >= *bytes && *until > now)
         else {
             return Ok(false);
         };
@@ -301,7 +314,7 @@ impl Dispatch {
         let put_back = PutBack {
             state: State::Held,
             why: Some(why.clone()),
-            next_try_ms: Some(*until),
+            next_try_ms: Some(until_ms(*until - now)),
             failures,
             failing,
             session: Keep::Session,
@@ -333,23 +346,23 @@ impl Dispatch {
 }
 
 impl Lane {
-    fn asks(&self, now_ms: i64) -> Asking {
+    fn asks(&self, now: Instant) -> Asking {
         Asking {
             host: self.name.clone(),
             uploads: self.uploads,
             retries: self.retries,
             uploads_max: self.uploads_max,
-            room: self.room(now_ms),
+            room: self.room(now),
             served: self.served,
             retried_last: self.retried_last,
         }
     }
 
-    fn room(&self, now_ms: i64) -> usize {
+    fn room(&self, now: Instant) -> usize {
         let most = match self.health {
             Health::Ready => self.uploads_max,
-            Health::RestingUntil(until) if until <= now_ms => self.uploads_max,
-            Health::HeldUntil(until) if until <= now_ms => 1,
+            Health::RestingUntil(until) if until <= now => self.uploads_max,
+            Health::HeldUntil(until) if until <= now => 1,
             Health::RestingUntil(_) | Health::HeldUntil(_) => 0,
         };
         most.saturating_sub(self.uploads)
@@ -357,7 +370,7 @@ impl Lane {
 }
 
 impl Health {
-    fn until_ms(self) -> Option<i64> {
+    fn until(self) -> Option<Instant> {
         match self {
             Health::Ready => None,
             Health::RestingUntil(until) | Health::HeldUntil(until) => Some(until),

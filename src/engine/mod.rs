@@ -4,6 +4,7 @@
 //! if the grace lasts; then the queue is closed by its owner.
 
 pub mod bandwidth;
+pub mod clocks;
 pub mod connections;
 pub mod deliver;
 pub mod digest;
@@ -18,6 +19,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
 use crate::host::{Host, Unusable, registry};
@@ -111,7 +114,7 @@ fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
         let rest = resting.iter().find(|resting| resting.host == host.name);
-        let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
+        let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(Instant::now() + rest.left));
         let rests = rest.map_or(0, |rest| rest.rests);
         Ok(Lane {
             name: host.name.clone(),

@@ -2,12 +2,15 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::State;
+use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
+use crate::job::verdict::LONGEST_WAIT;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
@@ -26,14 +29,35 @@ pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
          WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
         [now_ms],
     )?;
+    for Resting { host, left, .. } in resting(c, now_ms)? {
+        let until_ms = after(now_ms, left);
+        c.execute("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until > ?2", params![host, until_ms, now_ms])?;
+    }
     c.execute("DELETE FROM live", [])?;
     Ok(())
 }
 
+/// What waits for a time is due now: the clock that said when was another one.
+pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    let mut update =
+        c.prepare_cached("UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1")?;
+    update.execute([now_ms])?;
+    Ok(())
+}
+
 pub(super) fn resting(c: &Connection, now_ms: i64) -> Result<Vec<Resting>, StoreError> {
-    let mut select = c.prepare_cached("SELECT name, until, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
-    let rows = select.query_map([now_ms], |row| Ok(Resting { host: row.get(0)?, until_ms: row.get(1)?, rests: row.get(2)? }))?;
+    let mut select = c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
+    let rows = select.query_map([now_ms], |row| {
+        Ok(Resting { host: row.get(0)?, left: rest_left(row.get(1)?, row.get(2)?, now_ms), rests: row.get(3)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What is left of a rest: no more than the whole of it, whatever the clock says that it began by.
+fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
+    let between = |from_ms, to_ms: i64| Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0));
+    let whole = between(since_ms, until_ms).min(LONGEST_WAIT);
+    believed(until_ms, now_ms, whole).map_or(whole, |until_ms| between(now_ms, until_ms))
 }
 
 pub(super) fn configured(
@@ -90,6 +114,9 @@ pub(super) const DUE_COUNT: &str = "SELECT count(*) FROM
 
 pub(super) const READY_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE host = ?1 AND state = 'queued' LIMIT ?2)";
 
+pub(super) const DISBELIEVE: &str =
+    "UPDATE OR FAIL jobs SET next_try = ?2 WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?3";
+
 pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
     let there: Vec<There> = asking.iter().map(|asking| there(c, asking, now_ms)).collect::<Result<_, _>>()?;
     let holder = |(asking, there): (&Asking, &There)| Holder {
@@ -127,6 +154,7 @@ fn there(c: &Connection, asking: &Asking, now_ms: i64) -> Result<There, StoreErr
     if next_due(c, host, i64::MIN)?.is_none() {
         return Ok(There { new, ..There::default() });
     }
+    c.prepare_cached(DISBELIEVE)?.execute(params![host, now_ms, after(now_ms, LONGEST_TO_NEXT_TRY)])?;
     let due = c.prepare_cached(DUE_COUNT)?.query_row(params![host, room, now_ms], count)?;
     Ok(There { due, new, next_due_ms: next_due(c, host, now_ms)? })
 }
@@ -235,6 +263,12 @@ pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_m
     let mut update =
         c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
     update.execute(params![host, status.state, status.until_ms, status.why, now_ms, status.rests])?;
+    Ok(())
+}
+
+pub(super) fn host_rests_until(c: &Connection, host: &str, until_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until IS NOT NULL")?;
+    update.execute(params![host, until_ms, now_ms])?;
     Ok(())
 }
 

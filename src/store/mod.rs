@@ -197,8 +197,8 @@ pub struct HostStatus {
 pub struct Resting {
     /// The host.
     pub host: String,
-    /// Until when, in milliseconds since the Unix epoch.
-    pub until_ms: i64,
+    /// For how long it is still to be left alone.
+    pub left: std::time::Duration,
     /// Rests it asked for in a row.
     pub rests: u32,
 }
@@ -320,6 +320,19 @@ impl Store {
     /// with the power is a queued job.
     pub async fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
         self.writer.call(Durability::Process, move |c| jobs::claim(c, &asking, uploads_max, now_ms)).await
+    }
+
+    /// The time of day was set back: jobs and deliveries that wait for a time are due now, as at a start.
+    pub async fn clock_was_set_back(&self) -> Result<(), StoreError> {
+        let work = |c: &Connection| {
+            let now_ms = clock::now_ms();
+            jobs::be_due(c, now_ms)?;
+            deliveries::be_due(c, now_ms)
+        };
+        self.writer.call(Durability::Process, work).await?;
+        self.arrivals.notify_one();
+        self.deliveries.notify_one();
+        Ok(())
     }
 
     /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
@@ -454,6 +467,12 @@ impl Store {
     /// How a host is doing, for people to see.
     pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    }
+
+    /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.
+    pub async fn host_rests_until(&self, host: String, until_ms: i64) -> Result<(), StoreError> {
+        let work = move |c: &Connection| jobs::host_rests_until(c, &host, until_ms, clock::now_ms());
+        self.writer.call(Durability::Process, work).await
     }
 
     /// A host that was held takes files again: what was held because of it is due now.

@@ -571,6 +571,63 @@ fn a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it(
     assert_eq!(turns, ["box", "mirror", "box", "mirror", "box", "mirror"]);
 }
 
+const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
+
+#[test]
+fn jobs_whose_time_is_a_year_ahead_are_worked_on() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..3);
+    let now_ms = clock::now_ms();
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = ?1", [now_ms + YEAR_MS]);
+    queue.sql("UPDATE jobs SET state = 'held' WHERE id = 2", []);
+    queue.sql("UPDATE jobs SET next_try = ?1 WHERE id = 3", [now_ms + 3_600_000]);
+    let claims = queue.claim_as(vec![Asking::new("box", 9)], 9, now_ms);
+    assert_eq!(claims.jobs.iter().map(|job| job.id.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(claims.next_due_ms, Some(now_ms + 3_600_000), "an hour is a time that a host may have asked for");
+}
+
+#[test]
+fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
+    let queue = Queue::new();
+    let far = clock::now_ms() + YEAR_MS;
+    queue.sql("UPDATE hosts SET state = 'resting', since = ?1, until = ?1 + 30000, rests = 1 WHERE name = 'box'", [far]);
+    // As one that nobody can have asked for.
+    queue.sql("UPDATE hosts SET state = 'resting', since = 0, until = ?1 WHERE name = 'mirror'", [far]);
+    for _ in 0..2 {
+        queue.run(|store| async move { store.recover().await }).unwrap();
+        let rests = queue.run(|store| async move { store.resting().await }).unwrap();
+        let left: Vec<_> = rests.iter().map(|rest| (rest.host.as_str(), rest.left.as_secs().div_ceil(10) * 10)).collect();
+        assert_eq!(left, [("box", 30), ("mirror", 3600)]);
+        let shown = queue.snapshot(&Query::default()).hosts;
+        assert!(shown.iter().all(|host| host.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is() {
+    let mut queue = Queue::new();
+    let wanted = rules(&[Event::Done, Event::Expiring], false);
+    queue.follow(wanted.clone());
+    let (first, second) = queue.pair();
+    let expires_ms = clock::now_ms() + 100_000_000;
+    queue.uploaded(first, Some(expires_ms));
+    queue.uploaded(second, None);
+    let tried = queue.due(clock::now_ms()).deliveries.remove(0).id;
+    queue.run(|store| async move { store.undelivered(vec![tried], "it failed".into(), 1).await }).unwrap();
+    for set_back in [true, false] {
+        queue.sql("UPDATE deliveries SET next_try = ?1 WHERE event = 'done'", [clock::now_ms() + YEAR_MS]);
+        assert_eq!(queue.events(clock::now_ms()), []);
+        if set_back {
+            queue.run(|store| async move { store.clock_was_set_back().await }).unwrap();
+        } else {
+            queue.restart();
+            queue.follow(wanted.clone());
+        }
+        assert_eq!(queue.events(clock::now_ms()), [(Event::Done, first), (Event::Done, second)]);
+        assert_eq!(queue.events(expires_ms).len(), 4, "what is to come before the link dies comes then");
+    }
+}
+
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
@@ -604,7 +661,7 @@ fn status_reads_every_state_along_an_index() {
         assert_indexed(&connection, &view::select_sql(state, "", order));
     }
     assert_indexed(&connection, &view::select_sql(State::Queued, " AND j.host IN ('box')", "j.priority DESC, j.id"));
-    let sql = [jobs::READY_COUNT, jobs::DUE_COUNT].map(String::from);
+    let sql = [jobs::READY_COUNT, jobs::DUE_COUNT, jobs::DISBELIEVE].map(String::from);
     for sql in sql.into_iter().chain([jobs::ready_sql(), jobs::due_sql()]) {
         assert_indexed(&connection, &sql);
     }

@@ -8,6 +8,7 @@
 
 mod bench_top;
 mod clients;
+mod clock;
 mod commands;
 mod crash;
 mod disasters;
