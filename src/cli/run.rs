@@ -1,7 +1,7 @@
 //! `ferryd run`: the daemon. Owns the order of its life: configuration, folder, lock, queue, engine, and all of it backwards.
 
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,14 +68,34 @@ fn start_log(filter: &str) -> Result<(), Failure> {
         Failure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}"))
             .hint("try `--log info` or `--log ferryd=debug`")
     })?;
+    // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on stderr,
+    // the subscriber would panic.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Lossy(io::stderr()))
+        .log_internal_errors(false)
+        .with_ansi(super::render::color(&io::stderr()));
     // Under a service manager the journal has the time already.
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(super::render::color(&io::stderr()));
     let started = match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().try_init(),
         None => log.try_init(),
     };
     started.map_err(|error| Failure::new(Exit::Fault, format!("cannot start the log: {error}")))
+}
+
+/// What cannot be written to it is lost, and counts as written.
+struct Lossy<W>(W);
+
+impl<W: Write> Write for Lossy<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(self.0.write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        drop(self.0.flush());
+        Ok(())
+    }
 }
 
 /// The state folder holds names of files and sessions: it is its owner's alone.

@@ -54,8 +54,8 @@ fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
 fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
     let daemon = Daemon {
         state_dir: table.find("state_dir", path(environment)).unwrap_or_else(|| default_state_dir(environment)),
-        max_uploads: count(&table, "max_uploads", 1024).unwrap_or(4),
-        max_connections: count(&table, "max_connections", 4096).unwrap_or(16),
+        max_uploads: count(&table, "max_uploads", 1024).unwrap_or(16),
+        max_connections: count(&table, "max_connections", 4096).unwrap_or(64),
         bandwidth: table.get("bandwidth", None, rate),
         shutdown_grace: table.get("shutdown_grace", Duration::from_secs(20), duration(Duration::ZERO)),
     };

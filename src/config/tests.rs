@@ -49,7 +49,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!((watch.settle, watch.rescan), (Duration::from_secs(2), Duration::from_secs(3600)));
     assert_eq!((watch.min_size, watch.max_size, watch.priority), (1, None, 0));
     assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
-    assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (4, 16, None));
+    assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (16, 64, None));
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
     let HostKind::CloudKp(kind) = &config.hosts[0].kind else { panic!("another kind") };
     assert_eq!((kind.base_url.as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));

@@ -379,7 +379,7 @@ impl Attempt {
         log(&self.job, leaving.state, &why);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let kept = (cause != Cause::Draining).then(|| why.clone());
-        self.worker.store.put_back(self.job.id, self.put_back(leaving, kept)).await?;
+        self.worker.store.put_back(self.job.id, put_back(leaving, kept, self.failing_since_ms())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
@@ -430,24 +430,6 @@ impl Attempt {
         self.failing_since_ms().map_or(Duration::ZERO, clock::since)
     }
 
-    fn put_back(&self, leaving: Leaving, why: Option<String>) -> PutBack {
-        let pause = match leaving.pause {
-            Pause::None => None,
-            Pause::For(pause) => Some(pause),
-            Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(rand::random::<f64>())),
-        };
-        let since_ms = self.failing_since_ms();
-        PutBack {
-            state: leaving.state,
-            why,
-            next_try_ms: pause.map(clock::in_ms),
-            failures: leaving.record.failures,
-            failing: leaving.record.last_kind,
-            failing_since_ms: if leaving.record.failed { since_ms.or_else(|| Some(clock::now_ms())) } else { since_ms },
-            session: leaving.session,
-        }
-    }
-
     /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
     async fn abandon(&mut self) {
         if let Some(place) = self.place.take()
@@ -455,6 +437,25 @@ impl Attempt {
         {
             tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
         }
+    }
+}
+
+/// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
+pub(super) fn put_back(leaving: Leaving, why: Option<String>, failing_since_ms: Option<i64>) -> PutBack {
+    let pause = match leaving.pause {
+        Pause::None => None,
+        Pause::For(pause) => Some(pause),
+        Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(rand::random::<f64>())),
+    };
+    let begins = leaving.record.failed && failing_since_ms.is_none();
+    PutBack {
+        state: leaving.state,
+        why,
+        next_try_ms: pause.map(clock::in_ms),
+        failures: leaving.record.failures,
+        failing: leaving.record.last_kind,
+        failing_since_ms: if begins { Some(clock::now_ms()) } else { failing_since_ms },
+        session: leaving.session,
     }
 }
 

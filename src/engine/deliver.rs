@@ -23,6 +23,7 @@ use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules,
 use crate::watch::Root;
 
 use super::EngineError;
+use super::clocks::Clocks;
 use super::phase::{Phase, Phases};
 use super::root;
 
@@ -79,6 +80,7 @@ pub struct Deliver {
     couriers: JoinSet<Result<(), StoreError>>,
     running: HashMap<Id, Load>,
     turn: usize,
+    clocks: Clocks,
 }
 
 /// The key of a hook, how many couriers it may have under way, and how many deliveries each of them carries.
@@ -129,7 +131,7 @@ impl Deliver {
         let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
         let watches = watches.collect::<Result<_, EngineError>>()?;
         let courier = Courier { store, hooks: Arc::new(hooks), watches, phases: phases.clone(), stop: Arc::default() };
-        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0 })
+        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0, clocks: Clocks::now() })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
@@ -156,6 +158,9 @@ impl Deliver {
 
     /// Begins what is due as far as there is room, and answers when the next is due.
     async fn begin_due(&mut self) -> Result<Option<Instant>, StoreError> {
+        if self.clocks.were_set_back() {
+            self.courier.store.clock_was_set_back().await?;
+        }
         let free = AT_ONCE.saturating_sub(self.running.len());
         let wanted = self.wanted();
         if free == 0 || wanted.is_empty() {

@@ -9,85 +9,72 @@ use tokio::time::Instant;
 
 use crate::crash_point;
 use crate::job::State;
-use crate::job::attempt::SessionFate;
-use crate::job::health::Feedback;
+use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
+use crate::job::health::{Attempted, Change, Feedback, HostHealth, Shown};
 use crate::job::upload::Class;
-use crate::job::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK, Trouble, Verdict, verdict};
 use crate::os::clock;
-use crate::store::{Claimed, HostStatus, JobId, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
+use super::clocks::Clocks;
 use super::live::Board;
 use super::phase::{Phase, Phases};
 use super::split;
 use super::worker::{End, Worker};
 
-/// A host with its limits and how it is doing.
-pub struct Lane {
+/// A host with its limits, what it has under way, and how it is doing.
+pub struct HostSlots {
     /// Its name in the configuration.
     pub name: String,
     /// What a worker for it needs.
     pub worker: Worker,
     /// Jobs that may upload to it at once.
     pub uploads_max: usize,
-    /// Jobs that do.
-    pub uploads: usize,
     /// How it is doing.
-    pub health: Health,
-    /// How often it has asked for rest or refused us: a job claimed before the last time says nothing about the host after it.
-    pub troubles: u32,
-    /// Rests it asked for in a row.
-    pub rests: u32,
-    /// Uploads of different files in a row that it could not even open, and the last of them: one poisonous file says nothing of a host.
-    pub stumbles: u32,
-    /// The last job that it could not open.
-    pub stumbled: Option<JobId>,
-    /// The size from which on it has no room, why, and until when that is believed (milliseconds since the Unix epoch).
-    pub full: Option<(u64, String, i64)>,
+    pub health: HostHealth,
+    /// Jobs that upload to it.
+    uploads: usize,
+    /// Those of them that had been tried before.
+    retries: usize,
+    /// When it was given a job last, as a count of all jobs given.
+    served: u64,
+    /// Whether that job had been tried before.
+    retried_last: bool,
+    /// Why it had no room for the last file that found none.
+    no_room: String,
 }
-
-/// Whether a host may be given jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// It takes files, as far as anybody knows.
-    Ready,
-    /// It asked for rest.
-    RestingUntil(i64),
-    /// A person must act; one job at a time tries it after this.
-    HeldUntil(i64),
-}
-
-/// Uploads in a row that may fail to open before the whole host is left alone for a while.
-const STUMBLES_FREE: u32 = 4;
 
 struct Running {
     job: JobId,
-    lane: usize,
-    bytes: u64,
+    /// Its host's place in the list.
+    host: usize,
+    attempted: Attempted,
     failures: u32,
     failing_since_ms: Option<i64>,
-    /// The lane's troubles when the job was claimed.
-    troubles: u32,
+    /// Whether it had been tried before.
+    retry: bool,
 }
 
 /// The loop's state.
 pub struct Dispatch {
     store: Store,
-    lanes: Vec<Lane>,
+    hosts: Vec<HostSlots>,
     uploads_max: usize,
     board: Board,
     phases: Phases,
     hints: Handle,
     workers: JoinSet<Result<End, StoreError>>,
     running: HashMap<Id, Running>,
-    turn: usize,
+    /// Jobs given so far, over all hosts.
+    served: u64,
+    clocks: Clocks,
 }
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub fn new(store: Store, lanes: Vec<Lane>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
+    pub fn new(store: Store, hosts: Vec<HostSlots>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
         let (workers, running) = (JoinSet::new(), HashMap::new());
-        Dispatch { store, lanes, uploads_max, board, phases, hints, workers, running, turn: 0 }
+        Dispatch { store, hosts, uploads_max, board, phases, hints, workers, running, served: 0, clocks: Clocks::now() }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -114,18 +101,22 @@ impl Dispatch {
 
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self) -> Result<Option<Instant>, StoreError> {
-        let now_ms = clock::now_ms();
-        let free = self.uploads_max.saturating_sub(self.running.len());
-        let wanted = self.wanted(now_ms);
-        let rested = self.lanes.iter().filter_map(|lane| lane.health.until_ms()).filter(|until| *until > now_ms).min();
-        if free == 0 || wanted.is_empty() {
-            return Ok(rested.map(instant_of));
+        if self.clocks.were_set_back() {
+            self.forget_times().await?;
         }
-        let claims = self.store.claim(wanted, free, now_ms).await?;
+        let now = Instant::now();
+        let rested = self.hosts.iter().filter_map(|host| host.health.wakes_at(now.into_std())).min().map(Instant::from_std);
+        let free = self.uploads_max.saturating_sub(self.running.len());
+        let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
+        if free == 0 || asking.iter().all(|asking| asking.room == 0) {
+            return Ok(rested);
+        }
+        let claims = self.store.claim(asking, self.uploads_max, clock::now_ms()).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
         for job in claims.jobs {
+            self.note(&job);
             match self.hold_for_room(&job).await? {
                 true => held = true,
                 false => self.start(job),
@@ -135,36 +126,52 @@ impl Dispatch {
             // The slots of those that were held are for others, at once.
             return Ok(Some(Instant::now()));
         }
-        // With every slot taken the next worker's end comes first, and a due time in the past would only keep the loop awake.
-        let due = claims.next_due_ms.filter(|_| !full);
-        Ok(rested.into_iter().chain(due).min().map(instant_of))
+        // With every slot taken the next worker's end comes first.
+        let due = claims.next_due_ms.filter(|_| !full).map(instant_of);
+        Ok(rested.into_iter().chain(due).min())
     }
 
-    /// How many jobs each host may be given, beginning with another host each time so that none starves.
-    fn wanted(&mut self, now_ms: i64) -> Vec<(String, usize)> {
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.lanes.len();
-        let order = (0..count).map(|index| &self.lanes[(index + self.turn) % count]);
-        order.map(|lane| (lane.name.clone(), lane.room(now_ms))).filter(|(_, room)| *room > 0).collect()
+    /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on, end at
+    /// another.
+    async fn forget_times(&mut self) -> Result<(), StoreError> {
+        tracing::warn!("the clock was set back; what waits for a time is tried again now");
+        self.store.clock_was_set_back().await?;
+        let now = Instant::now().into_std();
+        for host in &self.hosts {
+            if let Some(until) = host.health.shown_until(now) {
+                self.store.host_rests_until(host.name.clone(), clock::in_ms(until - now)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whose turn it was, whatever becomes of the job.
+    fn note(&mut self, job: &Claimed) {
+        self.served += 1;
+        if let Some(host) = self.hosts.iter_mut().find(|host| host.name == job.host) {
+            (host.served, host.retried_last) = (self.served, job.retry);
+        }
     }
 
     fn start(&mut self, job: Claimed) {
-        let Some(lane) = self.lanes.iter().position(|lane| lane.name == job.host) else { return };
-        self.lanes[lane].uploads += 1;
-        let worker = self.lanes[lane].worker.clone();
-        let place = self.board.enter(job.id);
+        let Some(index) = self.hosts.iter().position(|host| host.name == job.host) else { return };
+        let host = &mut self.hosts[index];
+        host.uploads += 1;
+        host.retries += usize::from(job.retry);
+        let attempted = Attempted { job: job.id.0, bytes: job.identity.size, epoch: host.health.epoch() };
         let running = Running {
             job: job.id,
-            lane,
-            bytes: job.identity.size,
+            host: index,
+            attempted,
             failures: job.failures,
             failing_since_ms: job.failing_since_ms,
-            troubles: self.lanes[lane].troubles,
+            retry: job.retry,
         };
+        let (worker, place) = (host.worker.clone(), self.board.enter(job.id));
         let task = self.workers.spawn(async move {
-            let says = worker.carry(job, place.sent.clone()).await;
+            let end = worker.carry(job, place.sent.clone()).await;
             drop(place);
-            says
+            end
         });
         self.running.insert(task.id(), running);
     }
@@ -180,14 +187,15 @@ impl Dispatch {
                 Err(error) => error.id(),
             };
             if let Some(running) = self.running.remove(&id) {
-                self.lanes[running.lane].uploads -= 1;
+                self.hosts[running.host].uploads -= 1;
+                self.hosts[running.host].retries -= usize::from(running.retry);
                 match one {
                     Ok((_, end)) => {
                         let End { state, feedback, why } = end?;
                         if state == State::Gone {
                             self.look_again_at_file_of(running.job).await?;
                         }
-                        self.listen(&running, feedback, why).await?;
+                        self.apply(&running, feedback, &why).await?;
                     }
                     Err(error) => self.after_a_panic(&running, &error).await?,
                 }
@@ -205,162 +213,102 @@ impl Dispatch {
         Ok(())
     }
 
-    async fn listen(&mut self, running: &Running, feedback: Feedback, why: String) -> Result<(), StoreError> {
-        let lane = &mut self.lanes[running.lane];
-        // Jobs that were in flight together tell of one and the same trouble.
-        let news = running.troubles == lane.troubles;
-        if matches!(feedback, Feedback::Rest { .. } | Feedback::Refused) {
-            lane.troubles = lane.troubles.wrapping_add(1);
+    /// Takes in what an attempt says about its host, and stores and tells what that changes.
+    async fn apply(&mut self, running: &Running, feedback: Feedback, why: &str) -> Result<(), StoreError> {
+        let host = &mut self.hosts[running.host];
+        if matches!(feedback, Feedback::Full { .. }) {
+            host.no_room = why.to_owned();
         }
-        if feedback == Feedback::Fine && lane.full.take_if(|(bytes, ..)| running.bytes >= *bytes).is_some() {
-            tracing::info!("host {} has room again", lane.name);
-            self.store.release_held(lane.name.clone()).await?;
-            let status = HostStatus { state: "ready", until_ms: None, why: None, rests: lane.rests };
-            self.store.host_status(lane.name.clone(), status).await?;
+        for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
+            host.tell(&change, why);
+            if change.releases_held {
+                self.store.release_held(host.name.clone()).await?;
+            }
+            let status = HostStatus {
+                state: change.shown.word(),
+                until_ms: change.pause.map(clock::in_ms),
+                why: (change.shown != Shown::Ready).then(|| why.to_owned()),
+                rests: host.health.rests(),
+            };
+            self.store.host_status(host.name.clone(), status).await?;
         }
-        match feedback {
-            Feedback::Nothing => Ok(()),
-            Feedback::Fine if lane.health == Health::Ready || running.troubles != lane.troubles => {
-                lane.stumbles = 0;
-                Ok(())
-            }
-            Feedback::OpenFailed if lane.stumbled == Some(running.job) => Ok(()),
-            Feedback::OpenFailed => {
-                lane.stumbled = Some(running.job);
-                lane.stumbles = lane.stumbles.saturating_add(1);
-                match lane.stumbles.checked_sub(STUMBLES_FREE + 1) {
-                    None => Ok(()),
-                    Some(more) => {
-                        let pause = doubled(FIRST_BACKOFF, more + 1, LONGEST_BACKOFF);
-                        self.rest(running.lane, pause, why).await
-                    }
-                }
-            }
-            Feedback::Full { bytes } => {
-                let until = clock::in_ms(RECHECK);
-                // The smallest file that found no room says most.
-                let from = lane
-                    .full
-                    .as_ref()
-                    .filter(|(.., until)| *until > clock::now_ms())
-                    .map_or(bytes, |(least, ..)| bytes.min(*least));
-                lane.full = Some((from, why.clone(), until));
-                let status = HostStatus { state: "full", until_ms: Some(until), why: Some(why), rests: lane.rests };
-                self.store.host_status(lane.name.clone(), status).await
-            }
-            Feedback::Fine => {
-                tracing::info!("host {} takes files again", lane.name);
-                (lane.health, lane.rests, lane.stumbles) = (Health::Ready, 0, 0);
-                self.store.release_held(lane.name.clone()).await?;
-                let status = HostStatus { state: "ready", until_ms: None, why: None, rests: 0 };
-                self.store.host_status(lane.name.clone(), status).await
-            }
-            Feedback::Rest { pause, doubles_to } => {
-                lane.rests = lane.rests.saturating_add(u32::from(news));
-                let pause = doubles_to.map_or(pause, |most| doubled(pause, lane.rests, most));
-                self.rest(running.lane, pause, why).await
-            }
-            Feedback::Refused => {
-                let until = clock::in_ms(RECHECK);
-                lane.health = Health::HeldUntil(until);
-                tracing::warn!("host {} is held until a person acts: {why}", lane.name);
-                let status = HostStatus { state: "held", until_ms: Some(until), why: Some(why), rests: lane.rests };
-                self.store.host_status(lane.name.clone(), status).await
-            }
-        }
-    }
-
-    async fn rest(&mut self, lane: usize, pause: Duration, why: String) -> Result<(), StoreError> {
-        let lane = &mut self.lanes[lane];
-        if matches!(lane.health, Health::HeldUntil(until) if until > clock::now_ms()) {
-            // A person must act, whatever a job says that was in flight together with the one that found out.
-            return Ok(());
-        }
-        let until = clock::in_ms(pause);
-        lane.health = Health::RestingUntil(until);
-        tracing::info!("host {} rests for {} s: {why}", lane.name, pause.as_secs());
-        let status = HostStatus { state: "resting", until_ms: Some(until), why: Some(why), rests: lane.rests };
-        self.store.host_status(lane.name.clone(), status).await
+        Ok(())
     }
 
     /// A file for which the host is known to have no room is not even tried.
     async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
-        let Some(lane) = self.lanes.iter().find(|lane| lane.name == job.host) else { return Ok(false) };
-        let now_ms = clock::now_ms();
-        let Some((_, why, until)) = lane.full.as_ref().filter(|(bytes, _, until)| job.identity.size >= *bytes && *until > now_ms)
-        else {
-            return Ok(false);
-        };
-        let (failures, failing, failing_since_ms) = (job.failures, job.failing.clone(), job.failing_since_ms);
+        let now = Instant::now().into_std();
+        let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
+        let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
         let put_back = PutBack {
             state: State::Held,
-            why: Some(why.clone()),
-            next_try_ms: Some(*until),
-            failures,
-            failing,
-            failing_since_ms,
+            why: Some(host.no_room.clone()),
+            next_try_ms: Some(clock::in_ms(until - now)),
+            failures: job.failures,
+            failing: job.failing.clone(),
+            failing_since_ms: job.failing_since_ms,
             session: SessionFate::Resume,
         };
         self.store.put_back(job.id, put_back).await?;
         Ok(true)
     }
 
-    /// A panic is our fault, and ends only its own job: it counts as a reply nobody could read.
+    /// A panic is our fault, and ends only its own job: it counts as a reply that nobody can read.
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
-        let failures = running.failures.saturating_add(1);
         let since_ms = running.failing_since_ms.unwrap_or_else(clock::now_ms);
-        let trouble = Trouble {
-            class: Class::Unreadable,
-            worsens: None,
-            wait: None,
-            failures,
-            alike: failures,
+        let history = History {
+            progress: false,
+            failures: running.failures,
+            last_kind: None,
             failing_for: clock::since(since_ms),
             sessions_lost: 0,
             retries: None,
+            on_unknown: OnUnknown::UploadAgain,
+            bytes: running.attempted.bytes,
         };
-        let (state, pause) = match verdict(trouble) {
-            Verdict::Retry { ceiling, .. } => (State::Waiting, ceiling),
-            _ => (State::Held, RECHECK),
-        };
-        let put_back = PutBack {
-            state,
-            why: Some("a worker panicked on this file; this is a bug in ferryd".to_owned()),
-            next_try_ms: Some(clock::in_ms(pause)),
-            failures,
-            failing: None,
-            failing_since_ms: Some(since_ms),
+        let failure = Failure {
+            class: Class::Unreadable,
+            worsens: None,
+            wait: None,
+            doubles: false,
+            opening: false,
             session: SessionFate::Resume,
         };
-        self.store.put_back(running.job, put_back).await
+        let leaving = attempt::leaving(&Cause::Failed(failure), &history);
+        let why = "a worker panicked on this file; this is a bug in ferryd".to_owned();
+        self.store.put_back(running.job, super::attempt::put_back(leaving, Some(why), Some(since_ms))).await
     }
 }
 
-impl Lane {
-    fn room(&self, now_ms: i64) -> usize {
-        let most = match self.health {
-            Health::Ready => self.uploads_max,
-            Health::RestingUntil(until) if until <= now_ms => self.uploads_max,
-            Health::HeldUntil(until) if until <= now_ms => 1,
-            Health::RestingUntil(_) | Health::HeldUntil(_) => 0,
-        };
-        most.saturating_sub(self.uploads)
+impl HostSlots {
+    /// A host that has nothing under way.
+    pub fn new(name: String, worker: Worker, uploads_max: usize, health: HostHealth) -> HostSlots {
+        let no_room = String::new();
+        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room }
     }
-}
 
-impl Health {
-    fn until_ms(self) -> Option<i64> {
-        match self {
-            Health::Ready => None,
-            Health::RestingUntil(until) | Health::HeldUntil(until) => Some(until),
+    fn asks(&self, now: Instant) -> Asking {
+        Asking {
+            host: self.name.clone(),
+            uploads: self.uploads,
+            retries: self.retries,
+            uploads_max: self.uploads_max,
+            room: self.health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
+            served: self.served,
+            retried_last: self.retried_last,
         }
     }
-}
 
-/// The first rest, doubled with every further one in a row.
-fn doubled(pause: Duration, rests: u32, most: Duration) -> Duration {
-    pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(most)
+    fn tell(&self, change: &Change, why: &str) {
+        let seconds = change.pause.map_or(0, |pause| pause.as_secs());
+        match change.shown {
+            Shown::Ready => tracing::info!("host {} takes files again", self.name),
+            Shown::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
+            Shown::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
+            Shown::Full => tracing::warn!("host {} has no room: {why}", self.name),
+        }
+    }
 }
 
 fn instant_of(at_ms: i64) -> Instant {

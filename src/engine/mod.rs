@@ -5,6 +5,8 @@
 
 mod attempt;
 pub mod bandwidth;
+pub mod clocks;
+pub mod connections;
 pub mod deliver;
 pub mod digest;
 pub mod dispatch;
@@ -20,23 +22,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
 use crate::host::{Host, Unusable, registry};
+use crate::job::health::HostHealth;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
 use bandwidth::{Bucket, Limits};
+use connections::{Connections, connections};
 use deliver::Deliver;
-use dispatch::{Dispatch, Health, Lane};
+use dispatch::{Dispatch, HostSlots};
 use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
 use worker::Worker;
-
-/// Jobs uploading at once that a host may have when nothing is configured: as many as the daemon.
-const CONNECTIONS_PER_HOST: usize = 16;
 
 /// Why the engine ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +65,11 @@ pub async fn run(
     store.recover().await?;
     let deliver = Deliver::new(config, store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let lanes = lanes(config, &store, &phases, &store.resting().await?)?;
+    let hosts = host_slots(config, &store, &phases, &store.resting().await?);
 
     let hints = Handle::default();
     let intake = start_intake(config, &store, &seen_before, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(store.clone(), lanes, config.daemon.max_uploads, board.clone(), phases.clone(), hints.clone());
+    let dispatch = Dispatch::new(store.clone(), hosts, config.daemon.max_uploads, board.clone(), phases.clone(), hints.clone());
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
@@ -97,40 +98,30 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
-fn lanes(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -> Result<Vec<Lane>, EngineError> {
-    let connections = Arc::new(Semaphore::new(config.daemon.max_connections));
-    let bandwidth = Arc::new(Bucket::new(config.daemon.bandwidth));
+fn host_slots(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -> Vec<HostSlots> {
+    let daemon = &config.daemon;
+    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
+    let connections = connections(daemon.max_connections, &limits);
+    let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
     let folders: Arc<[_]> = config.watches.iter().map(|watch| (watch.path.clone(), watch.remote_path.clone())).collect();
-    let lane = |host: &HostConfig| {
-        let permits = host.max_connections.unwrap_or(CONNECTIONS_PER_HOST.max(config.daemon.max_connections));
+    let slots = |(host, connections): (&HostConfig, Connections)| {
         let worker = Worker {
             store: store.clone(),
             host: speaker(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
-            connections: [Arc::new(Semaphore::new(permits)), connections.clone()],
+            connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             folders: folders.clone(),
             phases: phases.clone(),
         };
-        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(config.daemon.max_uploads);
+        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
         let rest = resting.iter().find(|resting| resting.host == host.name);
-        let health = rest.map_or(Health::Ready, |rest| Health::RestingUntil(rest.until_ms));
-        let rests = rest.map_or(0, |rest| rest.rests);
-        Ok(Lane {
-            name: host.name.clone(),
-            worker,
-            uploads_max,
-            uploads: 0,
-            health,
-            troubles: 0,
-            rests,
-            stumbles: 0,
-            stumbled: None,
-            full: None,
-        })
+        let resting = |rest: &Resting| HostHealth::resting(Instant::now().into_std() + rest.left, rest.rests);
+        let health = rest.map_or_else(HostHealth::ready, resting);
+        HostSlots::new(host.name.clone(), worker, uploads_max, health)
     };
-    config.hosts.iter().map(lane).collect()
+    config.hosts.iter().zip(connections).map(slots).collect()
 }
 
 /// A host that cannot be made, because a secret is missing, stops only itself: its jobs are held, with the reason.

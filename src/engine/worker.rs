@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::Semaphore;
-
 use crate::config::RemotePath;
 use crate::crash_point;
 use crate::host::{Host, HostError};
@@ -16,6 +14,7 @@ use crate::store::{Claimed, Store, StoreError};
 
 use super::attempt::Attempt;
 use super::bandwidth::Limits;
+use super::connections::Connections;
 use super::phase::Phases;
 
 /// What a worker needs to know of the job's host and of the daemon.
@@ -29,8 +28,8 @@ pub struct Worker {
     pub on_unknown: OnUnknown,
     /// Failures in a row that are allowed.
     pub retries: Option<u32>,
-    /// Who may have a request in flight: the host's permits, then the daemon's.
-    pub connections: [Arc<Semaphore>; 2],
+    /// What the host may have in flight.
+    pub connections: Connections,
     /// How fast bytes may flow.
     pub limits: Limits,
     /// The watched folders, with the folder their files go to on hosts that have folders.
@@ -70,10 +69,7 @@ impl Worker {
 
     /// One request, when there is room for it.
     pub(super) async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
-        let mut permits = Vec::with_capacity(self.connections.len());
-        for gate in &self.connections {
-            permits.push(gate.acquire().await);
-        }
+        let _permit = self.connections.acquire().await;
         step.await
     }
 }

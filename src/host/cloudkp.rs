@@ -27,8 +27,8 @@ const CHUNK_BYTES: u64 = 131_072;
 const TWICE_FROM: u64 = 104_857_600;
 /// From this size on a file goes in chunks of four times the size.
 const FOUR_TIMES_FROM: u64 = 786_432_000;
-/// Requests of one file in flight; the sample uses five, the page advises three to five (page, 7).
-const PARALLEL: usize = 4;
+/// Requests of one file in flight, as in the sample (page, 7).
+const PARALLEL: usize = 5;
 /// How long the host may take to merge the chunks (`protocols/README.md`, section 3).
 const FINISH_PATIENCE: Duration = Duration::from_secs(120);
 

@@ -156,6 +156,12 @@ impl HostHealth {
         }
     }
 
+    /// The end of whatever it is shown to wait for.
+    pub fn shown_until(&self, now: Instant) -> Option<Instant> {
+        let no_room = self.full.map(|full| full.until).filter(|until| *until > now);
+        self.wakes_at(now).into_iter().chain(no_room).max()
+    }
+
     /// Until when a file of so many bytes is not even tried, because the host has no room for it.
     pub fn no_room_until(&self, bytes: u64, now: Instant) -> Option<Instant> {
         self.full.filter(|full| bytes >= full.bytes && full.until > now).map(|full| full.until)

@@ -1,11 +1,13 @@
 //! The domain: jobs, their states, and the words of an upload. Pure: no clock, no disk, no network, no database, no runtime.
 
 pub mod attempt;
+pub mod believed;
 pub mod health;
 pub mod identity;
 pub mod plan;
 pub mod proof;
 pub mod release;
+pub mod share;
 pub mod state;
 pub mod upload;
 pub mod verdict;

@@ -460,8 +460,7 @@ pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(
             dropped.push((hook, rows as u64));
         }
     }
-    // One without a time has been tried and waits for something else again.
-    c.execute("UPDATE deliveries SET next_try = ?1 WHERE tries > 0 AND next_try IS NOT NULL", [now_ms])?;
+    be_due(c, now_ms)?;
     let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after'")?;
     let waiting: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in waiting {
@@ -473,6 +472,14 @@ pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(
         [now_ms],
     )?;
     Ok(dropped)
+}
+
+/// What was tried in vain, or was to be carried at once, is due now, whatever clock its time was written by. One without a time waits for
+/// something else; what is to come shortly before a link dies may rightly be days ahead.
+pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE deliveries SET next_try = ?1 WHERE next_try > ?1 AND (tries > 0 OR event NOT IN ('expiring', 'refresh'))";
+    c.prepare_cached(sql)?.execute([now_ms])?;
+    Ok(())
 }
 
 fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {

@@ -2,15 +2,19 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::State;
+use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
+use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
+use crate::job::verdict::LONGEST_WAIT;
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
+use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -25,14 +29,35 @@ pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
          WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
         [now_ms],
     )?;
+    for Resting { host, left, .. } in resting(c, now_ms)? {
+        let until_ms = after(now_ms, left);
+        c.execute("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until > ?2", params![host, until_ms, now_ms])?;
+    }
     c.execute("DELETE FROM live", [])?;
     Ok(())
 }
 
+/// What waits for a time is due now: the clock that said when was another one.
+pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+    let mut update =
+        c.prepare_cached("UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1")?;
+    update.execute([now_ms])?;
+    Ok(())
+}
+
 pub(super) fn resting(c: &Connection, now_ms: i64) -> Result<Vec<Resting>, StoreError> {
-    let mut select = c.prepare_cached("SELECT name, until, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
-    let rows = select.query_map([now_ms], |row| Ok(Resting { host: row.get(0)?, until_ms: row.get(1)?, rests: row.get(2)? }))?;
+    let mut select = c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
+    let rows = select.query_map([now_ms], |row| {
+        Ok(Resting { host: row.get(0)?, left: rest_left(row.get(1)?, row.get(2)?, now_ms), rests: row.get(3)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// What is left of a rest: no more than the whole of it, whatever the clock says that it began by.
+fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
+    let between = |from_ms, to_ms: i64| Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0));
+    let whole = between(since_ms, until_ms).min(LONGEST_WAIT);
+    believed(until_ms, now_ms, whole).map_or(whole, |until_ms| between(now_ms, until_ms))
 }
 
 pub(super) fn configured(
@@ -84,37 +109,77 @@ pub(super) fn ready_sql() -> String {
     format!("{CLAIMABLE} AND j.state = 'queued' ORDER BY j.priority DESC, j.id LIMIT ?2")
 }
 
-pub(super) fn claim(c: &Connection, wanted: &[(String, usize)], most: usize, now_ms: i64) -> Result<Claims, StoreError> {
+pub(super) const DUE_COUNT: &str = "SELECT count(*) FROM
+    (SELECT 1 FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?3 LIMIT ?2)";
+
+pub(super) const READY_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE host = ?1 AND state = 'queued' LIMIT ?2)";
+
+pub(super) const DISBELIEVE: &str =
+    "UPDATE OR FAIL jobs SET next_try = ?2 WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?3";
+
+pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+    let there: Vec<There> = asking.iter().map(|asking| there(c, asking, now_ms)).collect::<Result<_, _>>()?;
+    let holder = |(asking, there): (&Asking, &There)| Holder {
+        holds: asking.uploads,
+        limit: asking.uploads_max,
+        wants: asking.room.min(there.due + there.new),
+        served: asking.served,
+    };
+    let holders: Vec<Holder> = asking.iter().zip(&there).map(holder).collect();
     let mut jobs = Vec::new();
-    let mut next_due_ms: Option<i64> = None;
-    for (host, count) in wanted {
-        let until = jobs.len().saturating_add(*count).min(most);
-        let mut due = next_due(c, host)?;
-        if due.is_some_and(|due| due <= now_ms) {
-            claim_by(c, &due_sql(), until, &mut jobs, |room| (host, room, now_ms), now_ms)?;
-            due = next_due(c, host)?;
-        }
-        claim_by(c, &ready_sql(), until, &mut jobs, |room| (host, room), now_ms)?;
-        next_due_ms = next_due_ms.into_iter().chain(due).min();
+    for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
+        let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
+        let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
+        let (retries, new) = share::mix(given, mix);
+        claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, now_ms)?;
+        claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, now_ms)?;
     }
-    Ok(Claims { jobs, next_due_ms })
+    Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
 }
 
-fn next_due(c: &Connection, host: &str) -> Result<Option<i64>, StoreError> {
-    let mut select = c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held')")?;
-    Ok(select.query_row([host], |row| row.get(0))?)
+/// What a host could be given, counted as far as it has room, and when its next job is due.
+#[derive(Default)]
+struct There {
+    due: usize,
+    new: usize,
+    next_due_ms: Option<i64>,
 }
 
-/// Claims what `sql` finds until there are `until` jobs in all.
+fn there(c: &Connection, asking: &Asking, now_ms: i64) -> Result<There, StoreError> {
+    if asking.room == 0 {
+        return Ok(There::default());
+    }
+    let (host, room) = (&asking.host, asking.room as i64);
+    let new = c.prepare_cached(READY_COUNT)?.query_row(params![host, room], count)?;
+    if next_due(c, host, i64::MIN)?.is_none() {
+        return Ok(There { new, ..There::default() });
+    }
+    c.prepare_cached(DISBELIEVE)?.execute(params![host, now_ms, after(now_ms, LONGEST_TO_NEXT_TRY)])?;
+    let due = c.prepare_cached(DUE_COUNT)?.query_row(params![host, room, now_ms], count)?;
+    Ok(There { due, new, next_due_ms: next_due(c, host, now_ms)? })
+}
+
+fn count(row: &Row<'_>) -> rusqlite::Result<usize> {
+    Ok(row.get::<_, u32>(0)? as usize)
+}
+
+/// When the first job of `host` is due of those that are due later than `after_ms`.
+fn next_due(c: &Connection, host: &str, after_ms: i64) -> Result<Option<i64>, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT min(next_try) FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?2")?;
+    Ok(select.query_row(params![host, after_ms], |row| row.get(0))?)
+}
+
+/// Claims up to `room` of what `sql` finds.
 fn claim_by<P: Params>(
     c: &Connection,
     sql: &str,
-    until: usize,
+    room: usize,
     into: &mut Vec<Claimed>,
     values: impl FnOnce(i64) -> P,
+    retry: bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let room = until.saturating_sub(into.len());
     if room == 0 {
         return Ok(());
     }
@@ -124,6 +189,7 @@ fn claim_by<P: Params>(
     for mut job in found {
         update.execute(params![job.id.0, now_ms])?;
         job.upload = uploads::load(c, job.id, job.identity.size)?;
+        job.retry = retry;
         into.push(job);
     }
     Ok(())
@@ -139,6 +205,7 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
         sessions_lost: row.get(9)?,
         failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
         failing_since_ms: row.get(12)?,
+        retry: false,
         upload: None,
     })
 }
@@ -222,6 +289,12 @@ pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_m
     let mut update =
         c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
     update.execute(params![host, status.state, status.until_ms, status.why, now_ms, status.rests])?;
+    Ok(())
+}
+
+pub(super) fn host_rests_until(c: &Connection, host: &str, until_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until IS NOT NULL")?;
+    update.execute(params![host, until_ms, now_ms])?;
     Ok(())
 }
 

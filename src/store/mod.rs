@@ -65,6 +65,32 @@ pub struct Arrival {
     pub priority: i64,
 }
 
+/// A host that asks for jobs.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Its name.
+    pub host: String,
+    /// Its jobs that upload.
+    pub uploads: usize,
+    /// Those of them that had been tried before.
+    pub retries: usize,
+    /// Jobs that may upload to it at once.
+    pub uploads_max: usize,
+    /// How many more it takes now.
+    pub room: usize,
+    /// When it was given a job last: a number that grows with time.
+    pub served: u64,
+    /// Whether that job had been tried before.
+    pub retried_last: bool,
+}
+
+impl Asking {
+    /// A host that has nothing and takes up to `room` jobs.
+    pub fn new(host: impl Into<String>, room: usize) -> Asking {
+        Asking { host: host.into(), uploads: 0, retries: 0, uploads_max: room, room, served: 0, retried_last: false }
+    }
+}
+
 /// A claimed job, with all that a worker needs to know.
 #[derive(Debug, Clone)]
 pub struct Claimed {
@@ -84,6 +110,8 @@ pub struct Claimed {
     pub failing_since_ms: Option<i64>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
+    /// Whether it was its turn again, after a failure or a hold.
+    pub retry: bool,
     /// The half-sent upload of an earlier claim.
     pub upload: Option<Upload>,
 }
@@ -133,7 +161,7 @@ pub struct PutBack {
 pub struct Claims {
     /// The jobs, ready to be carried.
     pub jobs: Vec<Claimed>,
-    /// When the next waiting job of these hosts is due, in milliseconds since the Unix epoch.
+    /// When the next waiting job of the hosts that have room will be due, in milliseconds since the Unix epoch.
     pub next_due_ms: Option<i64>,
 }
 
@@ -155,8 +183,8 @@ pub struct HostStatus {
 pub struct Resting {
     /// The host.
     pub host: String,
-    /// Until when, in milliseconds since the Unix epoch.
-    pub until_ms: i64,
+    /// For how long it is still to be left alone.
+    pub left: std::time::Duration,
     /// Rests it asked for in a row.
     pub rests: u32,
 }
@@ -284,10 +312,24 @@ impl Store {
         self.writer.call(Durability::Process, move |c| jobs::path(c, job)).await
     }
 
-    /// Claims up to so many jobs for each host and `most` in all: those due first, then by priority and age. A claim outlives the
-    /// process but not the power: a claim lost with the power is a queued job.
-    pub async fn claim(&self, wanted: Vec<(String, usize)>, most: usize, now_ms: i64) -> Result<Claims, StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::claim(c, &wanted, most, now_ms)).await
+    /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
+    /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
+    /// with the power is a queued job.
+    pub async fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::claim(c, &asking, uploads_max, now_ms)).await
+    }
+
+    /// The time of day was set back: jobs and deliveries that wait for a time are due now, as at a start.
+    pub async fn clock_was_set_back(&self) -> Result<(), StoreError> {
+        let work = |c: &Connection| {
+            let now_ms = clock::now_ms();
+            jobs::be_due(c, now_ms)?;
+            deliveries::be_due(c, now_ms)
+        };
+        self.writer.call(Durability::Process, work).await?;
+        self.arrivals.notify_one();
+        self.deliveries.notify_one();
+        Ok(())
     }
 
     /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
@@ -422,6 +464,12 @@ impl Store {
     /// How a host is doing, for people to see.
     pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    }
+
+    /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.
+    pub async fn host_rests_until(&self, host: String, until_ms: i64) -> Result<(), StoreError> {
+        let work = move |c: &Connection| jobs::host_rests_until(c, &host, until_ms, clock::now_ms());
+        self.writer.call(Durability::Process, work).await
     }
 
     /// A host that was held takes files again: what was held because of it is due now.

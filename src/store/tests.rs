@@ -59,8 +59,8 @@ impl Queue {
     }
 
     fn claim(&self, count: usize) -> Vec<Claimed> {
-        let wanted = vec![("box".to_owned(), count), ("mirror".to_owned(), count)];
-        self.run(|store| async move { store.claim(wanted, 2 * count, i64::MAX).await }).unwrap().jobs
+        let asking = vec![Asking::new("box", count), Asking::new("mirror", count)];
+        self.run(|store| async move { store.claim(asking, 2 * count, i64::MAX).await }).unwrap().jobs
     }
 
     fn connection(&self) -> Connection {
@@ -233,7 +233,7 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     }
     assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
     let third =
-        queue.run(|store| async move { store.claim(vec![("third".into(), 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
+        queue.run(|store| async move { store.claim(vec![Asking::new("third", 1)], 1, i64::MAX).await }).unwrap().jobs.remove(0).id;
     queue.uploaded(third, None);
     assert_eq!(queue.events(i64::MAX).len(), 1, "once, when all three have it");
 }
@@ -448,8 +448,8 @@ impl Queue {
     }
 
     fn claim_on(&self, host: &str) -> JobId {
-        let wanted = vec![(host.to_owned(), 1)];
-        self.run(|store| async move { store.claim(wanted, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
+        let asking = vec![Asking::new(host, 1)];
+        self.run(|store| async move { store.claim(asking, 1, i64::MAX).await }).unwrap().jobs.remove(0).id
     }
 }
 
@@ -640,6 +640,150 @@ fn higher_priority_goes_first_and_then_the_older() {
     assert_eq!(names(queue.claim(2)), ["f0", "f2"]);
 }
 
+impl Queue {
+    /// Files `numbers` for one host.
+    fn enqueue_for(&self, host: &str, numbers: std::ops::Range<i64>) {
+        let hosts: Arc<[String]> = Arc::from([host.to_owned()]);
+        let arrivals = numbers.map(|number| Arrival { hosts: hosts.clone(), priority: 0, ..arrival(number) }).collect();
+        self.run(|store| async move { store.enqueue(arrivals).await }).unwrap();
+    }
+
+    fn claim_as(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Claims {
+        self.run(|store| async move { store.claim(asking, uploads_max, now_ms).await }).unwrap()
+    }
+
+    fn sql(&self, sql: &str, values: impl rusqlite::Params) {
+        assert!(self.connection().execute(sql, values).unwrap() > 0, "{sql}");
+    }
+}
+
+/// How many of the claimed jobs are retries, and how many are new.
+fn mixed(claims: &Claims) -> (usize, usize) {
+    let retries = claims.jobs.iter().filter(|job| job.retry).count();
+    (retries, claims.jobs.len() - retries)
+}
+
+#[test]
+fn retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..20);
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = id", []);
+    queue.enqueue_for("box", 20..25);
+    let asking = |uploads, retries, room| vec![Asking { uploads, retries, uploads_max: 4, ..Asking::new("box", room) }];
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (2, 2));
+    assert_eq!(mixed(&queue.claim_as(asking(3, 3, 1), 4, 100)), (0, 1), "those that upload are counted, however slow they are");
+    assert_eq!(mixed(&queue.claim_as(asking(3, 1, 1), 4, 100)), (1, 0));
+    let claims = queue.claim_as(asking(0, 0, 4), 4, 100);
+    assert_eq!((mixed(&claims), claims.next_due_ms), ((2, 2), None), "what is due has no time to wait for, only a slot");
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (4, 0), "no new job is left");
+}
+
+#[test]
+fn retries_and_new_jobs_take_turns_in_a_single_slot() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..10);
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = id", []);
+    queue.enqueue_for("box", 10..20);
+    let mut retried_last = false;
+    let turns: Vec<bool> = std::iter::repeat_with(|| {
+        let job = queue.claim_as(vec![Asking { retried_last, ..Asking::new("box", 1) }], 1, 100).jobs.remove(0);
+        retried_last = job.retry;
+        job.retry
+    })
+    .take(6)
+    .collect();
+    assert_eq!(turns, [true, false, true, false, true, false]);
+}
+
+#[test]
+fn a_host_with_a_long_queue_leaves_an_idle_one_its_share() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..100);
+    let asking = |first, second| {
+        let asking = |host: &str, uploads| Asking { uploads, uploads_max: 16, ..Asking::new(host, 16 - uploads) };
+        vec![asking("box", first), asking("mirror", second)]
+    };
+    let first = queue.claim_as(asking(0, 0), 16, 1).jobs.len();
+    assert_eq!((first, queue.claim_as(asking(first, 0), 16, 1).jobs.len()), (12, 0));
+    queue.enqueue_for("mirror", 100..200);
+    let late = queue.claim_as(asking(first, 0), 16, 1).jobs;
+    assert!(late.len() == 4 && late.iter().all(|job| job.host == "mirror"), "{late:#?}");
+}
+
+#[test]
+fn a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..3);
+    queue.enqueue_for("mirror", 3..6);
+    let mut served = [0, 0];
+    let turns: Vec<String> = (1..=6)
+        .map(|turn| {
+            let asking = |host: &str, served| Asking { served, ..Asking::new(host, 1) };
+            let job = queue.claim_as(vec![asking("box", served[0]), asking("mirror", served[1])], 1, 1).jobs.remove(0);
+            served[usize::from(job.host == "mirror")] = turn;
+            job.host
+        })
+        .collect();
+    assert_eq!(turns, ["box", "mirror", "box", "mirror", "box", "mirror"]);
+}
+
+const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
+
+#[test]
+fn jobs_whose_time_is_a_year_ahead_are_worked_on() {
+    let queue = Queue::new();
+    queue.enqueue_for("box", 0..3);
+    let now_ms = clock::now_ms();
+    queue.sql("UPDATE jobs SET state = 'waiting', next_try = ?1", [now_ms + YEAR_MS]);
+    queue.sql("UPDATE jobs SET state = 'held' WHERE id = 2", []);
+    queue.sql("UPDATE jobs SET next_try = ?1 WHERE id = 3", [now_ms + 3_600_000]);
+    let claims = queue.claim_as(vec![Asking::new("box", 9)], 9, now_ms);
+    assert_eq!(claims.jobs.iter().map(|job| job.id.0).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(claims.next_due_ms, Some(now_ms + 3_600_000), "an hour is a time that a host may have asked for");
+}
+
+#[test]
+fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
+    let queue = Queue::new();
+    let far = clock::now_ms() + YEAR_MS;
+    queue.sql("UPDATE hosts SET state = 'resting', since = ?1, until = ?1 + 30000, rests = 1 WHERE name = 'box'", [far]);
+    // As one that nobody can have asked for.
+    queue.sql("UPDATE hosts SET state = 'resting', since = 0, until = ?1 WHERE name = 'mirror'", [far]);
+    for _ in 0..2 {
+        queue.run(|store| async move { store.recover().await }).unwrap();
+        let rests = queue.run(|store| async move { store.resting().await }).unwrap();
+        let left: Vec<_> = rests.iter().map(|rest| (rest.host.as_str(), rest.left.as_secs().div_ceil(10) * 10)).collect();
+        assert_eq!(left, [("box", 30), ("mirror", 3600)]);
+        let shown = queue.snapshot(&Query::default()).hosts;
+        assert!(shown.iter().all(|host| host.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is() {
+    let mut queue = Queue::new();
+    let wanted = rules(&[Event::Done, Event::Expiring], false);
+    queue.follow(wanted.clone());
+    let (first, second) = queue.pair();
+    let expires_ms = clock::now_ms() + 100_000_000;
+    queue.uploaded(first, Some(expires_ms));
+    queue.uploaded(second, None);
+    let tried = queue.due(clock::now_ms()).deliveries.remove(0).id;
+    queue.run(|store| async move { store.undelivered(vec![tried], "it failed".into(), 1).await }).unwrap();
+    for set_back in [true, false] {
+        queue.sql("UPDATE deliveries SET next_try = ?1 WHERE event = 'done'", [clock::now_ms() + YEAR_MS]);
+        assert_eq!(queue.events(clock::now_ms()), []);
+        if set_back {
+            queue.run(|store| async move { store.clock_was_set_back().await }).unwrap();
+        } else {
+            queue.restart();
+            queue.follow(wanted.clone());
+        }
+        assert_eq!(queue.events(clock::now_ms()), [(Event::Done, first), (Event::Done, second)]);
+        assert_eq!(queue.events(expires_ms).len(), 4, "what is to come before the link dies comes then");
+    }
+}
+
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
@@ -673,7 +817,8 @@ fn status_reads_every_state_along_an_index() {
         assert_indexed(&connection, &view::select_sql(state, "", order));
     }
     assert_indexed(&connection, &view::select_sql(State::Queued, " AND j.host IN ('box')", "j.priority DESC, j.id"));
-    for sql in [jobs::ready_sql(), jobs::due_sql()] {
+    let sql = [jobs::READY_COUNT, jobs::DUE_COUNT, jobs::DISBELIEVE].map(String::from);
+    for sql in sql.into_iter().chain([jobs::ready_sql(), jobs::due_sql()]) {
         assert_indexed(&connection, &sql);
     }
 }

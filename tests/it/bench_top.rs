@@ -242,6 +242,11 @@ impl Daemon {
         Daemon { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap() }
     }
 
+    /// Starts a daemon that writes its log where the command says.
+    pub fn of(mut command: Command) -> Daemon {
+        Daemon { child: command.spawn().unwrap() }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -14,7 +14,7 @@ use ferryd::job::{Identity, State};
 use ferryd::os::clock;
 use ferryd::sandbox::faults::{Action, Endpoint, When};
 
-use ferryd::store::{Arrival, JobId, Query, Store, StoreError, View, WriterThread};
+use ferryd::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
 
 use crate::bench_top::{Bench, bytes, one};
 
@@ -358,7 +358,7 @@ impl Desk {
         let (folder, name, hosts) = (self.dir.path().to_owned(), name.into(), Arc::from(["box".to_owned()]));
         let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0 };
         self.store.enqueue(vec![arrival]).await.unwrap();
-        let job = self.store.claim(vec![("box".into(), 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
+        let job = self.store.claim(vec![Asking::new("box", 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
         let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
         self.store.uploaded(job, outcome).await.unwrap();
         job

@@ -8,10 +8,12 @@
 
 mod bench_top;
 mod clients;
+mod clock;
 mod commands;
 mod crash;
 mod disasters;
 mod events;
+mod fair;
 mod faults;
 mod hooks;
 mod hosts;
@@ -24,6 +26,7 @@ mod model;
 mod packaging;
 mod parts;
 mod replies;
+mod silent;
 mod skip;
 mod stories;
 mod torn;

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ferryd::engine::bandwidth::{Bucket, Limits};
+use ferryd::engine::connections::connections;
 use ferryd::engine::phase::phases;
 use ferryd::engine::worker::Worker;
 use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
 use ferryd::job::Identity;
 use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
-use ferryd::store::{Arrival, Store};
-use tokio::sync::{Notify, Semaphore};
+use ferryd::store::{Arrival, Asking, Store};
+use tokio::sync::Notify;
 
 const PART_BYTES: u64 = 10;
 const FILE: &[u8] = b"the quick brown fox jumps over the lazy dog, twice";
@@ -281,7 +282,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         host: Arc::new(MemoryHost(world.clone())),
         on_unknown,
         retries: None,
-        connections: [Arc::new(Semaphore::new(8)), Arc::new(Semaphore::new(8))],
+        connections: connections(8, &[8]).remove(0),
         limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
         folders: Arc::from([]),
         phases,
@@ -289,7 +290,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
     let work = async {
         let later = i64::MAX / 2;
         loop {
-            let claims = store.claim(vec![("box".to_owned(), 1)], 1, later).await.unwrap();
+            let claims = store.claim(vec![Asking::new("box", 1)], 1, later).await.unwrap();
             let Some(job) = claims.jobs.into_iter().next() else { return };
             worker.carry(job, Arc::new(AtomicU64::new(0))).await.unwrap();
         }

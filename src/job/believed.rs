@@ -1,0 +1,73 @@
+//! How far a stored time is believed. The clock that it was written by may have been wrong, or the one that reads it may be.
+
+use std::time::Duration;
+
+use super::verdict::{LONGEST_BACKOFF, LONGEST_WAIT};
+
+/// No job waits longer for its next try: what its host asked for, and a back-off on top.
+pub const LONGEST_TO_NEXT_TRY: Duration = Duration::from_secs(LONGEST_WAIT.as_secs() + LONGEST_BACKOFF.as_secs());
+
+/// How far a clock may fall behind before it counts as set back; less is the rounding and slewing of every clock.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// The moment `longest` after `now_ms`; both in milliseconds since the Unix epoch.
+pub fn after(now_ms: i64, longest: Duration) -> i64 {
+    now_ms.saturating_add(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `until_ms`, unless it lies further ahead of `now_ms` than any wait there is: then one of the clocks was wrong, and nothing is known of
+/// the time. All in milliseconds since the Unix epoch.
+pub fn believed(until_ms: i64, now_ms: i64, longest: Duration) -> Option<i64> {
+    (until_ms <= after(now_ms, longest)).then_some(until_ms)
+}
+
+/// Whether a clock that said `before_ms` was set back, if it says `now_ms` when `passed` has passed. Both in milliseconds since the Unix
+/// epoch.
+pub fn was_set_back(before_ms: i64, now_ms: i64, passed: Duration) -> bool {
+    after(now_ms, SLACK) < after(before_ms, passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_time_is_believed_up_to_its_bound() {
+        let cases = [
+            // (until, now) -> believed
+            ((0, 10), Some(0)),
+            ((10, 10), Some(10)),
+            ((10 + HOUR_MS, 10), Some(10 + HOUR_MS)),
+            ((11 + HOUR_MS, 10), None),
+            ((365 * 24 * HOUR_MS, 0), None),
+            ((i64::MAX, 0), None),
+            ((i64::MAX, i64::MAX), Some(i64::MAX)),
+            ((i64::MIN, i64::MAX), Some(i64::MIN)),
+            ((i64::MIN, i64::MIN), Some(i64::MIN)),
+        ];
+        for ((until, now), expected) in cases {
+            assert_eq!(believed(until, now, HOUR), expected, "{until} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_set_back_when_it_falls_behind_what_has_passed() {
+        let cases = [
+            // (before, now, seconds passed) -> set back
+            ((100_000, 100_000, 0), false),
+            ((100_000, 160_000, 60), false),
+            ((100_000, 150_000, 60), false),
+            ((100_000, 149_999, 60), true),
+            ((100_000, 0, 1), true),
+            // Set forward, or asleep meanwhile.
+            ((100_000, 365 * 24 * HOUR_MS, 1), false),
+            ((i64::MAX, i64::MAX, 60), false),
+        ];
+        for ((before, now, passed), expected) in cases {
+            assert_eq!(was_set_back(before, now, Duration::from_secs(passed)), expected, "{before}, {now} after {passed} s");
+        }
+    }
+}
