@@ -242,20 +242,21 @@ fn unknown(what: &str, reply: &Reply) -> HostError {
 /// A 4shared account.
 pub struct FourShared {
     settings: FourSharedConfig,
+    /// As it is sent.
     password: Secret,
+    /// As it stands in the configuration.
+    own_password: Secret,
     transport: Transport,
     strangers: Transport,
 }
 
 impl FourShared {
     /// An account with these settings. `strangers` goes to addresses that the host names.
-    pub fn new(settings: FourSharedConfig, password: Secret, transport: Transport, strangers: Transport) -> FourShared {
+    pub fn new(settings: FourSharedConfig, own_password: Secret, transport: Transport, strangers: Transport) -> FourShared {
         // The vendor's rule for programs of others: their name goes before the password (page, 3).
-        let password = match &settings.app {
-            Some(app) => Secret::new(format!("!!!{app}!!:{}", password.reveal())),
-            None => password,
-        };
-        FourShared { settings, password, transport, strangers }
+        let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
+        let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
+        FourShared { settings, password, own_password, transport, strangers }
     }
 
     /// A call without credentials.
@@ -269,6 +270,7 @@ impl FourShared {
             .text("text/xml; charset=utf-8", envelope(operation, arguments))
             .patience(FINISH_PATIENCE)
             .secret(&self.password)
+            .secret(&self.own_password)
             .following()
     }
 

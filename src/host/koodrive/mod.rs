@@ -160,8 +160,9 @@ impl KooDrive {
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
-                request =
-                    request.header("authorization", sign::authorization(&signed, app_id, &self.key)).header("x-user-id", user_id);
+                let signature = sign::signature(&signed, &self.key);
+                request = request.header("authorization", sign::authorization(app_id, &signature)).header("x-user-id", user_id);
+                request = request.secret(&signature);
             }
             KooDriveLogin::Token { prefix, user_id, .. } => {
                 request = request.header("authorization", format!("{prefix}{}", self.key.reveal()));
