@@ -463,7 +463,8 @@ impl Reply {
             429 => Class::RateLimited,
             503 if self.retry_after.is_some() => Class::RateLimited,
             408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
-            400 | 413 | 415 | 422 => Class::FileRejected,
+            // What is said of the request, or of its size, says nothing of the file.
+            400 | 413 | 415 | 422 => Class::RequestRefused,
             300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => Class::HostRefused,
             _ => Class::Unreadable,
         };
@@ -564,12 +565,14 @@ mod tests {
     fn every_status_has_a_class() {
         let classes = [
             (302, Class::HostRefused),
-            (400, Class::FileRejected),
+            (400, Class::RequestRefused),
             (401, Class::HostRefused),
             (404, Class::HostRefused),
             (408, Class::Transient),
-            (413, Class::FileRejected),
+            (413, Class::RequestRefused),
+            (415, Class::RequestRefused),
             (418, Class::Unreadable),
+            (422, Class::RequestRefused),
             (429, Class::RateLimited),
             (500, Class::Transient),
             (501, Class::HostRefused),

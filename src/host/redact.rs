@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_made_to_be_slow_is_withheld_in_time() {
+    fn a_text_that_is_made_to_be_slow_is_looked_through_in_time() {
         let known = secrets(&[&"%".repeat(2000)]);
         let reply = "%25".repeat(20_000);
         assert_eq!(known.taken_out_of(reply.clone() + "x"), "[secret]".repeat(10) + "x");
