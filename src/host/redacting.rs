@@ -18,8 +18,8 @@ pub struct Redacting {
 }
 
 impl Redacting {
-    /// The host without its secrets; itself where it has none.
-    pub fn new(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
+    /// `host` with its words looked through for `secrets`; itself where there are none.
+    pub fn around(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
         if secrets.is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
     }
 

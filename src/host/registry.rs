@@ -40,7 +40,7 @@ pub fn host(config: &HostConfig, environment: &dyn Environment) -> Result<Arc<dy
             Arc::new(fourshared::FourShared::new(settings.clone(), password, transport, strangers(settings.allow_private)?))
         }
     };
-    Ok(Redacting::new(host, secrets))
+    Ok(Redacting::around(host, secrets))
 }
 
 fn read(source: &SecretSource, environment: &dyn Environment) -> Result<Secret, HostError> {
