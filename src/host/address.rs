@@ -23,13 +23,12 @@ pub fn link(text: &str) -> Option<String> {
 /// are looked at once more when they are resolved (`http::Transport::for_strangers`).
 ///
 /// # Errors
-/// `HostRefused` for a private address, since only a setting can allow it; `Transient`, worsening to `HostRefused`, for what is no
-/// address. The text does not quote it: its query may be a secret.
+/// `HostRefused` for a private address, since only a setting can allow it; `Unreadable` for what is no address. The text does not quote it: its query may be a secret.
 pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
     let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url.filter(|url| url.username().is_empty() && url.password().is_none()) else {
         let said = "the host named no web address for the bytes";
-        return Err(HostError::new(Class::Transient, said).worsening_to(Class::HostRefused));
+        return Err(HostError::new(Class::Unreadable, said));
     };
     let is_private = match url.host() {
         Some(Host::Ipv4(ip)) => !is_public(ip.into()),
@@ -127,7 +126,7 @@ mod tests {
         assert_eq!(class("http://localhost/", false), Err(Class::HostRefused));
         assert_eq!(class("http://127.0.0.1:81/upload", true), Ok(()));
         for none in ["ftp://8.8.8.8/", "file:///etc/passwd", "/upload", "", "http://u:p@8.8.8.8/", "null"] {
-            assert_eq!(class(none, true), Err(Class::Transient), "{none}");
+            assert_eq!(class(none, true), Err(Class::Unreadable), "{none}");
         }
         let said = check("http://10.0.0.1/up?identity=hush", false).unwrap_err().said;
         assert!(said.contains("10.0.0.1") && !said.contains("hush"), "{said}");

@@ -14,7 +14,7 @@ use crate::config::{CloudKpConfig, EmptyFile};
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 
-use super::error::{HostError, excerpt};
+use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
@@ -123,10 +123,10 @@ const FAILURES: [&str; 7] = ["error", "fail", "failed", "failure", "ko", "denied
 /// the id that the reply would be if it came to a finish: a host that answers both alike has made no file.
 pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
     if !reply.is_success() {
-        return Err(refusal(reply));
+        return Err(reply.refusal());
     }
     if reply.html {
-        return Err(strange(Class::Transient, "a web page in place of an answer", reply));
+        return Err(strange(Class::Unreadable, "a web page in place of an answer", reply));
     }
     match parse(&reply.text) {
         Parsed::Failed(text) => Err(HostError::new(chunk_failure(&text), said(&text))),
@@ -140,7 +140,7 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
 /// The link, or why there is none (page, 3.2 and 3.3). `acks` are the ids that replies to chunks would have been.
 pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>) -> Result<Outcome, HostError> {
     if !reply.is_success() {
-        return Err(refusal(reply));
+        return Err(reply.refusal());
     }
     if reply.html {
         return Err(unknown("a web page in place of an answer", reply));
@@ -265,33 +265,19 @@ fn chunk_failure(text: &str) -> Class {
         Class::SessionLost
     } else if has(&["space", "disk full"]) {
         Class::Transient
-    } else if has(&["size", "large", "limit"]) {
+    } else if names_the_file(&text) {
         Class::FileRejected
     } else {
         Class::Unreadable
     }
 }
 
-/// A failed merge cannot be mended piecemeal, since the host never says which chunk is bad (page, 3.2).
+/// A failed merge cannot be mended piecemeal, since the host never says which chunk is bad (page, 3.2). What is not understood is finished
+/// again.
 fn finish_failure(text: &str) -> Class {
-    let text = text.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["missing", "not all", "incomplete"]) {
-        Class::OffsetMismatch
-    } else if has(&["space", "disk full"]) {
-        Class::Transient
-    } else {
-        Class::SessionLost
-    }
-}
-
-/// 404 and 405 mean that the address has moved, and 413 that even the documented chunk is too much (page, 3.1).
-fn refusal(reply: &Reply) -> HostError {
-    let error = reply.refusal();
-    match reply.status {
-        413 => HostError { class: Class::HostRefused, ..error },
-        _ => error,
-    }
+    let lower = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if has(&["missing", "not all ", "incomplete"]) { Class::OffsetMismatch } else { chunk_failure(text) }
 }
 
 fn said(text: &str) -> String {
@@ -434,12 +420,14 @@ mod tests {
             ("{\"error\":\"session expired\"}", Class::SessionLost),
             ("{\"error\":\"file too large\"}", Class::FileRejected),
             ("{\"error\":\"no space left\"}", Class::Transient),
+            ("{\"error\":\"file size limit exceeded\"}", Class::FileRejected),
+            ("{\"error\":\"wrong chunk size\"}", Class::Unreadable),
             ("{\"error\":\"odd\"}", Class::Unreadable),
             ("{\"error\":17}", Class::Unreadable),
             ("{\"error\":true}", Class::Unreadable),
             ("Internal error", Class::Unreadable),
             ("{\"error\":nul", Class::Unreadable),
-            ("<html>maintenance</html>", Class::Transient),
+            ("<html>maintenance</html>", Class::Unreadable),
         ];
         for (text, class) in cases {
             assert_eq!(chunk(text), Err((class, false)), "{text}");
@@ -575,9 +563,12 @@ mod tests {
         let cases = [
             ("{\"error\":\"chunk 3 missing\",\"file_id\":null}", Class::OffsetMismatch),
             ("{\"error\":\"unknown session\"}", Class::SessionLost),
-            ("{\"error\":\"bad\",\"file_id\":\"q7Zk2\"}", Class::SessionLost),
-            ("an error occurred", Class::SessionLost),
-            ("error", Class::SessionLost),
+            ("{\"error\":\"file type not allowed\"}", Class::FileRejected),
+            ("{\"error\":\"not all chunks are there\"}", Class::OffsetMismatch),
+            ("{\"error\":\"disk full\"}", Class::Transient),
+            ("{\"error\":\"bad\",\"file_id\":\"q7Zk2\"}", Class::Unreadable),
+            ("an error occurred", Class::Unreadable),
+            ("error", Class::Unreadable),
         ];
         for (text, class) in cases {
             assert_eq!(finish(text), Err((class, false)), "{text}");
@@ -586,8 +577,12 @@ mod tests {
 
     #[test]
     fn a_moved_or_refusing_address_holds_the_host() {
-        for status in [301, 403, 404, 405, 413] {
+        for status in [301, 403, 404, 405] {
             assert_eq!(chunk_reply(&reply(status, "")).unwrap_err().class, Class::HostRefused, "{status}");
+        }
+        // Even the documented chunk is too much, so this says nothing of the file (page, 3.1).
+        for status in [400, 413, 422] {
+            assert_eq!(chunk_reply(&reply(status, "")).unwrap_err().class, Class::RequestRefused, "{status}");
         }
     }
 

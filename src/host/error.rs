@@ -43,6 +43,41 @@ impl HostError {
     }
 }
 
+/// Whether a host's words are a verdict on the file itself: it is too large, its name or type is not taken, it is empty. Only such words
+/// may fail a file; any others may be about the request, or about the host. A refusal that asks to be tried again is none.
+pub fn names_the_file(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let has = |known: &[&str]| words.iter().any(|word| known.contains(word));
+    let about_something_else =
+        has(&["request", "entity", "payload", "body", "header", "content", "media", "mime", "url", "path", "folder"])
+            || has(&[
+                "parameter",
+                "parameters",
+                "param",
+                "field",
+                "required",
+                "missing",
+                "chunk",
+                "chunks",
+                "part",
+                "parts",
+                "directory",
+            ])
+            || has(&["user", "username", "account", "login", "password", "token", "key", "host", "server", "domain"]);
+    let passing = has(&["again", "later", "retry", "temporarily", "temporary", "busy", "unavailable", "timeout"]);
+    if about_something_else || passing || !has(&["file", "files", "filename", "filetype", "name", "type", "extension", "format"]) {
+        return false;
+    }
+    let is_refused =
+        has(&["invalid", "unsupported", "forbidden", "refused", "rejected", "illegal", "disallowed", "blocked", "wrong"])
+            || (has(&["not"]) && has(&["allowed", "supported", "accepted", "permitted"]));
+    let is_too_large = (has(&["too"]) && has(&["large", "big", "long"]))
+        || (has(&["size"]) && has(&["limit", "maximum", "exceeds", "exceeded", "exceeding"]));
+    let names = has(&["filename", "filetype", "name", "type", "extension", "format"]);
+    (names && is_refused) || is_too_large || (has(&["file"]) && has(&["empty"]))
+}
+
 /// The beginning of a reply in one line, for a person: control characters become spaces, it never grows long, and of an address nothing
 /// is shown behind its `?`, where hosts put what opens doors.
 pub fn excerpt(text: &str) -> String {
@@ -88,6 +123,60 @@ mod tests {
         assert!(shown.contains("upload?…\",\"cmbs\"") && shown.ends_with("why? https://s/o?… <b>"), "{shown}");
         assert_eq!(excerpt("really? no=way"), "really? no=way");
         assert_eq!(excerpt("https://cut/short?identity=01234"), "https://cut/short?…");
+    }
+
+    #[test]
+    fn only_words_about_the_file_itself_are_a_verdict_on_it() {
+        let verdicts = [
+            "file too large",
+            "File is too big!",
+            "{file_size}: file size limit exceeded",
+            "the file exceeds the maximum size",
+            "File type not allowed",
+            "File format not supported: .exe",
+            "Invalid file name",
+            "this extension is not permitted",
+            "name not allowed",
+            "unsupported filetype",
+            "wrong file type",
+            "The file is empty",
+            "file name too long",
+        ];
+        for words in verdicts {
+            assert!(names_the_file(words), "{words}");
+        }
+        let others = [
+            "",
+            "oops",
+            "Internal error, please retry",
+            "storage node busy",
+            "Missing required parameter: uploadPath",
+            "Invalid parameter: fileName",
+            "Parameter error.",
+            "Request Entity Too Large",
+            "413 Payload Too Large",
+            "request body too large for this type",
+            "Unsupported Media Type",
+            "Invalid content type",
+            "mime type not allowed",
+            "wrong user name",
+            "invalid folder name",
+            "unsupported token type",
+            "Content-Type header is not supported",
+            "wrong chunk size",
+            "the size of the part is invalid",
+            "file not found",
+            "file could not be stored",
+            "invalid file",
+            "the file type cannot be checked, try again later",
+            "file upload is not allowed",
+            "too many requests",
+            "disk is full",
+            "the merger is on holiday",
+        ];
+        for words in others {
+            assert!(!names_the_file(words), "{words}");
+        }
     }
 
     #[test]

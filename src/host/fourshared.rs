@@ -33,6 +33,8 @@ const ROOT: i64 = -1;
 const DEPTH_MAX: usize = 32;
 /// The one address that all parts of a file go to.
 const FORM: u32 = 0;
+/// The call that makes the parts a file.
+const FINISH: &str = "uploadFinishFile";
 /// How the text of an error begins that the host itself answered.
 const FAULT: &str = "the host answered a fault";
 /// How long a listing may be, in bytes: some ten thousand items.
@@ -82,7 +84,7 @@ fn envelope(operation: &str, arguments: &[String]) -> String {
 pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<Element, HostError> {
     let Some(root) = xml::parse(&reply.text).filter(|root| root.name == "Envelope") else {
         return Err(match reply.status {
-            200..=299 => unknown("no SOAP", reply),
+            200..=299 => unknown(operation, "no SOAP", reply),
             _ => reply.refusal(),
         });
     };
@@ -90,7 +92,7 @@ pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<
         return Err(fault_error(fault, about_a_file));
     }
     let response = root.find(&format!("{operation}Response"));
-    response.filter(|_| reply.is_success()).cloned().ok_or_else(|| unknown("an answer to something else", reply))
+    response.filter(|_| reply.is_success()).cloned().ok_or_else(|| unknown(operation, "an answer to something else", reply))
 }
 
 /// What a fault means, by its words (page, 5).
@@ -106,13 +108,13 @@ fn fault_error(fault: &Element, about_a_file: bool) -> HostError {
         HostError::new(Class::SessionLost, said)
     } else {
         // A fault is an answer: the call was refused.
-        HostError::new(Class::Transient, said)
+        HostError::new(Class::Unreadable, said)
     }
 }
 
 fn number(response: &Element) -> Result<i64, HostError> {
     let text = response.text_of("return").unwrap_or_default();
-    text.parse().map_err(|_| HostError::new(Class::Transient, format!("the host sent `{}` for a number", excerpt(text))))
+    text.parse().map_err(|_| HostError::new(Class::Unreadable, format!("the host sent `{}` for a number", excerpt(text))))
 }
 
 fn truth(response: &Element) -> Option<bool> {
@@ -147,10 +149,10 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
     match reply.status {
         200..=299 => {}
         401 | 403 | 404 | 410 => {
-            return Ok(PartReply::KeyEnded(HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused)));
+            return Ok(PartReply::KeyEnded(HostError::new(Class::Unreadable, reply.said())));
         }
         413 => {
-            return Ok(PartReply::TooMuch(HostError::new(Class::FileRejected, reply.said())));
+            return Ok(PartReply::TooMuch(HostError::new(Class::RequestRefused, reply.said())));
         }
         // A part sent again does no harm, so no doubt is worth keeping.
         _ => return Err(HostError { doubt: false, ..reply.refusal() }),
@@ -169,9 +171,9 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         (_, Some(_)) => Ok(PartReply::Held),
         _ if hidden(&reply.text, "alert").is_some_and(|text| !text.is_empty()) => Err(part_failure(0, reply)),
         // A page without any of the fields is somebody else's page.
-        _ if reply.html => Err(HostError::new(Class::Transient, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
+        _ if reply.html => Err(HostError::new(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
         _ if reply.text.trim_start().starts_with(['{', '[']) => {
-            Err(HostError::new(Class::Transient, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
+            Err(HostError::new(Class::Unreadable, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
         }
         _ => Ok(PartReply::Held),
     }
@@ -204,7 +206,7 @@ fn part_failure(code: i64, reply: &Reply) -> HostError {
         }
         6 => HostError::new(Class::SessionLost, said("unfinished file was deleted")),
         7 => HostError::new(Class::FileRejected, said("wrong file type")),
-        _ => HostError::new(Class::Transient, said("unknown")).worsening_to(Class::FileRejected),
+        _ => HostError::new(Class::Unreadable, said("unknown")),
     }
 }
 
@@ -219,7 +221,7 @@ pub fn finish_text(text: Option<&str>) -> Result<(), HostError> {
     } else if has(&["size", "incomplete", "not uploaded"]) {
         HostError::new(Class::OffsetMismatch, said)
     } else {
-        HostError::new(Class::Transient, said).worsening_to(Class::SessionLost)
+        HostError::new(Class::Unreadable, said)
     })
 }
 
@@ -233,8 +235,10 @@ fn link_of(text: Option<&str>) -> Result<String, HostError> {
     }
 }
 
-fn unknown(what: &str, reply: &Reply) -> HostError {
-    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+/// An answer that cannot be read. Only of a finish it matters whether it took effect, and the host is asked.
+fn unknown(operation: &str, what: &str, reply: &Reply) -> HostError {
+    let class = if operation == FINISH { Class::Transient } else { Class::Unreadable };
+    HostError::unanswered(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
 }
 
 // Glue.
@@ -242,20 +246,21 @@ fn unknown(what: &str, reply: &Reply) -> HostError {
 /// A 4shared account.
 pub struct FourShared {
     settings: FourSharedConfig,
+    /// As it is sent.
     password: Secret,
+    /// As it stands in the configuration.
+    own_password: Secret,
     transport: Transport,
     strangers: Transport,
 }
 
 impl FourShared {
     /// An account with these settings. `strangers` goes to addresses that the host names.
-    pub fn new(settings: FourSharedConfig, password: Secret, transport: Transport, strangers: Transport) -> FourShared {
+    pub fn new(settings: FourSharedConfig, own_password: Secret, transport: Transport, strangers: Transport) -> FourShared {
         // The vendor's rule for programs of others: their name goes before the password (page, 3).
-        let password = match &settings.app {
-            Some(app) => Secret::new(format!("!!!{app}!!:{}", password.reveal())),
-            None => password,
-        };
-        FourShared { settings, password, transport, strangers }
+        let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
+        let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
+        FourShared { settings, password, own_password, transport, strangers }
     }
 
     /// A call without credentials.
@@ -269,6 +274,7 @@ impl FourShared {
             .text("text/xml; charset=utf-8", envelope(operation, arguments))
             .patience(FINISH_PATIENCE)
             .secret(&self.password)
+            .secret(&self.own_password)
             .following()
     }
 
@@ -302,14 +308,14 @@ impl FourShared {
     }
 
     /// Why nothing could be reserved: perhaps the service has switched uploading off.
-    async fn refused(&self, said: &str, worsens: Class) -> HostError {
+    async fn refused(&self, said: &str) -> HostError {
         let right = self.plain_call("hasRightUpload", &[], false).await.ok().and_then(|response| truth(&response));
         match right {
             Some(false) => {
                 let said = "the service has switched uploading off for now";
                 HostError { wait: Some(SWITCHED_OFF), ..HostError::new(Class::RateLimited, said) }
             }
-            _ => HostError::new(Class::Transient, said).worsening_to(worsens),
+            _ => HostError::new(Class::Unreadable, said),
         }
     }
 
@@ -339,7 +345,7 @@ impl FourShared {
             let said = format!(
                 "the folder {folder} holds too many files to be listed; set `folder` to a smaller one, or `remote_path = \"\"`"
             );
-            return Err(HostError::new(Class::FileRejected, said));
+            return Err(HostError::new(Class::Unreadable, said));
         }
         let items = soap_reply(&reply, "getItems", false)?;
         let is_it = |item: &&Element| {
@@ -352,13 +358,13 @@ impl FourShared {
 
     async fn make_folder(&self, folder: i64, name: &str) -> Result<i64, HostError> {
         let made = number(&self.call("createNewFolder", &[folder.to_string(), name.to_owned()]).await?)?;
-        let transient = |said: String| HostError::new(Class::Transient, said).worsening_to(Class::FileRejected);
+        let strange = |said: String| HostError::new(Class::Unreadable, said);
         match made {
             1.. => Ok(made),
             // Somebody was faster.
-            -1 => self.child(folder, name).await?.ok_or_else(|| transient(format!("the folder `{name}` exists and is not listed"))),
+            -1 => self.child(folder, name).await?.ok_or_else(|| strange(format!("the folder `{name}` exists and is not listed"))),
             0 => Err(HostError::new(Class::HostRefused, format!("the host does not let us make the folder `{name}`"))),
-            _ => Err(transient(format!("the folder `{name}` cannot be made: the one above it is gone"))),
+            _ => Err(strange(format!("the folder `{name}` cannot be made: the one above it is gone"))),
         }
     }
 
@@ -367,17 +373,12 @@ impl FourShared {
         let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
         let Some(key) = key.text_of("return") else {
             let said = format!("the host gives no key for the folder {folder}; check `folder`");
-            return Err(match folder {
-                ROOT => HostError::new(Class::Transient, said).worsening_to(Class::HostRefused),
-                _ => HostError::new(Class::HostRefused, said),
-            });
+            return Err(HostError::new(Class::Unreadable, said));
         };
         let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
         let form = form.text_of("return").unwrap_or_default();
         if !form.starts_with("http") {
-            return Err(
-                HostError::new(Class::Transient, "the host named no address for the parts").worsening_to(Class::SessionLost)
-            );
+            return Err(HostError::new(Class::Unreadable, "the host named no address for the parts"));
         }
         address::check(form, self.settings.allow_private)?;
         Ok(Ticket { address: Secret::new(form), until_ms: i64::MAX })
@@ -462,7 +463,7 @@ impl FourShared {
         match self.file_call("uploadStartedFileExists", reserved.file_id, &[]).await {
             Ok(response) => Ok(truth(&response).unwrap_or(true)),
             Err(error) if error.class == Class::SessionLost => Ok(false),
-            Err(error) if error.class == Class::Transient && error.said.starts_with(FAULT) => Ok(true),
+            Err(error) if error.class == Class::Unreadable && error.said.starts_with(FAULT) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -519,13 +520,14 @@ impl Host for FourShared {
             let folder = self.folder(&file.folder).await?;
             let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
             if data_center <= 0 || i32::try_from(data_center).is_err() {
-                return Err(HostError::new(Class::Transient, format!("the host named no data centre: {data_center}")));
+                let class = if data_center <= 0 { Class::Transient } else { Class::Unreadable };
+                return Err(HostError::new(class, format!("the host named no data centre: {data_center}")));
             }
             let ticket = self.form_address(data_center, folder).await?;
             let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
             let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
             if file_id <= 0 {
-                return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}"), Class::FileRejected).await);
+                return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}")).await);
             }
             tickets.lock().await.insert(FORM, ticket);
             Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
@@ -565,7 +567,7 @@ impl Host for FourShared {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default();
-            let response = self.file_call("uploadFinishFile", reserved.file_id, &[digest.to_owned()]).await?;
+            let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
             if let Err(error) = finish_text(response.text_of("return")) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
                 return match self.whole(&reserved, digest).await {
@@ -638,12 +640,12 @@ mod tests {
                     xmlns:ns2=\"http://api.soap.shared.pmstation.com/\"><return>1700300001</return></ns2:uploadStartFileResponse></S:Body></S:Envelope>";
         let response = soap_reply(&reply(200, text), "uploadStartFile", false).unwrap();
         assert_eq!(number(&response).unwrap(), 1_700_300_001);
-        assert_eq!(class(&soap_reply(&reply(200, text), "login", false).unwrap_err()), (Class::Transient, None, true));
+        assert_eq!(class(&soap_reply(&reply(200, text), "login", false).unwrap_err()), (Class::Unreadable, None, true));
         for null in ["", "<return/>", "<return xsi:nil=\"true\"/>", "<return></return>"] {
             let text = text.replace("<return>1700300001</return>", null);
             let response = soap_reply(&reply(200, &text), "uploadStartFile", false).unwrap();
             assert_eq!(response.text_of("return"), None, "{null}");
-            assert!(number(&response).is_err());
+            assert_eq!(class(&number(&response).unwrap_err()), (Class::Unreadable, None, false));
         }
     }
 
@@ -672,18 +674,16 @@ mod tests {
         assert_eq!(fault("denied", false), (Class::HostRefused, None, false));
         assert_eq!(fault("wrong password", true), (Class::HostRefused, None, false));
         assert_eq!(fault("File not found", true), (Class::SessionLost, None, false));
-        assert_eq!(fault("File not found", false), (Class::Transient, None, false));
-        assert_eq!(fault("oops", true), (Class::Transient, None, false));
+        assert_eq!(fault("File not found", false), (Class::Unreadable, None, false));
+        assert_eq!(fault("oops", true), (Class::Unreadable, None, false));
     }
 
     #[test]
     fn what_is_no_soap_leaves_the_matter_open() {
         for text in ["", "<html>", "<S:Envelope><S:Body>", "{}"] {
-            assert_eq!(
-                class(&soap_reply(&reply(200, text), "login", false).unwrap_err()),
-                (Class::Transient, None, true),
-                "{text}"
-            );
+            let error = |operation| class(&soap_reply(&reply(200, text), operation, false).unwrap_err());
+            assert_eq!(error("login"), (Class::Unreadable, None, true), "{text}");
+            assert_eq!(error(FINISH), (Class::Transient, None, true), "{text}");
         }
         assert_eq!(class(&soap_reply(&reply(503, ""), "login", false).unwrap_err()).0, Class::Transient);
         assert_eq!(class(&soap_reply(&reply(404, "<html>"), "login", false).unwrap_err()).0, Class::HostRefused);
@@ -708,7 +708,7 @@ mod tests {
             (5, Class::Transient, Some(Class::SessionLost)),
             (6, Class::SessionLost, None),
             (7, Class::FileRejected, None),
-            (99, Class::Transient, Some(Class::FileRejected)),
+            (99, Class::Unreadable, None),
         ];
         for (code, class, worsens) in expected {
             let page =
@@ -716,10 +716,11 @@ mod tests {
             assert_eq!(part(200, &page), Err((class, worsens)), "{code}");
             assert_eq!(part(200, &format!("{{\"status\":\"error\",\"errorCode\":\"{code}\"}}")), Err((class, worsens)), "{code}");
         }
-        assert_eq!(part(200, "<html>maintenance</html>"), Err((Class::Transient, None)));
-        assert_eq!(part(200, "{\"stat"), Err((Class::Transient, None)));
-        assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(_))));
-        assert!(matches!(part(413, ""), Ok(PartReply::TooMuch(_))));
+        assert_eq!(part(200, "<html>maintenance</html>"), Err((Class::Unreadable, None)));
+        assert_eq!(part(200, "{\"stat"), Err((Class::Unreadable, None)));
+        assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(error)) if error.class == Class::Unreadable));
+        assert!(matches!(part(413, ""), Ok(PartReply::TooMuch(error)) if error.class == Class::RequestRefused));
+        assert_eq!(part(415, "").unwrap_err(), (Class::RequestRefused, None));
         assert_eq!(part(500, "").unwrap_err().0, Class::Transient);
     }
 
@@ -738,7 +739,7 @@ mod tests {
         assert!(finish_text(None).is_ok() && finish_text(Some(" ")).is_ok());
         assert_eq!(class(&finish_text(Some("wrong MD5")).unwrap_err()), (Class::SessionLost, None, false));
         assert_eq!(class(&finish_text(Some("file is incomplete")).unwrap_err()), (Class::OffsetMismatch, None, false));
-        assert_eq!(class(&finish_text(Some("hm")).unwrap_err()), (Class::Transient, Some(Class::SessionLost), false));
+        assert_eq!(class(&finish_text(Some("hm")).unwrap_err()), (Class::Unreadable, None, false));
     }
 
     proptest! {

@@ -21,6 +21,7 @@ use crate::secret::Secret;
 use super::address;
 use super::error::{HostError, excerpt};
 use super::form::Form;
+use super::redact::Secrets;
 use super::{Frames, Part, PartSource};
 
 /// How long a connection may take to be made (`protocols/README.md`, section 3).
@@ -70,7 +71,7 @@ pub struct Request<'a> {
     exact: bool,
     reply_bytes_max: usize,
     /// What must not be told, should the host say it back to us.
-    secrets: Vec<Secret>,
+    secrets: Secrets,
 }
 
 /// Bytes of a part: its source, and which of them.
@@ -121,7 +122,7 @@ impl<'a> Request<'a> {
             follows: false,
             exact: false,
             reply_bytes_max: REPLY_BYTES_MAX,
-            secrets: Vec::new(),
+            secrets: Secrets::default(),
         }
     }
 
@@ -186,14 +187,18 @@ impl<'a> Request<'a> {
     pub fn exactly(mut self) -> Request<'a> {
         let query = Url::parse(self.url).ok().map(|url| url.query().unwrap_or_default().to_owned()).unwrap_or_default();
         let values = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(_, value)| value);
-        self.secrets.extend(values.filter(|value| value.len() >= SECRET_BYTES_MIN).map(Secret::new));
+        for value in values.filter(|value| value.len() >= SECRET_BYTES_MIN) {
+            self.secrets.add(&Secret::new(value));
+            // What it means may be said back as well.
+            self.secrets.add(&Secret::new(percent_encoding::percent_decode_str(value).decode_utf8_lossy()));
+        }
         Request { exact: true, ..self }
     }
 
     /// With something that must not be told, should the host say it back to us.
     #[must_use]
     pub fn secret(mut self, secret: &Secret) -> Request<'a> {
-        self.secrets.push(secret.clone());
+        self.secrets.add(secret);
         self
     }
 
@@ -274,7 +279,7 @@ impl Transport {
             read_reply(response, &meter, request.reply_bytes_max).await
         };
         let reply = watched(exchange, &meter, self.idle.max(request.patience)).await?;
-        Ok(scrubbed(reply, &request.secrets))
+        Ok(Reply { text: request.secrets.taken_out_of(reply.text), ..reply })
     }
 }
 
@@ -283,17 +288,6 @@ fn target(address: &str) -> String {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
-}
-
-/// The reply without what was in the request and is nobody's business.
-fn scrubbed(mut reply: Reply, secrets: &[Secret]) -> Reply {
-    // A short one may be a part of any word, and taking it out would spoil the answer.
-    for secret in secrets.iter().map(Secret::reveal).filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
-        if reply.text.contains(secret) {
-            reply.text = reply.text.replace(secret, "[secret]");
-        }
-    }
-    reply
 }
 
 fn unusable_address() -> HostError {
@@ -469,7 +463,8 @@ impl Reply {
             429 => Class::RateLimited,
             503 if self.retry_after.is_some() => Class::RateLimited,
             408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
-            400 | 413 | 415 | 422 => Class::FileRejected,
+            // What is said of the request, or of its size, says nothing of the file.
+            400 | 413 | 415 | 422 => Class::RequestRefused,
             300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => Class::HostRefused,
             _ => Class::Unreadable,
         };
@@ -570,12 +565,14 @@ mod tests {
     fn every_status_has_a_class() {
         let classes = [
             (302, Class::HostRefused),
-            (400, Class::FileRejected),
+            (400, Class::RequestRefused),
             (401, Class::HostRefused),
             (404, Class::HostRefused),
             (408, Class::Transient),
-            (413, Class::FileRejected),
+            (413, Class::RequestRefused),
+            (415, Class::RequestRefused),
             (418, Class::Unreadable),
+            (422, Class::RequestRefused),
             (429, Class::RateLimited),
             (500, Class::Transient),
             (501, Class::HostRefused),
@@ -598,9 +595,10 @@ mod tests {
 
     #[test]
     fn a_secret_that_comes_back_is_not_told() {
-        let request = Request::post("https://s.example/o?id=0123456789&n=1").exactly().secret(&Secret::new("hunter2"));
-        let said = scrubbed(reply(403, "no hunter2 for 0123456789 here"), &request.secrets).refusal().said;
-        assert!(said.contains("no [secret] for [secret] here"), "{said}");
+        let request = Request::post("https://s.example/o?id=01234%2F56789&n=1").exactly().secret(&Secret::new("hunter2"));
+        let said = |text: &str| reply(403, &request.secrets.taken_out_of(text.to_owned())).refusal().said;
+        assert!(said("no hunter2 for 01234%2F56789 here").contains("no [secret] for [secret] here"));
+        assert!(said("no Hunter2 for 01234/56789 here").contains("no [secret] for [secret] here"));
     }
 
     #[test]

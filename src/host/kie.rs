@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use super::address;
 use super::addresses;
 use super::base64::{Base64Source, encoded_bytes};
-use super::error::{HostError, excerpt};
+use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
@@ -134,15 +134,17 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let Some(fields) = json::object(&reply.text) else { return Err(without_json(reply)) };
     let code = json::number(fields.get("code"));
     let success = json::flag(fields.get("success"));
-    let said = || said(code, json::text(fields.get("msg")), reply);
+    let msg = json::text(fields.get("msg")).unwrap_or_default();
+    let said = || said(code, &msg, reply);
     if let Some(code) = code.filter(|code| *code != 200) {
-        return Err(failure(code, said(), reply));
+        return Err(failure(code, &msg, said(), reply));
     }
     if !reply.is_success() {
-        return Err(failure(reply.status.into(), said(), reply));
+        return Err(failure(reply.status.into(), &msg, said(), reply));
     }
     if success == Some(false) {
-        return Err(HostError::new(Class::Transient, said()).worsening_to(Class::FileRejected));
+        let class = if names_the_file(&msg) { Class::FileRejected } else { Class::Unreadable };
+        return Err(HostError::new(class, said()));
     }
     let empty = serde_json::Map::new();
     let data = fields.get("data").and_then(Value::as_object).unwrap_or(&empty);
@@ -157,7 +159,7 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
         && u64::try_from(stored) != Ok(sent)
     {
         let said = format!("the host says that it stored {stored} bytes, and {sent} were sent");
-        return Err(HostError::new(Class::Transient, said).worsening_to(Class::FileRejected));
+        return Err(HostError::new(Class::Unreadable, said));
     }
     let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let uploaded = time("uploadTime").or_else(|| time("uploadedAt")).map_or(now_ms, jiff::Timestamp::as_millisecond);
@@ -167,24 +169,23 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof })
 }
 
-fn said(code: Option<i64>, msg: Option<String>, reply: &Reply) -> String {
+fn said(code: Option<i64>, msg: &str, reply: &Reply) -> String {
     let code = code.unwrap_or(reply.status.into());
-    match msg {
-        Some(msg) => format!("the host answered {code}: `{}`", excerpt(&msg)),
-        None => format!("the host answered {code}: `{}`", excerpt(&reply.text)),
-    }
+    let text = if msg.is_empty() { &reply.text } else { msg };
+    format!("the host answered {code}: `{}`", excerpt(text))
 }
 
-/// What a code in the body, or a status, means (page, 3).
-fn failure(code: i64, said: String, reply: &Reply) -> HostError {
+/// What a code in the body, or a status, means (page, 3), with the host's own words where there are any.
+fn failure(code: i64, msg: &str, said: String, reply: &Reply) -> HostError {
     let (class, worsens, advice) = match code {
-        400 | 413 | 422 => (Class::FileRejected, None, ""),
+        400 | 415 | 422 if names_the_file(msg) => (Class::FileRejected, None, ""),
+        400 | 413 | 415 | 422 => (Class::RequestRefused, None, ""),
         401 => (Class::HostRefused, None, "; check `api_key`"),
         402 | 433 => (Class::HostRefused, None, ""),
         403 => (Class::HostRefused, None, "; check `api_key`"),
         404 | 405 => (Class::HostRefused, None, "; check `base_url`"),
         429 | 455 => (Class::RateLimited, None, ""),
-        501 | 505 => (Class::Transient, Some(Class::HostRefused), ""),
+        501 | 505 => (Class::Unreadable, None, ""),
         408 | 425 | 500..=599 => (Class::Transient, None, ""),
         300..=399 => (Class::HostRefused, None, "; the host has moved: set its new `base_url`"),
         _ => (Class::Unreadable, None, ""),
@@ -200,7 +201,7 @@ fn without_json(reply: &Reply) -> HostError {
             let said = format!("{}; a firewall may have refused us", reply.said());
             HostError::new(Class::Transient, said).worsening_to(Class::HostRefused)
         }
-        status => failure(status.into(), reply.said(), reply),
+        status => failure(status.into(), "", reply.said(), reply),
     }
 }
 
@@ -390,16 +391,28 @@ mod tests {
         }
         assert_eq!(
             class(200, r#"{"success":false,"code":400,"msg":"Missing required parameter: uploadPath"}"#),
-            certain(Class::FileRejected)
+            certain(Class::RequestRefused)
         );
-        assert_eq!(class(400, r#"{"msg":"file type"}"#), certain(Class::FileRejected));
+        assert_eq!(class(400, r#"{"msg":"File type not supported"}"#), certain(Class::FileRejected));
+        assert_eq!(class(200, r#"{"success":false,"code":"422","msg":"the file is too large"}"#), certain(Class::FileRejected));
+        assert_eq!(class(400, r#"{"msg":"file type"}"#), certain(Class::RequestRefused));
+        assert_eq!(class(422, "<html>File type not allowed"), certain(Class::RequestRefused), "that page is not the service's");
+        assert_eq!(
+            class(413, r#"{"code":413,"msg":"The file is too large"}"#),
+            certain(Class::RequestRefused),
+            "perhaps it takes none"
+        );
+        for code in [501, 505, 777] {
+            assert_eq!(class(200, &format!("{{\"code\":{code},\"msg\":\"?\"}}")), certain(Class::Unreadable), "{code}");
+        }
         assert_eq!(class(200, r#"{"success":false,"code":"429","msg":"slow down"}"#), certain(Class::RateLimited));
         assert_eq!(class(500, ""), certain(Class::Transient));
-        assert_eq!(class(413, "<html>"), certain(Class::FileRejected));
+        assert_eq!(class(413, "<html>"), certain(Class::RequestRefused));
         assert_eq!(class(404, "not found"), certain(Class::HostRefused));
         assert_eq!(class(302, ""), certain(Class::HostRefused));
         assert_eq!(class(403, "<html>"), (Class::Transient, Some(Class::HostRefused), false));
-        assert_eq!(class(200, r#"{"success":false,"code":200,"msg":"hm"}"#), (Class::Transient, Some(Class::FileRejected), false));
+        assert_eq!(class(200, r#"{"success":false,"code":200,"msg":"storage node busy"}"#), certain(Class::Unreadable));
+        assert_eq!(class(200, r#"{"success":false,"msg":"File format not supported"}"#), certain(Class::FileRejected));
     }
 
     #[test]
@@ -417,7 +430,7 @@ mod tests {
     #[test]
     fn another_size_is_no_success() {
         let text = r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x/f","fileSize":48212}}"#;
-        assert_eq!(class(200, text), (Class::Transient, Some(Class::FileRejected), false));
+        assert_eq!(class(200, text), (Class::Unreadable, None, false));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub mod http;
 mod json;
 pub mod kie;
 pub mod koodrive;
+mod redact;
+mod redacting;
 pub mod registry;
 mod stored;
 mod unusable;

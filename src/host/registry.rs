@@ -7,6 +7,8 @@ use crate::job::upload::Class;
 use crate::secret::Secret;
 
 use super::http::Transport;
+use super::redact::Secrets;
+use super::redacting::Redacting;
 use super::{Host, HostError, cloudkp, fourshared, kie, koodrive, uploadgig};
 
 /// Makes the host that `config` describes, with its secrets read.
@@ -17,8 +19,9 @@ pub fn host(config: &HostConfig, environment: &dyn Environment) -> Result<Arc<dy
     let idle = config.request_timeout;
     let transport = Transport::new(idle)?;
     let strangers = |allow_private| Transport::for_strangers(idle, allow_private);
-    let secret = |source: &SecretSource| read(source, environment);
-    Ok(match &config.kind {
+    let mut secrets = Secrets::default();
+    let mut secret = |source: &SecretSource| read(source, environment).inspect(|secret| secrets.add(secret));
+    let host: Arc<dyn Host> = match &config.kind {
         HostKind::CloudKp(settings) => Arc::new(cloudkp::CloudKp::new(settings.clone(), transport)),
         HostKind::UploadGig(settings) => {
             let password = secret(&settings.password)?;
@@ -36,7 +39,8 @@ pub fn host(config: &HostConfig, environment: &dyn Environment) -> Result<Arc<dy
             let password = secret(&settings.password)?;
             Arc::new(fourshared::FourShared::new(settings.clone(), password, transport, strangers(settings.allow_private)?))
         }
-    })
+    };
+    Ok(Redacting::around(host, secrets))
 }
 
 fn read(source: &SecretSource, environment: &dyn Environment) -> Result<Secret, HostError> {

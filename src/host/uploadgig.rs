@@ -15,7 +15,7 @@ use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Sess
 use crate::os::clock;
 use crate::secret::Secret;
 
-use super::error::{HostError, excerpt};
+use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
 use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
 
@@ -83,13 +83,13 @@ pub struct Action {
 pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
     let Some(fields) = json::object(&reply.text) else {
         return Err(match reply.is_success() {
-            true => strange(Class::Transient, "no JSON", reply),
+            true => strange(Class::Unreadable, "no JSON", reply),
             false => reply.refusal(),
         });
     };
     let Some(code) = json::text(fields.get("code")) else {
         return Err(match reply.is_success() {
-            true => strange(Class::Transient, "an answer without a code", reply).worsening_to(Class::HostRefused),
+            true => strange(Class::Unreadable, "an answer without a code", reply),
             false => reply.refusal(),
         });
     };
@@ -100,7 +100,7 @@ pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
     let result = fields.get("result").and_then(Value::as_object).unwrap_or(&empty);
     let Some(action) = result.get("action").and_then(Value::as_str).filter(|action| !action.is_empty()) else {
         let said = "the host let us in and named no address for the bytes";
-        return Err(HostError::new(Class::Transient, said).worsening_to(Class::HostRefused));
+        return Err(HostError::new(Class::Unreadable, said));
     };
     Ok(Action { address: Secret::new(action), cmbs: json::number(result.get("cmbs")).and_then(|cmbs| u64::try_from(cmbs).ok()) })
 }
@@ -116,7 +116,7 @@ fn login_failure(code: &str, text: String, reply: &Reply) -> HostError {
     if code == "0" || has(&["password", "incorrect", "banned", "disabled", "suspended"]) {
         return HostError::new(Class::HostRefused, format!("{said}; check `user` and `password`"));
     }
-    HostError { wait: reply.retry_after, ..HostError::new(Class::Transient, said).worsening_to(Class::HostRefused) }
+    HostError { wait: reply.retry_after, ..HostError::new(Class::Unreadable, said) }
 }
 
 /// The link, or why there is none (page, 3). The reply is read whatever its status, and success needs the right size.
@@ -169,17 +169,18 @@ fn upload_failure(message: &str) -> HostError {
         HostError::new(Class::Transient, said)
     } else if has(&["storage", "space", "full"]) {
         HostError::new(Class::HostFull, said)
-    } else if has(&["size", "large"]) {
+    } else if names_the_file(message) {
         HostError::new(Class::FileRejected, said)
     } else {
-        HostError::new(Class::Transient, said).worsening_to(Class::FileRejected)
+        // Nothing was stored, and a new address is fetched with the next attempt.
+        HostError::new(Class::Unreadable, said)
     }
 }
 
 fn without_result(reply: &Reply) -> HostError {
     match reply.status {
         200..=299 | 500.. => unknown("an answer that says neither yes nor no", reply),
-        401 | 403 | 404 | 410 => HostError::new(Class::Transient, reply.said()).worsening_to(Class::HostRefused),
+        401 | 403 | 404 | 410 => HostError::new(Class::Unreadable, reply.said()),
         _ => reply.refusal(),
     }
 }
@@ -338,13 +339,17 @@ mod tests {
         let wrong = "{\"code\":\"0\",\"result\":\"Email or password was incorrect!\"}";
         assert_eq!(login(200, wrong), Err((Class::HostRefused, None)));
         assert_eq!(login(200, "{\"code\":-7,\"result\":\"account suspended\"}"), Err((Class::HostRefused, None)));
-        let unclear = Err((Class::Transient, Some(Class::HostRefused)));
+        let unclear = Err((Class::Unreadable, None));
         assert_eq!(login(200, "{\"code\":2,\"result\":\"hm\"}"), unclear);
         assert_eq!(login(200, "{\"code\":1,\"result\":{}}"), unclear);
         assert_eq!(login(200, "{\"code\":1,\"result\":{\"action\":null}}"), unclear);
-        for (status, text) in [(200, "<html>"), (200, ""), (200, "{\"code\":"), (500, "{\"error\":1}"), (503, "")] {
+        for text in ["<html>", "", "{\"code\":", "{}", "gibberish"] {
+            assert_eq!(login(200, text), unclear, "{text}");
+        }
+        for (status, text) in [(500, "{\"error\":1}"), (503, "")] {
             assert_eq!(login(status, text).unwrap_err().0, Class::Transient, "{text}");
         }
+        assert_eq!([400, 422].map(|status| login(status, "").unwrap_err().0), [Class::RequestRefused; 2]);
         assert_eq!(login(429, "").unwrap_err().0, Class::RateLimited);
         assert_eq!(login(404, "<html>").unwrap_err().0, Class::HostRefused);
     }
@@ -371,9 +376,17 @@ mod tests {
         let no = |message: &str| upload(200, &format!("{{\"0\":{{\"ok\":false,\"message\":\"{message}\"}}}}")).unwrap_err();
         assert_eq!(no("Invalid identity provided"), (Class::Transient, None, false));
         assert_eq!(no("Your storage is full"), (Class::HostFull, None, false));
-        assert_eq!(no("not uploaded successfully"), (Class::Transient, Some(Class::FileRejected), false));
-        assert_eq!(no("File is too large"), (Class::FileRejected, None, false));
-        assert_eq!(no("oops"), (Class::Transient, Some(Class::FileRejected), false));
+        for verdict in ["File is too large", "File type not allowed", "Invalid file name"] {
+            assert_eq!(no(verdict), (Class::FileRejected, None, false), "{verdict}");
+        }
+        for unknown in ["not uploaded successfully", "oops", "Internal error, please retry", "wrong size", ""] {
+            assert_eq!(no(unknown), (Class::Unreadable, None, false), "{unknown}");
+        }
+        for (status, class) in
+            [(400, Class::RequestRefused), (413, Class::RequestRefused), (403, Class::Unreadable), (404, Class::Unreadable)]
+        {
+            assert_eq!(upload(status, "<html>").unwrap_err(), (class, None, false), "{status}");
+        }
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
         assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, true), "that copy stays there");
     }

@@ -89,11 +89,15 @@ pub fn reference(name: &BytesRef<'_>) -> String {
     known.to_owned()
 }
 
-/// A text as it may stand in an element. Characters that XML 1.0 has no way to write become `_`.
+/// A text as it may stand in an element.
 pub fn escaped(text: &str) -> String {
+    quick_xml::escape::escape(writable(text)).into_owned()
+}
+
+/// A text as an element can say it. Characters that XML 1.0 has no way to write become `_`.
+pub fn writable(text: &str) -> String {
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
-    let clean: String = text.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
-    quick_xml::escape::escape(clean).into_owned()
+    text.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]

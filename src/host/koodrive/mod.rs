@@ -160,8 +160,9 @@ impl KooDrive {
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
-                request =
-                    request.header("authorization", sign::authorization(&signed, app_id, &self.key)).header("x-user-id", user_id);
+                let signature = sign::signature(&signed, &self.key);
+                request = request.header("authorization", sign::authorization(app_id, &signature)).header("x-user-id", user_id);
+                request = request.secret(&signature);
             }
             KooDriveLogin::Token { prefix, user_id, .. } => {
                 request = request.header("authorization", format!("{prefix}{}", self.key.reveal()));
@@ -185,7 +186,10 @@ impl KooDrive {
     async fn has_whole(&self, created: &Created) -> Result<bool, HostError> {
         match self.detail(created).await {
             Ok(detail) => Ok(replies::is_whole(&detail, created.bytes)),
-            Err(refused) if matches!(refused.error.class, Class::Transient | Class::RateLimited) && refused.code.is_none() => {
+            Err(refused)
+                if matches!(refused.error.class, Class::Transient | Class::RateLimited | Class::Unreadable)
+                    && refused.code.is_none() =>
+            {
                 Err(refused.error)
             }
             Err(_) => Ok(false),
@@ -207,7 +211,7 @@ impl KooDrive {
         let reply =
             self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
         self.take_links(created, &reply, &mut tickets)?;
-        let said = || HostError::new(Class::Transient, "the host named no address for the part").worsening_to(Class::FileRejected);
+        let said = || HostError::new(Class::Unreadable, "the host named no address for the part");
         let found = tickets.get(&part.number).cloned();
         // Addresses of parts that are through are of no use any more.
         tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
@@ -306,7 +310,7 @@ impl Host for KooDrive {
             let (file_id, container_id) = (text("fileId"), text("containerId"));
             if file_id.is_empty() || file_id.contains(['/', '?', '#']) {
                 let said = format!("the host created a file and gave no id that can be used: `{}`", excerpt(&file_id));
-                return Err(HostError::new(Class::Transient, said).worsening_to(Class::FileRejected));
+                return Err(HostError::new(Class::Unreadable, said));
             }
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
@@ -371,7 +375,10 @@ impl Host for KooDrive {
             let body = object!({ "fileId": "ferryd-check", "multiParts": [part] });
             match self.call(Call::Links, &self.settings.base_url, "files/multipart/uploadUrl", &body).await {
                 Ok(_) => Ok("the credentials are taken".to_owned()),
-                Err(refused) if matches!(refused.error.class, Class::SessionLost | Class::FileRejected) => {
+                // A code of the table that is not about credentials.
+                Err(refused)
+                    if refused.code.is_some() && matches!(refused.error.class, Class::SessionLost | Class::RequestRefused) =>
+                {
                     Ok("the credentials are taken".to_owned())
                 }
                 Err(refused) => Err(refused.error),

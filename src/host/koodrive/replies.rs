@@ -47,7 +47,7 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, error }));
     let Some(fields) = json::object(&reply.text) else {
         return match reply.status {
-            200..=299 => refused(None, false, unknown("no JSON", reply)),
+            200..=299 => refused(None, false, unknown(call, "no JSON", reply)),
             401 | 403 => refused(None, true, credentials(reply.said())),
             _ => refused(None, false, reply.refusal()),
         };
@@ -57,12 +57,12 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     }
     match json::number(fields.get("code")) {
         Some(0) if reply.is_success() => Ok(fields),
-        Some(0) | None if reply.is_success() => refused(None, false, unknown("an answer without a code", reply)),
+        Some(0) | None if reply.is_success() => refused(None, false, unknown(call, "an answer without a code", reply)),
         // A code that is not in the table says less than the status.
         Some(code) if is_documented(code) || (code != 0 && reply.is_success()) => {
             refused(Some(code), false, business(call, code, &fields, reply))
         }
-        _ if matches!(reply.status, 400 | 401 | 403) => refused(None, true, credentials(reply.said())),
+        _ if matches!(reply.status, 401 | 403) => refused(None, true, credentials(reply.said())),
         _ => refused(None, false, reply.refusal()),
     }
 }
@@ -91,25 +91,29 @@ fn business(call: Call, code: i64, fields: &Map<String, Value>, reply: &Reply) -
     let text = json::text(fields.get("msg")).unwrap_or_default();
     let said = format!("the host answered {code}: `{}`", excerpt(&text));
     let (class, worsens, advice) = match code {
-        13_000_101 | 13_000_102 | 13_000_312 | 13_000_405 | 13_000_406 => (Class::FileRejected, None, ""),
+        // Names are made fit before they are sent, and `autoRename` settles equal ones, so the request is at fault.
+        13_000_101 | 13_000_102 | 13_000_312 | 13_000_405 => (Class::RequestRefused, None, ""),
+        13_000_406 => (Class::FileRejected, None, ""),
         13_000_201 | 13_000_403 => (Class::Transient, None, ""),
         13_000_301 | 13_000_310 | 13_000_410 | 13_000_412 => (Class::HostRefused, None, "; look at the space in KooDrive"),
         13_000_302 | 13_000_306 | 13_000_411 => (Class::SessionLost, None, ""),
-        13_000_304 => (Class::Transient, Some(Class::HostRefused), "; check `folder`"),
+        13_000_304 => (Class::Unreadable, Some(Class::HostRefused), "; check `folder`"),
         13_000_305 | 13_000_404 => (Class::HostRefused, None, "; check `folder`: it is in the recycle bin"),
-        13_000_308 | 13_000_409 => (Class::Transient, Some(Class::SessionLost), ""),
+        13_000_308 | 13_000_409 => (Class::Unreadable, Some(Class::SessionLost), ""),
         13_000_309 if call == Call::Create => (Class::HostRefused, None, "; check `folder`"),
         13_000_309 => (Class::SessionLost, None, ""),
         13_000_311 => (Class::HostFull, None, ""),
         NO_TASK => (Class::SessionLost, None, ""),
         13_000_402 => (Class::OffsetMismatch, None, ""),
-        _ => (Class::Transient, Some(Class::FileRejected), ""),
+        _ => (Class::Unreadable, None, ""),
     };
     HostError { worsens, wait: reply.retry_after, ..HostError::new(class, format!("{said}{advice}")) }
 }
 
-fn unknown(what: &str, reply: &Reply) -> HostError {
-    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+/// An answer that cannot be read. Only of `complete` it matters whether it took effect, and the host is asked.
+fn unknown(call: Call, what: &str, reply: &Reply) -> HostError {
+    let class = if call == Call::Complete { Class::Transient } else { Class::Unreadable };
+    HostError::unanswered(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
 }
 
 /// What the store makes of a part.
@@ -134,16 +138,16 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         false => format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message)),
     };
     let transient = || HostError { wait: reply.retry_after, ..HostError::new(Class::Transient, &said) };
-    let rejected = || HostError::new(Class::FileRejected, &said);
+    let of = |class| HostError::new(class, &said);
     match (reply.status, code) {
-        (_, "SignatureDoesNotMatch") => Ok(PartReply::LinkEnded(rejected())),
+        (_, "SignatureDoesNotMatch") => Ok(PartReply::LinkEnded(of(Class::Unreadable))),
         (_, "InsufficientStorageSpace") => Err(HostError::new(Class::HostFull, said)),
         (_, "NoSuchUpload") => Err(HostError::new(Class::SessionLost, said)),
         (_, "IncompleteBody" | "RequestTimeout" | "BadDigest" | "OperationAborted" | "SlowDown" | "ServiceUnavailable") => {
             Err(transient())
         }
-        (_, "EntityTooSmall" | "EntityTooLarge" | "InvalidArgument" | "MissingContentLength") => Err(rejected()),
-        (401 | 403, _) => Ok(PartReply::LinkEnded(transient().worsening_to(Class::HostRefused))),
+        (_, "EntityTooSmall" | "EntityTooLarge" | "InvalidArgument" | "MissingContentLength") => Err(of(Class::RequestRefused)),
+        (401 | 403, _) => Ok(PartReply::LinkEnded(of(Class::Unreadable))),
         (404 | 410, _) => Ok(PartReply::LinkEnded(HostError::new(Class::SessionLost, said))),
         (409 | 429, _) => Err(transient()),
         (200..=299, _) => Err(HostError::new(Class::Unreadable, said)),
@@ -197,7 +201,8 @@ mod tests {
     fn a_code_counts_whatever_the_status() {
         let code = |call, code: i64| class(call, 400, &format!("{{\"code\":{code},\"msg\":\"m\"}}")).0;
         let cases = [
-            (13_000_102, Class::FileRejected),
+            (13_000_101, Class::RequestRefused),
+            (13_000_102, Class::RequestRefused),
             (13_000_201, Class::Transient),
             (13_000_301, Class::HostRefused),
             (13_000_302, Class::SessionLost),
@@ -206,7 +211,9 @@ mod tests {
             (13_000_401, Class::SessionLost),
             (13_000_402, Class::OffsetMismatch),
             (13_000_403, Class::Transient),
-            (13_000_405, Class::FileRejected),
+            (13_000_405, Class::RequestRefused),
+            (13_000_406, Class::FileRejected),
+            (13_009_999, Class::Unreadable),
         ];
         for (number, expected) in cases {
             assert_eq!(code(Call::Links, number), expected, "{number}");
@@ -214,7 +221,11 @@ mod tests {
         }
         assert_eq!(code(Call::Create, 13_000_309), Class::HostRefused);
         assert_eq!(code(Call::Complete, 13_000_309), Class::SessionLost);
-        assert_eq!(class(Call::Links, 400, "{\"code\":13000409}"), (Class::Transient, Some(Class::SessionLost), false));
+        assert_eq!(class(Call::Links, 400, "{\"code\":13000409}"), (Class::Unreadable, Some(Class::SessionLost), false));
+        assert_eq!(class(Call::Create, 200, "{\"code\":777}"), (Class::Unreadable, None, false));
+        for text in ["", "<html>", "{\"msg\":\"?\"}", "{\"code\":777}"] {
+            assert_eq!(class(Call::Create, 400, text), (Class::RequestRefused, None, false), "{text}");
+        }
     }
 
     #[test]
@@ -230,7 +241,7 @@ mod tests {
             (401, "{\"error_code\":\"APIGW.0301\"}"),
             (401, ""),
             (403, "<html>"),
-            (400, "{\"msg\":\"auth\"}"),
+            (403, "{\"msg\":\"auth\"}"),
         ] {
             let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
             assert!(refused.credentials && refused.error.class == Class::HostRefused, "{text}");
@@ -241,6 +252,7 @@ mod tests {
     fn what_cannot_be_read_leaves_the_matter_open() {
         for text in ["", "<html>", "{\"code\":", "{}", "[]"] {
             assert_eq!(class(Call::Complete, 200, text), (Class::Transient, None, true), "{text}");
+            assert_eq!(class(Call::Links, 200, text), (Class::Unreadable, None, true), "{text}");
         }
         assert_eq!(class(Call::Complete, 502, ""), (Class::Transient, None, true));
         assert_eq!(class(Call::Create, 503, "{\"code\":503}"), (Class::Transient, None, false));
@@ -252,13 +264,16 @@ mod tests {
         let failed = |status, code: &str| part_reply(&reply(status, &xml(code))).unwrap_err().class;
         assert_eq!(part_reply(&reply(200, "")), Ok(PartReply::Held));
         assert_eq!(failed(404, "NoSuchUpload"), Class::SessionLost);
-        assert_eq!(failed(400, "EntityTooSmall"), Class::FileRejected);
+        assert_eq!(failed(400, "EntityTooSmall"), Class::RequestRefused);
+        assert_eq!(failed(400, "InvalidArgument"), Class::RequestRefused);
+        assert_eq!([failed(413, ""), failed(411, "MissingContentLength")], [Class::RequestRefused; 2]);
         assert_eq!(failed(400, "IncompleteBody"), Class::Transient);
         assert_eq!(failed(403, "InsufficientStorageSpace"), Class::HostFull);
         assert_eq!(failed(503, "SlowDown"), Class::Transient);
         assert_eq!(part_reply(&reply(500, "")).unwrap_err().class, Class::Transient);
         for code in ["AccessDenied", "RequestTimeTooSkewed", "SignatureDoesNotMatch"] {
-            assert!(matches!(part_reply(&reply(403, &xml(code))), Ok(PartReply::LinkEnded(_))), "{code}");
+            let Ok(PartReply::LinkEnded(error)) = part_reply(&reply(403, &xml(code))) else { panic!("{code}") };
+            assert_eq!((error.class, error.worsens), (Class::Unreadable, None), "{code}");
         }
         assert!(part_reply(&reply(204, "")).is_err());
     }

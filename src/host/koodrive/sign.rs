@@ -23,12 +23,13 @@ pub struct Signed<'a> {
     pub body: &'a [u8],
 }
 
-/// The value of the `Authorization` header.
-pub fn authorization(signed: &Signed<'_>, app_id: &str, app_secret: &Secret) -> String {
-    format!("HMAC-SHA256 AppId={app_id},SignedHeaders=host;x-date;x-user-id,Signature={}", signature(signed, app_secret))
+/// The value of the `Authorization` header, with this signature.
+pub fn authorization(app_id: &str, signature: &Secret) -> String {
+    format!("HMAC-SHA256 AppId={app_id},SignedHeaders=host;x-date;x-user-id,Signature={}", signature.reveal())
 }
 
-fn signature(signed: &Signed<'_>, app_secret: &Secret) -> String {
+/// The signature, which lets anybody repeat the request as long as its date is good.
+pub fn signature(signed: &Signed<'_>, app_secret: &Secret) -> Secret {
     let Signed { method, path, host, date, user_id, body } = signed;
     let slash = if path.ends_with('/') { "" } else { "/" };
     let headers = format!("host:{}\nx-date:{}\nx-user-id:{}\n", host.trim(), date.trim(), user_id.trim());
@@ -36,9 +37,9 @@ fn signature(signed: &Signed<'_>, app_secret: &Secret) -> String {
     let canonical = format!("{method}\n{path}{slash}\n\n{headers}\nhost;x-date;x-user-id\n{body}");
     let to_sign = format!("HMAC-SHA256\n{}", hex(&Sha256::digest(canonical)));
     // HMAC takes keys of any length, so this cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(app_secret.reveal().as_bytes()) else { return String::new() };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(app_secret.reveal().as_bytes()) else { return Secret::new("") };
     mac.update(to_sign.as_bytes());
-    hex(&mac.finalize().into_bytes())
+    Secret::new(hex(&mac.finalize().into_bytes()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -62,8 +63,9 @@ mod tests {
             body: body.as_bytes(),
         };
         let expected = "c3bfad58c31227f8f398145741cf70545ace9774f587d83ce82e2c50bef2eae8";
-        assert_eq!(signature(&signed, &Secret::new("test-app-secret")), expected);
-        let header = authorization(&signed, "app1", &Secret::new("test-app-secret"));
+        let signature = signature(&signed, &Secret::new("test-app-secret"));
+        assert_eq!(signature.reveal(), expected);
+        let header = authorization("app1", &signature);
         assert_eq!(header, format!("HMAC-SHA256 AppId=app1,SignedHeaders=host;x-date;x-user-id,Signature={expected}"));
     }
 }

@@ -1,0 +1,80 @@
+//! The one place where everything that a host's code says or finds is looked through for secrets, whatever the kind.
+//!
+//! The transport takes secrets out of replies before they are read. What is made of a reply afterwards is decoded, cut and put together
+//! with words of our own, so it is looked at once more before anybody keeps it.
+
+use std::sync::Arc;
+
+use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
+use crate::secret::Secret;
+
+use super::redact::Secrets;
+use super::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
+
+/// A host whose words are looked through.
+pub struct Redacting {
+    host: Arc<dyn Host>,
+    secrets: Secrets,
+}
+
+impl Redacting {
+    /// `host` with its words looked through for `secrets`; itself where there are none.
+    pub fn around(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
+        if secrets.is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
+    }
+
+    fn error(&self, error: HostError) -> HostError {
+        HostError { said: self.secrets.kept_out_of(error.said), ..error }
+    }
+
+    /// A link or an id that shows a secret is none.
+    fn outcome(&self, outcome: Outcome) -> Outcome {
+        let told = |text: Option<String>| text.filter(|text| !self.secrets.is_shown_in(text));
+        Outcome { link: told(outcome.link), remote_id: told(outcome.remote_id), ..outcome }
+    }
+
+    fn of<'a, T: Send + 'a>(&'a self, step: Step<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Step<'a, T> {
+        Box::pin(async move { step.await.map(tell).map_err(|error| self.error(error)) })
+    }
+}
+
+impl Host for Redacting {
+    fn shape(&self, file_bytes: u64) -> Shape {
+        self.host.shape(file_bytes)
+    }
+
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+        self.of(self.host.open(file, tickets), |opened| match opened {
+            Opened::Whole(outcome) => Opened::Whole(self.outcome(outcome)),
+            Opened::Session(session) => Opened::Session(session),
+        })
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+        self.of(self.host.send(at, part), |ack| ack)
+    }
+
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+        self.of(self.host.probe(at, whole), |found| match found {
+            Found::Whole(outcome) => Found::Whole(self.outcome(outcome)),
+            Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
+            other => other,
+        })
+    }
+
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+        self.of(self.host.finish(at, whole), |outcome| self.outcome(outcome))
+    }
+
+    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+        self.of(self.host.abandon(at), |()| ())
+    }
+
+    fn check(&self) -> Step<'_, String> {
+        self.of(self.host.check(), |said| self.secrets.kept_out_of(said))
+    }
+
+    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+        self.of(self.host.address(remote_id), |address| address)
+    }
+}
