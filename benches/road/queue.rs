@@ -79,7 +79,15 @@ fn arrival(elsewhere: &Path, number: u64) -> Arrival {
     };
     // Another file of its own as far as the queue knows.
     let inode = identity.inode.wrapping_add(if number < UNDER_WAY { 0 } else { number.cast_signed() << 20 });
-    Arrival { folder, name: name.into(), identity: Identity { inode, ..identity }, hosts, make_jobs: true, priority: 0 }
+    Arrival {
+        folder,
+        name: name.into(),
+        identity: Identity { inode, ..identity },
+        hosts,
+        make_jobs: true,
+        priority: 0,
+        close_seen: false,
+    }
 }
 
 fn folder(elsewhere: &Path, number: u64) -> PathBuf {

@@ -82,6 +82,8 @@ pub struct Watch {
     pub existing: bool,
     /// Quiet time that must pass besides the other evidence.
     pub settle: Duration,
+    /// The same for a file of which nobody tells who writes it, unless its writer was seen to close it.
+    pub settle_unknown: Duration,
     /// How changes are noticed.
     pub events: Events,
     /// How often the whole folder is scanned whatever the events say.

@@ -272,6 +272,7 @@ fn watch(
         max_size: table.get("max_size", None, |value| size(value).map(Some)),
         existing: table.get("existing", true, boolean),
         settle: table.get("settle", 2 * SECOND, duration(Duration::ZERO)),
+        settle_unknown: table.get("settle_unknown", 60 * SECOND, duration(Duration::ZERO)),
         events: table.get("events", Events::Auto, word_of(EVENTS)),
         rescan: table.get("rescan", HOUR, duration(SECOND)),
         follow_symlinks: table.get("follow_symlinks", false, boolean),

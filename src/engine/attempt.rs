@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::config::RemotePath;
 use crate::crash_point;
 use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
 use crate::job::State;
@@ -24,6 +25,7 @@ use crate::job::attempt::{
 };
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
+use crate::os::beneath::Base;
 use crate::os::clock;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
 
@@ -209,7 +211,8 @@ impl Attempt {
 
     async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
         let path = self.job.path.clone();
-        Source::open(path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
+        let base = self.watched().map_or_else(|| Base::around(&path), |(base, _)| base.clone());
+        Source::open(base, path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
     }
 
     /// Asks the host for a session, and commits it with the plan that is made for it.
@@ -251,11 +254,15 @@ impl Attempt {
         Ok(Begun::Upload(upload))
     }
 
-    /// The folder of the innermost watch that the file is in, filled in.
+    /// The innermost watch that the file is in.
+    fn watched(&self) -> Option<&(Base, RemotePath)> {
+        let around = self.worker.folders.iter().filter(|(base, _)| self.job.path.starts_with(base.path()));
+        around.max_by_key(|(base, _)| base.path().components().count())
+    }
+
+    /// The folder of that watch on the host, filled in.
     fn remote_folder(&self) -> String {
-        let watched = self.worker.folders.iter().filter(|(folder, _)| self.job.path.starts_with(folder));
-        let innermost = watched.max_by_key(|(folder, _)| folder.components().count());
-        let below = innermost.and_then(|(folder, template)| Some((self.job.path.strip_prefix(folder).ok()?, template)));
+        let below = self.watched().and_then(|(base, template)| Some((base.relative(&self.job.path).ok()?, template)));
         below.map(|(relative, template)| template.fill(relative, self.job.identity.mtime_ns)).unwrap_or_default()
     }
 

@@ -14,11 +14,13 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::config::{After, Config, Hook, HookEvent, Watch};
-use crate::hook::after::{self, Deed, Done};
+use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
 use crate::job::Identity;
 use crate::job::verdict::backoff;
+use crate::os::beneath::Base;
 use crate::os::clock;
+use crate::os::names::Names;
 use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
 use crate::watch::Root;
 
@@ -33,6 +35,9 @@ const AT_ONCE: usize = 4;
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long the loop sleeps at most while a delivery is to come, in milliseconds.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
+/// Why a file is not removed or moved yet that may be written still.
+const UNASKED: &str = "nobody can be asked who writes the file (it is another user's, or its file system does not tell): it goes when a \
+                       writer is seen to close it, or 24 hours after its last change";
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
@@ -105,6 +110,7 @@ struct Courier {
     /// The watches, each as the scan sees it.
     watches: Arc<[(Watch, Root)]>,
     phases: Phases,
+    names: Arc<Names>,
     /// Ends long copies early.
     stop: Arc<AtomicBool>,
 }
@@ -114,9 +120,10 @@ impl Deliver {
     pub fn new(config: &Config, store: Store, phases: Phases) -> Result<Deliver, EngineError> {
         let mut hooks = HashMap::new();
         let mut keys = Vec::new();
+        let names = Arc::new(Names::new(&config.daemon.state_dir));
         for hook in &config.hooks {
             let key = hook.key();
-            let carrier = Carrier::new(hook)
+            let carrier = Carrier::new(hook, names.clone())
                 .map_err(|error| EngineError::Setup(format!("the hook `{}` cannot be used: {error}", Hook::name_of(&key))))?;
             let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(Key { hook: key.clone(), couriers, each: carrier.at_once() });
@@ -130,7 +137,8 @@ impl Deliver {
         }
         let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
         let watches = watches.collect::<Result<_, EngineError>>()?;
-        let courier = Courier { store, hooks: Arc::new(hooks), watches, phases: phases.clone(), stop: Arc::default() };
+        let (hooks, stop) = (Arc::new(hooks), Arc::default());
+        let courier = Courier { store, hooks, watches, phases: phases.clone(), names, stop };
         Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0, clocks: Clocks::now() })
     }
 
@@ -226,10 +234,10 @@ impl Courier {
         let done = match first.event {
             Event::Refresh => return self.refresh(first).await,
             Event::After if first.why.is_some() => return self.look_for_the_scan(first).await,
-            Event::After => self.act(first).await,
+            Event::After => return self.act(first).await,
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
                 let Some(carrier) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
-                let facts: Vec<Facts> = load.iter().map(facts).collect();
+                let facts: Vec<Facts> = load.iter().map(|delivery| self.facts(delivery)).collect();
                 tokio::select! {
                     done = carrier.carry(&facts) => done,
                     // What is dropped here is carried again at the next start. A file that is being written is waited for.
@@ -262,24 +270,43 @@ impl Courier {
         self.store.undelivered(ids(load), why, later(pause)).await
     }
 
-    /// The after-action of a file that every host has.
-    async fn act(&self, delivery: &Delivery) -> Result<(), HookError> {
-        let Some((watch, deed)) = self.deed(&delivery.path) else { return Ok(()) };
+    /// The after-action of a file that every host has. Commits how it went.
+    async fn act(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let (job, path) = (delivery.job, &delivery.path);
+        let note = match self.do_deed(delivery).await {
+            Err(error) => return self.fail(std::slice::from_ref(delivery), &error).await,
+            Ok(Some(Done::Later(pause))) => {
+                tracing::info!(job.id = %job, "{path:?} is left alone for now: {UNASKED}");
+                return self.store.undelivered(vec![delivery.id], UNASKED.into(), later(pause)).await;
+            }
+            Ok(Some(Done::Changed)) => "the file stays where it is: it is not the version that was sent",
+            Ok(Some(Done::Linked)) => {
+                "the file stays where it is: it was reached through a symbolic link, and nothing behind one is removed or moved"
+            }
+            Ok(done) => {
+                match done {
+                    Some(Done::Deleted) => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
+                    Some(Done::Moved(to)) => tracing::info!(job.id = %job, "{path:?} is {to:?} now: every host has it"),
+                    _ => tracing::info!(job.id = %job, "{path:?} is not there any more"),
+                }
+                return self.store.delivered(vec![delivery.id]).await;
+            }
+        };
+        tracing::info!(job.id = %job, "{path:?}: {note}");
+        self.store.stays(delivery.id, note.into()).await
+    }
+
+    /// Does what the watch of the file says; nothing where it says nothing any more.
+    async fn do_deed(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
+        let Some((watch, base, deed)) = self.deed(&delivery.path) else { return Ok(None) };
         // A disk that is away for a while has not lost its files.
         if !watch.path.exists() {
             return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
         }
-        let (path, sent, job, stop) = (delivery.path.clone(), delivery.identity, delivery.job.0, self.stop.clone());
-        let acting = tokio::task::spawn_blocking(move || after::act(&path, &sent, &deed, job, &stop));
-        let done = acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}"))))?;
-        let (job, path) = (delivery.job, &delivery.path);
-        match done {
-            Done::Deleted => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
-            Done::Moved(to) => tracing::info!(job.id = %job, "{path:?} is {to:?} now: every host has it"),
-            Done::Vanished => tracing::info!(job.id = %job, "{path:?} is not there any more"),
-            Done::Changed => tracing::info!(job.id = %job, "{path:?} stays: it is not the version that was sent"),
-        }
-        Ok(())
+        let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
+        let task = Task { base, path, sent, close_seen, deed, names: self.names.clone(), stop: self.stop.clone() };
+        let acting = tokio::task::spawn_blocking(move || after::act(&task));
+        acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}")))).map(Some)
     }
 
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
@@ -303,14 +330,35 @@ impl Courier {
     }
 
     /// What the watch of `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
-        let (watch, _) = self.owner(path)?;
+    fn deed(&self, path: &Path) -> Option<(&Watch, Base, Deed)> {
+        let (watch, root) = self.owner(path)?;
         let deed = match &watch.after {
             After::Keep => return None,
             After::Delete => Deed::Delete,
-            After::Move(target) => Deed::Move(target.join(path.strip_prefix(&watch.path).ok()?)),
+            After::Move(target) => Deed::Move { folder: target.clone(), below: path.strip_prefix(&watch.path).ok()?.to_owned() },
         };
-        Some((watch, deed))
+        Some((watch, root.base(), deed))
+    }
+
+    fn facts(&self, delivery: &Delivery) -> Facts {
+        let path = delivery.path.clone();
+        let base = self.owner(&path).map_or_else(|| Base::around(&path), |(_, root)| root.base());
+        Facts {
+            event: delivery.event.word(),
+            at_ms: delivery.made_ms,
+            number: delivery.number,
+            job: delivery.job.0,
+            path,
+            base,
+            host: delivery.host.clone(),
+            kind: delivery.kind.clone(),
+            link: delivery.link.clone(),
+            remote_id: delivery.remote_id.clone(),
+            bytes: delivery.identity.size,
+            state: delivery.state.word(),
+            why: delivery.why.clone(),
+            expires_ms: delivery.expires_ms,
+        }
     }
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
@@ -338,24 +386,6 @@ async fn is_still_there(path: PathBuf, identity: Identity) -> bool {
 
 fn ids(load: &[Delivery]) -> Vec<DeliveryId> {
     load.iter().map(|delivery| delivery.id).collect()
-}
-
-fn facts(delivery: &Delivery) -> Facts {
-    Facts {
-        event: delivery.event.word(),
-        at_ms: delivery.made_ms,
-        number: delivery.number,
-        job: delivery.job.0,
-        path: delivery.path.clone(),
-        host: delivery.host.clone(),
-        kind: delivery.kind.clone(),
-        link: delivery.link.clone(),
-        remote_id: delivery.remote_id.clone(),
-        bytes: delivery.identity.size,
-        state: delivery.state.word(),
-        why: delivery.why.clone(),
-        expires_ms: delivery.expires_ms,
-    }
 }
 
 fn later(pause: Duration) -> i64 {

@@ -198,13 +198,15 @@ mod tests {
     use super::*;
     use crate::engine::bandwidth::Limits;
     use crate::job::Identity;
+    use crate::os::beneath::Base;
 
     async fn digest(bytes: &[u8], part_bytes: u64, algorithm: Algorithm) -> Digest {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, bytes).unwrap();
         let identity = Identity::of(&std::fs::metadata(&path).unwrap());
-        let source = Source::open(path, identity, true, Limits::new(Vec::new()), Arc::default()).await.unwrap();
+        let source =
+            Source::open(Base::around(&path), path, identity, true, Limits::new(Vec::new()), Arc::default()).await.unwrap();
         Digesting::start(source, Plan { file_bytes: bytes.len() as u64, part_bytes }, algorithm).whole().await.unwrap()
     }
 

@@ -86,9 +86,9 @@ impl Intake {
 
     fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
         let arrivals = batch.into_iter().map(|settled| {
-            let Settled { root, folder, name, identity } = settled;
+            let Settled { root, folder, name, identity, close_seen } = settled;
             let Root { hosts, priority, .. } = &self.roots[root];
-            Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority }
+            Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority, close_seen }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         self.memory.let_go()?;
@@ -109,6 +109,14 @@ impl watch::Memory for Intake {
     fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
         let known = self.look(root, folder, name, identity);
         self.note(known)
+    }
+
+    fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), Stop> {
+        let done = self
+            .memory
+            .let_go()
+            .and_then(|()| self.runtime.block_on(self.store.close_seen(folder.to_owned(), name.to_owned(), *identity)));
+        self.note(done)
     }
 
     fn listing(&mut self) {

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
 use crate::host::{Host, Unusable, registry};
 use crate::job::health::HostHealth;
+use crate::os::beneath::Base;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
@@ -103,7 +104,8 @@ fn host_slots(config: &Config, store: &Store, phases: &Phases, resting: &[Restin
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
     let connections = connections(daemon.max_connections, &limits);
     let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
-    let folders: Arc<[_]> = config.watches.iter().map(|watch| (watch.path.clone(), watch.remote_path.clone())).collect();
+    let folder = |watch: &Watch| (Base::new(&watch.path, watch.follow_symlinks), watch.remote_path.clone());
+    let folders: Arc<[_]> = config.watches.iter().map(folder).collect();
     let slots = |(host, connections): (&HostConfig, Connections)| {
         let worker = Worker {
             store: store.clone(),
@@ -183,6 +185,7 @@ fn root(config: &Config, watch: &Watch, seen_before: bool) -> Result<Root, Engin
         recursive: watch.recursive,
         filter,
         settle: watch.settle,
+        settle_unknown: watch.settle_unknown,
         mode: match watch.events {
             Events::Auto => Mode::Auto,
             Events::Native => Mode::Native,

@@ -4,9 +4,9 @@
 //! around every read, and before the commit, so a part that was read while the file changed is never sent as if it were whole.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::Identity;
 use crate::job::plan::Range;
 use crate::os::at_hand;
+use crate::os::beneath::{self, Base};
 use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
@@ -51,6 +52,9 @@ pub enum SourceError {
 impl From<io::Error> for SourceError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            _ if beneath::is_link(&error) => {
+                SourceError::Changed("since it was queued: a symbolic link is in its place or in its way")
+            }
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,
             io::ErrorKind::UnexpectedEof => SourceError::Changed("while it was read: it is shorter now"),
             _ => SourceError::Unreadable(error.to_string()),
@@ -68,6 +72,8 @@ pub struct Source {
 
 struct Held {
     file: File,
+    /// The folder from which the file is reached, also when it is looked at again.
+    base: Base,
     path: PathBuf,
     identity: Identity,
     /// All of a file that one read holds: it is read as it is opened, which spares small files a way to the disk.
@@ -76,18 +82,19 @@ struct Held {
 }
 
 impl Source {
-    /// Opens the file at `path`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a change of its inode
-    /// alone (a `chmod`, a rename) does no harm. Bytes that flow are added to `sent`.
+    /// Opens the file at `path`, below `base`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a change of
+    /// its inode alone (a `chmod`, a rename) does no harm. Bytes that flow are added to `sent`.
     pub async fn open(
+        base: Base,
         path: PathBuf,
         expected: Identity,
         fresh: bool,
         limits: Limits,
         sent: Arc<AtomicU64>,
     ) -> Result<Source, SourceError> {
-        let held = match Held::at_hand(&path, expected, fresh) {
+        let held = match Held::at_hand(&base, &path, expected, fresh) {
             Some(held) => held,
-            None => blocking(move || Held::open(path, expected, fresh)).await?,
+            None => blocking(move || Held::open(base, path, expected, fresh)).await?,
         };
         Ok(Source { held: Arc::new(held), limits, sent })
     }
@@ -157,11 +164,9 @@ impl Source {
 }
 
 impl Held {
-    fn open(path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
-        // A file may be replaced by a pipe between the scan and here; opening it must not wait for a writer.
-        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&path)?;
-        let mut held = Held::of(file, path, expected, fresh)?;
+    fn open(base: Base, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
+        let file = base.open(&path)?;
+        let mut held = Held::of(file, base, path, expected, fresh)?;
         at_hand::learn(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
@@ -170,31 +175,31 @@ impl Held {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn at_hand(path: &Path, expected: Identity, fresh: bool) -> Option<Held> {
-        let file = at_hand::open(path, expected.device).filter(|_| expected.size <= WHOLE_BYTES)?;
-        let mut held = Held::of(file, path.to_owned(), expected, fresh).ok()?;
+    fn at_hand(base: &Base, path: &Path, expected: Identity, fresh: bool) -> Option<Held> {
+        let file = at_hand::open(base, path, expected.device).filter(|_| expected.size <= WHOLE_BYTES)?;
+        let mut held = Held::of(file, base.clone(), path.to_owned(), expected, fresh).ok()?;
         held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
-    fn of(file: File, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
+    fn of(file: File, base: Base, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
         let metadata = file.metadata()?;
         let identity = Identity::of(&metadata);
         let same = if fresh { expected.same_version(&identity) } else { expected.may_be_completed_by(&identity) };
         match metadata.is_file() && same {
-            true => Ok(Held { file, path, identity, whole: None, failed: Mutex::new(None) }),
+            true => Ok(Held { file, base, path, identity, whole: None, failed: Mutex::new(None) }),
             false => Err(SourceError::Changed("since it was queued")),
         }
     }
 
     fn is_unchanged_at_hand(&self) -> bool {
-        let named = at_hand::metadata(&self.path, self.identity.device).map(|metadata| Identity::of(&metadata));
+        let named = at_hand::metadata(&self.base, &self.path, self.identity.device).map(|metadata| Identity::of(&metadata));
         named == Some(self.identity) && self.check_handle().is_ok()
     }
 
     fn check(&self) -> Result<(), SourceError> {
         self.check_handle()?;
-        match Identity::of(&std::fs::metadata(&self.path)?) == self.identity {
+        match Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
             true => Ok(()),
             false => Err(SourceError::Changed("while it was sent: another file has its name now")),
         }
@@ -380,4 +385,67 @@ pub fn version(path: &Path, identity: &Identity) -> String {
     digest.update(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
     digest.update(format!("\0{size} {mtime_ns}"));
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "it is another user that renames here")]
+
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        top: PathBuf,
+        private: PathBuf,
+    }
+
+    /// A watched folder with a folder in it, and a folder that is nobody else's business; a file of the same name is in both.
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, private) = (dir.path().join("top"), dir.path().join("private"));
+        for folder in [top.join("sub"), private.clone()] {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("file"), format!("{folder:?}")).unwrap();
+        }
+        Place { _dir: dir, top, private }
+    }
+
+    impl Place {
+        /// Puts a link to the private folder in the place of the other.
+        fn swap(&self) {
+            std::fs::rename(self.top.join("sub"), self.top.join("aside")).unwrap();
+            symlink(&self.private, self.top.join("sub")).unwrap();
+        }
+
+        /// Opens the file, as the version that `other` has, as if that had been queued.
+        async fn open(&self, follow: bool, other: &Path) -> Result<Source, SourceError> {
+            let expected = Identity::of(&std::fs::metadata(other.join("file")).unwrap());
+            let base = Base::new(&self.top, follow);
+            Source::open(base, self.top.join("sub/file"), expected, true, Limits::new(Vec::new()), Arc::default()).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_has_become_a_link_is_not_read_through() {
+        let place = place();
+        assert!(place.open(false, &place.top.join("sub")).await.is_ok());
+        place.swap();
+        // Even if the version behind the link is the very one that was queued.
+        let refused = place.open(false, &place.private).await.map(drop).unwrap_err();
+        assert!(matches!(&refused, SourceError::Changed(how) if how.contains("symbolic link")), "{refused}");
+        assert!(place.open(true, &place.private).await.is_ok(), "where links are followed it is");
+    }
+
+    #[tokio::test]
+    async fn a_file_whose_folder_becomes_a_link_while_it_is_sent_has_changed() {
+        let place = place();
+        let source = place.open(false, &place.top.join("sub")).await.unwrap();
+        source.check().await.unwrap();
+        // The same file is behind the link, so only the link tells.
+        std::fs::rename(place.top.join("sub"), place.top.join("aside")).unwrap();
+        symlink("aside", place.top.join("sub")).unwrap();
+        let refused = source.check().await.unwrap_err();
+        assert!(matches!(&refused, SourceError::Changed(how) if how.contains("symbolic link")), "{refused}");
+    }
 }

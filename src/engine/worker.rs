@@ -1,6 +1,5 @@
 //! What carries jobs to one host: its protocol, its limits, and the user's choices for it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -10,6 +9,7 @@ use crate::host::{Host, HostError};
 use crate::job::State;
 use crate::job::attempt::OnUnknown;
 use crate::job::health::Feedback;
+use crate::os::beneath::Base;
 use crate::store::{Claimed, Store, StoreError};
 
 use super::attempt::Attempt;
@@ -33,7 +33,7 @@ pub struct Worker {
     /// How fast bytes may flow.
     pub limits: Limits,
     /// The watched folders, with the folder their files go to on hosts that have folders.
-    pub folders: Arc<[(PathBuf, RemotePath)]>,
+    pub folders: Arc<[(Base, RemotePath)]>,
     /// Whether the daemon goes on.
     pub phases: Phases,
 }

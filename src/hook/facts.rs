@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::config::{Field, Piece, Template};
+use crate::os::beneath::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Facts {
     pub job: i64,
     /// Where the source is.
     pub path: PathBuf,
+    /// The watched folder from which it is reached.
+    pub base: Base,
     /// The host's name.
     pub host: String,
     /// The host's kind.
@@ -129,6 +132,7 @@ pub(super) fn sample() -> Facts {
         number: 1,
         job: 8,
         path: PathBuf::from(OsStr::from_bytes(b"/home/u/Drop/caf\xe9\t$(x).mov")),
+        base: Base::new(std::path::Path::new("/home/u/Drop"), false),
         host: "box".into(),
         kind: "cloudkp".into(),
         link: Some("https://cloudkp.com?c=1".into()),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::config::{Hook, HookAction};
 use crate::crash_point;
 use crate::host::http::Transport;
+use crate::os::names::Names;
 
 pub use facts::Facts;
 
@@ -37,20 +38,21 @@ pub struct Carrier {
     hook: Arc<Hook>,
     /// For a webhook alone: a client has threads and tables of its own.
     transport: Option<Transport>,
+    names: Arc<Names>,
 }
 
 impl Carrier {
-    /// Makes ready what `hook` needs.
+    /// Makes ready what `hook` needs. What it writes for a moment beside a source gets one of these `names`.
     ///
     /// # Errors
     ///
     /// Says why no request can be made on this machine.
-    pub fn new(hook: &Hook) -> Result<Carrier, HookError> {
+    pub fn new(hook: &Hook, names: Arc<Names>) -> Result<Carrier, HookError> {
         let transport = match hook.action {
             HookAction::Webhook(_) => Some(Transport::new(hook.time_limit).map_err(|error| HookError::new(error.said))?),
             _ => None,
         };
-        Ok(Carrier { hook: Arc::new(hook.clone()), transport })
+        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names })
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
@@ -88,8 +90,8 @@ impl Carrier {
         match (&self.hook.action, &self.transport) {
             (HookAction::LinksFile(_), _) => Ok(()),
             (HookAction::Sidecar, _) => {
-                let facts = facts.clone();
-                blocking(move || sidecar::write(&facts)).await
+                let (facts, names) = (facts.clone(), self.names.clone());
+                blocking(move || sidecar::write(&facts, &names)).await
             }
             (HookAction::Command(words), _) => command::run(words, facts, limit).await,
             (HookAction::Webhook(address), Some(transport)) => webhook::post(address, facts, transport, limit).await,

@@ -65,6 +65,13 @@ impl Identity {
     }
 }
 
+impl From<[i64; 6]> for Identity {
+    /// Device, inode, size, mtime, ctime and birth, in the order in which they are stored.
+    fn from([device, inode, size, mtime_ns, ctime_ns, born_ns]: [i64; 6]) -> Identity {
+        Identity { device, inode, size: size.cast_unsigned(), mtime_ns, ctime_ns, born_ns }
+    }
+}
+
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

@@ -9,14 +9,16 @@
 use std::fs::{File, Metadata};
 use std::path::Path;
 
-/// Opens the file at `path` on a file system that is known, to be read; or only to be looked at.
-pub fn open(path: &Path, device: i64) -> Option<File> {
-    platform::open(path, device, false)
+use super::beneath::Base;
+
+/// Opens the file at `path` on a file system that is known, to be read.
+pub fn open(base: &Base, path: &Path, device: i64) -> Option<File> {
+    platform::open(base, path, device, false)
 }
 
 /// What the file system says of `path`, on a file system that is known.
-pub fn metadata(path: &Path, device: i64) -> Option<Metadata> {
-    platform::open(path, device, true)?.metadata().ok()
+pub fn metadata(base: &Base, path: &Path, device: i64) -> Option<Metadata> {
+    platform::open(base, path, device, true)?.metadata().ok()
 }
 
 /// The first bytes of `file`, if so many are in memory.
@@ -41,19 +43,27 @@ mod platform {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
     use rustix::io::ReadWriteFlags;
 
+    use super::Base;
+
     /// ext, XFS, F2FS (magic numbers: `statfs(2)`): file systems with a block device of their own. The kernel gives the numbers of the
     /// others, network file systems among them, to whoever comes next.
     const OWN: [u32; 3] = [0xEF53, 0x5846_5342, 0xF2F5_2010];
 
     static KNOWN: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
 
-    pub fn open(path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
+    pub fn open(base: &Base, path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
         if !is_known(device) {
             return None;
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let flags = if only_looked_at { OFlags::PATH | OFlags::CLOEXEC } else { flags };
-        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from)
+        if base.follows_links() {
+            return rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED).ok().map(File::from);
+        }
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = rustix::fs::openat2(CWD, base.path(), folder, Mode::empty(), ResolveFlags::CACHED).ok()?;
+        let resolve = ResolveFlags::CACHED | ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(top, base.relative(path).ok()?, flags, Mode::empty(), resolve).ok().map(File::from)
     }
 
     pub fn read(file: &File, buffer: &mut [u8]) -> Option<usize> {
@@ -76,7 +86,9 @@ mod platform {
     use std::fs::File;
     use std::path::Path;
 
-    pub fn open(_: &Path, _: i64, _: bool) -> Option<File> {
+    use super::Base;
+
+    pub fn open(_: &Base, _: &Path, _: i64, _: bool) -> Option<File> {
         None
     }
 
@@ -98,27 +110,54 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, b"words").unwrap();
         let device = path.metadata().unwrap().dev().cast_signed();
-        let Some(file) = learned(&path, device).then(|| open(&path, device)).flatten() else { return };
-        assert_eq!(read(&file, 5).as_deref(), Some(&b"words"[..]));
-        assert_eq!(read(&file, 6), None, "a file that is shorter is looked at on the long way");
-        assert_eq!(read(&file, 0).as_deref(), Some(&b""[..]));
-        assert_eq!(metadata(&path, device).unwrap().len(), 5);
-        assert!(open(&dir.path().join("other"), device).is_none());
-        assert!(open(&path, -1).is_none() && metadata(&path, -1).is_none(), "nothing is known of that file system");
+        for base in [Base::new(dir.path(), false), Base::new(dir.path(), true)] {
+            let Some(file) = learned(&base, &path, device).then(|| open(&base, &path, device)).flatten() else { return };
+            assert_eq!(read(&file, 5).as_deref(), Some(&b"words"[..]));
+            assert_eq!(read(&file, 6), None, "a file that is shorter is looked at on the long way");
+            assert_eq!(read(&file, 0).as_deref(), Some(&b""[..]));
+            assert_eq!(metadata(&base, &path, device).unwrap().len(), 5);
+            assert!(open(&base, &dir.path().join("other"), device).is_none());
+            assert!(
+                open(&base, &path, -1).is_none() && metadata(&base, &path, -1).is_none(),
+                "nothing is known of that file system"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_at_hand_only_where_links_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, link) = (dir.path().join("folder"), dir.path().join("link"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), b"words").unwrap();
+        std::os::unix::fs::symlink("folder", &link).unwrap();
+        std::os::unix::fs::symlink("folder/file", dir.path().join("file link")).unwrap();
+        let device = folder.metadata().unwrap().dev().cast_signed();
+        let (strict, follows) = (Base::new(dir.path(), false), Base::new(dir.path(), true));
+        if !learned(&strict, &folder.join("file"), device) {
+            return;
+        }
+        for path in [link.join("file"), dir.path().join("file link")] {
+            assert!(open(&follows, &path, device).is_some() && metadata(&follows, &path, device).is_some(), "{path:?}");
+            assert!(open(&strict, &path, device).is_none() && metadata(&strict, &path, device).is_none(), "{path:?}");
+        }
+        // The folder at the top may be one.
+        assert!(open(&Base::new(&link, false), &link.join("file"), device).is_some());
     }
 
     #[test]
     fn a_file_system_that_the_kernel_makes_up_is_not_known() {
         let path = Path::new("/proc/self/stat");
         let device = path.metadata().unwrap().dev().cast_signed();
-        assert!(!learned(path, device) && open(path, device).is_none());
+        let base = Base::new(Path::new("/proc"), true);
+        assert!(!learned(&base, path, device) && open(&base, path, device).is_none());
     }
 
     /// Whether the temporary folder's file system is one that is known, and the kernel has such calls at all.
-    fn learned(path: &Path, device: i64) -> bool {
+    fn learned(base: &Base, path: &Path, device: i64) -> bool {
         File::open(path).is_ok_and(|file| {
             learn(&file, device);
-            open(path, device).is_some()
+            open(base, path, device).is_some()
         })
     }
 }

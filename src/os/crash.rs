@@ -34,6 +34,10 @@ pub const POINTS: &[&str] = &[
 #[cfg(feature = "crash-points")]
 pub const POINTS_AFTERWARDS: &[&str] = &["hook.before_run", "hook.after_run", "after.before_move", "after.after_move"];
 
+/// The points that a file passes when it is removed.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_REMOVAL: &[&str] = &["after.before_move", "after.aside", "after.after_move"];
+
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
 pub fn reached(name: &str) {
@@ -47,7 +51,8 @@ pub fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    debug_assert!(POINTS.contains(&name) || POINTS_AFTERWARDS.contains(&name), "the crash point `{name}` is not in the list");
+    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL];
+    debug_assert!(known.iter().any(|points| points.contains(&name)), "the crash point `{name}` is not in a list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth

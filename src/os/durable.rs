@@ -1,57 +1,72 @@
-//! Renames that outlive the loss of power: the folders are synced with them.
+//! Changes of names that outlive the loss of power: the folders are synced with them. Everything is done through open folders
+//! (`os::beneath`), so that nobody can put another folder into the way.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Writes `bytes` aside and puts them in the place of the file at `path`. `tag` keeps two writers of different files apart.
-pub fn replace(path: &Path, bytes: &[u8], tag: i64) -> io::Result<()> {
-    let aside = aside(path, tag);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    rename_over(&aside, path)
+use super::beneath::Folder;
+
+/// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not followed.
+pub fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = create_aside(folder, aside, mode)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| folder.rename_over(aside, folder, name)) {
+        // What cannot be removed now is removed by the next attempt.
+        folder.remove(aside).ok();
+        return Err(error);
+    }
+    folder.sync()
 }
 
-/// A hidden name in the folder of `path`, which a scan passes over and a later attempt uses again.
-pub fn aside(path: &Path, tag: i64) -> PathBuf {
-    path.with_file_name(format!(".ferryd-{tag}.tmp.ferryd.json"))
+/// A new file of a name that is ours alone: what an earlier attempt has left of it goes first.
+pub fn create_aside(folder: &Folder, name: &OsStr, mode: u32) -> io::Result<File> {
+    match folder.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    folder.create_new(name, mode)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is where the folder is synced")]
-fn rename_over(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)?;
-    sync_folder_of(to)
+/// How a file has come to its new name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It has only the new name.
+    Renamed,
+    /// It has the old one, too: no rename of this file system spares what is there.
+    Linked,
 }
 
-/// Renames `from` to `to` unless something is there: then the error is `AlreadyExists`, and nothing has changed. Across file systems the
-/// error is `CrossesDevices`.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    rename_exclusively(from, to)?;
-    sync_folder_of(to)?;
-    sync_folder_of(from)
+/// Gives the file `name` the name `new` in the folder `to`, unless something is there: then the error is `AlreadyExists`, and nothing has
+/// changed. Across file systems the error is `CrossesDevices`.
+pub fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
+    let came = match from.rename_new(name, to, new) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => from.link(name, to, new).map(|()| Came::Linked)?,
+        renamed => renamed.map(|()| Came::Renamed)?,
+    };
+    to.sync()?;
+    from.sync()?;
+    Ok(came)
 }
 
-#[cfg(target_os = "linux")]
-fn rename_exclusively(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems know no such flag.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link_then_unlink(from, to),
-        renamed => Ok(renamed?),
+/// The same for a file whose old name is ours alone, so that it can be removed by its name.
+pub fn rename_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    match name_new(from, name, to, new)? {
+        Came::Renamed => Ok(()),
+        Came::Linked => {
+            from.remove(name)?;
+            from.sync()
+        }
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn rename_exclusively(from: &Path, to: &Path) -> io::Result<()> {
-    link_then_unlink(from, to)
-}
-
-/// A link never replaces anything. Dying in between leaves both names, of which the old one is removed by the next attempt.
-fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::hard_link(from, to)?;
-    std::fs::remove_file(from)
+/// Gives the file `name` a name that is ours alone, and that nothing has. Not durable by itself: what follows is.
+pub fn take_aside(folder: &Folder, name: &OsStr, aside: &OsStr) -> io::Result<()> {
+    match folder.rename_new(name, folder, aside) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => folder.rename_over(name, folder, aside),
+        renamed => renamed,
+    }
 }
 
 /// Makes what happened to the names in the folder of `path` durable.
@@ -62,18 +77,52 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::beneath::Base;
     use super::*;
+
+    fn name(name: &str) -> &OsStr {
+        OsStr::new(name)
+    }
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Base::new(dir.path(), false).folder(dir.path()).unwrap();
+        (dir, folder)
+    }
 
     #[test]
     fn nothing_is_ever_overwritten_by_a_new_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        std::fs::write(&from, "new").unwrap();
-        std::fs::write(&to, "old").unwrap();
-        assert_eq!(rename_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(link_then_unlink(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!((std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap()), (b"new".to_vec(), b"old".to_vec()));
-        rename_new(&from, &dir.path().join("other")).unwrap();
-        assert!(!from.exists());
+        let (dir, folder) = folder();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("from"), "new").unwrap();
+        std::fs::write(at("to"), "old").unwrap();
+        let taken = rename_new(&folder, name("from"), &folder, name("to")).unwrap_err();
+        let linked = folder.link(name("from"), &folder, name("to")).unwrap_err();
+        assert_eq!((taken.kind(), linked.kind()), (io::ErrorKind::AlreadyExists, io::ErrorKind::AlreadyExists));
+        assert_eq!((std::fs::read(at("from")).unwrap(), std::fs::read(at("to")).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+        rename_new(&folder, name("from"), &folder, name("other")).unwrap();
+        assert!(!at("from").exists() && at("other").exists());
+    }
+
+    #[test]
+    fn what_is_replaced_is_a_link_itself_and_never_what_it_leads_to() {
+        let (dir, folder) = folder();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("victim"), "victim").unwrap();
+        for link in ["sidecar", "aside"] {
+            std::os::unix::fs::symlink(at("victim"), at(link)).unwrap();
+        }
+        replace(&folder, name("sidecar"), name("aside"), b"ours", 0o644).unwrap();
+        assert_eq!(std::fs::read_to_string(at("victim")).unwrap(), "victim");
+        assert_eq!(std::fs::read_to_string(at("sidecar")).unwrap(), "ours");
+        assert!(!at("sidecar").is_symlink() && !at("aside").is_symlink());
+    }
+
+    #[test]
+    fn what_could_not_be_written_whole_leaves_nothing() {
+        let (dir, folder) = folder();
+        std::fs::create_dir(dir.path().join("name")).unwrap();
+        assert!(replace(&folder, name("name"), name("aside"), b"ours", 0o644).is_err());
+        assert!(!dir.path().join("aside").exists());
     }
 }

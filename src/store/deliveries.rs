@@ -8,6 +8,8 @@
 //! host has proved nothing of the file and is not trusted, none becomes due.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -126,6 +128,8 @@ pub struct Delivery {
     pub path: PathBuf,
     /// The version that was sent.
     pub identity: Identity,
+    /// Whether a writer was seen to close this version.
+    pub close_seen: bool,
     /// Its host.
     pub host: String,
     /// The host's kind; empty where it is not configured any more.
@@ -417,18 +421,45 @@ impl Family<'_> {
     }
 }
 
+/// The after-action of this job's file version is through, or will not come, for the reason in `note`.
+fn release_without_action(c: &Connection, job: JobId, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
+    let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
+    Family { ids: &ids, siblings: &siblings }.give_up(c, note, now_ms)
+}
+
 /// The file at `file` has another version now: what was to happen to the earlier one will not.
 pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(
         "SELECT d.job FROM deliveries d JOIN jobs j ON j.id = d.job WHERE j.file = ?1 AND d.event = 'after'
-           AND (d.next_try IS NULL OR d.said IS NOT NULL)",
+           AND (d.next_try IS NULL OR d.next_try > ?2 OR d.said IS NOT NULL)",
     )?;
-    let jobs: Vec<i64> = select.query_map([file], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let jobs: Vec<i64> = select.query_map([file, now_ms], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in jobs {
         c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([job])?;
         settle(c, JobId(job), None, now_ms)?;
     }
     Ok(())
+}
+
+/// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for something
+/// may run now.
+pub(super) fn close_seen(c: &Connection, folder: &Path, name: &OsStr, version: &Identity, now_ms: i64) -> Result<bool, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT f.id FROM files f JOIN folders d ON d.id = f.folder WHERE d.path = ?1 AND f.name = ?2")?;
+    let file: Option<i64> = select.query_row([folder.as_os_str().as_bytes(), name.as_bytes()], |row| row.get(0)).optional()?;
+    let Identity { device, inode, size, mtime_ns, ctime_ns, .. } = *version;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET close_seen = 1 WHERE file = ?1 AND (device, inode, size, mtime_ns, ctime_ns) = (?2, ?3, ?4, ?5, ?6)
+           AND NOT close_seen AND state NOT IN ('done', 'failed', 'gone', 'cancelled')",
+    )?;
+    if update.execute(params![file, device, inode, size.cast_signed(), mtime_ns, ctime_ns])? == 0 {
+        return Ok(false);
+    }
+    let mut update = c.prepare_cached(
+        "UPDATE deliveries SET next_try = ?2 WHERE event = 'after' AND next_try > ?2 AND said IS NULL
+           AND job IN (SELECT id FROM jobs WHERE file = ?1)",
+    )?;
+    Ok(update.execute(params![file, now_ms])? > 0)
 }
 
 /// A job for which nothing is left to do is done; `note` says what was not done.
@@ -496,7 +527,7 @@ fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,
         j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, coalesce(h.kind, ''), j.state, d.said,
-        j.link, j.remote_id, j.expires
+        j.link, j.remote_id, j.expires, j.close_seen
     FROM deliveries d JOIN jobs j ON j.id = d.job JOIN files f ON f.id = j.file JOIN folders p ON p.id = f.folder
          LEFT JOIN hosts h ON h.name = j.host
     WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
@@ -540,6 +571,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         link: row.get(19)?,
         remote_id: row.get(20)?,
         expires_ms: row.get(21)?,
+        close_seen: row.get(22)?,
     })
 }
 
@@ -571,10 +603,17 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
             let note = said.map(|host| {
                 format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
             });
-            let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
-            Family { ids: &ids, siblings: &siblings }.give_up(c, note.as_deref(), now_ms).map(|()| false)
+            release_without_action(c, job, note.as_deref(), now_ms).map(|()| false)
         }
         Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
+    }
+}
+
+/// The after-action will never be done to this version, for the reason in `note`.
+pub(super) fn stays(c: &Connection, id: DeliveryId, note: &str, now_ms: i64) -> Result<(), StoreError> {
+    match row_of(c, id)? {
+        Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
+        _ => Ok(()),
     }
 }
 

@@ -352,12 +352,29 @@ fn insert_job(
 ) -> Result<(), StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
-        "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11)",
+        "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
+                                   close_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11,
+                 ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
+                                AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
     let size = size.cast_signed();
-    let priority = arrival.priority;
-    insert.execute(params![file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, priority, now_ms, maybe_duplicate])?;
+    let Arrival { priority, close_seen, .. } = arrival;
+    // What was seen for one host's job holds for another's that is made later.
+    insert.execute(params![
+        file,
+        host,
+        device,
+        inode,
+        size,
+        mtime_ns,
+        ctime_ns,
+        born_ns,
+        priority,
+        now_ms,
+        maybe_duplicate,
+        close_seen
+    ])?;
     Ok(())
 }
 
@@ -407,7 +424,8 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
     hosts.push(host.clone());
     let route = route_id(c, hosts.iter())?;
     let hosts = hosts.into();
-    let arrival = Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)? };
+    let arrival =
+        Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)?, close_seen: false };
     let file = remember(c, before.as_ref(), folder, &arrival, route)?;
     insert_job(c, file, &host, &arrival, false, row.get(10)?)?;
     let job = c.last_insert_rowid();

@@ -63,6 +63,8 @@ pub struct Arrival {
     pub make_jobs: bool,
     /// Higher goes first.
     pub priority: i64,
+    /// Whether a writer was seen to close this version.
+    pub close_seen: bool,
 }
 
 /// A host that asks for jobs.
@@ -295,6 +297,15 @@ impl Store {
         Ok(made)
     }
 
+    /// A writer was seen to close this version of a file, whose jobs were made before.
+    pub async fn close_seen(&self, folder: PathBuf, name: std::ffi::OsString, identity: Identity) -> Result<(), StoreError> {
+        let work = move |c: &Connection| deliveries::close_seen(c, &folder, &name, &identity, clock::now_ms());
+        if self.writer.call(Durability::Process, work).await? {
+            self.deliveries.notify_one();
+        }
+        Ok(())
+    }
+
     /// A known version of a file has another path now: its jobs follow it.
     pub async fn renamed(&self, file: i64, folder: PathBuf, name: std::ffi::OsString, now: Identity) -> Result<(), StoreError> {
         let work = move |c: &Connection| files::renamed(c, file, &folder, &name, &now);
@@ -434,6 +445,11 @@ impl Store {
             self.deliveries.notify_one();
         }
         Ok(())
+    }
+
+    /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
+    pub async fn stays(&self, id: DeliveryId, note: String) -> Result<(), StoreError> {
+        self.writer.call(Durability::Power, move |c| deliveries::stays(c, id, &note, clock::now_ms())).await
     }
 
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.

@@ -89,6 +89,7 @@ fn arrival(number: i64) -> Arrival {
         hosts: Arc::from(["box".to_owned(), "mirror".to_owned()]),
         make_jobs: true,
         priority: number % 2,
+        close_seen: false,
     }
 }
 
@@ -383,6 +384,72 @@ fn a_changed_file_frees_what_waited_for_its_earlier_version() {
     let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
     queue.run(|store| async move { store.enqueue(vec![changed]).await }).unwrap();
     assert_eq!(queue.state(first).0, State::Done);
+}
+
+#[test]
+fn a_changed_file_frees_an_after_action_that_waits_for_a_time_to_come() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    let tomorrow = clock::now_ms() + 86_400_000;
+    queue.run(|store| async move { store.undelivered(vec![due], "it may be written".into(), tomorrow).await }).unwrap();
+    let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
+    queue.run(|store| async move { store.enqueue(vec![changed]).await }).unwrap();
+    assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Done));
+}
+
+#[test]
+fn that_a_writer_was_seen_to_close_a_version_is_told_with_its_after_action() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let closed = Arrival { hosts: Arc::from(["box".to_owned()]), close_seen: true, ..arrival(0) };
+    queue.run(|store| async move { store.enqueue(vec![closed]).await }).unwrap();
+    let first = queue.claim_on("box");
+    queue.uploaded(first, None);
+    // The job for a host that is added later, by a scan, which sees nobody close anything.
+    queue.run(|store| async move { store.enqueue(vec![arrival(0)]).await }).unwrap();
+    let second = queue.claim_on("mirror");
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries;
+    assert_eq!(due.iter().map(|delivery| (delivery.job, delivery.close_seen)).collect::<Vec<_>>(), [(second, true)]);
+}
+
+#[test]
+fn a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no_other() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0);
+    assert!(!due.close_seen);
+    let tomorrow = clock::now_ms() + 86_400_000;
+    queue.run(|store| async move { store.undelivered(vec![due.id], "it may be written".into(), tomorrow).await }).unwrap();
+    let close = |identity: Identity| {
+        let Arrival { folder, name, .. } = arrival(0);
+        queue.run(|store| async move { store.close_seen(folder, name, identity).await }).unwrap();
+        queue.due(clock::now_ms()).deliveries.iter().map(|delivery| delivery.close_seen).collect::<Vec<_>>()
+    };
+    let version = arrival(0).identity;
+    assert!(close(Identity { ctime_ns: 2, ..version }).is_empty(), "another version was closed");
+    assert_eq!(close(version), vec![true]);
+}
+
+#[test]
+fn an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_the_reason() {
+    let queue = Queue::new();
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.run(|store| async move { store.stays(due, "it stays".into()).await }).unwrap();
+    let note = Some("it stays".to_owned());
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
+    assert_eq!(queue.events(i64::MAX), []);
 }
 
 #[test]

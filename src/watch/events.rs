@@ -6,10 +6,12 @@
 
 use std::path::Path;
 
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::hints::Handle;
+use crate::os::clock;
+
+use super::hints::{Handle, Heard};
 
 /// Whether every folder needs a watch of its own.
 const ONE_BY_ONE: bool = cfg!(target_os = "linux");
@@ -78,16 +80,54 @@ fn hint(handle: &Handle, event: &Event) {
     if event.need_rescan() {
         handle.lost_events();
     }
-    let closed = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => true,
-        EventKind::Create(CreateKind::Folder) => false,
-        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Remove(_) => false,
+    let heard = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Heard::Closed { at_ns: clock::now_ns() },
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Heard::MovedIn,
         EventKind::Access(_) | EventKind::Other => return,
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Remove(_) => Heard::Touched,
     };
-    for path in &event.paths {
+    let both = event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both));
+    for (index, path) in event.paths.iter().enumerate() {
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
-            if closed { handle.closed(folder, name) } else { handle.look(folder, name) }
+            // Of the two names of a rename the second is the new one.
+            handle.hear(folder, name, if both && index == 1 { Heard::MovedIn } else { heard });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hints::Hint;
+    use super::*;
+    use notify::event::CreateKind;
+    use std::ffi::OsStr;
+
+    /// What is heard of `name` when these events have come, each about these names.
+    fn heard(events: &[(EventKind, &[&str])], name: &str) -> Option<Heard> {
+        let handle = Handle::default();
+        for (kind, names) in events {
+            let event = names.iter().fold(Event::new(*kind), |event, name| event.add_path(Path::new("/a").join(name)));
+            hint(&handle, &event);
+        }
+        match handle.take(Some(std::time::Instant::now())).folders.get(Path::new("/a"))? {
+            Hint::Names(names) => names.get(OsStr::new(name)).copied(),
+            Hint::Whole => None,
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_closed_a_file_that_was_moved_in_and_one_that_was_touched_are_told_apart() {
+        let closed = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let renamed = |mode| EventKind::Modify(ModifyKind::Name(mode));
+        let made = EventKind::Create(CreateKind::File);
+        assert!(matches!(heard(&[(made, &["x"]), (closed, &["x"])], "x"), Some(Heard::Closed { .. })));
+        assert_eq!(heard(&[(made, &["x"])], "x"), Some(Heard::Touched));
+        assert_eq!(heard(&[(EventKind::Access(AccessKind::Open(AccessMode::Any)), &["x"])], "x"), None);
+        // A rename within what is watched comes as three events.
+        let rename =
+            [(renamed(RenameMode::From), &["x"][..]), (renamed(RenameMode::To), &["y"]), (renamed(RenameMode::Both), &["x", "y"])];
+        assert_eq!((heard(&rename, "x"), heard(&rename, "y")), (Some(Heard::Touched), Some(Heard::MovedIn)));
+        // The file that is there now is not the one that was closed.
+        assert_eq!(heard(&[(closed, &["y"]), (renamed(RenameMode::To), &["y"])], "y"), Some(Heard::MovedIn));
     }
 }

@@ -41,14 +41,37 @@ pub(super) struct Hints {
 pub(super) enum Hint {
     /// All of it.
     Whole,
-    /// These names; `true` where a writer has closed the file or it was moved in.
-    Names(HashMap<OsString, bool>),
+    /// These names, each with what was heard of it last.
+    Names(HashMap<OsString, Heard>),
+}
+
+/// What events have said of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing: somebody asks for a look.
+    Nothing,
+    /// Something of that name was made, changed or removed, or lost its name.
+    Touched,
+    /// A file was moved to that name, by somebody who may have it open still.
+    MovedIn,
+    /// A writer has closed the file of that name. The event came at this time, in nanoseconds since the Unix epoch.
+    Closed {
+        /// The wall clock's time.
+        at_ns: i64,
+    },
+}
+
+impl Heard {
+    /// Of a name the last event counts, since it may be about another file than those before; a mere look takes nothing away from it.
+    fn then(self, later: Heard) -> Heard {
+        if later == Heard::Nothing { self } else { later }
+    }
 }
 
 impl Handle {
     /// Look at the file `name` in `folder`.
     pub fn look(&self, folder: &Path, name: &OsStr) {
-        self.give(|hints| hints.add_name(folder, name, false));
+        self.hear(folder, name, Heard::Nothing);
     }
 
     /// Scan everything.
@@ -61,8 +84,9 @@ impl Handle {
         self.give(|hints| hints.stop = true);
     }
 
-    pub(super) fn closed(&self, folder: &Path, name: &OsStr) {
-        self.give(|hints| hints.add_name(folder, name, true));
+    /// An event has said this of the file `name` in `folder`.
+    pub(super) fn hear(&self, folder: &Path, name: &OsStr, heard: Heard) {
+        self.give(|hints| hints.add_name(folder, name, heard));
     }
 
     pub(super) fn lost_events(&self) {
@@ -109,18 +133,18 @@ impl Hints {
         self.count = 0;
     }
 
-    fn add_name(&mut self, folder: &Path, name: &OsStr, closed: bool) {
+    fn add_name(&mut self, folder: &Path, name: &OsStr, heard: Heard) {
         if self.everything {
             return;
         }
         let Some(hint) = self.folders.get_mut(folder) else {
-            return self.add_folder(folder, name, closed);
+            return self.add_folder(folder, name, heard);
         };
         let Hint::Names(names) = hint else { return };
         if let Some(known) = names.get_mut(name) {
-            *known |= closed;
+            *known = known.then(heard);
         } else if names.len() < NAMES_PER_FOLDER {
-            names.insert(name.to_owned(), closed);
+            names.insert(name.to_owned(), heard);
             self.count += 1;
         } else {
             self.count -= names.len();
@@ -129,8 +153,8 @@ impl Hints {
         self.keep_bounded();
     }
 
-    fn add_folder(&mut self, folder: &Path, name: &OsStr, closed: bool) {
-        self.folders.insert(folder.to_owned(), Hint::Names(HashMap::from([(name.to_owned(), closed)])));
+    fn add_folder(&mut self, folder: &Path, name: &OsStr, heard: Heard) {
+        self.folders.insert(folder.to_owned(), Hint::Names(HashMap::from([(name.to_owned(), heard)])));
         self.count += 2;
         self.keep_bounded();
     }
@@ -157,13 +181,21 @@ mod tests {
     }
 
     #[test]
-    fn a_close_is_not_forgotten_by_a_later_touch() {
-        let handle = Handle::default();
-        handle.closed(Path::new("/a"), OsStr::new("x"));
-        handle.look(Path::new("/a"), OsStr::new("x"));
-        let hints = handle.take(None);
-        assert_eq!(hints.folders[Path::new("/a")], Hint::Names(HashMap::from([("x".into(), true)])));
-        assert!(handle.take(Some(Instant::now())).folders.is_empty());
+    fn a_close_is_forgotten_when_the_name_is_given_to_another_file_and_not_by_a_look() {
+        let closed = Heard::Closed { at_ns: 7 };
+        for (story, last) in [
+            (&[closed, Heard::Nothing][..], closed),
+            (&[Heard::Touched, closed], closed),
+            (&[closed, Heard::Touched], Heard::Touched),
+            (&[closed, Heard::Touched, Heard::MovedIn, Heard::Nothing], Heard::MovedIn),
+            (&[Heard::Nothing, Heard::Nothing], Heard::Nothing),
+        ] {
+            let handle = Handle::default();
+            story.iter().for_each(|heard| handle.hear(Path::new("/a"), OsStr::new("x"), *heard));
+            let hints = handle.take(None);
+            assert_eq!(hints.folders[Path::new("/a")], Hint::Names(HashMap::from([("x".into(), last)])), "{story:?}");
+            assert!(handle.take(Some(Instant::now())).folders.is_empty());
+        }
     }
 
     #[test]

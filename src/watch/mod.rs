@@ -32,6 +32,8 @@ pub struct Root {
     pub filter: Filter,
     /// Quiet time that must pass besides the other evidence.
     pub settle: Duration,
+    /// The same for a file of which nobody tells who writes it, unless its writer was seen to close it.
+    pub settle_unknown: Duration,
     /// How changes are noticed.
     pub mode: Mode,
     /// How often everything is scanned whatever the events say.
@@ -66,6 +68,8 @@ pub struct Settled {
     pub name: OsString,
     /// The version that is settled.
     pub identity: Identity,
+    /// Whether a writer was seen to close this version.
+    pub close_seen: bool,
 }
 
 /// The owner cannot go on: the watching ends. The owner knows why.
@@ -80,6 +84,10 @@ pub trait Memory {
     fn listing(&mut self) {}
     /// They have been asked about.
     fn listed(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
+    /// A writer was seen to close this version of a file that is taken up already.
+    fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), Stop> {
         Ok(())
     }
     /// Takes up settled files; returns when they are durable.

@@ -1,56 +1,77 @@
 //! Walks folders: watches each, then lists it, so that nothing can appear between the two unseen. Holds the folders still to visit,
 //! never their files.
+//!
+//! Where links are not followed, a folder is opened beneath the root without following any, however long ago it was listed, and its files
+//! are looked at through the open folder: a link that has taken the place of a folder meanwhile leads nowhere.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirEntry, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::os::beneath::{self, Base, Entry, Folder, Kind, Listing, Stat};
+
 use super::Root;
+use super::settle::Sighting;
 
 /// The folders of a root still to be visited.
 pub(super) struct Walk<'a> {
     root: &'a Root,
-    left: Vec<PathBuf>,
+    base: Base,
+    left: Vec<Ahead>,
     /// Links to folders, followed when nothing else is left: a folder that is below the root anyway is visited by its own way.
     links: Vec<PathBuf>,
     below: bool,
     from_the_root: bool,
     /// Folders seen, where symbolic links could lead in circles or to a folder twice.
-    seen: HashSet<(u64, u64)>,
+    seen: HashSet<(i64, i64)>,
     /// Links to folders that only a walk from the root can judge.
     passed_links: bool,
+}
+
+/// A folder still to be visited.
+pub(super) struct Ahead {
+    pub path: PathBuf,
+    /// Device and inode as the listing told them that it was found in.
+    listed: Option<(i64, i64)>,
 }
 
 /// What is found in a folder.
 pub(super) struct Found {
     pub name: OsString,
-    pub metadata: Metadata,
+    pub sighting: Sighting,
+}
+
+/// The folder that is being listed.
+struct Here<'f> {
+    folder: &'f Path,
+    /// The way there from the root, and to the entry that is looked at.
+    relative: PathBuf,
+    listing: Listing,
+    device: i64,
 }
 
 impl<'a> Walk<'a> {
     /// A walk from `start`, and below it if `below`.
     pub(super) fn new(root: &'a Root, start: PathBuf, below: bool) -> Walk<'a> {
-        let below = below && root.recursive;
-        let (from_the_root, seen) = (start == root.path, HashSet::new());
-        let mut walk = Walk { root, left: Vec::new(), links: Vec::new(), below, from_the_root, seen, passed_links: false };
+        let (below, from_the_root) = (below && root.recursive, start == root.path);
+        let (links, seen, left) = (Vec::new(), HashSet::new(), Vec::new());
+        let mut walk = Walk { root, base: root.base(), left, links, below, from_the_root, seen, passed_links: false };
         if root.follow_symlinks {
             walk.is_new(&start);
         }
-        walk.left.push(start);
+        walk.left.push(Ahead { path: start, listed: None });
         walk
     }
 
     /// The next folder to be watched and then listed.
-    pub(super) fn next_folder(&mut self) -> Option<PathBuf> {
+    pub(super) fn next_folder(&mut self) -> Option<Ahead> {
         if let Some(folder) = self.left.pop() {
             return Some(folder);
         }
-        while let Some(link) = self.links.pop() {
-            if self.is_new(&link) {
-                return Some(link);
+        while let Some(path) = self.links.pop() {
+            if self.is_new(&path) {
+                return Some(Ahead { path, listed: None });
             }
         }
         None
@@ -61,94 +82,243 @@ impl<'a> Walk<'a> {
         self.passed_links
     }
 
+    fn is_new(&mut self, path: &Path) -> bool {
+        self.base.look(path).is_ok_and(|stat| self.seen.insert(stat.device_and_inode()))
+    }
+
     /// Lists `folder`: files that count go to `each`, folders are visited later. An error of one entry is told and passed by.
     pub(super) fn list<E>(
         &mut self,
-        folder: &Path,
+        folder: &Ahead,
         mut each: impl FnMut(Found) -> Result<(), E>,
         mut unreadable: impl FnMut(&Path, &io::Error),
     ) -> Result<(), E> {
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
+        let opened = self.open(folder).and_then(|opened| {
+            let (device, _) = opened.device_and_inode()?;
+            let relative = relative(self.root, &folder.path).to_owned();
+            Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device })
+        });
+        let mut here = match opened {
+            Ok(here) => here,
             Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    unreadable(folder, &error);
+                if !is_gone(&error) {
+                    unreadable(&folder.path, &error);
                 }
                 return Ok(());
             }
         };
-        let mut relative = relative(self.root, folder).to_owned();
-        for entry in entries {
-            let found = entry.and_then(|entry| self.look(&mut relative, folder, &entry));
-            match found {
+        while let Some(entry) = here.listing.next_entry() {
+            match entry.and_then(|entry| self.look(&mut here, &entry)) {
                 Ok(Some(found)) => each(found)?,
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => unreadable(folder, &error),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => unreadable(&folder.path, &error),
             }
         }
         Ok(())
     }
 
-    fn look(&mut self, relative: &mut PathBuf, folder: &Path, entry: &DirEntry) -> io::Result<Option<Found>> {
-        let kind = entry.file_type()?;
-        let name = entry.file_name();
-        relative.push(&name);
-        let found = match () {
-            () if kind.is_symlink() && !self.root.follow_symlinks => Ok(None),
-            () if kind.is_symlink() => self.look_through(relative, folder, name),
-            () if kind.is_dir() => {
-                self.enter(relative, folder, &name);
-                Ok(None)
+    /// The folder that was listed. One that is another by now is taken if its path means just that one: it may be a mount point, of which
+    /// the listing tells what is underneath. One that is being replaced right now is met again by the event or the next scan.
+    fn open(&self, ahead: &Ahead) -> io::Result<Folder> {
+        let folder = self.base.folder(&ahead.path)?;
+        if let Some(listed) = ahead.listed {
+            let opened = folder.device_and_inode()?;
+            if opened != listed && opened != self.base.look(&ahead.path)?.device_and_inode() {
+                return Err(io::ErrorKind::NotFound.into());
             }
-            () if kind.is_file() && self.root.filter.takes(relative, &name) => {
-                Ok(Some(Found { metadata: entry.metadata()?, name })
-                    .filter(|found| self.root.filter.takes_size(found.metadata.len())))
-            }
-            () => Ok(None),
-        };
-        relative.pop();
+        }
+        Ok(folder)
+    }
+
+    fn look(&mut self, here: &mut Here<'_>, entry: &Entry) -> io::Result<Option<Found>> {
+        let name = entry.name();
+        here.relative.push(&name);
+        let found = self.look_at(here, entry, name);
+        here.relative.pop();
         found
     }
 
-    fn look_through(&mut self, relative: &Path, folder: &Path, name: OsString) -> io::Result<Option<Found>> {
-        let metadata = std::fs::metadata(folder.join(&name))?;
-        if metadata.is_dir() {
-            self.follow(relative, folder, &name);
-            return Ok(None);
+    fn look_at(&mut self, here: &Here<'_>, entry: &Entry, name: OsString) -> io::Result<Option<Found>> {
+        let kind = match entry.kind() {
+            Some(kind) => kind,
+            None => here.listing.look(&name)?.kind,
+        };
+        match kind {
+            Kind::Link if self.root.follow_symlinks => self.look_through(here, name),
+            Kind::Folder => {
+                self.enter(here, &name, (here.device, entry.inode()))?;
+                Ok(None)
+            }
+            Kind::File if self.root.filter.takes(&here.relative, &name) => {
+                let stat = here.listing.look(&name)?;
+                Ok(self.found(name, &stat))
+            }
+            Kind::Link | Kind::File | Kind::Other => Ok(None),
         }
-        let counts = metadata.is_file() && self.root.filter.takes(relative, &name) && self.root.filter.takes_size(metadata.len());
-        Ok(counts.then_some(Found { name, metadata }))
     }
 
-    fn enter(&mut self, relative: &Path, folder: &Path, name: &OsStr) {
-        if let Some(path) = self.wanted(relative, folder, name)
-            && (!self.root.follow_symlinks || self.is_new(&path))
-        {
-            self.left.push(path);
+    fn look_through(&mut self, here: &Here<'_>, name: OsString) -> io::Result<Option<Found>> {
+        let stat = here.listing.look_through(&name)?;
+        match stat.kind {
+            Kind::Folder => {
+                self.follow(here, &name);
+                Ok(None)
+            }
+            Kind::File if self.root.filter.takes(&here.relative, &name) => Ok(self.found(name, &stat)),
+            _ => Ok(None),
         }
     }
 
-    fn follow(&mut self, relative: &Path, folder: &Path, name: &OsStr) {
-        match self.wanted(relative, folder, name) {
+    /// It may have become something else since it was listed.
+    fn found(&self, name: OsString, stat: &Stat) -> Option<Found> {
+        let counts = stat.kind == Kind::File && self.root.filter.takes_size(stat.size());
+        counts.then(|| Found { name, sighting: Sighting::of(stat) })
+    }
+
+    fn enter(&mut self, here: &Here<'_>, name: &OsStr, listed: (i64, i64)) -> io::Result<()> {
+        let Some(path) = self.wanted(here, name) else { return Ok(()) };
+        if !self.root.follow_symlinks {
+            self.left.push(Ahead { path, listed: Some(listed) });
+        } else if self.seen.insert(here.listing.look_through(name)?.device_and_inode()) {
+            self.left.push(Ahead { path, listed: None });
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, here: &Here<'_>, name: &OsStr) {
+        match self.wanted(here, name) {
             Some(path) if self.from_the_root => self.links.push(path),
             Some(_) => self.passed_links = true,
             None => {}
         }
     }
 
-    /// The folder `name` in `folder`, if it counts.
-    fn wanted(&self, relative: &Path, folder: &Path, name: &OsStr) -> Option<PathBuf> {
-        let counts = self.below && self.root.filter.enters(relative, name);
-        counts.then(|| folder.join(name)).filter(|path| !self.root.except.contains(path))
+    /// The folder `name` in the folder that is listed, if it counts.
+    fn wanted(&self, here: &Here<'_>, name: &OsStr) -> Option<PathBuf> {
+        let counts = self.below && self.root.filter.enters(&here.relative, name);
+        counts.then(|| here.folder.join(name)).filter(|path| !self.root.except.contains(path))
     }
+}
 
-    fn is_new(&mut self, path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|metadata| self.seen.insert((metadata.dev(), metadata.ino())))
-    }
+/// What is not there any more, or behind a link that is not followed, is nothing that counts.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || beneath::is_link(error)
 }
 
 /// The way from a root to `path`, which lies below it.
 pub(super) fn relative<'a>(root: &Root, path: &'a Path) -> &'a Path {
     path.strip_prefix(&root.path).unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "it is another user that renames here")]
+
+    use super::super::{Filter, Mode};
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::time::Duration;
+
+    fn root(path: &Path, follow_symlinks: bool) -> Root {
+        Root {
+            path: path.to_owned(),
+            recursive: true,
+            filter: Filter::new(&["*".to_owned()], &[], 0, None).unwrap(),
+            settle: Duration::ZERO,
+            settle_unknown: Duration::ZERO,
+            mode: Mode::Poll,
+            rescan: Duration::MAX,
+            follow_symlinks,
+            existing: true,
+            except: Vec::new(),
+        }
+    }
+
+    /// The files that a walk finds, in order; before each folder is listed, `before` is told of it.
+    fn walk(root: &Root, mut before: impl FnMut(&Path)) -> Vec<String> {
+        let mut walk = Walk::new(root, root.path.clone(), true);
+        let mut names = Vec::new();
+        while let Some(folder) = walk.next_folder() {
+            before(&folder.path);
+            let each = |found: Found| {
+                names.push(folder.path.join(found.name).strip_prefix(&root.path).unwrap().to_str().unwrap().to_owned());
+                Ok::<(), ()>(())
+            };
+            walk.list(&folder, each, |path, error| panic!("{path:?}: {error}")).unwrap();
+        }
+        names.sort();
+        names
+    }
+
+    /// A root with two folders in it, and a folder that is nobody else's business.
+    fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, private) = (dir.path().join("top"), dir.path().join("private"));
+        for folder in [&top.join("sub/deep"), &top.join("other"), &private.join("deep")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for file in [top.join("file"), top.join("sub/one"), top.join("sub/deep/two"), private.join("one"), private.join("deep/two")]
+        {
+            std::fs::write(file, "x").unwrap();
+        }
+        (dir, top, private)
+    }
+
+    #[test]
+    fn a_folder_that_becomes_a_link_after_it_was_listed_is_not_entered() {
+        for swapped in ["sub", "sub/deep"] {
+            let (dir, top, private) = place();
+            let target = if swapped == "sub" { private.clone() } else { private.join("deep") };
+            let mut met = false;
+            let found = walk(&root(&top, false), |folder| {
+                if folder == top.join(swapped) {
+                    std::fs::rename(folder, dir.path().join("aside")).unwrap();
+                    symlink(&target, folder).unwrap();
+                    met = true;
+                }
+            });
+            assert!(met);
+            let expected: &[&str] = if swapped == "sub" { &["file"] } else { &["file", "sub/one"] };
+            assert_eq!(found, expected, "{swapped}");
+        }
+    }
+
+    #[test]
+    fn a_folder_above_that_becomes_a_link_leads_nowhere_either() {
+        let (dir, top, private) = place();
+        let found = walk(&root(&top, false), |folder| {
+            if folder == top.join("sub/deep") {
+                std::fs::rename(top.join("sub"), dir.path().join("aside")).unwrap();
+                symlink(&private, top.join("sub")).unwrap();
+            }
+        });
+        assert_eq!(found, ["file", "sub/one"], "only what was listed before");
+    }
+
+    #[test]
+    fn a_folder_that_another_folder_has_replaced_is_listed_as_it_is_now() {
+        let (dir, top, private) = place();
+        let found = walk(&root(&top, false), |folder| {
+            if folder == top.join("sub") {
+                std::fs::rename(folder, dir.path().join("aside")).unwrap();
+                std::fs::rename(&private, folder).unwrap();
+                std::fs::write(folder.join("new"), "x").unwrap();
+            }
+        });
+        assert_eq!(found, ["file", "sub/deep/two", "sub/new", "sub/one"]);
+    }
+
+    #[test]
+    fn links_are_followed_where_that_is_wanted_and_circles_end() {
+        let (_dir, top, private) = place();
+        symlink(&private, top.join("link")).unwrap();
+        symlink(private.join("one"), top.join("file link")).unwrap();
+        symlink(&top, top.join("other/circle")).unwrap();
+        assert_eq!(walk(&root(&top, false), |_| {}), ["file", "sub/deep/two", "sub/one"]);
+        let followed = walk(&root(&top, true), |_| {});
+        for name in ["file", "file link", "link/deep/two", "link/one", "sub/deep/two", "sub/one"] {
+            assert!(followed.iter().any(|found| found == name), "{name}: {followed:?}");
+        }
+    }
 }

@@ -2,11 +2,15 @@
 //!
 //! The evidence is of three sorts. The file system's own: size, times and allocated blocks that do not change, and a change time that
 //! nobody can set, lying far enough back. The platform's events: a writer has closed the file, or it was moved in whole. And the
-//! kernel's word that no process has it open for writing, which is asked last (`os::lease`), since it costs an open.
+//! kernel's word that no process has it open for writing, which is asked last (`os::lease`), since it costs an open. Where the kernel does
+//! not tell, a writer may only be pausing: then nothing but an event that a writer has closed this very version, or a longer quiet, will do.
 
 use std::time::{Duration, Instant};
 
 use crate::job::Identity;
+use crate::os::beneath::Stat;
+
+use super::hints::Heard;
 
 /// Without an event, and where nobody can tell who writes, a file must stay the same for at least this long.
 const LEAST_QUIET: Duration = Duration::from_millis(100);
@@ -23,6 +27,18 @@ pub(super) struct Sighting {
     pub blocks: u64,
 }
 
+impl Sighting {
+    /// What this look shows.
+    pub(super) fn of(stat: &Stat) -> Sighting {
+        Sighting { identity: Identity::from(stat.numbers), blocks: stat.blocks }
+    }
+
+    /// Whether an event says that a writer has closed exactly this version: the inode must not have changed since.
+    pub(super) fn was_closed(&self, heard: Heard) -> bool {
+        matches!(heard, Heard::Closed { at_ns } if self.identity.ctime_ns <= at_ns)
+    }
+}
+
 /// What is remembered of a file that is not settled yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settling {
@@ -31,6 +47,8 @@ pub(super) struct Settling {
     pub since: Instant,
     /// Whether a writer has closed it, or it was moved in, since it began to look like this.
     pub closed: bool,
+    /// Whether a writer was seen to close it since it began to look like this.
+    pub close_seen: bool,
     /// Times it was found quiet but open for writing.
     pub found_open: u32,
 }
@@ -38,25 +56,41 @@ pub(super) struct Settling {
 /// What a look leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// The quiet time has passed; who has it open must still be asked.
+    /// The quiet time has passed; who has it open must still be asked, where that can be told.
     Quiet,
     /// It must be looked at again after this.
     Again(Duration),
 }
 
 impl Settling {
-    /// What is known after a look: `closed` says that this look was caused by a close or a move.
-    pub(super) fn after(before: Option<&Settling>, seen: Sighting, closed: bool, now: Instant) -> Settling {
+    /// What is known after a look, which was caused by what was `heard`.
+    pub(super) fn after(before: Option<&Settling>, seen: Sighting, heard: Heard, now: Instant) -> Settling {
+        let closed = matches!(heard, Heard::MovedIn | Heard::Closed { .. });
+        let close_seen = seen.was_closed(heard);
         match before {
-            Some(before) if before.seen == seen => Settling { closed: before.closed || closed, ..*before },
-            Some(before) => Settling { seen, since: now, closed, found_open: before.found_open },
-            None => Settling { seen, since: now, closed, found_open: 0 },
+            Some(before) if before.seen == seen => {
+                Settling { closed: before.closed || closed, close_seen: before.close_seen || close_seen, ..*before }
+            }
+            Some(before) => Settling { seen, since: now, closed, close_seen, found_open: before.found_open },
+            None => Settling { seen, since: now, closed, close_seen, found_open: 0 },
         }
     }
 
     /// Whether it has been quiet for long enough. `now_ns` is the wall clock, against which the file's own times are held.
     pub(super) fn judge(&self, settle: Duration, now: Instant, now_ns: i64) -> Judgement {
-        let needed = if self.closed { settle } else { settle.max(LEAST_QUIET) };
+        self.judge_by(if self.closed { settle } else { settle.max(LEAST_QUIET) }, now, now_ns)
+    }
+
+    /// The same where nobody tells who has it open: its writer may only be pausing, unless it was seen to close this very version. That a
+    /// file was moved in says nothing of its writer, who may have it open still.
+    pub(super) fn judge_unasked(&self, settle: Duration, settle_unknown: Duration, now: Instant, now_ns: i64) -> Judgement {
+        if self.close_seen {
+            return self.judge(settle, now, now_ns);
+        }
+        self.judge_by(settle.max(settle_unknown).max(LEAST_QUIET), now, now_ns)
+    }
+
+    fn judge_by(&self, needed: Duration, now: Instant, now_ns: i64) -> Judgement {
         let quiet = now.duration_since(self.since).max(self.age(now_ns));
         match quiet >= needed {
             true => Judgement::Quiet,
@@ -83,6 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const CLOSED: Heard = Heard::Closed { at_ns: i64::MAX };
     const SETTLE: Duration = Duration::from_secs(2);
     const EPOCH_NS: i64 = 1_000_000_000_000;
 
@@ -102,7 +137,8 @@ mod tests {
             }
             let ns = |ms: u64| EPOCH_NS + i64::try_from(ms).unwrap() * 1_000_000;
             let now = start + Duration::from_millis(*at_ms);
-            let after = Settling::after(settling.as_ref(), sighting(*size, ns(changed_ms)), *closed, now);
+            let heard = if *closed { CLOSED } else { Heard::Nothing };
+            let after = Settling::after(settling.as_ref(), sighting(*size, ns(changed_ms)), heard, now);
             if after.judge(settle, now, ns(*at_ms)) == Judgement::Quiet {
                 return Some(*at_ms);
             }
@@ -135,22 +171,72 @@ mod tests {
         let start = Instant::now();
         let full = Sighting { blocks: 8, ..sighting(4096, EPOCH_NS) };
         let sparse = Sighting { blocks: 0, ..full };
-        let before = Settling::after(None, sparse, false, start);
-        let after = Settling::after(Some(&before), full, false, start + SETTLE);
+        let before = Settling::after(None, sparse, Heard::Nothing, start);
+        let after = Settling::after(Some(&before), full, Heard::Nothing, start + SETTLE);
         assert_eq!(after.since, start + SETTLE);
     }
 
     #[test]
     fn an_old_file_is_quiet_at_first_sight_and_one_from_the_future_is_not() {
         let now = Instant::now();
-        let judge = |changed_ns| Settling::after(None, sighting(1, changed_ns), false, now).judge(SETTLE, now, EPOCH_NS);
+        let judge = |changed_ns| Settling::after(None, sighting(1, changed_ns), Heard::Nothing, now).judge(SETTLE, now, EPOCH_NS);
         assert_eq!(judge(EPOCH_NS - 3_000_000_000), Judgement::Quiet);
         assert_eq!(judge(EPOCH_NS + 3_000_000_000), Judgement::Again(SETTLE));
     }
 
+    /// Where nobody tells who writes: what was heard of a file, how long it has been the same in our sight and by its own account (in
+    /// seconds), and for how many seconds it must be left alone still.
+    #[test]
+    fn a_file_of_which_nobody_tells_who_writes_needs_a_close_or_a_long_quiet() {
+        let minute = Duration::from_secs(60);
+        let closed_before = Heard::Closed { at_ns: EPOCH_NS - 1 };
+        let closed_then = Heard::Closed { at_ns: EPOCH_NS };
+        for (heard, watched, own, left) in [
+            (Heard::Nothing, 3, 3, Some(57)),
+            (Heard::Nothing, 59, 59, Some(1)),
+            (Heard::Nothing, 60, 3, None),
+            (Heard::Nothing, 0, 60, None),
+            (Heard::Touched, 3, 3, Some(57)),
+            (Heard::MovedIn, 3, 3, Some(57)),
+            (Heard::MovedIn, 60, 60, None),
+            (closed_then, 1, 1, Some(1)),
+            (closed_then, 2, 2, None),
+            // Somebody closed the file, and then it changed: that was another version.
+            (closed_before, 3, 3, Some(57)),
+        ] {
+            let start = Instant::now();
+            let settling = Settling::after(None, sighting(1, EPOCH_NS), heard, start);
+            let judged =
+                settling.judge_unasked(SETTLE, minute, start + Duration::from_secs(watched), EPOCH_NS + own * 1_000_000_000);
+            let expected = left.map_or(Judgement::Quiet, |left| Judgement::Again(Duration::from_secs(left)));
+            assert_eq!(judged, expected, "{heard:?} {watched} {own}");
+        }
+    }
+
+    #[test]
+    fn a_close_of_an_earlier_version_is_none_of_this_one() {
+        let start = Instant::now();
+        let first = Settling::after(None, sighting(1, EPOCH_NS), CLOSED, start);
+        assert!(first.close_seen && Settling::after(Some(&first), sighting(1, EPOCH_NS), Heard::Nothing, start).close_seen);
+        assert!(!Settling::after(Some(&first), sighting(1, EPOCH_NS + 1), Heard::Nothing, start).close_seen);
+        assert!(!Settling::after(Some(&first), sighting(2, EPOCH_NS), Heard::Touched, start).close_seen);
+        let moved_in = Settling::after(None, sighting(1, EPOCH_NS), Heard::MovedIn, start);
+        assert!(moved_in.closed && !moved_in.close_seen);
+    }
+
+    #[test]
+    fn where_it_can_be_asked_who_writes_a_long_quiet_is_not_waited_for() {
+        let now = Instant::now();
+        let settling = Settling::after(None, sighting(1, EPOCH_NS), Heard::Nothing, now);
+        assert_eq!(settling.judge(SETTLE, now + SETTLE, EPOCH_NS), Judgement::Quiet);
+        let longer = settling.judge_unasked(SETTLE, Duration::ZERO, now + SETTLE, EPOCH_NS);
+        assert_eq!(longer, Judgement::Quiet, "and it is never shorter than `settle`");
+        assert_eq!(settling.judge_unasked(SETTLE, Duration::ZERO, now, EPOCH_NS), Judgement::Again(SETTLE));
+    }
+
     #[test]
     fn a_file_held_open_is_asked_about_less_and_less_often() {
-        let mut settling = Settling::after(None, sighting(1, 0), false, Instant::now());
+        let mut settling = Settling::after(None, sighting(1, 0), Heard::Nothing, Instant::now());
         let pauses: Vec<u64> = (0..9).map(|_| settling.pause_while_open().as_millis() as u64).collect();
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
     }

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::job::Identity;
+use crate::os::beneath::{self, Base, Kind, Stat};
 use crate::os::clock;
+use crate::os::filesystem::{self, Served};
 use crate::os::lease::{self, Writers};
 
 use super::events::{Events, Unwatched};
-use super::hints::{Handle, Hint, Hints};
+use super::hints::{Handle, Heard, Hint, Hints};
 use super::scan::{Found, Walk, relative};
 use super::settle::{Judgement, Settling, Sighting};
 use super::{Memory, Mode, Noticed, Report, Root, RootState, Settled, Stop};
@@ -125,8 +126,8 @@ impl<'a> Watcher<'a> {
             match hint {
                 Hint::Whole => self.scan_folder(&folder, false)?,
                 Hint::Names(names) => {
-                    for (name, closed) in names {
-                        self.look_where_hinted(&folder, &name, closed)?;
+                    for (name, heard) in names {
+                        self.look_where_hinted(&folder, &name, heard)?;
                     }
                 }
             }
@@ -144,7 +145,7 @@ impl<'a> Watcher<'a> {
         around.max_by_key(|(_, watch)| watch.root.path.components().count()).map(|(index, _)| index)
     }
 
-    fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, closed: bool) -> Result<(), Stop> {
+    fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
         let path = folder.join(name);
         if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path == path) {
             watch.next_scan = Instant::now();
@@ -154,8 +155,8 @@ impl<'a> Watcher<'a> {
         if !root.filter.enters_all_above(relative(root, &path)) || root.is_excepted(&path) {
             return Ok(());
         }
-        match root.metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => {
+        match root.base().look(&path) {
+            Ok(stat) if stat.kind == Kind::Folder => {
                 if root.recursive && root.filter.enters(relative(root, &path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
                     match path.is_symlink() {
@@ -165,8 +166,8 @@ impl<'a> Watcher<'a> {
                 }
                 Ok(())
             }
-            Ok(metadata) if metadata.is_file() && root.takes(&path, name, metadata.len()) => {
-                self.look(owner, &Arc::from(folder), name.to_owned(), &metadata, closed)
+            Ok(stat) if root.takes(&path, name, &stat) => {
+                self.look(owner, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
             }
             _ => {
                 self.forget(&(owner, Arc::from(folder), name.to_owned()));
@@ -176,31 +177,38 @@ impl<'a> Watcher<'a> {
     }
 
     /// The one road: a file that is there, looked at, and found known, settling or settled.
-    fn look(&mut self, root: usize, folder: &Arc<Path>, name: OsString, metadata: &Metadata, closed: bool) -> Result<(), Stop> {
-        let identity = Identity::of(metadata);
+    fn look(&mut self, root: usize, folder: &Arc<Path>, name: OsString, seen: Sighting, heard: Heard) -> Result<(), Stop> {
+        let identity = seen.identity;
         if self.memory.known(root, folder, &name, &identity)? {
+            if seen.was_closed(heard) {
+                self.memory.closed(folder, &name, &identity)?;
+            }
             self.forget(&(root, folder.clone(), name));
             return Ok(());
         }
         let key = (root, folder.clone(), name);
-        let now = Instant::now();
-        let seen = Sighting { identity, blocks: metadata.blocks() };
-        let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, closed, now);
-        let pause = match settling.judge(self.roots[root].root.settle, now, clock::now_ns()) {
-            Judgement::Again(pause) => pause,
+        let (now, now_ns) = (Instant::now(), clock::now_ns());
+        let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
+        let Root { settle, settle_unknown, .. } = self.roots[root].root;
+        let judged = match settling.judge(settle, now, now_ns) {
+            Judgement::Again(pause) => Judgement::Again(pause),
             Judgement::Quiet => match self.who_writes(&key, &identity) {
-                Writers::Somebody => settling.pause_while_open(),
-                Writers::Nobody | Writers::Unknown => return self.settle(key, identity),
+                Writers::Somebody => Judgement::Again(settling.pause_while_open()),
+                Writers::Unknown => settling.judge_unasked(settle, settle_unknown, now, now_ns),
+                Writers::Nobody => Judgement::Quiet,
             },
         };
-        self.remember(key, settling, now + pause);
-        Ok(())
+        match judged {
+            Judgement::Quiet => self.settle(key, &settling),
+            Judgement::Again(pause) => {
+                self.remember(key, settling, now + pause);
+                Ok(())
+            }
+        }
     }
 
     fn who_writes(&self, (root, folder, name): &Key, identity: &Identity) -> Writers {
-        let follow = if self.roots[*root].root.follow_symlinks { 0 } else { libc::O_NOFOLLOW };
-        let flags = libc::O_NONBLOCK | libc::O_CLOEXEC | follow;
-        let opened = OpenOptions::new().read(true).custom_flags(flags).open(folder.join(name));
+        let opened = self.roots[*root].root.base().open(&folder.join(name));
         let same = |file: &File| file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == *identity);
         match opened {
             Ok(file) if same(&file) => lease::writers(&file),
@@ -211,10 +219,11 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn settle(&mut self, key: Key, identity: Identity) -> Result<(), Stop> {
+    fn settle(&mut self, key: Key, settling: &Settling) -> Result<(), Stop> {
         self.forget(&key);
         let (root, folder, name) = key;
-        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity });
+        let (identity, close_seen) = (settling.seen.identity, settling.close_seen);
+        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen });
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
@@ -264,7 +273,7 @@ impl<'a> Watcher<'a> {
             let before = (*due, key.clone());
             self.due.remove(&before);
             let (_, folder, name) = &key;
-            self.look_where_hinted(folder, name, false)?;
+            self.look_where_hinted(folder, name, Heard::Nothing)?;
             if kept.is_some() && self.settling.get(&key).is_some_and(|(_, due)| *due == before.0) {
                 self.forget(&key);
             }
@@ -328,8 +337,8 @@ impl<'a> Watcher<'a> {
             if self.handle.is_stopped() {
                 return Err(Stop);
             }
-            self.watch_folder(index, &folder);
-            let shared: Arc<Path> = Arc::from(folder.as_path());
+            self.watch_folder(index, &folder.path);
+            let shared: Arc<Path> = Arc::from(folder.path.as_path());
             let mut found = Vec::new();
             let each = |one| {
                 found.push(one);
@@ -350,19 +359,19 @@ impl<'a> Watcher<'a> {
     /// Files found by walking. They are asked about in a row, with no look at the file system in between, which might hang.
     fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<Found>) -> Result<(), Stop> {
         self.memory.listing();
-        let met = found.drain(..).try_for_each(|Found { name, metadata }| self.meet(index, folder, name, &metadata));
+        let met = found.drain(..).try_for_each(|Found { name, sighting }| self.meet(index, folder, name, sighting));
         self.memory.listed()?;
         met
     }
 
     /// A file found by walking; before the first scan of a watch that takes no existing files has ended, it is passed over.
-    fn meet(&mut self, index: usize, folder: &Arc<Path>, name: OsString, metadata: &Metadata) -> Result<(), Stop> {
+    fn meet(&mut self, index: usize, folder: &Arc<Path>, name: OsString, seen: Sighting) -> Result<(), Stop> {
         let watch = &self.roots[index];
         if watch.scanned || watch.root.existing {
-            return self.look(index, folder, name, metadata, false);
+            return self.look(index, folder, name, seen, Heard::Nothing);
         }
-        let identity = Identity::of(metadata);
-        self.passed_over.push(Settled { root: index, folder: folder.to_path_buf(), name, identity });
+        let (folder, identity) = (folder.to_path_buf(), seen.identity);
+        self.passed_over.push(Settled { root: index, folder, name, identity, close_seen: false });
         if self.passed_over.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
@@ -474,22 +483,24 @@ impl Root {
         if !self.filter.enters_all_above(relative(self, path)) || self.is_excepted(path) {
             return false;
         }
-        match self.metadata(path) {
-            Ok(found) => found.is_file() && Identity::of(&found).same_version(version) && self.takes(path, name, found.len()),
+        match self.base().look(path) {
+            Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
+            Err(error) if beneath::is_link(&error) => false,
             Err(error) => error.kind() != std::io::ErrorKind::NotFound || missing(&self.path).is_some(),
         }
     }
 
-    fn metadata(&self, path: &Path) -> std::io::Result<Metadata> {
-        if self.follow_symlinks { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) }
+    /// Where its files are reached from.
+    pub fn base(&self) -> Base {
+        Base::new(&self.path, self.follow_symlinks)
     }
 
     fn is_excepted(&self, path: &Path) -> bool {
         self.except.iter().any(|except| path.starts_with(except))
     }
 
-    fn takes(&self, path: &Path, name: &OsStr, bytes: u64) -> bool {
-        self.filter.takes(relative(self, path), name) && self.filter.takes_size(bytes)
+    fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
+        stat.kind == Kind::File && self.filter.takes(relative(self, path), name) && self.filter.takes_size(stat.size())
     }
 }
 
@@ -507,21 +518,8 @@ fn notice(root: &Root, has_events: bool) -> Noticed {
         _ if !has_events => Noticed::Poll,
         Mode::Poll => Noticed::Poll,
         Mode::Native => Noticed::Native,
-        Mode::Auto if gives_no_events(&root.path) => Noticed::Poll,
+        // Of what others change the kernel tells nothing.
+        Mode::Auto if filesystem::at(&root.path) != Served::Here => Noticed::Poll,
         Mode::Auto => Noticed::Native,
     }
-}
-
-/// File systems whose changes may be made by another machine, of which the kernel tells nothing: NFS, SMB, CIFS, 9P, FUSE, AFS, Ceph,
-/// Lustre, Coda (magic numbers: `statfs(2)`).
-#[cfg(target_os = "linux")]
-fn gives_no_events(path: &Path) -> bool {
-    const REMOTE: [u32; 10] =
-        [0x6969, 0x517B, 0xFE53_4D42, 0xFF53_4D42, 0x0102_1997, 0x6573_5546, 0x5346_414F, 0x00C3_6400, 0x0BD0_0BD0, 0x7375_7245];
-    rustix::fs::statfs(path).is_ok_and(|fs| REMOTE.contains(&(fs.f_type as u32)))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn gives_no_events(_path: &Path) -> bool {
-    false
 }

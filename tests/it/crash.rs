@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS};
+use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
 use ferryd::sandbox::faults::Endpoint;
 use ferryd::sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
@@ -79,6 +79,30 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file() {
             assert!(std::fs::read(bench.dir.path().join("sent/a.bin")).unwrap() == content, "{point}");
             assert!(!bench.drop_dir().join("a.bin").exists(), "{point}");
         }
+    }
+}
+
+#[test]
+fn death_at_every_point_of_a_removal_leaves_nothing_behind() {
+    for point in POINTS_OF_REMOVAL {
+        let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
+        let names = || -> Vec<String> {
+            let entries = std::fs::read_dir(bench.drop_dir()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
+        bench.put("a.bin", b"content");
+        let ended = bench.wait_for(&format!("death at {point}"), || daemon.ended());
+        assert!(ended.code().is_none(), "{point}: died by a signal, not by itself: {ended}");
+        match *point {
+            "after.before_move" => assert_eq!(names(), ["a.bin"]),
+            "after.aside" => assert!(names().len() == 1 && names()[0].starts_with(".ferryd-"), "{:?}", names()),
+            _ => assert_eq!(names(), [""; 0]),
+        }
+        let daemon = bench.start();
+        let jobs = bench.wait_done(1);
+        assert_eq!((jobs.len(), names(), bench.held("a.bin").len()), (1, Vec::new(), 1), "{point}");
+        bench.stop(daemon);
     }
 }
 

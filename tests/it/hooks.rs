@@ -356,7 +356,7 @@ impl Desk {
         std::fs::write(&path, "content").unwrap();
         let identity = Identity::of(&std::fs::metadata(&path).unwrap());
         let (folder, name, hosts) = (self.dir.path().to_owned(), name.into(), Arc::from(["box".to_owned()]));
-        let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0 };
+        let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0, close_seen: false };
         self.store.enqueue(vec![arrival]).await.unwrap();
         let job = self.store.claim(vec![Asking::new("box", 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
         let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };

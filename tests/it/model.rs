@@ -274,6 +274,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
         priority: 0,
+        close_seen: false,
     };
     store.enqueue(vec![arrival]).await.unwrap();
     let (_switch, phases) = phases();

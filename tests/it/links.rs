@@ -1,0 +1,123 @@
+//! Symbolic links, pipes and other surprises that somebody lays out in a folder that others may write: nothing outside the folder is read,
+//! written or removed for them, and nothing hangs.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ferryd::job::State;
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+
+use crate::bench_top::{Bench, peak_resident};
+#[cfg(target_os = "linux")]
+use crate::events::stands_still;
+
+const SIDECAR: &str = "\n[[hook]]\non = [\"done\"]\nsidecar = true";
+
+/// A folder beside the watched one with a file in it that is nobody else's business.
+fn private(bench: &Bench) -> PathBuf {
+    let folder = bench.dir.path().join("private");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("secret"), "secret").unwrap();
+    folder
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn why(bench: &Bench) -> String {
+    bench.wait_for("a reason", || bench.jobs().into_iter().find_map(|job| job.why.filter(|_| job.state == State::Uploaded)))
+}
+
+#[test]
+fn a_sidecar_is_never_written_through_a_link_of_a_foreseen_name() {
+    let bench = Bench::new().host(SIDECAR);
+    let secret = private(&bench).join("secret");
+    for job in 1..10 {
+        symlink(&secret, bench.drop_dir().join(format!(".ferryd-{job}.tmp.ferryd.json"))).unwrap();
+    }
+    bench.put("$(touch pwned).mov", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret", "a file outside the folder was overwritten");
+    let sidecar = std::fs::read_to_string(bench.drop_dir().join("$(touch pwned).mov.ferryd.json")).unwrap();
+    assert!(sidecar.contains("\"hosts\""), "{sidecar}");
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_sidecar_is_said_and_hangs_nothing() {
+    let bench = Bench::new().host(SIDECAR);
+    let pipe = bench.drop_dir().join("a.mov.ferryd.json");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    bench.put("a.mov", b"content");
+    let daemon = bench.start();
+    let why = why(&bench);
+    assert!(why.contains("a.mov.ferryd.json") && why.contains("not a regular file"), "{why}");
+    assert_eq!(names(&bench.drop_dir()), ["a.mov", "a.mov.ferryd.json"], "it is still there, and nothing beside it");
+    std::fs::remove_file(&pipe).unwrap();
+    bench.wait_done(1);
+    assert!(std::fs::read_to_string(&pipe).unwrap().contains("\"hosts\""));
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_huge_file_in_the_place_of_a_sidecar_costs_no_memory() {
+    let bench = Bench::new().host(SIDECAR);
+    let huge = std::fs::File::create(bench.drop_dir().join("a.mov.ferryd.json")).unwrap();
+    huge.set_len(3 << 30).unwrap();
+    bench.put("a.mov", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    if let Some(peak) = peak_resident(daemon.pid()) {
+        assert!(peak < 256 << 20, "{} MiB", peak >> 20);
+    }
+    bench.stop(daemon);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_subfolder_that_becomes_a_link_gives_nothing_away() {
+    let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
+    let private = private(&bench);
+    let daemon = bench.start();
+    bench.put("sub/first", b"first");
+    bench.wait_done(1);
+    daemon.signal(Signal::STOP);
+    bench.wait_for("the daemon to stand still", || stands_still(daemon.pid()).then_some(()));
+    // It will hear of a file in the folder, and then find a link in the folder's place.
+    let sub = bench.drop_dir().join("sub");
+    std::fs::write(sub.join("secret"), "bait").unwrap();
+    std::fs::rename(&sub, bench.dir.path().join("aside")).unwrap();
+    symlink(&private, &sub).unwrap();
+    daemon.signal(Signal::CONT);
+    bench.put("last", b"last");
+    bench.wait_for("the last file", || (bench.held("last") == [b"last"]).then_some(()));
+    bench.wait_for("the queue to come to rest", || bench.jobs().iter().all(|job| job.state.is_final()).then_some(()));
+    assert_eq!(bench.held("secret"), Vec::<Vec<u8>>::new(), "a file outside the folder was uploaded");
+    assert_eq!(names(&private), ["secret"], "a file outside the folder was removed");
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_file_that_was_reached_through_a_link_stays_and_its_job_says_why() {
+    let bench = Bench::new().watch("settle = \"0s\"\nfollow_symlinks = true\nafter = \"delete\"");
+    let secret = private(&bench).join("secret");
+    symlink(&secret, bench.drop_dir().join("file link")).unwrap();
+    symlink(bench.dir.path().join("private"), bench.drop_dir().join("folder link")).unwrap();
+    let plain = bench.put("sub/plain", b"plain");
+    let daemon = bench.start();
+    let jobs = bench.wait_done(3);
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
+    assert!(!plain.exists(), "what was reached without a link is removed");
+    for job in jobs.iter().filter(|job| job.path != plain) {
+        assert!(job.why.as_deref().is_some_and(|why| why.contains("symbolic link")), "{job:?}");
+    }
+    assert_eq!(names(&bench.drop_dir()), ["file link", "folder link", "sub"]);
+    bench.stop(daemon);
+}

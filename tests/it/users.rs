@@ -1,0 +1,128 @@
+//! The daemon is one user and the files are another's, as where people or other services fill the folder: the kernel does not tell then who
+//! has a file open for writing. Only root can be two users.
+#![cfg(target_os = "linux")]
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ferryd::job::State;
+use ferryd::os::clock;
+
+use crate::bench_top::{Bench, Daemon, bytes};
+
+/// Nobody's number: the daemon's.
+const OTHER: u32 = 65534;
+/// A file that has been the same for so long is quiet by the default of `settle`.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// A bench whose folders the other user may use; nothing where this one may not hand them over.
+fn bench(lines: &str) -> Option<Bench> {
+    if !rustix::process::geteuid().is_root() {
+        println!("not tried: only root can be two users");
+        return None;
+    }
+    let bench = Bench::new().watch(lines);
+    std::fs::set_permissions(bench.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(bench.drop_dir(), PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::create_dir(bench.state_dir()).unwrap();
+    std::fs::set_permissions(bench.state_dir(), PermissionsExt::from_mode(0o700)).unwrap();
+    give(&bench.state_dir());
+    give(&bench.config());
+    Some(bench)
+}
+
+fn give(path: &Path) {
+    std::os::unix::fs::chown(path, Some(OTHER), Some(OTHER)).unwrap();
+}
+
+/// Starts the daemon as the other user, with no capability left, and waits until it has every folder in view.
+fn start(bench: &Bench) -> Daemon {
+    // Where it was built, that user may not go.
+    let program = bench.dir.path().join("ferryd");
+    std::fs::copy(env!("CARGO_BIN_EXE_ferryd"), &program).unwrap();
+    let mut command = Command::new("setpriv");
+    let ids = [OTHER, OTHER].map(|id| id.to_string());
+    command.args(["--reuid", &ids[0], "--regid", &ids[1], "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all"]);
+    command.arg(program).arg("--config").arg(bench.dir.path().join("config.toml")).args(["run", "--log", "info,ferryd=debug"]);
+    let daemon = Daemon::spawn(command, bench);
+    bench.wait_for("the daemon to watch", || bench.log_text().contains(" watching").then_some(()));
+    daemon
+}
+
+/// A file of this user's, half written, whose writer pauses until it looks quiet.
+fn half_written(bench: &Bench, first_half: &[u8]) -> (PathBuf, File) {
+    let path = bench.drop_dir().join("film.mov");
+    let mut writer = File::create(&path).unwrap();
+    writer.write_all(first_half).unwrap();
+    bench.wait_for("the writer to have paused for a while", || (age(&path) > QUIET).then_some(()));
+    (path, writer)
+}
+
+fn age(path: &Path) -> Duration {
+    let metadata = std::fs::metadata(path).unwrap();
+    let changed_ms = metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000;
+    Duration::from_millis(u64::try_from(clock::now_ms() - changed_ms).unwrap_or(0))
+}
+
+fn paths(bench: &Bench) -> Vec<PathBuf> {
+    bench.jobs().into_iter().map(|job| job.path).collect()
+}
+
+#[test]
+fn a_file_of_another_user_is_not_sent_while_its_writer_pauses_and_whole_when_that_has_closed_it() {
+    let Some(bench) = bench("settle_unknown = \"1h\"") else { return };
+    let content = bytes(1, 2_000_000);
+    let (_, mut writer) = half_written(&bench, &content[..1_000_000]);
+    let daemon = start(&bench);
+    // A file of the daemon's own, of which the kernel does tell who writes it.
+    let own = bench.put("own", b"own");
+    give(&own);
+    bench.wait_for("a file of its own", || (bench.held("own") == [b"own"]).then_some(()));
+    assert_eq!((bench.held("film.mov").len(), paths(&bench)), (0, vec![own]), "half of a file was sent");
+    writer.write_all(&content[1_000_000..]).unwrap();
+    drop(writer);
+    bench.wait_done(2);
+    let held = bench.held("film.mov");
+    assert!(held.len() == 1 && held[0] == content, "{} times", held.len());
+    daemon.kill();
+}
+
+#[test]
+fn the_file_of_a_writer_that_was_not_seen_to_close_it_is_not_removed_under_that_writer() {
+    let Some(bench) = bench("settle = \"0s\"\nsettle_unknown = \"1s\"\nafter = \"delete\"") else { return };
+    let content = bytes(2, 300_000);
+    let (path, mut writer) = half_written(&bench, &content[..100_000]);
+    let daemon = start(&bench);
+    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    assert_eq!(job.state, State::Uploaded, "{job:?}");
+    let why = job.why.unwrap();
+    assert!(why.contains("another user") && why.contains("24 hours"), "{why}");
+    assert!(job.next_try_ms.is_some_and(|next| next > clock::now_ms() + 3_600_000), "it is not looked at every few minutes");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 100_000, "the file is there, and its writer can go on");
+    writer.write_all(&content[100_000..]).unwrap();
+    drop(writer);
+    // The whole file is another version, and somebody was seen to close that one.
+    bench.wait_for("the whole file to be sent", || bench.held("film.mov").into_iter().find(|held| *held == content));
+    bench.wait_for("it to be removed", || (!path.exists()).then_some(()));
+    bench.wait_done(2);
+    daemon.kill();
+}
+
+#[test]
+fn a_file_of_another_user_that_was_only_moved_in_is_removed_when_somebody_is_seen_to_close_it() {
+    let Some(bench) = bench("settle = \"0s\"\nsettle_unknown = \"1s\"\nafter = \"delete\"") else { return };
+    let daemon = start(&bench);
+    let path = bench.put("moved in", b"content");
+    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    assert!(job.state == State::Uploaded && path.exists(), "{job:?}");
+    // Opened for writing and closed, without a change: nobody has it open now.
+    drop(File::options().append(true).open(&path).unwrap());
+    bench.wait_done(1);
+    assert!(!path.exists());
+    assert_eq!(bench.held("moved in"), [b"content"]);
+    daemon.kill();
+}
