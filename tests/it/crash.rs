@@ -85,7 +85,7 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file() {
 #[test]
 fn death_at_every_point_of_a_removal_leaves_nothing_behind() {
     for point in POINTS_OF_REMOVAL {
-        let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
+        let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"").host("trust_replies = true");
         let names = || -> Vec<String> {
             let entries = std::fs::read_dir(bench.drop_dir()).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

@@ -20,7 +20,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the kinds are
 /// hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 66] = [
+const TESTED: [(&str, &str, &str); 68] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -45,6 +45,11 @@ const TESTED: [(&str, &str, &str); 66] = [
     ("watch", "remote_path", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("watch", "rescan", "keys::what_no_event_tells_of_is_found_by_the_next_scan"),
     ("watch", "settle", "stories::a_file_that_is_still_being_written_is_never_sent_early"),
+    (
+        "watch",
+        "settle_unknown",
+        "users::a_file_of_another_user_is_not_sent_while_its_writer_pauses_and_whole_when_that_has_closed_it",
+    ),
     ("watch", "to", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "bandwidth", "keys::bytes_flow_no_faster_than_the_host_and_the_daemon_allow"),
     ("host", "kind", "hosts::one_file_goes_to_all_five_kinds_of_hosts"),
@@ -53,6 +58,7 @@ const TESTED: [(&str, &str, &str); 66] = [
     ("host", "on_unknown", "hosts::with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again"),
     ("host", "refresh", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
     ("host", "request_timeout", "faults::a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time"),
+    ("host", "trust_replies", "replies::a_source_waits_for_proof_until_its_host_is_trusted"),
     ("host", "retries", "faults::with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes"),
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),

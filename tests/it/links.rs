@@ -83,7 +83,7 @@ fn a_huge_file_in_the_place_of_a_sidecar_costs_no_memory() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_subfolder_that_becomes_a_link_gives_nothing_away() {
-    let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"");
+    let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"").host("trust_replies = true");
     let private = private(&bench);
     let daemon = bench.start();
     bench.put("sub/first", b"first");
@@ -106,7 +106,7 @@ fn a_subfolder_that_becomes_a_link_gives_nothing_away() {
 
 #[test]
 fn a_file_that_was_reached_through_a_link_stays_and_its_job_says_why() {
-    let bench = Bench::new().watch("settle = \"0s\"\nfollow_symlinks = true\nafter = \"delete\"");
+    let bench = Bench::new().watch("settle = \"0s\"\nfollow_symlinks = true\nafter = \"delete\"").host("trust_replies = true");
     let secret = private(&bench).join("secret");
     symlink(&secret, bench.drop_dir().join("file link")).unwrap();
     symlink(bench.dir.path().join("private"), bench.drop_dir().join("folder link")).unwrap();
