@@ -33,8 +33,6 @@ use super::root;
 const AT_ONCE: usize = 4;
 /// Of these, couriers of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
-/// How long the loop sleeps at most while a delivery is to come, in milliseconds.
-const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
 /// Why a file is not removed or moved yet that may be written still.
 const UNASKED: &str = "nobody can be asked who writes the file (it is another user's, or its file system does not tell): it goes when a \
                        writer is seen to close it, or 24 hours after its last change";
@@ -175,14 +173,14 @@ impl Deliver {
             return Ok(None);
         }
         let running = self.running.values().flat_map(|load| load.ids.iter().copied()).collect();
-        let due = self.courier.store.due(wanted, running, clock::now_ms()).await?;
+        let due = self.courier.store.due(wanted, running, self.clocks.wall_ms()).await?;
         let loads: Vec<Vec<Delivery>> = self.loads(&due.deliveries).take(free).collect();
         // With every slot taken the next one's end comes first.
         let full = loads.len() == free;
         for load in loads {
             self.send_off(load);
         }
-        Ok(due.next_due_ms.filter(|_| !full).map(instant_of))
+        Ok(due.next_due_ms.filter(|_| !full).map(|at_ms| self.clocks.instant_of(at_ms)))
     }
 
     /// Deliveries of one hook that go together.
@@ -390,10 +388,4 @@ fn ids(load: &[Delivery]) -> Vec<DeliveryId> {
 
 fn later(pause: Duration) -> i64 {
     clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn instant_of(at_ms: i64) -> Instant {
-    let left = u64::try_from(at_ms.saturating_sub(clock::now_ms())).unwrap_or(0);
-    // One millisecond more, so that the time has certainly come when the sleep ends; a day at most, since a clock may be set.
-    Instant::now() + Duration::from_millis(left.saturating_add(1).min(LONGEST_SLEEP_MS))
 }

@@ -2,7 +2,6 @@
 //! worker ends or the phase changes.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -111,7 +110,7 @@ impl Dispatch {
         if free == 0 || asking.iter().all(|asking| asking.room == 0) {
             return Ok(rested);
         }
-        let claims = self.store.claim(asking, self.uploads_max, clock::now_ms()).await?;
+        let claims = self.store.claim(asking, self.uploads_max, self.clocks.wall_ms()).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
@@ -127,7 +126,7 @@ impl Dispatch {
             return Ok(Some(Instant::now()));
         }
         // With every slot taken the next worker's end comes first.
-        let due = claims.next_due_ms.filter(|_| !full).map(instant_of);
+        let due = claims.next_due_ms.filter(|_| !full).map(|at_ms| self.clocks.instant_of(at_ms));
         Ok(rested.into_iter().chain(due).min())
     }
 
@@ -309,12 +308,6 @@ impl HostSlots {
             Shown::Full => tracing::warn!("host {} has no room: {why}", self.name),
         }
     }
-}
-
-fn instant_of(at_ms: i64) -> Instant {
-    let left = u64::try_from(at_ms.saturating_sub(clock::now_ms())).unwrap_or(0);
-    // One millisecond more, so that the time has certainly come when the sleep ends.
-    Instant::now() + Duration::from_millis(left.saturating_add(1))
 }
 
 async fn sleep_until(due: Option<Instant>) {

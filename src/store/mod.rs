@@ -23,8 +23,10 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
 use crate::job::attempt::SessionFate;
+use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
+use crate::job::verdict::LONGEST_BACKOFF;
 use crate::job::{Identity, State};
 use crate::os::clock;
 
@@ -454,13 +456,13 @@ impl Store {
 
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
     pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: String, next_try_ms: i64) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, next_try_ms)).await
+        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, soon(next_try_ms))).await
     }
 
     /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
     /// milliseconds since the Unix epoch.
     pub async fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::look_again(c, id, next_try_ms)).await
+        self.writer.call(Durability::Process, move |c| deliveries::look_again(c, id, soon(next_try_ms))).await
     }
 
     /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
@@ -503,6 +505,11 @@ impl Store {
     pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, move |c| jobs::live(c, &live, clock::now_ms())).await
     }
+}
+
+/// No delivery is put off for longer than the longest back-off, though the clock be set back between the failure and its commit.
+fn soon(next_try_ms: i64) -> i64 {
+    next_try_ms.min(after(clock::now_ms(), LONGEST_BACKOFF))
 }
 
 /// Opens a connection that only reads.

@@ -473,7 +473,7 @@ fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again() {
     let (first, second) = queue.pair();
     queue.uploaded(first, None);
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
-    let later = i64::MAX - 1;
+    let later = clock::now_ms() + 60_000;
     for delivery in queue.due(later - 1).deliveries {
         queue.run(|store| async move { store.undelivered(vec![delivery.id], "the hook failed".into(), later).await }).unwrap();
     }
@@ -828,6 +828,18 @@ fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
         let shown = queue.snapshot(&Query::default()).hosts;
         assert!(shown.iter().all(|host| host.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
     }
+}
+
+#[test]
+fn a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_minutes() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Done], false));
+    let (first, _) = queue.pair();
+    queue.uploaded(first, None);
+    let failed = queue.due(clock::now_ms()).deliveries.remove(0).id;
+    let far = clock::now_ms() + YEAR_MS;
+    queue.run(|store| async move { store.undelivered(vec![failed], "it failed".into(), far).await }).unwrap();
+    assert_eq!(queue.events(clock::now_ms() + 300_000), [(Event::Done, first)]);
 }
 
 #[test]
