@@ -138,7 +138,11 @@ fn files_of_every_size_arrive_once_and_equal() {
 
 #[test]
 fn an_empty_file_ends_as_the_page_of_the_host_says() {
-    for kind in kinds().into_iter().filter(|kind| !kind.takes_empty_files) {
+    let refusing: Vec<Kind> = kinds().into_iter().filter(|kind| !kind.takes_empty_files).collect();
+    if refusing.is_empty() {
+        skipped("FERRYD_KIND names a kind that takes empty files");
+    }
+    for kind in refusing {
         let bench = kind.bench();
         bench.put("empty", b"");
         let daemon = bench.start();

@@ -240,6 +240,9 @@ fn a_burst_over_many_new_nested_folders_loses_nothing_in_little_memory() {
 fn a_watch_that_takes_no_existing_files_takes_those_that_come_later() {
     let bench = Bench::new().watch("settle = \"0s\"\nexisting = false");
     let old = bench.put("old", b"old");
+    // So old that the first look would take it.
+    let changed = std::fs::metadata(&old).unwrap().modified().unwrap();
+    bench.wait_for("the file to be old", || changed.elapsed().is_ok_and(|age| age > Duration::from_millis(300)).then_some(()));
     let daemon = bench.start();
     bench.wait_watching();
     bench.put("new", b"new");
