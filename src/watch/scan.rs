@@ -93,8 +93,7 @@ impl<'a> Walk<'a> {
         mut each: impl FnMut(Found) -> Result<(), E>,
         mut unreadable: impl FnMut(&Path, &io::Error),
     ) -> Result<(), E> {
-        let opened = self.open(folder).and_then(|opened| {
-            let (device, _) = opened.device_and_inode()?;
+        let opened = self.open(folder).and_then(|(opened, device)| {
             let relative = relative(self.root, &folder.path).to_owned();
             Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device })
         });
@@ -118,17 +117,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The folder that was listed. One that is another by now is taken if its path means just that one: it may be a mount point, of which
-    /// the listing tells what is underneath. One that is being replaced right now is met again by the event or the next scan.
-    fn open(&self, ahead: &Ahead) -> io::Result<Folder> {
+    /// The folder that was listed, and its device. One that is another by now is taken if its path means just that one: it may be a mount
+    /// point, of which the listing tells what is underneath. One that is being replaced right now is met again by the event or the next scan.
+    fn open(&self, ahead: &Ahead) -> io::Result<(Folder, i64)> {
         let folder = self.base.folder(&ahead.path)?;
-        if let Some(listed) = ahead.listed {
-            let opened = folder.device_and_inode()?;
-            if opened != listed && opened != self.base.look(&ahead.path)?.device_and_inode() {
-                return Err(io::ErrorKind::NotFound.into());
-            }
+        let opened = folder.device_and_inode()?;
+        let is_listed = ahead.listed.is_none_or(|listed| listed == opened);
+        if !is_listed && opened != self.base.look(&ahead.path)?.device_and_inode() {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(folder)
+        Ok((folder, opened.0))
     }
 
     fn look(&mut self, here: &mut Here<'_>, entry: &Entry) -> io::Result<Option<Found>> {
