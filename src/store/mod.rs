@@ -26,7 +26,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
-use crate::job::verdict::LONGEST_BACKOFF;
+use crate::job::verdict::RECHECK;
 use crate::job::{Identity, State};
 use crate::os::clock;
 
@@ -507,9 +507,9 @@ impl Store {
     }
 }
 
-/// No delivery is put off for longer than the longest back-off, though the clock be set back between the failure and its commit.
+/// No delivery is put off for longer than an hour, though the clock be set back between the failure and its commit.
 fn soon(next_try_ms: i64) -> i64 {
-    next_try_ms.min(after(clock::now_ms(), LONGEST_BACKOFF))
+    next_try_ms.min(after(clock::now_ms(), RECHECK))
 }
 
 /// Opens a connection that only reads.

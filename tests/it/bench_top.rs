@@ -297,7 +297,7 @@ pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
 }
 
 fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("ferryd")).collect();
+    let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
