@@ -678,6 +678,27 @@ fn a_version_never_has_two_live_jobs_for_one_host() {
 }
 
 #[test]
+fn a_moment_in_which_another_program_has_the_lock_is_waited_for() {
+    let queue = Queue::new();
+    queue.enqueue(0..1);
+    let job = queue.claim(1).remove(0).id;
+    let other = queue.connection();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (store, (told, answer)) = (queue.store.clone().unwrap(), std::sync::mpsc::channel());
+    let calling = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // Dropped before it is told, as the last of them may be waited for.
+        let left = runtime.block_on(async move { store.put_back(job, put_back(State::Queued)).await });
+        told.send(left).unwrap();
+    });
+    let early = answer.recv_timeout(std::time::Duration::from_millis(200));
+    assert!(early.is_err(), "it waits: {early:?}");
+    other.execute_batch("COMMIT").unwrap();
+    answer.recv().unwrap().unwrap();
+    calling.join().unwrap();
+}
+
+#[test]
 fn only_a_job_under_way_can_be_left_or_be_uploaded() {
     let queue = Queue::new();
     queue.enqueue(0..1);

@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::StoreError;
@@ -240,7 +240,9 @@ impl Loop {
     /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
     fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
         loop {
-            let transaction = self.connection.transaction()?;
+            // A transaction that reads before it writes is refused at once where anybody else has the lock to write, which readers take for
+            // a moment when they meet the index of the log half written. One that begins by asking for the lock waits for it.
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(&transaction).err()?)));
             match failed {
                 None => return Ok(transaction.commit()?),
