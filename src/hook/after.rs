@@ -194,7 +194,7 @@ fn find(task: &Task) -> io::Result<Found<'_>> {
     let aside = task.names.of(Purpose::Aside, &task.path)?;
     let mut name = own_name.to_owned();
     match folder.look(&aside) {
-        Ok(stat) if stat.kind == Kind::File && Identity::from(stat.numbers).same_version(&task.sent) => name.clone_from(&aside),
+        Ok(stat) if stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&task.sent) => name.clone_from(&aside),
         // Whatever it is, it is not ours to keep there.
         Ok(_) => put_back(&folder, &aside, &folder, own_name)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -211,7 +211,7 @@ fn find(task: &Task) -> io::Result<Found<'_>> {
     let is_it = match identity == task.sent {
         true => true,
         // A rename or a link of our own has changed its inode.
-        false => identity.same_version(&task.sent) && (source.is_aside() || (metadata.nlink() > 1 && source.has_arrived()?)),
+        false => identity.same_inode(&task.sent) && (source.is_aside() || (metadata.nlink() > 1 && source.has_arrived()?)),
     };
     Ok(if metadata.is_file() && is_it { Found::Source(source) } else { Found::Nothing(Done::Changed) })
 }
@@ -239,8 +239,8 @@ impl Source<'_> {
 
     /// Whether the open file has this name, and the content that it had when it was opened.
     fn is_at(&self, folder: &Folder, name: &OsStr) -> bool {
-        let handle = self.file.metadata().is_ok_and(|metadata| Identity::of(&metadata).same_version(&self.identity));
-        let named = |stat: beneath::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_version(&self.identity);
+        let handle = self.file.metadata().is_ok_and(|metadata| Identity::of(&metadata).same_inode(&self.identity));
+        let named = |stat: beneath::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&self.identity);
         handle && folder.look(name).is_ok_and(named)
     }
 
@@ -688,32 +688,58 @@ mod tests {
         }
     }
 
+    /// Writes other bytes to `path`, of the same size, and says that they were last written when the file `like` was.
+    fn write_twin(path: &Path, like: &Path) {
+        let metadata = std::fs::metadata(like).unwrap();
+        std::fs::write(path, vec![8; usize::try_from(metadata.len()).unwrap()]).unwrap();
+        let times = FileTimes::new().set_modified(metadata.modified().unwrap());
+        File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+    }
+
+    /// What somebody puts in the place of a file that has been renamed to `kept`.
+    const STRANGERS: [fn(&Path, &Path); 3] = [
+        |path, _| std::fs::write(path, "another").unwrap(),
+        |path, kept| symlink(kept, path).unwrap(),
+        // By its size and its time it is the version that was sent.
+        |path, kept| write_twin(path, kept),
+    ];
+
     #[test]
     fn what_takes_the_name_between_the_look_and_the_removal_is_put_back() {
-        for is_link in [false, true] {
+        for put in STRANGERS {
             let place = doomed();
             let source = place.source();
             rename(&place.task.path, &place.at("kept"));
-            if is_link {
-                symlink(place.at("kept"), &place.task.path).unwrap();
-            } else {
-                std::fs::write(&place.task.path, "another").unwrap();
-            }
+            put(&place.task.path, &place.at("kept"));
+            let (before, is_link) = (std::fs::read(&place.task.path).unwrap(), place.task.path.is_symlink());
             assert_eq!(source.remove().unwrap(), Removed::PutBack);
-            assert_eq!((place.left(), place.task.path.is_symlink()), (vec!["a.mov".to_owned(), "kept".to_owned()], is_link));
-            assert_eq!(std::fs::read(&place.task.path).unwrap(), if is_link { &CONTENT[..] } else { b"another" });
+            assert_eq!(place.left(), ["a.mov", "kept"]);
+            assert!(std::fs::read(&place.task.path).unwrap() == before && place.task.path.is_symlink() == is_link);
         }
     }
 
     #[test]
-    fn a_file_that_takes_the_name_between_the_look_and_the_move_is_put_back() {
-        let place = place(false);
-        let source = place.source();
+    fn what_takes_the_name_between_the_look_and_the_move_is_put_back() {
+        for put in STRANGERS {
+            let place = place(false);
+            let source = place.source();
+            rename(&place.task.path, &place.at("kept"));
+            put(&place.task.path, &place.at("kept"));
+            let before = std::fs::read(&place.task.path).unwrap();
+            let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
+            assert_eq!(source.go_below(folder, below).unwrap(), Done::Changed);
+            assert!(std::fs::read(&place.task.path).unwrap() == before && place.sent().is_empty());
+        }
+    }
+
+    #[test]
+    fn another_file_of_the_same_size_and_time_under_the_name_aside_is_put_back_and_not_removed() {
+        let place = doomed();
+        write_twin(&place.aside(), &place.task.path);
         rename(&place.task.path, &place.at("kept"));
-        std::fs::write(&place.task.path, "another").unwrap();
-        let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
-        assert_eq!(source.go_below(folder, below).unwrap(), Done::Changed);
-        assert_eq!((text(&place.task.path), place.sent()), ("another".to_owned(), Vec::new()));
+        assert_eq!(place.act(), Ok(Done::Changed));
+        assert_eq!(place.left(), ["a.mov", "kept"]);
+        assert!(std::fs::read(&place.task.path).unwrap()[0] == 8);
     }
 
     #[test]
