@@ -23,6 +23,7 @@ use crate::job::attempt::{
     self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Note, Pause, Resolution, Resumption, SessionFacts,
     SessionFate,
 };
+use crate::job::health::Feedback;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
 use crate::os::beneath::Base;
@@ -32,50 +33,8 @@ use crate::store::{Claimed, PutBack, StoreError, Upload};
 use super::digest::Digesting;
 use super::parts::{self, PartSender};
 use super::source::{self, Source, SourceError, remote_name};
-use super::worker::{End, Worker};
-
-/// Why an attempt ends before the host has the file.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// The queue itself failed: the daemon's matter, not the job's.
-    Store(StoreError),
-    /// The file is not what it was.
-    Source(SourceError),
-    /// The host did not do what was asked.
-    Host { error: HostError, opening: bool, session: SessionFate },
-    /// A finish may have taken effect, and nobody can be asked: what happened.
-    Undecidable(String),
-    /// There is evidence that a finish took effect, and no proof: the evidence.
-    Probable(String),
-    /// The daemon stops.
-    Draining,
-}
-
-impl From<StoreError> for Stop {
-    fn from(error: StoreError) -> Self {
-        Stop::Store(error)
-    }
-}
-
-impl From<SourceError> for Stop {
-    fn from(error: SourceError) -> Self {
-        Stop::Source(error)
-    }
-}
-
-/// A failed call that changes nothing for good.
-impl From<HostError> for Stop {
-    fn from(error: HostError) -> Self {
-        let session = attempt::call_failure(error.class);
-        Stop::Host { error, opening: false, session }
-    }
-}
-
-impl Stop {
-    fn while_opening(error: HostError) -> Stop {
-        Stop::Host { opening: true, session: attempt::call_failure(error.class), error }
-    }
-}
+use super::stop::Stop;
+use super::worker::Worker;
 
 const UNANSWERED: &str = "the host never answered the request that makes the file";
 
@@ -94,6 +53,36 @@ pub(super) struct Attempt {
     digesting: Option<Arc<Digesting>>,
     /// The digest, once it is known.
     digest: Option<Digest>,
+}
+
+/// Where an attempt left its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The job's state now.
+    pub state: State,
+    /// What that says about its host.
+    pub feedback: Feedback,
+    /// Why the job did not get further, for a person.
+    pub why: String,
+}
+
+impl Worker {
+    /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own: nothing
+    /// more can be done.
+    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
+        let mut attempt = Attempt::new(self.clone(), job, sent);
+        match attempt.run().await {
+            Ok(outcome) => {
+                let job = attempt.job();
+                crash_point!("uploaded.before_commit");
+                let state = self.store.uploaded(job.id, outcome).await?;
+                crash_point!("uploaded.after_commit");
+                tracing::info!(job.id = %job.id, bytes = job.identity.size, "{:?} is on {}", job.path, job.host);
+                Ok(End { state, feedback: Feedback::Fine, why: String::new() })
+            }
+            Err(stop) => attempt.leave(stop).await,
+        }
+    }
 }
 
 /// What opening or resuming a session leads to.

@@ -15,11 +15,12 @@ use crate::os::clock;
 use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
+use super::attempt::End;
 use super::clocks::Clocks;
 use super::live::Board;
 use super::phase::{Phase, Phases};
 use super::split;
-use super::worker::{End, Worker};
+use super::worker::Worker;
 
 /// A host with its limits, what it has under way, and how it is doing.
 pub struct HostSlots {

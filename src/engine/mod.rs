@@ -15,6 +15,7 @@ pub mod live;
 mod parts;
 pub mod phase;
 pub mod source;
+mod stop;
 pub mod worker;
 
 use std::ffi::OsString;

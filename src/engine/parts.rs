@@ -11,9 +11,9 @@ use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, Held, Order, Repeat};
 use crate::store::{JobId, Upload};
 
-use super::attempt::Stop;
 use super::digest::Digesting;
 use super::source::{Gate, Source, SourceError};
+use super::stop::Stop;
 use super::worker::Worker;
 
 /// Parts in a row that a host may take nothing new of before the attempt ends.

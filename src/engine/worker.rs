@@ -1,18 +1,13 @@
 //! What carries jobs to one host: its protocol, its limits, and the user's choices for it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::config::RemotePath;
-use crate::crash_point;
 use crate::host::{Host, HostError};
-use crate::job::State;
 use crate::job::attempt::OnUnknown;
-use crate::job::health::Feedback;
 use crate::os::beneath::Base;
-use crate::store::{Claimed, Store, StoreError};
+use crate::store::Store;
 
-use super::attempt::Attempt;
 use super::bandwidth::Limits;
 use super::connections::Connections;
 use super::phase::Phases;
@@ -38,35 +33,7 @@ pub struct Worker {
     pub phases: Phases,
 }
 
-/// Where an attempt left its job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
-    /// The job's state now.
-    pub state: State,
-    /// What that says about its host.
-    pub feedback: Feedback,
-    /// Why the job did not get further, for a person.
-    pub why: String,
-}
-
 impl Worker {
-    /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own: nothing
-    /// more can be done.
-    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
-        let mut attempt = Attempt::new(self.clone(), job, sent);
-        match attempt.run().await {
-            Ok(outcome) => {
-                let job = attempt.job();
-                crash_point!("uploaded.before_commit");
-                let state = self.store.uploaded(job.id, outcome).await?;
-                crash_point!("uploaded.after_commit");
-                tracing::info!(job.id = %job.id, bytes = job.identity.size, "{:?} is on {}", job.path, job.host);
-                Ok(End { state, feedback: Feedback::Fine, why: String::new() })
-            }
-            Err(stop) => attempt.leave(stop).await,
-        }
-    }
-
     /// One request, when there is room for it.
     pub(super) async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let _permit = self.connections.acquire().await;
