@@ -8,6 +8,7 @@ use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment,
 use crate::host::registry;
 use crate::job::upload::Class;
 use crate::os::lock::{self, Note};
+use crate::os::system::System;
 use crate::store::View;
 
 use super::exit::Exit;
@@ -187,7 +188,7 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
     let runtime = super::runtime()?;
     for host in &config.hosts {
         let (name, kind) = (&host.name, host.kind.word());
-        match registry::host(host, &ProcessEnvironment) {
+        match registry::host(host, &ProcessEnvironment, &System::default()) {
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}")),
                 Err(error) => {

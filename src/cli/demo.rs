@@ -15,6 +15,7 @@ use crate::host::http::Transport;
 use crate::host::registry;
 use crate::job::State;
 use crate::os::clock;
+use crate::os::system::System;
 use crate::sandbox::cloudkp::{EmptyFile, Rules};
 use crate::sandbox::{self, Options, Sandbox};
 use crate::secret::Secret;
@@ -271,7 +272,7 @@ impl Came {
 }
 
 async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -> Result<Vec<Fetched>, Failure> {
-    let transport = Transport::new(PATIENCE).map_err(|error| Failure::new(Exit::Fault, error.to_string()))?;
+    let transport = Transport::new(&System::default(), PATIENCE).map_err(|error| Failure::new(Exit::Fault, error.to_string()))?;
     let mut fetched = Vec::new();
     for Dropped { original, path } in dropped {
         for kind in sandbox::kinds() {
@@ -303,7 +304,7 @@ async fn address(config: &Config, job: &JobRow) -> Option<Secret> {
         return Some(Secret::new(link));
     }
     let host = config.hosts.iter().find(|host| host.name == job.host)?;
-    let speaks = registry::host(host, &ProcessEnvironment).ok()?;
+    let speaks = registry::host(host, &ProcessEnvironment, &System::default()).ok()?;
     speaks.address(job.remote_id.as_deref()?).await.ok()?
 }
 

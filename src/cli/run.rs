@@ -14,6 +14,7 @@ use crate::engine::phase::{Phase, PhaseSwitch, phases};
 use crate::engine::{self, EngineError};
 use crate::os::lock::{Lock, LockError, Note};
 use crate::os::signals::{self, Asked};
+use crate::os::system::System;
 use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
@@ -180,7 +181,7 @@ impl Daemon {
         self.arm(&switch);
         let trouble = self.runtime.spawn(tell_trouble(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
-        let ended = self.runtime.block_on(engine::run(config, store, switch, phases, || {
+        let ended = self.runtime.block_on(engine::run(config, &System::default(), store, switch, phases, || {
             tracing::info!("watching");
             service::ready();
         }));

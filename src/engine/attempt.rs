@@ -27,12 +27,12 @@ use crate::job::health::Feedback;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
 use crate::os::beneath::Base;
-use crate::os::clock;
+use crate::os::system::System;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
 
 use super::digest::Digesting;
 use super::parts::{self, PartSender};
-use super::source::{self, Source, SourceError, remote_name};
+use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
 use super::worker::Worker;
 
@@ -104,7 +104,7 @@ impl Attempt {
 
     /// Takes the job as far as it goes.
     pub(super) async fn run(&mut self) -> Result<Outcome, Stop> {
-        let session = self.job.upload.as_ref().map(facts_of);
+        let session = self.job.upload.as_ref().map(|upload| self.facts_of(upload));
         let beginning = attempt::beginning(session.as_ref(), &self.shape, self.worker.on_unknown);
         let earlier = self.job.upload.take();
         // Given back should the attempt begin with another.
@@ -192,7 +192,7 @@ impl Attempt {
     }
 
     fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
-        match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &facts_of(upload)) {
+        match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &self.facts_of(upload)) {
             FinishFailure::Undecidable => Stop::Undecidable(error.said),
             FinishFailure::Failed(class, session) => Stop::Host { error: HostError { class, ..error }, opening: false, session },
         }
@@ -200,8 +200,9 @@ impl Attempt {
 
     async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
         let path = self.job.path.clone();
-        let base = self.watched().map_or_else(|| Base::around(&path), |(base, _)| base.clone());
-        Source::open(base, path, self.job.identity, fresh, self.worker.limits.clone(), self.sent.clone()).await
+        let base = self.watched().map_or_else(|| Base::around(&self.worker.system.files, &path), |(base, _)| base.clone());
+        let expected = Expected { base, path, version: self.job.identity, fresh };
+        Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await
     }
 
     /// Asks the host for a session, and commits it with the plan that is made for it.
@@ -234,7 +235,7 @@ impl Attempt {
             }
         };
         crash_point!("open.before_commit");
-        let opened_ms = clock::now_ms();
+        let opened_ms = self.worker.system.clock.now_ms();
         self.worker.store.opened(self.job.id, session.clone(), plan, identity).await?;
         crash_point!("open.after_commit");
         let (held, held_bytes) = (Held::default(), 0);
@@ -311,7 +312,7 @@ impl Attempt {
         self.know_digest_again(upload.plan).await?;
         let place = self.place_of(&upload);
         let found = self.worker.request(self.worker.host.probe(&place, self.whole(&upload))).await?;
-        match (attempt::resolution(&found, &self.shape, &facts_of(&upload), self.failing_for()), found) {
+        match (attempt::resolution(&found, &self.shape, &self.facts_of(&upload), self.failing_for()), found) {
             (Resolution::Done, Found::Whole(outcome)) => Ok(outcome),
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
             (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).into()),
@@ -375,7 +376,7 @@ impl Attempt {
         log(&self.job, leaving.state, &why);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let kept = (cause != Cause::Draining).then(|| why.clone());
-        self.worker.store.put_back(self.job.id, put_back(leaving, kept, self.failing_since_ms())).await?;
+        self.worker.store.put_back(self.job.id, put_back(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
@@ -387,7 +388,7 @@ impl Attempt {
         match stop {
             Stop::Store(error) => (Cause::Draining, error.to_string()),
             Stop::Draining => (Cause::Draining, "the daemon stops".to_owned()),
-            Stop::Source(SourceError::Vanished) if !self.job.path.parent().is_some_and(|folder| folder.exists()) => {
+            Stop::Source(SourceError::Vanished) if !self.folder_is_there() => {
                 (Cause::FolderMissing, "the folder of this file is not there".to_owned())
             }
             Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.to_string()),
@@ -404,6 +405,10 @@ impl Attempt {
         }
     }
 
+    fn folder_is_there(&self) -> bool {
+        self.job.path.parent().is_some_and(|folder| Base::of(&self.worker.system.files, folder, true).look_at_top().is_ok())
+    }
+
     fn history(&self) -> History {
         History {
             progress: self.progress,
@@ -417,13 +422,22 @@ impl Attempt {
         }
     }
 
+    fn facts_of(&self, upload: &Upload) -> SessionFacts {
+        SessionFacts {
+            age: self.worker.system.clock.since(upload.opened_ms),
+            committing: upload.committing,
+            unanswered: upload.commits,
+            resent: upload.resent,
+        }
+    }
+
     /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at first.
     fn failing_since_ms(&self) -> Option<i64> {
         self.job.failing_since_ms.filter(|_| !self.progress || self.job.sessions_lost > 0)
     }
 
     fn failing_for(&self) -> Duration {
-        self.failing_since_ms().map_or(Duration::ZERO, clock::since)
+        self.failing_since_ms().map_or(Duration::ZERO, |since_ms| self.worker.system.clock.since(since_ms))
     }
 
     /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
@@ -437,30 +451,21 @@ impl Attempt {
 }
 
 /// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
-pub(super) fn put_back(leaving: Leaving, why: Option<String>, failing_since_ms: Option<i64>) -> PutBack {
+pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<String>, failing_since_ms: Option<i64>) -> PutBack {
     let pause = match leaving.pause {
         Pause::None => None,
         Pause::For(pause) => Some(pause),
-        Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(rand::random::<f64>())),
+        Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(system.chance.fraction())),
     };
     let begins = leaving.record.failed && failing_since_ms.is_none();
     PutBack {
         state: leaving.state,
         why,
-        next_try_ms: pause.map(clock::in_ms),
+        next_try_ms: pause.map(|pause| system.clock.in_ms(pause)),
         failures: leaving.record.failures,
         failing: leaving.record.last_kind,
-        failing_since_ms: if begins { Some(clock::now_ms()) } else { failing_since_ms },
+        failing_since_ms: if begins { Some(system.clock.now_ms()) } else { failing_since_ms },
         session: leaving.session,
-    }
-}
-
-fn facts_of(upload: &Upload) -> SessionFacts {
-    SessionFacts {
-        age: clock::since(upload.opened_ms),
-        committing: upload.committing,
-        unanswered: upload.commits,
-        resent: upload.resent,
     }
 }
 

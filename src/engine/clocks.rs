@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::job::believed::was_set_back;
-use crate::os::clock;
+use crate::os::clock::Clock;
 
 /// How far ahead a loop sleeps at most.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
@@ -14,19 +14,20 @@ const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
 /// at its next look; by the time of day alone it would sleep for the difference.
 #[derive(Debug)]
 pub struct Clocks {
+    clock: Clock,
     wall_ms: i64,
     at: Instant,
 }
 
 impl Clocks {
     /// Looks at them.
-    pub fn now() -> Clocks {
-        Clocks { wall_ms: clock::now_ms(), at: Instant::now() }
+    pub fn of(clock: &Clock) -> Clocks {
+        Clocks { clock: clock.clone(), wall_ms: clock.now_ms(), at: Instant::now() }
     }
 
     /// Looks again. Whether the time of day was set back since the last look.
     pub fn were_set_back(&mut self) -> bool {
-        let now = Clocks::now();
+        let now = Clocks::of(&self.clock);
         let set_back = was_set_back(self.wall_ms, now.wall_ms, now.at.saturating_duration_since(self.at));
         *self = now;
         set_back
@@ -52,7 +53,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_just_after_a_look_makes_nobody_sleep_for_the_difference() {
         let year_ms = 365 * 24 * 3600 * 1000;
-        let mut clocks = Clocks { wall_ms: clock::now_ms() + year_ms, at: Instant::now() };
+        let clock = Clock::default();
+        let mut clocks = Clocks { wall_ms: clock.now_ms() + year_ms, at: Instant::now(), clock };
         let due = clocks.instant_of(clocks.wall_ms() + 1000);
         assert_eq!(due - clocks.at, Duration::from_millis(1001), "by the clock that said so");
         assert!(clocks.were_set_back(), "and it is noticed then");

@@ -5,7 +5,7 @@
 //! for what is under way; when the grace is over, commands and requests are dropped, and their rows stay as they are.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::hook::{Carrier, Facts, HookError};
 use crate::job::Identity;
 use crate::job::verdict::backoff;
 use crate::os::beneath::Base;
-use crate::os::clock;
 use crate::os::names::Names;
+use crate::os::system::System;
 use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
 use crate::watch::Root;
 
@@ -103,6 +103,7 @@ struct Load {
 /// What carries one delivery, or several that one hook takes together.
 #[derive(Clone)]
 struct Courier {
+    system: System,
     store: Store,
     hooks: Arc<HashMap<String, Carrier>>,
     /// The watches, each as the scan sees it.
@@ -115,13 +116,13 @@ struct Courier {
 
 impl Deliver {
     /// A loop for the hooks and after-actions of `config`.
-    pub fn new(config: &Config, store: Store, phases: Phases) -> Result<Deliver, EngineError> {
+    pub fn new(config: &Config, system: System, store: Store, phases: Phases) -> Result<Deliver, EngineError> {
         let mut hooks = HashMap::new();
         let mut keys = Vec::new();
-        let names = Arc::new(Names::new(&config.daemon.state_dir));
+        let names = Arc::new(Names::new(&system, &config.daemon.state_dir));
         for hook in &config.hooks {
             let key = hook.key();
-            let carrier = Carrier::new(hook, names.clone())
+            let carrier = Carrier::new(hook, names.clone(), &system)
                 .map_err(|error| EngineError::Setup(format!("the hook `{}` cannot be used: {error}", Hook::name_of(&key))))?;
             let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(Key { hook: key.clone(), couriers, each: carrier.at_once() });
@@ -136,8 +137,9 @@ impl Deliver {
         let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
         let watches = watches.collect::<Result<_, EngineError>>()?;
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
-        let courier = Courier { store, hooks, watches, phases: phases.clone(), names, stop };
-        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0, clocks: Clocks::now() })
+        let clocks = Clocks::of(&system.clock);
+        let courier = Courier { system, store, hooks, watches, phases: phases.clone(), names, stop };
+        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0, clocks })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
@@ -219,7 +221,7 @@ impl Deliver {
                 tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {error}");
                 let Some(Load { ids, hook, tries }) = self.running.remove(&error.id()) else { return Ok(()) };
                 let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&hook));
-                self.courier.store.undelivered(ids, why, later(backoff(tries.saturating_add(1)))).await
+                self.courier.store.undelivered(ids, why, self.courier.later(backoff(tries.saturating_add(1)))).await
             }
         }
     }
@@ -257,7 +259,7 @@ impl Courier {
     async fn fail(&self, load: &[Delivery], error: &HookError) -> Result<(), StoreError> {
         let Some(first) = load.first() else { return Ok(()) };
         let ceiling = backoff(first.tries.saturating_add(1));
-        let pause = ceiling.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        let pause = ceiling.mul_f64(0.5 + self.system.chance.fraction() / 2.0);
         let why = match first.event {
             Event::After => error.to_string(),
             _ => format!("the hook `{}` failed: {error}", Hook::name_of(&first.hook)),
@@ -265,7 +267,7 @@ impl Courier {
         for delivery in load {
             tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
         }
-        self.store.undelivered(ids(load), why, later(pause)).await
+        self.store.undelivered(ids(load), why, self.later(pause)).await
     }
 
     /// The after-action of a file that every host has. Commits how it went.
@@ -275,7 +277,7 @@ impl Courier {
             Err(error) => return self.fail(std::slice::from_ref(delivery), &error).await,
             Ok(Some(Done::Later(pause))) => {
                 tracing::info!(job.id = %job, "{path:?} is left alone for now: {UNASKED}");
-                return self.store.undelivered(vec![delivery.id], UNASKED.into(), later(pause)).await;
+                return self.store.undelivered(vec![delivery.id], UNASKED.into(), self.later(pause)).await;
             }
             Ok(Some(Done::Changed)) => "the file stays where it is: it is not the version that was sent",
             Ok(Some(Done::Linked)) => {
@@ -298,13 +300,14 @@ impl Courier {
     async fn do_deed(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
         let Some((watch, base, deed)) = self.deed(&delivery.path) else { return Ok(None) };
         // A disk that is away for a while has not lost its files.
-        if !watch.path.exists() {
+        if base.look_at_top().is_err() {
             return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
-        let task = Task { base, path, sent, close_seen, deed, names: self.names.clone(), stop: self.stop.clone() };
-        let acting = tokio::task::spawn_blocking(move || after::act(&task));
-        acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}")))).map(Some)
+        let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
+        let task = Task { base, path, sent, close_seen, deed, names, clock, stop };
+        let acting = self.system.threads.run(move || after::act(&task));
+        acting.await.unwrap_or_else(|error| Err(HookError(error.to_string()))).map(Some)
     }
 
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
@@ -312,8 +315,8 @@ impl Courier {
     async fn look_for_the_scan(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
         let look = move || courier.owner(&path).is_some_and(|(_, root)| root.would_find(&path, &version));
-        if tokio::task::spawn_blocking(look).await.unwrap_or(true) {
-            return self.store.look_again(delivery.id, later(backoff(delivery.tries.saturating_add(1)))).await;
+        if self.system.threads.run(look).await.unwrap_or(true) {
+            return self.store.look_again(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is gone, changed or not wanted any more; nothing is done to it", delivery.path);
         self.store.not_found(delivery.id).await
@@ -338,9 +341,13 @@ impl Courier {
         Some((watch, root.base(), deed))
     }
 
+    fn later(&self, pause: Duration) -> i64 {
+        self.system.clock.in_ms(pause)
+    }
+
     fn facts(&self, delivery: &Delivery) -> Facts {
         let path = delivery.path.clone();
-        let base = self.owner(&path).map_or_else(|| Base::around(&path), |(_, root)| root.base());
+        let base = self.owner(&path).map_or_else(|| Base::around(&self.system.files, &path), |(_, root)| root.base());
         Facts {
             event: delivery.event.word(),
             at_ms: delivery.made_ms,
@@ -359,9 +366,15 @@ impl Courier {
         }
     }
 
+    async fn is_still_there(&self, delivery: &Delivery) -> bool {
+        let (file, version) = (Base::of(&self.system.files, &delivery.path, true), delivery.identity);
+        let look = move || file.look_at_top().is_ok_and(|stat| Identity::from(stat.numbers).same_version(&version));
+        self.system.threads.run(look).await.unwrap_or(false)
+    }
+
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        if !is_still_there(delivery.path.clone(), delivery.identity).await {
+        if !self.is_still_there(delivery).await {
             tracing::info!(job.id = %delivery.job, "the link of {:?} dies: the file is not what it was", delivery.path);
             return self.store.delivered(vec![delivery.id]).await;
         }
@@ -371,21 +384,14 @@ impl Courier {
                 Ok(())
             }
             false => {
-                self.store.undelivered(vec![delivery.id], "the after-action is about to run".into(), later(REFRESH_PAUSE)).await
+                self.store
+                    .undelivered(vec![delivery.id], "the after-action is about to run".into(), self.later(REFRESH_PAUSE))
+                    .await
             }
         }
     }
 }
 
-async fn is_still_there(path: PathBuf, identity: Identity) -> bool {
-    let look = move || std::fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata).same_version(&identity));
-    tokio::task::spawn_blocking(look).await.unwrap_or(false)
-}
-
 fn ids(load: &[Delivery]) -> Vec<DeliveryId> {
     load.iter().map(|delivery| delivery.id).collect()
-}
-
-fn later(pause: Duration) -> i64 {
-    clock::now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }

@@ -41,9 +41,10 @@ impl Digesting {
         let borders = Arc::new(Borders::default());
         let (tell, progress) = watch::channel(Progress::Borders(0));
         let stopped = Arc::new(AtomicBool::new(false));
+        let threads = source.threads();
         let pass = Pass { source, plan, borders: borders.clone(), tell, stopped: stopped.clone() };
-        // Nobody waits for the task itself: it tells what it has.
-        drop(tokio::task::spawn_blocking(move || pass.run(algorithm)));
+        // Nobody waits for the work itself: it tells what it has.
+        threads.start(move || pass.run(algorithm));
         Digesting { borders, progress, stopped }
     }
 
@@ -197,16 +198,19 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::engine::bandwidth::Limits;
+    use crate::engine::source::Expected;
     use crate::job::Identity;
     use crate::os::beneath::Base;
+    use crate::os::files::Files;
+    use crate::os::threads::Threads;
 
     async fn digest(bytes: &[u8], part_bytes: u64, algorithm: Algorithm) -> Digest {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, bytes).unwrap();
-        let identity = Identity::of(&std::fs::metadata(&path).unwrap());
-        let source =
-            Source::open(Base::around(&path), path, identity, true, Limits::new(Vec::new()), Arc::default()).await.unwrap();
+        let version = Identity::of(&std::fs::metadata(&path).unwrap());
+        let expected = Expected { base: Base::around(&Files::Real, &path), path, version, fresh: true };
+        let source = Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await.unwrap();
         Digesting::start(source, Plan { file_bytes: bytes.len() as u64, part_bytes }, algorithm).whole().await.unwrap()
     }
 

@@ -11,7 +11,7 @@ use crate::job::State;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, Shown};
 use crate::job::upload::Class;
-use crate::os::clock;
+use crate::os::system::System;
 use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
@@ -57,6 +57,7 @@ struct Running {
 
 /// The loop's state.
 pub struct Dispatch {
+    system: System,
     store: Store,
     hosts: Vec<HostSlots>,
     uploads_max: usize,
@@ -72,9 +73,17 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub fn new(store: Store, hosts: Vec<HostSlots>, uploads_max: usize, board: Board, phases: Phases, hints: Handle) -> Dispatch {
-        let (workers, running) = (JoinSet::new(), HashMap::new());
-        Dispatch { store, hosts, uploads_max, board, phases, hints, workers, running, served: 0, clocks: Clocks::now() }
+    pub fn new(
+        system: System,
+        store: Store,
+        hosts: Vec<HostSlots>,
+        uploads_max: usize,
+        board: Board,
+        phases: Phases,
+        hints: Handle,
+    ) -> Dispatch {
+        let (workers, running, clocks) = (JoinSet::new(), HashMap::new(), Clocks::of(&system.clock));
+        Dispatch { system, store, hosts, uploads_max, board, phases, hints, workers, running, served: 0, clocks }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -139,7 +148,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         for host in &self.hosts {
             if let Some(until) = host.health.shown_until(now) {
-                self.store.host_rests_until(host.name.clone(), clock::in_ms(until - now)).await?;
+                self.store.host_rests_until(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
             }
         }
         Ok(())
@@ -226,7 +235,7 @@ impl Dispatch {
             }
             let status = HostStatus {
                 state: change.shown.word(),
-                until_ms: change.pause.map(clock::in_ms),
+                until_ms: change.pause.map(|pause| self.system.clock.in_ms(pause)),
                 why: (change.shown != Shown::Ready).then(|| why.to_owned()),
                 rests: host.health.rests(),
             };
@@ -243,7 +252,7 @@ impl Dispatch {
         let put_back = PutBack {
             state: State::Held,
             why: Some(host.no_room.clone()),
-            next_try_ms: Some(clock::in_ms(until - now)),
+            next_try_ms: Some(self.system.clock.in_ms(until - now)),
             failures: job.failures,
             failing: job.failing.clone(),
             failing_since_ms: job.failing_since_ms,
@@ -256,12 +265,12 @@ impl Dispatch {
     /// A panic is our fault, and ends only its own job: it counts as a reply that nobody can read.
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
-        let since_ms = running.failing_since_ms.unwrap_or_else(clock::now_ms);
+        let since_ms = running.failing_since_ms.unwrap_or_else(|| self.system.clock.now_ms());
         let history = History {
             progress: false,
             failures: running.failures,
             last_kind: None,
-            failing_for: clock::since(since_ms),
+            failing_for: self.system.clock.since(since_ms),
             sessions_lost: 0,
             retries: None,
             on_unknown: OnUnknown::UploadAgain,
@@ -277,7 +286,7 @@ impl Dispatch {
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = "a worker panicked on this file; this is a bug in ferryd".to_owned();
-        self.store.put_back(running.job, super::attempt::put_back(leaving, Some(why), Some(since_ms))).await
+        self.store.put_back(running.job, super::attempt::put_back(&self.system, leaving, Some(why), Some(since_ms))).await
     }
 }
 

@@ -29,6 +29,7 @@ use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
 use crate::host::{Host, Unusable, registry};
 use crate::job::health::HostHealth;
 use crate::os::beneath::Base;
+use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{self, Filter, Handle, Mode, Root};
 
@@ -55,6 +56,7 @@ pub enum EngineError {
 /// Runs the daemon's work until `phases` says that it ends. `ready` is called once every folder is watched.
 pub async fn run(
     config: &Config,
+    system: &System,
     store: Store,
     switch: Arc<PhaseSwitch>,
     phases: Phases,
@@ -65,13 +67,21 @@ pub async fn run(
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
     let seen_before = store.configured(watches, hosts).await?;
     store.recover().await?;
-    let deliver = Deliver::new(config, store.clone(), phases.clone())?;
+    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, &store, &phases, &store.resting().await?);
+    let hosts = host_slots(config, system, &store, &phases, &store.resting().await?);
 
     let hints = Handle::default();
     let intake = start_intake(config, &store, &seen_before, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(store.clone(), hosts, config.daemon.max_uploads, board.clone(), phases.clone(), hints.clone());
+    let dispatch = Dispatch::new(
+        system.clone(),
+        store.clone(),
+        hosts,
+        config.daemon.max_uploads,
+        board.clone(),
+        phases.clone(),
+        hints.clone(),
+    );
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
@@ -100,7 +110,7 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
-fn host_slots(config: &Config, store: &Store, phases: &Phases, resting: &[Resting]) -> Vec<HostSlots> {
+fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, resting: &[Resting]) -> Vec<HostSlots> {
     let daemon = &config.daemon;
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
     let connections = connections(daemon.max_connections, &limits);
@@ -109,8 +119,9 @@ fn host_slots(config: &Config, store: &Store, phases: &Phases, resting: &[Restin
     let folders: Arc<[_]> = config.watches.iter().map(folder).collect();
     let slots = |(host, connections): (&HostConfig, Connections)| {
         let worker = Worker {
+            system: system.clone(),
             store: store.clone(),
-            host: speaker(host),
+            host: speaker(host, system),
             on_unknown: host.on_unknown,
             retries: host.retries,
             connections,
@@ -128,8 +139,8 @@ fn host_slots(config: &Config, store: &Store, phases: &Phases, resting: &[Restin
 }
 
 /// A host that cannot be made, because a secret is missing, stops only itself: its jobs are held, with the reason.
-fn speaker(host: &HostConfig) -> Arc<dyn Host> {
-    registry::host(host, &ProcessEnvironment).unwrap_or_else(|error| {
+fn speaker(host: &HostConfig, system: &System) -> Arc<dyn Host> {
+    registry::host(host, &ProcessEnvironment, system).unwrap_or_else(|error| {
         tracing::warn!("host {} cannot be used: {error}", host.name);
         Arc::new(Unusable(error))
     })

@@ -4,9 +4,7 @@
 //! around every read, and before the commit, so a part that was read while the file changed is never sent as if it were whole.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +19,9 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::Identity;
 use crate::job::plan::Range;
 use crate::os::at_hand;
-use crate::os::beneath::{self, Base};
+use crate::os::beneath::{self, Base, Kind};
+use crate::os::files::File;
+use crate::os::threads::Threads;
 use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
@@ -66,6 +66,7 @@ impl From<io::Error> for SourceError {
 #[derive(Clone)]
 pub struct Source {
     held: Arc<Held>,
+    threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
 }
@@ -81,22 +82,32 @@ struct Held {
     failed: Mutex<Option<SourceError>>,
 }
 
+/// Which version of which file is to be sent.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// The folder from which the file is reached.
+    pub base: Base,
+    /// The file.
+    pub path: PathBuf,
+    /// The version.
+    pub version: Identity,
+    /// Whether nothing of it was sent yet: then a change of its inode alone (a `chmod`, a rename) does no harm.
+    pub fresh: bool,
+}
+
 impl Source {
-    /// Opens the file at `path`, below `base`, which must be the version `expected`. As long as nothing of it was sent (`fresh`), a change of
-    /// its inode alone (a `chmod`, a rename) does no harm. Bytes that flow are added to `sent`.
-    pub async fn open(
-        base: Base,
-        path: PathBuf,
-        expected: Identity,
-        fresh: bool,
-        limits: Limits,
-        sent: Arc<AtomicU64>,
-    ) -> Result<Source, SourceError> {
-        let held = match Held::at_hand(&base, &path, expected, fresh) {
+    /// Opens the file that is expected. Bytes that flow are added to `sent`.
+    pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
+        let held = match Held::at_hand(&expected) {
             Some(held) => held,
-            None => blocking(move || Held::open(base, path, expected, fresh)).await?,
+            None => blocking(threads, move || Held::open(expected)).await?,
         };
-        Ok(Source { held: Arc::new(held), limits, sent })
+        Ok(Source { held: Arc::new(held), threads, limits, sent })
+    }
+
+    /// Where work on it runs that may wait for a disk.
+    pub fn threads(&self) -> Threads {
+        self.threads
     }
 
     /// The version that is being read.
@@ -110,7 +121,7 @@ impl Source {
             return Ok(());
         }
         let held = self.held.clone();
-        blocking(move || held.check()).await
+        blocking(self.threads, move || held.check()).await
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
@@ -159,14 +170,14 @@ impl Source {
             return Ok(whole.slice(begin..end));
         }
         let held = self.held.clone();
-        blocking(move || held.read(offset, bytes)).await
+        blocking(self.threads, move || held.read(offset, bytes)).await
     }
 }
 
 impl Held {
-    fn open(base: Base, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
-        let file = base.open(&path)?;
-        let mut held = Held::of(file, base, path, expected, fresh)?;
+    fn open(expected: Expected) -> Result<Held, SourceError> {
+        let file = expected.base.open(&expected.path)?;
+        let mut held = Held::of(file, expected)?;
         at_hand::learn(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
@@ -175,25 +186,28 @@ impl Held {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn at_hand(base: &Base, path: &Path, expected: Identity, fresh: bool) -> Option<Held> {
-        let file = at_hand::open(base, path, expected.device).filter(|_| expected.size <= WHOLE_BYTES)?;
-        let mut held = Held::of(file, base.clone(), path.to_owned(), expected, fresh).ok()?;
+    fn at_hand(expected: &Expected) -> Option<Held> {
+        let Expected { base, path, version, .. } = expected;
+        let file = at_hand::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
+        let mut held = Held::of(file, expected.clone()).ok()?;
         held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
-    fn of(file: File, base: Base, path: PathBuf, expected: Identity, fresh: bool) -> Result<Held, SourceError> {
-        let metadata = file.metadata()?;
-        let identity = Identity::of(&metadata);
-        let same = if fresh { expected.same_version(&identity) } else { expected.may_be_completed_by(&identity) };
-        match metadata.is_file() && same {
-            true => Ok(Held { file, base, path, identity, whole: None, failed: Mutex::new(None) }),
-            false => Err(SourceError::Changed("since it was queued")),
+    fn of(file: File, expected: Expected) -> Result<Held, SourceError> {
+        let Expected { base, path, version, fresh } = expected;
+        let stat = file.stat()?;
+        let identity = Identity::from(stat.numbers);
+        let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
+        if stat.kind == Kind::File && same {
+            Ok(Held { file, base, path, identity, whole: None, failed: Mutex::new(None) })
+        } else {
+            Err(SourceError::Changed("since it was queued"))
         }
     }
 
     fn is_unchanged_at_hand(&self) -> bool {
-        let named = at_hand::metadata(&self.base, &self.path, self.identity.device).map(|metadata| Identity::of(&metadata));
+        let named = at_hand::look(&self.base, &self.path, self.identity.device).map(|stat| Identity::from(stat.numbers));
         named == Some(self.identity) && self.check_handle().is_ok()
     }
 
@@ -206,7 +220,7 @@ impl Held {
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
-        match Identity::of(&self.file.metadata()?) == self.identity {
+        match Identity::from(self.file.stat()?.numbers) == self.identity {
             true => Ok(()),
             false => Err(SourceError::Changed("while it was sent")),
         }
@@ -225,11 +239,11 @@ impl Held {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, SourceError> + Send + 'static) -> Result<T, SourceError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(SourceError::Unreadable(format!("our own reader failed: {error}"))),
-    }
+async fn blocking<T: Send + 'static>(
+    threads: Threads,
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    threads.run(work).await.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
 }
 
 /// One part's bytes, as often as they are asked for.
@@ -420,9 +434,9 @@ mod tests {
 
         /// Opens the file, as the version that `other` has, as if that had been queued.
         async fn open(&self, follow: bool, other: &Path) -> Result<Source, SourceError> {
-            let expected = Identity::of(&std::fs::metadata(other.join("file")).unwrap());
-            let base = Base::new(&self.top, follow);
-            Source::open(base, self.top.join("sub/file"), expected, true, Limits::new(Vec::new()), Arc::default()).await
+            let version = Identity::of(&std::fs::metadata(other.join("file")).unwrap());
+            let expected = Expected { base: Base::new(&self.top, follow), path: self.top.join("sub/file"), version, fresh: true };
+            Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await
         }
     }
 

@@ -6,6 +6,7 @@ use crate::config::RemotePath;
 use crate::host::{Host, HostError};
 use crate::job::attempt::OnUnknown;
 use crate::os::beneath::Base;
+use crate::os::system::System;
 use crate::store::Store;
 
 use super::bandwidth::Limits;
@@ -15,6 +16,8 @@ use super::phase::Phases;
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
 pub struct Worker {
+    /// Time, chance, files and threads.
+    pub system: System,
     /// The queue.
     pub store: Store,
     /// The protocol.

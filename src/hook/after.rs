@@ -11,9 +11,7 @@
 //! every case, and the next attempt knows a finished copy by its bytes.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, FileTimes};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,9 +20,10 @@ use std::time::Duration;
 use crate::crash_point;
 use crate::job::Identity;
 use crate::os::beneath::{self, Base, Folder, Kind};
-use crate::os::clock;
+use crate::os::clock::Clock;
 use crate::os::durable::{self, Came};
-use crate::os::lease::{self, Writers};
+use crate::os::files::{File, Files};
+use crate::os::lease::Writers;
 use crate::os::names::{Names, Purpose};
 
 use super::facts::name_with;
@@ -66,6 +65,8 @@ pub struct Task {
     pub deed: Deed,
     /// Names for what is there only for a moment.
     pub names: Arc<Names>,
+    /// The time.
+    pub clock: Clock,
     /// Ends a long copy early, with an error.
     pub stop: Arc<AtomicBool>,
 }
@@ -98,13 +99,13 @@ pub fn act(task: &Task) -> Result<Done, HookError> {
         Found::Source(source) => source,
         Found::Nothing(done) => return Ok(done),
     };
-    let writers = lease::writers(&source.file);
+    let writers = source.file.writers();
     // What is aside has passed this before, and is looked at again before it goes.
     if !source.is_aside() {
         if writers == Writers::Somebody {
             return Err(HookError::new("somebody has the file open for writing"));
         }
-        if let Some(pause) = must_wait(writers, task.close_seen, &task.sent, clock::now_ns()) {
+        if let Some(pause) = must_wait(writers, task.close_seen, &task.sent, task.clock.now_ns()) {
             return Ok(Done::Later(pause));
         }
     }
@@ -205,15 +206,15 @@ fn find(task: &Task) -> io::Result<Found<'_>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing(Done::Vanished)),
         opened => opened?,
     };
-    let metadata = file.metadata()?;
-    let identity = Identity::of(&metadata);
+    let stat = file.stat()?;
+    let identity = Identity::from(stat.numbers);
     let source = Source { task, folder, own_name, aside, name, file, identity };
     let is_it = match identity == task.sent {
         true => true,
         // A rename or a link of our own has changed its inode.
-        false => identity.same_inode(&task.sent) && (source.is_aside() || (metadata.nlink() > 1 && source.has_arrived()?)),
+        false => identity.same_inode(&task.sent) && (source.is_aside() || (stat.links > 1 && source.has_arrived()?)),
     };
-    Ok(if metadata.is_file() && is_it { Found::Source(source) } else { Found::Nothing(Done::Changed) })
+    Ok(if stat.kind == Kind::File && is_it { Found::Source(source) } else { Found::Nothing(Done::Changed) })
 }
 
 /// Gives the file `aside` the name `own_name` again, in the folder `to`, or a visible one like it where that is taken: nothing is overwritten
@@ -239,7 +240,7 @@ impl Source<'_> {
 
     /// Whether the open file has this name, and the content that it had when it was opened.
     fn is_at(&self, folder: &Folder, name: &OsStr) -> bool {
-        let handle = self.file.metadata().is_ok_and(|metadata| Identity::of(&metadata).same_inode(&self.identity));
+        let handle = self.file.stat().is_ok_and(|stat| Identity::from(stat.numbers).same_inode(&self.identity));
         let named = |stat: beneath::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&self.identity);
         handle && folder.look(name).is_ok_and(named)
     }
@@ -257,7 +258,7 @@ impl Source<'_> {
 
     /// What is aside is looked at once more: only now is it certain that nobody can give its name to something else.
     fn remove_aside(&self) -> io::Result<Removed> {
-        if !self.is_at(&self.folder, &self.aside) || lease::writers(&self.file) == Writers::Somebody {
+        if !self.is_at(&self.folder, &self.aside) || self.file.writers() == Writers::Somebody {
             put_back(&self.folder, &self.aside, &self.folder, self.own_name)?;
             return Ok(Removed::PutBack);
         }
@@ -267,7 +268,7 @@ impl Source<'_> {
     }
 
     fn go_below(&self, root: &Path, below: &Path) -> io::Result<Done> {
-        let place = Target::make(root, below)?;
+        let place = Target::make(self.task.base.files(), root, below)?;
         for number in 0..NAMES_MAX {
             let name = numbered(place.name, number);
             match durable::name_new(&self.folder, &self.name, &place.folder, &name) {
@@ -298,7 +299,7 @@ impl Source<'_> {
     /// Whether an earlier attempt has given it a name in its new folder already, and died before it took the old one.
     fn has_arrived(&self) -> io::Result<bool> {
         let Deed::Move { folder, below } = &self.task.deed else { return Ok(false) };
-        let place = Target::make(folder, below)?;
+        let place = Target::make(self.task.base.files(), folder, below)?;
         for number in 0..NAMES_MAX {
             let name = numbered(place.name, number);
             match place.folder.look(&name) {
@@ -352,8 +353,7 @@ impl Source<'_> {
     /// Writes a copy into `folder`, and answers the name that it has there for a moment.
     fn write_aside(&self, folder: &Folder) -> io::Result<OsString> {
         let aside = self.task.names.of(Purpose::Copy, &self.task.path)?;
-        let metadata = self.file.metadata()?;
-        let mode = metadata.permissions().mode() & 0o7777;
+        let stat = self.file.stat()?;
         let mut copy = durable::create_aside(folder, &aside, 0o600)?;
         let written = self.blocks(|block, _| copy.write_all(block).map(|()| true));
         if written.is_err() {
@@ -362,12 +362,10 @@ impl Source<'_> {
         }
         written?;
         // Not every file system keeps these; the bytes are what counts.
-        let times = FileTimes::new().set_modified(metadata.modified()?);
-        let kept = copy.set_permissions(std::fs::Permissions::from_mode(mode)).and_then(|()| copy.set_times(times));
-        if let Err(error) = kept {
+        if let Err(error) = copy.set_mode_and_mtime(stat.mode, stat.mtime_ns()) {
             tracing::debug!("the copy of {:?} has another mode or time: {error}", self.task.path);
         }
-        copy.sync_all()?;
+        copy.sync()?;
         Ok(aside)
     }
 
@@ -402,7 +400,7 @@ impl Source<'_> {
             copy.read_exact(&mut other[..block.len()])?;
             Ok(other[..block.len()] == *block)
         })?;
-        Ok(equal && Identity::of(&self.file.metadata()?) == self.identity)
+        Ok(equal && Identity::from(self.file.stat()?.numbers) == self.identity)
     }
 
     /// The sidecar goes where its file goes; one that cannot stays, and does no harm.
@@ -442,10 +440,10 @@ struct Target<'t> {
 
 impl<'t> Target<'t> {
     /// The folder is the configured one, or below it without a link on the way; it is made where it is missing.
-    fn make(root: &Path, below: &'t Path) -> io::Result<Target<'t>> {
+    fn make(files: &Files, root: &Path, below: &'t Path) -> io::Result<Target<'t>> {
         let name = below.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let path = root.join(below.parent().unwrap_or(Path::new("")));
-        let folder = Base::new(root, false).make(&path)?;
+        let folder = Base::of(files, root, false).make(&path)?;
         Ok(Target { folder, path, name })
     }
 }
@@ -467,7 +465,10 @@ fn numbered(name: &OsStr, number: u32) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::system::System;
     use std::fs::OpenOptions;
+    use std::fs::{File, FileTimes};
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::fs::symlink;
 
     struct Place {
@@ -494,7 +495,8 @@ mod tests {
             path,
             close_seen: false,
             deed: Deed::Move { folder: root.clone(), below: "x/a.mov".into() },
-            names: Arc::new(Names::new(state.path())),
+            names: Arc::new(Names::new(&System::default(), state.path())),
+            clock: Clock::default(),
             stop: Arc::default(),
         };
         Place { dir, _state: state, root, task }
@@ -816,7 +818,7 @@ mod tests {
         let place = place(false);
         let source = place.source();
         let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
-        let target = Target::make(folder, below).unwrap();
+        let target = Target::make(&Files::Real, folder, below).unwrap();
         source.folder.link(&source.name, &target.folder, target.name).unwrap();
         assert_eq!(source.arrive(&target, target.name, Came::Linked).unwrap(), Done::Moved(place.root.join("x/a.mov")));
         assert_eq!((place.sent(), place.task.path.exists()), (vec!["a.mov".to_owned()], false));
@@ -840,7 +842,8 @@ mod tests {
             for path in [place.at("sub/a.mov"), place.at("b.mov")] {
                 let base = Base::new(place.dir.path(), follow);
                 let (names, stop) = (place.task.names.clone(), Arc::default());
-                let task = Task { base, path, sent, close_seen: true, deed: Deed::Delete, names, stop };
+                let clock = Clock::default();
+                let task = Task { base, path, sent, close_seen: true, deed: Deed::Delete, names, clock, stop };
                 assert_eq!(act(&task), Ok(Done::Linked));
             }
             assert_eq!(names_in(&private), ["a.mov"]);

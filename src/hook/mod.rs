@@ -15,6 +15,8 @@ use crate::config::{Hook, HookAction};
 use crate::crash_point;
 use crate::host::http::Transport;
 use crate::os::names::Names;
+use crate::os::system::System;
+use crate::os::threads::Threads;
 
 pub use facts::Facts;
 
@@ -39,6 +41,7 @@ pub struct Carrier {
     /// For a webhook alone: a client has threads and tables of its own.
     transport: Option<Transport>,
     names: Arc<Names>,
+    threads: Threads,
 }
 
 impl Carrier {
@@ -47,12 +50,12 @@ impl Carrier {
     /// # Errors
     ///
     /// Says why no request can be made on this machine.
-    pub fn new(hook: &Hook, names: Arc<Names>) -> Result<Carrier, HookError> {
+    pub fn new(hook: &Hook, names: Arc<Names>, system: &System) -> Result<Carrier, HookError> {
         let transport = match hook.action {
-            HookAction::Webhook(_) => Some(Transport::new(hook.time_limit).map_err(|error| HookError::new(error.said))?),
+            HookAction::Webhook(_) => Some(Transport::new(system, hook.time_limit).map_err(|error| HookError::new(error.said))?),
             _ => None,
         };
-        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names })
+        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: system.threads })
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
@@ -75,7 +78,7 @@ impl Carrier {
         crash_point!("hook.before_run");
         if let HookAction::LinksFile(path) = &self.hook.action {
             let (path, facts) = (path.clone(), facts.to_vec());
-            blocking(move || links_file::append(&path, &facts)).await?;
+            blocking(self.threads, move || links_file::append(&path, &facts)).await?;
         } else {
             for facts in facts {
                 self.carry_one(facts).await?;
@@ -91,7 +94,7 @@ impl Carrier {
             (HookAction::LinksFile(_), _) => Ok(()),
             (HookAction::Sidecar, _) => {
                 let (facts, names) = (facts.clone(), self.names.clone());
-                blocking(move || sidecar::write(&facts, &names)).await
+                blocking(self.threads, move || sidecar::write(&facts, &names)).await
             }
             (HookAction::Command(words), _) => command::run(words, facts, limit).await,
             (HookAction::Webhook(address), Some(transport)) => webhook::post(address, facts, transport, limit).await,
@@ -101,9 +104,9 @@ impl Carrier {
 }
 
 /// Runs `work`, which waits for a disk, where it holds nobody up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, HookError> + Send + 'static) -> Result<T, HookError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(HookError::new(format!("our own code failed, which is a bug in ferryd: {error}"))),
-    }
+async fn blocking<T: Send + 'static>(
+    threads: Threads,
+    work: impl FnOnce() -> Result<T, HookError> + Send + 'static,
+) -> Result<T, HookError> {
+    threads.run(work).await.unwrap_or_else(|error| Err(HookError::new(format!("{error}, which is a bug in ferryd"))))
 }

@@ -51,7 +51,7 @@ pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Found> {
         Err(error) => return Err(error),
     }
     let file = folder.open(sidecar)?;
-    if !file.metadata()?.is_file() {
+    if file.stat()?.kind != Kind::File {
         return Ok(Found::InTheWay);
     }
     let mut text = Vec::new();
@@ -112,6 +112,7 @@ mod tests {
     use super::super::facts::sample;
     use super::*;
     use crate::os::beneath::Base;
+    use crate::os::system::System;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
@@ -135,7 +136,7 @@ mod tests {
         }
 
         fn names(&self) -> Names {
-            Names::new(self.state.path())
+            Names::new(&System::default(), self.state.path())
         }
 
         fn sidecar(&self) -> PathBuf {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::config::{CloudKpConfig, EmptyFile};
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::os::chance::Chance;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
@@ -21,6 +22,8 @@ use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
 
 // Requests.
 
+/// Decimal digits in the number of an upload (page, 4.6).
+const UUID_DIGITS: usize = 20;
 /// The first rung of the ladder, in bytes; larger files use twice and four times as much (page, 2.2).
 const CHUNK_BYTES: u64 = 131_072;
 /// From this size on a file goes in chunks of twice the size.
@@ -44,7 +47,7 @@ fn chunk_bytes(file_bytes: u64) -> u64 {
 /// A session as stored: all that later requests need, so that a changed setting does not reach into a half-sent file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
-    /// 20 random decimal digits, chosen by us; a string, since they overflow 64 bits (page, 4.6).
+    /// [`UUID_DIGITS`] random decimal digits, chosen by us; a string, since they overflow 64 bits (page, 4.6).
     uuid: String,
     url: String,
     name: String,
@@ -53,8 +56,8 @@ struct Open {
 }
 
 impl Open {
-    fn new(base_url: &str, file: &FileFacts) -> Open {
-        let uuid = (0..20).map(|_| char::from(b'0' + rand::random_range(0..10u8))).collect();
+    fn new(base_url: &str, file: &FileFacts, chance: &Chance) -> Open {
+        let uuid = chance.digits(UUID_DIGITS);
         let name = file.name.replace(['/', '\\'], "_");
         Open { uuid, url: format!("{base_url}/upload"), name, bytes: file.bytes, parts: file.parts }
     }
@@ -68,8 +71,8 @@ impl Open {
     }
 
     /// The fields of a chunk, text first, the file last (page, 2.3).
-    fn chunk_form(&self, number: u32, bytes: u64) -> Form {
-        Form::new()
+    fn chunk_form(&self, empty: Form, number: u32, bytes: u64) -> Form {
+        empty
             .text("dzuuid", &self.uuid)
             .text("dzchunkindex", &number.to_string())
             .text("dztotalchunkcount", &self.parts.to_string())
@@ -78,8 +81,8 @@ impl Open {
     }
 
     /// The fields of the finish (page, 2.4).
-    fn finish_form(&self) -> Form {
-        Form::new()
+    fn finish_form(&self, empty: Form) -> Form {
+        empty
             .text("dzuuid", &self.uuid)
             .text("complete", "yes")
             .text("file_name", &self.name)
@@ -323,13 +326,13 @@ impl Host for CloudKp {
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
-        Box::pin(async { Open::new(&self.settings.base_url, file).store().map(Opened::Session) })
+        Box::pin(async { Open::new(&self.settings.base_url, file, self.transport.chance()).store().map(Opened::Session) })
     }
 
     fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let form = open.chunk_form(part.number, part.bytes);
+            let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
             let reply = self.transport.send(Request::post(&open.url).form(form, Some(part))).await?;
             let receipt = chunk_reply(&reply)?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
@@ -339,7 +342,7 @@ impl Host for CloudKp {
     fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let request = Request::post(&open.url).form(open.finish_form(), None).patience(FINISH_PATIENCE);
+            let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
             let reply = self.transport.send(request).await?;
             finish_reply(&reply, &self.settings.link_base, &whole.held.receipts)
         })
@@ -394,7 +397,7 @@ mod tests {
             part_bytes: 131_072,
             digest: None,
         };
-        let open = Open::new("http://127.0.0.1:1/kp", &file);
+        let open = Open::new("http://127.0.0.1:1/kp", &file, &Chance::default());
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));
         assert_eq!(Open::load(&open.store().unwrap()).unwrap(), open);

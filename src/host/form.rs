@@ -11,12 +11,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// An empty form with a boundary nobody can guess, so that no file can hold it.
-    pub fn new() -> Form {
-        Form::with_boundary(format!("ferryd-{:032x}", rand::random::<u128>()))
-    }
-
-    fn with_boundary(boundary: String) -> Form {
+    /// An empty form with this boundary, which no file may hold.
+    pub fn with_boundary(boundary: String) -> Form {
         Form { boundary, head: String::new(), file_bytes: None }
     }
 

@@ -14,7 +14,6 @@ use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, R
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
-use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::xml::{self, Element};
 use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
@@ -450,7 +449,9 @@ impl FourShared {
         offset: u64,
         bytes: u64,
     ) -> Result<PartReply, HostError> {
-        let form = Form::new()
+        let form = self
+            .strangers
+            .form()
             .text("resumableFileId", &reserved.file_id.to_string())
             .text("resumableFirstByte", &(part.offset + offset).to_string())
             .typed_file("FilePart", "FilePart", "application/octet-stream", bytes);

@@ -15,7 +15,9 @@ use reqwest::{Client, ClientBuilder, Method, Response, StatusCode};
 use url::{Position, Url};
 
 use crate::job::upload::Class;
-use crate::os::clock;
+use crate::os::chance::Chance;
+use crate::os::clock::Clock;
+use crate::os::system::System;
 use crate::secret::Secret;
 
 use super::address;
@@ -41,6 +43,8 @@ const REDIRECTS_MAX: usize = 5;
 pub struct Transport {
     client: Client,
     idle: Duration,
+    clock: Clock,
+    chance: Chance,
 }
 
 /// A complete reply, or as much of it as is worth reading.
@@ -211,20 +215,36 @@ impl<'a> Request<'a> {
 
 impl Transport {
     /// A client that gives up on a request when no byte has moved for `idle`.
-    pub fn new(idle: Duration) -> Result<Transport, HostError> {
-        Transport::of(Client::builder(), idle)
+    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
+        Transport::of(Client::builder(), system, idle)
     }
 
     /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network.
-    pub fn for_strangers(idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
-        match allow_private {
-            true => Transport::new(idle),
-            // A proxy would resolve the names itself.
-            false => Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)).no_proxy(), idle),
+    pub fn for_strangers(system: &System, idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
+        if allow_private {
+            return Transport::new(system, idle);
         }
+        // A proxy would resolve the names itself.
+        Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)).no_proxy(), system, idle)
     }
 
-    fn of(builder: ClientBuilder, idle: Duration) -> Result<Transport, HostError> {
+    /// The time by which replies are read.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Random numbers.
+    pub fn chance(&self) -> &Chance {
+        &self.chance
+    }
+
+    /// An empty form with a boundary nobody can guess, so that no file can hold it.
+    pub fn form(&self) -> Form {
+        let boundary: String = self.chance.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        Form::with_boundary(format!("ferryd-{boundary}"))
+    }
+
+    fn of(builder: ClientBuilder, system: &System, idle: Duration) -> Result<Transport, HostError> {
         // Another part of the process may have chosen a provider before; any will do.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = builder
@@ -236,7 +256,7 @@ impl Transport {
             .http1_only()
             .build()
             .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")))?;
-        Ok(Transport { client, idle })
+        Ok(Transport { client, idle, clock: system.clock.clone(), chance: system.chance.clone() })
     }
 
     /// Sends a request and reads its reply, whatever its status.
@@ -276,7 +296,7 @@ impl Transport {
         let ready = builder.build().map_err(lost)?;
         let exchange = async {
             let response = self.client.execute(ready).await.map_err(lost)?;
-            read_reply(response, &meter, request.reply_bytes_max).await
+            read_reply(response, &meter, request.reply_bytes_max, self.clock.now_ms()).await
         };
         let reply = watched(exchange, &meter, self.idle.max(request.patience)).await?;
         Ok(Reply { text: request.secrets.taken_out_of(reply.text), ..reply })
@@ -369,10 +389,10 @@ async fn watched<T>(exchange: impl Future<Output = Result<T, HostError>>, meter:
     }
 }
 
-async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize) -> Result<Reply, HostError> {
+async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize, now_ms: i64) -> Result<Reply, HostError> {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, clock::now_ms()));
+    let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, now_ms));
     let location = header("location").map(str::to_owned);
     let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
     let (mut body, mut cut) = (Vec::new(), false);

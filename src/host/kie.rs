@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use crate::config::{KieConfig, KieMethod};
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
-use crate::os::clock;
 use crate::secret::Secret;
 
 use super::address;
@@ -76,8 +75,8 @@ impl Named {
         stored::load(session, "Kie.ai")
     }
 
-    fn form(&self) -> Form {
-        Form::new().text("uploadPath", &self.upload_path).text("fileName", &self.name).typed_file(
+    fn form(&self, empty: Form) -> Form {
+        empty.text("uploadPath", &self.upload_path).text("fileName", &self.name).typed_file(
             "file",
             &self.name,
             "application/octet-stream",
@@ -233,7 +232,7 @@ impl Kie {
         let reply = match self.settings.method {
             KieMethod::Stream => {
                 let url = format!("{}/api/file-stream-upload", named.base_url);
-                self.transport.send(self.post(&url).form(named.form(), Some(part))).await?
+                self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
             }
             KieMethod::Base64 => {
                 let url = format!("{}/api/file-base64-upload", named.base_url);
@@ -243,7 +242,7 @@ impl Kie {
                 self.transport.send(request.around(head, &encoded, encoded_bytes(part.bytes), tail)).await?
             }
         };
-        upload_reply(&reply, Some(part.bytes), self.settings.kept_for, clock::now_ms())
+        upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms())
     }
 
     /// Lets the host fetch every address of a shortcut file. The outcome has all links, with spaces between them.
@@ -257,7 +256,7 @@ impl Kie {
         for (index, address) in found.iter().enumerate() {
             let request = self.post(&url).text("application/json", named.by_url(address, index + 1)).patience(FETCH_PATIENCE);
             let reply = self.transport.send(request).await?;
-            let outcome = upload_reply(&reply, None, self.settings.kept_for, clock::now_ms())?;
+            let outcome = upload_reply(&reply, None, self.settings.kept_for, self.transport.clock().now_ms())?;
             links.extend(outcome.link);
             ids.extend(outcome.remote_id);
             expires.extend(outcome.expires_ms);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretSource};
 use crate::job::upload::Class;
+use crate::os::system::System;
 use crate::secret::Secret;
 
 use super::http::Transport;
@@ -15,10 +16,10 @@ use super::{Host, HostError, cloudkp, fourshared, kie, koodrive, uploadgig};
 ///
 /// # Errors
 /// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
-pub fn host(config: &HostConfig, environment: &dyn Environment) -> Result<Arc<dyn Host>, HostError> {
+pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System) -> Result<Arc<dyn Host>, HostError> {
     let idle = config.request_timeout;
-    let transport = Transport::new(idle)?;
-    let strangers = |allow_private| Transport::for_strangers(idle, allow_private);
+    let transport = Transport::new(system, idle)?;
+    let strangers = |allow_private| Transport::for_strangers(system, idle, allow_private);
     let mut secrets = Secrets::default();
     let mut secret = |source: &SecretSource| read(source, environment).inspect(|secret| secrets.add(secret));
     let host: Arc<dyn Host> = match &config.kind {

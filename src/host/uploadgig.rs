@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::config::UploadGigConfig;
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
-use crate::os::clock;
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
@@ -262,7 +261,7 @@ impl Host for UploadGig {
                 let said = format!("the account has {cmbs} MiB left, and the file has {} bytes", file.bytes);
                 return Err(HostError::new(Class::HostFull, said));
             }
-            let until_ms = clock::now_ms().saturating_add(ACTION_LIFE_MS);
+            let until_ms = self.transport.clock().now_ms().saturating_add(ACTION_LIFE_MS);
             tickets.lock().await.insert(0, Ticket { address, until_ms });
             Begun { name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
         })
@@ -272,7 +271,7 @@ impl Host for UploadGig {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
-            let ticket = at.tickets.lock().await.remove(&0).filter(|ticket| ticket.until_ms > clock::now_ms());
+            let ticket = at.tickets.lock().await.remove(&0).filter(|ticket| ticket.until_ms > self.transport.clock().now_ms());
             let Some(ticket) = ticket else {
                 return Err(HostError::new(Class::Transient, "the address for the bytes ended before they could go"));
             };

@@ -6,30 +6,47 @@
 //! system is known not to be one of these once [`learn`] has looked at a file of it. What is not ruled out is a mount that is laid over a
 //! known folder in the moment before, and a virus scanner that keeps every open waiting.
 
-use std::fs::{File, Metadata};
 use std::path::Path;
 
-use super::beneath::Base;
+use super::beneath::{Base, Stat};
+use super::files::{File, Files};
 
 /// Opens the file at `path` on a file system that is known, to be read.
 pub fn open(base: &Base, path: &Path, device: i64) -> Option<File> {
-    platform::open(base, path, device, false)
+    real(base).then(|| platform::open(base, path, device, false)).flatten().map(File::Real)
 }
 
 /// What the file system says of `path`, on a file system that is known.
-pub fn metadata(base: &Base, path: &Path, device: i64) -> Option<Metadata> {
-    platform::open(base, path, device, true)?.metadata().ok()
+pub fn look(base: &Base, path: &Path, device: i64) -> Option<Stat> {
+    let opened = real(base).then(|| platform::open(base, path, device, true)).flatten()?;
+    File::Real(opened).stat().ok()
+}
+
+fn real(base: &Base) -> bool {
+    matches!(base.files(), Files::Real)
+}
+
+/// The file of this machine, which alone has a kernel that can be asked.
+#[cfg_attr(not(feature = "simulator"), expect(clippy::unnecessary_wraps, reason = "a simulator has others"))]
+fn of_the_kernel(file: &File) -> Option<&std::fs::File> {
+    match file {
+        File::Real(file) => Some(file),
+        #[cfg(feature = "simulator")]
+        File::Simulated(_) => None,
+    }
 }
 
 /// The first bytes of `file`, if so many are in memory.
 pub fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
     let mut buffer = vec![0; usize::try_from(bytes).ok()?];
-    (buffer.is_empty() || platform::read(file, &mut buffer)? == buffer.len()).then_some(buffer)
+    (buffer.is_empty() || platform::read(of_the_kernel(file)?, &mut buffer)? == buffer.len()).then_some(buffer)
 }
 
 /// Finds out whether the file system of this open file, whose device has this number, is one of this machine's own. May wait.
 pub fn learn(file: &File, device: i64) {
-    platform::learn(file, device);
+    if let Some(file) = of_the_kernel(file) {
+        platform::learn(file, device);
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -115,12 +132,9 @@ mod tests {
             assert_eq!(read(&file, 5).as_deref(), Some(&b"words"[..]));
             assert_eq!(read(&file, 6), None, "a file that is shorter is looked at on the long way");
             assert_eq!(read(&file, 0).as_deref(), Some(&b""[..]));
-            assert_eq!(metadata(&base, &path, device).unwrap().len(), 5);
+            assert_eq!(look(&base, &path, device).unwrap().size(), 5);
             assert!(open(&base, &dir.path().join("other"), device).is_none());
-            assert!(
-                open(&base, &path, -1).is_none() && metadata(&base, &path, -1).is_none(),
-                "nothing is known of that file system"
-            );
+            assert!(open(&base, &path, -1).is_none() && look(&base, &path, -1).is_none(), "nothing is known of that file system");
         }
     }
 
@@ -138,8 +152,8 @@ mod tests {
             return;
         }
         for path in [link.join("file"), dir.path().join("file link")] {
-            assert!(open(&follows, &path, device).is_some() && metadata(&follows, &path, device).is_some(), "{path:?}");
-            assert!(open(&strict, &path, device).is_none() && metadata(&strict, &path, device).is_none(), "{path:?}");
+            assert!(open(&follows, &path, device).is_some() && look(&follows, &path, device).is_some(), "{path:?}");
+            assert!(open(&strict, &path, device).is_none() && look(&strict, &path, device).is_none(), "{path:?}");
         }
         // The folder at the top may be one.
         assert!(open(&Base::new(&link, false), &link.join("file"), device).is_some());
@@ -155,8 +169,8 @@ mod tests {
 
     /// Whether the temporary folder's file system is one that is known, and the kernel has such calls at all.
     fn learned(base: &Base, path: &Path, device: i64) -> bool {
-        File::open(path).is_ok_and(|file| {
-            learn(&file, device);
+        std::fs::File::open(path).is_ok_and(|file| {
+            learn(&File::Real(file), device);
             open(base, path, device).is_some()
         })
     }

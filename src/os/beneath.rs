@@ -9,7 +9,6 @@
 //! here stands in the way of an unmount.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +17,10 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+
+use super::files::{File, Files};
+#[cfg(feature = "simulator")]
+use super::simulated;
 
 /// How a file is opened to be read: a pipe in its place must not keep us waiting.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -29,23 +32,40 @@ const PASS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC
 #[cfg(not(target_os = "linux"))]
 const PASS: OFlags = LIST;
 
-/// A folder at the top, and whether symbolic links below it are followed. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A folder at the top of some file system, and whether symbolic links below it are followed. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Base {
+    files: Files,
     path: Arc<Path>,
     follow: bool,
 }
 
 /// An open folder.
 #[derive(Debug)]
-pub struct Folder(OwnedFd);
+pub struct Folder(Opened);
+
+#[derive(Debug)]
+enum Opened {
+    Real(OwnedFd),
+    #[cfg(feature = "simulator")]
+    Simulated(simulated::Folder),
+}
 
 /// An open folder that is being listed.
-pub struct Listing(Dir);
+pub struct Listing(Listed);
+
+enum Listed {
+    Real(Dir),
+    #[cfg(feature = "simulator")]
+    Simulated(simulated::Listing),
+}
 
 /// An entry of a folder, as its listing tells it.
+#[derive(Debug, Clone)]
 pub struct Entry {
-    entry: rustix::fs::DirEntry,
+    name: OsString,
+    kind: Option<Kind>,
+    inode: i64,
 }
 
 /// What sort of thing has a name.
@@ -71,12 +91,21 @@ pub struct Stat {
     pub numbers: [i64; 6],
     /// Allocated blocks.
     pub blocks: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Names that the file has.
+    pub links: u64,
 }
 
 impl Stat {
     /// Device and inode.
     pub fn device_and_inode(&self) -> (i64, i64) {
         (self.numbers[0], self.numbers[1])
+    }
+
+    /// When the content was last changed, in nanoseconds since the Unix epoch.
+    pub fn mtime_ns(&self) -> i64 {
+        self.numbers[3]
     }
 
     /// The size in bytes.
@@ -91,19 +120,29 @@ pub fn is_link(error: &io::Error) -> bool {
 }
 
 impl Base {
-    /// The folder at `path`.
+    /// The folder at `path` of the real file system.
     pub fn new(path: &Path, follow_symlinks: bool) -> Base {
-        Base { path: path.into(), follow: follow_symlinks }
+        Base::of(&Files::Real, path, follow_symlinks)
+    }
+
+    /// The folder at `path` of these files.
+    pub fn of(files: &Files, path: &Path, follow_symlinks: bool) -> Base {
+        Base { files: files.clone(), path: path.into(), follow: follow_symlinks }
     }
 
     /// For a file that is in no folder of which more is known: the folder it is in, whatever leads there.
-    pub fn around(path: &Path) -> Base {
-        Base::new(path.parent().unwrap_or(path), false)
+    pub fn around(files: &Files, path: &Path) -> Base {
+        Base::of(files, path.parent().unwrap_or(path), false)
     }
 
     /// The same folder, below which no link is followed.
     pub fn without_links(&self) -> Base {
         Base { follow: false, ..self.clone() }
+    }
+
+    /// The files that it belongs to.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The folder at the top.
@@ -123,16 +162,29 @@ impl Base {
 
     /// Opens the file at `path` to be read, without ever waiting for somebody at the other end.
     pub fn open(&self, path: &Path) -> io::Result<File> {
-        Ok(File::from(self.open_as(path, READ)?))
+        match &self.files {
+            Files::Real => Ok(File::Real(self.open_as(path, READ)?.into())),
+            #[cfg(feature = "simulator")]
+            Files::Simulated(disk) => disk.open(self, path).map(File::Simulated),
+        }
     }
 
     /// Opens the folder at `path`.
     pub fn folder(&self, path: &Path) -> io::Result<Folder> {
-        self.open_as(path, LIST).map(Folder)
+        let opened = match &self.files {
+            Files::Real => Opened::Real(self.open_as(path, LIST)?),
+            #[cfg(feature = "simulator")]
+            Files::Simulated(disk) => Opened::Simulated(disk.folder(self, path)?),
+        };
+        Ok(Folder(opened))
     }
 
     /// What is at `path`: where links are not followed, a link itself.
     pub fn look(&self, path: &Path) -> io::Result<Stat> {
+        #[cfg(feature = "simulator")]
+        if let Files::Simulated(disk) = &self.files {
+            return disk.look(self, path);
+        }
         if self.follow {
             return look_at(CWD, path.as_os_str(), AtFlags::empty());
         }
@@ -144,16 +196,29 @@ impl Base {
         }
     }
 
+    /// What the folder at the top is, whatever leads there.
+    pub fn look_at_top(&self) -> io::Result<Stat> {
+        self.look(&self.path)
+    }
+
     /// Opens the folder at `path`, and makes it, and those above it, where they are missing. Those that are made are on the disk.
     pub fn make(&self, path: &Path) -> io::Result<Folder> {
         match self.folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
+        match &self.files {
+            Files::Real => self.make_real(path).map(|folder| Folder(Opened::Real(folder))),
+            #[cfg(feature = "simulator")]
+            Files::Simulated(disk) => disk.make(self, path).map(|folder| Folder(Opened::Simulated(folder))),
+        }
+    }
+
+    fn make_real(&self, path: &Path) -> io::Result<OwnedFd> {
         std::fs::create_dir_all(&self.path)?;
-        let mut folder = Folder(top(&self.path, LIST)?);
+        let mut folder = top(&self.path, LIST)?;
         for name in names(self.relative(path)?)? {
-            folder = folder.subfolder(name)?;
+            folder = subfolder(&folder, name)?;
         }
         Ok(folder)
     }
@@ -231,117 +296,202 @@ fn step(folder: &OwnedFd, name: &OsStr, flags: OFlags) -> rustix::io::Result<Own
     }
 }
 
+/// The folder `name` in another one, which is made where it is missing.
+fn subfolder(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => rustix::fs::fsync(folder)?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(step(folder, name, LIST)?)
+}
+
 impl Folder {
     /// Opens the file `name` to be read; not one that is a link.
     pub fn open(&self, name: &OsStr) -> io::Result<File> {
-        Ok(File::from(rustix::fs::openat(&self.0, name, READ | OFlags::NOFOLLOW, Mode::empty())?))
+        match &self.0 {
+            Opened::Real(folder) => {
+                Ok(File::Real(rustix::fs::openat(folder, name, READ | OFlags::NOFOLLOW, Mode::empty())?.into()))
+            }
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => folder.open(name).map(File::Simulated),
+        }
     }
 
     /// What has the name `name`, a link itself included.
     pub fn look(&self, name: &OsStr) -> io::Result<Stat> {
-        look_at(self.0.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)
+        match &self.0 {
+            Opened::Real(folder) => look_at(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW),
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => folder.look(name),
+        }
     }
 
     /// The folder's own device and inode.
     pub fn device_and_inode(&self) -> io::Result<(i64, i64)> {
-        let found = rustix::fs::fstat(&self.0)?;
-        Ok((found.st_dev as i64, found.st_ino as i64))
+        match &self.0 {
+            Opened::Real(folder) => {
+                let found = rustix::fs::fstat(folder)?;
+                Ok((found.st_dev as i64, found.st_ino as i64))
+            }
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => folder.device_and_inode(),
+        }
     }
 
     /// Makes the file `name` to be written and read; there must be nothing of that name, not even a link.
     pub fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.0, name, flags, Mode::from_raw_mode(mode as _))?))
+        match &self.0 {
+            Opened::Real(folder) => {
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Ok(File::Real(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(mode as _))?.into()))
+            }
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => folder.create_new(name, mode).map(File::Simulated),
+        }
     }
 
     /// Removes the name of a file, or a link.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.0, name, AtFlags::empty())?)
+        match &self.0 {
+            Opened::Real(folder) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?),
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => folder.remove(name),
+        }
     }
 
     /// Gives `name` the name `new` in the folder `to`, whatever had it.
     pub fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::renameat(&self.0, name, &to.0, new)?)
+        match (&self.0, &to.0) {
+            (Opened::Real(folder), Opened::Real(to)) => Ok(rustix::fs::renameat(folder, name, to, new)?),
+            #[cfg(feature = "simulator")]
+            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.rename_over(name, to, new),
+            #[cfg(feature = "simulator")]
+            _ => Err(io::ErrorKind::CrossesDevices.into()),
+        }
     }
 
     /// The same, unless something has the name `new`: then the error is `AlreadyExists`. Where the platform or the file system cannot do
     /// this, it is `Unsupported`. Nothing has changed after an error.
     pub fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        match rustix::fs::renameat_with(&self.0, name, &to.0, new, rustix::fs::RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {}
-            renamed => return Ok(renamed?),
+        match (&self.0, &to.0) {
+            (Opened::Real(folder), Opened::Real(to)) => rename_new(folder, name, to, new),
+            #[cfg(feature = "simulator")]
+            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.rename_new(name, to, new),
+            #[cfg(feature = "simulator")]
+            _ => Err(io::ErrorKind::CrossesDevices.into()),
         }
-        let _ = (name, to, new);
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Gives the file `name` a second name in the folder `to`. An error is `AlreadyExists` where something has it.
     pub fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        Ok(rustix::fs::linkat(&self.0, name, &to.0, new, AtFlags::empty())?)
+        match (&self.0, &to.0) {
+            (Opened::Real(folder), Opened::Real(to)) => Ok(rustix::fs::linkat(folder, name, to, new, AtFlags::empty())?),
+            #[cfg(feature = "simulator")]
+            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.link(name, to, new),
+            #[cfg(feature = "simulator")]
+            _ => Err(io::ErrorKind::CrossesDevices.into()),
+        }
     }
 
     /// Makes what happened to the names in the folder durable.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        match &self.0 {
+            Opened::Real(folder) => Ok(rustix::fs::fsync(folder)?),
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(_) => Ok(()),
+        }
     }
 
     /// Begins to list the folder.
     pub fn list(self) -> io::Result<Listing> {
-        Ok(Listing(Dir::new(self.0)?))
+        let listed = match self.0 {
+            Opened::Real(folder) => Listed::Real(Dir::new(folder)?),
+            #[cfg(feature = "simulator")]
+            Opened::Simulated(folder) => Listed::Simulated(folder.list()?),
+        };
+        Ok(Listing(listed))
     }
+}
 
-    /// The folder `name` in this one, which is made where it is missing.
-    fn subfolder(&self, name: &OsStr) -> io::Result<Folder> {
-        match rustix::fs::mkdirat(&self.0, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) => self.sync()?,
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(Folder(step(&self.0, name, LIST)?))
+#[cfg(target_os = "linux")]
+fn rename_new(folder: &OwnedFd, name: &OsStr, to: &OwnedFd, new: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(folder, name, to, new, rustix::fs::RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+        renamed => Ok(renamed?),
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_new(_: &OwnedFd, _: &OsStr, _: &OwnedFd, _: &OsStr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Listing {
     /// The next entry; those of the folder itself and of the one above it are left out.
     pub fn next_entry(&mut self) -> Option<io::Result<Entry>> {
-        loop {
-            match self.0.read()? {
-                Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
-                Ok(entry) => return Some(Ok(Entry { entry })),
-                Err(error) => return Some(Err(error.into())),
-            }
+        match &mut self.0 {
+            Listed::Real(listing) => next_real(listing),
+            #[cfg(feature = "simulator")]
+            Listed::Simulated(listing) => listing.next_entry().map(Ok),
         }
     }
 
     /// What the entry `name` is, a link itself included.
     pub fn look(&self, name: &OsStr) -> io::Result<Stat> {
-        look_at(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)
+        match &self.0 {
+            Listed::Real(listing) => look_at(listing.fd()?, name, AtFlags::SYMLINK_NOFOLLOW),
+            #[cfg(feature = "simulator")]
+            Listed::Simulated(listing) => listing.look(name),
+        }
     }
 
     /// What the entry `name` is, or what it leads to.
     pub fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
-        look_at(self.0.fd()?, name, AtFlags::empty())
+        match &self.0 {
+            Listed::Real(listing) => look_at(listing.fd()?, name, AtFlags::empty()),
+            #[cfg(feature = "simulator")]
+            Listed::Simulated(listing) => listing.look_through(name),
+        }
+    }
+}
+
+fn next_real(listing: &mut Dir) -> Option<io::Result<Entry>> {
+    loop {
+        match listing.read()? {
+            Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+            Ok(entry) => {
+                let kind = match entry.file_type() {
+                    FileType::Unknown => None,
+                    known => Some(kind(known)),
+                };
+                let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+                return Some(Ok(Entry::new(name, kind, entry.ino().cast_signed())));
+            }
+            Err(error) => return Some(Err(error.into())),
+        }
     }
 }
 
 impl Entry {
+    /// An entry of this name and inode.
+    pub(super) fn new(name: OsString, kind: Option<Kind>, inode: i64) -> Entry {
+        Entry { name, kind, inode }
+    }
+
     /// Its name.
-    pub fn name(&self) -> OsString {
-        OsStr::from_bytes(self.entry.file_name().to_bytes()).to_owned()
+    pub fn name(&self) -> &OsStr {
+        &self.name
     }
 
     /// What it is; not every file system tells in a listing.
     pub fn kind(&self) -> Option<Kind> {
-        match self.entry.file_type() {
-            FileType::Unknown => None,
-            known => Some(kind(known)),
-        }
+        self.kind
     }
 
     /// Its inode: below a mount point that of the folder underneath, and made up on some file systems.
     pub fn inode(&self) -> i64 {
-        self.entry.ino().cast_signed()
+        self.inode
     }
 }
 
@@ -363,6 +513,14 @@ fn born(seconds: i64, rest: i64) -> i64 {
     if seconds < 0 { 0 } else { seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(rest)).unwrap_or(0) }
 }
 
+/// What the file system says of an open file.
+pub(super) fn look_at_open(file: &std::fs::File) -> io::Result<Stat> {
+    #[cfg(target_os = "linux")]
+    return look_at(file.as_fd(), OsStr::new(""), AtFlags::EMPTY_PATH);
+    #[cfg(not(target_os = "linux"))]
+    stat_of(&rustix::fs::fstat(file)?)
+}
+
 #[cfg(target_os = "linux")]
 fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<Stat> {
     use rustix::fs::{Statx, StatxFlags, StatxTimestamp, makedev, statat, statx};
@@ -377,6 +535,8 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<S
             kind: kind(FileType::from_raw_mode(found.stx_mode.into())),
             numbers: [device, inode, size, ns(&found.stx_mtime), ns(&found.stx_ctime), born_ns],
             blocks: found.stx_blocks,
+            mode: u32::from(found.stx_mode) & 0o7777,
+            links: found.stx_nlink.into(),
         }
     };
     match statx(folder, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME) {
@@ -391,7 +551,13 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<S
                 nanoseconds(found.st_ctime as i64, found.st_ctime_nsec as i64),
                 0,
             ];
-            Ok(Stat { kind: kind(FileType::from_raw_mode(found.st_mode)), numbers, blocks: found.st_blocks.cast_unsigned() })
+            Ok(Stat {
+                kind: kind(FileType::from_raw_mode(found.st_mode)),
+                numbers,
+                blocks: found.st_blocks.cast_unsigned(),
+                mode: found.st_mode & 0o7777,
+                links: found.st_nlink as u64,
+            })
         }
         found => Ok(of_statx(&found?)),
     }
@@ -399,7 +565,11 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<S
 
 #[cfg(not(target_os = "linux"))]
 fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<Stat> {
-    let found = rustix::fs::statat(folder, name, flags)?;
+    stat_of(&rustix::fs::statat(folder, name, flags)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stat_of(found: &rustix::fs::Stat) -> io::Result<Stat> {
     let numbers = [
         found.st_dev as i64,
         found.st_ino as i64,
@@ -408,7 +578,13 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> io::Result<S
         nanoseconds(found.st_ctime as i64, found.st_ctime_nsec as i64),
         born(found.st_birthtime as i64, found.st_birthtime_nsec as i64),
     ];
-    Ok(Stat { kind: kind(FileType::from_raw_mode(found.st_mode)), numbers, blocks: found.st_blocks as u64 })
+    Ok(Stat {
+        kind: kind(FileType::from_raw_mode(found.st_mode)),
+        numbers,
+        blocks: found.st_blocks as u64,
+        mode: u32::from(found.st_mode) & 0o7777,
+        links: found.st_nlink as u64,
+    })
 }
 
 #[cfg(test)]
@@ -509,9 +685,9 @@ mod tests {
         let mut found = Vec::new();
         while let Some(entry) = listing.next_entry() {
             let entry = entry.unwrap();
-            let stat = listing.look(&entry.name()).unwrap();
+            let stat = listing.look(entry.name()).unwrap();
             assert_eq!((entry.kind().unwrap_or(stat.kind), entry.inode()), (stat.kind, stat.device_and_inode().1));
-            found.push((entry.name().into_string().unwrap(), stat.kind));
+            found.push((entry.name().to_str().unwrap().to_owned(), stat.kind));
         }
         found.sort_by(|one, other| one.0.cmp(&other.0));
         let expected = [("a", Kind::Folder), ("file link", Kind::Link), ("link", Kind::Link)];

@@ -2,16 +2,16 @@
 //! (`os::beneath`), so that nobody can put another folder into the way.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::beneath::Folder;
+use super::files::File;
 
 /// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not followed.
 pub fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = create_aside(folder, aside, mode)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| file.sync());
     if let Err(error) = written.and_then(|()| folder.rename_over(aside, folder, name)) {
         // What cannot be removed now is removed by the next attempt.
         folder.remove(aside).ok();
@@ -72,7 +72,7 @@ pub fn take_aside(folder: &Folder, name: &OsStr, aside: &OsStr) -> io::Result<()
 /// Makes what happened to the names in the folder of `path` durable.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    File::open(folder)?.sync_all()
+    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
-//! What the operating system gives: the clock, signals, locks, the service manager. Knows nothing else of ours.
+//! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
 pub mod at_hand;
 pub mod beneath;
+pub mod chance;
 pub mod clock;
 pub mod crash;
 pub mod durable;
+pub mod files;
 pub mod filesystem;
 pub mod lease;
 pub mod lock;
 pub mod names;
 pub mod service;
 pub mod signals;
+#[cfg(feature = "simulator")]
+pub mod simulated;
+pub mod system;
+pub mod threads;

@@ -4,7 +4,7 @@
 //! attempt after a crash finds what the last one left, and nobody who may write in the folder can lay something out in its place.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::beneath::Base;
 use super::durable;
+use super::system::System;
 
 /// The salt's name in the state folder.
 const FILE_NAME: &str = "names.salt";
@@ -34,14 +35,15 @@ pub enum Purpose {
 /// The names of one state folder.
 #[derive(Debug)]
 pub struct Names {
+    system: System,
     dir: PathBuf,
     salt: Mutex<Option<[u8; SALT_BYTES]>>,
 }
 
 impl Names {
     /// The names of this state folder. Nothing is read or written before the first is asked for.
-    pub fn new(state_dir: &Path) -> Names {
-        Names { dir: state_dir.to_owned(), salt: Mutex::new(None) }
+    pub fn new(system: &System, state_dir: &Path) -> Names {
+        Names { system: system.clone(), dir: state_dir.to_owned(), salt: Mutex::new(None) }
     }
 
     /// The name for this purpose and the file at `path`.
@@ -76,13 +78,15 @@ impl Names {
 
     /// Reads the salt, or makes it; it is on the disk before it is used.
     fn load(&self) -> io::Result<[u8; SALT_BYTES]> {
-        match std::fs::read(self.dir.join(FILE_NAME)) {
-            Ok(found) if found.len() == SALT_BYTES => return Ok(std::array::from_fn(|index| found[index])),
+        let base = Base::of(&self.system.files, &self.dir, false);
+        let mut found = Vec::new();
+        match base.open(&self.dir.join(FILE_NAME)).and_then(|file| file.take(SALT_BYTES as u64 + 1).read_to_end(&mut found)) {
+            Ok(SALT_BYTES) => return Ok(std::array::from_fn(|index| found[index])),
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let salt: [u8; SALT_BYTES] = rand::random();
-        let folder = Base::new(&self.dir, false).folder(&self.dir)?;
+        let salt: [u8; SALT_BYTES] = self.system.chance.bytes();
+        let folder = base.folder(&self.dir)?;
         durable::replace(&folder, OsStr::new(FILE_NAME), OsStr::new("names.salt.new"), &salt, 0o600)?;
         Ok(salt)
     }
@@ -96,7 +100,7 @@ mod tests {
     #[test]
     fn a_name_is_the_same_after_a_restart_and_another_for_everything_else() {
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let name = |dir: &Path, purpose, path: &str| Names::new(dir).of(purpose, Path::new(path)).unwrap();
+        let name = |dir: &Path, purpose, path: &str| Names::new(&System::default(), dir).of(purpose, Path::new(path)).unwrap();
         let first = name(dir.path(), Purpose::Aside, "/drop/a.mov");
         assert_eq!(first, name(dir.path(), Purpose::Aside, "/drop/a.mov"));
         let others = [
@@ -114,7 +118,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(FILE_NAME);
         std::fs::write(&file, "torn").unwrap();
-        Names::new(dir.path()).of(Purpose::Copy, Path::new("/a")).unwrap();
+        Names::new(&System::default(), dir.path()).of(Purpose::Copy, Path::new("/a")).unwrap();
         assert_eq!(std::fs::read(&file).unwrap().len(), SALT_BYTES);
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_salt_that_cannot_be_kept_is_an_error_that_names_it() {
-        let error = Names::new(Path::new("/nowhere/at/all")).of(Purpose::Copy, Path::new("/a")).unwrap_err();
+        let error = Names::new(&System::default(), Path::new("/nowhere/at/all")).of(Purpose::Copy, Path::new("/a")).unwrap_err();
         assert!(error.to_string().contains("names.salt"), "{error}");
     }
 }

@@ -131,8 +131,8 @@ impl<'a> Walk<'a> {
 
     fn look(&mut self, here: &mut Here<'_>, entry: &Entry) -> io::Result<Option<Found>> {
         let name = entry.name();
-        here.relative.push(&name);
-        let found = self.look_at(here, entry, name);
+        here.relative.push(name);
+        let found = self.look_at(here, entry, name.to_owned());
         here.relative.pop();
         found
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::job::Identity;
 use crate::os::beneath::{self, Base, Kind, Stat};
 use crate::os::clock;
+use crate::os::files::File;
 use crate::os::filesystem::{self, Served};
 use crate::os::lease::{self, Writers};
 
@@ -209,9 +209,9 @@ impl<'a> Watcher<'a> {
 
     fn who_writes(&self, (root, folder, name): &Key, identity: &Identity) -> Writers {
         let opened = self.roots[*root].root.base().open(&folder.join(name));
-        let same = |file: &File| file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == *identity);
+        let same = |file: &File| file.stat().is_ok_and(|stat| Identity::from(stat.numbers) == *identity);
         match opened {
-            Ok(file) if same(&file) => lease::writers(&file),
+            Ok(file) if same(&file) => file.writers(),
             // It changed under our eyes, which is writing enough.
             Ok(_) => Writers::Somebody,
             // A file we may not read is a job all the same: one that says so.

@@ -15,6 +15,7 @@ use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole
 use ferryd::job::Identity;
 use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use ferryd::os::system::System;
 use ferryd::store::{Arrival, Asking, Store};
 use tokio::sync::Notify;
 
@@ -279,6 +280,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
     store.enqueue(vec![arrival]).await.unwrap();
     let (_switch, phases) = phases();
     let worker = Worker {
+        system: System::default(),
         store: store.clone(),
         host: Arc::new(MemoryHost(world.clone())),
         on_unknown,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ferryd::config::{self, Environment};
 use ferryd::host::{Host, registry};
 use ferryd::job::plan::{Plan, Range, Unplannable};
+use ferryd::os::system::System;
 use proptest::prelude::*;
 
 const MIB: u64 = 1024 * 1024;
@@ -39,7 +40,7 @@ impl Kind {
         let text = format!("[[watch]]\npath = \"/somewhere\"\nto = [\"x\"]\n[host.x]\nkind = \"{}\"\n{}", self.word, self.lines);
         let parsed = config::parse(&text, Path::new("config.toml"), &Nothing);
         let config = parsed.unwrap_or_else(|error| panic!("{}", error.render(false)));
-        registry::host(&config.hosts[0], &Nothing).unwrap()
+        registry::host(&config.hosts[0], &Nothing, &System::default()).unwrap()
     }
 }
 

@@ -17,7 +17,6 @@ use serde_json::{Map, Value, json as object};
 use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
 use crate::job::Proof;
 use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
-use crate::os::clock;
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
@@ -152,7 +151,7 @@ impl KooDrive {
     async fn call_once(&self, call: Call, base_url: &str, path: &str, body: &Value) -> Result<Map<String, Value>, Box<Refused>> {
         let url = format!("{base_url}/koodrive/ose/v1/{path}");
         let body = body.to_string();
-        let date = clock_date();
+        let date = date_header(self.transport.clock().now_ms());
         let parsed = url::Url::parse(&url).ok();
         let path = parsed.as_ref().map_or("", |url| url.path());
         let host = parsed.as_ref().map(wire_host).unwrap_or_default();
@@ -199,7 +198,7 @@ impl KooDrive {
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
     async fn link(&self, created: &Created, at: &Place, part: &Part) -> Result<Ticket, HostError> {
         let rest = LINK_REST + Duration::from_secs(part.bytes / LEAST_BYTES_PER_SECOND);
-        let needed_until = clock::now_ms().saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX));
+        let needed_until = self.transport.clock().in_ms(rest);
         let mut tickets = at.tickets.lock().await;
         if let Some(ticket) = tickets.get(&part.number).filter(|ticket| ticket.until_ms > needed_until) {
             return Ok(ticket.clone());
@@ -225,7 +224,7 @@ impl KooDrive {
         reply: &Map<String, Value>,
         tickets: &mut BTreeMap<u32, Ticket>,
     ) -> Result<(), HostError> {
-        let now_ms = clock::now_ms();
+        let now_ms = self.transport.clock().now_ms();
         for info in reply.get("multiParts").and_then(Value::as_array).into_iter().flatten() {
             let number = json::number(info.get("partNumber")).and_then(|number| u32::try_from(number.checked_sub(1)?).ok());
             if let (Some(number), Some(address)) = (number, json::text(info.get("uploadUrl"))) {
@@ -266,8 +265,8 @@ fn part_info(at: &Place, number: u32) -> Value {
     info
 }
 
-fn clock_date() -> String {
-    let now = jiff::Timestamp::from_millisecond(clock::now_ms()).unwrap_or_default();
+fn date_header(now_ms: i64) -> String {
+    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     now.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
