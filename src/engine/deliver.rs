@@ -1,5 +1,4 @@
-//! What follows an upload: one loop that carries due deliveries to their hooks, does the after-actions, and has dying links renewed. It
-//! sleeps until a delivery is made, one is due, one ends or the phase changes.
+//! What follows an upload: takes due deliveries to their hooks, does the after-actions, and has dying links renewed.
 //!
 //! A delivery's row goes only after its hook has succeeded, so a crash at any point has it carried again: at least once. The end waits
 //! for what is under way; when the grace is over, commands and requests are dropped, and their rows stay as they are.
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::config::{After, Config, Hook, HookEvent, Watch};
@@ -25,8 +24,8 @@ use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules,
 use crate::watch::Root;
 
 use super::EngineError;
-use super::clocks::Clocks;
 use super::phase::{Phase, Phases};
+use super::pool::{self, AtStop, Tasks, Work};
 use super::root;
 
 /// Couriers under way at once.
@@ -74,17 +73,15 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// The loop's state.
+/// Takes due deliveries, and has them carried by tasks.
 pub struct Deliver {
     courier: Courier,
     /// What may be asked of the queue.
     keys: Vec<Key>,
-    phases: Phases,
-    couriers: JoinSet<Result<(), StoreError>>,
-    running: HashMap<Id, Load>,
     turn: usize,
-    clocks: Clocks,
 }
+
+type Carried = Tasks<Load, Result<(), StoreError>>;
 
 /// The key of a hook, how many couriers it may have under way, and how many deliveries each of them carries.
 struct Key {
@@ -94,7 +91,7 @@ struct Key {
 }
 
 /// What a courier has with it.
-struct Load {
+pub(super) struct Load {
     ids: Vec<DeliveryId>,
     hook: String,
     tries: u32,
@@ -137,52 +134,34 @@ impl Deliver {
         let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
         let watches = watches.collect::<Result<_, EngineError>>()?;
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
-        let clocks = Clocks::of(&system.clock);
-        let courier = Courier { system, store, hooks, watches, phases: phases.clone(), names, stop };
-        Ok(Deliver { courier, keys, phases, couriers: JoinSet::new(), running: HashMap::new(), turn: 0, clocks })
+        let courier = Courier { system, store, hooks, watches, phases, names, stop };
+        Ok(Deliver { courier, keys, turn: 0 })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
-    pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut phases = self.phases.clone();
-        loop {
-            let draining = self.phases.is_draining();
-            let due = if draining { None } else { self.begin_due().await? };
-            if draining && self.couriers.is_empty() {
-                return Ok(());
-            }
-            let next_phase = if draining { Phase::Stopping } else { Phase::Draining };
-            let told = self.courier.stop.load(Ordering::Relaxed);
-            tokio::select! {
-                () = phases.reached(next_phase), if !told => {
-                    self.courier.stop.store(next_phase == Phase::Stopping, Ordering::Relaxed);
-                }
-                Some(ended) = self.couriers.join_next_with_id() => self.take_back(ended).await?,
-                () = self.courier.store.deliveries(), if !draining => {}
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-            }
-        }
+    pub async fn run(self) -> Result<(), StoreError> {
+        let (clock, phases) = (self.courier.system.clock.clone(), self.courier.phases.clone());
+        pool::run(self, &clock, phases).await
     }
 
     /// Begins what is due as far as there is room, and answers when the next is due.
-    async fn begin_due(&mut self) -> Result<Option<Instant>, StoreError> {
-        if self.clocks.were_set_back() {
+    async fn begin_due(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+        if tasks.clocks.were_set_back() {
             self.courier.store.clock_was_set_back().await?;
         }
-        let free = AT_ONCE.saturating_sub(self.running.len());
-        let wanted = self.wanted();
+        let free = AT_ONCE.saturating_sub(tasks.count());
+        let wanted = self.wanted(tasks);
         if free == 0 || wanted.is_empty() {
             return Ok(None);
         }
-        let running = self.running.values().flat_map(|load| load.ids.iter().copied()).collect();
-        let due = self.courier.store.due(wanted, running, self.clocks.wall_ms()).await?;
+        let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
+        let due = self.courier.store.due(wanted, running, tasks.clocks.wall_ms()).await?;
         let loads: Vec<Vec<Delivery>> = self.loads(&due.deliveries).take(free).collect();
-        // With every slot taken the next one's end comes first.
         let full = loads.len() == free;
         for load in loads {
-            self.send_off(load);
+            self.send_off(load, tasks);
         }
-        Ok(due.next_due_ms.filter(|_| !full).map(|at_ms| self.clocks.instant_of(at_ms)))
+        Ok(tasks.wake_at(due.next_due_ms, full))
     }
 
     /// Deliveries of one hook that go together.
@@ -192,38 +171,52 @@ impl Deliver {
         of_a_hook.flat_map(move |deliveries| deliveries.chunks(each(&deliveries[0].hook))).map(<[Delivery]>::to_vec)
     }
 
-    fn send_off(&mut self, load: Vec<Delivery>) {
+    fn send_off(&self, load: Vec<Delivery>, tasks: &mut Carried) {
         let Some(first) = load.first() else { return };
         let (hook, tries) = (first.hook.clone(), first.tries);
         let note = Load { ids: ids(&load), hook, tries };
         let courier = self.courier.clone();
-        let task = self.couriers.spawn(async move { courier.carry(load).await });
-        self.running.insert(task.id(), note);
+        tasks.start(note, async move { courier.carry(load).await });
     }
 
     /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
-    fn wanted(&mut self) -> Vec<(String, usize)> {
+    fn wanted(&mut self, tasks: &Carried) -> Vec<(String, usize)> {
         self.turn = self.turn.wrapping_add(1);
         let count = self.keys.len();
-        let busy = |hook: &str| self.running.values().filter(|load| load.hook == hook).count();
+        let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
         let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
         let room = |key: &Key| key.couriers.saturating_sub(busy(&key.hook)) * key.each;
         order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
+}
 
-    async fn take_back(&mut self, ended: Result<(Id, Result<(), StoreError>), JoinError>) -> Result<(), StoreError> {
-        match ended {
-            Ok((id, done)) => {
-                self.running.remove(&id);
-                done
-            }
-            Err(error) => {
-                tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {error}");
-                let Some(Load { ids, hook, tries }) = self.running.remove(&error.id()) else { return Ok(()) };
-                let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&hook));
-                self.courier.store.undelivered(ids, why, self.courier.later(backoff(tries.saturating_add(1)))).await
-            }
-        }
+impl Work for Deliver {
+    type Load = Load;
+    type End = Result<(), StoreError>;
+
+    async fn begin(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+        self.begin_due(tasks).await
+    }
+
+    async fn end(&mut self, load: Load, end: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+        let panic = match end {
+            Ok(end) => return end,
+            Err(panic) => panic,
+        };
+        tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {panic}");
+        let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&load.hook));
+        let next_try_ms = self.courier.later(backoff(load.tries.saturating_add(1)));
+        self.courier.store.undelivered(load.ids, why, next_try_ms).await
+    }
+
+    async fn arrivals(&self) {
+        self.courier.store.deliveries().await;
+    }
+
+    /// Each courier knows how it ends: a command and a request are dropped, a file that is being written is waited for.
+    fn stop(&mut self) -> AtStop {
+        self.courier.stop.store(true, Ordering::Relaxed);
+        AtStop::Wait
     }
 }
 

@@ -1,9 +1,6 @@
-//! One loop that alone claims jobs: it owns the slots and what is known of each host, and sleeps until a job arrives, a job is due, a
-//! worker ends or the phase changes.
+//! Alone claims jobs: it owns the slots and what is known of each host, and has every job carried by a task of its own.
 
-use std::collections::HashMap;
-
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::crash_point;
@@ -16,9 +13,9 @@ use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreErro
 use crate::watch::Handle;
 
 use super::attempt::End;
-use super::clocks::Clocks;
 use super::live::Board;
-use super::phase::{Phase, Phases};
+use super::phase::Phases;
+use super::pool::{self, AtStop, Tasks, Work};
 use super::split;
 use super::worker::Worker;
 
@@ -44,7 +41,8 @@ pub struct HostSlots {
     no_room: String,
 }
 
-struct Running {
+/// A job under way.
+pub(super) struct Running {
     job: JobId,
     /// Its host's place in the list.
     host: usize,
@@ -55,88 +53,61 @@ struct Running {
     retry: bool,
 }
 
-/// The loop's state.
+/// Claims jobs for every host, and has each carried by a task.
 pub struct Dispatch {
     system: System,
     store: Store,
     hosts: Vec<HostSlots>,
     uploads_max: usize,
     board: Board,
-    phases: Phases,
     hints: Handle,
-    workers: JoinSet<Result<End, StoreError>>,
-    running: HashMap<Id, Running>,
     /// Jobs given so far, over all hosts.
     served: u64,
-    clocks: Clocks,
 }
+
+type Carried = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub fn new(
-        system: System,
-        store: Store,
-        hosts: Vec<HostSlots>,
-        uploads_max: usize,
-        board: Board,
-        phases: Phases,
-        hints: Handle,
-    ) -> Dispatch {
-        let (workers, running, clocks) = (JoinSet::new(), HashMap::new(), Clocks::of(&system.clock));
-        Dispatch { system, store, hosts, uploads_max, board, phases, hints, workers, running, served: 0, clocks }
+    pub fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, board: Board, hints: Handle) -> Dispatch {
+        Dispatch { system, store, hosts, uploads_max, board, hints, served: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
-    pub async fn run(mut self) -> Result<(), StoreError> {
-        let mut phases = self.phases.clone();
-        loop {
-            let due = if self.phases.is_draining() { None } else { self.claim().await? };
-            if self.phases.is_draining() && self.workers.is_empty() {
-                return Ok(());
-            }
-            let next_phase = if self.phases.is_draining() { Phase::Stopping } else { Phase::Draining };
-            tokio::select! {
-                () = phases.reached(next_phase) => if next_phase == Phase::Stopping {
-                    // Their requests are dropped; what was committed stays, and the rest is found at the next start.
-                    self.workers.shutdown().await;
-                    return Ok(());
-                },
-                Some(ended) = self.workers.join_next_with_id() => self.take_back(ended).await?,
-                () = self.store.arrivals() => {}
-                () = sleep_until(due), if due.is_some() => {}
-            }
-        }
+    pub async fn run(self, phases: Phases) -> Result<(), StoreError> {
+        let clock = self.system.clock.clone();
+        pool::run(self, &clock, phases).await
     }
 
     /// Fills the free slots and answers when the next job or host is due.
-    async fn claim(&mut self) -> Result<Option<Instant>, StoreError> {
-        if self.clocks.were_set_back() {
+    async fn claim(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+        if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
         let now = Instant::now();
         let rested = self.hosts.iter().filter_map(|host| host.health.wakes_at(now.into_std())).min().map(Instant::from_std);
-        let free = self.uploads_max.saturating_sub(self.running.len());
+        let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
         if free == 0 || asking.iter().all(|asking| asking.room == 0) {
             return Ok(rested);
         }
-        let claims = self.store.claim(asking, self.uploads_max, self.clocks.wall_ms()).await?;
+        let claims = self.store.claim(asking, self.uploads_max, tasks.clocks.wall_ms()).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
         for job in claims.jobs {
             self.note(&job);
-            match self.hold_for_room(&job).await? {
-                true => held = true,
-                false => self.start(job),
+            if self.hold_for_room(&job).await? {
+                held = true;
+            } else {
+                self.start(job, tasks);
             }
         }
         if held {
             // The slots of those that were held are for others, at once.
             return Ok(Some(Instant::now()));
         }
-        // With every slot taken the next worker's end comes first.
-        let due = claims.next_due_ms.filter(|_| !full).map(|at_ms| self.clocks.instant_of(at_ms));
+        let due = tasks.wake_at(claims.next_due_ms, full);
         Ok(rested.into_iter().chain(due).min())
     }
 
@@ -162,7 +133,7 @@ impl Dispatch {
         }
     }
 
-    fn start(&mut self, job: Claimed) {
+    fn start(&mut self, job: Claimed, tasks: &mut Carried) {
         let Some(index) = self.hosts.iter().position(|host| host.name == job.host) else { return };
         let host = &mut self.hosts[index];
         host.uploads += 1;
@@ -177,41 +148,11 @@ impl Dispatch {
             retry: job.retry,
         };
         let (worker, place) = (host.worker.clone(), self.board.enter(job.id));
-        let task = self.workers.spawn(async move {
+        tasks.start(running, async move {
             let end = worker.carry(job, place.sent.clone()).await;
             drop(place);
             end
         });
-        self.running.insert(task.id(), running);
-    }
-
-    /// Takes back what ended, and everything else that has ended meanwhile. Jobs end together, since one commit serves many; those that
-    /// have their answer may take their last step first, so that one claim fills all their slots.
-    async fn take_back(&mut self, ended: Result<(Id, Result<End, StoreError>), JoinError>) -> Result<(), StoreError> {
-        tokio::task::yield_now().await;
-        let mut ended = Some(ended);
-        while let Some(one) = ended {
-            let id = match &one {
-                Ok((id, _)) => *id,
-                Err(error) => error.id(),
-            };
-            if let Some(running) = self.running.remove(&id) {
-                self.hosts[running.host].uploads -= 1;
-                self.hosts[running.host].retries -= usize::from(running.retry);
-                match one {
-                    Ok((_, end)) => {
-                        let End { state, feedback, why } = end?;
-                        if state == State::Gone {
-                            self.look_again_at_file_of(running.job).await?;
-                        }
-                        self.apply(&running, feedback, &why).await?;
-                    }
-                    Err(error) => self.after_a_panic(&running, &error).await?,
-                }
-            }
-            ended = self.workers.try_join_next_with_id();
-        }
-        Ok(())
     }
 
     /// A job whose file changed is over, and the file itself may be there in a new version, or under a new name that the scan has followed.
@@ -290,6 +231,37 @@ impl Dispatch {
     }
 }
 
+impl Work for Dispatch {
+    type Load = Running;
+    type End = Result<End, StoreError>;
+
+    async fn begin(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+        self.claim(tasks).await
+    }
+
+    async fn end(&mut self, running: Running, end: Result<Result<End, StoreError>, JoinError>) -> Result<(), StoreError> {
+        self.hosts[running.host].uploads -= 1;
+        self.hosts[running.host].retries -= usize::from(running.retry);
+        let End { state, feedback, why } = match end {
+            Ok(end) => end?,
+            Err(panic) => return self.after_a_panic(&running, &panic).await,
+        };
+        if state == State::Gone {
+            self.look_again_at_file_of(running.job).await?;
+        }
+        self.apply(&running, feedback, &why).await
+    }
+
+    async fn arrivals(&self) {
+        self.store.arrivals().await;
+    }
+
+    /// Requests are dropped; what was committed stays, and the rest is found at the next start.
+    fn stop(&mut self) -> AtStop {
+        AtStop::Drop
+    }
+}
+
 impl HostSlots {
     /// A host that has nothing under way.
     pub fn new(name: String, worker: Worker, uploads_max: usize, health: HostHealth) -> HostSlots {
@@ -317,11 +289,5 @@ impl HostSlots {
             Shown::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
             Shown::Full => tracing::warn!("host {} has no room: {why}", self.name),
         }
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    if let Some(due) = due {
-        tokio::time::sleep_until(due).await;
     }
 }

@@ -14,6 +14,7 @@ pub mod intake;
 pub mod live;
 mod parts;
 pub mod phase;
+mod pool;
 pub mod source;
 mod stop;
 pub mod worker;
@@ -73,21 +74,13 @@ pub async fn run(
 
     let hints = Handle::default();
     let intake = start_intake(config, &store, &seen_before, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(
-        system.clone(),
-        store.clone(),
-        hosts,
-        config.daemon.max_uploads,
-        board.clone(),
-        phases.clone(),
-        hints.clone(),
-    );
+    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
     // Whichever ends first, asked or not, ends the other.
-    let watching = then_drain(end_intake(intake, hints, phases), &switch);
-    let dispatching = then_drain(dispatch.run(), &switch);
+    let watching = then_drain(end_intake(intake, hints, phases.clone()), &switch);
+    let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     writing_down.abort();
     grace.abort();
