@@ -7,11 +7,12 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::job::Watches;
 use crate::secret::Secret;
 
+use super::Environment;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
 use super::units::{duration, path};
-use super::{Environment, Watch};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a command or a webhook may take when nothing is configured.
@@ -234,7 +235,7 @@ fn field(word: &str) -> Result<Field, (String, String)> {
 }
 
 /// Every hook; what is wrong goes to `problems`.
-pub(super) fn hooks(top: &Table<'_>, watches: &[Watch], environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
+pub(super) fn hooks(top: &Table<'_>, watches: &Watches, environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
     let listed = top.find("hook", |value| match value.get_ref() {
         DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
         _ => Err(Wrong::new("must be a list of tables", "write [[hook]] with two brackets")),
@@ -256,11 +257,9 @@ pub(super) fn hooks(top: &Table<'_>, watches: &[Watch], environment: &dyn Enviro
 }
 
 /// A links file in a watched folder would be uploaded for every line it gets, and get a line for every upload.
-fn check_links_file(hook: &Hook, watches: &[Watch], span: &std::ops::Range<usize>, problems: &Problems) {
+fn check_links_file(hook: &Hook, watches: &Watches, span: &std::ops::Range<usize>, problems: &Problems) {
     let HookAction::LinksFile(path) = &hook.action else { return };
-    let folder = path.parent().unwrap_or(path);
-    let sees = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-    if let Some(around) = watches.iter().find(sees) {
+    if let Some(around) = watches.of_file(path) {
         let message =
             format!("`links_file` is inside the watched folder `{}`, so every line would be uploaded", around.path.display());
         problems.add(Some(span.clone()), message, Some("name a file outside every [[watch]]".into()));

@@ -7,11 +7,14 @@ pub mod identity;
 pub mod plan;
 pub mod proof;
 pub mod release;
+pub mod remote_path;
 pub mod share;
 pub mod state;
 pub mod upload;
 pub mod verdict;
+pub mod watch;
 
 pub use identity::Identity;
 pub use proof::Proof;
 pub use state::State;
+pub use watch::{Watch, Watches};

@@ -7,55 +7,20 @@
 mod events;
 pub mod filter;
 mod hints;
+mod root;
 mod scan;
 mod settle;
 mod watcher;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::job::Identity;
 
 pub use filter::{BadGlob, Filter};
 pub use hints::Handle;
+pub use root::Root;
 pub use watcher::run;
-
-/// A folder to watch.
-#[derive(Debug, Clone)]
-pub struct Root {
-    /// The folder; may itself be a symbolic link.
-    pub path: PathBuf,
-    /// Whether folders below it count.
-    pub recursive: bool,
-    /// Which files count.
-    pub filter: Filter,
-    /// Quiet time that must pass besides the other evidence.
-    pub settle: Duration,
-    /// The same for a file of which nobody tells who writes it, unless its writer was seen to close it.
-    pub settle_unknown: Duration,
-    /// How changes are noticed.
-    pub mode: Mode,
-    /// How often everything is scanned whatever the events say.
-    pub rescan: Duration,
-    /// Whether symbolic links are followed.
-    pub follow_symlinks: bool,
-    /// Whether files found by the first scan count.
-    pub existing: bool,
-    /// Folders that are never entered: the state folder, watches inside this one.
-    pub except: Vec<PathBuf>,
-}
-
-/// How changes are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Events where the file system gives them, scans where it does not.
-    Auto,
-    /// Events.
-    Native,
-    /// Scans.
-    Poll,
-}
 
 /// A file that nobody is writing any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +68,7 @@ pub trait Memory {
 pub struct Report {
     /// In a word.
     pub state: RootState,
-    /// How changes are noticed: never [`Mode::Auto`].
+    /// How changes are noticed: never [`Auto`](crate::job::watch::EventSource::Auto).
     pub events: Noticed,
     /// When the last full scan ended, in milliseconds since the Unix epoch.
     pub last_scan_ms: Option<i64>,
