@@ -76,11 +76,20 @@ impl Root {
         path.strip_prefix(self.path()).unwrap_or(Path::new(""))
     }
 
-    /// Whether `path` is in a folder that is never entered: the state folder, or a watch inside this one.
+    /// Whether the files in `folder` are this watch's.
+    pub(super) fn owns(&self, folder: &Path) -> bool {
+        self.watches.owner(folder) == Some(self.index)
+    }
+
+    /// Whether a scan goes into `folder`, which it finds below the root: not where a recursive watch inside this one begins, but through
+    /// one that is not recursive, whose files are its own, to what is below.
+    pub(super) fn walks(&self, folder: &Path) -> bool {
+        self.watches.walker(folder) == Some(self.index) && !self.is_excepted(folder)
+    }
+
+    /// Whether `path` is in the state folder, if that is inside this watch.
     pub(super) fn is_excepted(&self, path: &Path) -> bool {
-        let others = self.watches.iter().map(|other| other.path.as_path());
-        let inside = |folder: &&Path| *folder != self.path() && folder.starts_with(self.path());
-        others.chain([self.state_dir.as_path()]).filter(inside).any(|folder| path.starts_with(folder))
+        self.state_dir != self.path() && self.state_dir.starts_with(self.path()) && path.starts_with(&self.state_dir)
     }
 
     /// Whether the file at `path` counts.

@@ -49,6 +49,8 @@ struct Here<'f> {
     relative: PathBuf,
     listing: Listing,
     device: i64,
+    /// Whether its files are another watch's, and only the folders in it count.
+    only_passed: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -95,7 +97,8 @@ impl<'a> Walk<'a> {
     ) -> Result<(), E> {
         let opened = self.open(folder).and_then(|(opened, device)| {
             let relative = self.root.relative(&folder.path).to_owned();
-            Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device })
+            let only_passed = !self.root.owns(&folder.path);
+            Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device, only_passed })
         });
         let mut here = match opened {
             Ok(here) => here,
@@ -148,7 +151,7 @@ impl<'a> Walk<'a> {
                 self.enter(here, &name, (here.device, entry.inode()))?;
                 Ok(None)
             }
-            Kind::File if self.root.filter.takes(&here.relative, &name) => {
+            Kind::File if self.takes(here, &name) => {
                 let stat = here.listing.look(&name)?;
                 Ok(self.found(name, &stat))
             }
@@ -163,9 +166,13 @@ impl<'a> Walk<'a> {
                 self.follow(here, &name);
                 Ok(None)
             }
-            Kind::File if self.root.filter.takes(&here.relative, &name) => Ok(self.found(name, &stat)),
+            Kind::File if self.takes(here, &name) => Ok(self.found(name, &stat)),
             _ => Ok(None),
         }
+    }
+
+    fn takes(&self, here: &Here<'_>, name: &OsStr) -> bool {
+        !here.only_passed && self.root.filter.takes(&here.relative, name)
     }
 
     /// It may have become something else since it was listed.
@@ -195,7 +202,7 @@ impl<'a> Walk<'a> {
     /// The folder `name` in the folder that is listed, if it counts.
     fn wanted(&self, here: &Here<'_>, name: &OsStr) -> Option<PathBuf> {
         let counts = self.below && self.root.filter.enters(&here.relative, name);
-        counts.then(|| here.folder.join(name)).filter(|path| !self.root.is_excepted(path))
+        counts.then(|| here.folder.join(name)).filter(|path| self.root.walks(path))
     }
 }
 
@@ -290,6 +297,30 @@ mod tests {
             }
         });
         assert_eq!(found, ["file", "sub/deep/two", "sub/new", "sub/one"]);
+    }
+
+    #[test]
+    fn each_of_nested_watches_finds_what_is_its_own_and_together_they_find_all() {
+        let (dir, top, _) = place();
+        let of = |path: &Path, recursive| Watch { recursive, ..Watch::new(path.to_owned(), Arc::from([])) };
+        let (sub, deep, other) = (top.join("sub"), top.join("sub/deep"), top.join("other"));
+        std::fs::create_dir_all(deep.join("own")).unwrap();
+        for file in [top.join("other/four"), deep.join("own/three")] {
+            std::fs::write(file, "x").unwrap();
+        }
+        let found = |watches: &[Watch]| {
+            let roots = Root::all(&watches.iter().cloned().collect(), &dir.path().join("top/other"), &[]).unwrap();
+            roots.iter().map(|root| walk(root, |_| {})).collect::<Vec<_>>()
+        };
+        // The state folder `other` is entered by nobody whom it is inside of.
+        let outer = of(&top, true);
+        let nested = found(&[outer.clone(), of(&sub, true)]);
+        assert_eq!(nested, [vec!["file"], vec!["deep/own/three", "deep/two", "one"]]);
+        let passed = found(&[outer.clone(), of(&sub, false)]);
+        assert_eq!(passed, [vec!["file", "sub/deep/own/three", "sub/deep/two"], vec!["one"]]);
+        let twice = found(&[of(&deep, false), outer.clone(), of(&sub, false)]);
+        assert_eq!(twice, [vec!["two"], vec!["file", "sub/deep/own/three"], vec!["one"]]);
+        assert_eq!(found(&[of(&sub, false), of(&other, true)]), [vec!["one"], vec!["four"]]);
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl<'a> Watcher<'a> {
         }
         for (folder, hint) in hints.folders {
             match hint {
-                Hint::Whole => self.scan_folder(&folder, false)?,
+                Hint::Whole => self.list_folder(&folder)?,
                 Hint::Names(names) => {
                     for (name, heard) in names {
                         self.look_where_hinted(&folder, &name, heard)?;
@@ -145,27 +145,40 @@ impl<'a> Watcher<'a> {
         if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
             watch.next_scan = Instant::now();
         }
-        let Some(owner) = self.watches.owner(folder) else { return Ok(()) };
-        let root = &self.roots[owner].root;
-        if !root.filter.enters_all_above(root.relative(&path)) || root.is_excepted(&path) {
+        // Beside the files of a watch that is not recursive there may be folders of another.
+        let owner = self.watches.owner(folder);
+        let walker = self.watches.walker(&path).filter(|walker| Some(*walker) != owner);
+        for index in owner.into_iter().chain(walker) {
+            self.look_as(index, folder, name, heard)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the root at `index` would find of that name: a file if the folder is its own, a folder if it walks there.
+    fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
+        let path = folder.join(name);
+        let root = &self.roots[index].root;
+        // The root itself is scanned at its time, which has come.
+        if path == root.path() || !root.filter.enters_all_above(root.relative(&path)) || root.is_excepted(&path) {
             return Ok(());
         }
         match root.base().look(&path) {
             Ok(stat) if stat.kind == Kind::Folder => {
-                if root.watch().recursive && root.filter.enters(root.relative(&path), name) {
+                if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
-                    match path.is_symlink() {
-                        true => self.roots[owner].next_scan = Instant::now(),
-                        false => self.scan_folder(&path, true)?,
+                    if path.is_symlink() {
+                        self.roots[index].next_scan = Instant::now();
+                    } else {
+                        self.walk(index, &path, true)?;
                     }
                 }
                 Ok(())
             }
-            Ok(stat) if root.takes(&path, name, &stat) => {
-                self.look(owner, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
+            Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
+                self.look(index, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
             }
             _ => {
-                self.forget(&(owner, Arc::from(folder), name.to_owned()));
+                self.forget(&(index, Arc::from(folder), name.to_owned()));
                 Ok(())
             }
         }
@@ -281,7 +294,7 @@ impl<'a> Watcher<'a> {
         let due: Vec<PathBuf> = self.later.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
             self.later.remove(&folder);
-            self.scan_folder(&folder, false)?;
+            self.list_folder(&folder)?;
         }
         Ok(())
     }
@@ -316,9 +329,10 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn scan_folder(&mut self, folder: &Path, below: bool) -> Result<(), Stop> {
+    /// Lists a folder for the watch that its files belong to, and enters none in it.
+    fn list_folder(&mut self, folder: &Path) -> Result<(), Stop> {
         match self.watches.owner(folder) {
-            Some(owner) => self.walk(owner, folder, below),
+            Some(owner) => self.walk(owner, folder, false),
             None => Ok(()),
         }
     }
