@@ -13,15 +13,15 @@ use std::time::Duration;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::config::{Config, Hook, HookEvent};
+use crate::config::{Config, Hook};
 use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
-use crate::job::Identity;
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
+use crate::job::{Event, Identity};
 use crate::os::clock;
 use crate::os::names::Names;
-use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError};
+use crate::store::{AFTER, Delivery, DeliveryId, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
 use super::clocks::Clocks;
@@ -48,15 +48,9 @@ pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
 }
 
 fn rules(config: &Config) -> Rules {
-    let event = |event: &HookEvent| match event {
-        HookEvent::Done => Event::Done,
-        HookEvent::Failed => Event::Failed,
-        HookEvent::Held => Event::Held,
-        HookEvent::Expiring => Event::Expiring,
-    };
     let hook = |hook: &Hook| HookRule {
         key: hook.key(),
-        on: hook.on.iter().map(event).collect(),
+        on: hook.on.clone(),
         before_ms: i64::try_from(hook.before.as_millis()).unwrap_or(i64::MAX),
     };
     Rules {
@@ -334,7 +328,7 @@ impl Courier {
         let path = delivery.path.clone();
         let base = base_of(&self.watches, &path);
         Facts {
-            event: delivery.event.word(),
+            event: delivery.event,
             at_ms: delivery.made_ms,
             number: delivery.number,
             job: delivery.job.0,

@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod believed;
+pub mod event;
 pub mod health;
 pub mod identity;
 pub mod plan;
@@ -14,6 +15,7 @@ pub mod upload;
 pub mod verdict;
 pub mod watch;
 
+pub use event::Event;
 pub use identity::Identity;
 pub use proof::Proof;
 pub use state::State;

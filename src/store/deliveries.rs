@@ -17,55 +17,22 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
 use crate::job::watch::{After, Watch, Watches};
-use crate::job::{Identity, Proof, State};
+use crate::job::{Event, Identity, Proof, State};
 
 use super::JobId;
 use super::error::StoreError;
 use super::files::{identity_at, path_of};
 
 /// The key of rows that ask for the after-action.
-pub const AFTER: &str = "after";
+pub const AFTER: &str = Event::After.word();
 /// The key of rows that ask for a new link.
-pub const REFRESH: &str = "refresh";
+pub const REFRESH: &str = Event::Refresh.word();
 /// A link is renewed when this share of its life is left, ...
 const REFRESH_SHARE: i64 = 10;
 /// ... and at most so long before its end.
 const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
 /// Where the doubling of the least time between two renewals ends.
 const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
-
-/// What a delivery is about. The words are stored, so they are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The outcome is committed.
-    Done,
-    /// The file will never be taken.
-    Failed,
-    /// A person must act.
-    Held,
-    /// The link dies soon.
-    Expiring,
-    /// Every host has the file, and every hook has heard of it.
-    After,
-    /// The link dies soon, and the host's configuration asks for a new one.
-    Refresh,
-}
-
-impl Event {
-    const ALL: [Event; 6] = [Event::Done, Event::Failed, Event::Held, Event::Expiring, Event::After, Event::Refresh];
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Event::Done => "done",
-            Event::Failed => "failed",
-            Event::Held => "held",
-            Event::Expiring => "expiring",
-            Event::After => AFTER,
-            Event::Refresh => REFRESH,
-        }
-    }
-}
 
 /// What follows a change of state, as configured. Nothing by default.
 #[derive(Debug, Clone, Default)]
@@ -505,7 +472,7 @@ fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {
 fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
     let word: String = row.get(column)?;
     // The schema admits no other word.
-    Ok(Event::ALL.into_iter().find(|event| event.word() == word).unwrap_or(Event::Refresh))
+    Ok(Event::from_word(&word).unwrap_or(Event::Refresh))
 }
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,

@@ -30,7 +30,7 @@ use crate::job::verdict::RECHECK;
 use crate::job::{Identity, State};
 use crate::os::clock;
 
-pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules};
+pub use deliveries::{AFTER, Delivery, DeliveryId, Due, HookRule, REFRESH, Rules};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::job::Proof;
 use crate::job::upload::Outcome;
 use crate::job::watch::{After, Watch};
+use crate::job::{Event, Proof};
 
 struct Queue {
     dir: tempfile::TempDir,
