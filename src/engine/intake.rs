@@ -7,9 +7,9 @@ use std::path::Path;
 use tokio::runtime::Handle as Runtime;
 
 use crate::crash_point;
-use crate::job::{Identity, Watch, Watches};
-use crate::store::{Arrival, Memory, Seen, Store, StoreError, WatchStatus};
-use crate::watch::{self, Report, Settled, Stop};
+use crate::job::{Identity, Watch, WatchReport, Watches};
+use crate::store::{Arrival, Memory, Seen, Store, StoreError};
+use crate::watch::{self, Settled, Stop};
 
 /// The queue as the watches see it.
 pub struct Intake {
@@ -118,16 +118,8 @@ impl watch::Memory for Intake {
         self.note(done)
     }
 
-    fn report(&mut self, root: usize, report: &Report) {
-        let status = WatchStatus {
-            state: report.state.word(),
-            events: report.events.word(),
-            last_scan_ms: report.last_scan_ms,
-            settling: report.settling as u64,
-            gaps_seen: report.gaps_seen,
-            why: report.why.clone(),
-        };
-        let told = self.runtime.block_on(self.store.watch_status(self.watches[root].path.clone(), status));
+    fn report(&mut self, root: usize, report: &WatchReport) {
+        let told = self.runtime.block_on(self.store.watch_status(self.watches[root].path.clone(), report.clone()));
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }

@@ -14,9 +14,11 @@ pub mod state;
 pub mod upload;
 pub mod verdict;
 pub mod watch;
+pub mod watch_report;
 
 pub use event::Event;
 pub use identity::Identity;
 pub use proof::Proof;
 pub use state::State;
 pub use watch::{Watch, Watches};
+pub use watch_report::{WatchReport, WatchState};

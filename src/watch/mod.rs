@@ -15,7 +15,7 @@ mod watcher;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::job::Identity;
+use crate::job::{Identity, WatchReport};
 
 pub use filter::{BadGlob, Filter};
 pub use hints::Handle;
@@ -60,63 +60,5 @@ pub trait Memory {
     /// Remembers files that were there before their watch, without taking them up.
     fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop>;
     /// Hears how a root is doing.
-    fn report(&mut self, root: usize, report: &Report);
-}
-
-/// How a root is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// In a word.
-    pub state: RootState,
-    /// How changes are noticed: never [`Auto`](crate::job::watch::EventSource::Auto).
-    pub events: Noticed,
-    /// When the last full scan ended, in milliseconds since the Unix epoch.
-    pub last_scan_ms: Option<i64>,
-    /// Files that somebody is still writing, or may be.
-    pub settling: usize,
-    /// Times events were lost, each followed by a full scan.
-    pub gaps_seen: u64,
-    /// What is wrong.
-    pub why: Option<String>,
-}
-
-/// The state of a root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RootState {
-    /// Being scanned for the first time.
-    Scanning,
-    /// Watched.
-    Watching,
-    /// Not there.
-    Missing,
-}
-
-impl RootState {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            RootState::Scanning => "scanning",
-            RootState::Watching => "watching",
-            RootState::Missing => "missing",
-        }
-    }
-}
-
-/// How changes of a root are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noticed {
-    /// By the platform's events.
-    Native,
-    /// By scanning.
-    Poll,
-}
-
-impl Noticed {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Noticed::Native => "native",
-            Noticed::Poll => "poll",
-        }
-    }
+    fn report(&mut self, root: usize, report: &WatchReport);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::job::watch::EventSource;
-use crate::job::{Identity, Watch, Watches};
+use crate::job::{Identity, Watch, WatchReport, WatchState, Watches};
 use crate::os::beneath::Kind;
 use crate::os::clock;
 use crate::os::filesystem::{self, Served};
@@ -19,7 +19,7 @@ use super::hints::{Handle, Heard, Hint, Hints};
 use super::root::missing;
 use super::scan::{Found, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{Memory, Noticed, Report, Root, RootState, Settled, Stop};
+use super::{Memory, Root, Settled, Stop};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -71,8 +71,8 @@ struct Watcher<'a> {
 
 struct RootWatch {
     root: Root,
-    report: Report,
-    told: Option<(Report, Instant)>,
+    report: WatchReport,
+    told: Option<(WatchReport, Instant)>,
     /// Since when there is something to tell that nobody was told.
     begun: Instant,
     next_scan: Instant,
@@ -323,7 +323,7 @@ impl<'a> Watcher<'a> {
         self.flush()?;
         let watch = &mut self.roots[index];
         watch.scanned = true;
-        watch.report.state = RootState::Watching;
+        watch.report.state = WatchState::Watching;
         watch.report.last_scan_ms = Some(clock::now_ms());
         watch.next_scan = Instant::now() + watch.scan_pause();
         Ok(())
@@ -386,7 +386,7 @@ impl<'a> Watcher<'a> {
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
         let watch = &mut self.roots[index];
-        if watch.report.events == Noticed::Poll {
+        if watch.report.events == EventSource::Poll {
             return;
         }
         let Some(events) = &mut self.events else { return };
@@ -417,31 +417,29 @@ impl<'a> Watcher<'a> {
 impl RootWatch {
     fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
         let events = notice(&root, has_events);
-        let report = Report { state: RootState::Scanning, events, last_scan_ms: None, settling: 0, gaps_seen: 0, why: None };
+        let report = WatchReport { state: WatchState::Scanning, events, ..WatchReport::default() };
         RootWatch { root, report, told: None, begun: now, next_scan: now, unreadable: None, fallback: None, scanned: false }
     }
 
     fn scan_pause(&self) -> Duration {
-        match self.report.events {
-            Noticed::Native => self.root.watch().rescan,
-            Noticed::Poll => POLL_PAUSE.max(self.root.watch().settle),
-        }
+        let Watch { rescan, settle, .. } = *self.root.watch();
+        if self.report.events == EventSource::Native { rescan } else { POLL_PAUSE.max(settle) }
     }
 
     fn miss(&mut self, why: String) {
-        if self.report.state != RootState::Missing {
+        if self.report.state != WatchState::Missing {
             tracing::warn!("the watch {:?} is missing: {why}", self.root.path());
         }
-        self.report.state = RootState::Missing;
+        self.report.state = WatchState::Missing;
         self.report.why = Some(why);
         self.next_scan = Instant::now() + MISSING_PAUSE;
     }
 
     /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
     fn find(&mut self, has_events: bool) {
-        if self.report.state == RootState::Missing {
+        if self.report.state == WatchState::Missing {
             tracing::info!("the watch {:?} is there again", self.root.path());
-            self.report.state = RootState::Scanning;
+            self.report.state = WatchState::Scanning;
             self.report.events = notice(&self.root, has_events);
             self.fallback = None;
         }
@@ -461,7 +459,7 @@ impl RootWatch {
     fn fall_back(&mut self, why: &str) {
         tracing::warn!("the watch {:?}: {why}", self.root.path());
         self.fallback = Some(why.to_owned());
-        self.report.events = Noticed::Poll;
+        self.report.events = EventSource::Poll;
         // Outside a full scan, the next one may be an hour away.
         self.next_scan = self.next_scan.min(Instant::now() + self.scan_pause());
         self.explain();
@@ -478,20 +476,21 @@ impl RootWatch {
             None => Some(self.begun),
             Some((told, _)) if *told == self.report => None,
             Some((told, at)) => {
-                let only_a_count = Report { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
+                let only_a_count =
+                    WatchReport { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
                 Some(if only_a_count { *at + REPORT_PAUSE } else { *at })
             }
         }
     }
 }
 
-fn notice(root: &Root, has_events: bool) -> Noticed {
+fn notice(root: &Root, has_events: bool) -> EventSource {
     match root.watch().events {
-        _ if !has_events => Noticed::Poll,
-        EventSource::Poll => Noticed::Poll,
-        EventSource::Native => Noticed::Native,
+        _ if !has_events => EventSource::Poll,
+        EventSource::Poll => EventSource::Poll,
+        EventSource::Native => EventSource::Native,
         // Of what others change the kernel tells nothing.
-        EventSource::Auto if filesystem::at(root.path()) != Served::Here => Noticed::Poll,
-        EventSource::Auto => Noticed::Native,
+        EventSource::Auto if filesystem::at(root.path()) != Served::Here => EventSource::Poll,
+        EventSource::Auto => EventSource::Native,
     }
 }

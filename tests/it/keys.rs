@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ferryd::config::{self, Environment};
 use ferryd::job::State;
+use ferryd::job::watch::EventSource;
 use ferryd::sandbox::cloudkp::EmptyFile;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::kie::ReplyShape;
@@ -321,7 +322,7 @@ fn links_are_followed_where_the_watch_says_so_and_never_in_a_circle() {
             [followed, &["below.bin", "late-below.bin", "late.bin", "moved.bin", "plain.bin", "zz-last.bin"]].concat();
         expected.sort();
         assert_eq!(names(&bench), expected, "each once");
-        assert_eq!(bench.snapshot().unwrap().watches[0].why, None, "a circle is no trouble");
+        assert_eq!(bench.snapshot().unwrap().watches[0].report.why, None, "a circle is no trouble");
     }
 }
 
@@ -334,7 +335,7 @@ fn what_no_event_tells_of_is_found_by_the_next_scan() {
     symlink(&target, bench.drop_dir().join("file")).unwrap();
     let daemon = bench.start();
     bench.wait_done(1);
-    assert_eq!(bench.snapshot().unwrap().watches[0].events, "native");
+    assert_eq!(bench.snapshot().unwrap().watches[0].report.events, EventSource::Native);
     std::fs::write(&target, b"another").unwrap();
     bench.wait_done(2);
     let mut held = bench.held("file");
