@@ -131,7 +131,7 @@ impl Place {
 
     /// How the watch is noticed, in its own word.
     pub fn events(&self) -> String {
-        self.view().snapshot(&Query::default()).unwrap().watches[0].events.clone()
+        self.view().snapshot(&Query::default()).unwrap().watches[0].report.events.word().to_owned()
     }
 }
 

@@ -4,9 +4,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{After, Config, Events, Hook, HookAction, ProcessEnvironment, Template, Watch};
+use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
 use crate::host::registry;
 use crate::job::upload::Class;
+use crate::job::watch::{After, EventSource, Watch};
 use crate::os::lock::{self, Note};
 use crate::os::system::System;
 use crate::store::View;
@@ -155,7 +156,7 @@ fn check_watch(watch: &Watch, report: &mut Report) -> usize {
         if folders == 1 { "" } else { "s" },
         watch.to.join(", ")
     ));
-    if watch.events == Events::Poll { 0 } else { folders }
+    if watch.events == EventSource::Poll { 0 } else { folders }
 }
 
 fn count_folders(watch: &Watch) -> usize {

@@ -9,10 +9,10 @@ use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::job::State;
+use crate::job::{State, WatchState};
 use crate::os::clock;
 use crate::os::lock::{self, Note};
-use crate::store::{JobRow, Query, Snapshot};
+use crate::store::{JobRow, Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
 use super::queue::Place;
@@ -137,8 +137,8 @@ struct BytesDocument {
 #[derive(Debug, Serialize)]
 struct WatchDocument {
     path: String,
-    state: String,
-    events: String,
+    state: &'static str,
+    events: &'static str,
     last_scan: Option<Timestamp>,
     settling: u64,
     gaps_seen: u64,
@@ -198,14 +198,14 @@ impl Document {
             bytes: BytesDocument { left: *bytes_left, sent: *bytes_sent, per_second: *per_second },
             watches: watches
                 .iter()
-                .map(|watch| WatchDocument {
-                    path: watch.path.to_string_lossy().into_owned(),
-                    state: watch.state.clone(),
-                    events: watch.events.clone(),
-                    last_scan: watch.last_scan_ms.and_then(timestamp),
-                    settling: watch.settling,
-                    gaps_seen: watch.gaps_seen,
-                    why: watch.why.clone(),
+                .map(|WatchRow { path, report }| WatchDocument {
+                    path: path.to_string_lossy().into_owned(),
+                    state: report.state.word(),
+                    events: report.events.word(),
+                    last_scan: report.last_scan_ms.and_then(timestamp),
+                    settling: report.settling,
+                    gaps_seen: report.gaps_seen,
+                    why: report.why.clone(),
                 })
                 .collect(),
             hosts: hosts
@@ -309,16 +309,16 @@ impl Page<'_> {
     }
 
     fn watches(&self) -> Vec<String> {
-        let line = |watch: &crate::store::WatchRow| {
+        let line = |WatchRow { path, report }: &WatchRow| {
             let mut remarks = Vec::new();
-            if watch.state != "watching" {
-                remarks.push(watch.state.clone());
+            if report.state != WatchState::Watching {
+                remarks.push(report.state.word().to_owned());
             }
-            remarks.extend(watch.why.as_deref().map(render::line));
-            if watch.settling > 0 {
-                remarks.push(format!("{} files are still being written, or were until just now", watch.settling));
+            remarks.extend(report.why.as_deref().map(render::line));
+            if report.settling > 0 {
+                remarks.push(format!("{} files are still being written, or were until just now", report.settling));
             }
-            (!remarks.is_empty()).then(|| format!("Watch {}: {}.", render::path(&watch.path), remarks.join("; ")))
+            (!remarks.is_empty()).then(|| format!("Watch {}: {}.", render::path(path), remarks.join("; ")))
         };
         self.snapshot.watches.iter().filter_map(line).collect()
     }
@@ -437,7 +437,9 @@ fn width() -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{HostRow, JobId, WatchRow};
+    use crate::job::WatchReport;
+    use crate::job::watch::EventSource;
+    use crate::store::{HostRow, JobId};
 
     fn job(state: State, why: Option<&str>) -> JobRow {
         JobRow {
@@ -472,12 +474,12 @@ mod tests {
             per_second: 10,
             watches: vec![WatchRow {
                 path: PathBuf::from("/home/u/Drop"),
-                state: "watching".into(),
-                events: "native".into(),
-                last_scan_ms: Some(1000),
-                settling: 0,
-                gaps_seen: 0,
-                why: None,
+                report: WatchReport {
+                    state: WatchState::Watching,
+                    events: EventSource::Native,
+                    last_scan_ms: Some(1000),
+                    ..WatchReport::default()
+                },
             }],
             hosts: vec![HostRow { name: "box".into(), kind: "cloudkp".into(), state: "ready".into(), until_ms: None, why: None }],
             jobs,

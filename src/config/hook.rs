@@ -7,57 +7,31 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::job::{Event, Watches};
 use crate::secret::Secret;
 
+use super::Environment;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
 use super::units::{duration, path};
-use super::{Environment, Watch};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long a command or a webhook may take when nothing is configured.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// How long before its end a link is called expiring when nothing is configured.
 const BEFORE: Duration = Duration::from_secs(2 * 3600);
-const EVENTS: [(&str, HookEvent); 4] =
-    [("done", HookEvent::Done), ("failed", HookEvent::Failed), ("held", HookEvent::Held), ("expiring", HookEvent::Expiring)];
 const ACTIONS: [&str; 4] = ["links_file", "command", "webhook", "sidecar"];
 
 /// One `[[hook]]`.
 #[derive(Debug, Clone)]
 pub struct Hook {
-    /// What it waits for; never empty, none stands twice.
-    pub on: Vec<HookEvent>,
+    /// What it waits for; one of [`Event::OF_HOOKS`] each, never empty, none stands twice.
+    pub on: Vec<Event>,
     /// What it does.
     pub action: HookAction,
     /// How long a command or a webhook may take.
     pub time_limit: Duration,
     /// How long before its end a link is called expiring.
     pub before: Duration,
-}
-
-/// What a hook may wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookEvent {
-    /// The host has the file, and the outcome is committed.
-    Done,
-    /// This file will never be taken.
-    Failed,
-    /// A person must act.
-    Held,
-    /// The link will die soon.
-    Expiring,
-}
-
-impl HookEvent {
-    /// The word for it, as configured and stored.
-    pub fn word(self) -> &'static str {
-        match self {
-            HookEvent::Done => "done",
-            HookEvent::Failed => "failed",
-            HookEvent::Held => "held",
-            HookEvent::Expiring => "expiring",
-        }
-    }
 }
 
 /// What a hook does.
@@ -234,7 +208,7 @@ fn field(word: &str) -> Result<Field, (String, String)> {
 }
 
 /// Every hook; what is wrong goes to `problems`.
-pub(super) fn hooks(top: &Table<'_>, watches: &[Watch], environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
+pub(super) fn hooks(top: &Table<'_>, watches: &Watches, environment: &dyn Environment, problems: &Problems) -> Vec<Hook> {
     let listed = top.find("hook", |value| match value.get_ref() {
         DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
         _ => Err(Wrong::new("must be a list of tables", "write [[hook]] with two brackets")),
@@ -256,11 +230,9 @@ pub(super) fn hooks(top: &Table<'_>, watches: &[Watch], environment: &dyn Enviro
 }
 
 /// A links file in a watched folder would be uploaded for every line it gets, and get a line for every upload.
-fn check_links_file(hook: &Hook, watches: &[Watch], span: &std::ops::Range<usize>, problems: &Problems) {
+fn check_links_file(hook: &Hook, watches: &Watches, span: &std::ops::Range<usize>, problems: &Problems) {
     let HookAction::LinksFile(path) = &hook.action else { return };
-    let folder = path.parent().unwrap_or(path);
-    let sees = |watch: &&Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-    if let Some(around) = watches.iter().find(sees) {
+    if let Some(around) = watches.of_file(path) {
         let message =
             format!("`links_file` is inside the watched folder `{}`, so every line would be uploaded", around.path.display());
         problems.add(Some(span.clone()), message, Some("name a file outside every [[watch]]".into()));
@@ -291,7 +263,7 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
         let help = "take it out".to_owned();
         problems.add(Some(table.span_of("time_limit")), "`time_limit` is only about a `command` or a `webhook`", Some(help));
     }
-    if table.has("before") && on.as_ref().is_some_and(|on| !on.contains(&HookEvent::Expiring)) {
+    if table.has("before") && on.as_ref().is_some_and(|on| !on.contains(&Event::Expiring)) {
         let help = "add \"expiring\" to `on`, or take it out".to_owned();
         problems.add(Some(table.span_of("before")), "`before` is only about the event \"expiring\"", Some(help));
     }
@@ -300,19 +272,19 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
     Some(Hook { on: on?, action, time_limit: time_limit.unwrap_or(TIME_LIMIT), before: before.unwrap_or(BEFORE) })
 }
 
-fn events(value: &Value<'_>) -> Result<Vec<HookEvent>, Wrong> {
-    let known = EVENTS.map(|(word, _)| format!("\"{word}\"")).join(", ");
+fn events(value: &Value<'_>) -> Result<Vec<Event>, Wrong> {
+    let known = Event::OF_HOOKS.map(|event| format!("\"{}\"", event.word())).join(", ");
     let mut events = Vec::new();
     for word in texts(value)? {
-        let found = EVENTS.iter().find(|(known, _)| known == word.get_ref());
+        let found = Event::OF_HOOKS.into_iter().find(|event| event.word() == word.get_ref());
         let wrong = |message: String, help: String| Wrong { span: Some(word.span()), ..Wrong::new(message, help) };
         match found {
-            Some((_, event)) if events.contains(event) => {
+            Some(event) if events.contains(&event) => {
                 return Err(wrong(format!("names \"{}\" twice", word.get_ref()), "name it once".into()));
             }
-            Some((_, event)) => events.push(*event),
+            Some(event) => events.push(event),
             None => {
-                let help = did_you_mean(word.get_ref(), EVENTS.iter().map(|(word, _)| *word))
+                let help = did_you_mean(word.get_ref(), Event::OF_HOOKS.into_iter().map(Event::word))
                     .unwrap_or_else(|| format!("known are {known}"));
                 return Err(wrong(format!("names the event \"{}\", which is not known", word.get_ref()), help));
             }
@@ -391,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_key_holds_no_secret_and_tells_targets_apart() {
-        let hook = |action| Hook { on: vec![HookEvent::Done], action, time_limit: TIME_LIMIT, before: BEFORE };
+        let hook = |action| Hook { on: vec![Event::Done], action, time_limit: TIME_LIMIT, before: BEFORE };
         let one = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN"))).key();
         let other = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN2"))).key();
         assert_ne!(one, other);

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::file::{Table, Value, Wrong, boolean, integer, kind, text, word};
-use super::resolve::{base_url, web_address};
 use super::secrets::secret;
-use super::units::{duration, size};
+use super::units::{base_url, duration, size, web_address};
 use super::{
     CloudKpConfig, EmptyFile, EmptyPart, Environment, FourSharedConfig, FourSharedFolder, HostKind, KieConfig, KieMethod,
     KooDriveConfig, KooDriveLogin, SecretSource, UploadGigConfig,

@@ -20,13 +20,12 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
 
 pub use file::did_you_mean;
-pub use hook::{Field, Hook, HookAction, HookEvent, Piece, Template};
+pub use hook::{Field, Hook, HookAction, Piece, Template};
 pub use problem::{ConfigError, Problem};
-pub use remote::RemotePath;
-pub use resolve::DEFAULT_EXCLUDE;
 pub use secrets::{SecretError, SecretSource};
 
 /// A whole configuration.
@@ -37,7 +36,7 @@ pub struct Config {
     /// The `[daemon]` table.
     pub daemon: Daemon,
     /// The `[[watch]]` tables, in the order of the file.
-    pub watches: Vec<Watch>,
+    pub watches: Watches,
     /// The `[host.NAME]` tables, in the order of their names.
     pub hosts: Vec<HostConfig>,
     /// The `[[hook]]` tables, in the order of the file; no two have the same key.
@@ -57,67 +56,6 @@ pub struct Daemon {
     pub bandwidth: Option<u64>,
     /// How long parts in flight may go on after the first SIGTERM.
     pub shutdown_grace: Duration,
-}
-
-/// One `[[watch]]`: a folder and what to do with the files in it.
-#[derive(Debug, Clone)]
-pub struct Watch {
-    /// The folder. Absolute, `~` expanded, not resolved through symbolic links.
-    pub path: PathBuf,
-    /// Names of hosts; each exists in [`Config::hosts`], none stands twice.
-    pub to: Vec<String>,
-    /// Whether folders below `path` count.
-    pub recursive: bool,
-    /// Whether a missing `path` is made at start.
-    pub create: bool,
-    /// Globs; a file must match one.
-    pub include: Vec<String>,
-    /// Globs; a file or folder that matches one is passed over.
-    pub exclude: Vec<String>,
-    /// Files below this many bytes are passed over.
-    pub min_size: u64,
-    /// Files above this many bytes are passed over.
-    pub max_size: Option<u64>,
-    /// Whether files already there when the watch is first seen count.
-    pub existing: bool,
-    /// Quiet time that must pass besides the other evidence.
-    pub settle: Duration,
-    /// The same for a file of which nobody tells who writes it, unless its writer was seen to close it.
-    pub settle_unknown: Duration,
-    /// How changes are noticed.
-    pub events: Events,
-    /// How often the whole folder is scanned whatever the events say.
-    pub rescan: Duration,
-    /// Whether symbolic links are followed.
-    pub follow_symlinks: bool,
-    /// The folder a file goes to, on hosts that have folders.
-    pub remote_path: RemotePath,
-    /// Higher goes first.
-    pub priority: i64,
-    /// What happens to a file when every host in `to` has it.
-    pub after: After,
-}
-
-/// What happens to the source when every host has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum After {
-    /// It stays.
-    Keep,
-    /// It is removed.
-    Delete,
-    /// It goes into this folder, below which it keeps its path relative to the watch. Absolute, outside every watch.
-    Move(PathBuf),
-}
-
-/// How a watch notices changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Events {
-    /// Events where the file system gives them, scans where it does not.
-    Auto,
-    /// The platform's events.
-    Native,
-    /// Scans only.
-    Poll,
 }
 
 /// One `[host.NAME]`: a configured place that takes files.

@@ -8,22 +8,19 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::job::attempt::OnUnknown;
+use crate::job::watch::{After, EventSource, Watch, Watches};
 
 use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
 use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
-use super::{After, Config, Daemon, Environment, Events, HostConfig, RemotePath, Watch, hosts};
+use super::{Config, Daemon, Environment, HostConfig, hosts};
 
-/// Names that are passed over when `exclude` is not set: files that other programs are still filling, and hidden ones.
-pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
-
-const EVENTS: &[(&str, Events)] = &[("auto", Events::Auto), ("native", Events::Native), ("poll", Events::Poll)];
+const EVENTS: &[(&str, EventSource)] = &[("auto", EventSource::Auto), ("native", EventSource::Native), ("poll", EventSource::Poll)];
 const ON_UNKNOWN: &[(&str, OnUnknown)] =
     &[("upload-again", OnUnknown::UploadAgain), ("probe", OnUnknown::Probe), ("hold", OnUnknown::Hold)];
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the whole tree means; what is wrong goes to `problems`, and something stands in for it.
 pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn Environment, problems: &Problems) -> Config {
@@ -146,29 +143,6 @@ fn kind(value: &Value<'_>) -> Result<String, Wrong> {
     }
 }
 
-/// An address of only a scheme, a host and a path, without a slash at the end.
-pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
-    let given = text(value)?;
-    let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let plain = url
-        .filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
-    match plain {
-        Some(_) => Ok(given.trim_end_matches('/').to_owned()),
-        None => {
-            let message = "is not a web address of only a scheme, a host and a path";
-            Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""))
-        }
-    }
-}
-
-/// The address before `end`; the whole address of the documents is taken as well.
-pub(super) fn base_url(end: &'static str) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
-    move |value| {
-        let address = web_address(value)?;
-        Ok(address.strip_suffix(end).map(str::to_owned).unwrap_or(address))
-    }
-}
-
 fn retries(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
     if text(value).is_ok_and(|word| word == "unlimited") {
         return Ok(None);
@@ -178,7 +152,7 @@ fn retries(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
     Ok(u32::try_from(number).ok())
 }
 
-fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, problems: &Problems) -> Vec<Watch> {
+fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, problems: &Problems) -> Watches {
     let listed = top.find("watch", |value| match value.get_ref() {
         DeValue::Array(items) => Ok(items.iter().map(|item| (item.get_ref(), item.span())).collect::<Vec<_>>()),
         _ => Err(Wrong::new("must be a list of tables", "write [[watch]] with two brackets")),
@@ -199,7 +173,7 @@ fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, pro
         }
     }
     check_moves(&watches, &places, problems);
-    watches
+    watches.into_iter().collect()
 }
 
 /// A file that is moved into a watched folder would be met there as a new one.
@@ -261,24 +235,25 @@ fn watch(
     }
     let to = to.unwrap_or_default();
     check_hosts(&to, hosts, problems);
+    let default = Watch::new(folder.clone().unwrap_or_default(), to.into_iter().map(Spanned::into_inner).collect());
     let watch = Watch {
-        path: folder.clone().unwrap_or_default(),
-        to: to.into_iter().map(Spanned::into_inner).collect(),
-        recursive: table.get("recursive", true, boolean),
-        create: table.get("create", false, boolean),
-        include: table.get("include", vec!["*".into()], globs),
-        exclude: table.get("exclude", DEFAULT_EXCLUDE.map(String::from).to_vec(), globs),
-        min_size: table.get("min_size", 1, size),
-        max_size: table.get("max_size", None, |value| size(value).map(Some)),
-        existing: table.get("existing", true, boolean),
-        settle: table.get("settle", 2 * SECOND, duration(Duration::ZERO)),
-        settle_unknown: table.get("settle_unknown", 60 * SECOND, duration(Duration::ZERO)),
-        events: table.get("events", Events::Auto, word_of(EVENTS)),
-        rescan: table.get("rescan", HOUR, duration(SECOND)),
-        follow_symlinks: table.get("follow_symlinks", false, boolean),
-        remote_path: table.get("remote_path", RemotePath::default(), remote_path),
-        priority: table.get("priority", 0, integer(-1000, 1000)),
-        after: table.get("after", After::Keep, after(environment)),
+        recursive: table.get("recursive", default.recursive, boolean),
+        create: table.get("create", default.create, boolean),
+        include: table.get("include", default.include, globs),
+        exclude: table.get("exclude", default.exclude, globs),
+        min_size: table.get("min_size", default.min_size, size),
+        max_size: table.get("max_size", default.max_size, |value| size(value).map(Some)),
+        existing: table.get("existing", default.existing, boolean),
+        settle: table.get("settle", default.settle, duration(Duration::ZERO)),
+        settle_unknown: table.get("settle_unknown", default.settle_unknown, duration(Duration::ZERO)),
+        events: table.get("events", default.events, word_of(EVENTS)),
+        rescan: table.get("rescan", default.rescan, duration(SECOND)),
+        follow_symlinks: table.get("follow_symlinks", default.follow_symlinks, boolean),
+        remote_path: table.get("remote_path", default.remote_path, remote_path),
+        priority: table.get("priority", default.priority, integer(-1000, 1000)),
+        after: table.get("after", default.after, after(environment)),
+        path: default.path,
+        to: default.to,
     };
     if watch.max_size.is_some_and(|max| max < watch.min_size) {
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();

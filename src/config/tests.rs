@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::watch::DEFAULT_EXCLUDE;
 
 struct Fixed(HashMap<&'static str, &'static str>);
 

@@ -1,4 +1,4 @@
-//! Sizes, rates, durations and paths as people write them.
+//! Sizes, rates, durations, paths and web addresses as people write them.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -79,5 +79,28 @@ pub(super) fn path(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Resu
             true => Ok(expanded.components().collect()),
             false => Err(Wrong::new(format!("is \"{given}\", which is not a whole path"), "begin it with `/` or `~/`")),
         }
+    }
+}
+
+/// An address of only a scheme, a host and a path, without a slash at the end.
+pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
+    let given = text(value)?;
+    let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let plain = url
+        .filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none());
+    match plain {
+        Some(_) => Ok(given.trim_end_matches('/').to_owned()),
+        None => {
+            let message = "is not a web address of only a scheme, a host and a path";
+            Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""))
+        }
+    }
+}
+
+/// The address before `end`; the whole address of the documents is taken as well.
+pub(super) fn base_url(end: &'static str) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
+    move |value| {
+        let address = web_address(value)?;
+        Ok(address.strip_suffix(end).map(str::to_owned).unwrap_or(address))
     }
 }

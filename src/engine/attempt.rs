@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::config::RemotePath;
 use crate::crash_point;
 use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
 use crate::job::State;
@@ -30,11 +29,12 @@ use crate::os::beneath::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
 
+use super::base_of;
 use super::digest::Digesting;
 use super::parts::{self, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
-use super::worker::Worker;
+use super::worker::{self, Worker};
 
 const UNANSWERED: &str = "the host never answered the request that makes the file";
 
@@ -200,7 +200,7 @@ impl Attempt {
 
     async fn source(&self, fresh: bool) -> Result<Source, SourceError> {
         let path = self.job.path.clone();
-        let base = self.watched().map_or_else(|| Base::around(&self.worker.system.files, &path), |(base, _)| base.clone());
+        let base = base_of(&self.worker.system.files, &self.worker.watches, &path);
         let expected = Expected { base, path, version: self.job.identity, fresh };
         Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await
     }
@@ -216,7 +216,7 @@ impl Attempt {
         }
         let facts = FileFacts {
             name: remote_name(&self.job.path),
-            folder: self.remote_folder(),
+            folder: worker::remote_folder(&self.worker.watches, &self.job.path, self.job.identity.mtime_ns),
             version: source::version(&self.job.path, &identity),
             bytes: plan.file_bytes,
             parts: plan.parts(),
@@ -242,18 +242,6 @@ impl Attempt {
         let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
         self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
         Ok(Begun::Upload(upload))
-    }
-
-    /// The innermost watch that the file is in.
-    fn watched(&self) -> Option<&(Base, RemotePath)> {
-        let around = self.worker.folders.iter().filter(|(base, _)| self.job.path.starts_with(base.path()));
-        around.max_by_key(|(base, _)| base.path().components().count())
-    }
-
-    /// The folder of that watch on the host, filled in.
-    fn remote_folder(&self) -> String {
-        let below = self.watched().and_then(|(base, template)| Some((base.relative(&self.job.path).ok()?, template)));
-        below.map(|(relative, template)| template.fill(relative, self.job.identity.mtime_ns)).unwrap_or_default()
     }
 
     /// What an earlier claim has computed is not computed again.

@@ -12,21 +12,21 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::config::{After, Config, Hook, HookEvent, Watch};
+use crate::config::{Config, Hook};
 use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
-use crate::job::Identity;
 use crate::job::verdict::backoff;
+use crate::job::watch::{After, Watch, Watches};
+use crate::job::{Event, Identity};
 use crate::os::beneath::Base;
 use crate::os::names::Names;
 use crate::os::system::System;
-use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
+use crate::store::{AFTER, Delivery, DeliveryId, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
-use super::EngineError;
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Work};
-use super::root;
+use super::{EngineError, base_of};
 
 /// Couriers under way at once.
 const AT_ONCE: usize = 4;
@@ -48,26 +48,14 @@ pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
 }
 
 fn rules(config: &Config) -> Rules {
-    let event = |event: &HookEvent| match event {
-        HookEvent::Done => Event::Done,
-        HookEvent::Failed => Event::Failed,
-        HookEvent::Held => Event::Held,
-        HookEvent::Expiring => Event::Expiring,
-    };
     let hook = |hook: &Hook| HookRule {
         key: hook.key(),
-        on: hook.on.iter().map(event).collect(),
+        on: hook.on.clone(),
         before_ms: i64::try_from(hook.before.as_millis()).unwrap_or(i64::MAX),
-    };
-    let watch = |watch: &Watch| WatchRule {
-        path: watch.path.clone(),
-        recursive: watch.recursive,
-        hosts: watch.to.clone(),
-        acts: watch.after != After::Keep,
     };
     Rules {
         hooks: config.hooks.iter().map(hook).collect(),
-        watches: config.watches.iter().map(watch).collect(),
+        watches: config.watches.clone(),
         refresh: config.hosts.iter().filter(|host| host.refresh).map(|host| host.name.clone()).collect(),
         trusted: config.hosts.iter().filter(|host| host.trust_replies).map(|host| host.name.clone()).collect(),
     }
@@ -103,8 +91,9 @@ struct Courier {
     system: System,
     store: Store,
     hooks: Arc<HashMap<String, Carrier>>,
-    /// The watches, each as the scan sees it.
-    watches: Arc<[(Watch, Root)]>,
+    watches: Watches,
+    /// The same as the scan sees them.
+    roots: Arc<[Root]>,
     phases: Phases,
     names: Arc<Names>,
     /// Ends long copies early.
@@ -131,10 +120,10 @@ impl Deliver {
         if config.hosts.iter().any(|host| host.refresh) {
             keys.push(Key { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
         }
-        let watches = config.watches.iter().map(|watch| Ok((watch.clone(), root(config, watch, true)?)));
-        let watches = watches.collect::<Result<_, EngineError>>()?;
+        let watches = config.watches.clone();
+        let roots = Root::all(&watches, &config.daemon.state_dir, &[])?.into();
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
-        let courier = Courier { system, store, hooks, watches, phases, names, stop };
+        let courier = Courier { system, store, hooks, watches, roots, phases, names, stop };
         Ok(Deliver { courier, keys, turn: 0 })
     }
 
@@ -291,7 +280,8 @@ impl Courier {
 
     /// Does what the watch of the file says; nothing where it says nothing any more.
     async fn do_deed(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
-        let Some((watch, base, deed)) = self.deed(&delivery.path) else { return Ok(None) };
+        let Some((watch, deed)) = self.deed(&delivery.path) else { return Ok(None) };
+        let base = base_of(&self.system.files, &self.watches, &delivery.path);
         // A disk that is away for a while has not lost its files.
         if base.look_at_top().is_err() {
             return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
@@ -307,7 +297,7 @@ impl Courier {
     /// any more, is waited for no longer.
     async fn look_for_the_scan(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
-        let look = move || courier.owner(&path).is_some_and(|(_, root)| root.would_find(&path, &version));
+        let look = move || courier.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
         if self.system.threads.run(look).await.unwrap_or(true) {
             return self.store.look_again(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
@@ -315,23 +305,20 @@ impl Courier {
         self.store.not_found(delivery.id).await
     }
 
-    /// The deepest watch around `path`.
-    fn owner(&self, path: &Path) -> Option<&(Watch, Root)> {
-        let folder = path.parent()?;
-        let owns = |watch: &Watch| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-        let around = self.watches.iter().filter(|(watch, _)| owns(watch));
-        around.max_by_key(|(watch, _)| watch.path.components().count())
+    /// The root whose scan would find a file at `path`.
+    fn root_of(&self, path: &Path) -> Option<&Root> {
+        self.roots.get(self.watches.owner(path.parent()?)?)
     }
 
     /// What the watch of `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<(&Watch, Base, Deed)> {
-        let (watch, root) = self.owner(path)?;
+    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+        let watch = self.watches.of_file(path)?;
         let deed = match &watch.after {
             After::Keep => return None,
             After::Delete => Deed::Delete,
             After::Move(target) => Deed::Move { folder: target.clone(), below: path.strip_prefix(&watch.path).ok()?.to_owned() },
         };
-        Some((watch, root.base(), deed))
+        Some((watch, deed))
     }
 
     fn later(&self, pause: Duration) -> i64 {
@@ -340,9 +327,9 @@ impl Courier {
 
     fn facts(&self, delivery: &Delivery) -> Facts {
         let path = delivery.path.clone();
-        let base = self.owner(&path).map_or_else(|| Base::around(&self.system.files, &path), |(_, root)| root.base());
+        let base = base_of(&self.system.files, &self.watches, &path);
         Facts {
-            event: delivery.event.word(),
+            event: delivery.event,
             at_ms: delivery.made_ms,
             number: delivery.number,
             job: delivery.job.0,

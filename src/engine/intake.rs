@@ -3,49 +3,29 @@
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use tokio::runtime::Handle as Runtime;
 
-use crate::config;
 use crate::crash_point;
-use crate::job::Identity;
-use crate::store::{Arrival, Memory, Seen, Store, StoreError, WatchStatus};
-use crate::watch::{self, Report, Settled, Stop};
-
-/// What the intake needs to know of a watch.
-#[derive(Debug, Clone)]
-pub struct Root {
-    /// The folder.
-    pub path: std::path::PathBuf,
-    /// The hosts its files go to.
-    pub hosts: Arc<[String]>,
-    /// Higher goes first.
-    pub priority: i64,
-}
-
-impl Root {
-    /// What the intake needs of `watch`.
-    pub fn of(watch: &config::Watch) -> Root {
-        Root { path: watch.path.clone(), hosts: watch.to.clone().into(), priority: watch.priority }
-    }
-}
+use crate::job::{Identity, Watch, WatchReport, Watches};
+use crate::store::{Arrival, Memory, Seen, Store, StoreError};
+use crate::watch::{self, Settled, Stop};
 
 /// The queue as the watches see it.
 pub struct Intake {
     store: Store,
     memory: Memory,
     runtime: Runtime,
-    roots: Vec<Root>,
+    watches: Watches,
     /// The queue's failure, which ended the watching.
     failed: Option<StoreError>,
 }
 
 impl Intake {
-    /// An intake for these roots, in the order in which the watches number them.
-    pub fn new(store: Store, runtime: Runtime, roots: Vec<Root>) -> Result<Intake, StoreError> {
+    /// An intake for the files of these watches, whose roots are numbered in the same order.
+    pub fn new(store: Store, runtime: Runtime, watches: Watches) -> Result<Intake, StoreError> {
         let memory = store.memory()?;
-        Ok(Intake { store, memory, runtime, roots, failed: None })
+        Ok(Intake { store, memory, runtime, watches, failed: None })
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -61,7 +41,7 @@ impl Intake {
     }
 
     fn look(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, StoreError> {
-        let seen = self.memory.look(folder, name, identity, &self.roots[root].hosts)?;
+        let seen = self.memory.look(folder, name, identity, &self.watches[root].to)?;
         if seen != Seen::Known {
             // What follows may wait for a file system or for the writer.
             self.memory.let_go()?;
@@ -79,7 +59,7 @@ impl Intake {
                 let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
                 self.runtime.block_on(renamed)?;
                 // Its hosts may be others here, which only the new path can tell.
-                Ok(matches!(self.memory.look(folder, name, identity, &self.roots[root].hosts)?, Seen::Known))
+                Ok(matches!(self.memory.look(folder, name, identity, &self.watches[root].to)?, Seen::Known))
             }
         }
     }
@@ -87,8 +67,8 @@ impl Intake {
     fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
         let arrivals = batch.into_iter().map(|settled| {
             let Settled { root, folder, name, identity, close_seen } = settled;
-            let Root { hosts, priority, .. } = &self.roots[root];
-            Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority, close_seen }
+            let Watch { to, priority, .. } = &self.watches[root];
+            Arrival { folder, name, identity, hosts: to.clone(), make_jobs, priority: *priority, close_seen }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         self.memory.let_go()?;
@@ -138,16 +118,8 @@ impl watch::Memory for Intake {
         self.note(done)
     }
 
-    fn report(&mut self, root: usize, report: &Report) {
-        let status = WatchStatus {
-            state: report.state.word(),
-            events: report.events.word(),
-            last_scan_ms: report.last_scan_ms,
-            settling: report.settling as u64,
-            gaps_seen: report.gaps_seen,
-            why: report.why.clone(),
-        };
-        let told = self.runtime.block_on(self.store.watch_status(self.roots[root].path.clone(), status));
+    fn report(&mut self, root: usize, report: &WatchReport) {
+        let told = self.runtime.block_on(self.store.watch_status(self.watches[root].path.clone(), report.clone()));
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }

@@ -20,19 +20,21 @@ mod stop;
 pub mod worker;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Config, Events, HostConfig, ProcessEnvironment, Watch};
+use crate::config::{Config, HostConfig, ProcessEnvironment};
 use crate::host::{Host, Unusable, registry};
+use crate::job::Watches;
 use crate::job::health::HostHealth;
 use crate::os::beneath::Base;
+use crate::os::files::Files;
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
-use crate::watch::{self, Filter, Handle, Mode, Root};
+use crate::watch::{self, BadGlob, Handle, Root};
 
 use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
@@ -52,6 +54,12 @@ pub enum EngineError {
     /// Something that the configuration describes cannot be made.
     #[error("{0}")]
     Setup(String),
+}
+
+impl From<BadGlob> for EngineError {
+    fn from(error: BadGlob) -> EngineError {
+        EngineError::Setup(error.to_string())
+    }
 }
 
 /// Runs the daemon's work until `phases` says that it ends. `ready` is called once every folder is watched.
@@ -108,8 +116,6 @@ fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, 
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
     let connections = connections(daemon.max_connections, &limits);
     let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
-    let folder = |watch: &Watch| (Base::new(&watch.path, watch.follow_symlinks), watch.remote_path.clone());
-    let folders: Arc<[_]> = config.watches.iter().map(folder).collect();
     let slots = |(host, connections): (&HostConfig, Connections)| {
         let worker = Worker {
             system: system.clone(),
@@ -119,7 +125,7 @@ fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, 
             retries: host.retries,
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
-            folders: folders.clone(),
+            watches: config.watches.clone(),
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
@@ -146,11 +152,8 @@ fn start_intake(
     hints: Handle,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<tokio::sync::oneshot::Receiver<Option<StoreError>>, EngineError> {
-    let roots: Result<Vec<Root>, EngineError> =
-        config.watches.iter().zip(seen_before).map(|(watch, seen)| root(config, watch, *seen)).collect();
-    let roots = roots?;
-    let described = config.watches.iter().map(intake::Root::of).collect();
-    let mut intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), described)?;
+    let roots = Root::all(&config.watches, &config.daemon.state_dir, seen_before)?;
+    let mut intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), config.watches.clone())?;
     let (ended, end) = tokio::sync::oneshot::channel();
     let work = move || {
         watch::run(roots, &mut intake, &hints, ready);
@@ -180,30 +183,12 @@ async fn end_intake(
     }
 }
 
-fn root(config: &Config, watch: &Watch, seen_before: bool) -> Result<Root, EngineError> {
-    let filter = Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)
-        .map_err(|error| EngineError::Setup(error.to_string()))?;
-    let inside = |path: &PathBuf| *path != watch.path && path.starts_with(&watch.path);
-    let others = config.watches.iter().map(|other| other.path.clone());
-    Ok(Root {
-        path: watch.path.clone(),
-        recursive: watch.recursive,
-        filter,
-        settle: watch.settle,
-        settle_unknown: watch.settle_unknown,
-        mode: match watch.events {
-            Events::Auto => Mode::Auto,
-            Events::Native => Mode::Native,
-            Events::Poll => Mode::Poll,
-        },
-        rescan: watch.rescan,
-        follow_symlinks: watch.follow_symlinks,
-        existing: watch.existing || seen_before,
-        except: others.chain([config.daemon.state_dir.clone()]).filter(inside).collect(),
-    })
+/// Where the file at `path` is reached from: its watch, or just its folder where no watch covers it any more.
+fn base_of(files: &Files, watches: &Watches, path: &Path) -> Base {
+    watches.of_file(path).map_or_else(|| Base::around(files, path), |watch| Base::of(files, &watch.path, watch.follow_symlinks))
 }
 
 /// The folder and the name of a job's file, for a new look at it.
-fn split(path: &std::path::Path) -> Option<(PathBuf, OsString)> {
+fn split(path: &Path) -> Option<(PathBuf, OsString)> {
     Some((path.parent()?.to_owned(), path.file_name()?.to_owned()))
 }

@@ -1,11 +1,12 @@
 //! What carries jobs to one host: its protocol, its limits, and the user's choices for it.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::RemotePath;
 use crate::host::{Host, HostError};
+use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
-use crate::os::beneath::Base;
+use crate::os::calendar;
 use crate::os::system::System;
 use crate::store::Store;
 
@@ -30,8 +31,8 @@ pub struct Worker {
     pub connections: Connections,
     /// How fast bytes may flow.
     pub limits: Limits,
-    /// The watched folders, with the folder their files go to on hosts that have folders.
-    pub folders: Arc<[(Base, RemotePath)]>,
+    /// The watches that the files are in.
+    pub watches: Watches,
     /// Whether the daemon goes on.
     pub phases: Phases,
 }
@@ -41,5 +42,30 @@ impl Worker {
     pub(super) async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let _permit = self.connections.acquire().await;
         step.await
+    }
+}
+
+/// The folder that the file at `path`, last changed at `mtime_ns`, goes to on hosts that have folders: as its watch wants it, or the host's
+/// own root where no watch covers it any more.
+pub(super) fn remote_folder(watches: &Watches, path: &Path, mtime_ns: i64) -> String {
+    let filled = watches.of_file(path).and_then(|watch| {
+        let relative = path.strip_prefix(&watch.path).ok()?;
+        Some(watch.remote_path.fill(relative, &calendar::local_day(mtime_ns)))
+    });
+    filled.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Watch;
+
+    #[test]
+    fn below_an_inner_watch_that_is_not_recursive_the_folder_is_the_outer_watchs() {
+        let watch = |path: &str, recursive| Watch { recursive, ..Watch::new(path.into(), Arc::from([])) };
+        let watches = [watch("/d", true), watch("/d/in", false)].into_iter().collect();
+        let folder = |path: &str| remote_folder(&watches, Path::new(path), 0);
+        assert_eq!([folder("/d/f"), folder("/d/out/f"), folder("/d/in/f")], ["", "out", ""]);
+        assert_eq!([folder("/d/in/sub/f"), folder("/e/sub/f")], ["in/sub", ""]);
     }
 }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::config::{Field, Piece, Template};
+use crate::job::Event;
 use crate::os::beneath::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// What happened: `done`, `failed`, `held` or `expiring`.
-    pub event: &'static str,
+    /// What happened.
+    pub event: Event,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// With `job` and `event` the name of this one occasion.
@@ -58,7 +59,7 @@ impl Facts {
             Field::Bytes => text(&self.bytes.to_string()),
             Field::State => text(self.state),
             Field::Why => text(self.why.as_deref().unwrap_or_default()),
-            Field::Event => text(self.event),
+            Field::Event => text(self.event.word()),
             Field::Job => text(&self.job.to_string()),
             Field::Expires => text(&self.expires().unwrap_or_default()),
         }
@@ -80,7 +81,7 @@ impl Facts {
     pub fn json(&self) -> serde_json::Value {
         let text = |field: Field| self.value(field).to_string_lossy().into_owned();
         serde_json::json!({
-            "event": self.event,
+            "event": self.event.word(),
             "time": timestamp(self.at_ms),
             "job": self.job,
             "path": text(Field::Path),
@@ -127,7 +128,7 @@ pub(super) fn name_with(name: &OsStr, behind: &str) -> OsString {
 #[cfg(test)]
 pub(super) fn sample() -> Facts {
     Facts {
-        event: "done",
+        event: Event::Done,
         at_ms: 1_767_323_045_000,
         number: 1,
         job: 8,

@@ -2,16 +2,23 @@
 
 pub mod attempt;
 pub mod believed;
+pub mod event;
 pub mod health;
 pub mod identity;
 pub mod plan;
 pub mod proof;
 pub mod release;
+pub mod remote_path;
 pub mod share;
 pub mod state;
 pub mod upload;
 pub mod verdict;
+pub mod watch;
+pub mod watch_report;
 
+pub use event::Event;
 pub use identity::Identity;
 pub use proof::Proof;
 pub use state::State;
+pub use watch::{Watch, Watches};
+pub use watch_report::{WatchReport, WatchState};

@@ -2,6 +2,7 @@
 
 pub mod at_hand;
 pub mod beneath;
+pub mod calendar;
 pub mod chance;
 pub mod clock;
 pub mod crash;

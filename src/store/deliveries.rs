@@ -16,16 +16,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
-use crate::job::{Identity, Proof, State};
+use crate::job::watch::{After, Watch, Watches};
+use crate::job::{Event, Identity, Proof, State};
 
 use super::JobId;
 use super::error::StoreError;
 use super::files::{identity_at, path_of};
 
 /// The key of rows that ask for the after-action.
-pub const AFTER: &str = "after";
+pub const AFTER: &str = Event::After.word();
 /// The key of rows that ask for a new link.
-pub const REFRESH: &str = "refresh";
+pub const REFRESH: &str = Event::Refresh.word();
 /// A link is renewed when this share of its life is left, ...
 const REFRESH_SHARE: i64 = 10;
 /// ... and at most so long before its end.
@@ -33,46 +34,13 @@ const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
 /// Where the doubling of the least time between two renewals ends.
 const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
 
-/// What a delivery is about. The words are stored, so they are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The outcome is committed.
-    Done,
-    /// The file will never be taken.
-    Failed,
-    /// A person must act.
-    Held,
-    /// The link dies soon.
-    Expiring,
-    /// Every host has the file, and every hook has heard of it.
-    After,
-    /// The link dies soon, and the host's configuration asks for a new one.
-    Refresh,
-}
-
-impl Event {
-    const ALL: [Event; 6] = [Event::Done, Event::Failed, Event::Held, Event::Expiring, Event::After, Event::Refresh];
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Event::Done => "done",
-            Event::Failed => "failed",
-            Event::Held => "held",
-            Event::Expiring => "expiring",
-            Event::After => AFTER,
-            Event::Refresh => REFRESH,
-        }
-    }
-}
-
 /// What follows a change of state, as configured. Nothing by default.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// The hooks.
     pub hooks: Vec<HookRule>,
     /// Every watch, for its after-action.
-    pub watches: Vec<WatchRule>,
+    pub watches: Watches,
     /// Names of the hosts whose links are renewed.
     pub refresh: Vec<String>,
     /// Names of the hosts whose mere word is enough for an after-action.
@@ -88,19 +56,6 @@ pub struct HookRule {
     pub on: Vec<Event>,
     /// How long before its end a link is called expiring, in milliseconds.
     pub before_ms: i64,
-}
-
-/// A watch, as far as its after-action goes.
-#[derive(Debug, Clone)]
-pub struct WatchRule {
-    /// Its folder.
-    pub path: PathBuf,
-    /// Whether folders below it count.
-    pub recursive: bool,
-    /// The hosts that must have a file before anything happens to it.
-    pub hosts: Vec<String>,
-    /// Whether anything happens to it at all.
-    pub acts: bool,
 }
 
 /// The number of a delivery: given once, never used again.
@@ -158,21 +113,16 @@ pub struct Due {
 
 impl Rules {
     fn is_empty(&self) -> bool {
-        self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.acts)
+        self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.after != After::Keep)
     }
 
     fn wants(&self, key: &str, event: Event) -> bool {
         self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
     }
 
-    /// The watch that owns a folder: the deepest around it.
-    fn watch_of(&self, folder: &Path) -> Option<&WatchRule> {
-        let owns = |watch: &&WatchRule| if watch.recursive { folder.starts_with(&watch.path) } else { folder == watch.path };
-        self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())
-    }
-
-    fn after_of(&self, path: &Path) -> Option<&WatchRule> {
-        self.watch_of(path.parent()?).filter(|watch| watch.acts)
+    /// The watch whose after-action is to be done to the file at `path`.
+    fn after_of(&self, path: &Path) -> Option<&Watch> {
+        self.watches.of_file(path).filter(|watch| watch.after != After::Keep)
     }
 }
 
@@ -329,7 +279,7 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
     }
     let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
     let path = subject(c, job)?.path;
-    let hosts = rules.after_of(&path).map(|watch| watch.hosts.as_slice());
+    let hosts = rules.after_of(&path).map(|watch| &*watch.to);
     let family = Family { ids: &ids, siblings: &siblings };
     match release(&siblings, hosts, &rules.trusted) {
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
@@ -522,7 +472,7 @@ fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {
 fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
     let word: String = row.get(column)?;
     // The schema admits no other word.
-    Ok(Event::ALL.into_iter().find(|event| event.word() == word).unwrap_or(Event::Refresh))
+    Ok(Event::from_word(&word).unwrap_or(Event::Refresh))
 }
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,
@@ -679,6 +629,7 @@ pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn a_link_is_renewed_in_its_last_tenth_and_at_most_six_hours_before_its_end() {
@@ -691,9 +642,9 @@ mod tests {
 
     #[test]
     fn the_deepest_watch_around_a_file_decides() {
-        let rule = |path: &str, recursive, acts| WatchRule { path: path.into(), recursive, hosts: Vec::new(), acts };
-        let rules =
-            Rules { watches: vec![rule("/a", true, true), rule("/a/b", true, false), rule("/c", false, true)], ..Rules::default() };
+        let watch = |path: &str, recursive, after| Watch { recursive, after, ..Watch::new(path.into(), Arc::from([])) };
+        let watches = [watch("/a", true, After::Delete), watch("/a/b", true, After::Keep), watch("/c", false, After::Delete)];
+        let rules = Rules { watches: watches.into_iter().collect(), ..Rules::default() };
         let acts = |path: &str| rules.after_of(Path::new(path)).is_some();
         assert!(acts("/a/x") && acts("/a/d/x") && acts("/c/x"));
         assert!(!acts("/a/b/x") && !acts("/c/d/x") && !acts("/d/x"));

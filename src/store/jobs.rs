@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use crate::job::State;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
+use crate::job::{State, WatchReport};
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
+use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -304,13 +304,13 @@ pub(super) fn release_held(c: &Connection, host: &str, now_ms: i64) -> Result<()
     Ok(())
 }
 
-pub(super) fn watch_status(c: &Connection, path: &std::path::Path, status: &WatchStatus) -> Result<(), StoreError> {
+pub(super) fn watch_status(c: &Connection, path: &std::path::Path, report: &WatchReport) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE watches SET state = ?2, events = ?3, last_scan = coalesce(?4, last_scan), settling = ?5, gaps_seen = ?6, why = ?7
          WHERE path = ?1",
     )?;
-    let WatchStatus { state, events, last_scan_ms, settling, gaps_seen, why } = status;
-    let path = path.as_os_str().as_bytes();
+    let WatchReport { state, events, last_scan_ms, settling, gaps_seen, why } = report;
+    let (path, state, events) = (path.as_os_str().as_bytes(), state.word(), events.word());
     update.execute(params![path, state, events, last_scan_ms, settling.cast_signed(), gaps_seen.cast_signed(), why])?;
     Ok(())
 }

@@ -27,10 +27,10 @@ use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::verdict::RECHECK;
-use crate::job::{Identity, State};
+use crate::job::{Identity, State, WatchReport};
 use crate::os::clock;
 
-pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
+pub use deliveries::{AFTER, Delivery, DeliveryId, Due, HookRule, REFRESH, Rules};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;
@@ -191,23 +191,6 @@ pub struct Resting {
     pub left: std::time::Duration,
     /// Rests it asked for in a row.
     pub rests: u32,
-}
-
-/// How a watch is doing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WatchStatus {
-    /// A word for people.
-    pub state: &'static str,
-    /// `native` or `poll`.
-    pub events: &'static str,
-    /// When the last full scan ended, in milliseconds since the Unix epoch.
-    pub last_scan_ms: Option<i64>,
-    /// Files seen that somebody is still writing, or may be.
-    pub settling: u64,
-    /// Times the file system lost track of events, each followed by a full scan.
-    pub gaps_seen: u64,
-    /// What is wrong.
-    pub why: Option<String>,
 }
 
 /// What moves right now in one job.
@@ -496,8 +479,8 @@ impl Store {
     }
 
     /// How a watch is doing, for people to see.
-    pub async fn watch_status(&self, path: PathBuf, status: WatchStatus) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::watch_status(c, &path, &status)).await
+    pub async fn watch_status(&self, path: PathBuf, report: WatchReport) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::watch_status(c, &path, &report)).await
     }
 
     /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes

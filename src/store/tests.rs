@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::job::Proof;
 use crate::job::upload::Outcome;
+use crate::job::watch::{After, Watch};
+use crate::job::{Event, Proof};
 
 struct Queue {
     dir: tempfile::TempDir,
@@ -108,9 +109,19 @@ fn put_back(state: State) -> PutBack {
 /// Rules with a hook for these events, an after-action for every file, and renewed links on `box`.
 fn rules(on: &[Event], acts: bool) -> Rules {
     let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
-    let hosts = vec!["box".to_owned(), "mirror".to_owned()];
-    let watch = WatchRule { path: PathBuf::from("/drop"), recursive: true, hosts, acts };
-    Rules { hooks: vec![hook], watches: vec![watch], refresh: vec!["box".into()], trusted: Vec::new() }
+    let after = if acts { After::Delete } else { After::Keep };
+    let watch = Watch { after, ..Watch::new(PathBuf::from("/drop"), hosts(&["box", "mirror"])) };
+    Rules { hooks: vec![hook], watches: [watch].into_iter().collect(), refresh: vec!["box".into()], trusted: Vec::new() }
+}
+
+fn hosts(names: &[&str]) -> Arc<[String]> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The same rules, where the files go to these hosts.
+fn with_hosts(rules: Rules, names: &[&str]) -> Rules {
+    let watches = rules.watches.iter().map(|watch| Watch { to: hosts(names), ..watch.clone() }).collect();
+    Rules { watches, ..rules }
 }
 
 impl Queue {
@@ -142,8 +153,7 @@ impl Queue {
         queue.follow(rules(&[], true));
         let (first, second) = queue.pair();
         queue.uploaded(first, None);
-        let mut more = rules(&[], true);
-        more.watches[0].hosts = vec!["third".into(), "box".into(), "mirror".into()];
+        let more = with_hosts(rules(&[], true), &["third", "box", "mirror"]);
         queue.restart();
         queue.follow(more);
         (queue, first, second)
@@ -220,8 +230,7 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     // It was tried in vain, and so would be due at once after a restart.
     queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
-    let mut more = rules(&[], true);
-    more.watches[0].hosts.push("third".into());
+    let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
     queue.restart();
     queue.follow(more);
     let looks = queue.due(i64::MAX).deliveries;
@@ -330,11 +339,10 @@ fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard() {
     queue.deliver(Event::Done);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
-    let mut more = rules(&[Event::Done], true);
-    more.watches[0].hosts.push("third".into());
+    let more = with_hosts(rules(&[Event::Done], true), &["box", "mirror", "third"]);
     queue.restart();
     queue.follow(more.clone());
-    let three = Arrival { hosts: more.watches[0].hosts.clone().into(), ..arrival(0) };
+    let three = Arrival { hosts: more.watches[0].to.clone(), ..arrival(0) };
     queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap();
     let third = queue.claim_on("third");
     queue.uploaded(third, None);

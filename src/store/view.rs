@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use crate::job::State;
+use crate::job::watch::EventSource;
+use crate::job::{State, WatchReport, WatchState};
 
 use super::error::StoreError;
 use super::files::path_of;
@@ -59,18 +60,8 @@ pub struct Snapshot {
 pub struct WatchRow {
     /// Its folder.
     pub path: PathBuf,
-    /// In a word.
-    pub state: String,
-    /// `native` or `poll`.
-    pub events: String,
-    /// When the last full scan ended.
-    pub last_scan_ms: Option<i64>,
-    /// Files that are settling.
-    pub settling: u64,
-    /// Times events were lost.
-    pub gaps_seen: u64,
-    /// What is wrong.
-    pub why: Option<String>,
+    /// How it is doing.
+    pub report: WatchReport,
 }
 
 /// A host.
@@ -410,15 +401,11 @@ fn watches(c: &Connection) -> Result<Vec<WatchRow>, StoreError> {
         "SELECT path, state, events, last_scan, settling, gaps_seen, why FROM watches WHERE configured = 1 ORDER BY path",
     )?;
     let rows = select.query_map([], |row| {
-        Ok(WatchRow {
-            path: path_of(row.get(0)?, Vec::new()).components().collect(),
-            state: row.get(1)?,
-            events: row.get(2)?,
-            last_scan_ms: row.get(3)?,
-            settling: unsigned(row, 4)?,
-            gaps_seen: unsigned(row, 5)?,
-            why: row.get(6)?,
-        })
+        let state = WatchState::from_word(&row.get::<_, String>(1)?).unwrap_or_default();
+        let events = EventSource::from_word(&row.get::<_, String>(2)?).unwrap_or_default();
+        let (settling, gaps_seen) = (unsigned(row, 4)?, unsigned(row, 5)?);
+        let report = WatchReport { state, events, last_scan_ms: row.get(3)?, settling, gaps_seen, why: row.get(6)? };
+        Ok(WatchRow { path: path_of(row.get(0)?, Vec::new()).components().collect(), report })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

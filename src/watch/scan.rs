@@ -49,15 +49,17 @@ struct Here<'f> {
     relative: PathBuf,
     listing: Listing,
     device: i64,
+    /// Whether its files are another watch's, and only the folders in it count.
+    only_passed: bool,
 }
 
 impl<'a> Walk<'a> {
     /// A walk from `start`, and below it if `below`.
     pub(super) fn new(root: &'a Root, start: PathBuf, below: bool) -> Walk<'a> {
-        let (below, from_the_root) = (below && root.recursive, start == root.path);
+        let (below, from_the_root) = (below && root.watch().recursive, start == root.path());
         let (links, seen, left) = (Vec::new(), HashSet::new(), Vec::new());
         let mut walk = Walk { root, base: root.base(), left, links, below, from_the_root, seen, passed_links: false };
-        if root.follow_symlinks {
+        if root.watch().follow_symlinks {
             walk.is_new(&start);
         }
         walk.left.push(Ahead { path: start, listed: None });
@@ -94,8 +96,9 @@ impl<'a> Walk<'a> {
         mut unreadable: impl FnMut(&Path, &io::Error),
     ) -> Result<(), E> {
         let opened = self.open(folder).and_then(|(opened, device)| {
-            let relative = relative(self.root, &folder.path).to_owned();
-            Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device })
+            let relative = self.root.relative(&folder.path).to_owned();
+            let only_passed = !self.root.owns(&folder.path);
+            Ok(Here { folder: &folder.path, relative, listing: opened.list()?, device, only_passed })
         });
         let mut here = match opened {
             Ok(here) => here,
@@ -143,12 +146,12 @@ impl<'a> Walk<'a> {
             None => here.listing.look(&name)?.kind,
         };
         match kind {
-            Kind::Link if self.root.follow_symlinks => self.look_through(here, name),
+            Kind::Link if self.root.watch().follow_symlinks => self.look_through(here, name),
             Kind::Folder => {
                 self.enter(here, &name, (here.device, entry.inode()))?;
                 Ok(None)
             }
-            Kind::File if self.root.filter.takes(&here.relative, &name) => {
+            Kind::File if self.takes(here, &name) => {
                 let stat = here.listing.look(&name)?;
                 Ok(self.found(name, &stat))
             }
@@ -163,9 +166,13 @@ impl<'a> Walk<'a> {
                 self.follow(here, &name);
                 Ok(None)
             }
-            Kind::File if self.root.filter.takes(&here.relative, &name) => Ok(self.found(name, &stat)),
+            Kind::File if self.takes(here, &name) => Ok(self.found(name, &stat)),
             _ => Ok(None),
         }
+    }
+
+    fn takes(&self, here: &Here<'_>, name: &OsStr) -> bool {
+        !here.only_passed && self.root.filter.takes(&here.relative, name)
     }
 
     /// It may have become something else since it was listed.
@@ -176,7 +183,7 @@ impl<'a> Walk<'a> {
 
     fn enter(&mut self, here: &Here<'_>, name: &OsStr, listed: (i64, i64)) -> io::Result<()> {
         let Some(path) = self.wanted(here, name) else { return Ok(()) };
-        if !self.root.follow_symlinks {
+        if !self.root.watch().follow_symlinks {
             self.left.push(Ahead { path, listed: Some(listed) });
         } else if self.seen.insert(here.listing.look_through(name)?.device_and_inode()) {
             self.left.push(Ahead { path, listed: None });
@@ -195,7 +202,7 @@ impl<'a> Walk<'a> {
     /// The folder `name` in the folder that is listed, if it counts.
     fn wanted(&self, here: &Here<'_>, name: &OsStr) -> Option<PathBuf> {
         let counts = self.below && self.root.filter.enters(&here.relative, name);
-        counts.then(|| here.folder.join(name)).filter(|path| !self.root.except.contains(path))
+        counts.then(|| here.folder.join(name)).filter(|path| self.root.walks(path))
     }
 }
 
@@ -204,43 +211,28 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || beneath::is_link(error)
 }
 
-/// The way from a root to `path`, which lies below it.
-pub(super) fn relative<'a>(root: &Root, path: &'a Path) -> &'a Path {
-    path.strip_prefix(&root.path).unwrap_or(Path::new(""))
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::disallowed_methods, reason = "it is another user that renames here")]
 
-    use super::super::{Filter, Mode};
     use super::*;
+    use crate::job::Watch;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
+    use std::sync::Arc;
 
     fn root(path: &Path, follow_symlinks: bool) -> Root {
-        Root {
-            path: path.to_owned(),
-            recursive: true,
-            filter: Filter::new(&["*".to_owned()], &[], 0, None).unwrap(),
-            settle: Duration::ZERO,
-            settle_unknown: Duration::ZERO,
-            mode: Mode::Poll,
-            rescan: Duration::MAX,
-            follow_symlinks,
-            existing: true,
-            except: Vec::new(),
-        }
+        let watch = Watch { follow_symlinks, ..Watch::new(path.to_owned(), Arc::from([])) };
+        Root::all(&[watch].into_iter().collect(), Path::new("/nowhere"), &[]).unwrap().remove(0)
     }
 
     /// The files that a walk finds, in order; before each folder is listed, `before` is told of it.
     fn walk(root: &Root, mut before: impl FnMut(&Path)) -> Vec<String> {
-        let mut walk = Walk::new(root, root.path.clone(), true);
+        let mut walk = Walk::new(root, root.path().to_owned(), true);
         let mut names = Vec::new();
         while let Some(folder) = walk.next_folder() {
             before(&folder.path);
             let each = |found: Found| {
-                names.push(folder.path.join(found.name).strip_prefix(&root.path).unwrap().to_str().unwrap().to_owned());
+                names.push(folder.path.join(found.name).strip_prefix(root.path()).unwrap().to_str().unwrap().to_owned());
                 Ok::<(), ()>(())
             };
             walk.list(&folder, each, |path, error| panic!("{path:?}: {error}")).unwrap();
@@ -305,6 +297,30 @@ mod tests {
             }
         });
         assert_eq!(found, ["file", "sub/deep/two", "sub/new", "sub/one"]);
+    }
+
+    #[test]
+    fn each_of_nested_watches_finds_what_is_its_own_and_together_they_find_all() {
+        let (dir, top, _) = place();
+        let of = |path: &Path, recursive| Watch { recursive, ..Watch::new(path.to_owned(), Arc::from([])) };
+        let (sub, deep, other) = (top.join("sub"), top.join("sub/deep"), top.join("other"));
+        std::fs::create_dir_all(deep.join("own")).unwrap();
+        for file in [top.join("other/four"), deep.join("own/three")] {
+            std::fs::write(file, "x").unwrap();
+        }
+        let found = |watches: &[Watch]| {
+            let roots = Root::all(&watches.iter().cloned().collect(), &dir.path().join("top/other"), &[]).unwrap();
+            roots.iter().map(|root| walk(root, |_| {})).collect::<Vec<_>>()
+        };
+        // The state folder `other` is entered by nobody whom it is inside of.
+        let outer = of(&top, true);
+        let nested = found(&[outer.clone(), of(&sub, true)]);
+        assert_eq!(nested, [vec!["file"], vec!["deep/own/three", "deep/two", "one"]]);
+        let passed = found(&[outer.clone(), of(&sub, false)]);
+        assert_eq!(passed, [vec!["file", "sub/deep/own/three", "sub/deep/two"], vec!["one"]]);
+        let twice = found(&[of(&deep, false), outer.clone(), of(&sub, false)]);
+        assert_eq!(twice, [vec!["two"], vec!["file", "sub/deep/own/three"], vec!["one"]]);
+        assert_eq!(found(&[of(&sub, false), of(&other, true)]), [vec!["one"], vec!["four"]]);
     }
 
     #[test]

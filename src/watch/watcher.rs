@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::job::Identity;
-use crate::os::beneath::{self, Base, Kind, Stat};
+use crate::job::watch::EventSource;
+use crate::job::{Identity, Watch, WatchReport, WatchState, Watches};
+use crate::os::beneath::Kind;
 use crate::os::clock;
 use crate::os::files::File;
 use crate::os::filesystem::{self, Served};
@@ -15,9 +16,10 @@ use crate::os::lease::{self, Writers};
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
-use super::scan::{Found, Walk, relative};
+use super::root::missing;
+use super::scan::{Found, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{Memory, Mode, Noticed, Report, Root, RootState, Settled, Stop};
+use super::{Memory, Root, Settled, Stop};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -34,7 +36,7 @@ const MISSING_PAUSE: Duration = Duration::from_secs(5);
 /// How often a mere change of the number of settling files is told.
 const REPORT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Watches `roots` until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps. `on_ready` is called once
+/// Watches `roots`, which are all of [`Root::all`], until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps. `on_ready` is called once
 /// every root has been scanned.
 pub fn run(roots: Vec<Root>, memory: &mut dyn Memory, handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
@@ -52,6 +54,8 @@ pub fn run(roots: Vec<Root>, memory: &mut dyn Memory, handle: &Handle, on_ready:
 type Key = (usize, Arc<Path>, OsString);
 
 struct Watcher<'a> {
+    watches: Watches,
+    /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
     memory: &'a mut dyn Memory,
     handle: &'a Handle,
@@ -67,8 +71,8 @@ struct Watcher<'a> {
 
 struct RootWatch {
     root: Root,
-    report: Report,
-    told: Option<(Report, Instant)>,
+    report: WatchReport,
+    told: Option<(WatchReport, Instant)>,
     /// Since when there is something to tell that nobody was told.
     begun: Instant,
     next_scan: Instant,
@@ -87,9 +91,10 @@ impl<'a> Watcher<'a> {
             }
         };
         let now = Instant::now();
+        let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
         let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), now)).collect();
         let (settling, due, later) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        Watcher { roots, memory, handle, events, settling, due, later, batch: Vec::new(), passed_over: Vec::new() }
+        Watcher { watches, roots, memory, handle, events, settling, due, later, batch: Vec::new(), passed_over: Vec::new() }
     }
 
     /// Waits for something to do, and does it.
@@ -124,7 +129,7 @@ impl<'a> Watcher<'a> {
         }
         for (folder, hint) in hints.folders {
             match hint {
-                Hint::Whole => self.scan_folder(&folder, false)?,
+                Hint::Whole => self.list_folder(&folder)?,
                 Hint::Names(names) => {
                     for (name, heard) in names {
                         self.look_where_hinted(&folder, &name, heard)?;
@@ -135,42 +140,45 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// The root that owns what is in `folder`: the deepest around it.
-    fn owner(&self, folder: &Path) -> Option<usize> {
-        let owns = |watch: &RootWatch| match watch.root.recursive {
-            true => folder.starts_with(&watch.root.path),
-            false => folder == watch.root.path,
-        };
-        let around = self.roots.iter().enumerate().filter(|(_, watch)| owns(watch));
-        around.max_by_key(|(_, watch)| watch.root.path.components().count()).map(|(index, _)| index)
-    }
-
     fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
         let path = folder.join(name);
-        if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path == path) {
+        if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
             watch.next_scan = Instant::now();
         }
-        let Some(owner) = self.owner(folder) else { return Ok(()) };
-        let root = &self.roots[owner].root;
-        if !root.filter.enters_all_above(relative(root, &path)) || root.is_excepted(&path) {
+        // Beside the files of a watch that is not recursive there may be folders of another.
+        let owner = self.watches.owner(folder);
+        let walker = self.watches.walker(&path).filter(|walker| Some(*walker) != owner);
+        for index in owner.into_iter().chain(walker) {
+            self.look_as(index, folder, name, heard)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what the root at `index` would find of that name: a file if the folder is its own, a folder if it walks there.
+    fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
+        let path = folder.join(name);
+        let root = &self.roots[index].root;
+        // The root itself is scanned at its time, which has come.
+        if path == root.path() || !root.filter.enters_all_above(root.relative(&path)) || root.is_excepted(&path) {
             return Ok(());
         }
         match root.base().look(&path) {
             Ok(stat) if stat.kind == Kind::Folder => {
-                if root.recursive && root.filter.enters(relative(root, &path), name) {
+                if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
-                    match path.is_symlink() {
-                        true => self.roots[owner].next_scan = Instant::now(),
-                        false => self.scan_folder(&path, true)?,
+                    if path.is_symlink() {
+                        self.roots[index].next_scan = Instant::now();
+                    } else {
+                        self.walk(index, &path, true)?;
                     }
                 }
                 Ok(())
             }
-            Ok(stat) if root.takes(&path, name, &stat) => {
-                self.look(owner, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
+            Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
+                self.look(index, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
             }
             _ => {
-                self.forget(&(owner, Arc::from(folder), name.to_owned()));
+                self.forget(&(index, Arc::from(folder), name.to_owned()));
                 Ok(())
             }
         }
@@ -189,7 +197,7 @@ impl<'a> Watcher<'a> {
         let key = (root, folder.clone(), name);
         let (now, now_ns) = (Instant::now(), clock::now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
-        let Root { settle, settle_unknown, .. } = self.roots[root].root;
+        let Watch { settle, settle_unknown, .. } = *self.roots[root].root.watch();
         let judged = match settling.judge(settle, now, now_ns) {
             Judgement::Again(pause) => Judgement::Again(pause),
             Judgement::Quiet => match self.who_writes(&key, &identity) {
@@ -286,7 +294,7 @@ impl<'a> Watcher<'a> {
         let due: Vec<PathBuf> = self.later.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
             self.later.remove(&folder);
-            self.scan_folder(&folder, false)?;
+            self.list_folder(&folder)?;
         }
         Ok(())
     }
@@ -304,7 +312,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_root(&mut self, index: usize) -> Result<(), Stop> {
-        let path = self.roots[index].root.path.clone();
+        let path = self.roots[index].root.path().to_owned();
         if let Some(why) = missing(&path) {
             self.roots[index].miss(why);
             return Ok(());
@@ -315,15 +323,16 @@ impl<'a> Watcher<'a> {
         self.flush()?;
         let watch = &mut self.roots[index];
         watch.scanned = true;
-        watch.report.state = RootState::Watching;
+        watch.report.state = WatchState::Watching;
         watch.report.last_scan_ms = Some(clock::now_ms());
         watch.next_scan = Instant::now() + watch.scan_pause();
         Ok(())
     }
 
-    fn scan_folder(&mut self, folder: &Path, below: bool) -> Result<(), Stop> {
-        match self.owner(folder) {
-            Some(owner) => self.walk(owner, folder, below),
+    /// Lists a folder for the watch that its files belong to, and enters none in it.
+    fn list_folder(&mut self, folder: &Path) -> Result<(), Stop> {
+        match self.watches.owner(folder) {
+            Some(owner) => self.walk(owner, folder, false),
             None => Ok(()),
         }
     }
@@ -350,7 +359,7 @@ impl<'a> Watcher<'a> {
         if walk.passed_links() {
             self.roots[index].next_scan = Instant::now();
         }
-        if unreadable.is_some() || (below && start == root.path) {
+        if unreadable.is_some() || (below && start == root.path()) {
             self.roots[index].note_unreadable(unreadable);
         }
         Ok(())
@@ -377,12 +386,12 @@ impl<'a> Watcher<'a> {
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
         let watch = &mut self.roots[index];
-        if watch.report.events == Noticed::Poll {
+        if watch.report.events == EventSource::Poll {
             return;
         }
         let Some(events) = &mut self.events else { return };
-        let is_root = folder == watch.root.path;
-        match events.watch(folder, is_root, watch.root.recursive) {
+        let is_root = folder == watch.root.path();
+        match events.watch(folder, is_root, watch.root.watch().recursive) {
             Ok(()) | Err(Unwatched::Vanished) => {}
             Err(Unwatched::Limit) => watch.fall_back(
                 "the kernel's limit on watches is reached, so this folder is scanned every few seconds instead; \
@@ -408,31 +417,29 @@ impl<'a> Watcher<'a> {
 impl RootWatch {
     fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
         let events = notice(&root, has_events);
-        let report = Report { state: RootState::Scanning, events, last_scan_ms: None, settling: 0, gaps_seen: 0, why: None };
+        let report = WatchReport { state: WatchState::Scanning, events, ..WatchReport::default() };
         RootWatch { root, report, told: None, begun: now, next_scan: now, unreadable: None, fallback: None, scanned: false }
     }
 
     fn scan_pause(&self) -> Duration {
-        match self.report.events {
-            Noticed::Native => self.root.rescan,
-            Noticed::Poll => POLL_PAUSE.max(self.root.settle),
-        }
+        let Watch { rescan, settle, .. } = *self.root.watch();
+        if self.report.events == EventSource::Native { rescan } else { POLL_PAUSE.max(settle) }
     }
 
     fn miss(&mut self, why: String) {
-        if self.report.state != RootState::Missing {
-            tracing::warn!("the watch {:?} is missing: {why}", self.root.path);
+        if self.report.state != WatchState::Missing {
+            tracing::warn!("the watch {:?} is missing: {why}", self.root.path());
         }
-        self.report.state = RootState::Missing;
+        self.report.state = WatchState::Missing;
         self.report.why = Some(why);
         self.next_scan = Instant::now() + MISSING_PAUSE;
     }
 
     /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
     fn find(&mut self, has_events: bool) {
-        if self.report.state == RootState::Missing {
-            tracing::info!("the watch {:?} is there again", self.root.path);
-            self.report.state = RootState::Scanning;
+        if self.report.state == WatchState::Missing {
+            tracing::info!("the watch {:?} is there again", self.root.path());
+            self.report.state = WatchState::Scanning;
             self.report.events = notice(&self.root, has_events);
             self.fallback = None;
         }
@@ -450,9 +457,9 @@ impl RootWatch {
     }
 
     fn fall_back(&mut self, why: &str) {
-        tracing::warn!("the watch {:?}: {why}", self.root.path);
+        tracing::warn!("the watch {:?}: {why}", self.root.path());
         self.fallback = Some(why.to_owned());
-        self.report.events = Noticed::Poll;
+        self.report.events = EventSource::Poll;
         // Outside a full scan, the next one may be an hour away.
         self.next_scan = self.next_scan.min(Instant::now() + self.scan_pause());
         self.explain();
@@ -469,57 +476,21 @@ impl RootWatch {
             None => Some(self.begun),
             Some((told, _)) if *told == self.report => None,
             Some((told, at)) => {
-                let only_a_count = Report { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
+                let only_a_count =
+                    WatchReport { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
                 Some(if only_a_count { *at + REPORT_PAUSE } else { *at })
             }
         }
     }
 }
 
-impl Root {
-    /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
-    pub fn would_find(&self, path: &Path, version: &Identity) -> bool {
-        let Some(name) = path.file_name() else { return false };
-        if !self.filter.enters_all_above(relative(self, path)) || self.is_excepted(path) {
-            return false;
-        }
-        match self.base().look(path) {
-            Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
-            Err(error) if beneath::is_link(&error) => false,
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound || missing(&self.path).is_some(),
-        }
-    }
-
-    /// Where its files are reached from.
-    pub fn base(&self) -> Base {
-        Base::new(&self.path, self.follow_symlinks)
-    }
-
-    fn is_excepted(&self, path: &Path) -> bool {
-        self.except.iter().any(|except| path.starts_with(except))
-    }
-
-    fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
-        stat.kind == Kind::File && self.filter.takes(relative(self, path), name) && self.filter.takes_size(stat.size())
-    }
-}
-
-fn missing(path: &Path) -> Option<String> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => None,
-        Ok(_) => Some("it is not a folder".into()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder".into()),
-        Err(error) => Some(format!("it cannot be looked at: {error}")),
-    }
-}
-
-fn notice(root: &Root, has_events: bool) -> Noticed {
-    match root.mode {
-        _ if !has_events => Noticed::Poll,
-        Mode::Poll => Noticed::Poll,
-        Mode::Native => Noticed::Native,
+fn notice(root: &Root, has_events: bool) -> EventSource {
+    match root.watch().events {
+        _ if !has_events => EventSource::Poll,
+        EventSource::Poll => EventSource::Poll,
+        EventSource::Native => EventSource::Native,
         // Of what others change the kernel tells nothing.
-        Mode::Auto if filesystem::at(&root.path) != Served::Here => Noticed::Poll,
-        Mode::Auto => Noticed::Native,
+        EventSource::Auto if filesystem::at(root.path()) != Served::Here => EventSource::Poll,
+        EventSource::Auto => EventSource::Native,
     }
 }

@@ -195,8 +195,9 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
     assert!(waiting.path.ends_with("secret"));
     let why = waiting.why.unwrap();
     assert!(why.contains("cannot be read") && why.contains("ermission denied"), "{why}");
-    let watch = bench.wait_for("the watch to complain", || bench.snapshot()?.watches.into_iter().find(|watch| watch.why.is_some()));
-    assert!(watch.why.unwrap().contains("closed"));
+    let watch =
+        bench.wait_for("the watch to complain", || bench.snapshot()?.watches.into_iter().find(|watch| watch.report.why.is_some()));
+    assert!(watch.report.why.unwrap().contains("closed"));
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
     daemon.kill();
 }

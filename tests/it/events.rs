@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use ferryd::store::WatchRow;
+use ferryd::job::watch::EventSource;
+use ferryd::job::{WatchReport, WatchState};
 use rustix::process::Signal;
 
 use crate::bench_top::{Bench, Daemon};
@@ -19,9 +20,10 @@ fn start_with_few_watches(bench: &Bench, watches: u32) -> Daemon {
     Daemon::spawn(command, bench)
 }
 
-fn wait_for_events(bench: &Bench, events: &str) -> WatchRow {
-    bench.wait_for(&format!("the watch to be noticed by {events}"), || {
-        bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "watching" && watch.events == events)
+fn wait_for_events(bench: &Bench, events: EventSource) -> WatchReport {
+    bench.wait_for(&format!("the watch to be noticed by {}", events.word()), || {
+        let mut reports = bench.snapshot()?.watches.into_iter().map(|watch| watch.report);
+        reports.find(|report| report.state == WatchState::Watching && report.events == events)
     })
 }
 
@@ -35,8 +37,8 @@ fn assert_each_is_there_once(bench: &Bench, folders: usize, name: &str) {
     }
 }
 
-fn assert_said(bench: &Bench, watch: &WatchRow) {
-    let why = watch.why.as_deref().unwrap_or_default();
+fn assert_said(bench: &Bench, report: &WatchReport) {
+    let why = report.why.as_deref().unwrap_or_default();
     assert!(why.contains("limit on watches") && why.contains("fs.inotify.max_user_watches"), "{why}");
     let shown = bench.command(&["status"]).output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout);
@@ -49,7 +51,7 @@ fn more_folders_than_the_kernel_watches_are_scanned_and_status_says_so() {
     put_in_each(&bench, 8, "before");
     let daemon = start_with_few_watches(&bench, 4);
     bench.wait_done(8);
-    assert_said(&bench, &wait_for_events(&bench, "poll"));
+    assert_said(&bench, &wait_for_events(&bench, EventSource::Poll));
     put_in_each(&bench, 8, "after");
     bench.wait_done(16);
     assert_each_is_there_once(&bench, 8, "before");
@@ -61,9 +63,9 @@ fn more_folders_than_the_kernel_watches_are_scanned_and_status_says_so() {
 fn folders_that_come_when_no_more_can_be_watched_are_scanned_too() {
     let bench = Bench::new();
     let daemon = start_with_few_watches(&bench, 4);
-    wait_for_events(&bench, "native");
+    wait_for_events(&bench, EventSource::Native);
     put_in_each(&bench, 8, "first");
-    assert_said(&bench, &wait_for_events(&bench, "poll"));
+    assert_said(&bench, &wait_for_events(&bench, EventSource::Poll));
     bench.wait_done(8);
     put_in_each(&bench, 8, "second");
     bench.wait_done(16);
@@ -95,8 +97,9 @@ fn events_that_the_kernel_dropped_are_a_gap_and_no_file_is_missed() {
     daemon.signal(Signal::CONT);
     bench.wait_done(20);
     assert_each_is_there_once(&bench, 20, "unheard");
-    let watch = bench.wait_for("the gap to be told", || bench.snapshot()?.watches.into_iter().find(|watch| watch.gaps_seen > 0));
-    assert_eq!((watch.gaps_seen, watch.events.as_str()), (1, "native"));
+    let watch =
+        bench.wait_for("the gap to be told", || bench.snapshot()?.watches.into_iter().find(|watch| watch.report.gaps_seen > 0));
+    assert_eq!((watch.report.gaps_seen, watch.report.events), (1, EventSource::Native));
     bench.put("heard", b"heard");
     bench.wait_done(21);
     bench.stop(daemon);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ferryd::config::{self, Environment};
 use ferryd::job::State;
+use ferryd::job::watch::EventSource;
 use ferryd::sandbox::cloudkp::EmptyFile;
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::kie::ReplyShape;
@@ -236,6 +237,44 @@ fn folders_below_count_only_where_the_watch_is_recursive() {
     }
 }
 
+/// A recursive watch with one in it that is not recursive; each takes no names that end in the other's.
+fn with_an_inner_watch() -> Bench {
+    let bench = Bench::new();
+    let inner = bench.drop_dir().join("in");
+    let lines = format!(
+        "settle = \"0s\"\nexclude = [\"*.inner\"]\n\n[[watch]]\npath = {inner:?}\nto = [\"cloudkp\"]\nrecursive = false\ncreate = true\n\
+         settle = \"0s\"\nexclude = [\"*.outer\"]"
+    );
+    bench.watch(&lines)
+}
+
+#[test]
+fn below_an_inner_watch_that_is_not_recursive_every_file_is_the_outer_watchs() {
+    let bench = with_an_inner_watch();
+    let put = |when: &str| {
+        for folder in ["", "in/", "in/sub/", &format!("in/{when}/"), &format!("in/{when}/deep/")] {
+            for owner in ["outer", "inner"] {
+                bench.put(&format!("{folder}{when}-{}.{owner}", folder.replace('/', "-")), when.as_bytes());
+            }
+        }
+    };
+    put("early");
+    let daemon = bench.start();
+    bench.wait_watching();
+    put("late");
+    bench.wait_done(10);
+    bench.stop(daemon);
+    scan_again(&bench, 10);
+    let taken = |when| {
+        [format!("{when}-.outer"), format!("{when}-in-.inner"), format!("{when}-in-sub-.outer")]
+            .into_iter()
+            .chain([format!("{when}-in-{when}-.outer"), format!("{when}-in-{when}-deep-.outer")])
+    };
+    let mut expected: Vec<String> = taken("early").chain(taken("late")).chain(["zz-last.bin".to_owned()]).collect();
+    expected.sort();
+    assert_eq!(names(&bench), expected);
+}
+
 /// A folder outside the watch with a file in it, and links from the watch: to it, to another file, to nowhere, to a folder that is in the
 /// watch anyway, and back to the watch itself.
 fn with_links(bench: &Bench) {
@@ -283,7 +322,7 @@ fn links_are_followed_where_the_watch_says_so_and_never_in_a_circle() {
             [followed, &["below.bin", "late-below.bin", "late.bin", "moved.bin", "plain.bin", "zz-last.bin"]].concat();
         expected.sort();
         assert_eq!(names(&bench), expected, "each once");
-        assert_eq!(bench.snapshot().unwrap().watches[0].why, None, "a circle is no trouble");
+        assert_eq!(bench.snapshot().unwrap().watches[0].report.why, None, "a circle is no trouble");
     }
 }
 
@@ -296,7 +335,7 @@ fn what_no_event_tells_of_is_found_by_the_next_scan() {
     symlink(&target, bench.drop_dir().join("file")).unwrap();
     let daemon = bench.start();
     bench.wait_done(1);
-    assert_eq!(bench.snapshot().unwrap().watches[0].events, "native");
+    assert_eq!(bench.snapshot().unwrap().watches[0].report.events, EventSource::Native);
     std::fs::write(&target, b"another").unwrap();
     bench.wait_done(2);
     let mut held = bench.held("file");

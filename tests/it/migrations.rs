@@ -489,7 +489,7 @@ impl Revived {
             assert!(daemon.ended().is_none(), "{}: {}", self.fixture.name(), bench.log_text());
             let snapshot = bench.snapshot()?;
             let scanned = |last_scan_ms: Option<i64>| last_scan_ms.is_some_and(|at| at >= started_ms);
-            let watched = snapshot.watches.iter().all(|watch| scanned(watch.last_scan_ms) && watch.settling == 0);
+            let watched = snapshot.watches.iter().all(|watch| scanned(watch.report.last_scan_ms) && watch.report.settling == 0);
             let put_off = |job: &&JobRow| job.next_try_ms.is_some_and(|at| at > clock::now_ms() + 60_000);
             let (waiting, moving): (Vec<_>, Vec<_>) = snapshot
                 .jobs

@@ -12,9 +12,9 @@ use ferryd::engine::connections::connections;
 use ferryd::engine::phase::phases;
 use ferryd::engine::worker::Worker;
 use ferryd::host::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
-use ferryd::job::Identity;
 use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use ferryd::job::{Identity, Watches};
 use ferryd::os::system::System;
 use ferryd::store::{Arrival, Asking, Store};
 use tokio::sync::Notify;
@@ -287,7 +287,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         retries: None,
         connections: connections(8, &[8]).remove(0),
         limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
-        folders: Arc::from([]),
+        watches: Watches::default(),
         phases,
     };
     let work = async {

@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use ferryd::job::State;
+use ferryd::job::watch::EventSource;
+use ferryd::job::{State, WatchState};
 use ferryd::sandbox::faults::{Action, Endpoint, When};
 
 use crate::bench_top::{Bench, bytes, one, peak_resident};
@@ -261,7 +262,9 @@ fn a_folder_that_is_missing_at_the_start_says_so_and_is_taken_up_when_it_comes()
     let bench = Bench::new();
     std::fs::remove_dir(bench.drop_dir()).unwrap();
     let daemon = bench.start();
-    bench.wait_for("the watch to be missing", || bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "missing"));
+    bench.wait_for("the watch to be missing", || {
+        bench.snapshot()?.watches.into_iter().find(|watch| watch.report.state == WatchState::Missing)
+    });
     bench.put("file", b"content");
     bench.wait_done(1);
     bench.stop(daemon);
@@ -272,7 +275,9 @@ fn a_missing_folder_is_found_when_it_comes_and_stops_nothing_else() {
     let bench = Bench::new();
     std::fs::remove_dir(bench.drop_dir()).unwrap();
     let daemon = bench.start();
-    bench.wait_for("the watch to be missing", || bench.snapshot()?.watches.into_iter().find(|watch| watch.state == "missing"));
+    bench.wait_for("the watch to be missing", || {
+        bench.snapshot()?.watches.into_iter().find(|watch| watch.report.state == WatchState::Missing)
+    });
     std::fs::create_dir(bench.drop_dir()).unwrap();
     bench.put("late", b"late");
     bench.wait_done(1);
@@ -286,7 +291,7 @@ fn folders_that_are_polled_give_their_files_too() {
     bench.wait_watching();
     bench.put("polled", b"polled");
     bench.wait_done(1);
-    assert_eq!(bench.snapshot().unwrap().watches[0].events, "poll");
+    assert_eq!(bench.snapshot().unwrap().watches[0].report.events, EventSource::Poll);
     bench.stop(daemon);
 }
 

@@ -1,0 +1,109 @@
+//! A watch made ready for looking at files: its globs are compiled, and it knows which folders are its own among those of the others.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::job::{Identity, Watch, Watches};
+use crate::os::beneath::{self, Base, Kind, Stat};
+
+use super::filter::{BadGlob, Filter};
+
+/// A folder to watch.
+#[derive(Debug, Clone)]
+pub struct Root {
+    watches: Watches,
+    /// Which of them this is.
+    index: usize,
+    /// Which files count.
+    pub(super) filter: Filter,
+    /// Whether files found by the first scan count.
+    pub(super) existing: bool,
+    /// Where the queue lives, which is never entered.
+    state_dir: PathBuf,
+}
+
+impl Root {
+    /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that whatever is
+    /// new in it counts.
+    pub fn all(watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
+        let root = |(index, watch): (usize, &Watch)| {
+            Ok(Root {
+                watches: watches.clone(),
+                index,
+                filter: Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)?,
+                existing: watch.existing || seen_before.get(index).is_some_and(|seen| *seen),
+                state_dir: state_dir.to_owned(),
+            })
+        };
+        watches.iter().enumerate().map(root).collect()
+    }
+
+    /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
+    pub fn would_find(&self, path: &Path, version: &Identity) -> bool {
+        let Some(name) = path.file_name() else { return false };
+        if !self.filter.enters_all_above(self.relative(path)) || self.is_excepted(path) {
+            return false;
+        }
+        match self.base().look(path) {
+            Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
+            Err(error) if beneath::is_link(&error) => false,
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound || missing(self.path()).is_some(),
+        }
+    }
+
+    /// Every watch there is.
+    pub(super) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// What the user wants of it.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watches[self.index]
+    }
+
+    /// The folder; may itself be a symbolic link.
+    pub(super) fn path(&self) -> &Path {
+        &self.watch().path
+    }
+
+    /// Where its files are reached from.
+    pub(super) fn base(&self) -> Base {
+        Base::new(self.path(), self.watch().follow_symlinks)
+    }
+
+    /// The way to `path`, which lies below it.
+    pub(super) fn relative<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.path()).unwrap_or(Path::new(""))
+    }
+
+    /// Whether the files in `folder` are this watch's.
+    pub(super) fn owns(&self, folder: &Path) -> bool {
+        self.watches.owner(folder) == Some(self.index)
+    }
+
+    /// Whether a scan goes into `folder`, which it finds below the root: not where a recursive watch inside this one begins, but through
+    /// one that is not recursive, whose files are its own, to what is below.
+    pub(super) fn walks(&self, folder: &Path) -> bool {
+        self.watches.walker(folder) == Some(self.index) && !self.is_excepted(folder)
+    }
+
+    /// Whether `path` is in the state folder, if that is inside this watch.
+    pub(super) fn is_excepted(&self, path: &Path) -> bool {
+        self.state_dir != self.path() && self.state_dir.starts_with(self.path()) && path.starts_with(&self.state_dir)
+    }
+
+    /// Whether the file at `path` counts.
+    pub(super) fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
+        stat.kind == Kind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
+    }
+}
+
+/// Why there is no folder to be scanned at `path`; nothing where there is one.
+pub(super) fn missing(path: &Path) -> Option<String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some("it is not a folder".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder".into()),
+        Err(error) => Some(format!("it cannot be looked at: {error}")),
+    }
+}
