@@ -121,7 +121,7 @@ impl Deliver {
             keys.push(Key { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
         }
         let watches = config.watches.clone();
-        let roots = Root::all(&watches, &config.daemon.state_dir, &[])?.into();
+        let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
         let courier = Courier { system, store, hooks, watches, roots, phases, names, stop };
         Ok(Deliver { courier, keys, turn: 0 })

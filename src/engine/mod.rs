@@ -17,6 +17,7 @@ pub mod phase;
 mod pool;
 pub mod source;
 mod stop;
+mod watching;
 pub mod worker;
 
 use std::ffi::OsString;
@@ -34,7 +35,7 @@ use crate::os::beneath::Base;
 use crate::os::files::Files;
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
-use crate::watch::{self, BadGlob, Handle, Root};
+use crate::watch::{BadGlob, Handle, Root};
 
 use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
@@ -81,13 +82,15 @@ pub async fn run(
     let hosts = host_slots(config, system, &store, &phases, &store.resting().await?);
 
     let hints = Handle::default();
-    let intake = start_intake(config, &store, &seen_before, hints.clone(), ready)?;
+    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
+    let intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), config.watches.clone())?;
+    let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
     // Whichever ends first, asked or not, ends the other.
-    let watching = then_drain(end_intake(intake, hints, phases.clone()), &switch);
+    let watching = then_drain(watching::end(watching, hints, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     writing_down.abort();
@@ -143,44 +146,6 @@ fn speaker(host: &HostConfig, system: &System) -> Arc<dyn Host> {
         tracing::warn!("host {} cannot be used: {error}", host.name);
         Arc::new(Unusable(error))
     })
-}
-
-fn start_intake(
-    config: &Config,
-    store: &Store,
-    seen_before: &[bool],
-    hints: Handle,
-    ready: impl FnOnce() + Send + 'static,
-) -> Result<tokio::sync::oneshot::Receiver<Option<StoreError>>, EngineError> {
-    let roots = Root::all(&config.watches, &config.daemon.state_dir, seen_before)?;
-    let mut intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), config.watches.clone())?;
-    let (ended, end) = tokio::sync::oneshot::channel();
-    let work = move || {
-        watch::run(roots, &mut intake, &hints, ready);
-        // Nobody listens only when the engine is gone already.
-        drop(ended.send(intake.into_failure()));
-    };
-    std::thread::Builder::new().name("watch".into()).spawn(work).map_err(|error| EngineError::Setup(error.to_string()))?;
-    Ok(end)
-}
-
-async fn end_intake(
-    mut intake: tokio::sync::oneshot::Receiver<Option<StoreError>>,
-    hints: Handle,
-    mut phases: Phases,
-) -> Result<(), EngineError> {
-    let ended = tokio::select! {
-        ended = &mut intake => ended,
-        () = phases.reached(Phase::Draining) => {
-            hints.stop();
-            intake.await
-        }
-    };
-    match ended {
-        Ok(None) => Ok(()),
-        Ok(Some(error)) => Err(error.into()),
-        Err(_) => Err(EngineError::Setup("the watching thread panicked; this is a bug in ferryd".into())),
-    }
 }
 
 /// Where the file at `path` is reached from: its watch, or just its folder where no watch covers it any more.

@@ -5,19 +5,31 @@
 //! watch covers a root.
 
 use std::path::Path;
+#[cfg(feature = "simulator")]
+use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::os::clock;
+use crate::os::clock::Clock;
+use crate::os::files::Files;
+#[cfg(feature = "simulator")]
+use crate::os::simulated;
+use crate::os::system::System;
 
 use super::hints::{Handle, Heard};
 
 /// Whether every folder needs a watch of its own.
 const ONE_BY_ONE: bool = cfg!(target_os = "linux");
 
-/// The platform's watcher.
-pub(super) struct Events(RecommendedWatcher);
+/// Who tells of events.
+pub(super) enum Events {
+    /// The platform.
+    Platform(RecommendedWatcher),
+    /// A simulator.
+    #[cfg(feature = "simulator")]
+    Simulated(simulated::Disk),
+}
 
 /// Why a folder cannot be watched.
 #[derive(Debug)]
@@ -32,7 +44,19 @@ pub(super) enum Unwatched {
 
 impl Events {
     /// A watcher that gives its hints to `handle`.
-    pub(super) fn new(handle: Handle) -> Result<Events, Unwatched> {
+    pub(super) fn new(handle: Handle, system: &System) -> Result<Events, Unwatched> {
+        let clock = system.clock.clone();
+        match &system.files {
+            Files::Real => Events::of_the_platform(handle, clock),
+            #[cfg(feature = "simulator")]
+            Files::Simulated(disk) => {
+                disk.tell(Arc::new(move |event| handle.hear(&event.folder, &event.name, heard_of(event.change, &clock))));
+                Ok(Events::Simulated(disk.clone()))
+            }
+        }
+    }
+
+    fn of_the_platform(handle: Handle, clock: Clock) -> Result<Events, Unwatched> {
         let wanted = EventKindMask::CREATE
             | EventKindMask::REMOVE
             | EventKindMask::MODIFY_NAME
@@ -40,24 +64,38 @@ impl Events {
             | data_where_needed();
         let config = Config::default().with_event_kinds(wanted).with_follow_symlinks(false);
         let tell = move |event: notify::Result<Event>| match event {
-            Ok(event) => hint(&handle, &event),
+            Ok(event) => hint(&handle, &event, &clock),
             Err(error) => {
                 tracing::warn!("the file system's events: {error}");
                 handle.lost_events();
             }
         };
-        RecommendedWatcher::new(tell, config).map(Events).map_err(unwatched)
+        RecommendedWatcher::new(tell, config).map(Events::Platform).map_err(unwatched)
     }
 
     /// Watches a folder that is about to be listed; `is_root` where it is a watch's own.
     pub(super) fn watch(&mut self, folder: &Path, is_root: bool, recursive: bool) -> Result<(), Unwatched> {
+        let platform = match self {
+            Events::Platform(platform) => platform,
+            #[cfg(feature = "simulator")]
+            Events::Simulated(disk) => return disk.watch(folder).map_err(|_| Unwatched::Vanished),
+        };
         let mode = match (ONE_BY_ONE, is_root) {
             (true, _) => RecursiveMode::NonRecursive,
             (false, true) if recursive => RecursiveMode::Recursive,
             (false, true) => RecursiveMode::NonRecursive,
             (false, false) => return Ok(()),
         };
-        self.0.watch(folder, mode).map_err(unwatched)
+        platform.watch(folder, mode).map_err(unwatched)
+    }
+}
+
+#[cfg(feature = "simulator")]
+fn heard_of(change: simulated::Change, clock: &Clock) -> Heard {
+    match change {
+        simulated::Change::Touched => Heard::Touched,
+        simulated::Change::MovedIn => Heard::MovedIn,
+        simulated::Change::Closed => Heard::Closed { at_ns: clock.now_ns() },
     }
 }
 
@@ -76,12 +114,12 @@ fn unwatched(error: notify::Error) -> Unwatched {
     }
 }
 
-fn hint(handle: &Handle, event: &Event) {
+fn hint(handle: &Handle, event: &Event, clock: &Clock) {
     if event.need_rescan() {
         handle.lost_events();
     }
     let heard = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Heard::Closed { at_ns: clock::now_ns() },
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Heard::Closed { at_ns: clock.now_ns() },
         EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Heard::MovedIn,
         EventKind::Access(_) | EventKind::Other => return,
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Remove(_) => Heard::Touched,
@@ -107,7 +145,7 @@ mod tests {
         let handle = Handle::default();
         for (kind, names) in events {
             let event = names.iter().fold(Event::new(*kind), |event, name| event.add_path(Path::new("/a").join(name)));
-            hint(&handle, &event);
+            hint(&handle, &event, &Clock::default());
         }
         match handle.take(Some(std::time::Instant::now())).folders.get(Path::new("/a"))? {
             Hint::Names(names) => names.get(OsStr::new(name)).copied(),

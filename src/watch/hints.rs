@@ -20,19 +20,20 @@ pub struct Handle(Arc<Shared>);
 struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
+    on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 /// What there is to look at.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
+pub struct Hints {
     /// By folder.
-    pub folders: HashMap<PathBuf, Hint>,
+    pub(super) folders: HashMap<PathBuf, Hint>,
     /// Everything must be scanned.
-    pub everything: bool,
+    pub(super) everything: bool,
     /// Times the platform lost events.
-    pub gaps: u64,
+    pub(super) gaps: u64,
     /// The watching ends.
-    pub stop: bool,
+    pub(super) stop: bool,
     count: usize,
 }
 
@@ -99,11 +100,25 @@ impl Handle {
     fn give(&self, add: impl FnOnce(&mut Hints)) {
         add(&mut self.0.hints.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.wake.notify_one();
+        let on_hint = self.0.on_hint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(wake) = on_hint {
+            wake();
+        }
     }
 
     /// Whether the watching ends.
     pub(super) fn is_stopped(&self) -> bool {
         self.0.hints.lock().unwrap_or_else(PoisonError::into_inner).stop
+    }
+
+    /// Has `wake` called after each hint, for whoever does not wait in [`run`](super::run).
+    pub fn on_hint(&self, wake: impl Fn() + Send + Sync + 'static) {
+        *self.0.on_hint.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(wake));
+    }
+
+    /// Takes all the hints there are.
+    pub fn take_now(&self) -> Hints {
+        Handle::take_from(&mut self.0.hints.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits for a hint or until `deadline`, and takes all there are.
@@ -117,8 +132,12 @@ impl Handle {
                 None => self.0.wake.wait(hints).unwrap_or_else(PoisonError::into_inner),
             };
         }
+        Handle::take_from(&mut hints)
+    }
+
+    fn take_from(hints: &mut Hints) -> Hints {
         let stop = hints.stop;
-        std::mem::replace(&mut *hints, Hints { stop, ..Hints::default() })
+        std::mem::replace(hints, Hints { stop, ..Hints::default() })
     }
 }
 

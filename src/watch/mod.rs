@@ -8,6 +8,7 @@ mod events;
 pub mod filter;
 mod hints;
 mod root;
+mod root_watch;
 mod scan;
 mod settle;
 mod watcher;
@@ -18,9 +19,9 @@ use std::path::{Path, PathBuf};
 use crate::job::{Identity, WatchReport};
 
 pub use filter::{BadGlob, Filter};
-pub use hints::Handle;
+pub use hints::{Handle, Hints};
 pub use root::Root;
-pub use watcher::run;
+pub use watcher::{Watcher, run};
 
 /// A file that nobody is writing any more.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
 use crate::os::beneath::{self, Base, Kind, Stat};
+use crate::os::files::Files;
+use crate::os::filesystem::Served;
 
 use super::filter::{BadGlob, Filter};
 
 /// A folder to watch.
 #[derive(Debug, Clone)]
 pub struct Root {
+    files: Files,
     watches: Watches,
     /// Which of them this is.
     index: usize,
@@ -25,9 +28,10 @@ pub struct Root {
 impl Root {
     /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that whatever is
     /// new in it counts.
-    pub fn all(watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
+    pub fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
         let root = |(index, watch): (usize, &Watch)| {
             Ok(Root {
+                files: files.clone(),
                 watches: watches.clone(),
                 index,
                 filter: Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)?,
@@ -47,8 +51,28 @@ impl Root {
         match self.base().look(path) {
             Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
             Err(error) if beneath::is_link(&error) => false,
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound || missing(self.path()).is_some(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound || self.missing().is_some(),
         }
+    }
+
+    /// Why there is no folder to be scanned; nothing where there is one.
+    pub(super) fn missing(&self) -> Option<String> {
+        match self.base().look_at_top() {
+            Ok(stat) if stat.kind == Kind::Folder => None,
+            Ok(_) => Some("it is not a folder".into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder".into()),
+            Err(error) => Some(format!("it cannot be looked at: {error}")),
+        }
+    }
+
+    /// Whether `path` is itself a symbolic link.
+    pub(super) fn is_link(&self, path: &Path) -> bool {
+        self.base().without_links().look(path).is_ok_and(|stat| stat.kind == Kind::Link)
+    }
+
+    /// What sort of file system it is on.
+    pub(super) fn served(&self) -> Served {
+        self.files.served(self.path())
     }
 
     /// Every watch there is.
@@ -68,7 +92,7 @@ impl Root {
 
     /// Where its files are reached from.
     pub(super) fn base(&self) -> Base {
-        Base::new(self.path(), self.watch().follow_symlinks)
+        Base::of(&self.files, self.path(), self.watch().follow_symlinks)
     }
 
     /// The way to `path`, which lies below it.
@@ -95,15 +119,5 @@ impl Root {
     /// Whether the file at `path` counts.
     pub(super) fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
         stat.kind == Kind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
-    }
-}
-
-/// Why there is no folder to be scanned at `path`; nothing where there is one.
-pub(super) fn missing(path: &Path) -> Option<String> {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => None,
-        Ok(_) => Some("it is not a folder".into()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder".into()),
-        Err(error) => Some(format!("it cannot be looked at: {error}")),
     }
 }

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::job::watch::EventSource;
-use crate::job::{Identity, Watch, WatchReport, WatchState, Watches};
+use crate::job::{Identity, Watch, Watches};
 use crate::os::beneath::Kind;
-use crate::os::clock;
+use crate::os::clock::Clock;
 use crate::os::files::File;
-use crate::os::filesystem::{self, Served};
 use crate::os::lease::{self, Writers};
+use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
-use super::root::missing;
+use super::root_watch::RootWatch;
 use super::scan::{Found, Walk};
 use super::settle::{Judgement, Settling, Sighting};
 use super::{Memory, Root, Settled, Stop};
@@ -29,35 +29,31 @@ const LATER_MAX: usize = 4096;
 const BATCH: usize = 512;
 /// Files found by walking that are asked about in a row.
 const MEET_AT_ONCE: usize = 256;
-/// How often a folder without events is scanned at most.
-const POLL_PAUSE: Duration = Duration::from_secs(5);
-/// How often a missing root is looked for.
-const MISSING_PAUSE: Duration = Duration::from_secs(5);
-/// How often a mere change of the number of settling files is told.
-const REPORT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Watches `roots`, which are all of [`Root::all`], until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps. `on_ready` is called once
-/// every root has been scanned.
-pub fn run(roots: Vec<Root>, memory: &mut dyn Memory, handle: &Handle, on_ready: impl FnOnce()) {
+/// Watches `roots`, which are all of [`Root::all`], until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps.
+/// `on_ready` is called once every root has been scanned.
+pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn Memory + Send), handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
     }
-    let mut watcher = Watcher::new(roots, memory, handle);
+    let mut watcher = Watcher::new(roots, system, memory, handle);
     // The owner knows why it stopped us.
-    if watcher.scan_due().is_ok() {
+    if watcher.begin().is_ok() {
         on_ready();
-        while watcher.turn().is_ok() {}
+        while watcher.turn(handle.take(watcher.next_due())).is_ok() {}
     }
 }
 
 /// A file that is settling: which root, which folder, which name.
 type Key = (usize, Arc<Path>, OsString);
 
-struct Watcher<'a> {
+/// The watching, for whoever decides when it has its turns.
+pub struct Watcher<'a> {
+    clock: Clock,
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
-    memory: &'a mut dyn Memory,
+    memory: &'a mut (dyn Memory + Send),
     handle: &'a Handle,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
@@ -69,37 +65,39 @@ struct Watcher<'a> {
     passed_over: Vec<Settled>,
 }
 
-struct RootWatch {
-    root: Root,
-    report: WatchReport,
-    told: Option<(WatchReport, Instant)>,
-    /// Since when there is something to tell that nobody was told.
-    begun: Instant,
-    next_scan: Instant,
-    unreadable: Option<String>,
-    fallback: Option<String>,
-    scanned: bool,
-}
-
 impl<'a> Watcher<'a> {
-    fn new(roots: Vec<Root>, memory: &'a mut dyn Memory, handle: &'a Handle) -> Watcher<'a> {
-        let events = match Events::new(handle.clone()) {
+    /// A watching of `roots`, which are all of [`Root::all`].
+    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn Memory + Send), handle: &'a Handle) -> Watcher<'a> {
+        let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {
                 tracing::warn!("the file system gives no events ({error:?}); folders are scanned instead");
                 None
             }
         };
-        let now = Instant::now();
+        let clock = system.clock.clone();
         let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
-        let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), now)).collect();
+        let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), clock.instant())).collect();
         let (settling, due, later) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        Watcher { watches, roots, memory, handle, events, settling, due, later, batch: Vec::new(), passed_over: Vec::new() }
+        let (batch, passed_over) = (Vec::new(), Vec::new());
+        Watcher { clock, watches, roots, memory, handle, events, settling, due, later, batch, passed_over }
     }
 
-    /// Waits for something to do, and does it.
-    fn turn(&mut self) -> Result<(), Stop> {
-        let hints = self.handle.take(self.next_due());
+    /// Scans every root for the first time.
+    ///
+    /// # Errors
+    ///
+    /// The watching ends.
+    pub fn begin(&mut self) -> Result<(), Stop> {
+        self.scan_due()
+    }
+
+    /// Does what the hints ask for, and all that is due.
+    ///
+    /// # Errors
+    ///
+    /// The watching ends.
+    pub fn turn(&mut self, hints: Hints) -> Result<(), Stop> {
         if hints.stop {
             return Err(Stop);
         }
@@ -112,7 +110,8 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn next_due(&self) -> Option<Instant> {
+    /// When there is something to do, should no hint come.
+    pub fn next_due(&self) -> Option<Instant> {
         let scans = self.roots.iter().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
         let untold = self.roots.iter().filter_map(RootWatch::untold_until);
@@ -121,7 +120,7 @@ impl<'a> Watcher<'a> {
 
     fn follow(&mut self, hints: Hints) -> Result<(), Stop> {
         if hints.everything || hints.gaps > 0 {
-            let now = Instant::now();
+            let now = self.clock.instant();
             for root in &mut self.roots {
                 root.next_scan = now;
                 root.report.gaps_seen += hints.gaps;
@@ -143,7 +142,7 @@ impl<'a> Watcher<'a> {
     fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
         let path = folder.join(name);
         if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
-            watch.next_scan = Instant::now();
+            watch.next_scan = self.clock.instant();
         }
         // Beside the files of a watch that is not recursive there may be folders of another.
         let owner = self.watches.owner(folder);
@@ -166,8 +165,8 @@ impl<'a> Watcher<'a> {
             Ok(stat) if stat.kind == Kind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
-                    if path.is_symlink() {
-                        self.roots[index].next_scan = Instant::now();
+                    if root.is_link(&path) {
+                        self.roots[index].next_scan = self.clock.instant();
                     } else {
                         self.walk(index, &path, true)?;
                     }
@@ -195,7 +194,7 @@ impl<'a> Watcher<'a> {
             return Ok(());
         }
         let key = (root, folder.clone(), name);
-        let (now, now_ns) = (Instant::now(), clock::now_ns());
+        let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
         let Watch { settle, settle_unknown, .. } = *self.roots[root].root.watch();
         let judged = match settling.judge(settle, now, now_ns) {
@@ -271,7 +270,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn look_at_due(&mut self) -> Result<(), Stop> {
-        let now = Instant::now();
+        let now = self.clock.instant();
         while let Some((due, key)) = self.due.first()
             && *due <= now
         {
@@ -290,7 +289,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_later_folders(&mut self) -> Result<(), Stop> {
-        let now = Instant::now();
+        let now = self.clock.instant();
         let due: Vec<PathBuf> = self.later.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
             self.later.remove(&folder);
@@ -302,7 +301,7 @@ impl<'a> Watcher<'a> {
     /// Scans the roots whose time has come, and looks for those that are missing.
     fn scan_due(&mut self) -> Result<(), Stop> {
         for index in 0..self.roots.len() {
-            if self.roots[index].next_scan <= Instant::now() {
+            if self.roots[index].next_scan <= self.clock.instant() {
                 self.scan_root(index)?;
             }
         }
@@ -313,19 +312,15 @@ impl<'a> Watcher<'a> {
 
     fn scan_root(&mut self, index: usize) -> Result<(), Stop> {
         let path = self.roots[index].root.path().to_owned();
-        if let Some(why) = missing(&path) {
-            self.roots[index].miss(why);
+        if let Some(why) = self.roots[index].root.missing() {
+            self.roots[index].miss(why, self.clock.instant());
             return Ok(());
         }
         self.roots[index].find(self.events.is_some());
         self.report();
         self.walk(index, &path, true)?;
         self.flush()?;
-        let watch = &mut self.roots[index];
-        watch.scanned = true;
-        watch.report.state = WatchState::Watching;
-        watch.report.last_scan_ms = Some(clock::now_ms());
-        watch.next_scan = Instant::now() + watch.scan_pause();
+        self.roots[index].scanned_at(self.clock.now_ms(), self.clock.instant());
         Ok(())
     }
 
@@ -357,7 +352,7 @@ impl<'a> Watcher<'a> {
             self.meet_all(index, &shared, &mut found)?;
         }
         if walk.passed_links() {
-            self.roots[index].next_scan = Instant::now();
+            self.roots[index].next_scan = self.clock.instant();
         }
         if unreadable.is_some() || (below && start == root.path()) {
             self.roots[index].note_unreadable(unreadable);
@@ -385,6 +380,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
+        let now = self.clock.instant();
         let watch = &mut self.roots[index];
         if watch.report.events == EventSource::Poll {
             return;
@@ -396,101 +392,23 @@ impl<'a> Watcher<'a> {
             Err(Unwatched::Limit) => watch.fall_back(
                 "the kernel's limit on watches is reached, so this folder is scanned every few seconds instead; \
                  raise it with `sysctl fs.inotify.max_user_watches=1048576` and restart",
+                now,
             ),
             Err(Unwatched::Other(error)) => {
-                watch.fall_back(&format!("cannot watch {folder:?} ({error}), so this folder is scanned every few seconds instead"));
+                watch.fall_back(
+                    &format!("cannot watch {folder:?} ({error}), so this folder is scanned every few seconds instead"),
+                    now,
+                );
             }
         }
     }
 
     fn report(&mut self) {
-        let now = Instant::now();
+        let now = self.clock.instant();
         for (index, watch) in self.roots.iter_mut().enumerate() {
-            if watch.untold_until().is_some_and(|until| until <= now) {
-                self.memory.report(index, &watch.report);
-                watch.told = Some((watch.report.clone(), now));
+            if let Some(report) = watch.tell(now) {
+                self.memory.report(index, report);
             }
         }
-    }
-}
-
-impl RootWatch {
-    fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
-        let events = notice(&root, has_events);
-        let report = WatchReport { state: WatchState::Scanning, events, ..WatchReport::default() };
-        RootWatch { root, report, told: None, begun: now, next_scan: now, unreadable: None, fallback: None, scanned: false }
-    }
-
-    fn scan_pause(&self) -> Duration {
-        let Watch { rescan, settle, .. } = *self.root.watch();
-        if self.report.events == EventSource::Native { rescan } else { POLL_PAUSE.max(settle) }
-    }
-
-    fn miss(&mut self, why: String) {
-        if self.report.state != WatchState::Missing {
-            tracing::warn!("the watch {:?} is missing: {why}", self.root.path());
-        }
-        self.report.state = WatchState::Missing;
-        self.report.why = Some(why);
-        self.next_scan = Instant::now() + MISSING_PAUSE;
-    }
-
-    /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
-    fn find(&mut self, has_events: bool) {
-        if self.report.state == WatchState::Missing {
-            tracing::info!("the watch {:?} is there again", self.root.path());
-            self.report.state = WatchState::Scanning;
-            self.report.events = notice(&self.root, has_events);
-            self.fallback = None;
-        }
-        self.explain();
-    }
-
-    fn note_unreadable(&mut self, unreadable: Option<String>) {
-        if let Some(why) = &unreadable
-            && self.unreadable != unreadable
-        {
-            tracing::warn!("{why}");
-        }
-        self.unreadable = unreadable;
-        self.explain();
-    }
-
-    fn fall_back(&mut self, why: &str) {
-        tracing::warn!("the watch {:?}: {why}", self.root.path());
-        self.fallback = Some(why.to_owned());
-        self.report.events = EventSource::Poll;
-        // Outside a full scan, the next one may be an hour away.
-        self.next_scan = self.next_scan.min(Instant::now() + self.scan_pause());
-        self.explain();
-    }
-
-    fn explain(&mut self) {
-        let reasons: Vec<&str> = self.fallback.iter().chain(&self.unreadable).map(String::as_str).collect();
-        self.report.why = (!reasons.is_empty()).then(|| reasons.join("; "));
-    }
-
-    /// When the report should be told, if it should: at once, but for a mere count of settling files, which may change often.
-    fn untold_until(&self) -> Option<Instant> {
-        match &self.told {
-            None => Some(self.begun),
-            Some((told, _)) if *told == self.report => None,
-            Some((told, at)) => {
-                let only_a_count =
-                    WatchReport { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
-                Some(if only_a_count { *at + REPORT_PAUSE } else { *at })
-            }
-        }
-    }
-}
-
-fn notice(root: &Root, has_events: bool) -> EventSource {
-    match root.watch().events {
-        _ if !has_events => EventSource::Poll,
-        EventSource::Poll => EventSource::Poll,
-        EventSource::Native => EventSource::Native,
-        // Of what others change the kernel tells nothing.
-        EventSource::Auto if filesystem::at(root.path()) != Served::Here => EventSource::Poll,
-        EventSource::Auto => EventSource::Native,
     }
 }

@@ -1,5 +1,5 @@
-//! A file system in memory, for a simulator: folders, files, hard and symbolic links, with inode numbers, times by the clock that is handed
-//! in, writers who have a file open, and events like those of inotify. Everything about it follows from what is done to it.
+//! A file system in memory: folders, files, hard and symbolic links, with inode numbers, times by the clock that is handed in, writers who
+//! have a file open, and events like those of inotify. Everything about it follows from what is done to it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -7,14 +7,15 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::beneath::{Base, Entry, Kind, Stat};
-use super::clock::Clock;
-use super::lease::Writers;
+use super::super::beneath::{Base, Kind, Stat};
+use super::super::clock::Clock;
+use super::file::File;
+use super::folder::Folder;
 
 /// Links on one way before it counts as a circle, as on Linux.
 const LINKS_MAX: usize = 40;
 /// The number of the file system.
-const DEVICE: i64 = 1;
+pub(super) const DEVICE: i64 = 1;
 /// The inode of the root.
 const ROOT: i64 = 2;
 /// Bytes in an allocated block.
@@ -30,9 +31,9 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
-    nodes: BTreeMap<i64, Node>,
-    last_inode: i64,
+pub(super) struct State {
+    pub(super) nodes: BTreeMap<i64, Node>,
+    pub(super) last_inode: i64,
     /// Folders that are watched, with the path by which each was watched last.
     watched: BTreeMap<i64, PathBuf>,
     tell: Option<Tell>,
@@ -63,44 +64,20 @@ pub enum Change {
     Closed,
 }
 
-struct Node {
-    content: Content,
-    mode: u32,
-    links: u64,
-    mtime_ns: i64,
-    ctime_ns: i64,
-    born_ns: i64,
-    writers: usize,
+pub(super) struct Node {
+    pub(super) content: Content,
+    pub(super) mode: u32,
+    pub(super) links: u64,
+    pub(super) mtime_ns: i64,
+    pub(super) ctime_ns: i64,
+    pub(super) born_ns: i64,
+    pub(super) writers: usize,
 }
 
-enum Content {
+pub(super) enum Content {
     File(Vec<u8>),
     Folder(BTreeMap<OsString, i64>),
     Link(PathBuf),
-}
-
-/// A folder that is open.
-#[derive(Debug, Clone)]
-pub struct Folder {
-    disk: Disk,
-    inode: i64,
-}
-
-/// A folder that is being listed.
-#[derive(Debug)]
-pub struct Listing {
-    folder: Folder,
-    left: std::vec::IntoIter<Entry>,
-}
-
-/// A file that is open.
-#[derive(Debug)]
-pub struct File {
-    disk: Disk,
-    inode: i64,
-    offset: u64,
-    /// Where it is open for writing: the folder and the name that its closing is told of.
-    written_as: Option<(i64, OsString)>,
 }
 
 impl std::fmt::Debug for Disk {
@@ -109,11 +86,11 @@ impl std::fmt::Debug for Disk {
     }
 }
 
-fn is_link() -> io::Error {
+pub(super) fn is_link() -> io::Error {
     io::Error::from_raw_os_error(libc::ELOOP)
 }
 
-fn not_found() -> io::Error {
+pub(super) fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
@@ -233,7 +210,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn open(&self, base: &Base, path: &Path) -> io::Result<File> {
+    pub(in crate::os) fn open(&self, base: &Base, path: &Path) -> io::Result<File> {
         let inode = self.reach(base, path)?;
         match self.kind_of(inode)? {
             Kind::Link => Err(is_link()),
@@ -241,7 +218,7 @@ impl Disk {
         }
     }
 
-    pub(super) fn folder(&self, base: &Base, path: &Path) -> io::Result<Folder> {
+    pub(in crate::os) fn folder(&self, base: &Base, path: &Path) -> io::Result<Folder> {
         let inode = self.reach(base, path)?;
         match self.kind_of(inode)? {
             Kind::Folder => Ok(Folder { disk: self.clone(), inode }),
@@ -250,11 +227,11 @@ impl Disk {
         }
     }
 
-    pub(super) fn look(&self, base: &Base, path: &Path) -> io::Result<Stat> {
+    pub(in crate::os) fn look(&self, base: &Base, path: &Path) -> io::Result<Stat> {
         self.stat(self.reach(base, path)?)
     }
 
-    pub(super) fn make(&self, base: &Base, path: &Path) -> io::Result<Folder> {
+    pub(in crate::os) fn make(&self, base: &Base, path: &Path) -> io::Result<Folder> {
         self.make_folders(base.path())?;
         let mut folder = Folder { disk: self.clone(), inode: self.resolve(base.path(), true)? };
         for component in base.relative(path)?.components() {
@@ -321,28 +298,28 @@ impl Disk {
         Ok((Folder { disk: self.clone(), inode: self.resolve(folder, true)? }, name))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_ns(&self) -> i64 {
+    pub(super) fn now_ns(&self) -> i64 {
         self.0.clock.now_ns()
     }
 
-    fn node(&self, content: Content, mode: u32) -> Node {
+    pub(super) fn node(&self, content: Content, mode: u32) -> Node {
         let now_ns = self.now_ns();
         Node { content, mode, links: 1, mtime_ns: now_ns, ctime_ns: now_ns, born_ns: now_ns, writers: 0 }
     }
 
-    fn change(&self, inode: i64, change: impl FnOnce(&mut Node)) -> io::Result<()> {
+    pub(super) fn change(&self, inode: i64, change: impl FnOnce(&mut Node)) -> io::Result<()> {
         self.lock().nodes.get_mut(&inode).map(change).ok_or_else(not_found)
     }
 
-    fn kind_of(&self, inode: i64) -> io::Result<Kind> {
+    pub(super) fn kind_of(&self, inode: i64) -> io::Result<Kind> {
         self.stat(inode).map(|stat| stat.kind)
     }
 
-    fn stat(&self, inode: i64) -> io::Result<Stat> {
+    pub(super) fn stat(&self, inode: i64) -> io::Result<Stat> {
         let state = self.lock();
         let node = state.nodes.get(&inode).ok_or_else(not_found)?;
         let (kind, size) = match &node.content {
@@ -359,13 +336,13 @@ impl Disk {
         })
     }
 
-    fn open_to_write(&self, inode: i64, folder: i64, name: &OsStr) -> io::Result<File> {
+    pub(super) fn open_to_write(&self, inode: i64, folder: i64, name: &OsStr) -> io::Result<File> {
         self.change(inode, |node| node.writers += 1)?;
         Ok(File { disk: self.clone(), inode, offset: 0, written_as: Some((folder, name.to_owned())) })
     }
 
     /// Tells of `name` in a folder that is watched, when nothing of ours is locked.
-    fn say(&self, folder: i64, name: &OsStr, change: Change) {
+    pub(super) fn say(&self, folder: i64, name: &OsStr, change: Change) {
         let state = self.lock();
         let Some((tell, path)) = state.tell.clone().zip(state.watched.get(&folder).cloned()) else { return };
         drop(state);
@@ -373,7 +350,7 @@ impl Disk {
     }
 
     /// A name of an inode is gone; the inode goes with the last, as nobody reads a file here that has none.
-    fn unlink(&self, inode: i64) {
+    pub(super) fn unlink(&self, inode: i64) {
         let now_ns = self.now_ns();
         let mut state = self.lock();
         if let Some(node) = state.nodes.get_mut(&inode) {
@@ -383,148 +360,14 @@ impl Disk {
     }
 }
 
-impl Folder {
-    fn entry(&self, name: &OsStr) -> Option<i64> {
-        match &self.disk.lock().nodes.get(&self.inode)?.content {
-            Content::Folder(entries) => entries.get(name).copied(),
-            _ => None,
-        }
-    }
-
-    fn has(&self, name: &OsStr) -> io::Result<i64> {
-        self.entry(name).ok_or_else(not_found)
-    }
-
-    /// Changes the names in the folder.
-    fn names<T>(&self, change: impl FnOnce(&mut BTreeMap<OsString, i64>) -> T) -> io::Result<T> {
-        let now_ns = self.disk.now_ns();
-        let mut state = self.disk.lock();
-        let node = state.nodes.get_mut(&self.inode).ok_or_else(not_found)?;
-        (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-        match &mut node.content {
-            Content::Folder(entries) => Ok(change(entries)),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    fn insert(&self, name: &OsStr, content: Content, mode: u32) -> io::Result<i64> {
-        if self.entry(name).is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let node = self.disk.node(content, mode);
-        let inode = {
-            let mut state = self.disk.lock();
-            state.last_inode += 1;
-            let inode = state.last_inode;
-            state.nodes.insert(inode, node);
-            inode
-        };
-        self.names(|entries| entries.insert(name.to_owned(), inode))?;
-        self.disk.say(self.inode, name, Change::Touched);
-        Ok(inode)
-    }
-
-    fn subfolder(&self, name: &OsStr) -> io::Result<Folder> {
-        let inode = match self.entry(name) {
-            Some(inode) => inode,
-            None => self.insert(name, Content::Folder(BTreeMap::new()), 0o755)?,
-        };
-        match self.disk.kind_of(inode)? {
-            Kind::Folder => Ok(Folder { disk: self.disk.clone(), inode }),
-            Kind::Link => Err(is_link()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    pub(super) fn open(&self, name: &OsStr) -> io::Result<File> {
-        let inode = self.has(name)?;
-        match self.disk.kind_of(inode)? {
-            Kind::Link => Err(is_link()),
-            _ => Ok(File { disk: self.disk.clone(), inode, offset: 0, written_as: None }),
-        }
-    }
-
-    pub(super) fn look(&self, name: &OsStr) -> io::Result<Stat> {
-        self.disk.stat(self.has(name)?)
-    }
-
-    pub(super) fn device_and_inode(&self) -> io::Result<(i64, i64)> {
-        Ok((DEVICE, self.inode))
-    }
-
-    pub(super) fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
-        let inode = self.insert(name, Content::File(Vec::new()), mode)?;
-        self.disk.open_to_write(inode, self.inode, name)
-    }
-
-    pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        if self.disk.kind_of(inode)? == Kind::Folder && !self.disk.folder_is_empty(inode) {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
-        }
-        self.names(|entries| entries.remove(name))?;
-        self.disk.unlink(inode);
-        self.disk.say(self.inode, name, Change::Touched);
-        Ok(())
-    }
-
-    pub(super) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        let replaced = to.entry(new).filter(|replaced| *replaced != inode);
-        self.names(|entries| entries.remove(name))?;
-        to.names(|entries| entries.insert(new.to_owned(), inode))?;
-        if let Some(replaced) = replaced {
-            self.disk.unlink(replaced);
-        }
-        let now_ns = self.disk.now_ns();
-        self.disk.change(inode, |node| node.ctime_ns = now_ns)?;
-        self.disk.say(self.inode, name, Change::Touched);
-        to.disk.say(to.inode, new, Change::MovedIn);
-        Ok(())
-    }
-
-    pub(super) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        match to.entry(new) {
-            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            None => self.rename_over(name, to, new),
-        }
-    }
-
-    pub(super) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        if to.entry(new).is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        to.names(|entries| entries.insert(new.to_owned(), inode))?;
-        let now_ns = self.disk.now_ns();
-        self.disk.change(inode, |node| (node.links, node.ctime_ns) = (node.links + 1, now_ns))?;
-        to.disk.say(to.inode, new, Change::Touched);
-        Ok(())
-    }
-
-    pub(super) fn list(self) -> io::Result<Listing> {
-        let entries: Vec<(OsString, i64)> = self.names_now()?;
-        let entry = |(name, inode): (OsString, i64)| Entry::new(name, self.disk.kind_of(inode).ok(), inode);
-        let left = entries.into_iter().map(entry).collect::<Vec<_>>().into_iter();
-        Ok(Listing { folder: self, left })
-    }
-
-    fn names_now(&self) -> io::Result<Vec<(OsString, i64)>> {
-        match &self.disk.lock().nodes.get(&self.inode).ok_or_else(not_found)?.content {
-            Content::Folder(entries) => Ok(entries.iter().map(|(name, inode)| (name.clone(), *inode)).collect()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-}
-
 impl Disk {
-    fn folder_is_empty(&self, inode: i64) -> bool {
+    pub(super) fn folder_is_empty(&self, inode: i64) -> bool {
         let state = self.lock();
         matches!(state.nodes.get(&inode).map(|node| &node.content), Some(Content::Folder(entries)) if entries.is_empty())
     }
 
     /// What a link in `folder` leads to.
-    fn through(&self, folder: i64, inode: i64) -> io::Result<i64> {
+    pub(super) fn through(&self, folder: i64, inode: i64) -> io::Result<i64> {
         let target = match &self.lock().nodes.get(&inode).ok_or_else(not_found)?.content {
             Content::Link(target) => target.clone(),
             _ => return Ok(inode),
@@ -549,89 +392,5 @@ impl Disk {
             inode = above;
         }
         names.iter().rev().fold(PathBuf::from("/"), |path, name| path.join(name))
-    }
-}
-
-impl Listing {
-    pub(super) fn next_entry(&mut self) -> Option<Entry> {
-        self.left.next()
-    }
-
-    pub(super) fn look(&self, name: &OsStr) -> io::Result<Stat> {
-        self.folder.look(name)
-    }
-
-    pub(super) fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
-        let inode = self.folder.disk.through(self.folder.inode, self.folder.has(name)?)?;
-        self.folder.disk.stat(inode)
-    }
-}
-
-impl File {
-    pub(super) fn stat(&self) -> io::Result<Stat> {
-        self.disk.stat(self.inode)
-    }
-
-    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.read_at(buffer, offset)? == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-
-    pub(super) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
-        let now_ns = self.disk.now_ns();
-        self.disk.change(self.inode, |node| (node.mode, node.mtime_ns, node.ctime_ns) = (mode, mtime_ns, now_ns))
-    }
-
-    pub(super) fn writers(&self) -> Writers {
-        match self.disk.lock().nodes.get(&self.inode) {
-            Some(node) if node.writers > 0 => Writers::Somebody,
-            _ => Writers::Nobody,
-        }
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match &self.disk.lock().nodes.get(&self.inode).ok_or_else(not_found)?.content {
-            Content::File(bytes) => {
-                let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let count = buffer.len().min(bytes.len() - begin);
-                buffer[..count].copy_from_slice(&bytes[begin..begin + count]);
-                Ok(count)
-            }
-            _ => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-}
-
-impl io::Read for File {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-impl io::Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now_ns = self.disk.now_ns();
-        self.disk.change(self.inode, |node| {
-            if let Content::File(content) = &mut node.content {
-                content.extend_from_slice(bytes);
-            }
-            (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-        })?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        if let Some((folder, name)) = self.written_as.take() {
-            // An error says that the file is gone, which nobody has to be told here.
-            self.disk.change(self.inode, |node| node.writers -= 1).ok();
-            self.disk.say(folder, &name, Change::Closed);
-        }
     }
 }
