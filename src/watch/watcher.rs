@@ -36,8 +36,8 @@ const MISSING_PAUSE: Duration = Duration::from_secs(5);
 /// How often a mere change of the number of settling files is told.
 const REPORT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Watches `roots`, which are all of [`Root::all`], until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps. `on_ready` is called once
-/// every root has been scanned.
+/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
+/// which it keeps. `on_ready` is called once every root has been scanned.
 pub fn run(roots: Vec<Root>, memory: &mut dyn Memory, handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
@@ -54,6 +54,7 @@ pub fn run(roots: Vec<Root>, memory: &mut dyn Memory, handle: &Handle, on_ready:
 type Key = (usize, Arc<Path>, OsString);
 
 struct Watcher<'a> {
+    /// Tells whose a folder is.
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
