@@ -129,3 +129,74 @@ fn notice(root: &Root, has_events: bool) -> EventSource {
         EventSource::Auto => EventSource::Native,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::os::files::Files;
+
+    fn root_watch(events: EventSource, has_events: bool, now: Instant) -> RootWatch {
+        let watch = Watch { events, settle: Duration::from_secs(9), ..Watch::new("/".into(), Arc::from([])) };
+        let root = Root::all(&Files::Real, &[watch].into_iter().collect(), Path::new("/state"), &[]).unwrap().remove(0);
+        RootWatch::new(root, has_events, now)
+    }
+
+    #[test]
+    fn changes_are_noticed_by_events_where_there_are_any_and_nobody_wants_otherwise() {
+        use EventSource::{Auto, Native, Poll};
+        for (wanted, has_events, noticed) in
+            [(Auto, true, Native), (Native, true, Native), (Poll, true, Poll), (Auto, false, Poll), (Native, false, Poll)]
+        {
+            assert_eq!(root_watch(wanted, has_events, Instant::now()).report.events, noticed, "{wanted:?} {has_events}");
+        }
+    }
+
+    #[test]
+    fn a_scan_comes_hourly_with_events_and_every_few_seconds_without() {
+        let now = Instant::now();
+        for (events, pause) in [(EventSource::Native, 3600), (EventSource::Poll, 9)] {
+            let mut watch = root_watch(events, true, now);
+            assert_eq!(watch.next_scan, now, "the first is at once");
+            watch.scanned_at(7, now);
+            assert_eq!(watch.next_scan, now + Duration::from_secs(pause));
+            assert_eq!((watch.report.state, watch.report.last_scan_ms), (WatchState::Watching, Some(7)));
+        }
+        let mut watch = root_watch(EventSource::Native, true, now);
+        watch.scanned_at(7, now);
+        watch.fall_back("too many", now);
+        assert_eq!((watch.report.events, watch.next_scan), (EventSource::Poll, now + Duration::from_secs(9)));
+        watch.miss("gone".into(), now);
+        assert_eq!((watch.report.state, watch.next_scan), (WatchState::Missing, now + MISSING_PAUSE));
+        watch.find(true);
+        assert_eq!((watch.report.events, watch.report.why.as_deref()), (EventSource::Native, None), "events are asked for anew");
+    }
+
+    #[test]
+    fn every_reason_stands_until_it_does_not_hold_any_more() {
+        let now = Instant::now();
+        let mut watch = root_watch(EventSource::Native, true, now);
+        watch.fall_back("too many folders", now);
+        watch.note_unreadable(Some("cannot read x".into()));
+        assert_eq!(watch.report.why.as_deref(), Some("too many folders; cannot read x"));
+        watch.note_unreadable(None);
+        assert_eq!(watch.report.why.as_deref(), Some("too many folders"));
+    }
+
+    #[test]
+    fn news_is_told_at_once_and_a_mere_count_of_settling_files_twice_a_second() {
+        let now = Instant::now();
+        let mut watch = root_watch(EventSource::Native, true, now);
+        assert!(watch.tell(now).is_some(), "the first report");
+        assert!(watch.tell(now).is_none(), "nothing new");
+        watch.report.settling = 1;
+        assert_eq!((watch.tell(now).is_some(), watch.untold_until()), (false, Some(now + REPORT_PAUSE)));
+        assert!(watch.tell(now + REPORT_PAUSE).is_some());
+        watch.report.settling = 0;
+        assert!(watch.tell(now + REPORT_PAUSE).is_some(), "that nothing settles any more is news");
+        watch.report.gaps_seen = 1;
+        assert!(watch.tell(now + REPORT_PAUSE).is_some());
+    }
+}

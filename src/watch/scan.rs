@@ -217,12 +217,13 @@ mod tests {
 
     use super::*;
     use crate::job::Watch;
+    use crate::os::files::Files;
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
 
     fn root(path: &Path, follow_symlinks: bool) -> Root {
         let watch = Watch { follow_symlinks, ..Watch::new(path.to_owned(), Arc::from([])) };
-        Root::all(&[watch].into_iter().collect(), Path::new("/nowhere"), &[]).unwrap().remove(0)
+        Root::all(&Files::Real, &[watch].into_iter().collect(), Path::new("/nowhere"), &[]).unwrap().remove(0)
     }
 
     /// The files that a walk finds, in order; before each folder is listed, `before` is told of it.
@@ -309,7 +310,7 @@ mod tests {
             std::fs::write(file, "x").unwrap();
         }
         let found = |watches: &[Watch]| {
-            let roots = Root::all(&watches.iter().cloned().collect(), &dir.path().join("top/other"), &[]).unwrap();
+            let roots = Root::all(&Files::Real, &watches.iter().cloned().collect(), &dir.path().join("top/other"), &[]).unwrap();
             roots.iter().map(|root| walk(root, |_| {})).collect::<Vec<_>>()
         };
         // The state folder `other` is entered by nobody whom it is inside of.

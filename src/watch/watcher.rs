@@ -30,8 +30,8 @@ const BATCH: usize = 512;
 /// Files found by walking that are asked about in a row.
 const MEET_AT_ONCE: usize = 256;
 
-/// Watches `roots`, which are all of [`Root::all`], until [`Handle::stop`], or until the memory says so. Belongs to one thread, which it keeps.
-/// `on_ready` is called once every root has been scanned.
+/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
+/// which it keeps. `on_ready` is called once every root has been scanned.
 pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn Memory + Send), handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
@@ -50,6 +50,7 @@ type Key = (usize, Arc<Path>, OsString);
 /// The watching, for whoever decides when it has its turns.
 pub struct Watcher<'a> {
     clock: Clock,
+    /// Tells whose a folder is.
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
@@ -412,3 +413,7 @@ impl<'a> Watcher<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watcher_tests.rs"]
+mod tests;

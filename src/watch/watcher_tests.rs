@@ -1,0 +1,313 @@
+//! The watching over files in memory, on a time that is moved by hand.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::*;
+use crate::job::{WatchReport, WatchState};
+use crate::os::files::Files;
+use crate::os::simulated::{Disk, Time};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the owner of the watches remembers.
+#[derive(Default)]
+struct Remembered {
+    known: BTreeMap<PathBuf, Identity>,
+    /// Files that were taken up, in order, with the hour, minute and second of the day at which they were.
+    settled: Vec<(String, u64)>,
+    passed_over: Vec<String>,
+    reports: Vec<WatchReport>,
+    looks: usize,
+    closed: Vec<String>,
+    begun: Option<Instant>,
+}
+
+struct Owner {
+    remembered: Arc<Mutex<Remembered>>,
+    clock: Clock,
+}
+
+impl Owner {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap()
+    }
+}
+
+impl Memory for Owner {
+    fn known(&mut self, _: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
+        let mut remembered = self.lock();
+        remembered.looks += 1;
+        Ok(remembered.known.get(&folder.join(name)).is_some_and(|known| known.same_version(identity)))
+    }
+
+    fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), Stop> {
+        self.lock().closed.push(folder.join(name).display().to_string());
+        Ok(())
+    }
+
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+        let now = self.clock.instant();
+        let mut remembered = self.lock();
+        let at = now.duration_since(*remembered.begun.get_or_insert(now)).as_secs();
+        for Settled { folder, name, identity, .. } in batch {
+            let path = folder.join(name);
+            remembered.settled.push((path.display().to_string(), at));
+            remembered.known.insert(path, identity);
+        }
+        Ok(())
+    }
+
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+        let mut remembered = self.lock();
+        for Settled { folder, name, identity, .. } in batch {
+            let path = folder.join(name);
+            remembered.passed_over.push(path.display().to_string());
+            remembered.known.insert(path, identity);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, _: usize, report: &WatchReport) {
+        self.lock().reports.push(report.clone());
+    }
+}
+
+/// A watching, and the world around it.
+struct World {
+    disk: Disk,
+    time: Time,
+    handle: &'static Handle,
+    remembered: Arc<Mutex<Remembered>>,
+    watcher: Watcher<'static>,
+    turns: usize,
+}
+
+fn drop_folder() -> Watch {
+    Watch::new("/drop".into(), Arc::from([]))
+}
+
+/// The world with these watches, their folders made, and whatever `before` does before they are first scanned.
+fn world(watches: Vec<Watch>, before: impl FnOnce(&Disk)) -> World {
+    let time = Time::by_hand(1_800_000_000_000_000_000);
+    let disk = Disk::new(time.clock());
+    disk.make_folders(Path::new("/drop")).unwrap();
+    before(&disk);
+    time.pass(HOUR);
+    let system = System { clock: time.clock(), files: Files::Simulated(disk.clone()), ..System::default() };
+    let begun = Some(system.clock.instant());
+    let remembered = Arc::new(Mutex::new(Remembered { begun, ..Remembered::default() }));
+    let owner = Box::leak(Box::new(Owner { remembered: remembered.clone(), clock: system.clock.clone() }));
+    let handle: &'static Handle = Box::leak(Box::default());
+    let roots = Root::all(&system.files, &watches.into_iter().collect(), Path::new("/state"), &[]).unwrap();
+    let mut watcher = Watcher::new(roots, &system, owner, handle);
+    watcher.begin().unwrap();
+    World { disk, time, handle, remembered, watcher, turns: 0 }
+}
+
+impl World {
+    /// Lets time pass, with a turn whenever something is due or hinted at.
+    fn pass(&mut self, time: Duration) {
+        let end = self.watcher.clock.instant() + time;
+        loop {
+            self.turns += 1;
+            self.watcher.turn(self.handle.take_now()).unwrap();
+            let now = self.watcher.clock.instant();
+            let next = self.watcher.next_due().unwrap_or(end).max(now).min(end);
+            if now >= end {
+                return;
+            }
+            self.time.pass(next - now);
+        }
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered.lock().unwrap()
+    }
+
+    fn settled(&self) -> Vec<(String, u64)> {
+        self.remembered().settled.clone()
+    }
+
+    fn write(&self, path: &str) {
+        self.disk.write(Path::new(path), b"words").unwrap();
+    }
+}
+
+fn at(path: &str, second: u64) -> (String, u64) {
+    (path.to_owned(), second)
+}
+
+#[test]
+fn a_file_is_taken_up_when_its_writer_has_closed_it_however_long_that_takes() {
+    use std::io::Write;
+    let mut world = world(vec![drop_folder()], |_| {});
+    let mut file = world.disk.create(Path::new("/drop/film")).unwrap();
+    world.pass(HOUR);
+    for _ in 0..3 {
+        file.write_all(b"more").unwrap();
+        world.pass(HOUR);
+    }
+    assert_eq!(world.settled(), [], "somebody has it open, however quiet it is");
+    let looks = world.remembered().looks;
+    assert!(looks < 4 * 130, "one that stays open is looked at less and less often: {looks} times");
+    drop(file);
+    world.pass(HOUR);
+    assert_eq!(world.settled(), [at("/drop/film", 4 * 3600)], "it has been quiet for an hour");
+    world.pass(24 * HOUR);
+    assert_eq!(world.settled().len(), 1, "and once");
+}
+
+#[test]
+fn a_file_that_still_grows_is_never_taken_up_in_between() {
+    let mut world = world(vec![drop_folder()], |_| {});
+    for _ in 0..100 {
+        world.disk.append(Path::new("/drop/log")).or_else(|_| world.disk.create(Path::new("/drop/log"))).map(drop).unwrap();
+        let mut file = world.disk.append(Path::new("/drop/log")).unwrap();
+        std::io::Write::write_all(&mut file, b"a line\n").unwrap();
+        drop(file);
+        world.pass(SECOND);
+    }
+    assert_eq!(world.settled(), [], "every second it is another version");
+    world.pass(2 * SECOND);
+    assert_eq!(world.settled(), [at("/drop/log", 101)]);
+}
+
+#[test]
+fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
+    let mut world = world(vec![drop_folder()], |disk| {
+        disk.make_folders(Path::new("/drop/sub")).unwrap();
+    });
+    // Nobody is told any more.
+    world.disk.tell(Arc::new(|_| {}));
+    world.pass(10 * SECOND);
+    world.write("/drop/sub/a");
+    world.pass(HOUR - 11 * SECOND);
+    assert_eq!(world.settled(), []);
+    world.pass(2 * SECOND);
+    assert_eq!(world.settled(), [at("/drop/sub/a", 3600)]);
+}
+
+#[test]
+fn events_that_the_platform_has_lost_are_made_up_for_by_a_scan_at_once() {
+    let mut world = world(vec![drop_folder()], |_| {});
+    world.disk.tell(Arc::new(|_| {}));
+    world.write("/drop/a");
+    world.pass(10 * SECOND);
+    assert_eq!(world.settled(), []);
+    world.handle.lost_events();
+    world.pass(SECOND);
+    assert_eq!(world.settled(), [at("/drop/a", 10)]);
+    assert_eq!(world.remembered().reports.last().unwrap().gaps_seen, 1);
+}
+
+#[test]
+fn a_folder_that_is_moved_in_with_all_that_is_in_it_is_scanned_and_watched() {
+    let mut world = world(vec![drop_folder()], |disk| {
+        disk.make_folders(Path::new("/elsewhere/trip/day")).unwrap();
+        for path in ["/elsewhere/trip/a", "/elsewhere/trip/day/b"] {
+            disk.write(Path::new(path), b"words").unwrap();
+        }
+    });
+    world.disk.rename(Path::new("/elsewhere/trip"), Path::new("/drop/trip")).unwrap();
+    world.pass(3 * SECOND);
+    let mut found: Vec<String> = world.settled().into_iter().map(|(path, _)| path).collect();
+    found.sort();
+    assert_eq!(found, ["/drop/trip/a", "/drop/trip/day/b"]);
+    world.write("/drop/trip/day/c");
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled().last().unwrap().0, "/drop/trip/day/c");
+}
+
+#[test]
+fn files_that_were_there_before_their_watch_are_passed_over_where_they_are_not_wanted() {
+    let watch = Watch { existing: false, ..drop_folder() };
+    let mut world = world(vec![watch], |disk| disk.write(Path::new("/drop/old"), b"words").unwrap());
+    assert_eq!(world.remembered().passed_over, ["/drop/old"]);
+    world.write("/drop/new");
+    world.pass(24 * HOUR);
+    assert_eq!(world.settled(), [at("/drop/new", 2)]);
+    // Another version of an old one is new.
+    world.disk.write(Path::new("/drop/old"), b"other words").unwrap();
+    world.pass(HOUR);
+    assert_eq!(world.settled().last().unwrap().0, "/drop/old");
+}
+
+#[test]
+fn a_watch_that_is_not_there_is_looked_for_and_scanned_when_it_comes() {
+    let mut world = world(vec![Watch::new("/media/disk".into(), Arc::from([]))], |_| {});
+    world.pass(60 * SECOND);
+    let first = world.remembered().reports.last().unwrap().clone();
+    assert_eq!((first.state, first.why.as_deref()), (WatchState::Missing, Some("there is no such folder")));
+    assert!(world.remembered().reports.len() <= 2, "it is told once");
+    world.disk.make_folders(Path::new("/media/disk")).unwrap();
+    world.write("/media/disk/a");
+    world.pass(10 * SECOND);
+    assert_eq!(world.settled(), [at("/media/disk/a", 65)]);
+    assert_eq!(world.remembered().reports.last().unwrap().state, WatchState::Watching);
+    // And while it is there, its changes come as events again.
+    world.write("/media/disk/b");
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled().last().unwrap().0, "/media/disk/b");
+}
+
+#[test]
+fn an_inner_watch_has_its_own_files_and_no_others() {
+    let inner = Watch { recursive: false, settle: 10 * SECOND, ..Watch::new("/drop/in".into(), Arc::from([])) };
+    let mut world = world(vec![drop_folder(), inner], |disk| disk.make_folders(Path::new("/drop/in/deep")).unwrap());
+    for path in ["/drop/a", "/drop/in/b", "/drop/in/deep/c"] {
+        world.write(path);
+    }
+    world.pass(HOUR);
+    assert_eq!(world.settled(), [at("/drop/a", 2), at("/drop/in/deep/c", 2), at("/drop/in/b", 10)]);
+}
+
+#[test]
+fn more_files_than_can_be_remembered_while_they_settle_are_all_taken_up_once() {
+    let mut world = world(vec![drop_folder()], |_| {});
+    for number in 0..SETTLING_MAX + 1000 {
+        world.write(&format!("/drop/{number:05}"));
+    }
+    world.pass(60 * SECOND);
+    let mut found: Vec<String> = world.settled().into_iter().map(|(path, _)| path).collect();
+    found.sort();
+    found.dedup();
+    assert_eq!((found.len(), world.settled().len()), (SETTLING_MAX + 1000, SETTLING_MAX + 1000));
+    assert!(world.watcher.settling.is_empty() && world.watcher.due.is_empty());
+}
+
+#[test]
+fn at_rest_there_is_nothing_to_do_but_the_hourly_scan() {
+    let mut world = world(vec![drop_folder()], |_| {});
+    world.write("/drop/a");
+    world.pass(HOUR);
+    world.turns = 0;
+    world.pass(24 * HOUR);
+    assert!(world.turns <= 26, "{} turns", world.turns);
+}
+
+#[test]
+fn a_version_that_is_known_is_told_to_have_been_closed() {
+    let mut world = world(vec![drop_folder()], |_| {});
+    world.write("/drop/a");
+    world.pass(10 * SECOND);
+    drop(world.disk.append(Path::new("/drop/a")).unwrap());
+    world.pass(SECOND);
+    let closed = world.remembered().closed.clone();
+    assert_eq!((closed, world.settled().len()), (vec!["/drop/a".to_owned()], 1));
+}
+
+#[test]
+fn a_clock_that_is_set_back_or_forward_changes_nothing_of_when_a_file_has_settled() {
+    for jump_ns in [-365 * 86_400 * 1_000_000_000, 365 * 86_400 * 1_000_000_000] {
+        let mut world = world(vec![drop_folder()], |_| {});
+        world.write("/drop/a");
+        world.pass(SECOND);
+        world.time.jump(jump_ns);
+        world.pass(SECOND);
+        let settled = world.settled();
+        assert!(settled == [at("/drop/a", 2)] || settled == [at("/drop/a", 1)], "{jump_ns}: {settled:?}");
+    }
+}
