@@ -6,6 +6,7 @@ pub mod health;
 pub mod identity;
 pub mod plan;
 pub mod proof;
+pub mod reason;
 pub mod release;
 pub mod share;
 pub mod state;
@@ -14,4 +15,5 @@ pub mod verdict;
 
 pub use identity::Identity;
 pub use proof::Proof;
+pub use reason::{Reason, ReasonClass, Step};
 pub use state::State;
