@@ -17,7 +17,7 @@ use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Sh
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
 
 // Requests.
 
@@ -322,11 +322,11 @@ impl Host for CloudKp {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async { Open::new(&self.settings.base_url, file).store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let form = open.chunk_form(part.number, part.bytes);
@@ -336,7 +336,7 @@ impl Host for CloudKp {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(), None).patience(FINISH_PATIENCE);
@@ -345,7 +345,7 @@ impl Host for CloudKp {
         })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
             match reply.status {

@@ -17,7 +17,7 @@ use super::error::{HostError, excerpt};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::xml::{self, Element};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
@@ -514,7 +514,7 @@ impl Host for FourShared {
     }
 
     /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             self.check_room(file.bytes).await?;
             let folder = self.folder(&file.folder).await?;
@@ -534,7 +534,7 @@ impl Host for FourShared {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.post(at, &reserved, part, 0, part.bytes).await?;
@@ -543,7 +543,7 @@ impl Host for FourShared {
     }
 
     /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             if let Some(digest) = whole.digest
@@ -563,7 +563,7 @@ impl Host for FourShared {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default();
@@ -581,14 +581,14 @@ impl Host for FourShared {
         })
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
         })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let login = self.call("login", &[]).await?;
             if let Some(said) = login.text_of("return") {

@@ -23,7 +23,7 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -282,11 +282,11 @@ impl Host for Kie {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async { Named::new(&self.settings, file)?.store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let named = Named::load(&at.session)?;
             let outcome = match named.by_url {
@@ -298,12 +298,12 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let url = format!("{}/api/file-base64-upload", self.settings.base_url);
             let reply = self.transport.send(self.post(&url).text("application/json", "{}")).await?;

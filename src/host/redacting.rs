@@ -9,7 +9,7 @@ use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
 use crate::secret::Secret;
 
 use super::redact::Secrets;
-use super::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
+use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
 
 /// A host whose words are looked through.
 pub struct Redacting {
@@ -33,8 +33,8 @@ impl Redacting {
         Outcome { link: told(outcome.link), remote_id: told(outcome.remote_id), ..outcome }
     }
 
-    fn of<'a, T: Send + 'a>(&'a self, step: Step<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Step<'a, T> {
-        Box::pin(async move { step.await.map(tell).map_err(|error| self.error(error)) })
+    fn of<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Answer<'a, T> {
+        Box::pin(async move { answer.await.map(tell).map_err(|error| self.error(error)) })
     }
 }
 
@@ -43,18 +43,18 @@ impl Host for Redacting {
         self.host.shape(file_bytes)
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         self.of(self.host.open(file, tickets), |opened| match opened {
             Opened::Whole(outcome) => Opened::Whole(self.outcome(outcome)),
             Opened::Session(session) => Opened::Session(session),
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         self.of(self.host.send(at, part), |ack| ack)
     }
 
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
         self.of(self.host.probe(at, whole), |found| match found {
             Found::Whole(outcome) => Found::Whole(self.outcome(outcome)),
             Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
@@ -62,19 +62,19 @@ impl Host for Redacting {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         self.of(self.host.finish(at, whole), |outcome| self.outcome(outcome))
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
         self.of(self.host.abandon(at), |()| ())
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         self.of(self.host.check(), |said| self.secrets.kept_out_of(said))
     }
 
-    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+    fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         self.of(self.host.address(remote_id), |address| address)
     }
 }

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -255,7 +255,7 @@ impl Host for UploadGig {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             let Action { address, cmbs } = self.login().await?;
             if let Some(cmbs) = cmbs.filter(|cmbs| file.bytes > cmbs.saturating_mul(MIB)) {
@@ -268,7 +268,7 @@ impl Host for UploadGig {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
@@ -285,7 +285,7 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             let now = self.login().await?.cmbs;
@@ -293,11 +293,11 @@ impl Host for UploadGig {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB left"));
             Ok(format!("logged in{left} (this cost one of the few logins it allows)"))
