@@ -3,13 +3,20 @@
 //! The transport takes secrets out of replies before they are read. What is made of a reply afterwards is decoded, cut and put together
 //! with words of our own, so it is looked at once more before anybody keeps it.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
 use crate::secret::Secret;
 
+use super::error;
 use super::redact::Secrets;
 use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+
+/// An error with what it came from.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
 
 /// A host whose words are looked through.
 pub struct Redacting {
@@ -24,7 +31,13 @@ impl Redacting {
     }
 
     fn error(&self, error: HostError) -> HostError {
-        HostError { said: self.secrets.kept_out_of(error.said), ..error }
+        let shows_one = |source: &error::Source| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
+        HostError {
+            said: self.secrets.kept_out_of(error.said),
+            code: error.code.map(|code| self.secrets.kept_out_of(code)),
+            source: error.source.filter(|source| !shows_one(source)),
+            ..error
+        }
     }
 
     /// A link or an id that shows a secret is none.
