@@ -7,10 +7,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::crash_point;
-use crate::job::State;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, Shown};
 use crate::job::upload::Class;
+use crate::job::{Reason, ReasonClass, State};
 use crate::os::clock;
 use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
 use crate::watch::Handle;
@@ -41,7 +41,7 @@ pub struct HostSlots {
     /// Whether that job had been tried before.
     retried_last: bool,
     /// Why it had no room for the last file that found none.
-    no_room: String,
+    no_room: Option<Reason>,
 }
 
 struct Running {
@@ -195,7 +195,7 @@ impl Dispatch {
                         if state == State::Gone {
                             self.look_again_at_file_of(running.job).await?;
                         }
-                        self.apply(&running, feedback, &why).await?;
+                        self.apply(&running, feedback, why.as_ref()).await?;
                     }
                     Err(error) => self.after_a_panic(&running, &error).await?,
                 }
@@ -214,10 +214,10 @@ impl Dispatch {
     }
 
     /// Takes in what an attempt says about its host, and stores and tells what that changes.
-    async fn apply(&mut self, running: &Running, feedback: Feedback, why: &str) -> Result<(), StoreError> {
+    async fn apply(&mut self, running: &Running, feedback: Feedback, why: Option<&Reason>) -> Result<(), StoreError> {
         let host = &mut self.hosts[running.host];
         if matches!(feedback, Feedback::Full { .. }) {
-            host.no_room = why.to_owned();
+            host.no_room = why.cloned();
         }
         for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
             host.tell(&change, why);
@@ -227,7 +227,7 @@ impl Dispatch {
             let status = HostStatus {
                 state: change.shown.word(),
                 until_ms: change.pause.map(clock::in_ms),
-                why: (change.shown != Shown::Ready).then(|| why.to_owned()),
+                why: why.filter(|_| change.shown != Shown::Ready).map(Reason::to_string),
                 rests: host.health.rests(),
             };
             self.store.host_status(host.name.clone(), status).await?;
@@ -242,7 +242,7 @@ impl Dispatch {
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
         let put_back = PutBack {
             state: State::Held,
-            why: Some(host.no_room.clone()),
+            why: host.no_room.as_ref().map(Reason::to_string),
             next_try_ms: Some(clock::in_ms(until - now)),
             failures: job.failures,
             failing: job.failing.clone(),
@@ -272,20 +272,19 @@ impl Dispatch {
             worsens: None,
             wait: None,
             doubles: false,
-            opening: false,
+            step: None,
             session: SessionFate::Resume,
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
-        let why = "a worker panicked on this file; this is a bug in ferryd".to_owned();
-        self.store.put_back(running.job, super::attempt::put_back(leaving, Some(why), Some(since_ms))).await
+        let why = Some(Reason::new(ReasonClass::Panic));
+        self.store.put_back(running.job, super::attempt::put_back(leaving, why, Some(since_ms))).await
     }
 }
 
 impl HostSlots {
     /// A host that has nothing under way.
     pub fn new(name: String, worker: Worker, uploads_max: usize, health: HostHealth) -> HostSlots {
-        let no_room = String::new();
-        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room }
+        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
     }
 
     fn asks(&self, now: Instant) -> Asking {
@@ -300,8 +299,9 @@ impl HostSlots {
         }
     }
 
-    fn tell(&self, change: &Change, why: &str) {
+    fn tell(&self, change: &Change, why: Option<&Reason>) {
         let seconds = change.pause.map_or(0, |pause| pause.as_secs());
+        let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
             Shown::Ready => tracing::info!("host {} takes files again", self.name),
             Shown::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::RemotePath;
 use crate::host::{Host, HostError};
+use crate::job::Step;
 use crate::job::attempt::OnUnknown;
 use crate::os::beneath::Base;
 use crate::store::Store;
@@ -34,9 +35,9 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// One request, when there is room for it.
-    pub(super) async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    /// One request, when there is room for it. What fails knows at which step.
+    pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let _permit = self.connections.acquire().await;
-        step.await
+        call.await.map_err(|error| error.during(step))
     }
 }
