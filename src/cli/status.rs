@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::job::State;
+use crate::job::{Reason, State};
 use crate::os::clock;
 use crate::os::lock::{self, Note};
 use crate::store::{JobRow, Query, Snapshot};
@@ -215,7 +215,7 @@ impl Document {
                     kind: host.kind.clone(),
                     state: host.state.clone(),
                     until: host.until_ms.and_then(timestamp),
-                    why: host.why.clone(),
+                    why: host.why.as_ref().map(Reason::to_string),
                 })
                 .collect(),
             jobs: jobs.iter().map(JobDocument::new).collect(),
@@ -238,7 +238,7 @@ impl JobDocument {
             priority: job.priority,
             since: timestamp(job.since_ms),
             next_try: job.next_try_ms.and_then(timestamp),
-            why: job.why.clone(),
+            why: job.why.as_ref().map(Reason::to_string),
             link: job.link.clone(),
             remote_id: job.remote_id.clone(),
             expires: job.expires_ms.and_then(timestamp),
@@ -302,7 +302,7 @@ impl Page<'_> {
                 "Host {} is {}: {}{until}.",
                 host.name,
                 host.state,
-                render::line(host.why.as_deref().unwrap_or("no reason given"))
+                render::line(&host.why.as_ref().map_or("no reason given".into(), Reason::to_string))
             )
         };
         troubled.map(line).collect()
@@ -358,7 +358,7 @@ impl Page<'_> {
     /// What comes next; for what is not moving also why, and since when.
     fn what_now(&self, job: &JobRow) -> String {
         let since = render::when(job.since_ms, self.now_ms);
-        let why = render::line(job.why.as_deref().unwrap_or(""));
+        let why = render::line(&job.why.as_ref().map(Reason::to_string).unwrap_or_default());
         let because = if why.is_empty() { String::new() } else { format!(": {why}") };
         let next = job.next_try_ms.map(|at| match at > self.now_ms {
             true => render::when(at, self.now_ms),
@@ -454,7 +454,7 @@ mod tests {
             priority: 0,
             since_ms: 0,
             next_try_ms: (state == State::Waiting).then_some(72_000),
-            why: why.map(str::to_owned),
+            why: why.map(Reason::read),
             link: (state == State::Done).then(|| "http://x?c=1".to_owned()),
             remote_id: None,
             expires_ms: None,

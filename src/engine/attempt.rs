@@ -447,7 +447,7 @@ pub(super) fn put_back(leaving: Leaving, why: Option<Reason>, failing_since_ms: 
     let begins = leaving.record.failed && failing_since_ms.is_none();
     PutBack {
         state: leaving.state,
-        why: why.map(|why| why.to_string()),
+        why,
         next_try_ms: pause.map(clock::in_ms),
         failures: leaving.record.failures,
         failing: leaving.record.last_kind,

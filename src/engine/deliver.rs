@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use crate::config::{After, Config, Hook, HookEvent, Watch};
 use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
-use crate::job::Identity;
 use crate::job::verdict::backoff;
+use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::beneath::Base;
 use crate::os::clock;
 use crate::os::names::Names;
@@ -33,9 +33,6 @@ use super::root;
 const AT_ONCE: usize = 4;
 /// Of these, couriers of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
-/// Why a file is not removed or moved yet that may be written still.
-const UNASKED: &str = "nobody can be asked who writes the file (it is another user's, or its file system does not tell): it goes when a \
-                       writer is seen to close it, or 24 hours after its last change";
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
@@ -218,7 +215,7 @@ impl Deliver {
             Err(error) => {
                 tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {error}");
                 let Some(Load { ids, hook, tries }) = self.running.remove(&error.id()) else { return Ok(()) };
-                let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&hook));
+                let why = Reason::new(ReasonClass::HookFailed).about(Hook::name_of(&hook)).detail("our own code panicked");
                 self.courier.store.undelivered(ids, why, later(backoff(tries.saturating_add(1)))).await
             }
         }
@@ -250,20 +247,20 @@ impl Courier {
                 }
                 self.store.delivered(ids(&load)).await
             }
-            Err(error) => self.fail(&load, &error).await,
+            Err(error) => self.fail(&load, error).await,
         }
     }
 
-    async fn fail(&self, load: &[Delivery], error: &HookError) -> Result<(), StoreError> {
+    async fn fail(&self, load: &[Delivery], HookError(reason): HookError) -> Result<(), StoreError> {
         let Some(first) = load.first() else { return Ok(()) };
         let ceiling = backoff(first.tries.saturating_add(1));
         let pause = ceiling.mul_f64(0.5 + rand::random::<f64>() / 2.0);
         let why = match first.event {
-            Event::After => error.to_string(),
-            _ => format!("the hook `{}` failed: {error}", Hook::name_of(&first.hook)),
+            Event::After => Reason { class: ReasonClass::AfterFailed, ..reason },
+            _ => reason.about(Hook::name_of(&first.hook)),
         };
         for delivery in load {
-            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
+            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; tried again", delivery.path, delivery.host, why.fragment());
         }
         self.store.undelivered(ids(load), why, later(pause)).await
     }
@@ -271,16 +268,15 @@ impl Courier {
     /// The after-action of a file that every host has. Commits how it went.
     async fn act(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (job, path) = (delivery.job, &delivery.path);
-        let note = match self.do_deed(delivery).await {
-            Err(error) => return self.fail(std::slice::from_ref(delivery), &error).await,
+        let class = match self.do_deed(delivery).await {
+            Err(error) => return self.fail(std::slice::from_ref(delivery), error).await,
             Ok(Some(Done::Later(pause))) => {
-                tracing::info!(job.id = %job, "{path:?} is left alone for now: {UNASKED}");
-                return self.store.undelivered(vec![delivery.id], UNASKED.into(), later(pause)).await;
+                let why = Reason::new(ReasonClass::MayBeWritten);
+                tracing::info!(job.id = %job, "{path:?} is left alone for now: {}", why.fragment());
+                return self.store.undelivered(vec![delivery.id], why, later(pause)).await;
             }
-            Ok(Some(Done::Changed)) => "the file stays where it is: it is not the version that was sent",
-            Ok(Some(Done::Linked)) => {
-                "the file stays where it is: it was reached through a symbolic link, and nothing behind one is removed or moved"
-            }
+            Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
+            Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
             Ok(done) => {
                 match done {
                     Some(Done::Deleted) => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
@@ -290,8 +286,9 @@ impl Courier {
                 return self.store.delivered(vec![delivery.id]).await;
             }
         };
+        let note = Reason::new(class);
         tracing::info!(job.id = %job, "{path:?}: {note}");
-        self.store.stays(delivery.id, note.into()).await
+        self.store.stays(delivery.id, note).await
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.
@@ -299,12 +296,12 @@ impl Courier {
         let Some((watch, base, deed)) = self.deed(&delivery.path) else { return Ok(None) };
         // A disk that is away for a while has not lost its files.
         if !watch.path.exists() {
-            return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
+            return Err(HookError::new(format!("the folder `{}` is not there", watch.path.display())));
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let task = Task { base, path, sent, close_seen, deed, names: self.names.clone(), stop: self.stop.clone() };
         let acting = tokio::task::spawn_blocking(move || after::act(&task));
-        acting.await.unwrap_or_else(|error| Err(HookError(format!("our own code failed: {error}")))).map(Some)
+        acting.await.unwrap_or_else(|error| Err(HookError::new(format!("our own code failed: {error}")))).map(Some)
     }
 
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
@@ -370,9 +367,7 @@ impl Courier {
                 tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
-            false => {
-                self.store.undelivered(vec![delivery.id], "the after-action is about to run".into(), later(REFRESH_PAUSE)).await
-            }
+            false => self.store.undelivered(vec![delivery.id], Reason::new(ReasonClass::AfterDue), later(REFRESH_PAUSE)).await,
         }
     }
 }

@@ -227,7 +227,7 @@ impl Dispatch {
             let status = HostStatus {
                 state: change.shown.word(),
                 until_ms: change.pause.map(clock::in_ms),
-                why: why.filter(|_| change.shown != Shown::Ready).map(Reason::to_string),
+                why: why.filter(|_| change.shown != Shown::Ready).cloned(),
                 rests: host.health.rests(),
             };
             self.store.host_status(host.name.clone(), status).await?;
@@ -242,7 +242,7 @@ impl Dispatch {
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
         let put_back = PutBack {
             state: State::Held,
-            why: host.no_room.as_ref().map(Reason::to_string),
+            why: host.no_room.clone(),
             next_try_ms: Some(clock::in_ms(until - now)),
             failures: job.failures,
             failing: job.failing.clone(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use crate::config::{Field, Piece, Template};
+use crate::job::Reason;
 use crate::os::beneath::Base;
 
 /// What a hook is told.
@@ -37,7 +38,7 @@ pub struct Facts {
     /// The job's state.
     pub state: &'static str,
     /// Why it is not moving.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
     /// When the link dies, in milliseconds since the Unix epoch.
     pub expires_ms: Option<i64>,
 }
@@ -57,7 +58,7 @@ impl Facts {
             Field::RemoteId => text(self.remote_id.as_deref().unwrap_or_default()),
             Field::Bytes => text(&self.bytes.to_string()),
             Field::State => text(self.state),
-            Field::Why => text(self.why.as_deref().unwrap_or_default()),
+            Field::Why => text(&self.why().unwrap_or_default()),
             Field::Event => text(self.event),
             Field::Job => text(&self.job.to_string()),
             Field::Expires => text(&self.expires().unwrap_or_default()),
@@ -92,9 +93,14 @@ impl Facts {
             "remote_id": self.remote_id,
             "bytes": self.bytes,
             "state": self.state,
-            "why": self.why,
+            "why": self.why(),
             "expires": self.expires(),
         })
+    }
+
+    /// Why the job is not moving, as a sentence.
+    fn why(&self) -> Option<String> {
+        self.why.as_ref().map(Reason::to_string)
     }
 
     /// When it happened, as RFC 3339 in UTC, in seconds.

@@ -190,7 +190,7 @@ mod tests {
     fn what_is_no_file_is_left_alone_and_said() {
         let place = place();
         std::fs::create_dir(place.sidecar()).unwrap();
-        let error = place.write(&place.facts).unwrap_err().0;
+        let error = place.write(&place.facts).unwrap_err().to_string();
         assert!(error.contains("a.mov.ferryd.json") && error.contains("not a regular file"), "{error}");
         assert!(place.sidecar().is_dir() && place.count() == 2);
         std::fs::remove_dir(place.sidecar()).unwrap();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::host::http::{Request, Transport};
+use crate::job::upload::Class;
 use crate::secret::Secret;
 
 use super::{Facts, HookError};
@@ -16,8 +17,8 @@ pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport,
     let sent = tokio::time::timeout(limit, transport.send(request)).await;
     match sent {
         Ok(Ok(reply)) if reply.is_success() => Ok(()),
-        Ok(Ok(reply)) => Err(HookError::new(format!("it answered {}", reply.status))),
-        Ok(Err(error)) => Err(HookError::new(error.said)),
+        Ok(Ok(reply)) => Err(reply.failure(Class::Unreadable, format!("it answered {}", reply.status)).into()),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(HookError::new(format!("it has not answered in {} s", limit.as_secs()))),
     }
 }

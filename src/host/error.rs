@@ -258,7 +258,7 @@ mod tests {
     fn the_error_behind_a_failure_can_be_asked_for() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = HostError::new(Class::Transient, "no").caused_by(refused);
-        let causes = std::iter::successors(Error::source(&error), |cause| cause.source());
+        let causes = std::iter::successors(Error::source(&error), |cause| (*cause).source());
         let said: Vec<String> = causes.map(ToString::to_string).collect();
         assert_eq!(said, ["connection refused"]);
     }

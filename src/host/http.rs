@@ -624,7 +624,7 @@ mod tests {
         let transport = Transport::new(Duration::from_secs(5)).unwrap();
         let url = format!("http://127.0.0.1:{port}/?token=hush");
         let error = transport.send(Request::get(&url)).await.unwrap_err();
-        let causes = || std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let causes = || std::iter::successors(std::error::Error::source(&error), |cause| (*cause).source());
         let kinds = causes().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
         assert!(kinds.into_iter().any(|kind| kind == std::io::ErrorKind::ConnectionRefused), "{error:?}");
         assert!(!format!("{error:?}").contains("hush"), "{error:?}");

@@ -282,7 +282,7 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &R
     if *state == State::Gone {
         files::forget(c, job.0)?;
     }
-    deliveries::after_leaving(c, job, *state, why.as_deref(), rules, now_ms)
+    deliveries::after_leaving(c, job, *state, why.as_ref(), rules, now_ms)
 }
 
 pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {

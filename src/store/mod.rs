@@ -7,6 +7,7 @@ mod deliveries;
 mod error;
 mod files;
 mod jobs;
+mod reason;
 mod rescue;
 mod schema;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::verdict::RECHECK;
-use crate::job::{Identity, State};
+use crate::job::{Identity, Reason, State};
 use crate::os::clock;
 
 pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
@@ -147,7 +148,7 @@ pub struct PutBack {
     /// Where it goes.
     pub state: State,
     /// The reason, for a person.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
     /// When it is claimed again, in milliseconds since the Unix epoch.
     pub next_try_ms: Option<i64>,
     /// Failures in a row without progress.
@@ -177,7 +178,7 @@ pub struct HostStatus {
     /// Until when, in milliseconds since the Unix epoch.
     pub until_ms: Option<i64>,
     /// Why.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
     /// Rests it asked for in a row.
     pub rests: u32,
 }
@@ -450,12 +451,12 @@ impl Store {
     }
 
     /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
-    pub async fn stays(&self, id: DeliveryId, note: String) -> Result<(), StoreError> {
+    pub async fn stays(&self, id: DeliveryId, note: Reason) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, move |c| deliveries::stays(c, id, &note, clock::now_ms())).await
     }
 
-    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
-    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: String, next_try_ms: i64) -> Result<(), StoreError> {
+    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed.
+    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, soon(next_try_ms))).await
     }
 

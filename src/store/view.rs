@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use crate::job::State;
+use crate::job::{Reason, ReasonClass, State};
 
 use super::error::StoreError;
 use super::files::path_of;
@@ -85,7 +85,7 @@ pub struct HostRow {
     /// Until when.
     pub until_ms: Option<i64>,
     /// Why.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
 }
 
 /// A job.
@@ -118,7 +118,7 @@ pub struct JobRow {
     /// When it is tried again.
     pub next_try_ms: Option<i64>,
     /// Why it is not moving.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
     /// Where the file can be fetched.
     pub link: Option<String>,
     /// The host's name for it.
@@ -258,12 +258,13 @@ impl Snapshot {
             let host = self.hosts.iter().find(|host| host.name == job.host);
             match host {
                 None => {
-                    job.why = Some(format!("the host `{}` is not configured any more", job.host));
+                    job.why = Some(Reason::new(ReasonClass::HostUnconfigured).about(&job.host));
                     job.next_try_ms = None;
                 }
                 Some(host) if !matches!(host.state.as_str(), "ready" | "full") && job.state == State::Queued => {
-                    let why = host.why.as_deref().unwrap_or("no reason was given");
-                    job.why = Some(format!("the host `{}` is {}: {why}", host.name, host.state));
+                    let class = if host.state == "resting" { ReasonClass::HostResting } else { ReasonClass::HostHeld };
+                    let why = host.why.as_ref().map_or("no reason was given".into(), Reason::to_string);
+                    job.why = Some(Reason::new(class).about(&host.name).detail(why));
                     job.next_try_ms = host.until_ms;
                 }
                 Some(_) => {}

@@ -147,7 +147,7 @@ fn an_empty_file_ends_as_the_page_of_the_host_says() {
         bench.put("empty", b"");
         let daemon = bench.start();
         let job = bench.wait_state(State::Failed);
-        assert!(job.why.unwrap().contains("the file is empty"), "{}", kind.word);
+        assert!(job.why.unwrap().to_string().contains("the file is empty"), "{}", kind.word);
         bench.stop(daemon);
     }
 }
@@ -298,7 +298,7 @@ fn through(life: &mut Life, kind: Kind, endpoint: Endpoint, action: &Action) -> 
         assert!(job.link.is_some() || job.remote_id.is_some(), "{told}: {job:#?}");
     } else {
         assert!(may_park(action), "{told}: {job:#?}\n{}", bench.log_text());
-        assert!(job.why.as_deref().is_some_and(|why| why.len() > 10), "{told}: {job:#?}");
+        assert!(job.why.as_ref().is_some_and(|why| why.to_string().len() > 10), "{told}: {job:#?}");
     }
     job
 }
