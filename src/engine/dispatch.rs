@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::crash_point;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
-use crate::job::health::{Attempted, Change, Feedback, HostHealth, Shown};
+use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
-use crate::job::{Reason, ReasonClass, State};
+use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::clock;
-use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
 use super::attempt::End;
@@ -224,13 +224,13 @@ impl Dispatch {
             if change.releases_held {
                 self.store.release_held(host.name.clone()).await?;
             }
-            let status = HostStatus {
-                state: change.shown.word(),
+            let report = HostReport {
+                state: change.shown,
                 until_ms: change.pause.map(clock::in_ms),
-                why: why.filter(|_| change.shown != Shown::Ready).cloned(),
+                why: why.filter(|_| change.shown != HostState::Ready).cloned(),
                 rests: host.health.rests(),
             };
-            self.store.host_status(host.name.clone(), status).await?;
+            self.store.host_status(host.name.clone(), report).await?;
         }
         Ok(())
     }
@@ -303,10 +303,10 @@ impl HostSlots {
         let seconds = change.pause.map_or(0, |pause| pause.as_secs());
         let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
-            Shown::Ready => tracing::info!("host {} takes files again", self.name),
-            Shown::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
-            Shown::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
-            Shown::Full => tracing::warn!("host {} has no room: {why}", self.name),
+            HostState::Ready => tracing::info!("host {} takes files again", self.name),
+            HostState::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
+            HostState::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
+            HostState::Full => tracing::warn!("host {} has no room: {why}", self.name),
         }
     }
 }

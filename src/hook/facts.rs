@@ -4,10 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use crate::config::{Field, Piece, Template};
 use crate::job::Reason;
+use crate::job::report::timestamp;
 use crate::os::beneath::Base;
 
 /// What a hook is told.
@@ -82,7 +81,7 @@ impl Facts {
         let text = |field: Field| self.value(field).to_string_lossy().into_owned();
         serde_json::json!({
             "event": self.event,
-            "time": timestamp(self.at_ms),
+            "time": timestamp(self.at_ms).map(|at| at.to_string()),
             "job": self.job,
             "path": text(Field::Path),
             "name": text(Field::Name),
@@ -105,22 +104,18 @@ impl Facts {
 
     /// When it happened, as RFC 3339 in UTC, in seconds.
     pub fn time(&self) -> String {
-        timestamp(self.at_ms).unwrap_or_default()
+        timestamp(self.at_ms).map(|at| at.to_string()).unwrap_or_default()
     }
 
     /// When the link dies, likewise.
     pub fn expires(&self) -> Option<String> {
-        self.expires_ms.and_then(timestamp)
+        self.expires_ms.and_then(timestamp).map(|at| at.to_string())
     }
 
     /// The name of a variable that tells a command about `field`.
     pub fn variable(field: Field) -> String {
         format!("FERRYD_{}", field.word().to_ascii_uppercase())
     }
-}
-
-fn timestamp(at_ms: i64) -> Option<String> {
-    Timestamp::from_second(at_ms.div_euclid(1000)).ok().map(|at| at.to_string())
 }
 
 /// A file's name with something behind it.

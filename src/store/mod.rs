@@ -28,7 +28,7 @@ use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::verdict::RECHECK;
-use crate::job::{Identity, Reason, State};
+use crate::job::{HostReport, Identity, Reason, State};
 use crate::os::clock;
 
 pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
@@ -36,20 +36,12 @@ pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;
 pub use thread::{Durability, Trouble, WriterThread};
-pub use view::{HostRow, JobRow, Query, Snapshot, View, WatchRow};
+pub use view::{Query, Snapshot, View, WatchRow};
+
+pub use crate::job::{HostRow, JobId, JobRow};
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "queue.db";
-
-/// The number of a job: given once, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub i64);
-
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A file that is settled, and the hosts it goes to.
 #[derive(Debug, Clone)]
@@ -168,19 +160,6 @@ pub struct Claims {
     pub jobs: Vec<Claimed>,
     /// When the next waiting job of the hosts that have room will be due, in milliseconds since the Unix epoch.
     pub next_due_ms: Option<i64>,
-}
-
-/// How a host is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostStatus {
-    /// `ready`, `resting`, `held` or `full`.
-    pub state: &'static str,
-    /// Until when, in milliseconds since the Unix epoch.
-    pub until_ms: Option<i64>,
-    /// Why.
-    pub why: Option<Reason>,
-    /// Rests it asked for in a row.
-    pub rests: u32,
 }
 
 /// A host that asked for rest before the daemon started, and is not to be asked again before the rest is over.
@@ -481,8 +460,8 @@ impl Store {
     }
 
     /// How a host is doing, for people to see.
-    pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    pub async fn host_status(&self, host: String, report: HostReport) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &report, clock::now_ms())).await
     }
 
     /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.

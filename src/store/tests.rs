@@ -894,7 +894,7 @@ fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
         let left: Vec<_> = rests.iter().map(|rest| (rest.host.as_str(), rest.left.as_secs().div_ceil(10) * 10)).collect();
         assert_eq!(left, [("box", 30), ("mirror", 3600)]);
         let shown = queue.snapshot(&Query::default()).hosts;
-        assert!(shown.iter().all(|host| host.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
+        assert!(shown.iter().all(|host| host.report.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
     }
 }
 

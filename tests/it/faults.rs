@@ -1,5 +1,6 @@
 //! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
 
+use ferryd::job::health::HostState;
 use ferryd::job::reason::Note;
 use ferryd::job::upload::Class;
 use ferryd::job::{ReasonClass, State, Step};
@@ -171,13 +172,13 @@ fn a_host_that_has_moved_is_held_and_says_what_to_set() {
         assert!(why.to_string().contains(&status.to_string()), "{why}");
         assert!(job.next_try_ms.is_some(), "it is looked at again");
         let host = &bench.snapshot().unwrap().hosts[0];
-        assert_eq!(host.state, "held");
-        assert_eq!(host.why, job.why);
+        assert_eq!(host.report.state, HostState::Held);
+        assert_eq!(host.report.why, job.why);
         // A restart is how a person says that it was mended.
         bench.faults(Script::default());
         let daemon = bench.start();
         bench.wait_done(1);
-        bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].state == "ready").then_some(()));
+        bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].report.state == HostState::Ready).then_some(()));
         bench.stop(daemon);
     }
 }
@@ -190,7 +191,9 @@ fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
         bench.put(&format!("f{number}"), &bytes(number, 1000));
     }
     let daemon = bench.start();
-    let resting = bench.wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting"));
+    let resting = bench
+        .wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.report.state == HostState::Resting));
+    let resting = resting.report;
     let why = resting.why.unwrap();
     assert_eq!((why.class, why.status), (ReasonClass::Host(Class::RateLimited), Some(429)), "{why}");
     assert!(resting.until_ms.is_some());

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ferryd::job::health::HostState;
 use ferryd::job::upload::Class;
 use ferryd::job::{Reason, ReasonClass, State, Step};
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
@@ -60,7 +61,7 @@ fn wrong_credentials_hold_the_host_and_say_what_to_check() {
         let mut bench = kind.bench().change(right, wrong);
         let job = is_held_because(kind, &bench, ReasonClass::Host(Class::HostRefused), words);
         assert_eq!(job.why.unwrap().step, Some(step), "{}", kind.word);
-        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "held");
+        assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Held);
         assert!(!bench.log_text().contains("hunter2"));
         // A restart is how a person says that it was mended.
         bench = bench.change(wrong, right);
@@ -94,7 +95,7 @@ fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
         let job = is_held_because(kind, &bench, ReasonClass::Host(Class::HostFull), words);
         assert!(job.next_try_ms.is_some(), "it is asked again: {job:#?}");
         assert!(kind.held(&bench, "file").is_empty());
-        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full", "{}", kind.word);
+        assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Full, "{}", kind.word);
         let small = send(kind, &bench, "small", b"small");
         assert_eq!(small.state, State::Done, "{}: {small:#?}", kind.word);
     }
@@ -137,11 +138,11 @@ fn too_many_logins_rest_the_account_and_a_restart_does_not_wake_it() {
     arrives(UPLOADGIG, &bench, b"first");
     let second = send(UPLOADGIG, &bench, "second", b"second");
     assert_eq!(second.state, State::Waiting);
-    let resting = |bench: &Bench| bench.snapshot().unwrap().hosts.remove(0);
+    let resting = |bench: &Bench| bench.snapshot().unwrap().hosts.remove(0).report;
     let before = resting(&bench);
     let why = before.why.unwrap();
     let expected = (ReasonClass::Host(Class::RateLimited), Some(Step::Login), Some("-3"));
-    assert_eq!((before.state.as_str(), (why.class, why.step, why.code.as_deref())), ("resting", expected), "{why}");
+    assert_eq!((before.state, (why.class, why.step, why.code.as_deref())), (HostState::Resting, expected), "{why}");
     let logins = requests(&bench, Endpoint::Open).len();
     bench.put("third", b"third");
     let daemon = bench.start();
@@ -480,7 +481,7 @@ fn a_host_that_opens_nothing_is_not_asked_by_every_file() {
     }
     let daemon = bench.start();
     bench.wait_for("the host to rest", || {
-        bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting" && host.until_ms.is_some())
+        bench.snapshot()?.hosts.into_iter().find(|host| host.report.state == HostState::Resting && host.report.until_ms.is_some())
     });
     std::thread::sleep(Duration::from_secs(3));
     bench.stop(daemon);
@@ -497,7 +498,7 @@ fn a_full_account_is_not_asked_again_by_every_file_that_cannot_fit() {
     }
     let daemon = bench.start();
     bench.wait_for("all to be held", || (bench.jobs().iter().filter(|job| job.state == State::Held).count() == 10).then_some(()));
-    assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full");
+    assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Full);
     bench.put("small", b"small");
     bench.wait_state(State::Done);
     bench.stop(daemon);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ferryd::job::State;
+use ferryd::job::health::HostState;
 use ferryd::sandbox::Options;
 use ferryd::sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
@@ -267,7 +268,8 @@ impl Life {
 
     /// Whether nobody would know of the last file's fault any more.
     fn is_as_new(&self, last: &JobRow) -> bool {
-        last.state == State::Done && self.bench.snapshot().is_some_and(|snapshot| snapshot.hosts[0].state == "ready")
+        last.state == State::Done
+            && self.bench.snapshot().is_some_and(|snapshot| snapshot.hosts[0].report.state == HostState::Ready)
     }
 
     fn end(self, told: &str) {

@@ -34,7 +34,7 @@ const MAY_KNOW: [(&str, &[&str]); 39] = [
     ("httpdate", &["host", "sandbox"]),
     ("hyper", &["sandbox"]),
     ("hyper_util", &["sandbox"]),
-    ("jiff", &["cli", "config", "hook", "host", "sandbox"]),
+    ("jiff", &["cli", "config", "host", "job", "sandbox"]),
     ("libc", &["engine", "hook", "os", "watch"]),
     ("md5", &["engine", "sandbox"]),
     ("multer", &["sandbox"]),
