@@ -17,11 +17,11 @@ use crate::config::{After, Config, Hook, HookEvent, Watch};
 use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
 use crate::job::verdict::backoff;
-use crate::job::{Identity, Reason, ReasonClass};
+use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
 use crate::os::beneath::Base;
 use crate::os::clock;
 use crate::os::names::Names;
-use crate::store::{AFTER, Delivery, DeliveryId, Event, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
+use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError, WatchRule};
 use crate::watch::Root;
 
 use super::EngineError;
@@ -336,24 +336,9 @@ impl Courier {
     }
 
     fn facts(&self, delivery: &Delivery) -> Facts {
-        let path = delivery.path.clone();
-        let base = self.owner(&path).map_or_else(|| Base::around(&path), |(_, root)| root.base());
-        Facts {
-            event: delivery.event.word(),
-            at_ms: delivery.made_ms,
-            number: delivery.number,
-            job: delivery.job.0,
-            path,
-            base,
-            host: delivery.host.clone(),
-            kind: delivery.kind.clone(),
-            link: delivery.link.clone(),
-            remote_id: delivery.remote_id.clone(),
-            bytes: delivery.identity.size,
-            state: delivery.state.word(),
-            why: delivery.why.clone(),
-            expires_ms: delivery.expires_ms,
-        }
+        let path = &delivery.path;
+        let base = self.owner(path).map_or_else(|| Base::around(path), |(_, root)| root.base());
+        Facts { delivery: delivery.clone(), base }
     }
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.

@@ -11,7 +11,8 @@ use super::{Facts, HookError};
 
 /// Posts `facts` to `address`; 2xx is success. The address may hold a secret and is never repeated.
 pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport, limit: Duration) -> Result<(), HookError> {
-    let key = format!("{}-{}-{}", facts.job, facts.event, facts.number);
+    let told = &facts.delivery;
+    let key = format!("{}-{}-{}", told.job, told.event.word(), told.number);
     let body = facts.json().to_string();
     let request = Request::post(address.reveal()).text("application/json", body).header("idempotency-key", key).secret(address);
     let sent = tokio::time::timeout(limit, transport.send(request)).await;

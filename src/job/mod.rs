@@ -2,6 +2,8 @@
 
 pub mod attempt;
 pub mod believed;
+pub mod delivery;
+pub mod event;
 pub mod health;
 pub mod identity;
 pub mod plan;
@@ -14,6 +16,8 @@ pub mod state;
 pub mod upload;
 pub mod verdict;
 
+pub use delivery::{Delivery, DeliveryId};
+pub use event::Event;
 pub use identity::Identity;
 pub use proof::Proof;
 pub use reason::{Reason, ReasonClass, Step};

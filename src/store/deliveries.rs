@@ -16,55 +16,22 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
-use crate::job::{Identity, Proof, Reason, ReasonClass, State};
+use crate::job::{Delivery, DeliveryId, Event, Identity, Proof, Reason, ReasonClass, State};
 
 use super::JobId;
 use super::error::StoreError;
 use super::files::{identity_at, path_of};
 
 /// The key of rows that ask for the after-action.
-pub const AFTER: &str = "after";
+pub const AFTER: &str = Event::After.word();
 /// The key of rows that ask for a new link.
-pub const REFRESH: &str = "refresh";
+pub const REFRESH: &str = Event::Refresh.word();
 /// A link is renewed when this share of its life is left, ...
 const REFRESH_SHARE: i64 = 10;
 /// ... and at most so long before its end.
 const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
 /// Where the doubling of the least time between two renewals ends.
 const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
-
-/// What a delivery is about. The words are stored, so they are stable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The outcome is committed.
-    Done,
-    /// The file will never be taken.
-    Failed,
-    /// A person must act.
-    Held,
-    /// The link dies soon.
-    Expiring,
-    /// Every host has the file, and every hook has heard of it.
-    After,
-    /// The link dies soon, and the host's configuration asks for a new one.
-    Refresh,
-}
-
-impl Event {
-    const ALL: [Event; 6] = [Event::Done, Event::Failed, Event::Held, Event::Expiring, Event::After, Event::Refresh];
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Event::Done => "done",
-            Event::Failed => "failed",
-            Event::Held => "held",
-            Event::Expiring => "expiring",
-            Event::After => AFTER,
-            Event::Refresh => REFRESH,
-        }
-    }
-}
 
 /// What follows a change of state, as configured. Nothing by default.
 #[derive(Debug, Clone, Default)]
@@ -101,50 +68,6 @@ pub struct WatchRule {
     pub hosts: Vec<String>,
     /// Whether anything happens to it at all.
     pub acts: bool,
-}
-
-/// The number of a delivery: given once, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeliveryId(pub i64);
-
-/// A delivery that is due, with all that a hook may want to know.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// Its number.
-    pub id: DeliveryId,
-    /// The key of its hook, or [`AFTER`], or [`REFRESH`].
-    pub hook: String,
-    /// What it is about.
-    pub event: Event,
-    /// How often the job has been claimed when it happened: with job and event it names this one occasion.
-    pub number: u64,
-    /// When it happened, in milliseconds since the Unix epoch.
-    pub made_ms: i64,
-    /// How often it was tried in vain.
-    pub tries: u32,
-    /// The job.
-    pub job: JobId,
-    /// Where its file is.
-    pub path: PathBuf,
-    /// The version that was sent.
-    pub identity: Identity,
-    /// Whether a writer was seen to close this version.
-    pub close_seen: bool,
-    /// Its host.
-    pub host: String,
-    /// The host's kind; empty where it is not configured any more.
-    pub kind: String,
-    /// The job's state: for an event that is a state, that one, whatever the job is now.
-    pub state: State,
-    /// Why the job was not moving when it happened; for [`Event::After`] the added host that the file waits for, and then nothing is to be
-    /// done to it yet.
-    pub why: Option<Reason>,
-    /// Where the file can be fetched.
-    pub link: Option<String>,
-    /// The host's name for it.
-    pub remote_id: Option<String>,
-    /// When it will be gone from the host, in milliseconds since the Unix epoch.
-    pub expires_ms: Option<i64>,
 }
 
 /// What is due, and when the next is.
@@ -518,7 +441,7 @@ fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {
 fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
     let word: String = row.get(column)?;
     // The schema admits no other word.
-    Ok(Event::ALL.into_iter().find(|event| event.word() == word).unwrap_or(Event::Refresh))
+    Ok(Event::from_word(&word).unwrap_or(Event::Refresh))
 }
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,

@@ -28,10 +28,10 @@ use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::verdict::RECHECK;
-use crate::job::{HostReport, Identity, Reason, State};
+use crate::job::{DeliveryId, HostReport, Identity, Reason, State};
 use crate::os::clock;
 
-pub use deliveries::{AFTER, Delivery, DeliveryId, Due, Event, HookRule, REFRESH, Rules, WatchRule};
+pub use deliveries::{AFTER, Due, HookRule, REFRESH, Rules, WatchRule};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;

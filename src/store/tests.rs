@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::job::upload::{Class, Outcome};
-use crate::job::{Proof, ReasonClass};
+use crate::job::{Event, Proof, ReasonClass};
 
 struct Queue {
     dir: tempfile::TempDir,
