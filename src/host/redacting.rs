@@ -91,3 +91,30 @@ impl Host for Redacting {
         self.of(self.host.address(remote_id), |address| address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Unusable;
+    use super::*;
+    use crate::job::upload::Class;
+
+    /// A failed call of a host with this error, and a password.
+    async fn told(error: HostError) -> HostError {
+        let mut secrets = Secrets::default();
+        secrets.add(&Secret::new("hunter2"));
+        Redacting::around(Arc::new(Unusable(error)), secrets).check().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_in_no_part_of_an_error() {
+        let shows = |text: &str| {
+            let cause = std::io::Error::other(text.to_owned());
+            HostError::new(Class::Transient, text).with_code(text).caused_by(cause)
+        };
+        let error = told(shows("no hunter2 here")).await;
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert!(error.source.is_none() && error.code.is_some(), "{error:?}");
+        let harmless = shows("no route to host");
+        assert_eq!(told(harmless.clone()).await, harmless);
+    }
+}

@@ -223,6 +223,31 @@ fn what_is_pure_asks_no_clock_disk_or_network() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Where `code` asks what a sentence says that is meant for a person.
+fn reads_sentences(code: &str) -> Vec<&str> {
+    const SENTENCES: [&str; 8] =
+        ["said", "why", "reason", "detail", "sentence()", "fragment()", "error.to_string()", "reason.to_string()"];
+    const QUESTIONS: [&str; 4] = [".contains(", ".starts_with(", ".ends_with(", ".find("];
+    let asks = |line: &&str| {
+        let line = line.replace(".as_deref()", "").replace(".unwrap_or_default()", "");
+        SENTENCES.iter().any(|sentence| QUESTIONS.iter().any(|question| line.contains(&format!("{sentence}{question}"))))
+    };
+    code.lines().filter(asks).collect()
+}
+
+#[test]
+fn no_decision_hangs_on_the_words_of_a_sentence() {
+    assert_eq!(reads_sentences("if error.said.starts_with(FAULT) {").len(), 1);
+    assert_eq!(reads_sentences("job.why.as_deref().unwrap_or_default().contains(\"413\")").len(), 1);
+    assert_eq!(reads_sentences("let text = reply.text.contains('<');"), [""; 0]);
+    let wrong: Vec<String> = code()
+        .into_iter()
+        .filter(|(part, ..)| part != "sandbox")
+        .flat_map(|(_, path, code)| reads_sentences(&code).into_iter().map(|line| format!("{path:?}: {line}")).collect::<Vec<_>>())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_check_itself_sees_a_forbidden_arrow() {
     let named = |file: &str, code: &str| parts_named(Path::new(file), code).into_iter().collect::<Vec<_>>();
