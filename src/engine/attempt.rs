@@ -382,8 +382,7 @@ impl Attempt {
     /// The cause as the rules know it, and as a person hears of it.
     fn cause(&self, stop: Stop) -> (Cause, Reason) {
         match stop {
-            Stop::Store(error) => (Cause::Draining, Reason::new(ReasonClass::Draining).detail(error.to_string())),
-            Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
             Stop::Source(SourceError::Vanished) if !self.job.path.parent().is_some_and(|folder| folder.exists()) => {
                 (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
             }
