@@ -1,7 +1,7 @@
 //! 4shared's answers to a call, to a part and to a finish.
 #![no_main]
 
-use ferryd::host::fourshared::{PartReply, finish_text, part_reply, soap_reply};
+use ferryd::host::fourshared::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
 use ferryd_fuzz::{Input, assert_told};
 use libfuzzer_sys::fuzz_target;
 
@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let reply = &input.reply;
     let operation = input.word("call").unwrap_or("login");
     match soap_reply(reply, operation, input.has("file")) {
-        Ok(response) => {
+        Ok(SoapReply::Response(response)) => {
             assert!(reply.is_success(), "{reply:?}");
             assert_eq!(response.name, format!("{operation}Response"));
             assert!(response.find("Fault").is_none(), "{response:?}");
@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
                 assert_told(&error);
             }
         }
-        Err(error) => assert_told(&error),
+        Ok(SoapReply::Fault(error)) | Err(error) => assert_told(&error),
     }
     match part_reply(reply) {
         Ok(PartReply::Held) => assert!(reply.is_success(), "{reply:?}"),

@@ -54,11 +54,13 @@ impl Input {
     }
 }
 
-/// What is true of every error: it has words, on one line, and not too many.
+/// What is true of every error: it has words, on one line, and not too many, and its code is no longer than they are.
 pub fn assert_told(error: &HostError) {
     assert!(!error.said.trim().is_empty(), "an error without words: {error:?}");
     assert!(!error.said.contains(char::is_control), "an error that breaks the line: {error:?}");
     assert!(error.said.chars().count() < 2_000, "an error that does not end: {error:?}");
+    let code = error.code.as_deref().unwrap_or("none");
+    assert!(!code.is_empty() && !code.contains(char::is_control) && code.chars().count() < 400, "a strange code: {error:?}");
 }
 
 /// What is true of every outcome: it has a link or an id.

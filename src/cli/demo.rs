@@ -13,7 +13,7 @@ use comfy_table::{ContentArrangement, Table};
 use crate::config::{Config, ProcessEnvironment};
 use crate::host::http::Transport;
 use crate::host::registry;
-use crate::job::State;
+use crate::job::{Reason, State};
 use crate::os::clock;
 use crate::os::system::System;
 use crate::sandbox::cloudkp::{EmptyFile, Rules};
@@ -231,7 +231,14 @@ impl Demo {
 fn not_sent(jobs: &[JobRow]) -> Failure {
     let stuck = jobs.iter().filter(|job| job.state != State::Done);
     let lines: Vec<String> = stuck
-        .map(|job| format!("{} is {}: {}", render::path(&job.path), job.state, job.why.as_deref().unwrap_or("no reason")))
+        .map(|job| {
+            format!(
+                "{} is {}: {}",
+                render::path(&job.path),
+                job.state,
+                job.why.as_ref().map_or("no reason".into(), Reason::to_string)
+            )
+        })
         .collect();
     Failure::new(Exit::Person, lines.join("\n"))
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, civil};
 
+use crate::job::JobRow;
+use crate::job::report::timestamp;
 use crate::os::clock;
-use crate::store::{JobRow, View};
+use crate::store::View;
 
 use super::exit::Exit;
 use super::queue::Place;
 use super::render::{self, Failure};
-use super::status::{JobDocument, timestamp};
 
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
@@ -94,7 +95,7 @@ impl Source<'_> {
 fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let mut between = "[\n";
     source.rows(|job| {
-        let text = serde_json::to_string(&JobDocument::new(job))?;
+        let text = serde_json::to_string(job)?;
         write!(out, "{}{text}", std::mem::replace(&mut between, ",\n"))
     })?;
     let end = if between == "[\n" { "[]\n" } else { "\n]\n" };

@@ -9,10 +9,12 @@ use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::job::{State, WatchState};
+use crate::job::health::HostState;
+use crate::job::report::timestamp;
+use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
 use crate::os::clock;
 use crate::os::lock::{self, Note};
-use crate::store::{JobRow, Query, Snapshot, WatchRow};
+use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
 use super::queue::Place;
@@ -98,14 +100,14 @@ fn look(place: &Place, arguments: &Arguments) -> Result<(Snapshot, Option<Note>)
 
 /// The document of `--json`. Fields are only ever added.
 #[derive(Debug, Serialize)]
-struct Document {
+struct Document<'a> {
     version: u32,
     daemon: DaemonDocument,
     totals: Totals,
     bytes: BytesDocument,
     watches: Vec<WatchDocument>,
-    hosts: Vec<HostDocument>,
-    jobs: Vec<JobDocument>,
+    hosts: &'a [HostRow],
+    jobs: &'a [JobRow],
 }
 
 /// Jobs by state, in the order in which people read states.
@@ -145,46 +147,8 @@ struct WatchDocument {
     why: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct HostDocument {
-    name: String,
-    kind: String,
-    state: String,
-    until: Option<Timestamp>,
-    why: Option<String>,
-}
-
-/// A job as programs read it.
-#[derive(Debug, Serialize)]
-pub(super) struct JobDocument {
-    id: i64,
-    path: String,
-    host: String,
-    state: &'static str,
-    bytes: u64,
-    sent: u64,
-    parts: u64,
-    parts_acked: u64,
-    attempts: u64,
-    priority: i64,
-    since: Option<Timestamp>,
-    next_try: Option<Timestamp>,
-    why: Option<String>,
-    link: Option<String>,
-    remote_id: Option<String>,
-    expires: Option<Timestamp>,
-    maybe_duplicate: bool,
-    queued_at: Option<Timestamp>,
-    done_at: Option<Timestamp>,
-}
-
-/// RFC 3339 with seconds, in UTC.
-pub(super) fn timestamp(at_ms: i64) -> Option<Timestamp> {
-    Timestamp::from_second(at_ms.div_euclid(1000)).ok()
-}
-
-impl Document {
-    fn new(snapshot: &Snapshot, owner: Option<&Note>) -> Document {
+impl Document<'_> {
+    fn new<'a>(snapshot: &'a Snapshot, owner: Option<&Note>) -> Document<'a> {
         let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
         Document {
             version: 1,
@@ -208,43 +172,8 @@ impl Document {
                     why: report.why.clone(),
                 })
                 .collect(),
-            hosts: hosts
-                .iter()
-                .map(|host| HostDocument {
-                    name: host.name.clone(),
-                    kind: host.kind.clone(),
-                    state: host.state.clone(),
-                    until: host.until_ms.and_then(timestamp),
-                    why: host.why.clone(),
-                })
-                .collect(),
-            jobs: jobs.iter().map(JobDocument::new).collect(),
-        }
-    }
-}
-
-impl JobDocument {
-    pub(super) fn new(job: &JobRow) -> JobDocument {
-        JobDocument {
-            id: job.id.0,
-            path: job.path.to_string_lossy().into_owned(),
-            host: job.host.clone(),
-            state: job.state.word(),
-            bytes: job.bytes,
-            sent: job.sent,
-            parts: job.parts,
-            parts_acked: job.parts_acked,
-            attempts: job.attempts,
-            priority: job.priority,
-            since: timestamp(job.since_ms),
-            next_try: job.next_try_ms.and_then(timestamp),
-            why: job.why.clone(),
-            link: job.link.clone(),
-            remote_id: job.remote_id.clone(),
-            expires: job.expires_ms.and_then(timestamp),
-            maybe_duplicate: job.maybe_duplicate,
-            queued_at: timestamp(job.queued_at_ms),
-            done_at: job.done_at_ms.and_then(timestamp),
+            hosts,
+            jobs,
         }
     }
 }
@@ -295,15 +224,11 @@ impl Page<'_> {
     }
 
     fn hosts(&self) -> Vec<String> {
-        let troubled = self.snapshot.hosts.iter().filter(|host| host.state != "ready");
-        let line = |host: &crate::store::HostRow| {
-            let until = host.until_ms.map_or(String::new(), |until| format!("; tried again {}", render::when(until, self.now_ms)));
-            format!(
-                "Host {} is {}: {}{until}.",
-                host.name,
-                host.state,
-                render::line(host.why.as_deref().unwrap_or("no reason given"))
-            )
+        let troubled = self.snapshot.hosts.iter().filter(|host| host.report.state != HostState::Ready);
+        let line = |HostRow { name, report: HostReport { state, until_ms, why, .. }, .. }: &HostRow| {
+            let until = until_ms.map_or(String::new(), |until| format!("; tried again {}", render::when(until, self.now_ms)));
+            let why = why.as_ref().map_or("no reason given".into(), Reason::to_string);
+            format!("Host {name} is {state}: {}{until}.", render::line(&why))
         };
         troubled.map(line).collect()
     }
@@ -358,7 +283,7 @@ impl Page<'_> {
     /// What comes next; for what is not moving also why, and since when.
     fn what_now(&self, job: &JobRow) -> String {
         let since = render::when(job.since_ms, self.now_ms);
-        let why = render::line(job.why.as_deref().unwrap_or(""));
+        let why = render::line(&job.why.as_ref().map(Reason::to_string).unwrap_or_default());
         let because = if why.is_empty() { String::new() } else { format!(": {why}") };
         let next = job.next_try_ms.map(|at| match at > self.now_ms {
             true => render::when(at, self.now_ms),
@@ -437,9 +362,8 @@ fn width() -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::WatchReport;
     use crate::job::watch::EventSource;
-    use crate::store::{HostRow, JobId};
+    use crate::job::{JobId, WatchReport};
 
     fn job(state: State, why: Option<&str>) -> JobRow {
         JobRow {
@@ -456,7 +380,7 @@ mod tests {
             priority: 0,
             since_ms: 0,
             next_try_ms: (state == State::Waiting).then_some(72_000),
-            why: why.map(str::to_owned),
+            why: why.map(Reason::read),
             link: (state == State::Done).then(|| "http://x?c=1".to_owned()),
             remote_id: None,
             expires_ms: None,
@@ -481,7 +405,11 @@ mod tests {
                     ..WatchReport::default()
                 },
             }],
-            hosts: vec![HostRow { name: "box".into(), kind: "cloudkp".into(), state: "ready".into(), until_ms: None, why: None }],
+            hosts: vec![HostRow {
+                name: "box".into(),
+                kind: "cloudkp".into(),
+                report: HostReport { state: HostState::Ready, until_ms: None, why: None, rests: 0 },
+            }],
             jobs,
         }
     }
@@ -512,8 +440,8 @@ mod tests {
                "parts": 72, "parts_acked": 56, "attempts": 1, "priority": 0, "since": "…", "next_try": null, "why": null,
                "link": null, "remote_id": null, "expires": null, "maybe_duplicate": false, "queued_at": "…", "done_at": null } ] }"#;
         let owner = Note { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
-        let document = Document::new(&snapshot(vec![job(State::Uploading, None)]), Some(&owner));
-        let document = serde_json::to_value(document).unwrap();
+        let shot = snapshot(vec![job(State::Uploading, None)]);
+        let document = serde_json::to_value(Document::new(&shot, Some(&owner))).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
         let ours = names(&document);
         let missing: Vec<_> =

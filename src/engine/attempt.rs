@@ -17,14 +17,13 @@ use std::time::Duration;
 
 use crate::crash_point;
 use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
-use crate::job::State;
 use crate::job::attempt::{
-    self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Note, Pause, Resolution, Resumption, SessionFacts,
-    SessionFate,
+    self, Beginning, Cause, Failure, FinishFailure, History, Leaving, Pause, Resolution, Resumption, SessionFacts, SessionFate,
 };
 use crate::job::health::Feedback;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
+use crate::job::{Reason, ReasonClass, State, Step};
 use crate::os::beneath::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
@@ -35,8 +34,6 @@ use super::parts::{self, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
 use super::worker::{self, Worker};
-
-const UNANSWERED: &str = "the host never answered the request that makes the file";
 
 /// A claimed job under way, with what is known of it so far.
 pub(super) struct Attempt {
@@ -62,8 +59,8 @@ pub struct End {
     pub state: State,
     /// What that says about its host.
     pub feedback: Feedback,
-    /// Why the job did not get further, for a person.
-    pub why: String,
+    /// Why the job did not get further, if it did not.
+    pub why: Option<Reason>,
 }
 
 impl Worker {
@@ -78,7 +75,7 @@ impl Worker {
                 let state = self.store.uploaded(job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
                 tracing::info!(job.id = %job.id, bytes = job.identity.size, "{:?} is on {}", job.path, job.host);
-                Ok(End { state, feedback: Feedback::Fine, why: String::new() })
+                Ok(End { state, feedback: Feedback::Fine, why: None })
             }
             Err(stop) => attempt.leave(stop).await,
         }
@@ -110,7 +107,7 @@ impl Attempt {
         // Given back should the attempt begin with another.
         self.place = earlier.as_ref().map(|upload| place(upload, None, Tickets::default()));
         let (source, begun) = match (beginning, earlier) {
-            (Beginning::Undecidable, _) => return Err(Stop::Undecidable(UNANSWERED.into())),
+            (Beginning::Undecidable, _) => return Err(Stop::Undecidable(None)),
             (Beginning::AskAboutFinish, Some(upload)) => return self.resolve_unanswered_finish(upload).await,
             (Beginning::Resume, Some(upload)) => {
                 let source = self.source(false).await?;
@@ -153,7 +150,7 @@ impl Attempt {
         // Nobody is asked, so the outcome itself is the first thing to be committed.
         let place = self.place_of(&upload);
         let outcome = self.worker.host.finish(&place, self.whole(&upload)).await;
-        outcome.map_err(|error| Stop::Host { error, opening: false, session: SessionFate::ResumeUnanswered })
+        outcome.map_err(|error| Stop::Host { error: error.during(Step::Finish), session: SessionFate::ResumeUnanswered })
     }
 
     /// Commits that the host is about to make the file, and has it make the file. `last` is an ack that goes to the disk with the intent, so
@@ -187,14 +184,14 @@ impl Attempt {
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
         let place = self.place_of(upload);
-        let finished = self.worker.request(self.worker.host.finish(&place, self.whole(upload))).await;
+        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&place, self.whole(upload))).await;
         finished.map_err(|error| self.after_failed_finish(upload, error))
     }
 
     fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
         match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &self.facts_of(upload)) {
-            FinishFailure::Undecidable => Stop::Undecidable(error.said),
-            FinishFailure::Failed(class, session) => Stop::Host { error: HostError { class, ..error }, opening: false, session },
+            FinishFailure::Undecidable => Stop::Undecidable(Some(error)),
+            FinishFailure::Failed(class, session) => Stop::Host { error: HostError { class, ..error }, session },
         }
     }
 
@@ -209,7 +206,7 @@ impl Attempt {
     async fn open(&mut self, source: &Source) -> Result<Begun, Stop> {
         let identity = source.identity();
         let plan = Plan::new(identity.size, &self.shape);
-        let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()))?;
+        let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()).during(Step::Open))?;
         self.start_digest(source, plan).await?;
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
@@ -225,8 +222,8 @@ impl Attempt {
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
-        let opened = self.worker.request(self.worker.host.open(&facts, &tickets)).await;
-        let session = match opened.map_err(Stop::while_opening)? {
+        let opened = self.worker.request(Step::Open, self.worker.host.open(&facts, &tickets)).await;
+        let session = match opened? {
             Opened::Session(session) => session,
             Opened::Whole(outcome) => {
                 source.check().await?;
@@ -277,9 +274,9 @@ impl Attempt {
         let all_sent = upload.held.count() == upload.plan.parts();
         // A digest says that everything was sent, and that the host may have made the file of it already.
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
-        let found = self.worker.request(self.worker.host.probe(&place, Whole { held: &upload.held, digest })).await?;
+        let found = self.worker.request(Step::Probe, self.worker.host.probe(&place, Whole { held: &upload.held, digest })).await?;
         match (attempt::resumption(&found, all_sent), found) {
-            (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).into()),
+            (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
             (Resumption::Done, Found::Whole(outcome)) => return Ok(Begun::Done(outcome)),
             (_, Found::UpTo(bytes)) => {
                 upload.held_bytes = bytes;
@@ -299,17 +296,17 @@ impl Attempt {
     async fn resolve_unanswered_finish(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         self.know_digest_again(upload.plan).await?;
         let place = self.place_of(&upload);
-        let found = self.worker.request(self.worker.host.probe(&place, self.whole(&upload))).await?;
+        let found = self.worker.request(Step::Probe, self.worker.host.probe(&place, self.whole(&upload))).await?;
         match (attempt::resolution(&found, &self.shape, &self.facts_of(&upload), self.failing_for()), found) {
             (Resolution::Done, Found::Whole(outcome)) => Ok(outcome),
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
-            (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).into()),
+            (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).during(Step::Probe).into()),
             (Resolution::SendAgain, _) => {
                 let source = self.source(false).await?;
                 self.send_whole(&source, upload).await
             }
             (Resolution::FinishAgain, _) => self.finish(&upload).await,
-            (Resolution::Done | Resolution::Probable | Resolution::Undecidable, _) => Err(Stop::Undecidable(UNANSWERED.into())),
+            (Resolution::Done | Resolution::Probable | Resolution::Undecidable, _) => Err(Stop::Undecidable(None)),
         }
     }
 
@@ -355,40 +352,43 @@ impl Attempt {
 
     /// Commits where the job stands, and says what its end means for the host.
     pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
-        let (cause, why) = match stop {
+        let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
             stop => self.cause(stop),
         };
         let leaving = attempt::leaving(&cause, &self.history());
-        let why = with_note(why, leaving.note);
-        log(&self.job, leaving.state, &why);
+        let reason = Reason { note: leaving.note, ..reason };
+        log(&self.job, leaving.state, &reason);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
-        let kept = (cause != Cause::Draining).then(|| why.clone());
+        let kept = (cause != Cause::Draining).then(|| reason.clone());
         self.worker.store.put_back(self.job.id, put_back(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
-        Ok(End { state, feedback, why })
+        Ok(End { state, feedback, why: Some(reason) })
     }
 
-    /// The cause as the rules know it, and what happened, for a person.
-    fn cause(&self, stop: Stop) -> (Cause, String) {
+    /// The cause as the rules know it, and as a person hears of it.
+    fn cause(&self, stop: Stop) -> (Cause, Reason) {
         match stop {
-            Stop::Store(error) => (Cause::Draining, error.to_string()),
-            Stop::Draining => (Cause::Draining, "the daemon stops".to_owned()),
+            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
             Stop::Source(SourceError::Vanished) if !self.folder_is_there() => {
-                (Cause::FolderMissing, "the folder of this file is not there".to_owned())
+                (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
             }
-            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.to_string()),
-            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.to_string()),
-            Stop::Undecidable(said) => (Cause::Undecidable, said),
+            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
+            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
+            Stop::Undecidable(error) => {
+                let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
+                let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
+                (Cause::Undecidable, error.map_or(unanswered, answered))
+            }
             Stop::Probable(evidence) => {
-                let why = format!("the host never answered, and the file is probably there: {evidence}; look at the account");
-                (Cause::Probable, why)
+                let reason = Reason::new(ReasonClass::Probable).detail(evidence);
+                (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
             }
-            Stop::Host { error, opening, session } => {
-                let HostError { class, worsens, said, wait, doubles, .. } = error;
-                (Cause::Failed(Failure { class, worsens, wait, doubles, opening, session }), said)
+            Stop::Host { error, session } => {
+                let HostError { class, worsens, step, wait, doubles, .. } = error;
+                (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
             }
         }
     }
@@ -431,7 +431,7 @@ impl Attempt {
     /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
     async fn abandon(&mut self) {
         if let Some(place) = self.place.take()
-            && let Err(error) = self.worker.request(self.worker.host.abandon(&place)).await
+            && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&place)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
         }
@@ -439,7 +439,7 @@ impl Attempt {
 }
 
 /// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
-pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<String>, failing_since_ms: Option<i64>) -> PutBack {
+pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> PutBack {
     let pause = match leaving.pause {
         Pause::None => None,
         Pause::For(pause) => Some(pause),
@@ -462,16 +462,7 @@ fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Ar
     Arc::new(Place { session: upload.session.clone(), tickets, plan: upload.plan, borders })
 }
 
-fn with_note(why: String, note: Note) -> String {
-    match note {
-        Note::None => why,
-        Note::UploadedAgain => format!("{why}; it is uploaded again, and may be there twice"),
-        Note::ForADay => format!("{why}, for a day now; the file may be there several times"),
-        Note::LeftToUser => format!("{why}; the file may be on the host already, and `on_unknown` leaves it to you"),
-    }
-}
-
-fn log(job: &Claimed, state: State, why: &str) {
+fn log(job: &Claimed, state: State, why: &Reason) {
     let (id, host) = (job.id, &job.host);
     match state {
         State::Failed | State::Held => tracing::warn!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),

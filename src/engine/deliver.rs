@@ -17,11 +17,11 @@ use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
-use crate::job::{Event, Identity};
+use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
 use crate::os::beneath::Base;
 use crate::os::names::Names;
 use crate::os::system::System;
-use crate::store::{AFTER, Delivery, DeliveryId, HookRule, REFRESH, Rules, Store, StoreError};
+use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
 use super::phase::{Phase, Phases};
@@ -32,9 +32,6 @@ use super::{EngineError, base_of};
 const AT_ONCE: usize = 4;
 /// Of these, couriers of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
-/// Why a file is not removed or moved yet that may be written still.
-const UNASKED: &str = "nobody can be asked who writes the file (it is another user's, or its file system does not tell): it goes when a \
-                       writer is seen to close it, or 24 hours after its last change";
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
@@ -193,7 +190,7 @@ impl Work for Deliver {
             Err(panic) => panic,
         };
         tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {panic}");
-        let why = format!("the hook `{}` failed: our own code panicked", Hook::name_of(&load.hook));
+        let why = Reason::new(ReasonClass::HookFailed).about(Hook::name_of(&load.hook)).detail("our own code panicked");
         let next_try_ms = self.courier.later(backoff(load.tries.saturating_add(1)));
         self.courier.store.undelivered(load.ids, why, next_try_ms).await
     }
@@ -234,20 +231,20 @@ impl Courier {
                 }
                 self.store.delivered(ids(&load)).await
             }
-            Err(error) => self.fail(&load, &error).await,
+            Err(error) => self.fail(&load, error).await,
         }
     }
 
-    async fn fail(&self, load: &[Delivery], error: &HookError) -> Result<(), StoreError> {
+    async fn fail(&self, load: &[Delivery], HookError(reason): HookError) -> Result<(), StoreError> {
         let Some(first) = load.first() else { return Ok(()) };
         let ceiling = backoff(first.tries.saturating_add(1));
         let pause = ceiling.mul_f64(0.5 + self.system.chance.fraction() / 2.0);
         let why = match first.event {
-            Event::After => error.to_string(),
-            _ => format!("the hook `{}` failed: {error}", Hook::name_of(&first.hook)),
+            Event::After => Reason { class: ReasonClass::AfterFailed, ..reason },
+            _ => reason.about(Hook::name_of(&first.hook)),
         };
         for delivery in load {
-            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {why}; tried again", delivery.path, delivery.host);
+            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; tried again", delivery.path, delivery.host, why.fragment());
         }
         self.store.undelivered(ids(load), why, self.later(pause)).await
     }
@@ -255,16 +252,15 @@ impl Courier {
     /// The after-action of a file that every host has. Commits how it went.
     async fn act(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (job, path) = (delivery.job, &delivery.path);
-        let note = match self.do_deed(delivery).await {
-            Err(error) => return self.fail(std::slice::from_ref(delivery), &error).await,
+        let class = match self.do_deed(delivery).await {
+            Err(error) => return self.fail(std::slice::from_ref(delivery), error).await,
             Ok(Some(Done::Later(pause))) => {
-                tracing::info!(job.id = %job, "{path:?} is left alone for now: {UNASKED}");
-                return self.store.undelivered(vec![delivery.id], UNASKED.into(), self.later(pause)).await;
+                let why = Reason::new(ReasonClass::MayBeWritten);
+                tracing::info!(job.id = %job, "{path:?} is left alone for now: {}", why.fragment());
+                return self.store.undelivered(vec![delivery.id], why, self.later(pause)).await;
             }
-            Ok(Some(Done::Changed)) => "the file stays where it is: it is not the version that was sent",
-            Ok(Some(Done::Linked)) => {
-                "the file stays where it is: it was reached through a symbolic link, and nothing behind one is removed or moved"
-            }
+            Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
+            Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
             Ok(done) => {
                 match done {
                     Some(Done::Deleted) => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
@@ -274,8 +270,9 @@ impl Courier {
                 return self.store.delivered(vec![delivery.id]).await;
             }
         };
+        let note = Reason::new(class);
         tracing::info!(job.id = %job, "{path:?}: {note}");
-        self.store.stays(delivery.id, note.into()).await
+        self.store.stays(delivery.id, note).await
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.
@@ -284,13 +281,13 @@ impl Courier {
         let base = base_of(&self.system.files, &self.watches, &delivery.path);
         // A disk that is away for a while has not lost its files.
         if base.look_at_top().is_err() {
-            return Err(HookError(format!("the folder `{}` is not there", watch.path.display())));
+            return Err(HookError::new(format!("the folder `{}` is not there", watch.path.display())));
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
         let task = Task { base, path, sent, close_seen, deed, names, clock, stop };
         let acting = self.system.threads.run(move || after::act(&task));
-        acting.await.unwrap_or_else(|error| Err(HookError(error.to_string()))).map(Some)
+        acting.await.unwrap_or_else(|error| Err(HookError::new(error.to_string()))).map(Some)
     }
 
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
@@ -326,24 +323,8 @@ impl Courier {
     }
 
     fn facts(&self, delivery: &Delivery) -> Facts {
-        let path = delivery.path.clone();
-        let base = base_of(&self.system.files, &self.watches, &path);
-        Facts {
-            event: delivery.event,
-            at_ms: delivery.made_ms,
-            number: delivery.number,
-            job: delivery.job.0,
-            path,
-            base,
-            host: delivery.host.clone(),
-            kind: delivery.kind.clone(),
-            link: delivery.link.clone(),
-            remote_id: delivery.remote_id.clone(),
-            bytes: delivery.identity.size,
-            state: delivery.state.word(),
-            why: delivery.why.clone(),
-            expires_ms: delivery.expires_ms,
-        }
+        let path = &delivery.path;
+        Facts { delivery: delivery.clone(), base: base_of(&self.system.files, &self.watches, path) }
     }
 
     async fn is_still_there(&self, delivery: &Delivery) -> bool {
@@ -363,11 +344,7 @@ impl Courier {
                 tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
-            false => {
-                self.store
-                    .undelivered(vec![delivery.id], "the after-action is about to run".into(), self.later(REFRESH_PAUSE))
-                    .await
-            }
+            false => self.store.undelivered(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE)).await,
         }
     }
 }

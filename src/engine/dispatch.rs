@@ -4,12 +4,12 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::crash_point;
-use crate::job::State;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
-use crate::job::health::{Attempted, Change, Feedback, HostHealth, Shown};
+use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
+use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::system::System;
-use crate::store::{Asking, Claimed, HostStatus, JobId, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
 use super::attempt::End;
@@ -38,7 +38,7 @@ pub struct HostSlots {
     /// Whether that job had been tried before.
     retried_last: bool,
     /// Why it had no room for the last file that found none.
-    no_room: String,
+    no_room: Option<Reason>,
 }
 
 /// A job under way.
@@ -164,23 +164,23 @@ impl Dispatch {
     }
 
     /// Takes in what an attempt says about its host, and stores and tells what that changes.
-    async fn apply(&mut self, running: &Running, feedback: Feedback, why: &str) -> Result<(), StoreError> {
+    async fn apply(&mut self, running: &Running, feedback: Feedback, why: Option<&Reason>) -> Result<(), StoreError> {
         let host = &mut self.hosts[running.host];
         if matches!(feedback, Feedback::Full { .. }) {
-            host.no_room = why.to_owned();
+            host.no_room = why.cloned();
         }
         for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
             host.tell(&change, why);
             if change.releases_held {
                 self.store.release_held(host.name.clone()).await?;
             }
-            let status = HostStatus {
-                state: change.shown.word(),
+            let report = HostReport {
+                state: change.shown,
                 until_ms: change.pause.map(|pause| self.system.clock.in_ms(pause)),
-                why: (change.shown != Shown::Ready).then(|| why.to_owned()),
+                why: why.filter(|_| change.shown != HostState::Ready).cloned(),
                 rests: host.health.rests(),
             };
-            self.store.host_status(host.name.clone(), status).await?;
+            self.store.host_status(host.name.clone(), report).await?;
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Dispatch {
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
         let put_back = PutBack {
             state: State::Held,
-            why: Some(host.no_room.clone()),
+            why: host.no_room.clone(),
             next_try_ms: Some(self.system.clock.in_ms(until - now)),
             failures: job.failures,
             failing: job.failing.clone(),
@@ -222,12 +222,12 @@ impl Dispatch {
             worsens: None,
             wait: None,
             doubles: false,
-            opening: false,
+            step: None,
             session: SessionFate::Resume,
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
-        let why = "a worker panicked on this file; this is a bug in ferryd".to_owned();
-        self.store.put_back(running.job, super::attempt::put_back(&self.system, leaving, Some(why), Some(since_ms))).await
+        let why = Some(Reason::new(ReasonClass::Panic));
+        self.store.put_back(running.job, super::attempt::put_back(&self.system, leaving, why, Some(since_ms))).await
     }
 }
 
@@ -249,7 +249,7 @@ impl Work for Dispatch {
         if state == State::Gone {
             self.look_again_at_file_of(running.job).await?;
         }
-        self.apply(&running, feedback, &why).await
+        self.apply(&running, feedback, why.as_ref()).await
     }
 
     async fn arrivals(&self) {
@@ -265,8 +265,7 @@ impl Work for Dispatch {
 impl HostSlots {
     /// A host that has nothing under way.
     pub fn new(name: String, worker: Worker, uploads_max: usize, health: HostHealth) -> HostSlots {
-        let no_room = String::new();
-        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room }
+        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
     }
 
     fn asks(&self, now: Instant) -> Asking {
@@ -281,13 +280,14 @@ impl HostSlots {
         }
     }
 
-    fn tell(&self, change: &Change, why: &str) {
+    fn tell(&self, change: &Change, why: Option<&Reason>) {
         let seconds = change.pause.map_or(0, |pause| pause.as_secs());
+        let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
-            Shown::Ready => tracing::info!("host {} takes files again", self.name),
-            Shown::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
-            Shown::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
-            Shown::Full => tracing::warn!("host {} has no room: {why}", self.name),
+            HostState::Ready => tracing::info!("host {} takes files again", self.name),
+            HostState::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
+            HostState::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
+            HostState::Full => tracing::warn!("host {} has no room: {why}", self.name),
         }
     }
 }

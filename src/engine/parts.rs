@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::crash_point;
 use crate::host::{HostError, Part, Place, Tickets};
+use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, Held, Order, Repeat};
@@ -78,7 +79,7 @@ impl PartSender {
             let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
             without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };
             if without_progress > WITHOUT_PROGRESS_MAX {
-                return Err(HostError::new(Class::OffsetMismatch, "the host takes no more bytes").into());
+                return Err(HostError::new(Class::OffsetMismatch, "the host takes no more bytes").during(Step::SendPart).into());
             }
             self.worker.store.advanced(self.job, upload.held_bytes, ack.moved_to).await?;
         }
@@ -98,7 +99,7 @@ impl PartSender {
             return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
         }
         crash_point!("part.before_send");
-        let sent = self.worker.request(self.worker.host.send(&self.place, &part)).await;
+        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.place, &part)).await;
         let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
@@ -112,7 +113,7 @@ impl PartSender {
             return Stop::Source(failure);
         }
         let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed));
-        Stop::Host { error, opening: false, session }
+        Stop::Host { error, session }
     }
 
     /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are sent a
@@ -134,13 +135,15 @@ impl PartSender {
         crash_point!("part.before_send");
         let ack = self.request(&part).await?;
         if ack.held_to < part.offset + part.bytes {
-            return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part").into());
+            return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part")
+                .during(Step::SendPart)
+                .into());
         }
         Ok(ack)
     }
 
     async fn request(&self, part: &Part) -> Result<Ack, Stop> {
-        let sent = self.worker.request(self.worker.host.send(&self.place, part)).await;
+        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.place, part)).await;
         sent.map_err(|error| self.source.failure().map_or_else(|| error.into(), Stop::Source))
     }
 
@@ -162,10 +165,10 @@ fn only_missing(upload: &Upload) -> Option<u32> {
 fn more_severe(first: Option<Stop>, second: Stop) -> Stop {
     match first {
         Some(first @ (Stop::Store(_) | Stop::Source(_))) => first,
-        Some(Stop::Host { error, opening, session })
+        Some(Stop::Host { error, session })
             if error.class != Class::Transient && !matches!(second, Stop::Store(_) | Stop::Source(_)) =>
         {
-            Stop::Host { error, opening, session }
+            Stop::Host { error, session }
         }
         _ => second,
     }

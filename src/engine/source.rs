@@ -16,8 +16,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::crash_point;
 use crate::host::{Frames, Part, PartSource};
-use crate::job::Identity;
 use crate::job::plan::Range;
+use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::at_hand;
 use crate::os::beneath::{self, Base, Kind};
 use crate::os::files::File;
@@ -37,15 +37,13 @@ const THROTTLED_BYTES: usize = 16 * 1024;
 
 /// Why the bytes of a file cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", Reason::from(self.clone()))]
 pub enum SourceError {
     /// There is no such file any more.
-    #[error("the file is no longer there")]
     Vanished,
-    /// It is not the version that was settled.
-    #[error("the file changed {0}")]
+    /// It is not the version that was settled: when that was noticed.
     Changed(&'static str),
     /// The operating system does not let us read it.
-    #[error("the file cannot be read: {0}")]
     Unreadable(String),
 }
 
@@ -58,6 +56,16 @@ impl From<io::Error> for SourceError {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,
             io::ErrorKind::UnexpectedEof => SourceError::Changed("while it was read: it is shorter now"),
             _ => SourceError::Unreadable(error.to_string()),
+        }
+    }
+}
+
+impl From<SourceError> for Reason {
+    fn from(error: SourceError) -> Reason {
+        match error {
+            SourceError::Vanished => Reason::new(ReasonClass::FileVanished),
+            SourceError::Changed(when) => Reason::new(ReasonClass::FileChanged).detail(when),
+            SourceError::Unreadable(error) => Reason::new(ReasonClass::FileUnreadable).detail(error),
         }
     }
 }

@@ -14,9 +14,9 @@ pub(super) enum Stop {
     /// The file is not what it was.
     Source(SourceError),
     /// The host did not do what was asked.
-    Host { error: HostError, opening: bool, session: SessionFate },
-    /// A finish may have taken effect, and nobody can be asked: what happened.
-    Undecidable(String),
+    Host { error: HostError, session: SessionFate },
+    /// A finish may have taken effect, and nobody can be asked: what happened to the last one, if it was answered at all.
+    Undecidable(Option<HostError>),
     /// There is evidence that a finish took effect, and no proof: the evidence.
     Probable(String),
     /// The daemon stops.
@@ -39,13 +39,6 @@ impl From<SourceError> for Stop {
 impl From<HostError> for Stop {
     fn from(error: HostError) -> Self {
         let session = attempt::call_failure(error.class);
-        Stop::Host { error, opening: false, session }
-    }
-}
-
-impl Stop {
-    /// The call that opens a session failed.
-    pub(super) fn while_opening(error: HostError) -> Stop {
-        Stop::Host { opening: true, session: attempt::call_failure(error.class), error }
+        Stop::Host { error, session }
     }
 }

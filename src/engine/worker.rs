@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::host::{Host, HostError};
-use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
+use crate::job::{Step, Watches};
 use crate::os::calendar;
 use crate::os::system::System;
 use crate::store::Store;
@@ -38,10 +38,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// One request, when there is room for it.
-    pub(super) async fn request<T>(&self, step: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+    /// One request, when there is room for it. What fails knows at which step.
+    pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let _permit = self.connections.acquire().await;
-        step.await
+        call.await.map_err(|error| error.during(step))
     }
 }
 

@@ -875,7 +875,7 @@ mod tests {
             std::fs::create_dir_all(&place.root).unwrap();
             std::fs::create_dir(&private).unwrap();
             symlink(&private, place.root.join("x")).unwrap();
-            let error = place.act().unwrap_err().0;
+            let error = place.act().unwrap_err().to_string();
             assert!(error.contains("symbolic link is in the way"), "{error}");
             assert_eq!((names_in(&private), place.task.path.exists()), (Vec::new(), true));
         }

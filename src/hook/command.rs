@@ -102,6 +102,7 @@ async fn wait(child: &mut Child, group: &mut Group, limit: Duration) -> Option<s
 }
 
 fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration) -> Result<(), HookError> {
+    let code = ended.as_ref().and_then(|ended| ended.as_ref().ok()?.code()).map(|code| code.to_string());
     let how = match ended {
         Some(Ok(status)) if status.success() => {
             if !said.is_empty() {
@@ -113,7 +114,8 @@ fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration
         Some(Err(error)) => format!("it cannot be waited for: {error}"),
         None => format!("it had not ended after {} s", limit.as_secs()),
     };
-    Err(HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") }))
+    let HookError(reason) = HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") });
+    Err(HookError(reason.code(code)))
 }
 
 /// The end of both outputs, in the order in which they came.
@@ -156,13 +158,14 @@ mod tests {
     use super::super::facts::sample;
     use super::*;
     use crate::config::Piece;
+    use crate::job::ReasonClass;
 
     fn shell(script: &str) -> Vec<Template> {
         ["sh", "-c", script].map(|word| Template(vec![Piece::Text(word.into())])).to_vec()
     }
 
     async fn ran(script: &str, limit: Duration) -> Result<(), String> {
-        run(&shell(script), &sample(), limit).await.map_err(|error| error.0)
+        run(&shell(script), &sample(), limit).await.map_err(|error| error.to_string())
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -170,12 +173,14 @@ mod tests {
     #[tokio::test]
     async fn an_exit_code_and_the_last_words_make_the_reason() {
         assert_eq!(ran("exit 0", LONG).await, Ok(()));
+        let error = run(&shell("exit 3"), &sample(), LONG).await.unwrap_err();
+        assert_eq!((error.0.class, error.0.code.as_deref()), (ReasonClass::HookFailed, Some("3")));
         let why = ran("echo out; echo err >&2; exit 3", LONG).await.unwrap_err();
         assert!(why.starts_with("it ended with exit status: 3: ") && why.contains("out") && why.contains("err"), "{why}");
         let why = ran("head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1", LONG).await.unwrap_err();
         assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
         let missing = [Template(vec![Piece::Text("/nowhere/x".into())])];
-        assert!(run(&missing, &sample(), LONG).await.unwrap_err().0.starts_with("cannot start `/nowhere/x`: "));
+        assert!(run(&missing, &sample(), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
     }
 
     #[tokio::test]

@@ -2,45 +2,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
-
-use jiff::Timestamp;
 
 use crate::config::{Field, Piece, Template};
-use crate::job::Event;
+use crate::job::report::timestamp;
+use crate::job::{Delivery, Reason};
+#[cfg(test)]
+use crate::job::{DeliveryId, Event, Identity, JobId, State};
 use crate::os::beneath::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// What happened.
-    pub event: Event,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// With `job` and `event` the name of this one occasion.
-    pub number: u64,
-    /// The job's number.
-    pub job: i64,
-    /// Where the source is.
-    pub path: PathBuf,
-    /// The watched folder from which it is reached.
+    /// What happened, to which job.
+    pub delivery: Delivery,
+    /// The watched folder from which the source is reached.
     pub base: Base,
-    /// The host's name.
-    pub host: String,
-    /// The host's kind.
-    pub kind: String,
-    /// Where the file can be fetched.
-    pub link: Option<String>,
-    /// The host's own name for it.
-    pub remote_id: Option<String>,
-    /// Its size.
-    pub bytes: u64,
-    /// The job's state.
-    pub state: &'static str,
-    /// Why it is not moving.
-    pub why: Option<String>,
-    /// When the link dies, in milliseconds since the Unix epoch.
-    pub expires_ms: Option<i64>,
 }
 
 impl Facts {
@@ -48,19 +24,20 @@ impl Facts {
     pub fn value(&self, field: Field) -> OsString {
         // No argument can hold a zero byte, and a host may say anything.
         let text = |text: &str| OsString::from(text.replace('\0', " "));
+        let told = &self.delivery;
         match field {
-            Field::Path => self.path.clone().into_os_string(),
-            Field::Name => self.path.file_name().unwrap_or_default().to_owned(),
-            Field::Dir => self.path.parent().map(|dir| dir.as_os_str().to_owned()).unwrap_or_default(),
-            Field::Host => text(&self.host),
-            Field::Kind => text(&self.kind),
-            Field::Link => text(self.link.as_deref().unwrap_or_default()),
-            Field::RemoteId => text(self.remote_id.as_deref().unwrap_or_default()),
-            Field::Bytes => text(&self.bytes.to_string()),
-            Field::State => text(self.state),
-            Field::Why => text(self.why.as_deref().unwrap_or_default()),
-            Field::Event => text(self.event.word()),
-            Field::Job => text(&self.job.to_string()),
+            Field::Path => told.path.clone().into_os_string(),
+            Field::Name => told.path.file_name().unwrap_or_default().to_owned(),
+            Field::Dir => told.path.parent().map(|dir| dir.as_os_str().to_owned()).unwrap_or_default(),
+            Field::Host => text(&told.host),
+            Field::Kind => text(&told.kind),
+            Field::Link => text(told.link.as_deref().unwrap_or_default()),
+            Field::RemoteId => text(told.remote_id.as_deref().unwrap_or_default()),
+            Field::Bytes => text(&told.identity.size.to_string()),
+            Field::State => text(told.state.word()),
+            Field::Why => text(&self.why().unwrap_or_default()),
+            Field::Event => text(told.event.word()),
+            Field::Job => text(&told.job.to_string()),
             Field::Expires => text(&self.expires().unwrap_or_default()),
         }
     }
@@ -80,42 +57,44 @@ impl Facts {
     /// The same as a JSON object; a path that is not Unicode is shown as far as it can be.
     pub fn json(&self) -> serde_json::Value {
         let text = |field: Field| self.value(field).to_string_lossy().into_owned();
+        let told = &self.delivery;
         serde_json::json!({
-            "event": self.event.word(),
-            "time": timestamp(self.at_ms),
-            "job": self.job,
+            "event": told.event.word(),
+            "time": timestamp(told.made_ms).map(|at| at.to_string()),
+            "job": told.job,
             "path": text(Field::Path),
             "name": text(Field::Name),
             "dir": text(Field::Dir),
-            "host": self.host,
-            "kind": self.kind,
-            "link": self.link,
-            "remote_id": self.remote_id,
-            "bytes": self.bytes,
-            "state": self.state,
-            "why": self.why,
+            "host": told.host,
+            "kind": told.kind,
+            "link": told.link,
+            "remote_id": told.remote_id,
+            "bytes": told.identity.size,
+            "state": told.state,
+            "why": self.why(),
             "expires": self.expires(),
         })
     }
 
+    /// Why the job is not moving, as a sentence.
+    fn why(&self) -> Option<String> {
+        self.delivery.why.as_ref().map(Reason::to_string)
+    }
+
     /// When it happened, as RFC 3339 in UTC, in seconds.
     pub fn time(&self) -> String {
-        timestamp(self.at_ms).unwrap_or_default()
+        timestamp(self.delivery.made_ms).map(|at| at.to_string()).unwrap_or_default()
     }
 
     /// When the link dies, likewise.
     pub fn expires(&self) -> Option<String> {
-        self.expires_ms.and_then(timestamp)
+        self.delivery.expires_ms.and_then(timestamp).map(|at| at.to_string())
     }
 
     /// The name of a variable that tells a command about `field`.
     pub fn variable(field: Field) -> String {
         format!("FERRYD_{}", field.word().to_ascii_uppercase())
     }
-}
-
-fn timestamp(at_ms: i64) -> Option<String> {
-    Timestamp::from_second(at_ms.div_euclid(1000)).ok().map(|at| at.to_string())
 }
 
 /// A file's name with something behind it.
@@ -127,21 +106,36 @@ pub(super) fn name_with(name: &OsStr, behind: &str) -> OsString {
 
 #[cfg(test)]
 pub(super) fn sample() -> Facts {
-    Facts {
+    let identity = Identity { device: 1, inode: 2, size: 9, mtime_ns: 3, ctime_ns: 4, born_ns: 5 };
+    let delivery = Delivery {
+        id: DeliveryId(1),
+        hook: "sidecar".into(),
         event: Event::Done,
-        at_ms: 1_767_323_045_000,
         number: 1,
-        job: 8,
-        path: PathBuf::from(OsStr::from_bytes(b"/home/u/Drop/caf\xe9\t$(x).mov")),
-        base: Base::new(std::path::Path::new("/home/u/Drop"), false),
+        made_ms: 1_767_323_045_000,
+        tries: 0,
+        job: JobId(8),
+        path: std::path::PathBuf::from(OsStr::from_bytes(b"/home/u/Drop/caf\xe9\t$(x).mov")),
+        identity,
+        close_seen: true,
         host: "box".into(),
         kind: "cloudkp".into(),
+        state: State::Uploaded,
+        why: None,
         link: Some("https://cloudkp.com?c=1".into()),
         remote_id: Some("1".into()),
-        bytes: 9,
-        state: "uploaded",
-        why: None,
         expires_ms: None,
+    };
+    Facts { delivery, base: Base::new(std::path::Path::new("/home/u/Drop"), false) }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// The same with another delivery.
+    pub(super) fn with(&self, change: impl FnOnce(&mut Delivery)) -> Facts {
+        let mut facts = self.clone();
+        change(&mut facts.delivery);
+        facts
     }
 }
 

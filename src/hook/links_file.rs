@@ -109,7 +109,7 @@ mod tests {
         let line = b"2026-01-02T03:04:05Z\tdone\tbox\t/home/u/Drop/caf\xe9\\t$(x).mov\thttps://cloudkp.com?c=1\t1\t9\t\n";
         assert_eq!(first, [HEADER.as_bytes(), line].concat());
         std::fs::write(&path, &first[..first.len() - 20]).unwrap();
-        append(&path, &[sample(), Facts { path: "/a\nb\\c".into(), ..sample() }]).unwrap();
+        append(&path, &[sample(), sample().with(|told| told.path = "/a\nb\\c".into())]).unwrap();
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text}");

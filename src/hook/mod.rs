@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use crate::config::{Hook, HookAction};
 use crate::crash_point;
+use crate::host::HostError;
 use crate::host::http::Transport;
+use crate::job::{Reason, ReasonClass};
 use crate::os::names::Names;
 use crate::os::system::System;
 use crate::os::threads::Threads;
@@ -23,14 +25,21 @@ pub use facts::Facts;
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
 const LINES_AT_ONCE: usize = 100;
 
-/// Why a hook did not succeed, as a fragment for a person; short, on one line, without secrets.
+/// Why a hook or an after-action did not succeed: a reason without the hook's name, whose detail is short, on one line, and has no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct HookError(pub String);
+#[error("{}", self.0.detail.as_deref().unwrap_or_default())]
+pub struct HookError(pub Reason);
 
 impl HookError {
-    fn new(why: impl Into<String>) -> HookError {
-        HookError(why.into())
+    /// A failure in these words.
+    pub fn new(why: impl Into<String>) -> HookError {
+        HookError(Reason::new(ReasonClass::HookFailed).detail(why))
+    }
+}
+
+impl From<HostError> for HookError {
+    fn from(error: HostError) -> HookError {
+        HookError(Reason { class: ReasonClass::HookFailed, ..Reason::from(error) })
     }
 }
 
@@ -52,7 +61,7 @@ impl Carrier {
     /// Says why no request can be made on this machine.
     pub fn new(hook: &Hook, names: Arc<Names>, system: &System) -> Result<Carrier, HookError> {
         let transport = match hook.action {
-            HookAction::Webhook(_) => Some(Transport::new(system, hook.time_limit).map_err(|error| HookError::new(error.said))?),
+            HookAction::Webhook(_) => Some(Transport::new(system, hook.time_limit)?),
             _ => None,
         };
         Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: system.threads })

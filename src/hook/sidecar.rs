@@ -61,7 +61,7 @@ pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Found> {
 
 /// Writes what `facts` say into the sidecar. One at a time for one source.
 pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
-    let (Some(folder), Some(name)) = (facts.path.parent(), facts.path.file_name()) else { return Ok(()) };
+    let (Some(folder), Some(name)) = (facts.delivery.path.parent(), facts.delivery.path.file_name()) else { return Ok(()) };
     let sidecar = name_of(name);
     let path = folder.join(&sidecar);
     let failed = |error: io::Error| HookError::new(format!("cannot write `{}`: {error}", path.display()));
@@ -73,7 +73,7 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
     };
     let Some(folder) = folder else {
         // Beside nothing there is no place.
-        tracing::info!("no sidecar for {:?}: it is not there any more", facts.path);
+        tracing::info!("no sidecar for {:?}: it is not there any more", facts.delivery.path);
         return Ok(());
     };
     let mut hosts = match read(&folder, &sidecar).map_err(failed)? {
@@ -85,10 +85,10 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
         }
         Found::InTheWay => return Err(failed(io::Error::other("what is there is not a regular file; move it away"))),
     };
-    hosts.insert(facts.host.clone(), facts.json());
+    hosts.insert(facts.delivery.host.clone(), facts.json());
     let document = serde_json::json!({ "version": 1, "hosts": hosts });
     let text = format!("{document:#}\n");
-    let aside = names.of(Purpose::Sidecar, &facts.path).map_err(failed)?;
+    let aside = names.of(Purpose::Sidecar, &facts.delivery.path).map_err(failed)?;
     durable::replace(&folder, &sidecar, &aside, text.as_bytes(), MODE).map_err(failed)
 }
 
@@ -125,8 +125,9 @@ mod tests {
     /// A watched folder with a source in it.
     fn place() -> Place {
         let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let facts = Facts { path: dir.path().join("a.mov"), base: Base::new(dir.path(), false), ..sample() };
-        std::fs::write(&facts.path, "a").unwrap();
+        let facts = sample().with(|told| told.path = dir.path().join("a.mov"));
+        let facts = Facts { base: Base::new(dir.path(), false), ..facts };
+        std::fs::write(&facts.delivery.path, "a").unwrap();
         Place { dir, state, facts }
     }
 
@@ -157,13 +158,13 @@ mod tests {
     fn each_host_has_its_entry() {
         let place = place();
         let facts = &place.facts;
-        std::fs::remove_file(&facts.path).unwrap();
+        std::fs::remove_file(&facts.delivery.path).unwrap();
         place.write(facts).unwrap();
         assert_eq!(place.count(), 0, "nothing is written beside nothing");
-        std::fs::write(&facts.path, "a").unwrap();
+        std::fs::write(&facts.delivery.path, "a").unwrap();
         place.write(facts).unwrap();
-        place.write(&Facts { host: "mirror".into(), link: None, ..facts.clone() }).unwrap();
-        place.write(&Facts { link: Some("https://new".into()), ..facts.clone() }).unwrap();
+        place.write(&facts.with(|told| (told.host, told.link) = ("mirror".into(), None))).unwrap();
+        place.write(&facts.with(|told| told.link = Some("https://new".into()))).unwrap();
         let document = place.document();
         assert_eq!(document["hosts"]["box"]["link"], "https://new");
         assert_eq!(document["hosts"]["mirror"]["link"], Value::Null);
@@ -178,7 +179,7 @@ mod tests {
         std::fs::write(&victim, text).unwrap();
         symlink(&victim, place.sidecar()).unwrap();
         // Even if somebody knew the name that is written under.
-        symlink(&victim, place.dir.path().join(place.names().of(Purpose::Sidecar, &place.facts.path).unwrap())).unwrap();
+        symlink(&victim, place.dir.path().join(place.names().of(Purpose::Sidecar, &place.facts.delivery.path).unwrap())).unwrap();
         place.write(&place.facts).unwrap();
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), text);
         assert!(!place.sidecar().is_symlink());
@@ -191,7 +192,7 @@ mod tests {
     fn what_is_no_file_is_left_alone_and_said() {
         let place = place();
         std::fs::create_dir(place.sidecar()).unwrap();
-        let error = place.write(&place.facts).unwrap_err().0;
+        let error = place.write(&place.facts).unwrap_err().to_string();
         assert!(error.contains("a.mov.ferryd.json") && error.contains("not a regular file"), "{error}");
         assert!(place.sidecar().is_dir() && place.count() == 2);
         std::fs::remove_dir(place.sidecar()).unwrap();
@@ -222,7 +223,7 @@ mod tests {
         std::fs::create_dir(&private).unwrap();
         std::fs::write(private.join("a.mov"), "private").unwrap();
         symlink(&private, place.dir.path().join("sub")).unwrap();
-        let facts = Facts { path: place.dir.path().join("sub/a.mov"), ..place.facts.clone() };
+        let facts = place.facts.with(|told| told.path = place.dir.path().join("sub/a.mov"));
         place.write(&facts).unwrap();
         assert!(!private.join("a.mov.ferryd.json").exists());
         place.write(&Facts { base: Base::new(place.dir.path(), true), ..facts }).unwrap();
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn what_a_crash_left_half_written_is_taken_up() {
         let place = place();
-        let aside = place.dir.path().join(place.names().of(Purpose::Sidecar, Path::new(&place.facts.path)).unwrap());
+        let aside = place.dir.path().join(place.names().of(Purpose::Sidecar, Path::new(&place.facts.delivery.path)).unwrap());
         std::fs::write(&aside, "half").unwrap();
         place.write(&place.facts).unwrap();
         assert!(!aside.exists() && place.count() == 2);

@@ -4,20 +4,22 @@
 use std::time::Duration;
 
 use crate::host::http::{Request, Transport};
+use crate::job::upload::Class;
 use crate::secret::Secret;
 
 use super::{Facts, HookError};
 
 /// Posts `facts` to `address`; 2xx is success. The address may hold a secret and is never repeated.
 pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport, limit: Duration) -> Result<(), HookError> {
-    let key = format!("{}-{}-{}", facts.job, facts.event.word(), facts.number);
+    let told = &facts.delivery;
+    let key = format!("{}-{}-{}", told.job, told.event.word(), told.number);
     let body = facts.json().to_string();
     let request = Request::post(address.reveal()).text("application/json", body).header("idempotency-key", key).secret(address);
     let sent = tokio::time::timeout(limit, transport.send(request)).await;
     match sent {
         Ok(Ok(reply)) if reply.is_success() => Ok(()),
-        Ok(Ok(reply)) => Err(HookError::new(format!("it answered {}", reply.status))),
-        Ok(Err(error)) => Err(HookError::new(error.said)),
+        Ok(Ok(reply)) => Err(reply.failure(Class::Unreadable, format!("it answered {}", reply.status)).into()),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(HookError::new(format!("it has not answered in {} s", limit.as_secs()))),
     }
 }

@@ -18,7 +18,7 @@ use crate::os::chance::Chance;
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
 
 // Requests.
 
@@ -132,7 +132,7 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
         return Err(strange(Class::Unreadable, "a web page in place of an answer", reply));
     }
     match parse(&reply.text) {
-        Parsed::Failed(text) => Err(HostError::new(chunk_failure(&text), said(&text))),
+        Parsed::Failed(text) => Err(failed(chunk_failure(&text), &text, reply)),
         Parsed::Broken => Err(strange(Class::Unreadable, "an answer that ends in the middle", reply)),
         Parsed::Denied => Err(strange(Class::Unreadable, "an answer that tells of a failure and names none", reply)),
         Parsed::Id(id) => Ok(Some(id)),
@@ -155,7 +155,7 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
             // An id is all that this host ever tells.
             Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None, proof: Proof::Word })
         }
-        Parsed::Failed(text) => Err(HostError::new(finish_failure(&text), said(&text))),
+        Parsed::Failed(text) => Err(failed(finish_failure(&text), &text, reply)),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),
         Parsed::Denied | Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
     }
@@ -283,12 +283,14 @@ fn finish_failure(text: &str) -> Class {
     if has(&["missing", "not all ", "incomplete"]) { Class::OffsetMismatch } else { chunk_failure(text) }
 }
 
-fn said(text: &str) -> String {
-    format!("the host answered `{}`", excerpt(text))
+/// What the host itself calls a failure. It documents no codes; a number that stands alone is one.
+fn failed(class: Class, text: &str, reply: &Reply) -> HostError {
+    let error = reply.failure(class, format!("the host answered `{}`", excerpt(text)));
+    if text.trim().parse::<i64>().is_ok() { error.with_code(text) } else { error }
 }
 
 fn strange(class: Class, what: &str, reply: &Reply) -> HostError {
-    HostError::new(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+    reply.failure(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
 }
 
 fn unknown(what: &str, reply: &Reply) -> HostError {
@@ -325,11 +327,11 @@ impl Host for CloudKp {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async { Open::new(&self.settings.base_url, file, self.transport.chance()).store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
@@ -339,7 +341,7 @@ impl Host for CloudKp {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
@@ -348,7 +350,7 @@ impl Host for CloudKp {
         })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
             match reply.status {
@@ -587,6 +589,18 @@ mod tests {
         for status in [400, 413, 422] {
             assert_eq!(chunk_reply(&reply(status, "")).unwrap_err().class, Class::RequestRefused, "{status}");
         }
+    }
+
+    #[test]
+    fn the_status_and_the_code_are_kept_apart_from_the_words() {
+        let told = |status, text: &str| {
+            let error = chunk_reply(&reply(status, text)).unwrap_err();
+            (error.status, error.code)
+        };
+        assert_eq!(told(200, "{\"error\":17}"), (Some(200), Some("17".into())));
+        assert_eq!(told(200, "{\"error\":\"odd\"}"), (Some(200), None));
+        assert_eq!(told(507, "full"), (Some(507), None));
+        assert_eq!(told(200, "<html>"), (Some(200), None));
     }
 
     proptest! {

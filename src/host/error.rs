@@ -1,13 +1,17 @@
-//! A failed call to a host: what it means, and what was said.
+//! A failed call to a host: what it means, where it failed, and what was said.
 
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::upload::Class;
+use crate::job::{Reason, ReasonClass, Step};
 
 /// How much of a strange reply is kept, in characters.
 const EXCERPT_CHARS: usize = 300;
 
-/// A failed call to a host. The class says what to do, the text says what happened, as a fragment that reads after "cannot …:".
+/// A failed call to a host. The class says what to do; where it failed, the status and the host's own code are for comparing; the text says
+/// what happened, as a fragment that reads after "cannot …:", and nobody but a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{said}")]
 pub struct HostError {
@@ -15,6 +19,12 @@ pub struct HostError {
     pub class: Class,
     /// What it means from the third time in a row on, where a host is not believed for ever.
     pub worsens: Option<Class>,
+    /// What the host was asked for; filled in by whoever asked, unless the host's own code knows better.
+    pub step: Option<Step>,
+    /// The HTTP status of the reply, where there was one.
+    pub status: Option<u16>,
+    /// The host's own error code, where there was one.
+    pub code: Option<String>,
     /// What happened, for a person; an excerpt of the reply where there was one. Holds no secret.
     pub said: String,
     /// The rest the host asked for.
@@ -23,12 +33,38 @@ pub struct HostError {
     pub doubles: bool,
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
+    /// The error that it came from.
+    pub source: Option<Source>,
 }
+
+/// The error behind a failure. Two are equal if they say the same.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct Source(Arc<dyn Error + Send + Sync>);
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for Source {}
 
 impl HostError {
     /// A failure after which it is certain that nothing took effect.
     pub fn new(class: Class, said: impl Into<String>) -> Self {
-        HostError { class, worsens: None, said: said.into(), wait: None, doubles: false, doubt: false }
+        HostError {
+            class,
+            worsens: None,
+            step: None,
+            status: None,
+            code: None,
+            said: said.into(),
+            wait: None,
+            doubles: false,
+            doubt: false,
+            source: None,
+        }
     }
 
     /// The same, but from the third time in a row on it means `class`.
@@ -40,6 +76,37 @@ impl HostError {
     /// A failure after which nobody knows whether the request took effect.
     pub fn unanswered(class: Class, said: impl Into<String>) -> Self {
         HostError { doubt: true, ..HostError::new(class, said) }
+    }
+
+    /// The same at this step, unless it is known to have failed at another.
+    #[must_use]
+    pub fn during(self, step: Step) -> Self {
+        HostError { step: self.step.or(Some(step)), ..self }
+    }
+
+    /// The same with the status of the reply.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        HostError { status: Some(status), ..self }
+    }
+
+    /// The same with the host's own code.
+    #[must_use]
+    pub fn with_code(self, code: impl ToString) -> Self {
+        HostError { code: Some(excerpt(&code.to_string())).filter(|code| !code.is_empty()), ..self }
+    }
+
+    /// The same with what it came from.
+    #[must_use]
+    pub fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
+        HostError { source: Some(Source(Arc::new(error))), ..self }
+    }
+}
+
+impl From<HostError> for Reason {
+    fn from(error: HostError) -> Reason {
+        let HostError { class, step, status, code, said, .. } = error;
+        Reason { step, status, ..Reason::new(ReasonClass::Host(class)).detail(said).code(code) }
     }
 }
 
@@ -177,6 +244,23 @@ mod tests {
         for words in others {
             assert!(!names_the_file(words), "{words}");
         }
+    }
+
+    #[test]
+    fn a_reason_has_all_that_the_failure_knows() {
+        let error = HostError::unanswered(Class::Transient, "the host answered 502").with_status(502).with_code("E 7\n");
+        let reason = Reason::from(error.during(Step::Login).during(Step::Open));
+        let expected = Reason { step: Some(Step::Login), status: Some(502), ..Reason::new(ReasonClass::Host(Class::Transient)) };
+        assert_eq!(reason, expected.detail("the host answered 502").code(Some("E 7".into())));
+    }
+
+    #[test]
+    fn the_error_behind_a_failure_can_be_asked_for() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = HostError::new(Class::Transient, "no").caused_by(refused);
+        let causes = std::iter::successors(Error::source(&error), |cause| (*cause).source());
+        let said: Vec<String> = causes.map(ToString::to_string).collect();
+        assert_eq!(said, ["connection refused"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 use super::error::{HostError, excerpt};
 use super::http::{Reply, Request, Transport};
 use super::xml::{self, Element};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
@@ -34,8 +34,6 @@ const DEPTH_MAX: usize = 32;
 const FORM: u32 = 0;
 /// The call that makes the parts a file.
 const FINISH: &str = "uploadFinishFile";
-/// How the text of an error begins that the host itself answered.
-const FAULT: &str = "the host answered a fault";
 /// How long a listing may be, in bytes: some ten thousand items.
 const LISTING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A piece of a part that is not halved any more, in bytes (page, 5).
@@ -79,8 +77,26 @@ fn envelope(operation: &str, arguments: &[String]) -> String {
 
 // Replies.
 
-/// The response element of a call, or why there is none. `about_a_file` is whether the call names a file id.
-pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<Element, HostError> {
+/// What a call was answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SoapReply {
+    /// Its response element.
+    Response(Element),
+    /// A fault, and what it means: the host has read the call, and refused it.
+    Fault(HostError),
+}
+
+impl SoapReply {
+    fn response(self) -> Result<Element, HostError> {
+        match self {
+            SoapReply::Response(response) => Ok(response),
+            SoapReply::Fault(error) => Err(error),
+        }
+    }
+}
+
+/// What the host answered to a call, or why nobody knows. `about_a_file` is whether the call names a file id.
+pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<SoapReply, HostError> {
     let Some(root) = xml::parse(&reply.text).filter(|root| root.name == "Envelope") else {
         return Err(match reply.status {
             200..=299 => unknown(operation, "no SOAP", reply),
@@ -88,27 +104,28 @@ pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<
         });
     };
     if let Some(fault) = root.find("Fault") {
-        return Err(fault_error(fault, about_a_file));
+        return Ok(SoapReply::Fault(fault_error(fault, about_a_file, reply)));
     }
-    let response = root.find(&format!("{operation}Response"));
-    response.filter(|_| reply.is_success()).cloned().ok_or_else(|| unknown(operation, "an answer to something else", reply))
+    let response = root.find(&format!("{operation}Response")).filter(|_| reply.is_success()).cloned();
+    response.map(SoapReply::Response).ok_or_else(|| unknown(operation, "an answer to something else", reply))
 }
 
 /// What a fault means, by its words (page, 5).
-fn fault_error(fault: &Element, about_a_file: bool) -> HostError {
+fn fault_error(fault: &Element, about_a_file: bool, reply: &Reply) -> HostError {
     let part = |name: &str| fault.find(name).map(|element| element.text.as_str()).unwrap_or_default();
     let words = [part("faultstring"), part("details"), part("exceptionClass")].join(" ");
-    let said = format!("{FAULT}: `{}`", excerpt(&words));
+    let said = format!("the host answered a fault: `{}`", excerpt(&words));
     let lower = words.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if has(&["login", "password", "access", "denied", "banned", "not active"]) {
-        HostError::new(Class::HostRefused, format!("{said}; check `user` and `password`"))
+    let error = if has(&["login", "password", "access", "denied", "banned", "not active"]) {
+        reply.failure(Class::HostRefused, format!("{said}; check `user` and `password`"))
     } else if about_a_file && has(&["not found", "no such", "does not exist", "unknown file"]) {
-        HostError::new(Class::SessionLost, said)
+        reply.failure(Class::SessionLost, said)
     } else {
         // A fault is an answer: the call was refused.
-        HostError::new(Class::Unreadable, said)
-    }
+        reply.failure(Class::Unreadable, said)
+    };
+    error.with_code(part("faultcode"))
 }
 
 fn number(response: &Element) -> Result<i64, HostError> {
@@ -148,10 +165,10 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
     match reply.status {
         200..=299 => {}
         401 | 403 | 404 | 410 => {
-            return Ok(PartReply::KeyEnded(HostError::new(Class::Unreadable, reply.said())));
+            return Ok(PartReply::KeyEnded(reply.failure(Class::Unreadable, reply.said())));
         }
         413 => {
-            return Ok(PartReply::TooMuch(HostError::new(Class::RequestRefused, reply.said())));
+            return Ok(PartReply::TooMuch(reply.failure(Class::RequestRefused, reply.said())));
         }
         // A part sent again does no harm, so no doubt is worth keeping.
         _ => return Err(HostError { doubt: false, ..reply.refusal() }),
@@ -170,9 +187,9 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         (_, Some(_)) => Ok(PartReply::Held),
         _ if hidden(&reply.text, "alert").is_some_and(|text| !text.is_empty()) => Err(part_failure(0, reply)),
         // A page without any of the fields is somebody else's page.
-        _ if reply.html => Err(HostError::new(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
+        _ if reply.html => Err(reply.failure(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
         _ if reply.text.trim_start().starts_with(['{', '[']) => {
-            Err(HostError::new(Class::Unreadable, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
+            Err(reply.failure(Class::Unreadable, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
         }
         _ => Ok(PartReply::Held),
     }
@@ -194,18 +211,19 @@ fn hidden(page: &str, name: &str) -> Option<String> {
 /// The error codes of the upload server (page, 4).
 fn part_failure(code: i64, reply: &Reply) -> HostError {
     let said = |what: &str| format!("the host answered error {code} ({what}): `{}`", excerpt(&reply.text));
+    let failure = |class, said: String| reply.failure(class, said).with_code(code);
     match code {
-        1 => HostError::new(Class::FileRejected, said("file too large")),
-        2 => HostError::new(Class::HostFull, said("not enough space")),
-        3 => HostError::new(Class::FileRejected, said("empty file")),
-        4 => HostError::new(Class::Transient, said("data centre error")).worsening_to(Class::SessionLost),
+        1 => failure(Class::FileRejected, said("file too large")),
+        2 => failure(Class::HostFull, said("not enough space")),
+        3 => failure(Class::FileRejected, said("empty file")),
+        4 => failure(Class::Transient, said("data centre error")).worsening_to(Class::SessionLost),
         5 => {
-            let error = HostError::new(Class::Transient, said("resumed from another place")).worsening_to(Class::SessionLost);
+            let error = failure(Class::Transient, said("resumed from another place")).worsening_to(Class::SessionLost);
             HostError { wait: Some(HELD_ELSEWHERE), ..error }
         }
-        6 => HostError::new(Class::SessionLost, said("unfinished file was deleted")),
-        7 => HostError::new(Class::FileRejected, said("wrong file type")),
-        _ => HostError::new(Class::Unreadable, said("unknown")),
+        6 => failure(Class::SessionLost, said("unfinished file was deleted")),
+        7 => failure(Class::FileRejected, said("wrong file type")),
+        _ => failure(Class::Unreadable, said("unknown")),
     }
 }
 
@@ -237,7 +255,8 @@ fn link_of(text: Option<&str>) -> Result<String, HostError> {
 /// An answer that cannot be read. Only of a finish it matters whether it took effect, and the host is asked.
 fn unknown(operation: &str, what: &str, reply: &Reply) -> HostError {
     let class = if operation == FINISH { Class::Transient } else { Class::Unreadable };
-    HostError::unanswered(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+    let said = format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text));
+    HostError { doubt: true, ..reply.failure(class, said) }
 }
 
 // Glue.
@@ -264,6 +283,10 @@ impl FourShared {
 
     /// A call without credentials.
     async fn plain_call(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<Element, HostError> {
+        self.ask(operation, arguments, about_a_file).await?.response()
+    }
+
+    async fn ask(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<SoapReply, HostError> {
         soap_reply(&self.transport.send(self.request(operation, arguments)).await?, operation, about_a_file)
     }
 
@@ -346,7 +369,7 @@ impl FourShared {
             );
             return Err(HostError::new(Class::Unreadable, said));
         }
-        let items = soap_reply(&reply, "getItems", false)?;
+        let items = soap_reply(&reply, "getItems", false)?.response()?;
         let is_it = |item: &&Element| {
             item.text_of("directory") == Some("true")
                 && item.text_of("name") == Some(name)
@@ -461,11 +484,12 @@ impl FourShared {
 
     /// Whether the reservation is still open; a host that cannot say so is believed to have it (page, 7).
     async fn is_open(&self, reserved: &Reserved) -> Result<bool, HostError> {
-        match self.file_call("uploadStartedFileExists", reserved.file_id, &[]).await {
-            Ok(response) => Ok(truth(&response).unwrap_or(true)),
-            Err(error) if error.class == Class::SessionLost => Ok(false),
-            Err(error) if error.class == Class::Unreadable && error.said.starts_with(FAULT) => Ok(true),
-            Err(error) => Err(error),
+        let arguments = self.arguments(&[reserved.file_id.to_string()]);
+        match self.ask("uploadStartedFileExists", &arguments, true).await? {
+            SoapReply::Response(response) => Ok(truth(&response).unwrap_or(true)),
+            SoapReply::Fault(fault) if fault.class == Class::SessionLost => Ok(false),
+            SoapReply::Fault(fault) if fault.class == Class::Unreadable => Ok(true),
+            SoapReply::Fault(fault) => Err(fault),
         }
     }
 
@@ -515,7 +539,7 @@ impl Host for FourShared {
     }
 
     /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             self.check_room(file.bytes).await?;
             let folder = self.folder(&file.folder).await?;
@@ -535,7 +559,7 @@ impl Host for FourShared {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.post(at, &reserved, part, 0, part.bytes).await?;
@@ -544,7 +568,7 @@ impl Host for FourShared {
     }
 
     /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             if let Some(digest) = whole.digest
@@ -564,7 +588,7 @@ impl Host for FourShared {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default();
@@ -582,14 +606,14 @@ impl Host for FourShared {
         })
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
         })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let login = self.call("login", &[]).await?;
             if let Some(said) = login.text_of("return") {
@@ -622,6 +646,10 @@ mod tests {
         part_reply(&reply(status, text)).map_err(|error| (error.class, error.worsens))
     }
 
+    fn answered(reply: &Reply, operation: &str, about_a_file: bool) -> Result<Element, HostError> {
+        soap_reply(reply, operation, about_a_file).and_then(SoapReply::response)
+    }
+
     #[test]
     fn a_call_is_that_of_the_page() {
         let arguments = ["me@example.test", "s3<&cret", "-1"].map(str::to_owned);
@@ -639,12 +667,12 @@ mod tests {
     fn an_answer_is_read_whatever_its_prefixes() {
         let text = "<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body><ns2:uploadStartFileResponse \
                     xmlns:ns2=\"http://api.soap.shared.pmstation.com/\"><return>1700300001</return></ns2:uploadStartFileResponse></S:Body></S:Envelope>";
-        let response = soap_reply(&reply(200, text), "uploadStartFile", false).unwrap();
+        let response = answered(&reply(200, text), "uploadStartFile", false).unwrap();
         assert_eq!(number(&response).unwrap(), 1_700_300_001);
-        assert_eq!(class(&soap_reply(&reply(200, text), "login", false).unwrap_err()), (Class::Unreadable, None, true));
+        assert_eq!(class(&answered(&reply(200, text), "login", false).unwrap_err()), (Class::Unreadable, None, true));
         for null in ["", "<return/>", "<return xsi:nil=\"true\"/>", "<return></return>"] {
             let text = text.replace("<return>1700300001</return>", null);
-            let response = soap_reply(&reply(200, &text), "uploadStartFile", false).unwrap();
+            let response = answered(&reply(200, &text), "uploadStartFile", false).unwrap();
             assert_eq!(response.text_of("return"), None, "{null}");
             assert_eq!(class(&number(&response).unwrap_err()), (Class::Unreadable, None, false));
         }
@@ -670,24 +698,27 @@ mod tests {
                 "<S:Envelope><S:Body><S:Fault><faultcode>S:Server</faultcode><faultstring>{words}</faultstring><detail><n:ApiException><details>d</details>\
                  </n:ApiException></detail></S:Fault></S:Body></S:Envelope>"
             );
-            class(&soap_reply(&reply(500, &text), "getFileInfo", about_a_file).unwrap_err())
+            class(&answered(&reply(500, &text), "getFileInfo", about_a_file).unwrap_err())
         };
         assert_eq!(fault("denied", false), (Class::HostRefused, None, false));
         assert_eq!(fault("wrong password", true), (Class::HostRefused, None, false));
         assert_eq!(fault("File not found", true), (Class::SessionLost, None, false));
         assert_eq!(fault("File not found", false), (Class::Unreadable, None, false));
         assert_eq!(fault("oops", true), (Class::Unreadable, None, false));
+        let text = "<S:Envelope><S:Body><S:Fault><faultcode>S:Server</faultcode><faultstring>oops</faultstring></S:Fault></S:Body></S:Envelope>";
+        let Ok(SoapReply::Fault(error)) = soap_reply(&reply(500, text), "getFileInfo", true) else { panic!("no fault") };
+        assert_eq!((error.status, error.code.as_deref()), (Some(500), Some("S:Server")));
     }
 
     #[test]
     fn what_is_no_soap_leaves_the_matter_open() {
         for text in ["", "<html>", "<S:Envelope><S:Body>", "{}"] {
-            let error = |operation| class(&soap_reply(&reply(200, text), operation, false).unwrap_err());
+            let error = |operation| class(&answered(&reply(200, text), operation, false).unwrap_err());
             assert_eq!(error("login"), (Class::Unreadable, None, true), "{text}");
             assert_eq!(error(FINISH), (Class::Transient, None, true), "{text}");
         }
-        assert_eq!(class(&soap_reply(&reply(503, ""), "login", false).unwrap_err()).0, Class::Transient);
-        assert_eq!(class(&soap_reply(&reply(404, "<html>"), "login", false).unwrap_err()).0, Class::HostRefused);
+        assert_eq!(class(&answered(&reply(503, ""), "login", false).unwrap_err()).0, Class::Transient);
+        assert_eq!(class(&answered(&reply(404, "<html>"), "login", false).unwrap_err()).0, Class::HostRefused);
     }
 
     #[test]
@@ -722,6 +753,8 @@ mod tests {
         assert!(matches!(part(403, ""), Ok(PartReply::KeyEnded(error)) if error.class == Class::Unreadable));
         assert!(matches!(part(413, ""), Ok(PartReply::TooMuch(error)) if error.class == Class::RequestRefused));
         assert_eq!(part(415, "").unwrap_err(), (Class::RequestRefused, None));
+        let error = part_reply(&reply(200, "{\"status\":\"error\",\"errorCode\":\"7\"}")).unwrap_err();
+        assert_eq!((error.status, error.code.as_deref()), (Some(200), Some("7")));
         assert_eq!(part(500, "").unwrap_err().0, Class::Transient);
     }
 
@@ -747,7 +780,7 @@ mod tests {
         #[test]
         fn no_reply_makes_the_readers_panic(status in 100u16..600, text in "[<>/a-zA-Z\"'= {}:0-9]{0,120}") {
             let reply = reply(status, &text);
-            prop_assert!(soap_reply(&reply, "login", true).is_err());
+            prop_assert!(answered(&reply, "login", true).is_err());
             prop_assert!(part_reply(&reply) != Ok(PartReply::Held) || reply.is_success());
         }
     }

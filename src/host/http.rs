@@ -255,7 +255,7 @@ impl Transport {
             .tcp_nodelay(true)
             .http1_only()
             .build()
-            .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")))?;
+            .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")).caused_by(error))?;
         Ok(Transport { client, idle, clock: system.clock.clone(), chance: system.chance.clone() })
     }
 
@@ -344,7 +344,8 @@ impl Transport {
     pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
         let mut response = self.client.get(url).send().await.map_err(lost)?;
         if !response.status().is_success() {
-            return Err(HostError::new(Class::Transient, format!("the host answered {}", response.status().as_u16())));
+            let status = response.status().as_u16();
+            return Err(HostError::new(Class::Transient, format!("the host answered {status}")).with_status(status));
         }
         while let Some(frame) = tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(lost)? {
             each(&frame);
@@ -424,17 +425,19 @@ pub(super) fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
 /// A connection that failed before a reply came. Where no connection was made, nothing was sent.
 fn lost(error: reqwest::Error) -> HostError {
     let said = chain(&error);
-    if error.is_connect() && (certificate_refused(&error) || is_private(&error)) {
-        return HostError::new(Class::HostRefused, said);
-    }
-    if error.is_connect() || error.is_builder() {
-        return HostError::new(Class::Transient, said);
-    }
-    HostError::unanswered(Class::Transient, said)
+    let failed = if error.is_connect() && (certificate_refused(&error) || is_private(&error)) {
+        HostError::new(Class::HostRefused, said)
+    } else if error.is_connect() || error.is_builder() {
+        HostError::new(Class::Transient, said)
+    } else {
+        HostError::unanswered(Class::Transient, said)
+    };
+    failed.caused_by(error.without_url())
 }
 
 fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError {
-    HostError::unanswered(Class::Transient, format!("the reply ({}) was cut short: {}", status.as_u16(), chain(&error)))
+    let said = format!("the reply ({}) was cut short: {}", status.as_u16(), chain(&error));
+    HostError::unanswered(Class::Transient, said).with_status(status.as_u16()).caused_by(error.without_url())
 }
 
 /// The whole chain of causes, without the address: it may hold what must not be shown.
@@ -489,7 +492,12 @@ impl Reply {
             _ => Class::Unreadable,
         };
         let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
-        HostError { wait: self.retry_after, doubt, ..HostError::new(class, self.said()) }
+        HostError { wait: self.retry_after, doubt, ..self.failure(class, self.said()) }
+    }
+
+    /// A failure of which this reply tells.
+    pub fn failure(&self, class: Class, said: impl Into<String>) -> HostError {
+        HostError::new(class, said).with_status(self.status)
     }
 
     /// The reply for a person: what the status means, and how the body begins.
@@ -628,6 +636,18 @@ mod tests {
             leaves("https://s.example:443/o?a=%2F&b=c+d") && leaves("http://DC7.example:80?sid=1") && leaves("https://s.example")
         );
         assert!(!leaves("https://s.example/a/../b") && !leaves("https://s.example/a b"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_says_so_to_whoever_asks_for_the_cause() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let transport = Transport::new(&System::default(), Duration::from_secs(5)).unwrap();
+        let url = format!("http://127.0.0.1:{port}/?token=hush");
+        let error = transport.send(Request::get(&url)).await.unwrap_err();
+        let causes = || std::iter::successors(std::error::Error::source(&error), |cause| (*cause).source());
+        let kinds = causes().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        assert!(kinds.into_iter().any(|kind| kind == std::io::ErrorKind::ConnectionRefused), "{error:?}");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
     }
 
     #[test]

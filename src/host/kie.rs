@@ -22,7 +22,7 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -136,14 +136,14 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let msg = json::text(fields.get("msg")).unwrap_or_default();
     let said = || said(code, &msg, reply);
     if let Some(code) = code.filter(|code| *code != 200) {
-        return Err(failure(code, &msg, said(), reply));
+        return Err(failure(code, &msg, said(), reply).with_code(code));
     }
     if !reply.is_success() {
         return Err(failure(reply.status.into(), &msg, said(), reply));
     }
     if success == Some(false) {
         let class = if names_the_file(&msg) { Class::FileRejected } else { Class::Unreadable };
-        return Err(HostError::new(class, said()));
+        return Err(reply.failure(class, said()));
     }
     let empty = serde_json::Map::new();
     let data = fields.get("data").and_then(Value::as_object).unwrap_or(&empty);
@@ -158,7 +158,7 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
         && u64::try_from(stored) != Ok(sent)
     {
         let said = format!("the host says that it stored {stored} bytes, and {sent} were sent");
-        return Err(HostError::new(Class::Unreadable, said));
+        return Err(reply.failure(Class::Unreadable, said));
     }
     let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let uploaded = time("uploadTime").or_else(|| time("uploadedAt")).map_or(now_ms, jiff::Timestamp::as_millisecond);
@@ -189,7 +189,7 @@ fn failure(code: i64, msg: &str, said: String, reply: &Reply) -> HostError {
         300..=399 => (Class::HostRefused, None, "; the host has moved: set its new `base_url`"),
         _ => (Class::Unreadable, None, ""),
     };
-    HostError { worsens, wait: reply.retry_after, ..HostError::new(class, format!("{said}{advice}")) }
+    HostError { worsens, wait: reply.retry_after, ..reply.failure(class, format!("{said}{advice}")) }
 }
 
 fn without_json(reply: &Reply) -> HostError {
@@ -198,14 +198,15 @@ fn without_json(reply: &Reply) -> HostError {
         // A firewall in front of the host speaks HTML; the host itself does not.
         403 if reply.html => {
             let said = format!("{}; a firewall may have refused us", reply.said());
-            HostError::new(Class::Transient, said).worsening_to(Class::HostRefused)
+            reply.failure(Class::Transient, said).worsening_to(Class::HostRefused)
         }
         status => failure(status.into(), "", reply.said(), reply),
     }
 }
 
 fn unknown(what: &str, reply: &Reply) -> HostError {
-    HostError::unanswered(Class::Transient, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+    let said = format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text));
+    HostError { doubt: true, ..reply.failure(Class::Transient, said) }
 }
 
 // Glue.
@@ -281,11 +282,11 @@ impl Host for Kie {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async { Named::new(&self.settings, file)?.store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let named = Named::load(&at.session)?;
             let outcome = match named.by_url {
@@ -297,12 +298,12 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let url = format!("{}/api/file-base64-upload", self.settings.base_url);
             let reply = self.transport.send(self.post(&url).text("application/json", "{}")).await?;
@@ -451,6 +452,18 @@ mod tests {
         let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
         let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
         assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));
+    }
+
+    #[test]
+    fn the_status_and_the_code_are_kept_apart_from_the_words() {
+        let told = |status, text: &str| {
+            let error = upload_reply(&reply(status, text), None, DAY, 0).unwrap_err();
+            (error.status, error.code)
+        };
+        assert_eq!(told(200, "{\"code\":401,\"msg\":\"no\"}"), (Some(200), Some("401".into())));
+        assert_eq!(told(413, "{}"), (Some(413), None));
+        assert_eq!(told(502, "<html>"), (Some(502), None));
+        assert_eq!(told(200, "?"), (Some(200), None));
     }
 
     proptest! {

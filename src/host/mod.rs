@@ -38,33 +38,33 @@ use crate::secret::Secret;
 pub use error::{HostError, excerpt};
 pub use unusable::Unusable;
 
-/// One call to a host: at most a few requests, no waiting, no retrying.
-pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;
+/// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;
 
 /// A place that takes files.
 pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
     /// Reserve a place for the file. A host that has nothing to reserve answers without the network.
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened>;
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `Whole`.
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack>;
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack>;
     /// Ask what the host already holds. Changes nothing over there. Many hosts cannot say.
-    fn probe<'a>(&'a self, _at: &'a Place, _whole: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, _at: &'a Place, _whole: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
     /// Make the parts a file. `whole.held` has every part of the plan. A host whose order is `Whole` asks nobody here: it reads the
     /// outcome out of the receipt of its one part.
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome>;
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome>;
     /// Give the place back, as far as the host allows it. Many know no such thing.
-    fn abandon<'a>(&'a self, _at: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, _at: &'a Place) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
     /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a person
     /// wants to read.
-    fn check(&self) -> Step<'_, String>;
+    fn check(&self) -> Answer<'_, String>;
     /// A passing address of a stored file, for hosts whose files have no lasting link.
-    fn address<'a>(&'a self, _remote_id: &'a str) -> Step<'a, Option<Secret>> {
+    fn address<'a>(&'a self, _remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         Box::pin(async { Ok(None) })
     }
 }

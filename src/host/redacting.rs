@@ -3,13 +3,20 @@
 //! The transport takes secrets out of replies before they are read. What is made of a reply afterwards is decoded, cut and put together
 //! with words of our own, so it is looked at once more before anybody keeps it.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
 use crate::secret::Secret;
 
+use super::error;
 use super::redact::Secrets;
-use super::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
+use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+
+/// An error with what it came from.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
 
 /// A host whose words are looked through.
 pub struct Redacting {
@@ -24,7 +31,13 @@ impl Redacting {
     }
 
     fn error(&self, error: HostError) -> HostError {
-        HostError { said: self.secrets.kept_out_of(error.said), ..error }
+        let shows_one = |source: &error::Source| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
+        HostError {
+            said: self.secrets.kept_out_of(error.said),
+            code: error.code.map(|code| self.secrets.kept_out_of(code)),
+            source: error.source.filter(|source| !shows_one(source)),
+            ..error
+        }
     }
 
     /// A link or an id that shows a secret is none.
@@ -33,8 +46,8 @@ impl Redacting {
         Outcome { link: told(outcome.link), remote_id: told(outcome.remote_id), ..outcome }
     }
 
-    fn of<'a, T: Send + 'a>(&'a self, step: Step<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Step<'a, T> {
-        Box::pin(async move { step.await.map(tell).map_err(|error| self.error(error)) })
+    fn of<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Answer<'a, T> {
+        Box::pin(async move { answer.await.map(tell).map_err(|error| self.error(error)) })
     }
 }
 
@@ -43,18 +56,18 @@ impl Host for Redacting {
         self.host.shape(file_bytes)
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         self.of(self.host.open(file, tickets), |opened| match opened {
             Opened::Whole(outcome) => Opened::Whole(self.outcome(outcome)),
             Opened::Session(session) => Opened::Session(session),
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         self.of(self.host.send(at, part), |ack| ack)
     }
 
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
         self.of(self.host.probe(at, whole), |found| match found {
             Found::Whole(outcome) => Found::Whole(self.outcome(outcome)),
             Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
@@ -62,19 +75,46 @@ impl Host for Redacting {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         self.of(self.host.finish(at, whole), |outcome| self.outcome(outcome))
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
         self.of(self.host.abandon(at), |()| ())
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         self.of(self.host.check(), |said| self.secrets.kept_out_of(said))
     }
 
-    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+    fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         self.of(self.host.address(remote_id), |address| address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Unusable;
+    use super::*;
+    use crate::job::upload::Class;
+
+    /// A failed call of a host with this error, and a password.
+    async fn told(error: HostError) -> HostError {
+        let mut secrets = Secrets::default();
+        secrets.add(&Secret::new("hunter2"));
+        Redacting::around(Arc::new(Unusable(error)), secrets).check().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_in_no_part_of_an_error() {
+        let shows = |text: &str| {
+            let cause = std::io::Error::other(text.to_owned());
+            HostError::new(Class::Transient, text).with_code(text).caused_by(cause)
+        };
+        let error = told(shows("no hunter2 here")).await;
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert!(error.source.is_none() && error.code.is_some(), "{error:?}");
+        let harmless = shows("no route to host");
+        assert_eq!(told(harmless.clone()).await, harmless);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretSource};
+use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretError, SecretSource};
+use crate::job::Step;
 use crate::job::upload::Class;
 use crate::os::system::System;
 use crate::secret::Secret;
@@ -45,5 +46,6 @@ pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System)
 }
 
 fn read(source: &SecretSource, environment: &dyn Environment) -> Result<Secret, HostError> {
-    source.read(environment).map_err(|error| HostError::new(Class::HostRefused, error.to_string()))
+    let failed = |error: SecretError| HostError::new(Class::HostRefused, error.to_string()).during(Step::Secret).caused_by(error);
+    source.read(environment).map_err(failed)
 }

@@ -21,7 +21,7 @@ struct Versioned<T> {
 /// A session as it is stored.
 pub(super) fn session(fields: &impl Serialize) -> Result<Session, HostError> {
     let text = serde_json::to_string(&Versioned { v: FORMAT, fields });
-    text.map(Session).map_err(|error| HostError::new(Class::Unreadable, error.to_string()))
+    text.map(Session).map_err(|error| HostError::new(Class::Unreadable, error.to_string()).caused_by(error))
 }
 
 /// The fields of a stored session of `whose`; one that cannot be read is lost.

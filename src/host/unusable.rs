@@ -2,13 +2,13 @@
 
 use crate::job::upload::{Ack, Found, Opened, Order, Outcome, Repeat, Shape};
 
-use super::{FileFacts, Host, HostError, Part, Place, Step, Tickets, Whole};
+use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
 
 /// A host whose secret cannot be had, with the reason.
 pub struct Unusable(pub HostError);
 
 impl Unusable {
-    fn refuse<T: Send + 'static>(&self) -> Step<'_, T> {
+    fn refuse<T: Send + 'static>(&self) -> Answer<'_, T> {
         Box::pin(async { Err(self.0.clone()) })
     }
 }
@@ -28,27 +28,27 @@ impl Host for Unusable {
         }
     }
 
-    fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         self.refuse()
     }
 
-    fn send<'a>(&'a self, _: &'a Place, _: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, _: &'a Place, _: &'a Part) -> Answer<'a, Ack> {
         self.refuse()
     }
 
-    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
         self.refuse()
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Answer<'a, Outcome> {
         self.refuse()
     }
 
-    fn abandon<'a>(&'a self, _: &'a Place) -> Step<'a, ()> {
+    fn abandon<'a>(&'a self, _: &'a Place) -> Answer<'a, ()> {
         self.refuse()
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         self.refuse()
     }
 }

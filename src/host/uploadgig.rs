@@ -10,13 +10,13 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::config::UploadGigConfig;
-use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::{Proof, Step};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -99,7 +99,7 @@ pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
     let result = fields.get("result").and_then(Value::as_object).unwrap_or(&empty);
     let Some(action) = result.get("action").and_then(Value::as_str).filter(|action| !action.is_empty()) else {
         let said = "the host let us in and named no address for the bytes";
-        return Err(HostError::new(Class::Unreadable, said));
+        return Err(reply.failure(Class::Unreadable, said));
     };
     Ok(Action { address: Secret::new(action), cmbs: json::number(result.get("cmbs")).and_then(|cmbs| u64::try_from(cmbs).ok()) })
 }
@@ -108,14 +108,15 @@ fn login_failure(code: &str, text: String, reply: &Reply) -> HostError {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let said = format!("the host answered code {}: `{}`", excerpt(code), excerpt(&text));
+    let failure = |class, said: String| reply.failure(class, said).with_code(code);
     if code == "-3" || has(&["few minutes", "too many"]) {
         let wait = Some(reply.retry_after.unwrap_or(COOL_DOWN));
-        return HostError { wait, doubles: reply.retry_after.is_none(), ..HostError::new(Class::RateLimited, said) };
+        return HostError { wait, doubles: reply.retry_after.is_none(), ..failure(Class::RateLimited, said) };
     }
     if code == "0" || has(&["password", "incorrect", "banned", "disabled", "suspended"]) {
-        return HostError::new(Class::HostRefused, format!("{said}; check `user` and `password`"));
+        return failure(Class::HostRefused, format!("{said}; check `user` and `password`"));
     }
-    HostError { wait: reply.retry_after, ..HostError::new(Class::Unreadable, said) }
+    HostError { wait: reply.retry_after, ..failure(Class::Unreadable, said) }
 }
 
 /// The link, or why there is none (page, 3). The reply is read whatever its status, and success needs the right size.
@@ -123,7 +124,7 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
     let Some(fields) = result_of(&reply.text) else { return Err(without_result(reply)) };
     let message = json::text(fields.get("message")).unwrap_or_default();
     match json::flag(fields.get("ok")) {
-        Some(false) => return Err(upload_failure(&message)),
+        Some(false) => return Err(upload_failure(&message, reply)),
         Some(true) => {}
         None => return Err(without_result(reply)),
     }
@@ -137,7 +138,7 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
             // Whatever it stored stays there (page, 3), so a second upload may leave two files.
-            Err(HostError::unanswered(Class::Transient, said))
+            Err(HostError { doubt: true, ..reply.failure(Class::Transient, said) })
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -158,35 +159,35 @@ fn result_of(text: &str) -> Option<serde_json::Map<String, Value>> {
     }
 }
 
-fn upload_failure(message: &str) -> HostError {
+fn upload_failure(message: &str, reply: &Reply) -> HostError {
     let lower = message.to_lowercase();
     // Whole words: "successfully" is not "full".
     let has = |words: &[&str]| lower.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word));
     let said = format!("the host answered `{}`", excerpt(message));
     if has(&["identity"]) {
         // A new address is fetched with the next attempt.
-        HostError::new(Class::Transient, said)
+        reply.failure(Class::Transient, said)
     } else if has(&["storage", "space", "full"]) {
-        HostError::new(Class::HostFull, said)
+        reply.failure(Class::HostFull, said)
     } else if names_the_file(message) {
-        HostError::new(Class::FileRejected, said)
+        reply.failure(Class::FileRejected, said)
     } else {
         // Nothing was stored, and a new address is fetched with the next attempt.
-        HostError::new(Class::Unreadable, said)
+        reply.failure(Class::Unreadable, said)
     }
 }
 
 fn without_result(reply: &Reply) -> HostError {
     match reply.status {
         200..=299 | 500.. => unknown("an answer that says neither yes nor no", reply),
-        401 | 403 | 404 | 410 => HostError::new(Class::Unreadable, reply.said()),
+        401 | 403 | 404 | 410 => reply.failure(Class::Unreadable, reply.said()),
         _ => reply.refusal(),
     }
 }
 
 fn strange(class: Class, what: &str, reply: &Reply) -> HostError {
     let said = format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text));
-    HostError { wait: reply.retry_after, ..HostError::new(class, said) }
+    HostError { wait: reply.retry_after, ..reply.failure(class, said) }
 }
 
 fn unknown(what: &str, reply: &Reply) -> HostError {
@@ -226,6 +227,10 @@ impl UploadGig {
     }
 
     async fn login(&self) -> Result<Action, HostError> {
+        self.ask_for_action().await.map_err(|error| error.during(Step::Login))
+    }
+
+    async fn ask_for_action(&self) -> Result<Action, HostError> {
         let url = format!("{}/api/get_upload_action", self.settings.base_url);
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("user", &self.settings.user)
@@ -254,7 +259,7 @@ impl Host for UploadGig {
         }
     }
 
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             let Action { address, cmbs } = self.login().await?;
             if let Some(cmbs) = cmbs.filter(|cmbs| file.bytes > cmbs.saturating_mul(MIB)) {
@@ -267,7 +272,7 @@ impl Host for UploadGig {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
@@ -284,7 +289,7 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Step<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             let now = self.login().await?.cmbs;
@@ -292,11 +297,11 @@ impl Host for UploadGig {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB left"));
             Ok(format!("logged in{left} (this cost one of the few logins it allows)"))
@@ -426,6 +431,18 @@ mod tests {
         assert_eq!(evidence(2 * MIB, Some(10240), Some(10250)), Found::Unsure);
         assert_eq!(evidence(2 * MIB, None, Some(1)), Found::Unsure);
         assert_eq!(evidence(0, Some(1), Some(1)), Found::Unsure);
+    }
+
+    #[test]
+    fn the_status_and_the_code_are_kept_apart_from_the_words() {
+        let told = |error: HostError| (error.status, error.code);
+        let login = |status, text: &str| told(login_reply(&reply(status, text)).unwrap_err());
+        let upload = |status, text: &str| told(upload_reply(&reply(status, text), 7).unwrap_err());
+        assert_eq!(login(200, "{\"code\":\"-3\",\"result\":\"wait\"}"), (Some(200), Some("-3".into())));
+        assert_eq!(login(403, "<html>"), (Some(403), None));
+        assert_eq!(upload(200, "{\"ok\":false,\"message\":\"disk full\"}"), (Some(200), None));
+        assert_eq!(upload(200, "{\"ok\":true,\"size\":3}"), (Some(200), None));
+        assert_eq!(upload(502, ""), (Some(502), None));
     }
 
     proptest! {

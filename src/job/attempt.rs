@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use super::State;
 use super::health::Feedback;
+use super::reason::Note;
 use super::upload::{Class, Found, Order, Repeat, Shape};
 use super::verdict::{
     GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Trouble, Verdict, pause_after_lost_session, verdict,
 };
+use super::{State, Step};
 
 /// Finishes of one session that may go unanswered, over [`PERSISTENT_AFTER`], before the user's choice decides.
 const UNANSWERED_MAX: u32 = 5;
@@ -224,8 +225,8 @@ pub struct Failure {
     pub wait: Option<Duration>,
     /// Whether that rest doubles each time the host asks for it again.
     pub doubles: bool,
-    /// Whether it was the call that opens a session.
-    pub opening: bool,
+    /// What the host was asked for.
+    pub step: Option<Step>,
     /// What becomes of the session.
     pub session: SessionFate,
 }
@@ -276,19 +277,6 @@ pub struct Record {
     pub last_kind: Option<(String, u32)>,
     /// Whether this attempt adds a failure to the row, or begins one.
     pub failed: bool,
-}
-
-/// What the reason must say besides what happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Note {
-    /// Nothing.
-    None,
-    /// The file is uploaded again, and may be there twice.
-    UploadedAgain,
-    /// The same has happened for a day.
-    ForADay,
-    /// The file may be there, and the user decides.
-    LeftToUser,
 }
 
 /// Where an attempt leaves its job, its session and its host.
@@ -383,7 +371,7 @@ impl History {
         let record = Record { failures, last_kind: Some((kind, alike)), failed: true };
         match verdict(trouble) {
             Verdict::Retry { floor, ceiling } => {
-                let feedback = if failure.opening { Feedback::OpenFailed } else { Feedback::Nothing };
+                let feedback = if failure.step.is_some_and(Step::opens) { Feedback::OpenFailed } else { Feedback::Nothing };
                 let pause = Pause::Jittered { floor, ceiling };
                 Leaving { record, feedback, ..self.standing(State::Waiting, pause, session) }
             }
@@ -560,7 +548,7 @@ mod tests {
 
     fn failure(class: Class) -> Failure {
         let session = call_failure(class);
-        Failure { class, worsens: None, wait: None, doubles: false, opening: false, session }
+        Failure { class, worsens: None, wait: None, doubles: false, step: None, session }
     }
 
     fn failed(failure: Failure, history: &History) -> Leaving {
@@ -627,8 +615,15 @@ mod tests {
         assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
         let doubling = failed(Failure { wait: Some(minutes), doubles: true, ..failure(Class::RateLimited) }, &history());
         assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT) });
-        let opening = failed(Failure { opening: true, ..failure(Class::Transient) }, &history());
-        assert_eq!(opening.feedback, Feedback::OpenFailed);
+    }
+
+    #[test]
+    fn a_host_that_fails_before_it_has_begun_with_a_file_is_said_to_open_nothing() {
+        for step in Step::ALL {
+            let left = failed(Failure { step: Some(step), ..failure(Class::Transient) }, &history());
+            let opens = matches!(step, Step::Secret | Step::Login | Step::Open);
+            assert_eq!(left.feedback, if opens { Feedback::OpenFailed } else { Feedback::Nothing }, "{step:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! It has the shape of a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which the next job shows
 //! whether the host is well again. Pure: the caller brings the time, by the clock that nobody sets, and stores and shows what has changed.
 
+use std::fmt;
 use std::time::{Duration, Instant};
+
+use serde::{Serialize, Serializer};
 
 use super::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK};
 
@@ -60,9 +63,9 @@ pub enum Condition {
     HeldUntil(Instant),
 }
 
-/// The states that a host is shown in.
+/// The states that a host is shown in. The words are stored, so they are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum HostState {
     /// It takes files.
     Ready,
     /// It is left alone for a while.
@@ -73,15 +76,34 @@ pub enum Shown {
     Full,
 }
 
-impl Shown {
+impl HostState {
+    const ALL: [HostState; 4] = [HostState::Ready, HostState::Resting, HostState::Held, HostState::Full];
+
+    /// The state that `word` names.
+    pub fn from_word(word: &str) -> Option<HostState> {
+        HostState::ALL.into_iter().find(|state| state.word() == word)
+    }
+
     /// The word for it, as stored and shown.
     pub fn word(self) -> &'static str {
         match self {
-            Shown::Ready => "ready",
-            Shown::Resting => "resting",
-            Shown::Held => "held",
-            Shown::Full => "full",
+            HostState::Ready => "ready",
+            HostState::Resting => "resting",
+            HostState::Held => "held",
+            HostState::Full => "full",
         }
+    }
+}
+
+impl fmt::Display for HostState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl Serialize for HostState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
     }
 }
 
@@ -89,7 +111,7 @@ impl Shown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// How the host is shown now.
-    pub shown: Shown,
+    pub shown: HostState,
     /// For how long.
     pub pause: Option<Duration>,
     /// Whether jobs that were held because of the host are due now.
@@ -185,13 +207,13 @@ impl HostHealth {
             Feedback::Refused => {
                 self.epoch = self.epoch.wrapping_add(1);
                 self.condition = Condition::HeldUntil(now + RECHECK);
-                vec![Change { shown: Shown::Held, pause: Some(RECHECK), releases_held: false }]
+                vec![Change { shown: HostState::Held, pause: Some(RECHECK), releases_held: false }]
             }
         }
     }
 
     fn fine(&mut self, attempted: &Attempted, is_news: bool) -> Vec<Change> {
-        let ready = Change { shown: Shown::Ready, pause: None, releases_held: true };
+        let ready = Change { shown: HostState::Ready, pause: None, releases_held: true };
         let mut changes = Vec::new();
         if self.full.take_if(|full| attempted.bytes >= full.bytes).is_some() {
             changes.push(ready);
@@ -218,7 +240,7 @@ impl HostHealth {
     fn no_room(&mut self, bytes: u64, now: Instant) -> Change {
         let known = self.full.filter(|full| full.until > now).map_or(bytes, |full| full.bytes);
         self.full = Some(NoRoom { bytes: bytes.min(known), until: now + RECHECK });
-        Change { shown: Shown::Full, pause: Some(RECHECK), releases_held: false }
+        Change { shown: HostState::Full, pause: Some(RECHECK), releases_held: false }
     }
 
     /// A host that needs a person is not let go by an attempt that was under way together with the one that found out.
@@ -227,7 +249,7 @@ impl HostHealth {
             return None;
         }
         self.condition = Condition::RestingUntil(now + pause);
-        Some(Change { shown: Shown::Resting, pause: Some(pause), releases_held: false })
+        Some(Change { shown: HostState::Resting, pause: Some(pause), releases_held: false })
     }
 }
 
@@ -252,7 +274,7 @@ mod tests {
     }
 
     /// Applies one feedback after the other, each of another job that was claimed just before, and answers what is shown last.
-    fn after(health: &mut HostHealth, feedback: &[Feedback], now: Instant) -> Option<(Shown, Option<Duration>)> {
+    fn after(health: &mut HostHealth, feedback: &[Feedback], now: Instant) -> Option<(HostState, Option<Duration>)> {
         let mut shown = None;
         for (job, feedback) in feedback.iter().enumerate() {
             let attempted = attempted(health, i64::try_from(job).unwrap());
@@ -271,19 +293,19 @@ mod tests {
         let full = Feedback::Full { bytes: 100 };
         let cases = [
             (vec![Feedback::Fine, Feedback::Nothing], None, MOST),
-            (vec![rest(30, None)], Some((Shown::Resting, Some(seconds(30)))), 0),
-            (vec![rest(30, None), rest(30, None)], Some((Shown::Resting, Some(seconds(30)))), 0),
-            (vec![rest(30, Some(100)), rest(30, Some(100))], Some((Shown::Resting, Some(seconds(60)))), 0),
-            (vec![rest(30, Some(100)); 5], Some((Shown::Resting, Some(seconds(100)))), 0),
-            (vec![Feedback::Refused], Some((Shown::Held, Some(HOUR))), 0),
-            (vec![Feedback::Refused, rest(30, None)], Some((Shown::Held, Some(HOUR))), 0),
-            (vec![Feedback::Refused, Feedback::Fine], Some((Shown::Ready, None)), MOST),
-            (vec![rest(30, None), Feedback::Fine], Some((Shown::Ready, None)), MOST),
-            (vec![full], Some((Shown::Full, Some(HOUR))), MOST),
-            (vec![full, Feedback::Fine], Some((Shown::Ready, None)), MOST),
+            (vec![rest(30, None)], Some((HostState::Resting, Some(seconds(30)))), 0),
+            (vec![rest(30, None), rest(30, None)], Some((HostState::Resting, Some(seconds(30)))), 0),
+            (vec![rest(30, Some(100)), rest(30, Some(100))], Some((HostState::Resting, Some(seconds(60)))), 0),
+            (vec![rest(30, Some(100)); 5], Some((HostState::Resting, Some(seconds(100)))), 0),
+            (vec![Feedback::Refused], Some((HostState::Held, Some(HOUR))), 0),
+            (vec![Feedback::Refused, rest(30, None)], Some((HostState::Held, Some(HOUR))), 0),
+            (vec![Feedback::Refused, Feedback::Fine], Some((HostState::Ready, None)), MOST),
+            (vec![rest(30, None), Feedback::Fine], Some((HostState::Ready, None)), MOST),
+            (vec![full], Some((HostState::Full, Some(HOUR))), MOST),
+            (vec![full, Feedback::Fine], Some((HostState::Ready, None)), MOST),
             (vec![Feedback::OpenFailed; 4], None, MOST),
-            (vec![Feedback::OpenFailed; 5], Some((Shown::Resting, Some(seconds(1)))), 0),
-            (vec![Feedback::OpenFailed; 7], Some((Shown::Resting, Some(seconds(4)))), 0),
+            (vec![Feedback::OpenFailed; 5], Some((HostState::Resting, Some(seconds(1)))), 0),
+            (vec![Feedback::OpenFailed; 7], Some((HostState::Resting, Some(seconds(4)))), 0),
         ];
         let now = Instant::now();
         for (feedback, shown, capacity) in cases {
@@ -349,7 +371,7 @@ mod tests {
         assert_eq!(health.clone().apply(Feedback::Fine, &small, now), [], "a smaller file says nothing of the larger ones");
         let as_large = attempted(&health, 2);
         let changes = health.apply(Feedback::Fine, &as_large, now);
-        assert_eq!(changes, [Change { shown: Shown::Ready, pause: None, releases_held: true }]);
+        assert_eq!(changes, [Change { shown: HostState::Ready, pause: None, releases_held: true }]);
         assert_eq!(health.no_room_until(500, now), None);
     }
 }

@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
 use crate::job::watch::{After, Watch, Watches};
-use crate::job::{Event, Identity, Proof, State};
+use crate::job::{Delivery, DeliveryId, Event, Identity, Proof, Reason, ReasonClass, State};
 
 use super::JobId;
 use super::error::StoreError;
@@ -56,50 +56,6 @@ pub struct HookRule {
     pub on: Vec<Event>,
     /// How long before its end a link is called expiring, in milliseconds.
     pub before_ms: i64,
-}
-
-/// The number of a delivery: given once, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeliveryId(pub i64);
-
-/// A delivery that is due, with all that a hook may want to know.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    /// Its number.
-    pub id: DeliveryId,
-    /// The key of its hook, or [`AFTER`], or [`REFRESH`].
-    pub hook: String,
-    /// What it is about.
-    pub event: Event,
-    /// How often the job has been claimed when it happened: with job and event it names this one occasion.
-    pub number: u64,
-    /// When it happened, in milliseconds since the Unix epoch.
-    pub made_ms: i64,
-    /// How often it was tried in vain.
-    pub tries: u32,
-    /// The job.
-    pub job: JobId,
-    /// Where its file is.
-    pub path: PathBuf,
-    /// The version that was sent.
-    pub identity: Identity,
-    /// Whether a writer was seen to close this version.
-    pub close_seen: bool,
-    /// Its host.
-    pub host: String,
-    /// The host's kind; empty where it is not configured any more.
-    pub kind: String,
-    /// The job's state: for an event that is a state, that one, whatever the job is now.
-    pub state: State,
-    /// Why the job was not moving when it happened; for [`Event::After`] the added host that the file waits for, and then nothing is to be
-    /// done to it yet.
-    pub why: Option<String>,
-    /// Where the file can be fetched.
-    pub link: Option<String>,
-    /// The host's name for it.
-    pub remote_id: Option<String>,
-    /// When it will be gone from the host, in milliseconds since the Unix epoch.
-    pub expires_ms: Option<i64>,
 }
 
 /// What is due, and when the next is.
@@ -146,7 +102,7 @@ fn subject(c: &Connection, job: JobId) -> Result<Subject, StoreError> {
 struct Occasion<'a> {
     job: JobId,
     number: i64,
-    said: Option<&'a str>,
+    said: Option<&'a Reason>,
     now_ms: i64,
 }
 
@@ -215,7 +171,7 @@ pub(super) fn after_leaving(
     c: &Connection,
     job: JobId,
     state: State,
-    why: Option<&str>,
+    why: Option<&Reason>,
     rules: &Rules,
     now_ms: i64,
 ) -> Result<bool, StoreError> {
@@ -226,7 +182,7 @@ pub(super) fn after_leaving(
         _ => return Ok(false),
     };
     let mut made = false;
-    if event != Event::Held || is_news(c, job, why.unwrap_or_default())? {
+    if event != Event::Held || is_news(c, job, why)? {
         for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
             let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
             occasion.insert(c, &hook.key, event, Some(now_ms))?;
@@ -240,16 +196,15 @@ pub(super) fn after_leaving(
 }
 
 /// A held job is tried again every hour, and a person wants to hear once that it needs them: again only for another reason, after
-/// progress, or after a start that let it go. Reasons that differ in numbers alone, such as the room that is left, are one.
-fn is_news(c: &Connection, job: JobId, why: &str) -> Result<bool, StoreError> {
-    let mut update = c.prepare_cached("UPDATE jobs SET told_held = ?2 WHERE id = ?1 AND told_held IS NOT ?2")?;
-    Ok(update.execute(params![job.0, without_numbers(why)])? > 0)
-}
-
-fn without_numbers(text: &str) -> String {
-    let mut shape: Vec<char> = text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
-    shape.dedup_by(|next, before| *next == '#' && *before == '#');
-    shape.into_iter().collect()
+/// progress, or after a start that let it go.
+fn is_news(c: &Connection, job: JobId, why: Option<&Reason>) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached("SELECT told_held FROM jobs WHERE id = ?1")?;
+    let told: Option<Reason> = select.query_row([job.0], |row| row.get(0))?;
+    if told.zip(why).is_some_and(|(told, why)| told.same_news(why)) {
+        return Ok(false);
+    }
+    c.prepare_cached("UPDATE jobs SET told_held = ?2 WHERE id = ?1")?.execute(params![job.0, why])?;
+    Ok(true)
 }
 
 /// The jobs of the version of a file that `job` is about, in the order in which they were made.
@@ -286,14 +241,11 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
         Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
         Release::LookFor(host) => family.wait(c, host, Some(now_ms)).map(|()| true),
         Release::RefusedBy(host) => {
-            let note = format!("the file stays where it is: `{host}` will not have it");
+            let note = Reason::new(ReasonClass::RefusedByHost).about(host);
             family.give_up(c, Some(&note), now_ms).map(|()| false)
         }
         Release::UnprovenBy(host) => {
-            let why = format!(
-                "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; \
-                 with `trust_replies = true` in [host.{host}] that is enough"
-            );
+            let why = Reason::new(ReasonClass::UnprovenByHost).about(host);
             family.stay(c, &why, None).map(|()| false)
         }
         Release::HooksPending => family.look_no_more(c).map(|()| false),
@@ -339,13 +291,13 @@ impl Family<'_> {
     /// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it
     /// from the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
     fn wait(&self, c: &Connection, host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
-        let why = format!("uploaded; the file stays until `{host}` has it too");
+        let why = Reason::new(ReasonClass::WaitsForHost).about(host);
         self.stay(c, &why, look_ms.map(|look_ms| (look_ms, host)))
     }
 
     /// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will
     /// find the file for the host of that name.
-    fn stay(&self, c: &Connection, why: &str, look: Option<(i64, &str)>) -> Result<(), StoreError> {
+    fn stay(&self, c: &Connection, why: &Reason, look: Option<(i64, &str)>) -> Result<(), StoreError> {
         let mut update = c.prepare_cached(
             "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
         )?;
@@ -362,7 +314,7 @@ impl Family<'_> {
     }
 
     /// The after-action of this version is through, or will not come, for the reason in `note`.
-    fn give_up(&self, c: &Connection, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
+    fn give_up(&self, c: &Connection, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
         for id in self.ids {
             c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([id.0])?;
             settle(c, *id, note, now_ms)?;
@@ -372,7 +324,7 @@ impl Family<'_> {
 }
 
 /// The after-action of this job's file version is through, or will not come, for the reason in `note`.
-fn release_without_action(c: &Connection, job: JobId, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
+fn release_without_action(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
     let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
     Family { ids: &ids, siblings: &siblings }.give_up(c, note, now_ms)
 }
@@ -413,7 +365,7 @@ pub(super) fn close_seen(c: &Connection, folder: &Path, name: &OsStr, version: &
 }
 
 /// A job for which nothing is left to do is done; `note` says what was not done.
-fn settle(c: &Connection, job: JobId, note: Option<&str>, now_ms: i64) -> Result<(), StoreError> {
+fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, why = ?3, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
@@ -517,7 +469,10 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
             Event::Held => State::Held,
             _ => state,
         },
-        why: row.get(18)?,
+        why: match event {
+            Event::After => row.get::<_, Option<String>>(18)?.map(|host| Reason::new(ReasonClass::WaitsForHost).about(host)),
+            _ => row.get(18)?,
+        },
         link: row.get(19)?,
         remote_id: row.get(20)?,
         expires_ms: row.get(21)?,
@@ -550,17 +505,15 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
             review(c, job, rules, now_ms)
         }
         Event::After => {
-            let note = said.map(|host| {
-                format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
-            });
-            release_without_action(c, job, note.as_deref(), now_ms).map(|()| false)
+            let note = said.map(|host| Reason::new(ReasonClass::NotFoundForHost).about(host));
+            release_without_action(c, job, note.as_ref(), now_ms).map(|()| false)
         }
         Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
     }
 }
 
 /// The after-action will never be done to this version, for the reason in `note`.
-pub(super) fn stays(c: &Connection, id: DeliveryId, note: &str, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn stays(c: &Connection, id: DeliveryId, note: &Reason, now_ms: i64) -> Result<(), StoreError> {
     match row_of(c, id)? {
         Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
         _ => Ok(()),
@@ -576,7 +529,7 @@ pub(super) fn not_found(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
+pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> Result<(), StoreError> {
     for id in ids {
         let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
         update.execute(params![id.0, next_try_ms])?;
@@ -595,17 +548,17 @@ pub(super) fn look_again(c: &Connection, id: DeliveryId, next_try_ms: i64) -> Re
 }
 
 /// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before it.
-fn say(c: &Connection, id: DeliveryId, why: Option<&str>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
+fn say(c: &Connection, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET why = ?2, next_try = ?3 WHERE state = 'uploaded'
            AND id = (SELECT job FROM deliveries WHERE id = ?1 AND event IN ('done', 'after'))",
     )?;
-    update.execute(params![id.0, why.map(|why| format!("uploaded; {why}")), next_try_ms])?;
-    let mut update = c.prepare_cached(
-        "UPDATE jobs SET why = (SELECT coalesce(said, '') || ?2 FROM deliveries WHERE id = ?1)
-         WHERE (id, state) = (SELECT job, event FROM deliveries WHERE id = ?1 AND event IN ('failed', 'held'))",
-    )?;
-    update.execute(params![id.0, why.map_or(String::new(), |why| format!("; {why}"))])?;
+    update.execute(params![id.0, why, next_try_ms])?;
+    if let Some((job, event @ (Event::Failed | Event::Held), said)) = row_of(c, id)? {
+        let both = said.map(|said| Reason::read(&said).and_also(why.cloned()));
+        let mut update = c.prepare_cached("UPDATE jobs SET why = ?3 WHERE id = ?1 AND state = ?2")?;
+        update.execute(params![job.0, event.word(), both])?;
+    }
     Ok(())
 }
 
@@ -614,12 +567,12 @@ fn say(c: &Connection, id: DeliveryId, why: Option<&str>, next_try_ms: Option<i6
 pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<bool, StoreError> {
     let Some((job, ..)) = row_of(c, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = 'its link dies soon: it is sent again for a new one'
+        "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = ?3
          WHERE id = ?1 AND state IN ('done', 'uploaded')
            AND NOT EXISTS (SELECT 1 FROM jobs s JOIN deliveries d ON d.job = s.id
                            WHERE s.file = jobs.file AND d.event = 'after' AND d.next_try IS NOT NULL AND d.said IS NULL)",
     )?;
-    let queued = update.execute(params![job.0, now_ms])? > 0;
+    let queued = update.execute(params![job.0, now_ms, Reason::new(ReasonClass::LinkExpires)])? > 0;
     if queued {
         c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
     }

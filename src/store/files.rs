@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::{Identity, State};
+use crate::job::{Identity, Reason, ReasonClass, State};
 
 use super::error::StoreError;
 use super::{Arrival, deliveries, open_reader};
@@ -334,11 +334,11 @@ fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arr
 /// back and may still learn that the earlier version is on the host.
 fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'gone', since = ?2, next_try = NULL, why = 'the file changed before it was sent; its new version is a new job'
+        "UPDATE jobs SET state = 'gone', since = ?2, next_try = NULL, why = ?3
          WHERE file = ?1 AND state IN ('queued', 'waiting', 'held', 'paused')
            AND NOT EXISTS (SELECT 1 FROM uploads WHERE job = jobs.id)",
     )?;
-    update.execute(params![file, now_ms])?;
+    update.execute(params![file, now_ms, Reason::new(ReasonClass::Superseded)])?;
     deliveries::supersede(c, file, now_ms)
 }
 

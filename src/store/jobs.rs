@@ -10,11 +10,11 @@ use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
-use crate::job::{State, WatchReport};
+use crate::job::{HostReport, State, WatchReport};
 
 use super::error::StoreError;
 use super::files::{self, identity_at, path_of};
-use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, deliveries, uploads};
+use super::{Asking, Claimed, Claims, JobId, Live, PutBack, Resting, Rules, deliveries, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
@@ -282,13 +282,13 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &R
     if *state == State::Gone {
         files::forget(c, job.0)?;
     }
-    deliveries::after_leaving(c, job, *state, why.as_deref(), rules, now_ms)
+    deliveries::after_leaving(c, job, *state, why.as_ref(), rules, now_ms)
 }
 
-pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn host_status(c: &Connection, host: &str, report: &HostReport, now_ms: i64) -> Result<(), StoreError> {
     let mut update =
         c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
-    update.execute(params![host, status.state, status.until_ms, status.why, now_ms, status.rests])?;
+    update.execute(params![host, report.state.word(), report.until_ms, report.why, now_ms, report.rests])?;
     Ok(())
 }
 

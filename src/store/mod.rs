@@ -7,6 +7,7 @@ mod deliveries;
 mod error;
 mod files;
 mod jobs;
+mod reason;
 mod rescue;
 mod schema;
 #[cfg(test)]
@@ -27,28 +28,20 @@ use crate::job::believed::after;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
 use crate::job::verdict::RECHECK;
-use crate::job::{Identity, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, Reason, State, WatchReport};
 use crate::os::clock;
 
-pub use deliveries::{AFTER, Delivery, DeliveryId, Due, HookRule, REFRESH, Rules};
+pub use deliveries::{AFTER, Due, HookRule, REFRESH, Rules};
 pub use error::StoreError;
 pub use files::{Memory, Seen};
 pub use rescue::Rescue;
 pub use thread::{Durability, Trouble, WriterThread};
-pub use view::{HostRow, JobRow, Query, Snapshot, View, WatchRow};
+pub use view::{Query, Snapshot, View, WatchRow};
+
+pub use crate::job::{HostRow, JobId, JobRow};
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "queue.db";
-
-/// The number of a job: given once, never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub i64);
-
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A file that is settled, and the hosts it goes to.
 #[derive(Debug, Clone)]
@@ -147,7 +140,7 @@ pub struct PutBack {
     /// Where it goes.
     pub state: State,
     /// The reason, for a person.
-    pub why: Option<String>,
+    pub why: Option<Reason>,
     /// When it is claimed again, in milliseconds since the Unix epoch.
     pub next_try_ms: Option<i64>,
     /// Failures in a row without progress.
@@ -167,19 +160,6 @@ pub struct Claims {
     pub jobs: Vec<Claimed>,
     /// When the next waiting job of the hosts that have room will be due, in milliseconds since the Unix epoch.
     pub next_due_ms: Option<i64>,
-}
-
-/// How a host is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostStatus {
-    /// `ready`, `resting`, `held` or `full`.
-    pub state: &'static str,
-    /// Until when, in milliseconds since the Unix epoch.
-    pub until_ms: Option<i64>,
-    /// Why.
-    pub why: Option<String>,
-    /// Rests it asked for in a row.
-    pub rests: u32,
 }
 
 /// A host that asked for rest before the daemon started, and is not to be asked again before the rest is over.
@@ -433,12 +413,12 @@ impl Store {
     }
 
     /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
-    pub async fn stays(&self, id: DeliveryId, note: String) -> Result<(), StoreError> {
+    pub async fn stays(&self, id: DeliveryId, note: Reason) -> Result<(), StoreError> {
         self.writer.call(Durability::Power, move |c| deliveries::stays(c, id, &note, clock::now_ms())).await
     }
 
-    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
-    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: String, next_try_ms: i64) -> Result<(), StoreError> {
+    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed.
+    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> Result<(), StoreError> {
         self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, soon(next_try_ms))).await
     }
 
@@ -463,8 +443,8 @@ impl Store {
     }
 
     /// How a host is doing, for people to see.
-    pub async fn host_status(&self, host: String, status: HostStatus) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &status, clock::now_ms())).await
+    pub async fn host_status(&self, host: String, report: HostReport) -> Result<(), StoreError> {
+        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &report, clock::now_ms())).await
     }
 
     /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.

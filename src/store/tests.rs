@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::job::upload::Outcome;
+use crate::job::upload::{Class, Outcome};
 use crate::job::watch::{After, Watch};
-use crate::job::{Event, Proof};
+use crate::job::{Event, Proof, ReasonClass};
 
 struct Queue {
     dir: tempfile::TempDir,
@@ -94,10 +94,18 @@ fn arrival(number: i64) -> Arrival {
     }
 }
 
+fn told(text: &str) -> Reason {
+    Reason::new(ReasonClass::Told).detail(text)
+}
+
+fn hook_failed() -> Reason {
+    Reason::new(ReasonClass::HookFailed).about("command sh").detail("exit status: 3")
+}
+
 fn put_back(state: State) -> PutBack {
     PutBack {
         state,
-        why: Some("a reason".into()),
+        why: Some(told("a reason")),
         next_try_ms: Some(5),
         failures: 1,
         failing: Some(("kind".into(), 1)),
@@ -165,7 +173,7 @@ impl Queue {
         }
     }
 
-    fn state(&self, job: JobId) -> (State, Option<String>) {
+    fn state(&self, job: JobId) -> (State, Option<Reason>) {
         let all = Query { limit: 100, ..Query::default() };
         let row = self.snapshot(&all).jobs.into_iter().find(|row| row.id == job).unwrap();
         (row.state, row.why)
@@ -211,7 +219,7 @@ fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_
     let (first, second) = queue.pair();
     assert_eq!(queue.uploaded(first, None), State::Uploaded);
     queue.deliver(Event::Done);
-    assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the file stays until `mirror` has it too".into())));
+    assert_eq!(queue.state(first), (State::Uploaded, Some(Reason::new(ReasonClass::WaitsForHost).about("mirror"))));
     assert_eq!(queue.uploaded(second, None), State::Uploaded);
     assert_eq!(queue.events(i64::MAX), [(Event::Done, second)], "the hook goes first");
     queue.deliver(Event::Done);
@@ -229,13 +237,16 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for() {
     queue.uploaded(second, None);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     // It was tried in vain, and so would be due at once after a restart.
-    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due], told("the target is away"), 1).await }).unwrap();
     let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
     queue.restart();
     queue.follow(more);
     let looks = queue.due(i64::MAX).deliveries;
-    assert!(looks.iter().all(|look| look.why.as_deref() == Some("third")), "the third host has not got it: {looks:?}");
-    assert_eq!(queue.state(second).1, Some("uploaded; the file stays until `third` has it too".into()));
+    assert!(
+        looks.iter().all(|look| look.why == Some(Reason::new(ReasonClass::WaitsForHost).about("third"))),
+        "the third host has not got it: {looks:?}"
+    );
+    assert_eq!(queue.state(second).1, Some(Reason::new(ReasonClass::WaitsForHost).about("third")));
     let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
     assert_eq!(queue.run(|store| async move { store.enqueue(vec![three]).await }).unwrap(), 1);
     for look in looks {
@@ -268,9 +279,8 @@ fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it() {
     assert_eq!(queue.events(i64::MAX), [], "nothing may happen to the source");
     for job in [first, second] {
         let (state, why) = queue.state(job);
-        let why = why.unwrap_or_default();
-        assert!(state == State::Uploaded && why.contains("only the word of `mirror`"), "{why}");
-        assert!(why.contains("`trust_replies = true` in [host.mirror]"), "{why}");
+        let unproven = Reason::new(ReasonClass::UnprovenByHost).about("mirror");
+        assert_eq!((state, why), (State::Uploaded, Some(unproven)));
     }
     queue.restart();
     queue.follow(rules(&[], true));
@@ -296,7 +306,7 @@ fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
     queue.restart();
     queue.follow(rules(&[], true));
     assert_eq!(queue.events(i64::MAX), []);
-    assert!(queue.state(second).1.unwrap().contains("only the word of `box`"));
+    assert_eq!(queue.state(second).1, Some(Reason::new(ReasonClass::UnprovenByHost).about("box")));
 }
 
 #[test]
@@ -338,7 +348,7 @@ fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard() {
     queue.uploaded(second, None);
     queue.deliver(Event::Done);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
-    queue.run(|store| async move { store.undelivered(vec![due], "the target is away".into(), 1).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due], told("the target is away"), 1).await }).unwrap();
     let more = with_hosts(rules(&[Event::Done], true), &["box", "mirror", "third"]);
     queue.restart();
     queue.follow(more.clone());
@@ -358,8 +368,8 @@ fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for() {
     queue.uploaded(second, None);
     assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
     queue.deliver(Event::After);
-    let note = "nothing was done to the file: it was gone, changed or not wanted any more when `third` was added";
-    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, Some(note.into())), (State::Done, Some(note.into()))));
+    let note = Some(Reason::new(ReasonClass::NotFoundForHost).about("third"));
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
 }
 
 #[test]
@@ -379,7 +389,7 @@ fn a_look_that_comes_too_late_takes_no_after_action_away() {
 fn a_host_that_failed_is_not_hidden_by_one_that_was_added() {
     let (queue, first, second) = Queue::with_an_added_host();
     queue.run(|store| async move { store.put_back(second, put_back(State::Failed)).await }).unwrap();
-    assert_eq!(queue.state(first), (State::Done, Some("the file stays where it is: `mirror` will not have it".into())));
+    assert_eq!(queue.state(first), (State::Done, Some(Reason::new(ReasonClass::RefusedByHost).about("mirror"))));
 }
 
 #[test]
@@ -403,7 +413,7 @@ fn a_changed_file_frees_an_after_action_that_waits_for_a_time_to_come() {
     queue.uploaded(second, None);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
     let tomorrow = clock::now_ms() + 86_400_000;
-    queue.run(|store| async move { store.undelivered(vec![due], "it may be written".into(), tomorrow).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due], told("it may be written"), tomorrow).await }).unwrap();
     let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
     queue.run(|store| async move { store.enqueue(vec![changed]).await }).unwrap();
     assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Done));
@@ -435,7 +445,7 @@ fn a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no
     let due = queue.due(i64::MAX).deliveries.remove(0);
     assert!(!due.close_seen);
     let tomorrow = clock::now_ms() + 86_400_000;
-    queue.run(|store| async move { store.undelivered(vec![due.id], "it may be written".into(), tomorrow).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![due.id], told("it may be written"), tomorrow).await }).unwrap();
     let close = |identity: Identity| {
         let Arrival { folder, name, .. } = arrival(0);
         queue.run(|store| async move { store.close_seen(folder, name, identity).await }).unwrap();
@@ -454,8 +464,8 @@ fn an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_th
     queue.uploaded(first, None);
     queue.uploaded(second, None);
     let due = queue.due(i64::MAX).deliveries.remove(0).id;
-    queue.run(|store| async move { store.stays(due, "it stays".into()).await }).unwrap();
-    let note = Some("it stays".to_owned());
+    queue.run(|store| async move { store.stays(due, told("it stays")).await }).unwrap();
+    let note = Some(told("it stays"));
     assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
     assert_eq!(queue.events(i64::MAX), []);
 }
@@ -483,15 +493,15 @@ fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again() {
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
     let later = clock::now_ms() + 60_000;
     for delivery in queue.due(later - 1).deliveries {
-        queue.run(|store| async move { store.undelivered(vec![delivery.id], "the hook failed".into(), later).await }).unwrap();
+        queue.run(|store| async move { store.undelivered(vec![delivery.id], hook_failed(), later).await }).unwrap();
     }
     assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
-    assert_eq!(queue.state(first), (State::Uploaded, Some("uploaded; the hook failed".into())));
-    assert_eq!(queue.state(second), (State::Held, Some("a reason; the hook failed".into())));
+    assert_eq!(queue.state(first), (State::Uploaded, Some(hook_failed())));
+    assert_eq!(queue.state(second), (State::Held, Some(told("a reason").and_also(Some(hook_failed())))));
     assert_eq!(queue.due(i64::MAX).deliveries[0].tries, 1);
     queue.deliver(Event::Done);
     queue.deliver(Event::Held);
-    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Held, Some("a reason".into()))));
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Held, Some(told("a reason")))));
 }
 
 #[test]
@@ -513,9 +523,9 @@ fn a_dying_link_is_told_of_and_renewed_once() {
 
 impl Queue {
     /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
-    fn hold(&self, why: &str) -> bool {
+    fn hold(&self, why: &Reason) -> bool {
         let job = self.claim_on("box");
-        let put_back = PutBack { why: Some(why.into()), ..put_back(State::Held) };
+        let put_back = PutBack { why: Some(why.clone()), ..put_back(State::Held) };
         self.run(|store| async move { store.put_back(job, put_back).await }).unwrap();
         let told = self.events(i64::MAX) == [(Event::Held, job)];
         self.deliver(Event::Held);
@@ -533,10 +543,12 @@ fn hooks_hear_once_that_a_person_must_act() {
     let queue = Queue::new();
     queue.follow(rules(&[Event::Held], false));
     queue.enqueue(0..1);
-    assert!(queue.hold("12 bytes left"));
-    assert!(!queue.hold("12 bytes left"), "the hourly try is no news");
-    assert!(!queue.hold("7 bytes left"), "nor is another number");
-    assert!(queue.hold("the password is wrong"), "another reason is");
+    let full = |said: &str| Reason::new(ReasonClass::Host(Class::HostFull)).detail(said);
+    let wrong = Reason::new(ReasonClass::Host(Class::HostRefused)).detail("the password is wrong");
+    assert!(queue.hold(&full("12 bytes left")));
+    assert!(!queue.hold(&full("12 bytes left")), "the hourly try is no news");
+    assert!(!queue.hold(&full("there is no room")), "nor are other words for it");
+    assert!(queue.hold(&wrong), "another reason is");
     let job = queue.claim_on("box");
     let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
     let (session, acks) = (Session("s".into()), vec![ack]);
@@ -545,13 +557,48 @@ fn hooks_hear_once_that_a_person_must_act() {
     let found = acks.clone();
     queue.run(|store| async move { store.found(job, found, 0, plan).await }).unwrap();
     queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
-    assert!(!queue.hold("the password is wrong"), "what the host had already is no progress, and waiting neither");
+    assert!(!queue.hold(&wrong), "what the host had already is no progress, and waiting neither");
     let job = queue.claim_on("box");
     queue.run(|store| async move { store.acked(job, acks, plan).await }).unwrap();
     queue.run(|store| async move { store.put_back(job, put_back(State::Waiting)).await }).unwrap();
-    assert!(queue.hold("the password is wrong"), "after progress it is news");
+    assert!(queue.hold(&wrong), "after progress it is news");
     queue.run(|store| async move { store.recover().await }).unwrap();
-    assert!(queue.hold("the password is wrong"), "and after a start, which lets it go");
+    assert!(queue.hold(&wrong), "and after a start, which lets it go");
+}
+
+#[test]
+fn a_sentence_of_an_older_version_is_shown_and_its_job_told_of_once_more() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    let wrong = Reason::new(ReasonClass::Host(Class::HostRefused)).detail("the password is wrong");
+    assert!(queue.hold(&wrong));
+    let older = queue.connection();
+    older.execute_batch("UPDATE jobs SET why = 'the password is wrong', told_held = 'the password is wrong'").unwrap();
+    let all = Query { limit: 1, ..Query::default() };
+    assert_eq!(queue.snapshot(&all).jobs[0].why, Some(told("the password is wrong")));
+    assert!(queue.hold(&wrong), "nobody can tell whether it is the same");
+    assert!(!queue.hold(&wrong));
+}
+
+#[test]
+fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held() {
+    let queue = Queue::new();
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    let job = queue.claim_on("box");
+    let full = Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left");
+    let held = PutBack { why: Some(full.clone()), ..put_back(State::Held) };
+    queue.run(|store| async move { store.put_back(job, held).await }).unwrap();
+    let delivery = queue.due(i64::MAX).deliveries.remove(0);
+    assert_eq!(delivery.why.as_ref(), Some(&full));
+    queue.run(|store| async move { store.undelivered(vec![delivery.id], hook_failed(), 1).await }).unwrap();
+    let both = full.clone().and_also(Some(hook_failed()));
+    assert_eq!(queue.state(job), (State::Held, Some(both.clone())));
+    assert_eq!(both.to_string(), "12 bytes left; the hook `command sh` failed: exit status: 3");
+    assert_eq!(queue.due(i64::MAX).deliveries.remove(0).why.as_ref(), Some(&full), "the hook hears of the job, not of itself");
+    queue.deliver(Event::Held);
+    assert_eq!(queue.state(job), (State::Held, Some(full)));
 }
 
 #[test]
@@ -855,7 +902,7 @@ fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
         let left: Vec<_> = rests.iter().map(|rest| (rest.host.as_str(), rest.left.as_secs().div_ceil(10) * 10)).collect();
         assert_eq!(left, [("box", 30), ("mirror", 3600)]);
         let shown = queue.snapshot(&Query::default()).hosts;
-        assert!(shown.iter().all(|host| host.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
+        assert!(shown.iter().all(|host| host.report.until_ms.unwrap() <= clock::now_ms() + 3_600_000), "{shown:?}");
     }
 }
 
@@ -867,7 +914,7 @@ fn a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_mo
     queue.uploaded(first, None);
     let failed = queue.due(clock::now_ms()).deliveries.remove(0).id;
     let far = clock::now_ms() + YEAR_MS;
-    queue.run(|store| async move { store.undelivered(vec![failed], "it failed".into(), far).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![failed], told("it failed"), far).await }).unwrap();
     assert_eq!(queue.events(clock::now_ms() + 3_600_000), [(Event::Done, first)]);
 }
 
@@ -881,7 +928,7 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
     queue.uploaded(first, Some(expires_ms));
     queue.uploaded(second, None);
     let tried = queue.due(clock::now_ms()).deliveries.remove(0).id;
-    queue.run(|store| async move { store.undelivered(vec![tried], "it failed".into(), 1).await }).unwrap();
+    queue.run(|store| async move { store.undelivered(vec![tried], told("it failed"), 1).await }).unwrap();
     for set_back in [true, false] {
         queue.sql("UPDATE deliveries SET next_try = ?1 WHERE event = 'done'", [clock::now_ms() + YEAR_MS]);
         assert_eq!(queue.events(clock::now_ms()), []);

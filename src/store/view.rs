@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
+use crate::job::health::HostState;
 use crate::job::watch::EventSource;
-use crate::job::{State, WatchReport, WatchState};
+use crate::job::{HostReport, HostRow, JobId, JobRow, State, WatchReport, WatchState};
 
 use super::error::StoreError;
 use super::files::path_of;
-use super::{FILE_NAME, JobId, open_reader, schema};
+use super::{FILE_NAME, open_reader, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -62,66 +63,6 @@ pub struct WatchRow {
     pub path: PathBuf,
     /// How it is doing.
     pub report: WatchReport,
-}
-
-/// A host.
-#[derive(Debug, Clone)]
-pub struct HostRow {
-    /// Its name.
-    pub name: String,
-    /// Its kind.
-    pub kind: String,
-    /// `ready`, `resting`, `held` or `full`.
-    pub state: String,
-    /// Until when.
-    pub until_ms: Option<i64>,
-    /// Why.
-    pub why: Option<String>,
-}
-
-/// A job.
-#[derive(Debug, Clone)]
-pub struct JobRow {
-    /// Its number.
-    pub id: JobId,
-    /// Where its file is.
-    pub path: PathBuf,
-    /// Its host.
-    pub host: String,
-    /// Its state.
-    pub state: State,
-    /// The size of its file.
-    pub bytes: u64,
-    /// What the host holds of it, or what has flowed where that is more.
-    pub sent: u64,
-    /// Bytes a second, lately.
-    pub per_second: u64,
-    /// Parts of its plan.
-    pub parts: u64,
-    /// Parts the host has confirmed.
-    pub parts_acked: u64,
-    /// Times it was claimed.
-    pub attempts: u64,
-    /// Higher goes first.
-    pub priority: i64,
-    /// Since when it is in its state.
-    pub since_ms: i64,
-    /// When it is tried again.
-    pub next_try_ms: Option<i64>,
-    /// Why it is not moving.
-    pub why: Option<String>,
-    /// Where the file can be fetched.
-    pub link: Option<String>,
-    /// The host's name for it.
-    pub remote_id: Option<String>,
-    /// When it will be gone from the host.
-    pub expires_ms: Option<i64>,
-    /// Whether the host may have it twice.
-    pub maybe_duplicate: bool,
-    /// When it was queued.
-    pub queued_at_ms: i64,
-    /// When it was done.
-    pub done_at_ms: Option<i64>,
 }
 
 /// What people want to see first: what moves, what needs them, what waits, what is next, what was done last.
@@ -180,7 +121,7 @@ impl View {
             sort(&mut found, group);
             snapshot.jobs.extend(found.into_iter().take(room));
         }
-        snapshot.explain_queued();
+        snapshot.explain();
         Ok(snapshot)
     }
 
@@ -242,23 +183,10 @@ impl Snapshot {
         }
     }
 
-    /// A queued job on a host that takes nothing now is not moving because of its host; nothing moves on a host that is gone.
-    fn explain_queued(&mut self) {
-        let moves = |state| matches!(state, State::Queued | State::Waiting | State::Held);
-        for job in self.jobs.iter_mut().filter(|job| moves(job.state)) {
+    fn explain(&mut self) {
+        for job in &mut self.jobs {
             let host = self.hosts.iter().find(|host| host.name == job.host);
-            match host {
-                None => {
-                    job.why = Some(format!("the host `{}` is not configured any more", job.host));
-                    job.next_try_ms = None;
-                }
-                Some(host) if !matches!(host.state.as_str(), "ready" | "full") && job.state == State::Queued => {
-                    let why = host.why.as_deref().unwrap_or("no reason was given");
-                    job.why = Some(format!("the host `{}` is {}: {why}", host.name, host.state));
-                    job.next_try_ms = host.until_ms;
-                }
-                Some(_) => {}
-            }
+            job.explain(host.map(|host| &host.report));
         }
     }
 }
@@ -411,9 +339,12 @@ fn watches(c: &Connection) -> Result<Vec<WatchRow>, StoreError> {
 }
 
 fn hosts(c: &Connection) -> Result<Vec<HostRow>, StoreError> {
-    let mut select = c.prepare_cached("SELECT name, kind, state, until, why FROM hosts ORDER BY name")?;
+    let mut select = c.prepare_cached("SELECT name, kind, state, until, why, rests FROM hosts ORDER BY name")?;
     let rows = select.query_map([], |row| {
-        Ok(HostRow { name: row.get(0)?, kind: row.get(1)?, state: row.get(2)?, until_ms: row.get(3)?, why: row.get(4)? })
+        // The schema admits no other word.
+        let state = HostState::from_word(&row.get::<_, String>(2)?).unwrap_or(HostState::Ready);
+        let report = HostReport { state, until_ms: row.get(3)?, why: row.get(4)?, rests: row.get(5)? };
+        Ok(HostRow { name: row.get(0)?, kind: row.get(1)?, report })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

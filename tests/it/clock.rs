@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use ferryd::job::State;
+use ferryd::job::health::HostState;
 use ferryd::sandbox::faults::{Action, Endpoint, RetryAfter, Script, When};
 
 use crate::bench_top::{Bench, Daemon, one};
@@ -75,7 +76,9 @@ fn a_host_that_asked_for_rest_under_a_wrong_clock_rests_no_longer_than_it_asked(
         bench.put("file", b"content");
         let clock = Clock::ahead(&bench, YEAR);
         let mut daemon = clock.start(&bench);
-        bench.wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting"));
+        bench.wait_for("the host to rest", || {
+            bench.snapshot()?.hosts.into_iter().find(|host| host.report.state == HostState::Resting)
+        });
         bench.wait_state(State::Waiting);
         clock.set(0);
         if restart {

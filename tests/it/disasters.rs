@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ferryd::job::State;
+use ferryd::job::{ReasonClass, State};
 use ferryd::os::lock;
 use ferryd::sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
@@ -194,7 +194,8 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
     let waiting = bench.wait_state(State::Waiting);
     assert!(waiting.path.ends_with("secret"));
     let why = waiting.why.unwrap();
-    assert!(why.contains("cannot be read") && why.contains("ermission denied"), "{why}");
+    assert_eq!(why.class, ReasonClass::FileUnreadable);
+    assert!(why.to_string().contains("cannot be read") && why.to_string().contains("ermission denied"), "{why}");
     let watch =
         bench.wait_for("the watch to complain", || bench.snapshot()?.watches.into_iter().find(|watch| watch.report.why.is_some()));
     assert!(watch.report.why.unwrap().contains("closed"));

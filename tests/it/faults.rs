@@ -1,6 +1,9 @@
 //! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
 
-use ferryd::job::State;
+use ferryd::job::health::HostState;
+use ferryd::job::reason::Note;
+use ferryd::job::upload::Class;
+use ferryd::job::{ReasonClass, State, Step};
 use ferryd::sandbox::cloudkp::{ChunkReply, FinishReply, Replay};
 use ferryd::sandbox::faults::{Action, Endpoint, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
@@ -136,7 +139,9 @@ fn with_hold_it_is_left_to_a_person_and_is_never_there_twice() {
     let bench = Bench::with(|options| options.rules.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
     let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
     assert_eq!(job.state, State::Held, "{job:#?}");
-    assert!(job.why.unwrap().contains("may be on the host already"));
+    let why = job.why.unwrap();
+    assert_eq!((why.class, why.step, why.note), (ReasonClass::Undecidable, Some(Step::Finish), Note::LeftToUser));
+    assert!(why.to_string().contains("may be on the host already"), "{why}");
     assert_eq!(bench.held("file").len(), 1);
 }
 
@@ -158,19 +163,22 @@ fn every_documented_reply_gives_the_link() {
 #[test]
 fn a_host_that_has_moved_is_held_and_says_what_to_set() {
     let redirect = Action::Redirect { status: 301, to: Some("http://127.0.0.1:9/".into()) };
-    for (action, said) in [(reply(404, ""), "404"), (redirect, "301"), (reply(403, "banned"), "banned")] {
+    for (action, status) in [(reply(404, ""), 404), (redirect, 301), (reply(403, "banned"), 403)] {
         let (bench, job) = through(one(CHUNK, When::Always, action));
         assert_eq!(job.state, State::Held, "{job:#?}");
-        assert!(job.why.as_deref().unwrap().contains(said), "{job:#?}");
+        let why = job.why.clone().unwrap();
+        let expected = (ReasonClass::Host(Class::HostRefused), Some(Step::SendPart), Some(status));
+        assert_eq!((why.class, why.step, why.status), expected, "{job:#?}");
+        assert!(why.to_string().contains(&status.to_string()), "{why}");
         assert!(job.next_try_ms.is_some(), "it is looked at again");
         let host = &bench.snapshot().unwrap().hosts[0];
-        assert_eq!(host.state, "held");
-        assert!(host.why.as_deref().unwrap().contains(said));
+        assert_eq!(host.report.state, HostState::Held);
+        assert_eq!(host.report.why, job.why);
         // A restart is how a person says that it was mended.
         bench.faults(Script::default());
         let daemon = bench.start();
         bench.wait_done(1);
-        bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].state == "ready").then_some(()));
+        bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].report.state == HostState::Ready).then_some(()));
         bench.stop(daemon);
     }
 }
@@ -183,8 +191,12 @@ fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
         bench.put(&format!("f{number}"), &bytes(number, 1000));
     }
     let daemon = bench.start();
-    let resting = bench.wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting"));
-    assert!(resting.why.unwrap().contains("429") && resting.until_ms.is_some());
+    let resting = bench
+        .wait_for("the host to rest", || bench.snapshot()?.hosts.into_iter().find(|host| host.report.state == HostState::Resting));
+    let resting = resting.report;
+    let why = resting.why.unwrap();
+    assert_eq!((why.class, why.status), (ReasonClass::Host(Class::RateLimited), Some(429)), "{why}");
+    assert!(resting.until_ms.is_some());
     bench.wait_done(5);
     let jobs = bench.jobs();
     assert!(jobs.iter().all(|job| bench.held(job.path.file_name().unwrap().to_str().unwrap()).len() == 1));
@@ -198,7 +210,9 @@ fn a_file_that_the_host_refuses_fails_alone() {
     bench.put("big", &bytes(1, 1000));
     let daemon = bench.start();
     let failed = bench.wait_state(State::Failed);
-    assert!(failed.why.unwrap().contains("file size limit exceeded"));
+    let why = failed.why.unwrap();
+    assert_eq!(why.class, ReasonClass::Host(Class::FileRejected));
+    assert!(why.to_string().contains("file size limit exceeded"), "{why}");
     bench.put("small", &bytes(2, 1000));
     bench.wait_state(State::Done);
     bench.stop(daemon);
@@ -229,7 +243,7 @@ fn bad_at_first(script: Script, reason: &str) {
             bench.jobs().into_iter().find(|job| job.state.is_final() || (job.state == State::Waiting && job.next_try_ms.is_some()))
         });
         assert_eq!(stood.state, State::Waiting, "{stood:#?}");
-        assert!(stood.why.as_deref().is_some_and(|why| why.contains(reason)), "{stood:#?}");
+        assert!(stood.why.as_ref().is_some_and(|why| why.to_string().contains(reason)), "{stood:#?}");
         bench.stop(daemon);
     }
     bench.faults(Script::default());
@@ -271,7 +285,7 @@ fn with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes()
     let bench = Bench::new().host("retries = 1");
     let job = after_hours(&bench, one(CHUNK, When::Always, reply(500, "down")), 1);
     assert_eq!(job.state, State::Held, "{job:#?}");
-    assert!(job.why.unwrap().contains("500") && job.next_try_ms.is_some());
+    assert!(job.why.unwrap().status == Some(500) && job.next_try_ms.is_some());
 }
 
 #[test]
@@ -279,7 +293,8 @@ fn what_nobody_understands_for_a_day_is_held_and_an_outage_is_waited_out() {
     let strange = one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}"));
     let job = after_hours(&Bench::new(), strange, 25);
     assert_eq!(job.state, State::Held, "{job:#?}");
-    assert!(job.why.unwrap().contains("E_FROBNICATE") && job.next_try_ms.is_some(), "it is tried again all the same");
+    assert_eq!(job.why.unwrap().class, ReasonClass::Host(Class::Unreadable));
+    assert!(job.next_try_ms.is_some(), "it is tried again all the same");
     let job = after_hours(&Bench::new(), one(CHUNK, When::Always, reply(500, "down")), 25);
     assert_eq!(job.state, State::Waiting, "{job:#?}");
 }
@@ -302,7 +317,8 @@ fn an_unreachable_host_makes_the_job_wait_and_say_why() {
     child.kill().unwrap();
     child.wait().unwrap();
     let why = waiting.why.unwrap();
-    assert!(why.to_lowercase().contains("connect"), "{why}");
+    assert_eq!((why.class, why.step, why.status), (ReasonClass::Host(Class::Transient), Some(Step::SendPart), None), "{why}");
+    assert!(why.to_string().to_lowercase().contains("connect"), "{why}");
     assert!(waiting.next_try_ms.is_some());
 }
 

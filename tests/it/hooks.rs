@@ -10,7 +10,7 @@ use ferryd::config::{self, Config, ProcessEnvironment};
 use ferryd::engine::deliver::{self, Deliver};
 use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
 use ferryd::job::upload::Outcome;
-use ferryd::job::{Identity, State};
+use ferryd::job::{Identity, Reason, ReasonClass, State};
 use ferryd::os::clock;
 use ferryd::sandbox::faults::{Action, Endpoint, When};
 
@@ -135,7 +135,9 @@ fn a_failing_hook_leaves_the_job_uploaded_with_its_reason_until_it_succeeds() {
     let daemon = bench.start();
     let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.why.is_some()));
     assert_eq!(job.state, State::Uploaded);
-    assert_eq!(job.why.as_deref(), Some("uploaded; the hook `command sh` failed: it ended with exit status: 3: no flag"));
+    let why = job.why.unwrap();
+    assert_eq!((why.class, why.code.as_deref()), (ReasonClass::HookFailed, Some("3")));
+    assert_eq!(why.to_string(), "uploaded; the hook `command sh` failed: it ended with exit status: 3: no flag");
     assert!(job.next_try_ms.is_some() && job.link.is_some());
     let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
     assert!(shown.contains("uploaded") && shown.contains("no flag"), "{shown}");
@@ -249,7 +251,7 @@ fn the_source_goes_only_when_both_hosts_have_it() {
     let path = bench.put("file", b"content");
     let daemon = bench.start();
     let job = bench.wait_state(State::Uploaded);
-    assert_eq!((job.host.as_str(), job.why.as_deref()), ("cloudkp", Some("uploaded; the file stays until `mirror` has it too")));
+    assert_eq!((job.host.as_str(), job.why), ("cloudkp", Some(Reason::new(ReasonClass::WaitsForHost).about("mirror"))));
     bench.wait_state(State::Waiting);
     assert!(path.exists());
     opened.store(true, Ordering::SeqCst);
@@ -280,7 +282,7 @@ fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
     let of = |path: &Path| jobs.iter().filter(|job| job.path == path).collect::<Vec<_>>();
     assert_eq!((of(&gone).len(), of(&unwanted).len(), of(&wanted).len()), (1, 1, 2));
     for path in [&gone, &unwanted] {
-        assert!(of(path)[0].why.as_deref().is_some_and(|why| why.contains("when `mirror` was added")), "{jobs:?}");
+        assert!(of(path)[0].why == Some(Reason::new(ReasonClass::NotFoundForHost).about("mirror")), "{jobs:?}");
     }
     assert!(unwanted.exists() && !wanted.exists());
     bench.stop(daemon);
@@ -342,7 +344,7 @@ impl Desk {
         let (store, thread) = Store::open(dir.path()).unwrap();
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();
-        let task = tokio::spawn(Deliver::new(&config, store.clone(), phases).unwrap().run());
+        let task = tokio::spawn(Deliver::new(&config, ferryd::os::system::System::default(), store.clone(), phases).unwrap().run());
         Desk { dir, config, store, thread, switch, task }
     }
 
@@ -412,7 +414,7 @@ async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     std::fs::write(file, "changed").unwrap();
     // The link's time has come when the next task begins, and the file is another by then.
     let refresh = desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
-    desk.store.undelivered(vec![refresh.id], String::new(), 0).await.unwrap();
+    desk.store.undelivered(vec![refresh.id], Reason::new(ReasonClass::AfterDue), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;
     let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX);

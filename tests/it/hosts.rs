@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use ferryd::job::State;
+use ferryd::job::health::HostState;
+use ferryd::job::upload::Class;
+use ferryd::job::{Reason, ReasonClass, State, Step};
 use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd::sandbox::kie::{Errors, ReplyShape};
 use ferryd::sandbox::uploadgig::{Cmbs, ResultShape};
@@ -34,26 +36,32 @@ fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
     job
 }
 
-fn is_held_because(kind: Kind, bench: &Bench, words: &str) -> JobRow {
+/// Whether a job is in this state for this reason, and says so in these words.
+fn stands(job: &JobRow, state: State, class: ReasonClass, words: &str) -> bool {
+    let fits = |why: &Reason| why.class == class && why.to_string().contains(words);
+    job.state == state && job.why.as_ref().is_some_and(fits)
+}
+
+fn is_held_because(kind: Kind, bench: &Bench, class: ReasonClass, words: &str) -> JobRow {
     let job = send(kind, bench, "file", &bytes(3, 2 * MIB));
-    let why = job.why.clone().unwrap_or_default();
-    assert!(job.state == State::Held && why.contains(words), "{}: {job:#?}", kind.word);
+    assert!(stands(&job, State::Held, class, words), "{}: {job:#?}", kind.word);
     job
 }
 
 #[test]
 fn wrong_credentials_hold_the_host_and_say_what_to_check() {
     let cases = [
-        (UPLOADGIG, "s3cret-gig", "check `user` and `password`"),
-        (KOODRIVE, "test-app-secret", "check the credentials"),
-        (KIE, "sk-test", "check `api_key`"),
-        (FOURSHARED, "password = \"s3cret\"", "check `user` and `password`"),
+        (UPLOADGIG, "s3cret-gig", "check `user` and `password`", Step::Login),
+        (KOODRIVE, "test-app-secret", "check the credentials", Step::Open),
+        (KIE, "sk-test", "check `api_key`", Step::SendPart),
+        (FOURSHARED, "password = \"s3cret\"", "check `user` and `password`", Step::Open),
     ];
-    for (kind, right, words) in cases {
+    for (kind, right, words, step) in cases {
         let wrong = if right.contains('=') { "password = \"hunter2\"" } else { "hunter2" };
         let mut bench = kind.bench().change(right, wrong);
-        is_held_because(kind, &bench, words);
-        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "held");
+        let job = is_held_because(kind, &bench, ReasonClass::Host(Class::HostRefused), words);
+        assert_eq!(job.why.unwrap().step, Some(step), "{}", kind.word);
+        assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Held);
         assert!(!bench.log_text().contains("hunter2"));
         // A restart is how a person says that it was mended.
         bench = bench.change(wrong, right);
@@ -66,7 +74,8 @@ fn wrong_credentials_hold_the_host_and_say_what_to_check() {
 #[test]
 fn a_secret_that_cannot_be_read_stops_only_its_host() {
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { env = \"FERRYD_TEST_NOT_SET\" }");
-    is_held_because(KIE, &bench, "$FERRYD_TEST_NOT_SET is not set");
+    let job = is_held_because(KIE, &bench, ReasonClass::Host(Class::HostRefused), "$FERRYD_TEST_NOT_SET is not set");
+    assert_eq!(job.why.unwrap().step, Some(Step::Secret));
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { command = [\"echo\", \"sk-test\"] }");
     arrives(KIE, &bench, b"content");
 }
@@ -83,10 +92,10 @@ fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
         ),
     ];
     for (kind, bench, words) in full {
-        let job = is_held_because(kind, &bench, words);
+        let job = is_held_because(kind, &bench, ReasonClass::Host(Class::HostFull), words);
         assert!(job.next_try_ms.is_some(), "it is asked again: {job:#?}");
         assert!(kind.held(&bench, "file").is_empty());
-        assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full", "{}", kind.word);
+        assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Full, "{}", kind.word);
         let small = send(kind, &bench, "small", b"small");
         assert_eq!(small.state, State::Done, "{}: {small:#?}", kind.word);
     }
@@ -99,8 +108,8 @@ fn waits_because(kind: Kind, bench: &Bench, content: &[u8], words: &str) {
     let left = |job: &JobRow| job.path.ends_with("file") && (job.state == State::Waiting || is_parked(job));
     let job = bench.wait_for(words, || bench.jobs().into_iter().find(left));
     bench.stop(daemon);
-    let said = job.why.as_deref().is_some_and(|why| why.contains(words));
-    assert!(job.state == State::Waiting && job.next_try_ms.is_some() && said, "{}: {job:#?}", kind.word);
+    let waits = stands(&job, State::Waiting, ReasonClass::Host(Class::RequestRefused), words);
+    assert!(waits && job.next_try_ms.is_some(), "{}: {job:#?}", kind.word);
 }
 
 #[test]
@@ -118,7 +127,7 @@ fn a_file_that_is_too_large_fails_alone_and_says_so() {
     ];
     for (kind, bench, words) in limited {
         let job = send(kind, &bench, "file", &bytes(1, 10_000_001));
-        assert!(job.state == State::Failed && job.why.as_deref().unwrap().contains(words), "{job:#?}");
+        assert!(stands(&job, State::Failed, ReasonClass::Host(Class::FileRejected), words), "{job:#?}");
         assert_eq!(send(kind, &bench, "small", b"small").state, State::Done);
     }
 }
@@ -129,9 +138,11 @@ fn too_many_logins_rest_the_account_and_a_restart_does_not_wake_it() {
     arrives(UPLOADGIG, &bench, b"first");
     let second = send(UPLOADGIG, &bench, "second", b"second");
     assert_eq!(second.state, State::Waiting);
-    let resting = |bench: &Bench| bench.snapshot().unwrap().hosts.remove(0);
+    let resting = |bench: &Bench| bench.snapshot().unwrap().hosts.remove(0).report;
     let before = resting(&bench);
-    assert!(before.state == "resting" && before.why.unwrap().contains("few minutes"));
+    let why = before.why.unwrap();
+    let expected = (ReasonClass::Host(Class::RateLimited), Some(Step::Login), Some("-3"));
+    assert_eq!((before.state, (why.class, why.step, why.code.as_deref())), (HostState::Resting, expected), "{why}");
     let logins = requests(&bench, Endpoint::Open).len();
     bench.put("third", b"third");
     let daemon = bench.start();
@@ -163,14 +174,14 @@ fn with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again() 
         bench
     };
     let bench = lost(Action::LoseReply { reset: true });
-    is_held_because(UPLOADGIG, &bench, "probably there");
+    is_held_because(UPLOADGIG, &bench, ReasonClass::Probable, "probably there");
     assert_eq!(UPLOADGIG.held(&bench, "file").len(), 1);
     let bench = lost(Action::ResetAfterBody);
     let job = arrives(UPLOADGIG, &bench, &bytes(1, 3 * MIB));
     assert!(!job.maybe_duplicate);
     let bench = UPLOADGIG.bench().host("on_unknown = \"hold\"");
     bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::LoseReply { reset: true }));
-    is_held_because(UPLOADGIG, &bench, "may be on the host already");
+    is_held_because(UPLOADGIG, &bench, ReasonClass::Undecidable, "may be on the host already");
 }
 
 #[test]
@@ -193,7 +204,7 @@ fn a_body_cut_short_is_known_to_be_no_file() {
 fn an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed() {
     for kind in [UPLOADGIG, KOODRIVE, FOURSHARED] {
         let bench = kind.bench().change("allow_private = true", "allow_private = false");
-        is_held_because(kind, &bench, "`allow_private = true`");
+        is_held_because(kind, &bench, ReasonClass::Host(Class::HostRefused), "`allow_private = true`");
         assert!(requests(&bench, Endpoint::Chunk).is_empty());
     }
 }
@@ -259,7 +270,7 @@ fn koodrive_takes_every_switch_of_its_page() {
 fn a_clock_that_is_off_holds_koodrive_and_says_so() {
     let bench = KOODRIVE.bench();
     bench.sandbox.shift_clock(1200);
-    is_held_because(KOODRIVE, &bench, "the clock of this machine");
+    is_held_because(KOODRIVE, &bench, ReasonClass::Host(Class::HostRefused), "the clock of this machine");
     bench.sandbox.shift_clock(-1200);
     let daemon = bench.start();
     bench.wait_done(1);
@@ -285,7 +296,7 @@ fn every_documented_reply_of_kie_is_understood() {
 #[test]
 fn an_error_of_kie_under_status_200_is_an_error() {
     let wrong = KIE.bench_with(|options| options.rules.kie.errors = Errors::Body).change("sk-test", "hunter2");
-    is_held_because(KIE, &wrong, "401");
+    is_held_because(KIE, &wrong, ReasonClass::Host(Class::HostRefused), "401");
 }
 
 #[test]
@@ -308,7 +319,7 @@ fn a_dropped_address_is_fetched_by_kie_itself() {
     let held: Vec<_> = bench.sandbox.objects().iter().map(|object| bench.sandbox.read(object).unwrap()).collect();
     assert!(held.len() == 4 && held.iter().all(|bytes| bytes == b"the first file"));
     let bad = send(KIE, &bench, "bad.url", b"[InternetShortcut]\nURL=file:///etc/passwd\n");
-    assert!(bad.state == State::Failed && bad.why.unwrap().contains("not an http or https address"));
+    assert!(stands(&bad, State::Failed, ReasonClass::Host(Class::FileRejected), "not an http or https address"), "{bad:#?}");
     // Without the setting it is a file like any other.
     let plain = KIE.bench();
     arrives(KIE, &plain, b"content");
@@ -392,10 +403,10 @@ fn a_key_of_4shared_that_ends_in_the_middle_is_fetched_anew_for_the_same_data_ce
 #[test]
 fn an_account_of_4shared_that_may_not_upload_is_held_or_rests() {
     let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.banned = true);
-    is_held_because(FOURSHARED, &bench, "check `user` and `password`");
+    is_held_because(FOURSHARED, &bench, ReasonClass::Host(Class::HostRefused), "check `user` and `password`");
     let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.upload_right = false);
     let job = send(FOURSHARED, &bench, "file", b"content");
-    assert!(job.state == State::Waiting && job.why.as_deref().unwrap().contains("switched uploading off"), "{job:#?}");
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "switched uploading off"), "{job:#?}");
 }
 
 #[test]
@@ -470,7 +481,7 @@ fn a_host_that_opens_nothing_is_not_asked_by_every_file() {
     }
     let daemon = bench.start();
     bench.wait_for("the host to rest", || {
-        bench.snapshot()?.hosts.into_iter().find(|host| host.state == "resting" && host.until_ms.is_some())
+        bench.snapshot()?.hosts.into_iter().find(|host| host.report.state == HostState::Resting && host.report.until_ms.is_some())
     });
     std::thread::sleep(Duration::from_secs(3));
     bench.stop(daemon);
@@ -487,7 +498,7 @@ fn a_full_account_is_not_asked_again_by_every_file_that_cannot_fit() {
     }
     let daemon = bench.start();
     bench.wait_for("all to be held", || (bench.jobs().iter().filter(|job| job.state == State::Held).count() == 10).then_some(()));
-    assert_eq!(bench.snapshot().unwrap().hosts[0].state, "full");
+    assert_eq!(bench.snapshot().unwrap().hosts[0].report.state, HostState::Full);
     bench.put("small", b"small");
     bench.wait_state(State::Done);
     bench.stop(daemon);

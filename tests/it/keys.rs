@@ -550,7 +550,7 @@ fn a_file_without_bytes_ends_as_the_host_is_told_to_take_it() {
 }
 
 fn is_refused_as_empty(job: &JobRow) -> bool {
-    job.state == State::Failed && job.why.as_deref().is_some_and(|why| why.contains("the file is empty"))
+    job.state == State::Failed && job.why.as_ref().is_some_and(|why| why.to_string().contains("the file is empty"))
 }
 
 #[test]

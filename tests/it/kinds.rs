@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ferryd::job::State;
+use ferryd::job::health::HostState;
 use ferryd::sandbox::Options;
 use ferryd::sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
@@ -147,7 +148,7 @@ fn an_empty_file_ends_as_the_page_of_the_host_says() {
         bench.put("empty", b"");
         let daemon = bench.start();
         let job = bench.wait_state(State::Failed);
-        assert!(job.why.unwrap().contains("the file is empty"), "{}", kind.word);
+        assert!(job.why.unwrap().to_string().contains("the file is empty"), "{}", kind.word);
         bench.stop(daemon);
     }
 }
@@ -267,7 +268,8 @@ impl Life {
 
     /// Whether nobody would know of the last file's fault any more.
     fn is_as_new(&self, last: &JobRow) -> bool {
-        last.state == State::Done && self.bench.snapshot().is_some_and(|snapshot| snapshot.hosts[0].state == "ready")
+        last.state == State::Done
+            && self.bench.snapshot().is_some_and(|snapshot| snapshot.hosts[0].report.state == HostState::Ready)
     }
 
     fn end(self, told: &str) {
@@ -298,7 +300,7 @@ fn through(life: &mut Life, kind: Kind, endpoint: Endpoint, action: &Action) -> 
         assert!(job.link.is_some() || job.remote_id.is_some(), "{told}: {job:#?}");
     } else {
         assert!(may_park(action), "{told}: {job:#?}\n{}", bench.log_text());
-        assert!(job.why.as_deref().is_some_and(|why| why.len() > 10), "{told}: {job:#?}");
+        assert!(job.why.as_ref().is_some_and(|why| why.to_string().len() > 10), "{told}: {job:#?}");
     }
     job
 }

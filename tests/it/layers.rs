@@ -34,7 +34,7 @@ const MAY_KNOW: [(&str, &[&str]); 39] = [
     ("httpdate", &["host", "sandbox"]),
     ("hyper", &["sandbox"]),
     ("hyper_util", &["sandbox"]),
-    ("jiff", &["cli", "config", "hook", "host", "os", "sandbox"]),
+    ("jiff", &["cli", "config", "host", "job", "os", "sandbox"]),
     ("libc", &["engine", "hook", "os", "watch"]),
     ("md5", &["engine", "sandbox"]),
     ("multer", &["sandbox"]),
@@ -47,8 +47,8 @@ const MAY_KNOW: [(&str, &[&str]); 39] = [
     ("rustix", &["cli", "config", "hook", "os", "watch"]),
     ("rustls", &["host"]),
     ("sd_notify", &["os"]),
-    ("serde", &["cli", "host", "os", "sandbox"]),
-    ("serde_json", &["cli", "hook", "host", "os", "sandbox", "store"]),
+    ("serde", &["cli", "host", "job", "os", "sandbox"]),
+    ("serde_json", &["cli", "hook", "host", "job", "os", "sandbox", "store"]),
     ("sha2", &["config", "engine", "host", "os", "sandbox"]),
     ("signal_hook", &["os"]),
     ("strsim", &["config"]),
@@ -260,6 +260,31 @@ fn what_is_pure_asks_no_clock_disk_or_network() {
         let asks = ["Instant::now", ".elapsed("].into_iter().filter(|asks| code.contains(asks));
         wrong.extend(asks.map(|asks| format!("{path:?}: {part} is pure, and must not ask `{asks}`")));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where `code` asks what a sentence says that is meant for a person.
+fn reads_sentences(code: &str) -> Vec<&str> {
+    const SENTENCES: [&str; 8] =
+        ["said", "why", "reason", "detail", "sentence()", "fragment()", "error.to_string()", "reason.to_string()"];
+    const QUESTIONS: [&str; 4] = [".contains(", ".starts_with(", ".ends_with(", ".find("];
+    let asks = |line: &&str| {
+        let line = line.replace(".as_deref()", "").replace(".unwrap_or_default()", "");
+        SENTENCES.iter().any(|sentence| QUESTIONS.iter().any(|question| line.contains(&format!("{sentence}{question}"))))
+    };
+    code.lines().filter(asks).collect()
+}
+
+#[test]
+fn no_decision_hangs_on_the_words_of_a_sentence() {
+    assert_eq!(reads_sentences("if error.said.starts_with(FAULT) {").len(), 1);
+    assert_eq!(reads_sentences("job.why.as_deref().unwrap_or_default().contains(\"413\")").len(), 1);
+    assert_eq!(reads_sentences("let text = reply.text.contains('<');"), [""; 0]);
+    let wrong: Vec<String> = code()
+        .into_iter()
+        .filter(|(part, ..)| part != "sandbox")
+        .flat_map(|(_, path, code)| reads_sentences(&code).into_iter().map(|line| format!("{path:?}: {line}")).collect::<Vec<_>>())
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
-use super::{FileFacts, Host, Part, Place, Step, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
 
@@ -291,7 +291,7 @@ impl Host for KooDrive {
     }
 
     /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
-    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Step<'a, Opened> {
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             let name = remote_name(&file.name);
             let mut body = object!({
@@ -324,7 +324,7 @@ impl Host for KooDrive {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Step<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let ticket = self.link(&created, at, part).await?;
@@ -344,7 +344,7 @@ impl Host for KooDrive {
     // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
     // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Step<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let mut body = object!({ "fileId": created.file_id });
@@ -368,7 +368,7 @@ impl Host for KooDrive {
     }
 
     /// Asks for the address of a part of a file that does not exist: credentials that are taken get "no such upload task".
-    fn check(&self) -> Step<'_, String> {
+    fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let part = object!({ "partNumber": 1, "partSize": self.settings.part_bytes, "partOffset": 0 });
             let body = object!({ "fileId": "ferryd-check", "multiParts": [part] });
@@ -386,7 +386,7 @@ impl Host for KooDrive {
     }
 
     /// A temporary address; there is no lasting one (page, 3.5).
-    fn address<'a>(&'a self, remote_id: &'a str) -> Step<'a, Option<Secret>> {
+    fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         Box::pin(async move {
             let Some((container_id, file_id)) = remote_id.split_once('/') else { return Ok(None) };
             let body = object!({ "containerId": container_id, "fileIds": [file_id] });

@@ -48,7 +48,7 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     let Some(fields) = json::object(&reply.text) else {
         return match reply.status {
             200..=299 => refused(None, false, unknown(call, "no JSON", reply)),
-            401 | 403 => refused(None, true, credentials(reply.said())),
+            401 | 403 => refused(None, true, credentials(reply, reply.said())),
             _ => refused(None, false, reply.refusal()),
         };
     };
@@ -62,7 +62,7 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
         Some(code) if is_documented(code) || (code != 0 && reply.is_success()) => {
             refused(Some(code), false, business(call, code, &fields, reply))
         }
-        _ if matches!(reply.status, 401 | 403) => refused(None, true, credentials(reply.said())),
+        _ if matches!(reply.status, 401 | 403) => refused(None, true, credentials(reply, reply.said())),
         _ => refused(None, false, reply.refusal()),
     }
 }
@@ -76,14 +76,14 @@ fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map
     let said = format!("the gateway answered {}: `{}`", excerpt(code), excerpt(&text));
     let throttled = code.ends_with(".0308");
     let error = match throttled {
-        true => HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..HostError::new(Class::RateLimited, said) },
-        false => credentials(said),
+        true => HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..reply.failure(Class::RateLimited, said) },
+        false => credentials(reply, said),
     };
-    Err(Box::new(Refused { code: None, credentials: !throttled, error }))
+    Err(Box::new(Refused { code: None, credentials: !throttled, error: error.with_code(code) }))
 }
 
-fn credentials(said: String) -> HostError {
-    HostError::new(Class::HostRefused, format!("{said}; check the credentials, and the clock of this machine"))
+fn credentials(reply: &Reply, said: String) -> HostError {
+    reply.failure(Class::HostRefused, format!("{said}; check the credentials, and the clock of this machine"))
 }
 
 /// The table of codes (page, 5).
@@ -107,13 +107,15 @@ fn business(call: Call, code: i64, fields: &Map<String, Value>, reply: &Reply) -
         13_000_402 => (Class::OffsetMismatch, None, ""),
         _ => (Class::Unreadable, None, ""),
     };
-    HostError { worsens, wait: reply.retry_after, ..HostError::new(class, format!("{said}{advice}")) }
+    let error = reply.failure(class, format!("{said}{advice}")).with_code(code);
+    HostError { worsens, wait: reply.retry_after, ..error }
 }
 
 /// An answer that cannot be read. Only of `complete` it matters whether it took effect, and the host is asked.
 fn unknown(call: Call, what: &str, reply: &Reply) -> HostError {
     let class = if call == Call::Complete { Class::Transient } else { Class::Unreadable };
-    HostError::unanswered(class, format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text)))
+    let said = format!("the host sent {what} ({}): `{}`", reply.status, excerpt(&reply.text));
+    HostError { doubt: true, ..reply.failure(class, said) }
 }
 
 /// What the store makes of a part.
@@ -137,20 +139,20 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         true => reply.said(),
         false => format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message)),
     };
-    let transient = || HostError { wait: reply.retry_after, ..HostError::new(Class::Transient, &said) };
-    let of = |class| HostError::new(class, &said);
+    let of = |class| reply.failure(class, &said).with_code(code);
+    let transient = || HostError { wait: reply.retry_after, ..of(Class::Transient) };
     match (reply.status, code) {
         (_, "SignatureDoesNotMatch") => Ok(PartReply::LinkEnded(of(Class::Unreadable))),
-        (_, "InsufficientStorageSpace") => Err(HostError::new(Class::HostFull, said)),
-        (_, "NoSuchUpload") => Err(HostError::new(Class::SessionLost, said)),
+        (_, "InsufficientStorageSpace") => Err(of(Class::HostFull)),
+        (_, "NoSuchUpload") => Err(of(Class::SessionLost)),
         (_, "IncompleteBody" | "RequestTimeout" | "BadDigest" | "OperationAborted" | "SlowDown" | "ServiceUnavailable") => {
             Err(transient())
         }
         (_, "EntityTooSmall" | "EntityTooLarge" | "InvalidArgument" | "MissingContentLength") => Err(of(Class::RequestRefused)),
         (401 | 403, _) => Ok(PartReply::LinkEnded(of(Class::Unreadable))),
-        (404 | 410, _) => Ok(PartReply::LinkEnded(HostError::new(Class::SessionLost, said))),
+        (404 | 410, _) => Ok(PartReply::LinkEnded(of(Class::SessionLost))),
         (409 | 429, _) => Err(transient()),
-        (200..=299, _) => Err(HostError::new(Class::Unreadable, said)),
+        (200..=299, _) => Err(of(Class::Unreadable)),
         _ => Err(HostError { doubt: false, ..reply.refusal() }),
     }
 }
@@ -245,6 +247,24 @@ mod tests {
         ] {
             let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
             assert!(refused.credentials && refused.error.class == Class::HostRefused, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_status_and_the_code_are_kept_apart_from_the_words() {
+        let control = |status, text: &str| control_reply(Call::Create, &reply(status, text)).unwrap_err().error;
+        let store = |status, text: &str| part_reply(&reply(status, text)).unwrap_err();
+        let cases = [
+            (control(400, "{\"code\":13000311}"), 400, Some("13000311")),
+            (control(429, "{\"error_code\":\"APIGW.0308\"}"), 429, Some("APIGW.0308")),
+            (control(401, ""), 401, None),
+            (control(502, "<html>"), 502, None),
+            (control(200, "{}"), 200, None),
+            (store(404, "<Error><Code>NoSuchUpload</Code></Error>"), 404, Some("NoSuchUpload")),
+            (store(500, ""), 500, None),
+        ];
+        for (error, status, code) in cases {
+            assert_eq!((error.status, error.code.as_deref()), (Some(status), code), "{error:?}");
         }
     }
 

@@ -1,0 +1,217 @@
+//! What people see of the queue: how a host is doing, and where a job stands. Serialized it is what `ferryd status --json` prints, so
+//! names are kept and fields are only ever added.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::health::HostState;
+use super::{Reason, ReasonClass, State};
+
+/// The number of a job: given once, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct JobId(pub i64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a host is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostReport {
+    /// In a word.
+    pub state: HostState,
+    /// Until when, in milliseconds since the Unix epoch.
+    #[serde(rename = "until", serialize_with = "time_or_none")]
+    pub until_ms: Option<i64>,
+    /// Why.
+    #[serde(serialize_with = "sentence")]
+    pub why: Option<Reason>,
+    /// Rests it asked for in a row.
+    #[serde(skip)]
+    pub rests: u32,
+}
+
+/// A configured host.
+#[derive(Debug, Clone, Serialize)]
+pub struct HostRow {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// How it is doing.
+    #[serde(flatten)]
+    pub report: HostReport,
+}
+
+/// A job. Times are in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobRow {
+    /// Its number.
+    pub id: JobId,
+    /// Where its file is.
+    #[serde(serialize_with = "as_text")]
+    pub path: PathBuf,
+    /// Its host.
+    pub host: String,
+    /// Its state.
+    pub state: State,
+    /// The size of its file.
+    pub bytes: u64,
+    /// What the host holds of it, or what has flowed where that is more.
+    pub sent: u64,
+    /// Bytes a second, lately.
+    #[serde(skip)]
+    pub per_second: u64,
+    /// Parts of its plan.
+    pub parts: u64,
+    /// Parts the host has confirmed.
+    pub parts_acked: u64,
+    /// Times it was claimed.
+    pub attempts: u64,
+    /// Higher goes first.
+    pub priority: i64,
+    /// Since when it is in its state.
+    #[serde(rename = "since", serialize_with = "time")]
+    pub since_ms: i64,
+    /// When it is tried again.
+    #[serde(rename = "next_try", serialize_with = "time_or_none")]
+    pub next_try_ms: Option<i64>,
+    /// Why it is not moving.
+    #[serde(serialize_with = "sentence")]
+    pub why: Option<Reason>,
+    /// Where the file can be fetched.
+    pub link: Option<String>,
+    /// The host's name for it.
+    pub remote_id: Option<String>,
+    /// When it will be gone from the host.
+    #[serde(rename = "expires", serialize_with = "time_or_none")]
+    pub expires_ms: Option<i64>,
+    /// Whether the host may have it twice.
+    pub maybe_duplicate: bool,
+    /// When it was queued.
+    #[serde(rename = "queued_at", serialize_with = "time")]
+    pub queued_at_ms: i64,
+    /// When it was done.
+    #[serde(rename = "done_at", serialize_with = "time_or_none")]
+    pub done_at_ms: Option<i64>,
+}
+
+impl JobRow {
+    /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one that is
+    /// not configured any more.
+    pub fn explain(&mut self, host: Option<&HostReport>) {
+        let class = match (self.state, host.map(|host| host.state)) {
+            (State::Queued | State::Waiting | State::Held, None) => ReasonClass::HostUnconfigured,
+            (State::Queued, Some(HostState::Resting)) => ReasonClass::HostResting,
+            (State::Queued, Some(HostState::Held)) => ReasonClass::HostHeld,
+            _ => return,
+        };
+        let why = |host: &HostReport| host.why.as_ref().map_or("no reason was given".into(), Reason::to_string);
+        let reason = Reason { detail: host.map(why), ..Reason::new(class) };
+        self.why = Some(reason.about(&self.host));
+        self.next_try_ms = host.and_then(|host| host.until_ms);
+    }
+}
+
+/// A time in milliseconds since the Unix epoch, in whole seconds; nothing where no calendar has it. Shown as RFC 3339, in UTC.
+pub fn timestamp(at_ms: i64) -> Option<Timestamp> {
+    Timestamp::from_second(at_ms.div_euclid(1000)).ok()
+}
+
+fn time<S: Serializer>(at_ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    timestamp(*at_ms).serialize(serializer)
+}
+
+fn time_or_none<S: Serializer>(at_ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    at_ms.and_then(timestamp).serialize(serializer)
+}
+
+fn sentence<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    why.as_ref().map(Reason::to_string).serialize(serializer)
+}
+
+/// A path that is not Unicode is shown as far as it can be.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::upload::Class;
+
+    fn job(state: State) -> JobRow {
+        JobRow {
+            id: JobId(8),
+            path: "/drop/a.mov".into(),
+            host: "box".into(),
+            state,
+            bytes: 9,
+            sent: 0,
+            per_second: 0,
+            parts: 0,
+            parts_acked: 0,
+            attempts: 1,
+            priority: 0,
+            since_ms: 0,
+            next_try_ms: Some(5),
+            why: None,
+            link: None,
+            remote_id: None,
+            expires_ms: None,
+            maybe_duplicate: false,
+            queued_at_ms: 0,
+            done_at_ms: None,
+        }
+    }
+
+    #[test]
+    fn a_job_that_stands_because_of_its_host_says_so() {
+        let full = Some(Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left"));
+        let host = |state| HostReport { state, until_ms: Some(7), why: full.clone(), rests: 0 };
+        let gone = ("the host `box` is not configured any more", None);
+        let cases = [
+            (State::Queued, Some(host(HostState::Resting)), Some(("the host `box` is resting: 12 bytes left", Some(7)))),
+            (State::Queued, Some(host(HostState::Held)), Some(("the host `box` is held: 12 bytes left", Some(7)))),
+            (
+                State::Queued,
+                Some(HostReport { why: None, ..host(HostState::Held) }),
+                Some(("the host `box` is held: no reason was given", Some(7))),
+            ),
+            (State::Queued, Some(host(HostState::Full)), None),
+            (State::Queued, Some(host(HostState::Ready)), None),
+            (State::Waiting, Some(host(HostState::Resting)), None),
+            (State::Held, Some(host(HostState::Held)), None),
+            (State::Queued, None, Some(gone)),
+            (State::Waiting, None, Some(gone)),
+            (State::Held, None, Some(gone)),
+            (State::Done, None, None),
+            (State::Uploaded, None, None),
+            (State::Failed, None, None),
+        ];
+        for (state, host, expected) in cases {
+            let mut job = job(state);
+            job.explain(host.as_ref());
+            let why = job.why.map(|why| why.to_string());
+            let (sentence, next_try_ms) = expected.unzip();
+            assert_eq!((why.as_deref(), job.next_try_ms), (sentence, next_try_ms.unwrap_or(Some(5))), "{state} {host:?}");
+        }
+    }
+
+    #[test]
+    fn programs_read_times_as_rfc_3339_and_reasons_as_sentences() {
+        let why = Some(Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left"));
+        let report = HostReport { state: HostState::Full, until_ms: Some(1_767_323_045_999), why, rests: 3 };
+        let row = HostRow { name: "box".into(), kind: "kie".into(), report };
+        let text = serde_json::to_string(&row).unwrap();
+        assert_eq!(
+            text,
+            "{\"name\":\"box\",\"kind\":\"kie\",\"state\":\"full\",\"until\":\"2026-01-02T03:04:05Z\",\"why\":\"12 bytes left\"}"
+        );
+    }
+}
