@@ -20,7 +20,7 @@ use crate::job::{Identity, Proof, State};
 
 use super::JobId;
 use super::error::StoreError;
-use super::files::{identity_at, path_of};
+use super::rows::{identity_at, path_of};
 
 /// The key of rows that ask for the after-action.
 pub const AFTER: &str = "after";

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::job::{Identity, State};
 
 use super::error::StoreError;
+use super::rows::{identity_at, path_of};
 use super::{Arrival, deliveries, open_reader};
 
 /// What the queue knows of a file that the scan has met.
@@ -154,23 +155,6 @@ impl FileRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         Ok(FileRow { id: row.get(0)?, identity: identity_at(row, 1)?, route: row.get(7)? })
     }
-}
-
-/// Reads an identity from six columns in a row, in the order of the tables.
-pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Identity> {
-    Ok(Identity {
-        device: row.get(first)?,
-        inode: row.get(first + 1)?,
-        size: row.get::<_, i64>(first + 2)?.cast_unsigned(),
-        mtime_ns: row.get(first + 3)?,
-        ctime_ns: row.get(first + 4)?,
-        born_ns: row.get(first + 5)?,
-    })
-}
-
-/// Puts a path together from the bytes of a folder and a name.
-pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
-    PathBuf::from(OsString::from_vec(folder)).join(OsString::from_vec(name))
 }
 
 fn find_folder(c: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {

@@ -13,8 +13,8 @@ use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
 
 use super::error::StoreError;
-use super::files::{self, identity_at, path_of};
-use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, uploads};
+use super::rows::{identity_at, path_of};
+use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.

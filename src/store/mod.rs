@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod jobs;
 mod rescue;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;

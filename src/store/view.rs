@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use crate::job::State;
 
 use super::error::StoreError;
-use super::files::path_of;
+use super::rows::path_of;
 use super::{FILE_NAME, JobId, open_reader, schema};
 
 /// Rates older than this say nothing.
