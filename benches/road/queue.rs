@@ -59,7 +59,7 @@ fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
     let (store, thread) = Store::open(&place.state_dir()).unwrap();
     for begin in (0..jobs).step_by(ROWS_IN_ONE_COMMIT as usize) {
         let numbers = begin..jobs.min(begin + ROWS_IN_ONE_COMMIT);
-        runtime.block_on(store.enqueue(numbers.map(|number| arrival(&elsewhere, number)).collect())).unwrap();
+        store.enqueue(numbers.map(|number| arrival(&elsewhere, number)).collect()).blocking().unwrap();
     }
     drop(store);
     thread.join();

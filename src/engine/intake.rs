@@ -5,12 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::runtime::Handle as Runtime;
-
 use crate::config;
 use crate::crash_point;
 use crate::job::Identity;
-use crate::store::{Arrival, Memory, Seen, Store, StoreError, WatchStatus};
+use crate::store::{Arrival, Seen, Store, StoreError, WatchStatus};
 use crate::watch::{self, Report, Settled, Stop};
 
 /// What the intake needs to know of a watch.
@@ -34,8 +32,6 @@ impl Root {
 /// The queue as the watches see it.
 pub struct Intake {
     store: Store,
-    memory: Memory,
-    runtime: Runtime,
     roots: Vec<Root>,
     /// The queue's failure, which ended the watching.
     failed: Option<StoreError>,
@@ -43,9 +39,8 @@ pub struct Intake {
 
 impl Intake {
     /// An intake for these roots, in the order in which the watches number them.
-    pub fn new(store: Store, runtime: Runtime, roots: Vec<Root>) -> Result<Intake, StoreError> {
-        let memory = store.memory()?;
-        Ok(Intake { store, memory, runtime, roots, failed: None })
+    pub fn new(store: Store, roots: Vec<Root>) -> Intake {
+        Intake { store, roots, failed: None }
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -60,26 +55,26 @@ impl Intake {
         })
     }
 
-    fn look(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, StoreError> {
-        let seen = self.memory.look(folder, name, identity, &self.roots[root].hosts)?;
-        if seen != Seen::Known {
-            // What follows may wait for a file system or for the writer.
-            self.memory.let_go()?;
-        }
+    fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, StoreError> {
+        let hosts = self.roots[root].hosts.clone();
+        let seen = self.store.look_up(folder, files, &hosts)?;
+        files.iter().zip(seen).map(|((name, identity), seen)| self.is_known(&hosts, folder, name, identity, seen)).collect()
+    }
+
+    fn is_known(&self, hosts: &[String], folder: &Path, name: &OsStr, now: &Identity, seen: Seen) -> Result<bool, StoreError> {
         match seen {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
             Seen::Renumbered { file } => {
-                self.runtime.block_on(self.store.renumbered(file, *identity))?;
+                self.store.renumbered(file, *now).blocking()?;
                 Ok(true)
             }
-            Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
+            Seen::Elsewhere { path, .. } if is_still_there(&path, now) => Ok(false),
             Seen::Elsewhere { file, path } => {
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
-                let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
-                self.runtime.block_on(renamed)?;
+                self.store.renamed(file, folder.to_owned(), name.to_owned(), *now).blocking()?;
                 // Its hosts may be others here, which only the new path can tell.
-                Ok(matches!(self.memory.look(folder, name, identity, &self.roots[root].hosts)?, Seen::Known))
+                Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
         }
     }
@@ -91,9 +86,8 @@ impl Intake {
             Arrival { folder, name, identity, hosts: hosts.clone(), make_jobs, priority: *priority, close_seen }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
-        self.memory.let_go()?;
         crash_point!("enqueue.before_commit");
-        let made = self.runtime.block_on(self.store.enqueue(arrivals))?;
+        let made = self.store.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
         tracing::debug!("{made} jobs queued");
         Ok(())
@@ -106,25 +100,13 @@ fn is_still_there(path: &Path, identity: &Identity) -> bool {
 }
 
 impl watch::Memory for Intake {
-    fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
-        let known = self.look(root, folder, name, identity);
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+        let known = self.look(root, folder, files);
         self.note(known)
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), Stop> {
-        let done = self
-            .memory
-            .let_go()
-            .and_then(|()| self.runtime.block_on(self.store.close_seen(folder.to_owned(), name.to_owned(), *identity)));
-        self.note(done)
-    }
-
-    fn listing(&mut self) {
-        self.memory.listing();
-    }
-
-    fn listed(&mut self) -> Result<(), Stop> {
-        let done = self.memory.listed();
+        let done = self.store.close_seen(folder.to_owned(), name.to_owned(), *identity).blocking();
         self.note(done)
     }
 
@@ -147,7 +129,7 @@ impl watch::Memory for Intake {
             gaps_seen: report.gaps_seen,
             why: report.why.clone(),
         };
-        let told = self.runtime.block_on(self.store.watch_status(self.roots[root].path.clone(), status));
+        let told = self.store.watch_status(self.roots[root].path.clone(), status).blocking();
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }

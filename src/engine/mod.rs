@@ -146,7 +146,7 @@ fn start_intake(
         config.watches.iter().zip(seen_before).map(|(watch, seen)| root(config, watch, *seen)).collect();
     let roots = roots?;
     let described = config.watches.iter().map(intake::Root::of).collect();
-    let mut intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), described)?;
+    let mut intake = Intake::new(store.clone(), described);
     let (ended, end) = tokio::sync::oneshot::channel();
     let work = move || {
         watch::run(roots, &mut intake, &hints, ready);

@@ -19,6 +19,7 @@ use crate::job::upload::Outcome;
 use crate::job::{Identity, Proof, State};
 
 use super::JobId;
+use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
 
@@ -443,7 +444,13 @@ pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), St
 
 /// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for something
 /// may run now.
-pub(super) fn close_seen(c: &Connection, folder: &Path, name: &OsStr, version: &Identity, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn close_seen(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    folder: &Path,
+    name: &OsStr,
+    version: &Identity,
+) -> Result<bool, StoreError> {
     let mut select =
         c.prepare_cached("SELECT f.id FROM files f JOIN folders d ON d.id = f.folder WHERE d.path = ?1 AND f.name = ?2")?;
     let file: Option<i64> = select.query_row([folder.as_os_str().as_bytes(), name.as_bytes()], |row| row.get(0)).optional()?;
@@ -474,7 +481,7 @@ fn settle(c: &Connection, job: JobId, note: Option<&str>, now_ms: i64) -> Result
 
 /// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at once.
 /// Answers which hooks are gone, each with the number of its rows.
-pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
+pub(super) fn follow(c: &Connection, Caller { now_ms, .. }: Caller, rules: &Rules) -> Result<Vec<(String, u64)>, StoreError> {
     let mut dropped = Vec::new();
     for (hook, event) in kinds(c)? {
         let rows = match event {
@@ -533,7 +540,12 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
     WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
 /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
-pub(super) fn due(c: &Connection, wanted: &[(String, usize)], running: &[DeliveryId], now_ms: i64) -> Result<Due, StoreError> {
+pub(super) fn due(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    wanted: &[(String, usize)],
+    running: &[DeliveryId],
+) -> Result<Due, StoreError> {
     let mut due = Due::default();
     for (hook, room) in wanted {
         let mut select = c.prepare_cached(DUE)?;
@@ -582,15 +594,15 @@ fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event, Option
 }
 
 /// What the rows ask for has succeeded. Answers whether that made an after-action due.
-pub(super) fn delivered(c: &Connection, ids: &[DeliveryId], rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn delivered(c: &Connection, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
     let mut due = false;
     for id in ids {
-        due |= delivered_one(c, *id, rules, now_ms)?;
+        due |= delivered_one(c, by, *id, rules)?;
     }
     Ok(due)
 }
 
-fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+fn delivered_one(c: &Connection, Caller { now_ms, .. }: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
     let Some((job, event, said)) = row_of(c, id)? else { return Ok(false) };
     say(c, id, None, None)?;
     c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
@@ -610,7 +622,7 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
 }
 
 /// The after-action will never be done to this version, for the reason in `note`.
-pub(super) fn stays(c: &Connection, id: DeliveryId, note: &str, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn stays(c: &Connection, Caller { now_ms, .. }: Caller, id: DeliveryId, note: &str) -> Result<(), StoreError> {
     match row_of(c, id)? {
         Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
         _ => Ok(()),
@@ -618,15 +630,15 @@ pub(super) fn stays(c: &Connection, id: DeliveryId, note: &str, now_ms: i64) -> 
 }
 
 /// No scan will find the file for the added host; unless the host's job was made meanwhile, its after-action waits no longer.
-pub(super) fn not_found(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn not_found(c: &Connection, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
     match row_of(c, id)? {
-        Some((.., Some(_))) => delivered_one(c, id, rules, now_ms),
+        Some((.., Some(_))) => delivered_one(c, by, id, rules),
         _ => Ok(false),
     }
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
+pub(super) fn undelivered(c: &Connection, _: Caller, ids: &[DeliveryId], why: &str, next_try_ms: i64) -> Result<(), StoreError> {
     for id in ids {
         let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
         update.execute(params![id.0, next_try_ms])?;
@@ -637,7 +649,7 @@ pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &str, next_tr
 
 /// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody
 /// looks again at `next_try_ms`.
-pub(super) fn look_again(c: &Connection, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+pub(super) fn look_again(c: &Connection, _: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
     let mut update =
         c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL")?;
     update.execute(params![id.0, next_try_ms])?;
@@ -661,7 +673,7 @@ fn say(c: &Connection, id: DeliveryId, why: Option<&str>, next_try_ms: Option<i6
 
 /// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not while
 /// the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
-pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn send_again(c: &Connection, Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
     let Some((job, ..)) = row_of(c, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = 'its link dies soon: it is sent again for a new one'

@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Identity, State};
 
+use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::{Arrival, deliveries, open_reader};
+use super::{Arrival, LOOKUPS_MAX, deliveries};
 
 /// What the queue knows of a file that the scan has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +35,8 @@ pub enum Seen {
     Unknown,
 }
 
-/// Looks that are answered from one snapshot at most. A reader that keeps one stands in the way of folding the log into the database.
-const LOOKS_MAX: u32 = 256;
-
-/// A reader for the scan: answers whether a version of a file is taken up. Belongs to one thread.
-pub struct Memory {
-    connection: Connection,
-    /// Whether many looks are coming, and how many more the snapshot that is kept for them is good for.
-    listing: bool,
-    looks_left: u32,
-    folder: Option<(PathBuf, i64)>,
-    routes: HashMap<i64, Vec<String>>,
-}
+/// The hosts of routes, which never change once they are committed.
+pub(super) type Routes = HashMap<i64, Vec<String>>;
 
 struct FileRow {
     id: i64,
@@ -55,100 +46,67 @@ struct FileRow {
 
 const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns, route";
 
-impl Memory {
-    pub(super) fn open(path: &Path) -> Result<Memory, StoreError> {
-        let (folder, routes) = (None, HashMap::new());
-        Ok(Memory { connection: open_reader(path)?, listing: false, looks_left: 0, folder, routes })
-    }
+/// What is known of these versions of files in `folder` for `hosts`, in their order.
+pub(super) fn look_up(
+    c: &Connection,
+    routes: &mut Routes,
+    folder: &Path,
+    files: &[(&OsStr, Identity)],
+    hosts: &[String],
+) -> Result<Vec<Seen>, StoreError> {
+    debug_assert!(files.len() <= LOOKUPS_MAX, "{} files at once", files.len());
+    let folder = find_folder(c, folder)?;
+    files.iter().map(|(name, identity)| look_up_one(c, routes, folder, name, identity, hosts)).collect()
+}
 
-    /// Many looks are coming, each at another file, until [`Memory::listed`]: they may be answered from one snapshot, since taking one
-    /// costs more than a look does. Between the two, [`Memory::let_go`] before anything that waits for the writer.
-    pub fn listing(&mut self) {
-        self.listing = true;
+fn look_up_one(
+    c: &Connection,
+    routes: &mut Routes,
+    folder: Option<i64>,
+    name: &OsStr,
+    identity: &Identity,
+    hosts: &[String],
+) -> Result<Seen, StoreError> {
+    if let Some(folder) = folder
+        && let Some(row) = file_at(c, folder, name)?
+        && row.identity.same_version(identity)
+        && let Some(route) = row.route
+    {
+        return Ok(if !covers(c, routes, route, hosts)? {
+            Seen::Unknown
+        } else if row.identity.same_numbers(identity) {
+            Seen::Known
+        } else {
+            Seen::Renumbered { file: row.id }
+        });
     }
+    look_elsewhere(c, identity)
+}
 
-    /// No more looks are coming for now.
-    pub fn listed(&mut self) -> Result<(), StoreError> {
-        self.listing = false;
-        self.let_go()
+/// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
+fn look_elsewhere(c: &Connection, identity: &Identity) -> Result<Seen, StoreError> {
+    if identity.born_ns == 0 {
+        return Ok(Seen::Unknown);
     }
+    let mut select = c.prepare_cached(
+        "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
+         FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
+    )?;
+    let mut rows = select.query([identity.inode])?;
+    while let Some(row) = rows.next()? {
+        let found = FileRow::read(row)?;
+        if found.identity.same_inode(identity) {
+            return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
+        }
+    }
+    Ok(Seen::Unknown)
+}
 
-    /// Lets go of the snapshot: the next look sees all that is committed.
-    pub fn let_go(&mut self) -> Result<(), StoreError> {
-        self.looks_left = 0;
-        if !self.connection.is_autocommit() {
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-        }
-        Ok(())
+fn covers(c: &Connection, routes: &mut Routes, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
+    if !routes.contains_key(&route) {
+        routes.insert(route, hosts_of(c, route)?);
     }
-
-    fn keep_snapshot(&mut self) -> Result<(), StoreError> {
-        if self.looks_left == 0 {
-            self.let_go()?;
-            self.connection.prepare_cached("BEGIN")?.execute([])?;
-            self.looks_left = LOOKS_MAX;
-        }
-        self.looks_left -= 1;
-        Ok(())
-    }
-
-    /// What is known of the file `name` in `folder`, in this version, for these hosts.
-    pub fn look(&mut self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Result<Seen, StoreError> {
-        if self.listing {
-            self.keep_snapshot()?;
-        }
-        if let Some(folder) = self.folder_id(folder)?
-            && let Some(row) = file_at(&self.connection, folder, name)?
-            && row.identity.same_version(identity)
-            && let Some(route) = row.route
-        {
-            return Ok(match self.covers(route, hosts)? {
-                false => Seen::Unknown,
-                true if row.identity.same_numbers(identity) => Seen::Known,
-                true => Seen::Renumbered { file: row.id },
-            });
-        }
-        self.look_elsewhere(identity)
-    }
-
-    /// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
-    fn look_elsewhere(&mut self, identity: &Identity) -> Result<Seen, StoreError> {
-        if identity.born_ns == 0 {
-            return Ok(Seen::Unknown);
-        }
-        let mut select = self.connection.prepare_cached(
-            "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
-             FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
-        )?;
-        let mut rows = select.query([identity.inode])?;
-        while let Some(row) = rows.next()? {
-            let found = FileRow::read(row)?;
-            if found.identity.same_inode(identity) {
-                return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
-            }
-        }
-        Ok(Seen::Unknown)
-    }
-
-    fn folder_id(&mut self, path: &Path) -> Result<Option<i64>, StoreError> {
-        if let Some((known, id)) = &self.folder
-            && known == path
-        {
-            return Ok(Some(*id));
-        }
-        let id = find_folder(&self.connection, path)?;
-        self.folder = id.map(|id| (path.to_owned(), id));
-        Ok(id)
-    }
-
-    fn covers(&mut self, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
-        if !self.routes.contains_key(&route) {
-            let names = hosts_of(&self.connection, route)?;
-            self.routes.insert(route, names);
-        }
-        let covered = &self.routes[&route];
-        Ok(hosts.iter().all(|host| covered.contains(host)))
-    }
+    Ok(hosts.iter().all(|host| routes[&route].contains(host)))
 }
 
 impl FileRow {
@@ -174,7 +132,7 @@ fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
 }
 
 /// Makes the jobs of `arrivals`, in one transaction with the memory of them. Repeating it makes nothing twice.
-pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Result<u64, StoreError> {
+pub(super) fn enqueue(c: &Connection, Caller { now_ms, .. }: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
     let rebuilt_ns = rebuilt_ns(c)?;
     let mut made = 0;
     for arrival in arrivals {
@@ -235,7 +193,7 @@ fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> R
 }
 
 /// The file system has given the file of this number other numbers since it was taken up.
-pub(super) fn renumbered(c: &Connection, file: i64, now: &Identity) -> Result<(), StoreError> {
+pub(super) fn renumbered(c: &Connection, _: Caller, file: i64, now: &Identity) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE id = ?1"))?;
     match select.query_row([file], FileRow::read).optional()? {
         Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
@@ -363,7 +321,7 @@ fn insert_job(
 }
 
 /// Moves what is remembered of `file` to a new path. Whatever was remembered there before is of a file that is no more.
-pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+pub(super) fn renamed(c: &Connection, _: Caller, file: i64, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
     let folder = folder_id(c, folder)?;
     if let Some(other) = file_at(c, folder, name)?
         && other.id != file

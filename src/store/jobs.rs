@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use crate::job::State;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
+use crate::job::{Identity, State};
 
+use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
 use super::{Asking, Claimed, Claims, HostStatus, JobId, Live, PutBack, Resting, Rules, WatchStatus, deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
-pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn recover(c: &Connection, by @ Caller { now_ms, .. }: Caller) -> Result<(), StoreError> {
     c.execute("UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading'", [now_ms])?;
     c.execute(
         "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL",
@@ -29,7 +30,7 @@ pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
          WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
         [now_ms],
     )?;
-    for Resting { host, left, .. } in resting(c, now_ms)? {
+    for Resting { host, left, .. } in resting(c, by)? {
         let until_ms = after(now_ms, left);
         c.execute("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until > ?2", params![host, until_ms, now_ms])?;
     }
@@ -38,14 +39,20 @@ pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
 }
 
 /// What waits for a time is due now: the clock that said when was another one.
-pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
+fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
     let mut update =
         c.prepare_cached("UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1")?;
     update.execute([now_ms])?;
     Ok(())
 }
 
-pub(super) fn resting(c: &Connection, now_ms: i64) -> Result<Vec<Resting>, StoreError> {
+/// Jobs and deliveries alike.
+pub(super) fn clock_was_set_back(c: &Connection, Caller { now_ms, .. }: Caller) -> Result<(), StoreError> {
+    be_due(c, now_ms)?;
+    deliveries::be_due(c, now_ms)
+}
+
+pub(super) fn resting(c: &Connection, Caller { now_ms, .. }: Caller) -> Result<Vec<Resting>, StoreError> {
     let mut select = c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
     let rows = select.query_map([now_ms], |row| {
         Ok(Resting { host: row.get(0)?, left: rest_left(row.get(1)?, row.get(2)?, now_ms), rests: row.get(3)? })
@@ -62,9 +69,9 @@ fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
 
 pub(super) fn configured(
     c: &Connection,
+    Caller { now_ms, .. }: Caller,
     watches: &[PathBuf],
     hosts: &[(String, String)],
-    now_ms: i64,
 ) -> Result<Vec<bool>, StoreError> {
     c.execute("UPDATE watches SET configured = 0", [])?;
     let mut seen_before = Vec::with_capacity(watches.len());
@@ -117,7 +124,12 @@ pub(super) const READY_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs W
 pub(super) const DISBELIEVE: &str =
     "UPDATE OR FAIL jobs SET next_try = ?2 WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?3";
 
-pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+pub(super) fn claim(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    asking: &[Asking],
+    uploads_max: usize,
+) -> Result<Claims, StoreError> {
     let there: Vec<There> = asking.iter().map(|asking| there(c, asking, now_ms)).collect::<Result<_, _>>()?;
     let holder = |(asking, there): (&Asking, &There)| Holder {
         holds: asking.uploads,
@@ -214,10 +226,10 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
 /// a delivery may be to come.
 pub(super) fn uploaded(
     c: &Connection,
+    Caller { now_ms, .. }: Caller,
     job: JobId,
     outcome: &Outcome,
     rules: &Rules,
-    now_ms: i64,
 ) -> Result<(State, bool), StoreError> {
     if let Some(state) = moved_on(c, job)? {
         return Ok((state, false));
@@ -248,12 +260,12 @@ fn moved_on(c: &Connection, job: JobId) -> Result<Option<State>, StoreError> {
 }
 
 /// The host has these bytes without being sent them: the version that was looked at is the one that counts.
-pub(super) fn sent_as(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), StoreError> {
-    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, ctime_ns])?;
+pub(super) fn sent_as(c: &Connection, _: Caller, job: JobId, identity: &Identity) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, identity.ctime_ns])?;
     Ok(())
 }
 
-pub(super) fn path(c: &Connection, job: JobId) -> Result<PathBuf, StoreError> {
+pub(super) fn path(c: &Connection, _: Caller, job: JobId) -> Result<PathBuf, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.id = ?1",
     )?;
@@ -261,7 +273,13 @@ pub(super) fn path(c: &Connection, job: JobId) -> Result<PathBuf, StoreError> {
 }
 
 /// Answers whether a delivery may be due.
-pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn put_back(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    job: JobId,
+    put_back: &PutBack,
+    rules: &Rules,
+) -> Result<bool, StoreError> {
     if moved_on(c, job)?.is_some() {
         return Ok(false);
     }
@@ -285,26 +303,31 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &R
     deliveries::after_leaving(c, job, *state, why.as_deref(), rules, now_ms)
 }
 
-pub(super) fn host_status(c: &Connection, host: &str, status: &HostStatus, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn host_status(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    host: &str,
+    status: &HostStatus,
+) -> Result<(), StoreError> {
     let mut update =
         c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
     update.execute(params![host, status.state, status.until_ms, status.why, now_ms, status.rests])?;
     Ok(())
 }
 
-pub(super) fn host_rests_until(c: &Connection, host: &str, until_ms: i64, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn host_rests_until(c: &Connection, Caller { now_ms, .. }: Caller, host: &str, until_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until IS NOT NULL")?;
     update.execute(params![host, until_ms, now_ms])?;
     Ok(())
 }
 
-pub(super) fn release_held(c: &Connection, host: &str, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn release_held(c: &Connection, Caller { now_ms, .. }: Caller, host: &str) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE jobs SET next_try = ?2 WHERE host = ?1 AND state = 'held' AND next_try > ?2")?;
     update.execute(params![host, now_ms])?;
     Ok(())
 }
 
-pub(super) fn watch_status(c: &Connection, path: &std::path::Path, status: &WatchStatus) -> Result<(), StoreError> {
+pub(super) fn watch_status(c: &Connection, _: Caller, path: &std::path::Path, status: &WatchStatus) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE watches SET state = ?2, events = ?3, last_scan = coalesce(?4, last_scan), settling = ?5, gaps_seen = ?6, why = ?7
          WHERE path = ?1",
@@ -315,7 +338,7 @@ pub(super) fn watch_status(c: &Connection, path: &std::path::Path, status: &Watc
     Ok(())
 }
 
-pub(super) fn live(c: &Connection, live: &[Live], now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn live(c: &Connection, Caller { now_ms, .. }: Caller, live: &[Live]) -> Result<(), StoreError> {
     c.prepare_cached("DELETE FROM live")?.execute([])?;
     let mut insert = c.prepare_cached("INSERT INTO live (job, sent, per_second, at) VALUES (?1, ?2, ?3, ?4)")?;
     for Live { job, sent, per_second } in live {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::job::Proof;
-use crate::job::upload::Outcome;
+use crate::job::upload::{Ack, Outcome};
 
 struct Queue {
     dir: tempfile::TempDir,
@@ -114,6 +114,12 @@ fn rules(on: &[Event], acts: bool) -> Rules {
 }
 
 impl Queue {
+    /// What is known of this version, met at the path of `arrival`.
+    fn look(&self, identity: &Identity, arrival: &Arrival) -> Seen {
+        let Arrival { folder, name, hosts, .. } = arrival;
+        self.store.as_ref().unwrap().look_up(folder, &[(name.as_os_str(), *identity)], hosts).unwrap().remove(0)
+    }
+
     fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
         self.run(|store| async move { store.follow(rules).await }).unwrap()
     }
@@ -171,25 +177,12 @@ impl Queue {
 }
 
 #[test]
-fn a_listing_keeps_one_snapshot_for_a_while_and_none_when_it_is_over() {
+fn a_lookup_sees_what_is_committed_and_leaves_nothing_in_the_way_of_folding_the_log() {
     let queue = Queue::new();
-    let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
-    let look = |memory: &mut Memory, number| {
-        let Arrival { folder, name, identity, hosts, .. } = arrival(number);
-        memory.look(&folder, &name, &identity, &hosts).unwrap()
-    };
-    memory.listing();
-    assert_eq!(look(&mut memory, 1), Seen::Unknown);
+    let known = |number| queue.look(&arrival(number).identity, &arrival(number));
+    assert_eq!(known(1), Seen::Unknown);
     queue.enqueue(1..3);
-    assert_eq!(look(&mut memory, 1), Seen::Unknown, "it was asked for before");
-    memory.let_go().unwrap();
-    assert_eq!(look(&mut memory, 1), Seen::Known);
-    queue.enqueue(3..4);
-    let looks = (0..1000).take_while(|_| look(&mut memory, 3) == Seen::Unknown).count();
-    assert!((1..1000).contains(&looks), "a snapshot grows old, and no older than that: {looks}");
-    memory.listed().unwrap();
-    queue.enqueue(4..5);
-    assert_eq!(look(&mut memory, 4), Seen::Known, "without a listing each look sees all there is");
+    assert_eq!((known(1), known(3)), (Seen::Known, Seen::Unknown));
     let folded = queue.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     assert_eq!(folded, Ok(0), "nothing stands in the way of folding the log");
 }
@@ -461,7 +454,8 @@ fn a_removed_hook_holds_nothing_up_and_is_named() {
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
     assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
     // The next start has no hooks.
-    let dropped = deliveries::follow(&queue.connection(), &Rules::default(), 7).unwrap();
+    let next_start = backend::Caller { daemon: DaemonId::LOCAL, now_ms: 7 };
+    let dropped = deliveries::follow(&queue.connection(), next_start, &Rules::default()).unwrap();
     assert_eq!(dropped.iter().map(|(_, rows)| rows).sum::<u64>(), 2);
     assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Held));
 }
@@ -632,10 +626,7 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version() {
     let mut queue = Queue::new();
     assert_eq!(queue.enqueue(1..2), 2);
     let before = arrival(1);
-    let look = |queue: &Queue, identity: &Identity| {
-        let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
-        memory.look(&before.folder, &before.name, identity, &before.hosts).unwrap()
-    };
+    let look = |queue: &Queue, identity: &Identity| queue.look(identity, &before);
     let mut identity = before.identity;
     for now in [
         Identity { device: 2, ..identity },
@@ -891,19 +882,19 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
-    let writer = queue.store.as_ref().unwrap().writer.clone();
-    let call = |sql: &'static str| writer.call(Durability::Power, move |c| Ok(c.execute(sql, [])?));
-    let (good, bad, also_good) = queue.runtime.block_on(async {
-        tokio::join!(
-            call("INSERT INTO notes VALUES ('a', '1')"),
-            call("INSERT INTO nowhere VALUES (1)"),
-            call("INSERT INTO notes VALUES ('b', '2')")
-        )
-    });
-    assert!(good.is_ok() && also_good.is_ok());
+    let store = queue.store.clone().unwrap();
+    let call = |number: i64, well: bool| {
+        let work = move |queue: &mut dyn backend::Backend, by| {
+            let made = queue.enqueue(by, &[arrival(number)])?;
+            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Io("its own fault".into())) }
+        };
+        Call::new(&store, Durability::Power, Box::new(work))
+    };
+    let (good, bad, also_good) = queue.runtime.block_on(async { tokio::join!(call(0, true), call(1, false), call(2, true)) });
+    assert_eq!((good.unwrap(), also_good.unwrap()), (2, 2));
     assert!(matches!(bad, Err(StoreError::Io(_))), "{bad:?}");
-    let notes: i64 = queue.connection().query_row("SELECT count(*) FROM notes", [], |row| row.get(0)).unwrap();
-    assert_eq!(notes, 2);
+    let known = [0, 1, 2].map(|number| queue.look(&arrival(number).identity, &arrival(number)));
+    assert_eq!(known, [Seen::Known, Seen::Unknown, Seen::Known], "what the bad one did is undone");
 }
 
 #[test]

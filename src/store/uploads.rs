@@ -7,16 +7,17 @@ use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Session, Words};
 
+use super::backend::Caller;
 use super::error::StoreError;
 use super::{JobId, Upload};
 
 pub(super) fn opened(
     c: &Connection,
+    Caller { now_ms, .. }: Caller,
     job: JobId,
     session: &Session,
     plan: &Plan,
     identity: &Identity,
-    now_ms: i64,
 ) -> Result<(), StoreError> {
     forget_upload(c, job)?;
     let mut insert =
@@ -27,7 +28,7 @@ pub(super) fn opened(
     Ok(())
 }
 
-pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
+pub(super) fn acked(c: &Connection, _: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
     note_acks(c, job, acks, plan)?;
     progressed(c, job)
 }
@@ -63,14 +64,20 @@ fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<()
     Ok(())
 }
 
-pub(super) fn advanced(c: &Connection, job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> Result<(), StoreError> {
+pub(super) fn advanced(
+    c: &Connection,
+    _: Caller,
+    job: JobId,
+    held_bytes: u64,
+    moved_to: Option<&Session>,
+) -> Result<(), StoreError> {
     let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
     update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
     progressed(c, job)
 }
 
 /// For a host that takes bytes in order, `acks` is empty and `held_bytes` says all.
-pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<(), StoreError> {
+pub(super) fn found(c: &Connection, _: Caller, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<(), StoreError> {
     forget_acks(c, job)?;
     if acks.is_empty() {
         let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2 WHERE job = ?1")?;
@@ -81,18 +88,18 @@ pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, p
     note_acks(c, job, acks, plan)
 }
 
-pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {
+pub(super) fn committing(c: &Connection, _: Caller, job: JobId) -> Result<(), StoreError> {
     c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
     Ok(())
 }
 
-pub(super) fn digested(c: &Connection, job: JobId, part_bytes: u64, digest: &Digest) -> Result<(), StoreError> {
+pub(super) fn digested(c: &Connection, _: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached("INSERT OR REPLACE INTO digests (job, part_bytes, hex, borders) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute(params![job.0, part_bytes.cast_signed(), digest.hex, stored(&digest.borders)])?;
     Ok(())
 }
 
-pub(super) fn digest(c: &Connection, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+pub(super) fn digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
     let mut select = c.prepare_cached("SELECT hex, borders FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
     let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
         Ok(Digest { hex: row.get(0)?, borders: loaded(&row.get::<_, Vec<u8>>(1)?) })

@@ -10,7 +10,8 @@ use crate::job::State;
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::{FILE_NAME, JobId, open_reader, schema};
+use super::sqlite::open_reader;
+use super::{FILE_NAME, JobId, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
