@@ -65,15 +65,18 @@ impl Intake {
         match seen {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
-            Seen::Renumbered { file } => {
-                self.store.renumbered(file, *now).blocking()?;
+            Seen::Renumbered => {
+                self.store.renumbered(folder.to_owned(), name.to_owned(), *now).blocking()?;
                 Ok(true)
             }
-            Seen::Elsewhere { path, .. } if is_still_there(&path, now) => Ok(false),
-            Seen::Elsewhere { file, path } => {
+            Seen::Elsewhere { folder: before, name: named } => {
+                let path = before.join(&named);
+                if is_still_there(&path, now) {
+                    return Ok(false);
+                }
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
-                self.store.renamed(file, folder.to_owned(), name.to_owned(), *now).blocking()?;
-                // Its hosts may be others here, which only the new path can tell.
+                self.store.renamed((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+                // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
                 Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
         }
@@ -133,5 +136,34 @@ impl watch::Memory for Intake {
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Memory;
+
+    #[test]
+    fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let [before, first, second] = ["before", "first", "second"].map(|name| dir.path().join(name));
+        std::fs::write(&before, "once").unwrap();
+        let identity = Identity { born_ns: 7, ..Identity::of(&std::fs::metadata(&before).unwrap()) };
+        let store = Store::in_memory(Arc::new(|| 1)).unwrap();
+        let roots = vec![Root { path: dir.path().to_owned(), hosts: Arc::from(["box".to_owned()]), priority: 0 }];
+        let mut intake = Intake::new(store, roots);
+        let settled =
+            |name: &str| Settled { root: 0, folder: dir.path().to_owned(), name: name.into(), identity, close_seen: false };
+        intake.settled(vec![settled("before")]).unwrap();
+        std::fs::hard_link(&before, &second).unwrap();
+        std::fs::hard_link(&before, &first).unwrap();
+        std::fs::remove_file(&before).unwrap();
+        let mut known = |names: [&str; 2]| {
+            let files = names.map(|name| (OsStr::new(name), identity));
+            intake.known(0, dir.path(), &files).unwrap()
+        };
+        assert_eq!(known(["first", "second"]), [true, false]);
+        assert_eq!(known(["second", "first"]), [false, true], "the first one keeps its place");
     }
 }

@@ -62,8 +62,9 @@ macro_rules! verbs {
 
             /// Answers how many jobs were made.
             files::enqueue(arrivals: &[Arrival]) -> u64;
-            files::renamed(file: i64, folder: &Path, name: &OsStr, now: &Identity) -> ();
-            files::renumbered(file: i64, now: &Identity) -> ();
+            /// Answers whether the file was known there.
+            files::renamed(from: (&Path, &OsStr), to: (&Path, &OsStr), now: &Identity) -> bool;
+            files::renumbered(folder: &Path, name: &OsStr, now: &Identity) -> ();
 
             /// Answers whether an after-action that waited may run now.
             deliveries::close_seen(folder: &Path, name: &OsStr, version: &Identity) -> bool;

@@ -1,6 +1,7 @@
 //! What has been taken up: the scan's memory of files, and the one way from a settled file to its jobs.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::job::{Identity, State};
 
 use super::backend::Caller;
 use super::error::StoreError;
-use super::rows::{identity_at, path_of};
+use super::rows::identity_at;
 use super::{Arrival, LOOKUPS_MAX, deliveries};
 
 /// What the queue knows of a file that the scan has met.
@@ -21,16 +22,13 @@ pub enum Seen {
     Known,
     /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
     Elsewhere {
-        /// The file's number in the queue.
-        file: i64,
-        /// Where it was.
-        path: PathBuf,
+        /// The folder it was in.
+        folder: PathBuf,
+        /// Its name there.
+        name: OsString,
     },
     /// This version is taken up for all its hosts, and the file system has given it other numbers since.
-    Renumbered {
-        /// The file's number in the queue.
-        file: i64,
-    },
+    Renumbered,
     /// Nothing is known of this version, or not for all its hosts.
     Unknown,
 }
@@ -77,7 +75,7 @@ fn look_up_one(
         } else if row.identity.same_numbers(identity) {
             Seen::Known
         } else {
-            Seen::Renumbered { file: row.id }
+            Seen::Renumbered
         });
     }
     look_elsewhere(c, identity)
@@ -96,17 +94,19 @@ fn look_elsewhere(c: &Connection, identity: &Identity) -> Result<Seen, StoreErro
     while let Some(row) = rows.next()? {
         let found = FileRow::read(row)?;
         if found.identity.same_inode(identity) {
-            return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
+            let (folder, name) = (OsString::from_vec(row.get(8)?), OsString::from_vec(row.get(9)?));
+            return Ok(Seen::Elsewhere { folder: folder.into(), name });
         }
     }
     Ok(Seen::Unknown)
 }
 
 fn covers(c: &Connection, routes: &mut Routes, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
-    if !routes.contains_key(&route) {
-        routes.insert(route, hosts_of(c, route)?);
-    }
-    Ok(hosts.iter().all(|host| routes[&route].contains(host)))
+    let covered = match routes.entry(route) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(hosts_of(c, route)?),
+    };
+    Ok(hosts.iter().all(|host| covered.contains(host)))
 }
 
 impl FileRow {
@@ -123,6 +123,13 @@ fn find_folder(c: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
 fn file_at(c: &Connection, folder: i64, name: &OsStr) -> Result<Option<FileRow>, StoreError> {
     let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE folder = ?1 AND name = ?2"))?;
     Ok(select.query_row(params![folder, name.as_bytes()], FileRow::read).optional()?)
+}
+
+fn find_file(c: &Connection, folder: &Path, name: &OsStr) -> Result<Option<FileRow>, StoreError> {
+    match find_folder(c, folder)? {
+        Some(folder) => file_at(c, folder, name),
+        None => Ok(None),
+    }
 }
 
 fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
@@ -192,10 +199,9 @@ fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> R
     Ok(select.query_row(values, |_| Ok(())).optional()?.is_some())
 }
 
-/// The file system has given the file of this number other numbers since it was taken up.
-pub(super) fn renumbered(c: &Connection, _: Caller, file: i64, now: &Identity) -> Result<(), StoreError> {
-    let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE id = ?1"))?;
-    match select.query_row([file], FileRow::read).optional()? {
+/// The file system has given the file at this path other numbers since it was taken up.
+pub(super) fn renumbered(c: &Connection, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+    match find_file(c, folder, name)? {
         Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
         _ => Ok(()),
     }
@@ -320,19 +326,28 @@ fn insert_job(
     Ok(())
 }
 
-/// Moves what is remembered of `file` to a new path. Whatever was remembered there before is of a file that is no more.
-pub(super) fn renamed(c: &Connection, _: Caller, file: i64, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
-    let folder = folder_id(c, folder)?;
+/// Moves what is remembered of a file to another path. Whatever was remembered there before is of a file that is no more.
+pub(super) fn renamed(
+    c: &Connection,
+    _: Caller,
+    from: (&Path, &OsStr),
+    to: (&Path, &OsStr),
+    now: &Identity,
+) -> Result<bool, StoreError> {
+    let Some(file) = find_file(c, from.0, from.1)?.filter(|row| row.route.is_some() && row.identity.same_inode(now)) else {
+        return Ok(false);
+    };
+    let (folder, name) = (folder_id(c, to.0)?, to.1);
     if let Some(other) = file_at(c, folder, name)?
-        && other.id != file
+        && other.id != file.id
     {
         let unique = format!("{}\0{}", String::from_utf8_lossy(name.as_bytes()), other.id);
         c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?
             .execute(params![other.id, unique.as_bytes()])?;
     }
     let mut update = c.prepare_cached("UPDATE files SET folder = ?2, name = ?3, ctime_ns = ?4 WHERE id = ?1")?;
-    update.execute(params![file, folder, name.as_bytes(), now.ctime_ns])?;
-    Ok(())
+    update.execute(params![file.id, folder, name.as_bytes(), now.ctime_ns])?;
+    Ok(true)
 }
 
 /// Forgets that this version was taken up for the job's host, so that the scan meets it again. Other hosts keep what they have.

@@ -633,8 +633,9 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version() {
         Identity { device: 2, inode: 77, ..identity },
         Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 9, ..identity },
     ] {
-        let Seen::Renumbered { file } = look(&queue, &now) else { panic!("{now:?}") };
-        queue.run(|store| async move { store.renumbered(file, now).await }).unwrap();
+        assert_eq!(look(&queue, &now), Seen::Renumbered, "{now:?}");
+        let Arrival { folder, name, .. } = before.clone();
+        queue.run(|store| async move { store.renumbered(folder, name, now).await }).unwrap();
         assert_eq!(look(&queue, &now), Seen::Known);
         let again = vec![Arrival { identity: Identity { device: 3, ..now }, ..arrival(1) }];
         assert_eq!(queue.run(|store| async move { store.enqueue(again).await }).unwrap(), 0, "a settled file that was met before");

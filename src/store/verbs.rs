@@ -92,15 +92,16 @@ impl Store {
         self.call_for_deliveries(Process, move |queue, by| queue.close_seen(by, &folder, &name, &identity))
     }
 
-    /// A known version of a file has another path now: its jobs follow it.
-    pub fn renamed(&self, file: i64, folder: PathBuf, name: OsString, now: Identity) -> Call<()> {
-        self.call(Power, move |queue, by| queue.renamed(by, file, &folder, &name, &now))
+    /// A known version of a file has another path now, each a folder and a name: its jobs follow it. Answers whether it was known at the
+    /// earlier one.
+    pub fn renamed(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> Call<bool> {
+        self.call(Power, move |queue, by| queue.renamed(by, (&from.0, &from.1), (&to.0, &to.1), &now))
     }
 
     /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
     /// out again, so it need not outlive the power.
-    pub fn renumbered(&self, file: i64, now: Identity) -> Call<()> {
-        self.call(Process, move |queue, by| queue.renumbered(by, file, &now))
+    pub fn renumbered(&self, folder: PathBuf, name: OsString, now: Identity) -> Call<()> {
+        self.call(Process, move |queue, by| queue.renumbered(by, &folder, &name, &now))
     }
 
     /// Where the file of `job` is, as far as the scan has followed it.
