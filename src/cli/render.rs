@@ -52,7 +52,7 @@ impl Failure {
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
             StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
             StoreError::Io(_) => failure.hint(format!("check that this user may read and write `{dir}`")),
-            StoreError::Closed => failure,
+            StoreError::Closed | StoreError::NotOurs { .. } => failure,
         }
     }
 }

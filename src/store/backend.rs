@@ -41,23 +41,25 @@ macro_rules! verbs {
             jobs::clock_was_set_back() -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
-            jobs::sent_as(job: JobId, identity: &Identity) -> ();
-            /// Answers the state the job is in then, and whether a delivery may be due.
+            jobs::sent_as(job: JobId, identity: &Identity) -> bool;
+            /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by another daemon,
+            /// stays as it is.
             jobs::uploaded(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
-            /// Answers whether a delivery may be due.
-            jobs::put_back(job: JobId, put_back: &PutBack, rules: &Rules) -> bool;
+            /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays as it is.
+            jobs::put_back(job: JobId, put_back: &PutBack, rules: &Rules) -> Option<bool>;
             jobs::host_status(host: &str, status: &HostStatus) -> ();
             jobs::host_rests_until(host: &str, until_ms: i64) -> ();
             jobs::release_held(host: &str) -> ();
             jobs::watch_status(path: &Path, status: &WatchStatus) -> ();
             jobs::live(live: &[Live]) -> ();
 
-            uploads::opened(job: JobId, session: &Session, plan: &Plan, identity: &Identity) -> ();
-            uploads::acked(job: JobId, acks: &[Ack], plan: &Plan) -> ();
-            uploads::advanced(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> ();
-            uploads::found(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> ();
-            uploads::committing(job: JobId) -> ();
-            uploads::digested(job: JobId, part_bytes: u64, digest: &Digest) -> ();
+            // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
+            uploads::opened(job: JobId, session: &Session, plan: &Plan, identity: &Identity) -> bool;
+            uploads::acked(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
+            uploads::advanced(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
+            uploads::found(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;
+            uploads::committing(job: JobId) -> bool;
+            uploads::digested(job: JobId, part_bytes: u64, digest: &Digest) -> bool;
             uploads::digest(job: JobId, part_bytes: u64) -> Option<Digest>;
 
             /// Answers how many jobs were made.

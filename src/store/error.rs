@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::JobId;
+
 /// A failure of the queue, as opposed to a failure of a job in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -31,6 +33,12 @@ pub enum StoreError {
     /// The operating system refused something else.
     #[error("{0}")]
     Io(String),
+    /// What was about to be done is another daemon's to do.
+    #[error("job {job} was claimed by another daemon meanwhile")]
+    NotOurs {
+        /// The job.
+        job: JobId,
+    },
     /// The store has been shut down.
     #[error("the queue is closed")]
     Closed,

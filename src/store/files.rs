@@ -13,7 +13,7 @@ use crate::job::{Identity, State};
 use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::identity_at;
-use super::{Arrival, LOOKUPS_MAX, deliveries};
+use super::{Arrival, DaemonId, LOOKUPS_MAX, deliveries};
 
 /// What the queue knows of a file that the scan has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
 }
 
 /// Makes the jobs of `arrivals`, in one transaction with the memory of them. Repeating it makes nothing twice.
-pub(super) fn enqueue(c: &Connection, Caller { now_ms, .. }: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
+pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
     let rebuilt_ns = rebuilt_ns(c)?;
     let mut made = 0;
     for arrival in arrivals {
@@ -174,7 +174,7 @@ pub(super) fn enqueue(c: &Connection, Caller { now_ms, .. }: Caller, arrivals: &
             }
             for host in missing {
                 if !has_live_job(c, file, host, &arrival.identity)? {
-                    insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
+                    insert_job(c, by, file, host, arrival, maybe_duplicate)?;
                     made += 1;
                 }
             }
@@ -292,17 +292,17 @@ fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
 
 fn insert_job(
     c: &Connection,
+    by: Caller,
     file: i64,
     host: &str,
     arrival: &Arrival,
     maybe_duplicate: bool,
-    now_ms: i64,
 ) -> Result<(), StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
         "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
-                                   close_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11,
+                                   owner, close_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11, ?13,
                  ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
                                 AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
@@ -319,9 +319,10 @@ fn insert_job(
         ctime_ns,
         born_ns,
         priority,
-        now_ms,
+        by.now_ms,
         maybe_duplicate,
-        close_seen
+        close_seen,
+        by.daemon.0
     ])?;
     Ok(())
 }
@@ -384,7 +385,7 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
     let arrival =
         Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)?, close_seen: false };
     let file = remember(c, before.as_ref(), folder, &arrival, route)?;
-    insert_job(c, file, &host, &arrival, false, row.get(10)?)?;
+    insert_job(c, Caller { daemon: DaemonId::LOCAL, now_ms: row.get(10)? }, file, &host, &arrival, false)?;
     let job = c.last_insert_rowid();
     let rest: Vec<Value> = (11..18).map(|column| row.get(column)).collect::<Result<_, _>>()?;
     let mut update = c.prepare_cached(

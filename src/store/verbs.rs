@@ -110,7 +110,8 @@ impl Store {
     }
 }
 
-/// Jobs, from the claim to the outcome.
+/// Jobs, from the claim to the outcome. What is told of a job that another daemon has claimed since changes nothing, and the answer of the
+/// verbs that tell of an upload says whether the job is still this daemon's.
 impl Store {
     /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
     /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
@@ -121,18 +122,18 @@ impl Store {
 
     /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
     /// power, a session may be lost that is younger than a second, as its acks are.
-    pub fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Call<()> {
+    pub fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Call<bool> {
         self.call(Process, move |queue, by| queue.opened(by, job, &session, &plan, &identity))
     }
 
     /// The host has these bytes already; this is exactly the version of the file that has them.
-    pub fn sent_as(&self, job: JobId, identity: Identity) -> Call<()> {
+    pub fn sent_as(&self, job: JobId, identity: Identity) -> Call<bool> {
         self.call(Power, move |queue, by| queue.sent_as(by, job, &identity))
     }
 
     /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
     /// outlive the power.
-    pub fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Call<()> {
+    pub fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Call<bool> {
         self.call(Process, move |queue, by| queue.digested(by, job, part_bytes, &digest))
     }
 
@@ -143,23 +144,23 @@ impl Store {
 
     /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::live`]): a part sent twice does no
     /// harm.
-    pub fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Call<()> {
+    pub fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Call<bool> {
         self.call(Process, move |queue, by| queue.acked(by, job, &acks, &plan))
     }
 
     /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
-    pub fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> Call<()> {
+    pub fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> Call<bool> {
         self.call(Process, move |queue, by| queue.advanced(by, job, held_bytes, moved_to.as_ref()))
     }
 
     /// The host was asked, and this is what it holds: it is believed over our own rows.
-    pub fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> Call<()> {
+    pub fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> Call<bool> {
         self.call(Power, move |queue, by| queue.found(by, job, &acks, held_bytes, &plan))
     }
 
-    /// The commit is about to be sent.
+    /// The commit is about to be sent. For a job that another daemon has claimed it must not be, so that is an error.
     pub fn committing(&self, job: JobId) -> Call<()> {
-        self.call(Power, move |queue, by| queue.committing(by, job))
+        self.call(Power, move |queue, by| if queue.committing(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) })
     }
 
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
@@ -179,7 +180,7 @@ impl Store {
             _ => Power,
         };
         let rules = self.rules();
-        self.call_for_deliveries(durability, move |queue, by| queue.put_back(by, job, &put_back, &rules))
+        self.call_for_deliveries(durability, move |queue, by| Ok(queue.put_back(by, job, &put_back, &rules)?.unwrap_or(false)))
     }
 }
 

@@ -143,8 +143,9 @@ const GROUPS: [&[State]; 5] = [
     &[State::Done, State::Gone, State::Cancelled],
 ];
 
-const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0), coalesce(l.sent, 0),
-    coalesce(l.per_second, 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
+const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0),
+    coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
+    coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
     j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
 
 impl View {
@@ -324,7 +325,7 @@ pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
     let index = if state == State::Done { "INDEXED BY jobs_done" } else { "" };
     format!(
         "SELECT {COLUMNS} FROM jobs j {index} JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
-         LEFT JOIN uploads u ON u.job = j.id LEFT JOIN live l ON l.job = j.id AND l.at >= ?1
+         LEFT JOIN uploads u ON u.job = j.id
          WHERE j.state = '{state}'{filter} ORDER BY {order} LIMIT ?2"
     )
 }
