@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::{Identity, State};
+use crate::job::Identity;
 
 use super::backend::Caller;
 use super::error::StoreError;
@@ -247,17 +247,7 @@ pub(super) fn route_id<'a>(c: &Connection, hosts: impl Iterator<Item = &'a Strin
     if let Some(id) = select.query_row([&text], |row| row.get(0)).optional()? {
         return Ok(id);
     }
-    names.iter().try_for_each(|host| count_jobs_of(c, host))?;
     Ok(c.prepare_cached("INSERT INTO routes (hosts) VALUES (?1)")?.insert([&text])?)
-}
-
-/// Makes the rows in which a host's jobs are counted, one for each state. No job comes to be without a route, so they are there in time.
-fn count_jobs_of(c: &Connection, host: &str) -> Result<(), StoreError> {
-    let mut insert = c.prepare_cached("INSERT OR IGNORE INTO totals (host, state, jobs, bytes) VALUES (?1, ?2, 0, 0)")?;
-    for state in State::ALL {
-        insert.execute(params![host, state.word()])?;
-    }
-    Ok(())
 }
 
 fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {

@@ -54,3 +54,19 @@ INSERT INTO watches_of_daemons (path, first_seen, configured, state, events, las
 SELECT path, first_seen, configured, state, events, last_scan, settling, gaps_seen, why FROM watches;
 DROP TABLE watches;
 ALTER TABLE watches_of_daemons RENAME TO watches;
+
+-- By how much each daemon has changed the number and the bytes of a host's jobs in a state: the sum over the daemons is what there is.
+-- Changes are gathered while a transaction runs, and added here once before it is committed, so that a row is not written for every job.
+DROP TRIGGER jobs_made;
+DROP TRIGGER jobs_moved;
+CREATE TABLE totals_of_daemons (
+    host   TEXT NOT NULL,
+    state  TEXT NOT NULL,
+    daemon INTEGER NOT NULL DEFAULT 1,
+    jobs   INTEGER NOT NULL,
+    bytes  INTEGER NOT NULL,
+    PRIMARY KEY (host, state, daemon)
+) STRICT, WITHOUT ROWID;
+INSERT INTO totals_of_daemons (host, state, jobs, bytes) SELECT host, state, jobs, bytes FROM totals;
+DROP TABLE totals;
+ALTER TABLE totals_of_daemons RENAME TO totals;

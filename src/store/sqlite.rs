@@ -71,6 +71,7 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(128);
         connection.busy_timeout(Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection, path)?;
+        connection.execute_batch(schema::COUNTING)?;
         Ok(Sqlite { connection })
     }
 
@@ -118,7 +119,11 @@ macro_rules! delegate {
                 Ok(())
             }
 
-            fn commit(&mut self, _daemon: DaemonId) -> Result<(), StoreError> {
+            fn commit(&mut self, daemon: DaemonId) -> Result<(), StoreError> {
+                if self.connection.prepare_cached("SELECT 1 FROM moved LIMIT 1")?.exists([])? {
+                    self.connection.prepare_cached(schema::COUNT)?.execute([daemon.0])?;
+                    self.connection.prepare_cached("DELETE FROM moved")?.execute([])?;
+                }
                 self.connection.prepare_cached("COMMIT")?.execute([])?;
                 Ok(())
             }

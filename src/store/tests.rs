@@ -880,17 +880,26 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
     }
 }
 
+impl Queue {
+    /// Makes jobs, and fails then unless it is to go well.
+    fn enqueue_and(&self, files: std::ops::Range<i64>, well: bool) -> Call<u64> {
+        let arrivals: Vec<Arrival> = files.map(arrival).collect();
+        let work = move |queue: &mut dyn backend::Backend, by| {
+            let made = queue.enqueue(by, &arrivals)?;
+            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Io("its own fault".into())) }
+        };
+        Call::new(self.store.as_ref().unwrap(), Durability::Power, Box::new(work))
+    }
+
+    fn fail_after_enqueue(&self, files: std::ops::Range<i64>) {
+        self.enqueue_and(files, false).blocking().unwrap_err();
+    }
+}
+
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
-    let store = queue.store.clone().unwrap();
-    let call = |number: i64, well: bool| {
-        let work = move |queue: &mut dyn backend::Backend, by| {
-            let made = queue.enqueue(by, &[arrival(number)])?;
-            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Io("its own fault".into())) }
-        };
-        Call::new(&store, Durability::Power, Box::new(work))
-    };
+    let call = |number: i64, well: bool| queue.enqueue_and(number..number + 1, well);
     let (good, bad, also_good) = queue.runtime.block_on(async { tokio::join!(call(0, true), call(1, false), call(2, true)) });
     assert_eq!((good.unwrap(), also_good.unwrap()), (2, 2));
     assert!(matches!(bad, Err(StoreError::Io(_))), "{bad:?}");
@@ -960,17 +969,48 @@ fn a_hundred_thousand_jobs_are_seen_at_a_glance() {
     assert_eq!(snapshot.bytes_left, 1_000_000);
 }
 
+#[test]
+fn however_many_jobs_move_in_a_commit_each_total_is_written_once() {
+    let queue = Queue::new();
+    queue.enqueue(0..1);
+    let trigger = "CREATE TRIGGER written AFTER UPDATE ON totals BEGIN INSERT INTO notes VALUES (hex(randomblob(8)), new.host || new.state); END";
+    queue.connection().execute_batch(trigger).unwrap();
+    queue.enqueue(1..50);
+    let written =
+        queue.connection().query_row("SELECT count(*), count(DISTINCT value) FROM notes", [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(written, Ok((2, 2)));
+    assert_eq!(queue.snapshot(&Query::default()).totals[0], (State::Queued, 100));
+}
+
+#[test]
+fn readers_see_the_totals_of_all_daemons_together() {
+    let queue = Queue::new();
+    queue.enqueue(0..5);
+    let other =
+        "INSERT INTO totals (daemon, host, state, jobs, bytes) VALUES (2, 'box', 'queued', -5, -50), (2, 'box', 'done', 5, 50)";
+    queue.connection().execute_batch(other).unwrap();
+    let seen = queue.snapshot(&Query::default());
+    let of = |wanted: State| seen.totals.iter().find(|(state, _)| *state == wanted).unwrap().1;
+    assert_eq!((of(State::Queued), of(State::Done), seen.bytes_left, seen.bytes_sent), (5, 5, 50, 50));
+    let listed = queue.snapshot(&Query { states: vec![State::Queued], limit: 100, ..Query::default() }).jobs;
+    assert!(listed.iter().all(|job| job.host == "mirror"), "nothing is queued for `box` any more: {listed:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_totals_are_what_counting_would_say(steps in prop::collection::vec((0u8..5, 1i64..5), 1..20)) {
+    fn the_totals_are_what_counting_would_say(steps in prop::collection::vec((0u8..6, 1i64..5), 1..20)) {
         let queue = Queue::new();
         let mut next = 0;
         for (verb, count) in steps {
             if verb == 0 {
                 queue.enqueue(next..next + count);
                 next += count;
+            }
+            if verb == 5 {
+                queue.fail_after_enqueue(next..next + count);
+                continue;
             }
             let states = [State::Done, State::Waiting, State::Held, State::Failed, State::Gone];
             for job in queue.claim(usize::try_from(count).unwrap()) {

@@ -167,7 +167,9 @@ impl View {
 
     /// The names of the hosts that the queue knows: those that were configured last, and those of its jobs.
     pub fn host_names(&self) -> Result<Vec<String>, StoreError> {
-        let mut select = self.connection.prepare("SELECT name FROM hosts UNION SELECT host FROM totals WHERE jobs > 0")?;
+        let mut select = self
+            .connection
+            .prepare("SELECT name FROM hosts UNION SELECT host FROM totals GROUP BY host, state HAVING sum(jobs) > 0")?;
         let rows = select.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -306,7 +308,7 @@ fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<
 }
 
 fn hosts_with_queue(c: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' AND jobs > 0")?;
+    let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' GROUP BY host HAVING sum(jobs) > 0")?;
     let rows = select.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
