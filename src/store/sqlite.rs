@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Outcome, Session};
@@ -163,3 +163,51 @@ macro_rules! delegate {
 }
 
 verbs!(delegate);
+
+/// What happened to the queue, in words of our own. The number is SQLite's extended code, for whoever has to find out more.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let Some(rusqlite::ffi::Error { code, extended_code }) = error.sqlite_error().copied() else {
+            return StoreError::Refused(error.to_string());
+        };
+        let coded = |words: &str| format!("{words} ({extended_code})");
+        match code {
+            // The memory that connections share is a file, too, and there may be no room to make it.
+            _ if extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full,
+            ErrorCode::DiskFull => StoreError::Full,
+            ErrorCode::DatabaseCorrupt => StoreError::Damaged(coded("it is not what was written")),
+            ErrorCode::NotADatabase => StoreError::Damaged(coded("the file holds something else")),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => StoreError::Busy,
+            ErrorCode::SystemIoFailure => StoreError::Inaccessible(coded("its disk failed")),
+            ErrorCode::CannotOpen => StoreError::Inaccessible(coded("its file cannot be opened")),
+            ErrorCode::PermissionDenied | ErrorCode::ReadOnly => StoreError::Inaccessible(coded("its file may not be written")),
+            ErrorCode::OutOfMemory => StoreError::Inaccessible(coded("there is no memory for it")),
+            _ => StoreError::Refused(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn what_happened_to_the_queue_is_told_without_a_word_of_the_library() {
+        let cases = [
+            (ffi::SQLITE_FULL, "no space left for the queue"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "no space left for the queue"),
+            (ffi::SQLITE_CORRUPT, "the queue is damaged: it is not what was written (11)"),
+            (ffi::SQLITE_NOTADB, "the queue is damaged: the file holds something else (26)"),
+            (ffi::SQLITE_BUSY, "another program keeps the queue to itself"),
+            (ffi::SQLITE_IOERR_FSYNC, "the queue cannot be read or written: its disk failed (1034)"),
+            (ffi::SQLITE_CANTOPEN, "the queue cannot be read or written: its file cannot be opened (14)"),
+            (ffi::SQLITE_READONLY, "the queue cannot be read or written: its file may not be written (8)"),
+            (ffi::SQLITE_NOMEM, "the queue cannot be read or written: there is no memory for it (7)"),
+        ];
+        for (code, told) in cases {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("database disk image is malformed".into()));
+            assert_eq!(StoreError::from(error).to_string(), told);
+        }
+    }
+}

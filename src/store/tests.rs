@@ -886,7 +886,7 @@ impl Queue {
         let arrivals: Vec<Arrival> = files.map(arrival).collect();
         let work = move |queue: &mut dyn backend::Backend, by| {
             let made = queue.enqueue(by, &arrivals)?;
-            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Io("its own fault".into())) }
+            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Refused("its own fault".into())) }
         };
         Call::new(self.store.as_ref().unwrap(), Durability::Power, Box::new(work))
     }
@@ -902,7 +902,7 @@ fn one_bad_call_takes_nobody_with_it() {
     let call = |number: i64, well: bool| queue.enqueue_and(number..number + 1, well);
     let (good, bad, also_good) = queue.runtime.block_on(async { tokio::join!(call(0, true), call(1, false), call(2, true)) });
     assert_eq!((good.unwrap(), also_good.unwrap()), (2, 2));
-    assert!(matches!(bad, Err(StoreError::Io(_))), "{bad:?}");
+    assert!(matches!(bad, Err(StoreError::Refused(_))), "{bad:?}");
     let known = [0, 1, 2].map(|number| queue.look(&arrival(number).identity, &arrival(number)));
     assert_eq!(known, [Seen::Known, Seen::Unknown, Seen::Known], "what the bad one did is undone");
 }

@@ -179,7 +179,7 @@ fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std
             && let Err(error) = sync()
         {
             tracing::error!("the queue cannot be taken to the disk: {error}; nothing more is written");
-            broken.get_or_init(|| StoreError::Io(format!("the queue cannot be taken to the disk: {error}")));
+            broken.get_or_init(|| StoreError::Inaccessible(format!("what was written cannot be taken to the disk: {error}")));
         }
         for call in group {
             call.answer(broken.get().cloned().map_or(Ok(()), Err));
