@@ -55,11 +55,10 @@ fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
     std::fs::DirBuilder::new().mode(0o700).create(place.state_dir()).unwrap();
     let elsewhere = place.dir.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (store, thread) = Store::open(&place.state_dir()).unwrap();
     for begin in (0..jobs).step_by(ROWS_IN_ONE_COMMIT as usize) {
         let numbers = begin..jobs.min(begin + ROWS_IN_ONE_COMMIT);
-        runtime.block_on(store.enqueue(numbers.map(|number| arrival(&elsewhere, number)).collect())).unwrap();
+        store.enqueue(numbers.map(|number| arrival(&elsewhere, number)).collect()).blocking().unwrap();
     }
     drop(store);
     thread.join();

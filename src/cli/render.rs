@@ -42,7 +42,7 @@ impl Failure {
     /// A queue that cannot be used.
     pub fn store(dir: &Path, error: &StoreError) -> Failure {
         let dir = dir.display();
-        let exit = if matches!(error, StoreError::Closed) { Exit::Fault } else { Exit::State };
+        let exit = if matches!(error, StoreError::Closed | StoreError::Refused(_)) { Exit::Fault } else { Exit::State };
         let failure = Failure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
             StoreError::Locked { .. } => {
@@ -51,8 +51,8 @@ impl Failure {
             StoreError::Newer { .. } => failure.hint("use the ferryd that wrote it, or a newer one; nothing was changed"),
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
             StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
-            StoreError::Io(_) => failure.hint(format!("check that this user may read and write `{dir}`")),
-            StoreError::Closed => failure,
+            StoreError::Inaccessible(_) => failure.hint(format!("check that this user may read and write `{dir}`")),
+            StoreError::Busy | StoreError::Closed | StoreError::NotOurs { .. } | StoreError::Refused(_) => failure,
         }
     }
 }

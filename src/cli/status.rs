@@ -480,7 +480,7 @@ mod tests {
         let page = |owner: Option<&Note>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
         assert!(page(None).contains("start it with `ferryd run`"));
         assert!(page(None).contains("waits since 1 min ago for the daemon to run"));
-        let full = Note { pid: 7, since_ms: 0, trouble: Some("no space left for the queue's database".into()) };
+        let full = Note { pid: 7, since_ms: 0, trouble: Some("no space left for the queue".into()) };
         assert!(page(Some(&full)).contains("(process 7) cannot go on: no space left"));
     }
 }

@@ -1,21 +1,20 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
 use std::ffi::OsStr;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use tokio::runtime::Handle as Runtime;
 
 use crate::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
-use crate::store::{Arrival, Memory, Seen, Store, StoreError};
+use crate::os::beneath::Base;
+use crate::os::files::Files;
+use crate::os::system::System;
+use crate::store::{Arrival, Seen, Store, StoreError};
 use crate::watch::{self, Settled, Stop};
 
 /// The queue as the watches see it.
 pub struct Intake {
     store: Store,
-    memory: Memory,
-    runtime: Runtime,
+    system: System,
     watches: Watches,
     /// The queue's failure, which ended the watching.
     failed: Option<StoreError>,
@@ -23,9 +22,8 @@ pub struct Intake {
 
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
-    pub fn new(store: Store, runtime: Runtime, watches: Watches) -> Result<Intake, StoreError> {
-        let memory = store.memory()?;
-        Ok(Intake { store, memory, runtime, watches, failed: None })
+    pub fn new(system: System, store: Store, watches: Watches) -> Intake {
+        Intake { system, store, watches, failed: None }
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -40,26 +38,29 @@ impl Intake {
         })
     }
 
-    fn look(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, StoreError> {
-        let seen = self.memory.look(folder, name, identity, &self.watches[root].to)?;
-        if seen != Seen::Known {
-            // What follows may wait for a file system or for the writer.
-            self.memory.let_go()?;
-        }
+    fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, StoreError> {
+        let hosts = self.watches[root].to.clone();
+        let seen = self.store.look_up(folder, files, &hosts)?;
+        files.iter().zip(seen).map(|((name, identity), seen)| self.is_known(&hosts, folder, name, identity, seen)).collect()
+    }
+
+    fn is_known(&self, hosts: &[String], folder: &Path, name: &OsStr, now: &Identity, seen: Seen) -> Result<bool, StoreError> {
         match seen {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
-            Seen::Renumbered { file } => {
-                self.runtime.block_on(self.store.renumbered(file, *identity))?;
+            Seen::Renumbered => {
+                self.store.renumbered(folder.to_owned(), name.to_owned(), *now).blocking()?;
                 Ok(true)
             }
-            Seen::Elsewhere { path, .. } if is_still_there(&path, identity) => Ok(false),
-            Seen::Elsewhere { file, path } => {
+            Seen::Elsewhere { folder: before, name: named } => {
+                let path = before.join(&named);
+                if is_still_there(&self.system.files, &path, now) {
+                    return Ok(false);
+                }
                 tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
-                let renamed = self.store.renamed(file, folder.to_owned(), name.to_owned(), *identity);
-                self.runtime.block_on(renamed)?;
-                // Its hosts may be others here, which only the new path can tell.
-                Ok(matches!(self.memory.look(folder, name, identity, &self.watches[root].to)?, Seen::Known))
+                self.store.renamed((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+                // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
+                Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
         }
     }
@@ -71,9 +72,8 @@ impl Intake {
             Arrival { folder, name, identity, hosts: to.clone(), make_jobs, priority: *priority, close_seen }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
-        self.memory.let_go()?;
         crash_point!("enqueue.before_commit");
-        let made = self.runtime.block_on(self.store.enqueue(arrivals))?;
+        let made = self.store.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
         tracing::debug!("{made} jobs queued");
         Ok(())
@@ -81,30 +81,18 @@ impl Intake {
 }
 
 /// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename.
-fn is_still_there(path: &Path, identity: &Identity) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino().cast_signed() == identity.inode)
+fn is_still_there(files: &Files, path: &Path, identity: &Identity) -> bool {
+    Base::around(files, path).look(path).is_ok_and(|stat| stat.device_and_inode().1 == identity.inode)
 }
 
 impl watch::Memory for Intake {
-    fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
-        let known = self.look(root, folder, name, identity);
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+        let known = self.look(root, folder, files);
         self.note(known)
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), Stop> {
-        let done = self
-            .memory
-            .let_go()
-            .and_then(|()| self.runtime.block_on(self.store.close_seen(folder.to_owned(), name.to_owned(), *identity)));
-        self.note(done)
-    }
-
-    fn listing(&mut self) {
-        self.memory.listing();
-    }
-
-    fn listed(&mut self) -> Result<(), Stop> {
-        let done = self.memory.listed();
+        let done = self.store.close_seen(folder.to_owned(), name.to_owned(), *identity).blocking();
         self.note(done)
     }
 
@@ -119,9 +107,39 @@ impl watch::Memory for Intake {
     }
 
     fn report(&mut self, root: usize, report: &WatchReport) {
-        let told = self.runtime.block_on(self.store.watch_status(self.watches[root].path.clone(), report.clone()));
+        let told = self.store.watch_status(self.watches[root].path.clone(), report.clone()).blocking();
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::Memory;
+    use std::sync::Arc;
+
+    #[test]
+    fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let [before, first, second] = ["before", "first", "second"].map(|name| dir.path().join(name));
+        std::fs::write(&before, "once").unwrap();
+        let identity = Identity { born_ns: 7, ..Identity::of(&std::fs::metadata(&before).unwrap()) };
+        let store = Store::in_memory(Arc::new(|| 1)).unwrap();
+        let watches = [Watch::new(dir.path().to_owned(), Arc::from(["box".to_owned()]))].into_iter().collect();
+        let mut intake = Intake::new(System::default(), store, watches);
+        let settled =
+            |name: &str| Settled { root: 0, folder: dir.path().to_owned(), name: name.into(), identity, close_seen: false };
+        intake.settled(vec![settled("before")]).unwrap();
+        std::fs::hard_link(&before, &second).unwrap();
+        std::fs::hard_link(&before, &first).unwrap();
+        std::fs::remove_file(&before).unwrap();
+        let mut known = |names: [&str; 2]| {
+            let files = names.map(|name| (OsStr::new(name), identity));
+            intake.known(0, dir.path(), &files).unwrap()
+        };
+        assert_eq!(known(["first", "second"]), [true, false]);
+        assert_eq!(known(["second", "first"]), [false, true], "the first one keeps its place");
     }
 }

@@ -83,7 +83,7 @@ pub async fn run(
 
     let hints = Handle::default();
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
-    let intake = Intake::new(store.clone(), tokio::runtime::Handle::current(), config.watches.clone())?;
+    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
     let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
     let writing_down = tokio::spawn(async move { board.write_down(store).await });

@@ -19,9 +19,10 @@ use crate::job::upload::Outcome;
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, DeliveryId, Event, Identity, Proof, Reason, ReasonClass, State};
 
-use super::JobId;
+use super::backend::Caller;
 use super::error::StoreError;
-use super::files::{identity_at, path_of};
+use super::rows::{identity_at, path_of};
+use super::{DaemonId, JobId};
 
 /// The key of rows that ask for the after-action.
 pub const AFTER: &str = Event::After.word();
@@ -103,16 +104,18 @@ struct Occasion<'a> {
     job: JobId,
     number: i64,
     said: Option<&'a Reason>,
-    now_ms: i64,
+    by: Caller,
 }
 
 impl Occasion<'_> {
     /// Makes a row that is due at `due_ms`; an earlier one of the same job, hook and event is history.
     fn insert(&self, c: &Connection, hook: &str, event: Event, due_ms: Option<i64>) -> Result<(), StoreError> {
         let mut insert = c.prepare_cached(
-            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said, daemon)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        insert.execute(params![self.job.0, hook, event.word(), self.number, self.now_ms, due_ms, self.said])?;
+        let Caller { daemon, now_ms } = self.by;
+        insert.execute(params![self.job.0, hook, event.word(), self.number, now_ms, due_ms, self.said, daemon.0])?;
         Ok(())
     }
 }
@@ -120,17 +123,17 @@ impl Occasion<'_> {
 /// Makes the rows of a job whose outcome is being committed. Answers the state it goes to, and whether any row may have been made.
 pub(super) fn after_upload(
     c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
     job: JobId,
     outcome: &Outcome,
     rules: &Rules,
-    now_ms: i64,
 ) -> Result<(State, bool), StoreError> {
     if rules.is_empty() {
         return Ok((State::Done, false));
     }
     let subject = subject(c, job)?;
     c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event IN ('expiring', 'refresh')")?.execute([job.0])?;
-    let occasion = Occasion { job, number: subject.attempts, said: None, now_ms };
+    let occasion = Occasion { job, number: subject.attempts, said: None, by };
     let mut state = State::Done;
     for hook in &rules.hooks {
         if hook.on.contains(&Event::Done) {
@@ -169,28 +172,28 @@ fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
 /// Makes the rows of a job that is left in `state`. Answers whether anything may be due now.
 pub(super) fn after_leaving(
     c: &Connection,
+    by: Caller,
     job: JobId,
     state: State,
     why: Option<&Reason>,
     rules: &Rules,
-    now_ms: i64,
 ) -> Result<bool, StoreError> {
     let event = match state {
         State::Failed => Event::Failed,
         State::Held => Event::Held,
-        State::Gone | State::Cancelled => return review(c, job, rules, now_ms),
+        State::Gone | State::Cancelled => return review(c, by, job, rules),
         _ => return Ok(false),
     };
     let mut made = false;
     if event != Event::Held || is_news(c, job, why)? {
         for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
-            let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, now_ms };
-            occasion.insert(c, &hook.key, event, Some(now_ms))?;
+            let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, by };
+            occasion.insert(c, &hook.key, event, Some(by.now_ms))?;
             made = true;
         }
     }
     if state == State::Failed {
-        made |= review(c, job, rules, now_ms)?;
+        made |= review(c, by, job, rules)?;
     }
     Ok(made)
 }
@@ -225,17 +228,23 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreEr
 }
 
 /// Looks again whether the after-action of this job's file version may run, must wait, or will not come. Answers whether it is due.
-pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn review(
+    c: &Connection,
+    by @ Caller { daemon, now_ms }: Caller,
+    job: JobId,
+    rules: &Rules,
+) -> Result<bool, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT 1 FROM deliveries d JOIN jobs s ON s.id = d.job WHERE s.file = (SELECT file FROM jobs WHERE id = ?1) AND d.event = 'after' LIMIT 1",
+        "SELECT 1 FROM deliveries d JOIN jobs s ON s.id = d.job WHERE s.file = (SELECT file FROM jobs WHERE id = ?1) AND d.event = 'after'
+           AND d.daemon = ?2 LIMIT 1",
     )?;
-    if select.query_row([job.0], |_| Ok(())).optional()?.is_none() {
+    if select.query_row([job.0, daemon.0], |_| Ok(())).optional()?.is_none() {
         return Ok(false);
     }
     let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
     let path = subject(c, job)?.path;
     let hosts = rules.after_of(&path).map(|watch| &*watch.to);
-    let family = Family { ids: &ids, siblings: &siblings };
+    let family = Family { ids: &ids, siblings: &siblings, of: Some(by.daemon) };
     match release(&siblings, hosts, &rules.trusted) {
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
         Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
@@ -260,6 +269,8 @@ pub(super) fn review(c: &Connection, job: JobId, rules: &Rules, now_ms: i64) -> 
 struct Family<'a> {
     ids: &'a [JobId],
     siblings: &'a [Sibling],
+    /// Whose rows may be taken away or put off: what another daemon wants is decided by its own rules.
+    of: Option<DaemonId>,
 }
 
 impl Family<'_> {
@@ -299,12 +310,13 @@ impl Family<'_> {
     /// find the file for the host of that name.
     fn stay(&self, c: &Connection, why: &Reason, look: Option<(i64, &str)>) -> Result<(), StoreError> {
         let mut update = c.prepare_cached(
-            "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)",
+            "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)
+               AND (?4 IS NULL OR daemon = ?4)",
         )?;
         let members = || self.ids.iter().zip(self.siblings);
         for (id, sibling) in members() {
             let (look_ms, host) = look.filter(|_| !sibling.hook_pending).unzip();
-            update.execute(params![id.0, look_ms, host])?;
+            update.execute(params![id.0, look_ms, host, self.of.map(|daemon| daemon.0)])?;
         }
         let mut update = c.prepare_cached("UPDATE jobs SET why = ?2 WHERE id = ?1 AND state = 'uploaded' AND why IS NOT ?2")?;
         for (id, _) in members().filter(|(_, sibling)| !sibling.hook_pending) {
@@ -315,8 +327,9 @@ impl Family<'_> {
 
     /// The after-action of this version is through, or will not come, for the reason in `note`.
     fn give_up(&self, c: &Connection, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM deliveries WHERE job = ?1 AND event = 'after' AND (?2 IS NULL OR daemon = ?2)";
         for id in self.ids {
-            c.prepare_cached("DELETE FROM deliveries WHERE job = ?1 AND event = 'after'")?.execute([id.0])?;
+            c.prepare_cached(sql)?.execute(params![id.0, self.of.map(|daemon| daemon.0)])?;
             settle(c, *id, note, now_ms)?;
         }
         Ok(())
@@ -326,7 +339,7 @@ impl Family<'_> {
 /// The after-action of this job's file version is through, or will not come, for the reason in `note`.
 fn release_without_action(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
     let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
-    Family { ids: &ids, siblings: &siblings }.give_up(c, note, now_ms)
+    Family { ids: &ids, siblings: &siblings, of: None }.give_up(c, note, now_ms)
 }
 
 /// The file at `file` has another version now: what was to happen to the earlier one will not.
@@ -345,7 +358,13 @@ pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), St
 
 /// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for something
 /// may run now.
-pub(super) fn close_seen(c: &Connection, folder: &Path, name: &OsStr, version: &Identity, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn close_seen(
+    c: &Connection,
+    Caller { now_ms, .. }: Caller,
+    folder: &Path,
+    name: &OsStr,
+    version: &Identity,
+) -> Result<bool, StoreError> {
     let mut select =
         c.prepare_cached("SELECT f.id FROM files f JOIN folders d ON d.id = f.folder WHERE d.path = ?1 AND f.name = ?2")?;
     let file: Option<i64> = select.query_row([folder.as_os_str().as_bytes(), name.as_bytes()], |row| row.get(0)).optional()?;
@@ -376,48 +395,57 @@ fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Res
 
 /// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at once.
 /// Answers which hooks are gone, each with the number of its rows.
-pub(super) fn follow(c: &Connection, rules: &Rules, now_ms: i64) -> Result<Vec<(String, u64)>, StoreError> {
+pub(super) fn follow(
+    c: &Connection,
+    by @ Caller { daemon, now_ms }: Caller,
+    rules: &Rules,
+) -> Result<Vec<(String, u64)>, StoreError> {
     let mut dropped = Vec::new();
-    for (hook, event) in kinds(c)? {
+    for (hook, event) in kinds(c, daemon)? {
         let rows = match event {
             Event::After => 0,
             Event::Refresh => {
                 let names = serde_json::json!(rules.refresh).to_string();
-                let sql = "DELETE FROM deliveries WHERE hook = 'refresh' AND job IN (SELECT id FROM jobs WHERE host NOT IN (SELECT value FROM json_each(?1)))";
-                c.execute(sql, [names])?
+                let sql = "DELETE FROM deliveries WHERE hook = 'refresh' AND daemon = ?2
+                           AND job IN (SELECT id FROM jobs WHERE host NOT IN (SELECT value FROM json_each(?1)))";
+                c.execute(sql, params![names, daemon.0])?
             }
             _ if rules.wants(&hook, event) => 0,
-            _ => c.execute("DELETE FROM deliveries WHERE hook = ?1 AND event = ?2", params![hook, event.word()])?,
+            _ => {
+                let sql = "DELETE FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
+                c.execute(sql, params![hook, event.word(), daemon.0])?
+            }
         };
         if rows > 0 {
             dropped.push((hook, rows as u64));
         }
     }
-    be_due(c, now_ms)?;
-    let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after'")?;
-    let waiting: Vec<i64> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    be_due(c, by)?;
+    let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after' AND daemon = ?1")?;
+    let waiting: Vec<i64> = select.query_map([daemon.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in waiting {
-        review(c, JobId(job), rules, now_ms)?;
+        review(c, by, JobId(job), rules)?;
     }
     c.execute(
-        "UPDATE jobs SET state = 'done', since = ?1, done_at = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded'
+        "UPDATE jobs SET state = 'done', since = ?1, done_at = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded' AND owner = ?2
            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
-        [now_ms],
+        [now_ms, daemon.0],
     )?;
     Ok(dropped)
 }
 
 /// What was tried in vain, or was to be carried at once, is due now, whatever clock its time was written by. One without a time waits for
 /// something else; what is to come shortly before a link dies may rightly be days ahead.
-pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE deliveries SET next_try = ?1 WHERE next_try > ?1 AND (tries > 0 OR event NOT IN ('expiring', 'refresh'))";
-    c.prepare_cached(sql)?.execute([now_ms])?;
+pub(super) fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
+    let sql = "UPDATE deliveries SET next_try = ?1 WHERE daemon = ?2 AND next_try > ?1
+               AND (tries > 0 OR event NOT IN ('expiring', 'refresh'))";
+    c.prepare_cached(sql)?.execute([by.now_ms, by.daemon.0])?;
     Ok(())
 }
 
-fn kinds(c: &Connection) -> Result<HashSet<(String, Event)>, StoreError> {
-    let mut select = c.prepare("SELECT DISTINCT hook, event FROM deliveries")?;
-    let rows = select.query_map([], |row| Ok((row.get(0)?, event_at(row, 1)?)))?;
+fn kinds(c: &Connection, daemon: DaemonId) -> Result<HashSet<(String, Event)>, StoreError> {
+    let mut select = c.prepare("SELECT DISTINCT hook, event FROM deliveries WHERE daemon = ?1")?;
+    let rows = select.query_map([daemon.0], |row| Ok((row.get(0)?, event_at(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -431,19 +459,25 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
         j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, coalesce(h.kind, ''), j.state, d.said,
         j.link, j.remote_id, j.expires, j.close_seen
     FROM deliveries d JOIN jobs j ON j.id = d.job JOIN files f ON f.id = j.file JOIN folders p ON p.id = f.folder
-         LEFT JOIN hosts h ON h.name = j.host
-    WHERE d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
+         LEFT JOIN hosts h ON h.daemon = d.daemon AND h.name = j.host
+    WHERE d.daemon = ?4 AND d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
 /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
-pub(super) fn due(c: &Connection, wanted: &[(String, usize)], running: &[DeliveryId], now_ms: i64) -> Result<Due, StoreError> {
+pub(super) fn due(
+    c: &Connection,
+    Caller { daemon, now_ms }: Caller,
+    wanted: &[(String, usize)],
+    running: &[DeliveryId],
+) -> Result<Due, StoreError> {
     let mut due = Due::default();
     for (hook, room) in wanted {
         let mut select = c.prepare_cached(DUE)?;
-        let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64], delivery)?;
+        let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64, daemon.0], delivery)?;
         let found = rows.collect::<Result<Vec<_>, _>>()?;
         due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(*room));
-        let mut select = c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE hook = ?1 AND next_try > ?2")?;
-        let next: Option<i64> = select.query_row(params![hook, now_ms], |row| row.get(0))?;
+        let mut select =
+            c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE daemon = ?3 AND hook = ?1 AND next_try > ?2")?;
+        let next: Option<i64> = select.query_row(params![hook, now_ms, daemon.0], |row| row.get(0))?;
         due.next_due_ms = due.next_due_ms.into_iter().chain(next).min();
     }
     Ok(due)
@@ -480,29 +514,29 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
-/// The job of a row, its event and what was said; nothing where the row is gone already.
-fn row_of(c: &Connection, id: DeliveryId) -> Result<Option<(JobId, Event, Option<String>)>, StoreError> {
-    let mut select = c.prepare_cached("SELECT job, event, said FROM deliveries WHERE id = ?1")?;
-    Ok(select.query_row([id.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?, row.get(2)?))).optional()?)
+/// The job of a row, its event and what was said; nothing where the row is gone already, or is another daemon's.
+fn row_of(c: &Connection, by: Caller, id: DeliveryId) -> Result<Option<(JobId, Event, Option<String>)>, StoreError> {
+    let mut select = c.prepare_cached("SELECT job, event, said FROM deliveries WHERE id = ?1 AND daemon = ?2")?;
+    Ok(select.query_row([id.0, by.daemon.0], |row| Ok((JobId(row.get(0)?), event_at(row, 1)?, row.get(2)?))).optional()?)
 }
 
 /// What the rows ask for has succeeded. Answers whether that made an after-action due.
-pub(super) fn delivered(c: &Connection, ids: &[DeliveryId], rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
+pub(super) fn delivered(c: &Connection, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
     let mut due = false;
     for id in ids {
-        due |= delivered_one(c, *id, rules, now_ms)?;
+        due |= delivered_one(c, by, *id, rules)?;
     }
     Ok(due)
 }
 
-fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
-    let Some((job, event, said)) = row_of(c, id)? else { return Ok(false) };
-    say(c, id, None, None)?;
+fn delivered_one(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
+    let Some((job, event, said)) = row_of(c, by, id)? else { return Ok(false) };
+    say(c, by, id, None, None)?;
     c.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id.0])?;
     match event {
         Event::Done => {
             settle(c, job, None, now_ms)?;
-            review(c, job, rules, now_ms)
+            review(c, by, job, rules)
         }
         Event::After => {
             let note = said.map(|host| Reason::new(ReasonClass::NotFoundForHost).about(host));
@@ -513,48 +547,57 @@ fn delivered_one(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> 
 }
 
 /// The after-action will never be done to this version, for the reason in `note`.
-pub(super) fn stays(c: &Connection, id: DeliveryId, note: &Reason, now_ms: i64) -> Result<(), StoreError> {
-    match row_of(c, id)? {
+pub(super) fn stays(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId, note: &Reason) -> Result<(), StoreError> {
+    match row_of(c, by, id)? {
         Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
         _ => Ok(()),
     }
 }
 
 /// No scan will find the file for the added host; unless the host's job was made meanwhile, its after-action waits no longer.
-pub(super) fn not_found(c: &Connection, id: DeliveryId, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
-    match row_of(c, id)? {
-        Some((.., Some(_))) => delivered_one(c, id, rules, now_ms),
+pub(super) fn not_found(c: &Connection, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
+    match row_of(c, by, id)? {
+        Some((.., Some(_))) => delivered_one(c, by, id, rules),
         _ => Ok(false),
     }
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(c: &Connection, ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> Result<(), StoreError> {
+pub(super) fn undelivered(
+    c: &Connection,
+    by: Caller,
+    ids: &[DeliveryId],
+    why: &Reason,
+    next_try_ms: i64,
+) -> Result<(), StoreError> {
     for id in ids {
-        let mut update = c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
-        update.execute(params![id.0, next_try_ms])?;
-        say(c, *id, Some(why), Some(next_try_ms))?;
+        let mut update =
+            c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND daemon = ?3")?;
+        if update.execute(params![id.0, next_try_ms, by.daemon.0])? > 0 {
+            say(c, by, *id, Some(why), Some(next_try_ms))?;
+        }
     }
     Ok(())
 }
 
 /// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody
 /// looks again at `next_try_ms`.
-pub(super) fn look_again(c: &Connection, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
-    let mut update =
-        c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL")?;
-    update.execute(params![id.0, next_try_ms])?;
+pub(super) fn look_again(c: &Connection, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL AND daemon = ?3",
+    )?;
+    update.execute(params![id.0, next_try_ms, by.daemon.0])?;
     Ok(())
 }
 
 /// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before it.
-fn say(c: &Connection, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
+fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET why = ?2, next_try = ?3 WHERE state = 'uploaded'
            AND id = (SELECT job FROM deliveries WHERE id = ?1 AND event IN ('done', 'after'))",
     )?;
     update.execute(params![id.0, why, next_try_ms])?;
-    if let Some((job, event @ (Event::Failed | Event::Held), said)) = row_of(c, id)? {
+    if let Some((job, event @ (Event::Failed | Event::Held), said)) = row_of(c, by, id)? {
         let both = said.map(|said| Reason::read(&said).and_also(why.cloned()));
         let mut update = c.prepare_cached("UPDATE jobs SET why = ?3 WHERE id = ?1 AND state = ?2")?;
         update.execute(params![job.0, event.word(), both])?;
@@ -564,8 +607,8 @@ fn say(c: &Connection, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option
 
 /// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not while
 /// the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
-pub(super) fn send_again(c: &Connection, id: DeliveryId, now_ms: i64) -> Result<bool, StoreError> {
-    let Some((job, ..)) = row_of(c, id)? else { return Ok(false) };
+pub(super) fn send_again(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
+    let Some((job, ..)) = row_of(c, by, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = ?3
          WHERE id = ?1 AND state IN ('done', 'uploaded')

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::JobId;
+
 /// A failure of the queue, as opposed to a failure of a job in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -23,38 +25,36 @@ pub enum StoreError {
         known: i64,
     },
     /// The file is not what was written.
-    #[error("the queue's database is damaged: {0}")]
+    #[error("the queue is damaged: {0}")]
     Damaged(String),
-    /// No room for the database to grow.
-    #[error("no space left for the queue's database")]
+    /// No room for the queue to grow.
+    #[error("no space left for the queue")]
     Full,
-    /// The operating system refused something else.
-    #[error("{0}")]
-    Io(String),
+    /// Another program works on the queue, and has not let go of it for seconds.
+    #[error("another program keeps the queue to itself")]
+    Busy,
+    /// What keeps it can be neither read nor written, for another reason.
+    #[error("the queue cannot be read or written: {0}")]
+    Inaccessible(String),
+    /// A verb asked for what cannot be: a bug of ours.
+    #[error("the queue refused what was asked of it; this is a bug in ferryd: {0}")]
+    Refused(String),
+    /// What was about to be done is another daemon's to do.
+    #[error("job {job} was claimed by another daemon meanwhile")]
+    NotOurs {
+        /// The job.
+        job: JobId,
+    },
     /// The store has been shut down.
     #[error("the queue is closed")]
     Closed,
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
-        // The memory that connections share is a file, too, and there may be no room to make it.
-        let shared_memory = error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
-        match error.sqlite_error_code() {
-            _ if shared_memory => StoreError::Full,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(error.to_string()),
-            Some(ErrorCode::DiskFull) => StoreError::Full,
-            _ => StoreError::Io(error.to_string()),
-        }
-    }
 }
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-            _ => StoreError::Io(error.to_string()),
+            _ => StoreError::Inaccessible(error.to_string()),
         }
     }
 }

@@ -1,16 +1,19 @@
 //! What has been taken up: the scan's memory of files, and the one way from a settled file to its jobs.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::{Identity, Reason, ReasonClass, State};
+use crate::job::{Identity, Reason, ReasonClass};
 
+use super::backend::Caller;
 use super::error::StoreError;
-use super::{Arrival, deliveries, open_reader};
+use super::rows::identity_at;
+use super::{Arrival, DaemonId, LOOKUPS_MAX, deliveries};
 
 /// What the queue knows of a file that the scan has met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,32 +22,19 @@ pub enum Seen {
     Known,
     /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
     Elsewhere {
-        /// The file's number in the queue.
-        file: i64,
-        /// Where it was.
-        path: PathBuf,
+        /// The folder it was in.
+        folder: PathBuf,
+        /// Its name there.
+        name: OsString,
     },
     /// This version is taken up for all its hosts, and the file system has given it other numbers since.
-    Renumbered {
-        /// The file's number in the queue.
-        file: i64,
-    },
+    Renumbered,
     /// Nothing is known of this version, or not for all its hosts.
     Unknown,
 }
 
-/// Looks that are answered from one snapshot at most. A reader that keeps one stands in the way of folding the log into the database.
-const LOOKS_MAX: u32 = 256;
-
-/// A reader for the scan: answers whether a version of a file is taken up. Belongs to one thread.
-pub struct Memory {
-    connection: Connection,
-    /// Whether many looks are coming, and how many more the snapshot that is kept for them is good for.
-    listing: bool,
-    looks_left: u32,
-    folder: Option<(PathBuf, i64)>,
-    routes: HashMap<i64, Vec<String>>,
-}
+/// The hosts of routes, which never change once they are committed.
+pub(super) type Routes = HashMap<i64, Vec<String>>;
 
 struct FileRow {
     id: i64,
@@ -54,123 +44,75 @@ struct FileRow {
 
 const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns, route";
 
-impl Memory {
-    pub(super) fn open(path: &Path) -> Result<Memory, StoreError> {
-        let (folder, routes) = (None, HashMap::new());
-        Ok(Memory { connection: open_reader(path)?, listing: false, looks_left: 0, folder, routes })
-    }
+/// What is known of these versions of files in `folder` for `hosts`, in their order.
+pub(super) fn look_up(
+    c: &Connection,
+    routes: &mut Routes,
+    folder: &Path,
+    files: &[(&OsStr, Identity)],
+    hosts: &[String],
+) -> Result<Vec<Seen>, StoreError> {
+    debug_assert!(files.len() <= LOOKUPS_MAX, "{} files at once", files.len());
+    let folder = find_folder(c, folder)?;
+    files.iter().map(|(name, identity)| look_up_one(c, routes, folder, name, identity, hosts)).collect()
+}
 
-    /// Many looks are coming, each at another file, until [`Memory::listed`]: they may be answered from one snapshot, since taking one
-    /// costs more than a look does. Between the two, [`Memory::let_go`] before anything that waits for the writer.
-    pub fn listing(&mut self) {
-        self.listing = true;
+fn look_up_one(
+    c: &Connection,
+    routes: &mut Routes,
+    folder: Option<i64>,
+    name: &OsStr,
+    identity: &Identity,
+    hosts: &[String],
+) -> Result<Seen, StoreError> {
+    if let Some(folder) = folder
+        && let Some(row) = file_at(c, folder, name)?
+        && row.identity.same_version(identity)
+        && let Some(route) = row.route
+    {
+        return Ok(if !covers(c, routes, route, hosts)? {
+            Seen::Unknown
+        } else if row.identity.same_numbers(identity) {
+            Seen::Known
+        } else {
+            Seen::Renumbered
+        });
     }
+    look_elsewhere(c, identity)
+}
 
-    /// No more looks are coming for now.
-    pub fn listed(&mut self) -> Result<(), StoreError> {
-        self.listing = false;
-        self.let_go()
+/// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
+fn look_elsewhere(c: &Connection, identity: &Identity) -> Result<Seen, StoreError> {
+    if identity.born_ns == 0 {
+        return Ok(Seen::Unknown);
     }
+    let mut select = c.prepare_cached(
+        "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
+         FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
+    )?;
+    let mut rows = select.query([identity.inode])?;
+    while let Some(row) = rows.next()? {
+        let found = FileRow::read(row)?;
+        if found.identity.same_inode(identity) {
+            let (folder, name) = (OsString::from_vec(row.get(8)?), OsString::from_vec(row.get(9)?));
+            return Ok(Seen::Elsewhere { folder: folder.into(), name });
+        }
+    }
+    Ok(Seen::Unknown)
+}
 
-    /// Lets go of the snapshot: the next look sees all that is committed.
-    pub fn let_go(&mut self) -> Result<(), StoreError> {
-        self.looks_left = 0;
-        if !self.connection.is_autocommit() {
-            self.connection.prepare_cached("COMMIT")?.execute([])?;
-        }
-        Ok(())
-    }
-
-    fn keep_snapshot(&mut self) -> Result<(), StoreError> {
-        if self.looks_left == 0 {
-            self.let_go()?;
-            self.connection.prepare_cached("BEGIN")?.execute([])?;
-            self.looks_left = LOOKS_MAX;
-        }
-        self.looks_left -= 1;
-        Ok(())
-    }
-
-    /// What is known of the file `name` in `folder`, in this version, for these hosts.
-    pub fn look(&mut self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Result<Seen, StoreError> {
-        if self.listing {
-            self.keep_snapshot()?;
-        }
-        if let Some(folder) = self.folder_id(folder)?
-            && let Some(row) = file_at(&self.connection, folder, name)?
-            && row.identity.same_version(identity)
-            && let Some(route) = row.route
-        {
-            return Ok(match self.covers(route, hosts)? {
-                false => Seen::Unknown,
-                true if row.identity.same_numbers(identity) => Seen::Known,
-                true => Seen::Renumbered { file: row.id },
-            });
-        }
-        self.look_elsewhere(identity)
-    }
-
-    /// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
-    fn look_elsewhere(&mut self, identity: &Identity) -> Result<Seen, StoreError> {
-        if identity.born_ns == 0 {
-            return Ok(Seen::Unknown);
-        }
-        let mut select = self.connection.prepare_cached(
-            "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
-             FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
-        )?;
-        let mut rows = select.query([identity.inode])?;
-        while let Some(row) = rows.next()? {
-            let found = FileRow::read(row)?;
-            if found.identity.same_inode(identity) {
-                return Ok(Seen::Elsewhere { file: found.id, path: path_of(row.get(8)?, row.get(9)?) });
-            }
-        }
-        Ok(Seen::Unknown)
-    }
-
-    fn folder_id(&mut self, path: &Path) -> Result<Option<i64>, StoreError> {
-        if let Some((known, id)) = &self.folder
-            && known == path
-        {
-            return Ok(Some(*id));
-        }
-        let id = find_folder(&self.connection, path)?;
-        self.folder = id.map(|id| (path.to_owned(), id));
-        Ok(id)
-    }
-
-    fn covers(&mut self, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
-        if !self.routes.contains_key(&route) {
-            let names = hosts_of(&self.connection, route)?;
-            self.routes.insert(route, names);
-        }
-        let covered = &self.routes[&route];
-        Ok(hosts.iter().all(|host| covered.contains(host)))
-    }
+fn covers(c: &Connection, routes: &mut Routes, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
+    let covered = match routes.entry(route) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => new.insert(hosts_of(c, route)?),
+    };
+    Ok(hosts.iter().all(|host| covered.contains(host)))
 }
 
 impl FileRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         Ok(FileRow { id: row.get(0)?, identity: identity_at(row, 1)?, route: row.get(7)? })
     }
-}
-
-/// Reads an identity from six columns in a row, in the order of the tables.
-pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Identity> {
-    Ok(Identity {
-        device: row.get(first)?,
-        inode: row.get(first + 1)?,
-        size: row.get::<_, i64>(first + 2)?.cast_unsigned(),
-        mtime_ns: row.get(first + 3)?,
-        ctime_ns: row.get(first + 4)?,
-        born_ns: row.get(first + 5)?,
-    })
-}
-
-/// Puts a path together from the bytes of a folder and a name.
-pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
-    PathBuf::from(OsString::from_vec(folder)).join(OsString::from_vec(name))
 }
 
 fn find_folder(c: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
@@ -183,6 +125,13 @@ fn file_at(c: &Connection, folder: i64, name: &OsStr) -> Result<Option<FileRow>,
     Ok(select.query_row(params![folder, name.as_bytes()], FileRow::read).optional()?)
 }
 
+fn find_file(c: &Connection, folder: &Path, name: &OsStr) -> Result<Option<FileRow>, StoreError> {
+    match find_folder(c, folder)? {
+        Some(folder) => file_at(c, folder, name),
+        None => Ok(None),
+    }
+}
+
 fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
     let mut select = c.prepare_cached("SELECT hosts FROM routes WHERE id = ?1")?;
     let names: Option<String> = select.query_row([route], |row| row.get(0)).optional()?;
@@ -190,7 +139,7 @@ fn hosts_of(c: &Connection, route: i64) -> Result<Vec<String>, StoreError> {
 }
 
 /// Makes the jobs of `arrivals`, in one transaction with the memory of them. Repeating it makes nothing twice.
-pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Result<u64, StoreError> {
+pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
     let rebuilt_ns = rebuilt_ns(c)?;
     let mut made = 0;
     for arrival in arrivals {
@@ -225,7 +174,7 @@ pub(super) fn enqueue(c: &Connection, arrivals: &[Arrival], now_ms: i64) -> Resu
             }
             for host in missing {
                 if !has_live_job(c, file, host, &arrival.identity)? {
-                    insert_job(c, file, host, arrival, maybe_duplicate, now_ms)?;
+                    insert_job(c, by, file, host, arrival, maybe_duplicate)?;
                     made += 1;
                 }
             }
@@ -250,10 +199,9 @@ fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> R
     Ok(select.query_row(values, |_| Ok(())).optional()?.is_some())
 }
 
-/// The file system has given the file of this number other numbers since it was taken up.
-pub(super) fn renumbered(c: &Connection, file: i64, now: &Identity) -> Result<(), StoreError> {
-    let mut select = c.prepare_cached(&format!("SELECT {FILE_COLUMNS} FROM files WHERE id = ?1"))?;
-    match select.query_row([file], FileRow::read).optional()? {
+/// The file system has given the file at this path other numbers since it was taken up.
+pub(super) fn renumbered(c: &Connection, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+    match find_file(c, folder, name)? {
         Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
         _ => Ok(()),
     }
@@ -299,17 +247,7 @@ pub(super) fn route_id<'a>(c: &Connection, hosts: impl Iterator<Item = &'a Strin
     if let Some(id) = select.query_row([&text], |row| row.get(0)).optional()? {
         return Ok(id);
     }
-    names.iter().try_for_each(|host| count_jobs_of(c, host))?;
     Ok(c.prepare_cached("INSERT INTO routes (hosts) VALUES (?1)")?.insert([&text])?)
-}
-
-/// Makes the rows in which a host's jobs are counted, one for each state. No job comes to be without a route, so they are there in time.
-fn count_jobs_of(c: &Connection, host: &str) -> Result<(), StoreError> {
-    let mut insert = c.prepare_cached("INSERT OR IGNORE INTO totals (host, state, jobs, bytes) VALUES (?1, ?2, 0, 0)")?;
-    for state in State::ALL {
-        insert.execute(params![host, state.word()])?;
-    }
-    Ok(())
 }
 
 fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
@@ -344,17 +282,17 @@ fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
 
 fn insert_job(
     c: &Connection,
+    by: Caller,
     file: i64,
     host: &str,
     arrival: &Arrival,
     maybe_duplicate: bool,
-    now_ms: i64,
 ) -> Result<(), StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
         "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
-                                   close_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11,
+                                   owner, close_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11, ?13,
                  ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
                                 AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
@@ -371,26 +309,36 @@ fn insert_job(
         ctime_ns,
         born_ns,
         priority,
-        now_ms,
+        by.now_ms,
         maybe_duplicate,
-        close_seen
+        close_seen,
+        by.daemon.0
     ])?;
     Ok(())
 }
 
-/// Moves what is remembered of `file` to a new path. Whatever was remembered there before is of a file that is no more.
-pub(super) fn renamed(c: &Connection, file: i64, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
-    let folder = folder_id(c, folder)?;
+/// Moves what is remembered of a file to another path. Whatever was remembered there before is of a file that is no more.
+pub(super) fn renamed(
+    c: &Connection,
+    _: Caller,
+    from: (&Path, &OsStr),
+    to: (&Path, &OsStr),
+    now: &Identity,
+) -> Result<bool, StoreError> {
+    let Some(file) = find_file(c, from.0, from.1)?.filter(|row| row.route.is_some() && row.identity.same_inode(now)) else {
+        return Ok(false);
+    };
+    let (folder, name) = (folder_id(c, to.0)?, to.1);
     if let Some(other) = file_at(c, folder, name)?
-        && other.id != file
+        && other.id != file.id
     {
         let unique = format!("{}\0{}", String::from_utf8_lossy(name.as_bytes()), other.id);
         c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?
             .execute(params![other.id, unique.as_bytes()])?;
     }
     let mut update = c.prepare_cached("UPDATE files SET folder = ?2, name = ?3, ctime_ns = ?4 WHERE id = ?1")?;
-    update.execute(params![file, folder, name.as_bytes(), now.ctime_ns])?;
-    Ok(())
+    update.execute(params![file.id, folder, name.as_bytes(), now.ctime_ns])?;
+    Ok(true)
 }
 
 /// Forgets that this version was taken up for the job's host, so that the scan meets it again. Other hosts keep what they have.
@@ -427,7 +375,7 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
     let arrival =
         Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)?, close_seen: false };
     let file = remember(c, before.as_ref(), folder, &arrival, route)?;
-    insert_job(c, file, &host, &arrival, false, row.get(10)?)?;
+    insert_job(c, Caller { daemon: DaemonId::LOCAL, now_ms: row.get(10)? }, file, &host, &arrival, false)?;
     let job = c.last_insert_rowid();
     let rest: Vec<Value> = (11..18).map(|column| row.get(column)).collect::<Result<_, _>>()?;
     let mut update = c.prepare_cached(

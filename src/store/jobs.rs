@@ -10,44 +10,57 @@ use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
-use crate::job::{HostReport, State, WatchReport};
+use crate::job::{HostReport, Identity, State, WatchReport};
 
+use super::backend::Caller;
 use super::error::StoreError;
-use super::files::{self, identity_at, path_of};
-use super::{Asking, Claimed, Claims, JobId, Live, PutBack, Resting, Rules, deliveries, uploads};
+use super::rows::{identity_at, path_of};
+use super::{Asking, Claimed, Claims, JobId, Live, PutBack, Resting, Rules, deliveries, files, uploads};
 
-/// Claims of an earlier run are claims no more: there are no leases and no clocks, because one daemon owns the queue. A held host or
+/// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
-pub(super) fn recover(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
-    c.execute("UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading'", [now_ms])?;
+pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) -> Result<(), StoreError> {
     c.execute(
-        "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL",
-        [now_ms],
+        "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading' AND owner = ?2",
+        [now_ms, daemon.0],
+    )?;
+    c.execute(
+        "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
+        [now_ms, daemon.0],
     )?;
     c.execute(
         "UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1
-         WHERE state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
-        [now_ms],
+         WHERE daemon = ?2 AND state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
+        [now_ms, daemon.0],
     )?;
-    for Resting { host, left, .. } in resting(c, now_ms)? {
+    for Resting { host, left, .. } in resting(c, by)? {
         let until_ms = after(now_ms, left);
-        c.execute("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until > ?2", params![host, until_ms, now_ms])?;
+        let sql = "UPDATE hosts SET until = ?2, since = ?3 WHERE daemon = ?4 AND name = ?1 AND until > ?2";
+        c.execute(sql, params![host, until_ms, now_ms, daemon.0])?;
     }
-    c.execute("DELETE FROM live", [])?;
+    c.execute("DELETE FROM live WHERE daemon = ?1", [daemon.0])?;
     Ok(())
 }
 
 /// What waits for a time is due now: the clock that said when was another one.
-pub(super) fn be_due(c: &Connection, now_ms: i64) -> Result<(), StoreError> {
-    let mut update =
-        c.prepare_cached("UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1")?;
-    update.execute([now_ms])?;
+fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1 AND owner = ?2",
+    )?;
+    update.execute([by.now_ms, by.daemon.0])?;
     Ok(())
 }
 
-pub(super) fn resting(c: &Connection, now_ms: i64) -> Result<Vec<Resting>, StoreError> {
-    let mut select = c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE state = 'resting' AND until > ?1")?;
-    let rows = select.query_map([now_ms], |row| {
+/// Jobs and deliveries alike.
+pub(super) fn clock_was_set_back(c: &Connection, by: Caller) -> Result<(), StoreError> {
+    be_due(c, by)?;
+    deliveries::be_due(c, by)
+}
+
+pub(super) fn resting(c: &Connection, Caller { daemon, now_ms }: Caller) -> Result<Vec<Resting>, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE daemon = ?2 AND state = 'resting' AND until > ?1")?;
+    let rows = select.query_map([now_ms, daemon.0], |row| {
         Ok(Resting { host: row.get(0)?, left: rest_left(row.get(1)?, row.get(2)?, now_ms), rests: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -62,29 +75,32 @@ fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
 
 pub(super) fn configured(
     c: &Connection,
+    Caller { daemon, now_ms }: Caller,
     watches: &[PathBuf],
     hosts: &[(String, String)],
-    now_ms: i64,
 ) -> Result<Vec<bool>, StoreError> {
-    c.execute("UPDATE watches SET configured = 0", [])?;
+    c.execute("UPDATE watches SET configured = 0 WHERE daemon = ?1", [daemon.0])?;
     let mut seen_before = Vec::with_capacity(watches.len());
     for path in watches {
         let path = path.as_os_str().as_bytes();
         // A first scan that was cut short begins again: only what it has finished counts.
-        let scanned = c.query_row("SELECT last_scan IS NOT NULL FROM watches WHERE path = ?1", [path], |row| row.get(0));
+        let sql = "SELECT last_scan IS NOT NULL FROM watches WHERE daemon = ?1 AND path = ?2";
+        let scanned = c.query_row(sql, params![daemon.0, path], |row| row.get(0));
         seen_before.push(scanned.optional()?.unwrap_or(false));
         c.execute(
-            "INSERT INTO watches (path, first_seen) VALUES (?1, ?2)
+            "INSERT INTO watches (path, first_seen, daemon) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
-            params![path, now_ms],
+            params![path, now_ms, daemon.0],
         )?;
     }
     let names: Vec<&str> = hosts.iter().map(|(name, _)| name.as_str()).collect();
-    c.execute("DELETE FROM hosts WHERE name NOT IN (SELECT value FROM json_each(?1))", [serde_json::json!(names).to_string()])?;
+    let sql = "DELETE FROM hosts WHERE daemon = ?2 AND name NOT IN (SELECT value FROM json_each(?1))";
+    c.execute(sql, params![serde_json::json!(names).to_string(), daemon.0])?;
     for (name, kind) in hosts {
         c.execute(
-            "INSERT INTO hosts (name, kind, state, since) VALUES (?1, ?2, 'ready', ?3) ON CONFLICT DO UPDATE SET kind = excluded.kind",
-            params![name, kind, now_ms],
+            "INSERT INTO hosts (name, kind, state, since, daemon) VALUES (?1, ?2, 'ready', ?3, ?4)
+             ON CONFLICT DO UPDATE SET kind = excluded.kind",
+            params![name, kind, now_ms, daemon.0],
         )?;
     }
     Ok(seen_before)
@@ -93,8 +109,8 @@ pub(super) fn configured(
 // What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so SQLite
 // need not keep copies of pages to undo that statement alone.
 
-const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL
-    WHERE id = ?1";
+const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL,
+        owner = ?3 WHERE id = ?1";
 
 const CLAIMABLE: &str =
     "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
@@ -117,7 +133,12 @@ pub(super) const READY_COUNT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs W
 pub(super) const DISBELIEVE: &str =
     "UPDATE OR FAIL jobs SET next_try = ?2 WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try > ?3";
 
-pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
+pub(super) fn claim(
+    c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
+    asking: &[Asking],
+    uploads_max: usize,
+) -> Result<Claims, StoreError> {
     let there: Vec<There> = asking.iter().map(|asking| there(c, asking, now_ms)).collect::<Result<_, _>>()?;
     let holder = |(asking, there): (&Asking, &There)| Holder {
         holds: asking.uploads,
@@ -131,8 +152,8 @@ pub(super) fn claim(c: &Connection, asking: &[Asking], uploads_max: usize, now_m
         let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
         let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
         let (retries, new) = share::mix(given, mix);
-        claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, now_ms)?;
-        claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, now_ms)?;
+        claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, by)?;
+        claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, by)?;
     }
     Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
 }
@@ -178,7 +199,7 @@ fn claim_by<P: Params>(
     into: &mut Vec<Claimed>,
     values: impl FnOnce(i64) -> P,
     retry: bool,
-    now_ms: i64,
+    by: Caller,
 ) -> Result<(), StoreError> {
     if room == 0 {
         return Ok(());
@@ -187,7 +208,7 @@ fn claim_by<P: Params>(
     let found: Vec<Claimed> = select.query_map(values(room as i64), claimed_of)?.collect::<Result<_, _>>()?;
     let mut update = c.prepare_cached(CLAIM)?;
     for mut job in found {
-        update.execute(params![job.id.0, now_ms])?;
+        update.execute(params![job.id.0, by.now_ms, by.daemon.0])?;
         job.upload = uploads::load(c, job.id, job.identity.size)?;
         job.retry = retry;
         into.push(job);
@@ -214,17 +235,17 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
 /// a delivery may be to come.
 pub(super) fn uploaded(
     c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
     job: JobId,
     outcome: &Outcome,
     rules: &Rules,
-    now_ms: i64,
 ) -> Result<(State, bool), StoreError> {
-    if let Some(state) = moved_on(c, job)? {
+    if let Some(state) = moved_on(c, by, job)? {
         return Ok((state, false));
     }
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
-    let (state, made) = deliveries::after_upload(c, job, outcome, rules, now_ms)?;
+    let (state, made) = deliveries::after_upload(c, by, job, outcome, rules)?;
     let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
@@ -233,37 +254,46 @@ pub(super) fn uploaded(
     let Outcome { link, remote_id, expires_ms, proof } = outcome;
     update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms, proof.word()])?;
     if state == State::Uploaded {
-        deliveries::review(c, job, rules, now_ms)?;
+        deliveries::review(c, by, job, rules)?;
     }
     Ok((state, made))
 }
 
-/// The state of a job that is not under way any more, whatever its attempt still has to say: somebody else has moved it.
-fn moved_on(c: &Connection, job: JobId) -> Result<Option<State>, StoreError> {
-    let mut select = c.prepare_cached("SELECT state FROM jobs WHERE id = ?1")?;
-    let state = State::from_word(&select.query_row([job.0], |row| row.get::<_, String>(0))?);
-    Ok(state
-        .filter(|state| *state != State::Uploading)
-        .inspect(|state| tracing::warn!(job.id = %job, "its attempt ends, but it is {state}")))
+/// The state of a job that this daemon does not carry any more, whatever its attempt still has to say: somebody else has moved it.
+fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, StoreError> {
+    let mut select = c.prepare_cached("SELECT state, owner FROM jobs WHERE id = ?1")?;
+    let (word, owner): (String, i64) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let ours = owner == by.daemon.0;
+    Ok(State::from_word(&word)
+        .filter(|state| *state != State::Uploading || !ours)
+        .inspect(|state| tracing::warn!(job.id = %job, "its attempt ends, but it is {state}, and daemon {owner} claimed it last")))
 }
 
 /// The host has these bytes without being sent them: the version that was looked at is the one that counts.
-pub(super) fn sent_as(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), StoreError> {
-    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, ctime_ns])?;
-    Ok(())
+pub(super) fn sent_as(c: &Connection, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+    if !uploads::is_ours(c, by, job)? {
+        return Ok(false);
+    }
+    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, identity.ctime_ns])?;
+    Ok(true)
 }
 
-pub(super) fn path(c: &Connection, job: JobId) -> Result<PathBuf, StoreError> {
+pub(super) fn path(c: &Connection, _: Caller, job: JobId) -> Result<PathBuf, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT d.path, f.name FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.id = ?1",
     )?;
     Ok(select.query_row([job.0], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-/// Answers whether a delivery may be due.
-pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &Rules, now_ms: i64) -> Result<bool, StoreError> {
-    if moved_on(c, job)?.is_some() {
-        return Ok(false);
+pub(super) fn put_back(
+    c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
+    job: JobId,
+    put_back: &PutBack,
+    rules: &Rules,
+) -> Result<Option<bool>, StoreError> {
+    if moved_on(c, by, job)?.is_some() {
+        return Ok(None);
     }
     let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
     let mut update = c.prepare_cached(
@@ -282,44 +312,58 @@ pub(super) fn put_back(c: &Connection, job: JobId, put_back: &PutBack, rules: &R
     if *state == State::Gone {
         files::forget(c, job.0)?;
     }
-    deliveries::after_leaving(c, job, *state, why.as_ref(), rules, now_ms)
+    deliveries::after_leaving(c, by, job, *state, why.as_ref(), rules).map(Some)
 }
 
-pub(super) fn host_status(c: &Connection, host: &str, report: &HostReport, now_ms: i64) -> Result<(), StoreError> {
+pub(super) fn host_status(
+    c: &Connection,
+    Caller { daemon, now_ms }: Caller,
+    host: &str,
+    report: &HostReport,
+) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE daemon = ?7 AND name = ?1",
+    )?;
+    update.execute(params![host, report.state.word(), report.until_ms, report.why, now_ms, report.rests, daemon.0])?;
+    Ok(())
+}
+
+pub(super) fn host_rests_until(
+    c: &Connection,
+    Caller { daemon, now_ms }: Caller,
+    host: &str,
+    until_ms: i64,
+) -> Result<(), StoreError> {
     let mut update =
-        c.prepare_cached("UPDATE hosts SET state = ?2, until = ?3, why = ?4, since = ?5, rests = ?6 WHERE name = ?1")?;
-    update.execute(params![host, report.state.word(), report.until_ms, report.why, now_ms, report.rests])?;
+        c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE daemon = ?4 AND name = ?1 AND until IS NOT NULL")?;
+    update.execute(params![host, until_ms, now_ms, daemon.0])?;
     Ok(())
 }
 
-pub(super) fn host_rests_until(c: &Connection, host: &str, until_ms: i64, now_ms: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE name = ?1 AND until IS NOT NULL")?;
-    update.execute(params![host, until_ms, now_ms])?;
+pub(super) fn release_held(c: &Connection, Caller { daemon, now_ms }: Caller, host: &str) -> Result<(), StoreError> {
+    let mut update =
+        c.prepare_cached("UPDATE jobs SET next_try = ?2 WHERE host = ?1 AND state = 'held' AND next_try > ?2 AND owner = ?3")?;
+    update.execute(params![host, now_ms, daemon.0])?;
     Ok(())
 }
 
-pub(super) fn release_held(c: &Connection, host: &str, now_ms: i64) -> Result<(), StoreError> {
-    let mut update = c.prepare_cached("UPDATE jobs SET next_try = ?2 WHERE host = ?1 AND state = 'held' AND next_try > ?2")?;
-    update.execute(params![host, now_ms])?;
-    Ok(())
-}
-
-pub(super) fn watch_status(c: &Connection, path: &std::path::Path, report: &WatchReport) -> Result<(), StoreError> {
+pub(super) fn watch_status(c: &Connection, by: Caller, path: &std::path::Path, report: &WatchReport) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE watches SET state = ?2, events = ?3, last_scan = coalesce(?4, last_scan), settling = ?5, gaps_seen = ?6, why = ?7
-         WHERE path = ?1",
+         WHERE daemon = ?8 AND path = ?1",
     )?;
     let WatchReport { state, events, last_scan_ms, settling, gaps_seen, why } = report;
     let (path, state, events) = (path.as_os_str().as_bytes(), state.word(), events.word());
-    update.execute(params![path, state, events, last_scan_ms, settling.cast_signed(), gaps_seen.cast_signed(), why])?;
+    let (settling, gaps_seen) = (settling.cast_signed(), gaps_seen.cast_signed());
+    update.execute(params![path, state, events, last_scan_ms, settling, gaps_seen, why, by.daemon.0])?;
     Ok(())
 }
 
-pub(super) fn live(c: &Connection, live: &[Live], now_ms: i64) -> Result<(), StoreError> {
-    c.prepare_cached("DELETE FROM live")?.execute([])?;
-    let mut insert = c.prepare_cached("INSERT INTO live (job, sent, per_second, at) VALUES (?1, ?2, ?3, ?4)")?;
+pub(super) fn live(c: &Connection, Caller { daemon, now_ms }: Caller, live: &[Live]) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM live WHERE daemon = ?1")?.execute([daemon.0])?;
+    let mut insert = c.prepare_cached("INSERT INTO live (job, sent, per_second, at, daemon) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for Live { job, sent, per_second } in live {
-        insert.execute(params![job.0, sent.cast_signed(), per_second.cast_signed(), now_ms])?;
+        insert.execute(params![job.0, sent.cast_signed(), per_second.cast_signed(), now_ms, daemon.0])?;
     }
     Ok(())
 }

@@ -1,39 +1,45 @@
 //! The queue, in verbs. What is told to it is on the disk when it answers; nobody outside knows that it is SQLite.
 //!
-//! Writing goes through one thread (`thread`); reading has connections of its own (`view`), so a reader never waits for a writer nor
-//! stands in its way. `schema` holds the tables, `jobs` and `uploads` the SQL of the verbs, `rescue` what happens to a damaged database.
+//! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver` carries the
+//! one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in `schema`, the SQL of the
+//! verbs in `jobs`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its own, so a reader never waits for a
+//! writer nor stands in its way; `rescue` is what happens to a damaged database.
 
+mod backend;
 mod deliveries;
+mod driver;
 mod error;
 mod files;
 mod jobs;
 mod reason;
 mod rescue;
+mod rows;
 mod schema;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod uploads;
+mod verbs;
 mod view;
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use rusqlite::{Connection, OpenFlags};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::job::attempt::SessionFate;
-use crate::job::believed::after;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Held, Outcome, Session};
-use crate::job::verdict::RECHECK;
-use crate::job::{DeliveryId, HostReport, Identity, Reason, State, WatchReport};
+use crate::job::upload::{Held, Session};
+use crate::job::{Identity, Reason, State};
 use crate::os::clock;
 
+use driver::{Driver, Shared};
+
 pub use deliveries::{AFTER, Due, HookRule, REFRESH, Rules};
+pub use driver::Call;
 pub use error::StoreError;
-pub use files::{Memory, Seen};
+pub use files::Seen;
 pub use rescue::Rescue;
 pub use thread::{Durability, Trouble, WriterThread};
 pub use view::{Query, Snapshot, View, WatchRow};
@@ -42,6 +48,21 @@ pub use crate::job::{HostRow, JobId, JobRow};
 
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "queue.db";
+
+/// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.
+pub const LOOKUPS_MAX: usize = 256;
+
+/// Tells what time it is, in milliseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The number of a daemon among those that share a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DaemonId(pub i64);
+
+impl DaemonId {
+    /// The daemon of a queue in a local file, which is shared with nobody.
+    pub const LOCAL: DaemonId = DaemonId(1);
+}
 
 /// A file that is settled, and the hosts it goes to.
 #[derive(Debug, Clone)]
@@ -53,7 +74,7 @@ pub struct Arrival {
     /// The version that is settled.
     pub identity: Identity,
     /// Names of the hosts it goes to.
-    pub hosts: std::sync::Arc<[String]>,
+    pub hosts: Arc<[String]>,
     /// Whether jobs are made of it; if not, it is only remembered as taken up.
     pub make_jobs: bool,
     /// Higher goes first.
@@ -187,47 +208,52 @@ pub struct Live {
 /// The queue.
 #[derive(Clone)]
 pub struct Store {
-    writer: thread::Writer,
-    path: PathBuf,
-    arrivals: std::sync::Arc<tokio::sync::Notify>,
+    driver: Driver,
+    /// Whom it was opened for.
+    daemon: DaemonId,
+    clock: Clock,
+    arrivals: Arc<Notify>,
     /// What follows a change of state; nothing before [`Store::follow`].
-    rules: std::sync::Arc<std::sync::OnceLock<std::sync::Arc<Rules>>>,
-    deliveries: std::sync::Arc<tokio::sync::Notify>,
+    rules: Arc<OnceLock<Arc<Rules>>>,
+    deliveries: Arc<Notify>,
 }
 
 impl Store {
     /// Opens the queue in `dir`, making it where there is none. The caller owns the folder's lock.
     pub fn open(dir: &Path) -> Result<(Store, WriterThread), StoreError> {
-        let path = dir.join(FILE_NAME);
-        // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
-        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        let mut connection = Connection::open(&path)?;
-        connection.set_prepared_statement_cache_capacity(128);
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        schema::prepare_writer(&mut connection, &path)?;
-        // What an earlier run could not take to the disk is written there now, or this one does not begin.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-        // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's
-        // own has been told already. SQLite never replaces the file meanwhile.
-        let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
-        let (writer, thread) = thread::start(connection, move || log.sync_data())?;
-        let (arrivals, rules, deliveries) = Default::default();
-        Ok((Store { writer, path, arrivals, rules, deliveries }, thread))
+        Store::open_with(dir, Arc::new(clock::now_ms))
     }
 
-    /// The scan's way to what has been taken up: a reader of its own, for one thread.
-    pub fn memory(&self) -> Result<Memory, StoreError> {
-        Memory::open(&self.path)
+    /// The same, with a clock of the caller's.
+    pub fn open_with(dir: &Path, clock: Clock) -> Result<(Store, WriterThread), StoreError> {
+        let sqlite::Opened { writer, reader, sync } = sqlite::open(dir)?;
+        let (writer, thread) = thread::start(Box::new(writer), DaemonId::LOCAL, sync)?;
+        Ok((Store::over(Driver::threaded(Box::new(reader), writer), DaemonId::LOCAL, clock), thread))
+    }
+
+    /// A queue in memory, without any thread: each verb is carried out at once by whoever calls it. It is gone with the last clone.
+    pub fn in_memory(clock: Clock) -> Result<Store, StoreError> {
+        Ok(Store::inline(Arc::new(Mutex::new(Box::new(sqlite::Sqlite::in_memory()?))), DaemonId::LOCAL, clock))
+    }
+
+    /// A queue in `backend`, for one of the daemons that share it, without any thread.
+    pub(crate) fn inline(backend: Shared, daemon: DaemonId, clock: Clock) -> Store {
+        Store::over(Driver::inline(backend), daemon, clock)
+    }
+
+    fn over(driver: Driver, daemon: DaemonId, clock: Clock) -> Store {
+        let (arrivals, rules, deliveries) = Default::default();
+        Store { driver, daemon, clock, arrivals, rules, deliveries }
     }
 
     /// Tells when the store cannot be written, and when it can again.
     pub fn trouble(&self) -> watch::Receiver<Trouble> {
-        self.writer.trouble()
+        self.driver.trouble()
     }
 
     /// A full disk is waited out no longer.
     pub fn give_up_waiting(&self) {
-        self.writer.give_up_waiting();
+        self.driver.give_up_waiting();
     }
 
     /// Resolves after jobs have arrived since the last time it did.
@@ -235,251 +261,8 @@ impl Store {
         self.arrivals.notified().await;
     }
 
-    /// The hosts that still want to rest.
-    pub async fn resting(&self) -> Result<Vec<Resting>, StoreError> {
-        self.writer.call(Durability::Process, |c| jobs::resting(c, clock::now_ms())).await
-    }
-
-    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for rest has it,
-    /// so that a daemon that is started over and over does not earn a lock-out.
-    pub async fn recover(&self) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, |c| jobs::recover(c, clock::now_ms())).await
-    }
-
-    /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
-    pub async fn configured(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> Result<Vec<bool>, StoreError> {
-        let work = move |c: &Connection| jobs::configured(c, &watches, &hosts, clock::now_ms());
-        self.writer.call(Durability::Power, work).await
-    }
-
-    /// Makes a job for each arrival and each of its hosts, unless that version is already taken up for that host.
-    pub async fn enqueue(&self, arrivals: Vec<Arrival>) -> Result<u64, StoreError> {
-        let work = move |c: &Connection| files::enqueue(c, &arrivals, clock::now_ms());
-        let made = self.writer.call(Durability::Power, work).await?;
-        if made > 0 {
-            self.arrivals.notify_one();
-        }
-        Ok(made)
-    }
-
-    /// A writer was seen to close this version of a file, whose jobs were made before.
-    pub async fn close_seen(&self, folder: PathBuf, name: std::ffi::OsString, identity: Identity) -> Result<(), StoreError> {
-        let work = move |c: &Connection| deliveries::close_seen(c, &folder, &name, &identity, clock::now_ms());
-        if self.writer.call(Durability::Process, work).await? {
-            self.deliveries.notify_one();
-        }
-        Ok(())
-    }
-
-    /// A known version of a file has another path now: its jobs follow it.
-    pub async fn renamed(&self, file: i64, folder: PathBuf, name: std::ffi::OsString, now: Identity) -> Result<(), StoreError> {
-        let work = move |c: &Connection| files::renamed(c, file, &folder, &name, &now);
-        self.writer.call(Durability::Power, work).await
-    }
-
-    /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
-    /// out again, so it need not outlive the power.
-    pub async fn renumbered(&self, file: i64, now: Identity) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| files::renumbered(c, file, &now)).await
-    }
-
-    /// Where the file of `job` is, as far as the scan has followed it.
-    pub async fn path_of(&self, job: JobId) -> Result<PathBuf, StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::path(c, job)).await
-    }
-
-    /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
-    /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
-    /// with the power is a queued job.
-    pub async fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Result<Claims, StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::claim(c, &asking, uploads_max, now_ms)).await
-    }
-
-    /// The time of day was set back: jobs and deliveries that wait for a time are due now, as at a start.
-    pub async fn clock_was_set_back(&self) -> Result<(), StoreError> {
-        let work = |c: &Connection| {
-            let now_ms = clock::now_ms();
-            jobs::be_due(c, now_ms)?;
-            deliveries::be_due(c, now_ms)
-        };
-        self.writer.call(Durability::Process, work).await?;
-        self.arrivals.notify_one();
-        self.deliveries.notify_one();
-        Ok(())
-    }
-
-    /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
-    /// power, a session may be lost that is younger than a second, as its acks are.
-    pub async fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Result<(), StoreError> {
-        let work = move |c: &Connection| uploads::opened(c, job, &session, &plan, &identity, clock::now_ms());
-        self.writer.call(Durability::Process, work).await
-    }
-
-    /// The host has these bytes already; this is exactly the version of the file that has them.
-    pub async fn sent_as(&self, job: JobId, identity: Identity) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| jobs::sent_as(c, job, identity.ctime_ns)).await
-    }
-
-    /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
-    /// outlive the power.
-    pub async fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| uploads::digested(c, job, part_bytes, &digest)).await
-    }
-
-    /// The digest that was kept of a job's file, cut into parts of this size.
-    pub async fn digest(&self, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
-        self.writer.call(Durability::Process, move |c| uploads::digest(c, job, part_bytes)).await
-    }
-
-    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::live`]): a part sent twice does no
-    /// harm.
-    pub async fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| uploads::acked(c, job, &acks, &plan)).await
-    }
-
-    /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
-    pub async fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| uploads::advanced(c, job, held_bytes, moved_to.as_ref())).await
-    }
-
-    /// The host was asked, and this is what it holds: it is believed over our own rows.
-    pub async fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| uploads::found(c, job, &acks, held_bytes, &plan)).await
-    }
-
-    /// The commit is about to be sent.
-    pub async fn committing(&self, job: JobId) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| uploads::committing(c, job)).await
-    }
-
-    /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
-    /// is still to come, else `done`.
-    pub async fn uploaded(&self, job: JobId, outcome: Outcome) -> Result<State, StoreError> {
-        let rules = self.rules();
-        let work = move |c: &Connection| jobs::uploaded(c, job, &outcome, &rules, clock::now_ms());
-        let (state, made) = self.writer.call(Durability::Power, work).await?;
-        if made {
-            self.deliveries.notify_one();
-        }
-        Ok(state)
-    }
-
-    /// The worker leaves the job.
-    pub async fn put_back(&self, job: JobId, put_back: PutBack) -> Result<(), StoreError> {
-        let durability = match put_back.state {
-            State::Queued if put_back.session == SessionFate::Resume => Durability::Process,
-            _ => Durability::Power,
-        };
-        let rules = self.rules();
-        if self.writer.call(durability, move |c| jobs::put_back(c, job, &put_back, &rules, clock::now_ms())).await? {
-            self.deliveries.notify_one();
-        }
-        Ok(())
-    }
-
-    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
-    /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
-    pub async fn follow(&self, rules: Rules) -> Result<Vec<(String, u64)>, StoreError> {
-        let rules = self.rules.get_or_init(|| std::sync::Arc::new(rules)).clone();
-        self.writer.call(Durability::Power, move |c| deliveries::follow(c, &rules, clock::now_ms())).await
-    }
-
     /// Resolves after deliveries may have become due since the last time it did.
     pub async fn deliveries(&self) {
         self.deliveries.notified().await;
     }
-
-    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the disk.
-    pub async fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> Result<Due, StoreError> {
-        self.writer.call(Durability::Power, move |c| deliveries::due(c, &wanted, &running, now_ms)).await
-    }
-
-    /// What the deliveries ask for has succeeded.
-    pub async fn delivered(&self, ids: Vec<DeliveryId>) -> Result<(), StoreError> {
-        let rules = self.rules();
-        if self.writer.call(Durability::Power, move |c| deliveries::delivered(c, &ids, &rules, clock::now_ms())).await? {
-            self.deliveries.notify_one();
-        }
-        Ok(())
-    }
-
-    /// The file of an after-action that waits for an added host will not be found for it: nothing is waited for any more.
-    pub async fn not_found(&self, id: DeliveryId) -> Result<(), StoreError> {
-        let rules = self.rules();
-        if self.writer.call(Durability::Power, move |c| deliveries::not_found(c, id, &rules, clock::now_ms())).await? {
-            self.deliveries.notify_one();
-        }
-        Ok(())
-    }
-
-    /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
-    pub async fn stays(&self, id: DeliveryId, note: Reason) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| deliveries::stays(c, id, &note, clock::now_ms())).await
-    }
-
-    /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed.
-    pub async fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::undelivered(c, &ids, &why, soon(next_try_ms))).await
-    }
-
-    /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
-    /// milliseconds since the Unix epoch.
-    pub async fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| deliveries::look_again(c, id, soon(next_try_ms))).await
-    }
-
-    /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
-    /// away. Answers whether it is queued.
-    pub async fn send_again(&self, id: DeliveryId) -> Result<bool, StoreError> {
-        let queued = self.writer.call(Durability::Power, move |c| deliveries::send_again(c, id, clock::now_ms())).await?;
-        if queued {
-            self.arrivals.notify_one();
-        }
-        Ok(queued)
-    }
-
-    fn rules(&self) -> std::sync::Arc<Rules> {
-        self.rules.get().cloned().unwrap_or_default()
-    }
-
-    /// How a host is doing, for people to see.
-    pub async fn host_status(&self, host: String, report: HostReport) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::host_status(c, &host, &report, clock::now_ms())).await
-    }
-
-    /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.
-    pub async fn host_rests_until(&self, host: String, until_ms: i64) -> Result<(), StoreError> {
-        let work = move |c: &Connection| jobs::host_rests_until(c, &host, until_ms, clock::now_ms());
-        self.writer.call(Durability::Process, work).await
-    }
-
-    /// A host that was held takes files again: what was held because of it is due now.
-    pub async fn release_held(&self, host: String) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::release_held(c, &host, clock::now_ms())).await
-    }
-
-    /// How a watch is doing, for people to see.
-    pub async fn watch_status(&self, path: PathBuf, report: WatchReport) -> Result<(), StoreError> {
-        self.writer.call(Durability::Process, move |c| jobs::watch_status(c, &path, &report)).await
-    }
-
-    /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes
-    /// sessions and acks of that second to the disk with it.
-    pub async fn live(&self, live: Vec<Live>) -> Result<(), StoreError> {
-        self.writer.call(Durability::Power, move |c| jobs::live(c, &live, clock::now_ms())).await
-    }
-}
-
-/// No delivery is put off for longer than an hour, though the clock be set back between the failure and its commit.
-fn soon(next_try_ms: i64) -> i64 {
-    next_try_ms.min(after(clock::now_ms(), RECHECK))
-}
-
-/// Opens a connection that only reads.
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(2))?;
-    schema::prepare_reader(&connection)?;
-    Ok(connection)
 }

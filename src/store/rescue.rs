@@ -11,8 +11,10 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use crate::job::Proof;
 use crate::os::clock;
 
+use super::backend::Backend;
 use super::error::StoreError;
-use super::{FILE_NAME, Store, WriterThread, files};
+use super::sqlite::Sqlite;
+use super::{DaemonId, FILE_NAME, Store, WriterThread, files};
 
 /// What was done about a damaged database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +46,10 @@ impl Store {
         let kept = set_aside(dir, now_ms)?;
         let jobs = {
             let path = dir.join(FILE_NAME);
-            let mut fresh = Connection::open(&path)?;
-            super::schema::prepare_writer(&mut fresh, &path)?;
-            fresh.execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
+            let mut fresh = Sqlite::over(Connection::open(&path)?, &path)?;
+            fresh
+                .connection()
+                .execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
             take_over(&kept, &mut fresh).unwrap_or_else(|error| {
                 tracing::warn!("not all of the damaged queue could be read: {error}");
                 0
@@ -92,7 +95,7 @@ fn take_over_proof(c: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
 }
 
 /// Reads done jobs one by one until the damage stands in the way.
-fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
+fn take_over(kept: &Path, fresh: &mut Sqlite) -> Result<u64, StoreError> {
     let damaged = Connection::open_with_flags(kept, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // A queue of schema version 1 has no such column.
     let has_proof = damaged.prepare("SELECT proof FROM jobs").is_ok();
@@ -104,11 +107,11 @@ fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
          WHERE j.state IN ('done', 'uploaded') AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
     ))?;
     let mut rows = select.query([])?;
-    let transaction = fresh.transaction()?;
+    fresh.begin()?;
     let mut jobs = 0;
     loop {
         match rows.next() {
-            Ok(Some(row)) => jobs += u64::from(take_over_one(&transaction, row)?),
+            Ok(Some(row)) => jobs += u64::from(take_over_one(fresh.connection(), row)?),
             Ok(None) => break,
             Err(error) => {
                 tracing::warn!("the damaged queue cannot be read further: {error}");
@@ -116,7 +119,8 @@ fn take_over(kept: &Path, fresh: &mut Connection) -> Result<u64, StoreError> {
             }
         }
     }
-    transaction.execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('taken_over', ?1)", params![jobs.to_string()])?;
-    transaction.commit()?;
+    let note = "INSERT OR REPLACE INTO notes (key, value) VALUES ('taken_over', ?1)";
+    fresh.connection().execute(note, params![jobs.to_string()])?;
+    fresh.commit(DaemonId::LOCAL)?;
     Ok(jobs)
 }

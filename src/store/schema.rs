@@ -18,7 +18,32 @@ use super::error::StoreError;
 const APPLICATION_ID: i64 = 0x6672_7964;
 
 /// Each entry takes the schema one version up; the version is its place in the list, counted from 1. Never edit one: append.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+
+/// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here, too.
+pub const COUNTING: &str = "
+    CREATE TEMP TABLE moved (
+        host  TEXT NOT NULL,
+        state TEXT NOT NULL,
+        jobs  INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (host, state)
+    ) WITHOUT ROWID;
+    CREATE TEMP TRIGGER jobs_made AFTER INSERT ON main.jobs BEGIN
+        INSERT INTO moved VALUES (new.host, new.state, 1, new.size)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TEMP TRIGGER jobs_moved AFTER UPDATE OF state ON main.jobs WHEN new.state IS NOT old.state BEGIN
+        INSERT INTO moved VALUES (old.host, old.state, -1, -old.size)
+        ON CONFLICT DO UPDATE SET jobs = jobs - 1, bytes = bytes + excluded.bytes;
+        INSERT INTO moved VALUES (new.host, new.state, 1, new.size)
+        ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    END;";
+
+/// Adds what was gathered to the rows of a daemon.
+pub const COUNT: &str = "INSERT INTO totals (daemon, host, state, jobs, bytes)
+    SELECT ?1, host, state, jobs, bytes FROM moved WHERE jobs <> 0 OR bytes <> 0
+    ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, bytes = bytes + excluded.bytes";
 
 /// The version this build reads and writes.
 pub fn version() -> i64 {
@@ -157,13 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_frozen() {
+    fn the_versions_that_are_in_use_are_frozen() {
         use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(MIGRATIONS[0]);
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex, "b762748f17771d5e7c83a5203679e963a25dca2da38b3e525b8c143355def41d",
-            "queues of version 1 are in use: append a migration in place of editing it"
-        );
+        let frozen = [
+            "b762748f17771d5e7c83a5203679e963a25dca2da38b3e525b8c143355def41d",
+            "c6ce444d8b99f8c827e91c032cf28668bfdb3c8bf62c295bb496ee99dfad12dd",
+        ];
+        for (index, (migration, frozen)) in MIGRATIONS.iter().zip(frozen).enumerate() {
+            let digest = Sha256::digest(migration);
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, frozen, "queues of version {} are in use: append a migration in place of editing it", index + 1);
+        }
     }
 }

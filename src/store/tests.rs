@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::job::upload::{Class, Outcome};
+use crate::job::upload::{Ack, Class, Outcome};
 use crate::job::watch::{After, Watch};
 use crate::job::{Event, Proof, ReasonClass};
 
@@ -133,6 +133,12 @@ fn with_hosts(rules: Rules, names: &[&str]) -> Rules {
 }
 
 impl Queue {
+    /// What is known of this version, met at the path of `arrival`.
+    fn look(&self, identity: &Identity, arrival: &Arrival) -> Seen {
+        let Arrival { folder, name, hosts, .. } = arrival;
+        self.store.as_ref().unwrap().look_up(folder, &[(name.as_os_str(), *identity)], hosts).unwrap().remove(0)
+    }
+
     fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
         self.run(|store| async move { store.follow(rules).await }).unwrap()
     }
@@ -189,25 +195,12 @@ impl Queue {
 }
 
 #[test]
-fn a_listing_keeps_one_snapshot_for_a_while_and_none_when_it_is_over() {
+fn a_lookup_sees_what_is_committed_and_leaves_nothing_in_the_way_of_folding_the_log() {
     let queue = Queue::new();
-    let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
-    let look = |memory: &mut Memory, number| {
-        let Arrival { folder, name, identity, hosts, .. } = arrival(number);
-        memory.look(&folder, &name, &identity, &hosts).unwrap()
-    };
-    memory.listing();
-    assert_eq!(look(&mut memory, 1), Seen::Unknown);
+    let known = |number| queue.look(&arrival(number).identity, &arrival(number));
+    assert_eq!(known(1), Seen::Unknown);
     queue.enqueue(1..3);
-    assert_eq!(look(&mut memory, 1), Seen::Unknown, "it was asked for before");
-    memory.let_go().unwrap();
-    assert_eq!(look(&mut memory, 1), Seen::Known);
-    queue.enqueue(3..4);
-    let looks = (0..1000).take_while(|_| look(&mut memory, 3) == Seen::Unknown).count();
-    assert!((1..1000).contains(&looks), "a snapshot grows old, and no older than that: {looks}");
-    memory.listed().unwrap();
-    queue.enqueue(4..5);
-    assert_eq!(look(&mut memory, 4), Seen::Known, "without a listing each look sees all there is");
+    assert_eq!((known(1), known(3)), (Seen::Known, Seen::Unknown));
     let folded = queue.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     assert_eq!(folded, Ok(0), "nothing stands in the way of folding the log");
 }
@@ -479,7 +472,8 @@ fn a_removed_hook_holds_nothing_up_and_is_named() {
     queue.run(|store| async move { store.put_back(second, put_back(State::Held)).await }).unwrap();
     assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
     // The next start has no hooks.
-    let dropped = deliveries::follow(&queue.connection(), &Rules::default(), 7).unwrap();
+    let next_start = backend::Caller { daemon: DaemonId::LOCAL, now_ms: 7 };
+    let dropped = deliveries::follow(&queue.connection(), next_start, &Rules::default()).unwrap();
     assert_eq!(dropped.iter().map(|(_, rows)| rows).sum::<u64>(), 2);
     assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Held));
 }
@@ -687,18 +681,16 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version() {
     let mut queue = Queue::new();
     assert_eq!(queue.enqueue(1..2), 2);
     let before = arrival(1);
-    let look = |queue: &Queue, identity: &Identity| {
-        let mut memory = queue.store.as_ref().unwrap().memory().unwrap();
-        memory.look(&before.folder, &before.name, identity, &before.hosts).unwrap()
-    };
+    let look = |queue: &Queue, identity: &Identity| queue.look(identity, &before);
     let mut identity = before.identity;
     for now in [
         Identity { device: 2, ..identity },
         Identity { device: 2, inode: 77, ..identity },
         Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 9, ..identity },
     ] {
-        let Seen::Renumbered { file } = look(&queue, &now) else { panic!("{now:?}") };
-        queue.run(|store| async move { store.renumbered(file, now).await }).unwrap();
+        assert_eq!(look(&queue, &now), Seen::Renumbered, "{now:?}");
+        let Arrival { folder, name, .. } = before.clone();
+        queue.run(|store| async move { store.renumbered(folder, name, now).await }).unwrap();
         assert_eq!(look(&queue, &now), Seen::Known);
         let again = vec![Arrival { identity: Identity { device: 3, ..now }, ..arrival(1) }];
         assert_eq!(queue.run(|store| async move { store.enqueue(again).await }).unwrap(), 0, "a settled file that was met before");
@@ -943,22 +935,31 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
     }
 }
 
+impl Queue {
+    /// Makes jobs, and fails then unless it is to go well.
+    fn enqueue_and(&self, files: std::ops::Range<i64>, well: bool) -> Call<u64> {
+        let arrivals: Vec<Arrival> = files.map(arrival).collect();
+        let work = move |queue: &mut dyn backend::Backend, by| {
+            let made = queue.enqueue(by, &arrivals)?;
+            if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Refused("its own fault".into())) }
+        };
+        Call::new(self.store.as_ref().unwrap(), Durability::Power, Box::new(work))
+    }
+
+    fn fail_after_enqueue(&self, files: std::ops::Range<i64>) {
+        self.enqueue_and(files, false).blocking().unwrap_err();
+    }
+}
+
 #[test]
 fn one_bad_call_takes_nobody_with_it() {
     let queue = Queue::new();
-    let writer = queue.store.as_ref().unwrap().writer.clone();
-    let call = |sql: &'static str| writer.call(Durability::Power, move |c| Ok(c.execute(sql, [])?));
-    let (good, bad, also_good) = queue.runtime.block_on(async {
-        tokio::join!(
-            call("INSERT INTO notes VALUES ('a', '1')"),
-            call("INSERT INTO nowhere VALUES (1)"),
-            call("INSERT INTO notes VALUES ('b', '2')")
-        )
-    });
-    assert!(good.is_ok() && also_good.is_ok());
-    assert!(matches!(bad, Err(StoreError::Io(_))), "{bad:?}");
-    let notes: i64 = queue.connection().query_row("SELECT count(*) FROM notes", [], |row| row.get(0)).unwrap();
-    assert_eq!(notes, 2);
+    let call = |number: i64, well: bool| queue.enqueue_and(number..number + 1, well);
+    let (good, bad, also_good) = queue.runtime.block_on(async { tokio::join!(call(0, true), call(1, false), call(2, true)) });
+    assert_eq!((good.unwrap(), also_good.unwrap()), (2, 2));
+    assert!(matches!(bad, Err(StoreError::Refused(_))), "{bad:?}");
+    let known = [0, 1, 2].map(|number| queue.look(&arrival(number).identity, &arrival(number)));
+    assert_eq!(known, [Seen::Known, Seen::Unknown, Seen::Known], "what the bad one did is undone");
 }
 
 #[test]
@@ -1023,17 +1024,48 @@ fn a_hundred_thousand_jobs_are_seen_at_a_glance() {
     assert_eq!(snapshot.bytes_left, 1_000_000);
 }
 
+#[test]
+fn however_many_jobs_move_in_a_commit_each_total_is_written_once() {
+    let queue = Queue::new();
+    queue.enqueue(0..1);
+    let trigger = "CREATE TRIGGER written AFTER UPDATE ON totals BEGIN INSERT INTO notes VALUES (hex(randomblob(8)), new.host || new.state); END";
+    queue.connection().execute_batch(trigger).unwrap();
+    queue.enqueue(1..50);
+    let written =
+        queue.connection().query_row("SELECT count(*), count(DISTINCT value) FROM notes", [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(written, Ok((2, 2)));
+    assert_eq!(queue.snapshot(&Query::default()).totals[0], (State::Queued, 100));
+}
+
+#[test]
+fn readers_see_the_totals_of_all_daemons_together() {
+    let queue = Queue::new();
+    queue.enqueue(0..5);
+    let other =
+        "INSERT INTO totals (daemon, host, state, jobs, bytes) VALUES (2, 'box', 'queued', -5, -50), (2, 'box', 'done', 5, 50)";
+    queue.connection().execute_batch(other).unwrap();
+    let seen = queue.snapshot(&Query::default());
+    let of = |wanted: State| seen.totals.iter().find(|(state, _)| *state == wanted).unwrap().1;
+    assert_eq!((of(State::Queued), of(State::Done), seen.bytes_left, seen.bytes_sent), (5, 5, 50, 50));
+    let listed = queue.snapshot(&Query { states: vec![State::Queued], limit: 100, ..Query::default() }).jobs;
+    assert!(listed.iter().all(|job| job.host == "mirror"), "nothing is queued for `box` any more: {listed:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_totals_are_what_counting_would_say(steps in prop::collection::vec((0u8..5, 1i64..5), 1..20)) {
+    fn the_totals_are_what_counting_would_say(steps in prop::collection::vec((0u8..6, 1i64..5), 1..20)) {
         let queue = Queue::new();
         let mut next = 0;
         for (verb, count) in steps {
             if verb == 0 {
                 queue.enqueue(next..next + count);
                 next += count;
+            }
+            if verb == 5 {
+                queue.fail_after_enqueue(next..next + count);
+                continue;
             }
             let states = [State::Done, State::Waiting, State::Held, State::Failed, State::Gone];
             for job in queue.claim(usize::try_from(count).unwrap()) {

@@ -16,10 +16,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::DaemonId;
+use super::backend::Backend;
 use super::error::StoreError;
 
 /// Calls waiting for the thread; a caller that finds it full waits its turn.
@@ -63,9 +63,10 @@ impl WriterThread {
     }
 }
 
-/// Starts the thread over `connection`, which becomes its own. `sync` takes everything that was committed to the disk.
-pub fn start(
-    connection: Connection,
+/// Starts the thread over `backend`, which becomes its own, for `daemon`. `sync` takes everything that was committed to the disk.
+pub(super) fn start(
+    backend: Box<dyn Backend>,
+    daemon: DaemonId,
     sync: impl FnMut() -> std::io::Result<()> + Send + 'static,
 ) -> std::io::Result<(Writer, WriterThread)> {
     let (calls, inbox) = mpsc::channel(QUEUE_CALLS);
@@ -76,7 +77,7 @@ pub fn start(
     let told = broken.clone();
     let syncing =
         std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync, &told))?;
-    let worker = Loop { connection, inbox, unsynced, broken, tell, closing: closing.clone() };
+    let worker = Loop { backend, daemon, inbox, unsynced, broken, tell, closing: closing.clone() };
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
     Ok((Writer { calls, trouble, closing }, WriterThread(thread)))
 }
@@ -84,15 +85,27 @@ pub fn start(
 impl Writer {
     /// Runs `work` inside the next group and answers when it is committed. `work` may run more than once, and each time against the
     /// state before it.
-    pub async fn call<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    pub(super) async fn call<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let call = Typed { durability, work, result: None, reply };
         self.calls.send(Box::new(call)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// The same from a thread that may wait, and that no runtime needs.
+    pub(super) fn call_blocking<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let call = Typed { durability, work, result: None, reply };
+        self.calls.blocking_send(Box::new(call)).map_err(|_| StoreError::Closed)?;
+        answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Tells when the writer gets into trouble or out of it.
@@ -108,7 +121,7 @@ impl Writer {
 
 trait Call: Send {
     fn durability(&self) -> Durability;
-    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError>;
+    fn run(&mut self, backend: &mut dyn Backend) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -122,14 +135,14 @@ struct Typed<T, F> {
 impl<T, F> Call for Typed<T, F>
 where
     T: Send + 'static,
-    F: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
 {
     fn durability(&self) -> Durability {
         self.durability
     }
 
-    fn run(&mut self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
-        let result = (self.work)(transaction);
+    fn run(&mut self, backend: &mut dyn Backend) -> Result<(), StoreError> {
+        let result = (self.work)(backend);
         let failed = result.as_ref().err().cloned();
         self.result = Some(result);
         failed.map_or(Ok(()), Err)
@@ -148,23 +161,13 @@ where
 type Group = Vec<Box<dyn Call>>;
 
 struct Loop {
-    connection: Connection,
+    backend: Box<dyn Backend>,
+    daemon: DaemonId,
     inbox: mpsc::Receiver<Box<dyn Call>>,
     unsynced: SyncSender<Group>,
     broken: Arc<OnceLock<StoreError>>,
     tell: watch::Sender<Trouble>,
     closing: Arc<AtomicBool>,
-}
-
-/// Folds the log into the database; one that may not be what was written is left as it is, since folding does not look at checksums.
-fn fold(connection: &Connection, broken: bool) {
-    let folded = match broken {
-        false => connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())),
-        true => connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ()),
-    };
-    if let Err(error) = folded {
-        tracing::warn!("cannot fold the write-ahead log into the database: {error}");
-    }
 }
 
 /// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of it once,
@@ -176,7 +179,7 @@ fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std
             && let Err(error) = sync()
         {
             tracing::error!("the queue cannot be taken to the disk: {error}; nothing more is written");
-            broken.get_or_init(|| StoreError::Io(format!("the queue cannot be taken to the disk: {error}")));
+            broken.get_or_init(|| StoreError::Inaccessible(format!("what was written cannot be taken to the disk: {error}")));
         }
         for call in group {
             call.answer(broken.get().cloned().map_or(Ok(()), Err));
@@ -199,12 +202,12 @@ impl Loop {
             };
             self.answer(group, &committed);
         }
-        let Loop { connection, unsynced, broken, .. } = self;
+        let Loop { mut backend, unsynced, broken, .. } = self;
         drop(unsynced);
         if syncing.join().is_err() {
             tracing::error!("the thread that waits for the queue's disk panicked");
         }
-        fold(&connection, broken.get().is_some());
+        backend.close(broken.get().is_none());
     }
 
     fn answer(&self, group: Group, committed: &Result<(), StoreError>) {
@@ -228,10 +231,7 @@ impl Loop {
             if !full || self.closing.load(Ordering::Relaxed) {
                 return committed;
             }
-            // The write-ahead log holds many versions of one page; folding it in may give room back.
-            if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                tracing::debug!("the write-ahead log cannot be folded in either: {error}");
-            }
+            self.backend.make_room();
             std::thread::sleep(FULL_PAUSE);
         }
     }
@@ -240,18 +240,24 @@ impl Loop {
     /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
     fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
         loop {
-            // A transaction that reads before it writes is refused at once where anybody else has the lock to write, which readers take for
-            // a moment when they meet the index of the log half written. One that begins by asking for the lock waits for it.
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(&transaction).err()?)));
-            match failed {
-                None => return Ok(transaction.commit()?),
-                Some((_, error @ (StoreError::Full | StoreError::Damaged(_)))) => return Err(error),
+            self.backend.begin()?;
+            let backend = self.backend.as_mut();
+            let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(backend).err()?)));
+            let committed = match failed {
+                None => self.backend.commit(self.daemon),
+                Some((_, error @ (StoreError::Full | StoreError::Damaged(_)))) => Err(error),
                 Some((index, _)) => {
-                    transaction.rollback()?;
+                    self.backend.rollback()?;
                     group.remove(index).answer(Ok(()));
+                    continue;
                 }
+            };
+            if committed.is_err()
+                && let Err(error) = self.backend.rollback()
+            {
+                tracing::debug!("what was begun cannot be undone either: {error}");
             }
+            return committed;
         }
     }
 
@@ -275,21 +281,32 @@ impl Loop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::HostReport;
+    use crate::job::health::HostState;
+    use crate::store::backend::Caller;
+    use crate::store::sqlite::Sqlite;
     use std::sync::mpsc::channel;
 
     /// A queue whose disk waits for a word before each sync, and does what the word says.
     fn with_slow_disk() -> (Writer, WriterThread, std::sync::mpsc::Sender<std::io::Result<()>>) {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (v INTEGER)").unwrap();
+        let backend = Box::new(Sqlite::in_memory().unwrap());
         let (word, words) = channel();
-        let (writer, thread) = start(connection, move || words.recv().unwrap_or(Ok(()))).unwrap();
+        let (writer, thread) = start(backend, DaemonId::LOCAL, move || words.recv().unwrap_or(Ok(()))).unwrap();
         (writer, thread, word)
     }
 
-    async fn insert(writer: &Writer, durability: Durability) -> Result<i64, StoreError> {
-        let work = |c: &Connection| {
-            c.execute("INSERT INTO t VALUES (1)", [])?;
-            Ok(c.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+    /// Makes a host more, and answers how many there are.
+    async fn insert(writer: &Writer, durability: Durability) -> Result<usize, StoreError> {
+        let work = |queue: &mut dyn Backend| {
+            let by = Caller { daemon: DaemonId::LOCAL, now_ms: 0 };
+            let mut hosts: Vec<(String, String)> =
+                queue.resting(Caller { now_ms: -1, ..by })?.into_iter().map(|rest| (rest.host, "cloudkp".to_owned())).collect();
+            let name = hosts.len().to_string();
+            hosts.push((name.clone(), "cloudkp".to_owned()));
+            queue.configured(by, &[], &hosts)?;
+            let rests = HostReport { state: HostState::Resting, until_ms: Some(1), why: None, rests: 1 };
+            queue.host_status(by, &name, &rests)?;
+            Ok(hosts.len())
         };
         writer.call(durability, work).await
     }

@@ -7,29 +7,47 @@ use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Session, Words};
 
+use super::backend::Caller;
 use super::error::StoreError;
-use super::{JobId, Upload};
+use super::{DaemonId, JobId, Upload};
+
+/// Whether nobody else has claimed the job since this daemon did.
+pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached("SELECT owner FROM jobs WHERE id = ?1")?;
+    let owner = DaemonId(select.query_row([job.0], |row| row.get(0))?);
+    if owner != by.daemon {
+        tracing::warn!(job.id = %job, "its upload goes on, but daemon {} has claimed it; nothing is noted", owner.0);
+    }
+    Ok(owner == by.daemon)
+}
 
 pub(super) fn opened(
     c: &Connection,
+    by: Caller,
     job: JobId,
     session: &Session,
     plan: &Plan,
     identity: &Identity,
-    now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     forget_upload(c, job)?;
     let mut insert =
         c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), now_ms])?;
+    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
-    Ok(())
+    Ok(true)
 }
 
-pub(super) fn acked(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
+pub(super) fn acked(c: &Connection, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     note_acks(c, job, acks, plan)?;
-    progressed(c, job)
+    progressed(c, job)?;
+    Ok(true)
 }
 
 /// What went wrong before it says nothing any more, and what goes wrong from here on is news. The row of failures
@@ -63,36 +81,63 @@ fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<()
     Ok(())
 }
 
-pub(super) fn advanced(c: &Connection, job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> Result<(), StoreError> {
+pub(super) fn advanced(
+    c: &Connection,
+    by: Caller,
+    job: JobId,
+    held_bytes: u64,
+    moved_to: Option<&Session>,
+) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
     update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
-    progressed(c, job)
+    progressed(c, job)?;
+    Ok(true)
 }
 
 /// For a host that takes bytes in order, `acks` is empty and `held_bytes` says all.
-pub(super) fn found(c: &Connection, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<(), StoreError> {
+pub(super) fn found(
+    c: &Connection,
+    by: Caller,
+    job: JobId,
+    acks: &[Ack],
+    held_bytes: u64,
+    plan: &Plan,
+) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     forget_acks(c, job)?;
     if acks.is_empty() {
         let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2 WHERE job = ?1")?;
         update.execute(params![job.0, held_bytes.cast_signed()])?;
-        return Ok(());
+        return Ok(true);
     }
     // Nothing new has been sent, so a reason that hooks were told of is still the same news.
-    note_acks(c, job, acks, plan)
+    note_acks(c, job, acks, plan)?;
+    Ok(true)
 }
 
-pub(super) fn committing(c: &Connection, job: JobId) -> Result<(), StoreError> {
+pub(super) fn committing(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
-    Ok(())
+    Ok(true)
 }
 
-pub(super) fn digested(c: &Connection, job: JobId, part_bytes: u64, digest: &Digest) -> Result<(), StoreError> {
+pub(super) fn digested(c: &Connection, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
     let mut insert = c.prepare_cached("INSERT OR REPLACE INTO digests (job, part_bytes, hex, borders) VALUES (?1, ?2, ?3, ?4)")?;
     insert.execute(params![job.0, part_bytes.cast_signed(), digest.hex, stored(&digest.borders)])?;
-    Ok(())
+    Ok(true)
 }
 
-pub(super) fn digest(c: &Connection, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+pub(super) fn digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
     let mut select = c.prepare_cached("SELECT hex, borders FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
     let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
         Ok(Digest { hex: row.get(0)?, borders: loaded(&row.get::<_, Vec<u8>>(1)?) })

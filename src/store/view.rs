@@ -11,8 +11,9 @@ use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, State, WatchReport, WatchState};
 
 use super::error::StoreError;
-use super::files::path_of;
-use super::{FILE_NAME, open_reader, schema};
+use super::rows::path_of;
+use super::sqlite::open_reader;
+use super::{FILE_NAME, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -74,8 +75,9 @@ const GROUPS: [&[State]; 5] = [
     &[State::Done, State::Gone, State::Cancelled],
 ];
 
-const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0), coalesce(l.sent, 0),
-    coalesce(l.per_second, 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
+const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0),
+    coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
+    coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
     j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
 
 impl View {
@@ -97,7 +99,9 @@ impl View {
 
     /// The names of the hosts that the queue knows: those that were configured last, and those of its jobs.
     pub fn host_names(&self) -> Result<Vec<String>, StoreError> {
-        let mut select = self.connection.prepare("SELECT name FROM hosts UNION SELECT host FROM totals WHERE jobs > 0")?;
+        let mut select = self
+            .connection
+            .prepare("SELECT name FROM hosts UNION SELECT host FROM totals GROUP BY host, state HAVING sum(jobs) > 0")?;
         let rows = select.query_map([], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -223,7 +227,7 @@ fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<
 }
 
 fn hosts_with_queue(c: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' AND jobs > 0")?;
+    let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' GROUP BY host HAVING sum(jobs) > 0")?;
     let rows = select.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -242,7 +246,7 @@ pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
     let index = if state == State::Done { "INDEXED BY jobs_done" } else { "" };
     format!(
         "SELECT {COLUMNS} FROM jobs j {index} JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
-         LEFT JOIN uploads u ON u.job = j.id LEFT JOIN live l ON l.job = j.id AND l.at >= ?1
+         LEFT JOIN uploads u ON u.job = j.id
          WHERE j.state = '{state}'{filter} ORDER BY {order} LIMIT ?2"
     )
 }

@@ -42,16 +42,13 @@ pub struct Settled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stop;
 
+/// Files that are asked about together at most.
+pub const KNOWN_AT_ONCE: usize = 256;
+
 /// What the owner of the watches answers, on the watches' own thread.
 pub trait Memory {
-    /// Whether this version of the file is already taken up.
-    fn known(&mut self, root: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop>;
-    /// Files of a folder are about to be asked about in a row, each once, until [`Memory::listed`].
-    fn listing(&mut self) {}
-    /// They have been asked about.
-    fn listed(&mut self) -> Result<(), Stop> {
-        Ok(())
-    }
+    /// Whether these versions of files in `folder` are already taken up, in their order. At most [`KNOWN_AT_ONCE`] are asked about.
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop>;
     /// A writer was seen to close this version of a file that is taken up already.
     fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), Stop> {
         Ok(())

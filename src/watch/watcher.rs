@@ -19,7 +19,7 @@ use super::hints::{Handle, Heard, Hint, Hints};
 use super::root_watch::RootWatch;
 use super::scan::{Found, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{Memory, Root, Settled, Stop};
+use super::{KNOWN_AT_ONCE, Memory, Root, Settled, Stop};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -27,8 +27,6 @@ const SETTLING_MAX: usize = 16_384;
 const LATER_MAX: usize = 4096;
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
-/// Files found by walking that are asked about in a row.
-const MEET_AT_ONCE: usize = 256;
 
 /// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
 /// which it keeps. `on_ready` is called once every root has been scanned.
@@ -175,7 +173,9 @@ impl<'a> Watcher<'a> {
                 Ok(())
             }
             Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
-                self.look(index, &Arc::from(folder), name.to_owned(), Sighting::of(&stat), heard)
+                let seen = Sighting::of(&stat);
+                let known = self.memory.known(index, folder, &[(name, seen.identity)])?.contains(&true);
+                self.look(index, &Arc::from(folder), name.to_owned(), seen, known, heard)
             }
             _ => {
                 self.forget(&(index, Arc::from(folder), name.to_owned()));
@@ -185,9 +185,17 @@ impl<'a> Watcher<'a> {
     }
 
     /// The one road: a file that is there, looked at, and found known, settling or settled.
-    fn look(&mut self, root: usize, folder: &Arc<Path>, name: OsString, seen: Sighting, heard: Heard) -> Result<(), Stop> {
+    fn look(
+        &mut self,
+        root: usize,
+        folder: &Arc<Path>,
+        name: OsString,
+        seen: Sighting,
+        known: bool,
+        heard: Heard,
+    ) -> Result<(), Stop> {
         let identity = seen.identity;
-        if self.memory.known(root, folder, &name, &identity)? {
+        if known {
             if seen.was_closed(heard) {
                 self.memory.closed(folder, &name, &identity)?;
             }
@@ -347,7 +355,7 @@ impl<'a> Watcher<'a> {
             let mut found = Vec::new();
             let each = |one| {
                 found.push(one);
-                if found.len() >= MEET_AT_ONCE { self.meet_all(index, &shared, &mut found) } else { Ok(()) }
+                if found.len() >= KNOWN_AT_ONCE { self.meet_all(index, &shared, &mut found) } else { Ok(()) }
             };
             walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
             self.meet_all(index, &shared, &mut found)?;
@@ -361,22 +369,28 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    /// Files found by walking. They are asked about in a row, with no look at the file system in between, which might hang.
+    /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
     fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<Found>) -> Result<(), Stop> {
-        self.memory.listing();
-        let met = found.drain(..).try_for_each(|Found { name, sighting }| self.meet(index, folder, name, sighting));
-        self.memory.listed()?;
-        met
+        let watch = &self.roots[index];
+        if !watch.scanned && !watch.root.existing {
+            return self.pass_over(index, folder, found);
+        }
+        let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
+        let known = self.memory.known(index, folder, &asked)?;
+        let mut met = found.drain(..).zip(known);
+        met.try_for_each(|(Found { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
-    /// A file found by walking; before the first scan of a watch that takes no existing files has ended, it is passed over.
-    fn meet(&mut self, index: usize, folder: &Arc<Path>, name: OsString, seen: Sighting) -> Result<(), Stop> {
-        let watch = &self.roots[index];
-        if watch.scanned || watch.root.existing {
-            return self.look(index, folder, name, seen, Heard::Nothing);
-        }
-        let (folder, identity) = (folder.to_path_buf(), seen.identity);
-        self.passed_over.push(Settled { root: index, folder, name, identity, close_seen: false });
+    /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
+    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<Found>) -> Result<(), Stop> {
+        let passed_over = found.drain(..).map(|Found { name, sighting }| Settled {
+            root: index,
+            folder: folder.to_path_buf(),
+            name,
+            identity: sighting.identity,
+            close_seen: false,
+        });
+        self.passed_over.extend(passed_over);
         if self.passed_over.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 

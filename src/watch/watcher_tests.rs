@@ -37,10 +37,11 @@ impl Owner {
 }
 
 impl Memory for Owner {
-    fn known(&mut self, _: usize, folder: &Path, name: &OsStr, identity: &Identity) -> Result<bool, Stop> {
+    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
         let mut remembered = self.lock();
-        remembered.looks += 1;
-        Ok(remembered.known.get(&folder.join(name)).is_some_and(|known| known.same_version(identity)))
+        remembered.looks += files.len();
+        let known = |path: PathBuf| remembered.known.get(&path);
+        Ok(files.iter().map(|(name, now)| known(folder.join(name)).is_some_and(|known| known.same_version(now))).collect())
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), Stop> {

@@ -234,6 +234,24 @@ fn each_outside_crate_stays_in_its_rooms() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The files of the store that hold SQL; what is around them would do with another engine.
+const HOLD_SQL: [&str; 9] =
+    ["deliveries.rs", "files.rs", "jobs.rs", "rescue.rs", "rows.rs", "schema.rs", "sqlite.rs", "uploads.rs", "view.rs"];
+
+#[test]
+fn only_what_holds_sql_knows_sqlite() {
+    let store = || code().into_iter().filter(|(part, ..)| part == "store");
+    let wrong: Vec<PathBuf> = store()
+        .filter(|(_, path, code)| !HOLD_SQL.iter().any(|name| path.ends_with(name)) && code.contains("rusqlite"))
+        .map(|(_, path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?} must not know rusqlite");
+    for name in HOLD_SQL {
+        let holds = store().any(|(_, path, code)| path.ends_with(name) && names_crate(&code, "rusqlite"));
+        assert!(holds, "{name} holds no SQL any more");
+    }
+}
+
 #[test]
 fn every_outside_crate_has_its_rooms() {
     let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();

@@ -1,0 +1,109 @@
+//! What an engine that keeps the queue must be able to do: the verbs, in groups that are committed as one, and lookups.
+//!
+//! Everything that goes in and comes out is of our own types, and nothing asks what time it is: whoever calls says when, and for which
+//! daemon. A verb may run more than once before its group is committed, each time against the state before it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::job::plan::Plan;
+use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
+
+use super::error::StoreError;
+use super::{Arrival, Asking, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen};
+
+/// Who calls a verb, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The daemon that the store was opened for.
+    pub daemon: DaemonId,
+    /// Now, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// Answers for files that a scan has met.
+pub(crate) trait Lookup: Send {
+    /// What is known of these versions of files in `folder` for `hosts`, in their order, as it was at one moment. Nothing is held when it
+    /// returns, and no more than [`super::LOOKUPS_MAX`] files may be asked about at once.
+    fn look_up(&mut self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError>;
+}
+
+/// Every verb, with the module of the SQL behind it. The list is handed to `$with`.
+macro_rules! verbs {
+    ($with:ident) => {
+        $with! {
+            jobs::recover() -> ();
+            jobs::configured(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
+            jobs::resting() -> Vec<Resting>;
+            jobs::clock_was_set_back() -> ();
+            jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
+            jobs::path(job: JobId) -> PathBuf;
+            jobs::sent_as(job: JobId, identity: &Identity) -> bool;
+            /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by another daemon,
+            /// stays as it is.
+            jobs::uploaded(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
+            /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays as it is.
+            jobs::put_back(job: JobId, put_back: &PutBack, rules: &Rules) -> Option<bool>;
+            jobs::host_status(host: &str, report: &HostReport) -> ();
+            jobs::host_rests_until(host: &str, until_ms: i64) -> ();
+            jobs::release_held(host: &str) -> ();
+            jobs::watch_status(path: &Path, report: &WatchReport) -> ();
+            jobs::live(live: &[Live]) -> ();
+
+            // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
+            uploads::opened(job: JobId, session: &Session, plan: &Plan, identity: &Identity) -> bool;
+            uploads::acked(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
+            uploads::advanced(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
+            uploads::found(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;
+            uploads::committing(job: JobId) -> bool;
+            uploads::digested(job: JobId, part_bytes: u64, digest: &Digest) -> bool;
+            uploads::digest(job: JobId, part_bytes: u64) -> Option<Digest>;
+
+            /// Answers how many jobs were made.
+            files::enqueue(arrivals: &[Arrival]) -> u64;
+            /// Answers whether the file was known there.
+            files::renamed(from: (&Path, &OsStr), to: (&Path, &OsStr), now: &Identity) -> bool;
+            files::renumbered(folder: &Path, name: &OsStr, now: &Identity) -> ();
+
+            /// Answers whether an after-action that waited may run now.
+            deliveries::close_seen(folder: &Path, name: &OsStr, version: &Identity) -> bool;
+            /// Answers which hooks are gone, each with the number of its rows.
+            deliveries::follow(rules: &Rules) -> Vec<(String, u64)>;
+            deliveries::due(wanted: &[(String, usize)], running: &[DeliveryId]) -> Due;
+            /// Answers whether an after-action is due now.
+            deliveries::delivered(ids: &[DeliveryId], rules: &Rules) -> bool;
+            /// Answers whether an after-action is due now.
+            deliveries::not_found(id: DeliveryId, rules: &Rules) -> bool;
+            deliveries::stays(id: DeliveryId, note: &Reason) -> ();
+            deliveries::undelivered(ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> ();
+            deliveries::look_again(id: DeliveryId, next_try_ms: i64) -> ();
+            /// Answers whether the job is queued.
+            deliveries::send_again(id: DeliveryId) -> bool;
+        }
+    };
+}
+
+macro_rules! declare {
+    ($($(#[$doc:meta])* $sql:ident::$verb:ident($($value:ident: $type:ty),*) -> $answer:ty;)*) => {
+        /// An engine that keeps the queue. What the verbs mean is told at those of [`super::Store`].
+        pub(crate) trait Backend: Lookup {
+            /// Begins a group of verbs.
+            fn begin(&mut self) -> Result<(), StoreError>;
+            /// Commits the group in the name of `daemon`: all of it, or nothing. Another process may rely on it then, after a loss of power
+            /// nobody may yet.
+            fn commit(&mut self, daemon: DaemonId) -> Result<(), StoreError>;
+            /// Undoes the group; nothing where none has begun.
+            fn rollback(&mut self) -> Result<(), StoreError>;
+            /// Gives back room that is not needed, after a group has found none.
+            fn make_room(&mut self) {}
+            /// Leaves everything in order for the next start. Where what was written may not be on the disk as it was written, `intact` is
+            /// false, and the next start has to see for itself.
+            fn close(&mut self, _intact: bool) {}
+            $($(#[$doc])* fn $verb(&mut self, by: Caller $(, $value: $type)*) -> Result<$answer, StoreError>;)*
+        }
+    };
+}
+
+verbs!(declare);
+pub(super) use verbs;

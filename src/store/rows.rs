@@ -1,0 +1,26 @@
+//! What several tables have in common: the columns of a file's identity and of its path.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rusqlite::Row;
+
+use crate::job::Identity;
+
+/// Reads an identity from six columns in a row, in the order of the tables.
+pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Identity> {
+    Ok(Identity {
+        device: row.get(first)?,
+        inode: row.get(first + 1)?,
+        size: row.get::<_, i64>(first + 2)?.cast_unsigned(),
+        mtime_ns: row.get(first + 3)?,
+        ctime_ns: row.get(first + 4)?,
+        born_ns: row.get(first + 5)?,
+    })
+}
+
+/// Puts a path together from the bytes of a folder and a name.
+pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(folder)).join(OsString::from_vec(name))
+}

@@ -1,0 +1,213 @@
+//! The queue in SQLite: a connection that writes and carries out the verbs, and one that looks up.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::job::plan::Plan;
+use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
+
+use super::backend::{Backend, Caller, Lookup, verbs};
+use super::error::StoreError;
+use super::files::Routes;
+use super::{
+    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, PutBack, Resting, Rules, Seen, deliveries, files, jobs, schema,
+    uploads,
+};
+
+/// The connection that writes.
+pub(super) struct Sqlite {
+    connection: Connection,
+}
+
+/// A queue in a file.
+pub(super) struct Opened<S> {
+    /// Who writes.
+    pub writer: Sqlite,
+    /// Who looks up beside it.
+    pub reader: Reader,
+    /// Takes everything that was committed to the disk.
+    pub sync: S,
+}
+
+/// Opens the queue in `dir`, making it where there is none.
+pub(super) fn open(dir: &Path) -> Result<Opened<impl FnMut() -> std::io::Result<()> + Send + 'static>, StoreError> {
+    let path = dir.join(FILE_NAME);
+    // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+    let writer = Sqlite::over(Connection::open(&path)?, &path)?;
+    // What an earlier run could not take to the disk is written there now, or this one does not begin.
+    writer.fold()?;
+    // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's
+    // own has been told already. SQLite never replaces the file meanwhile.
+    let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
+    let reader = Reader { connection: open_reader(&path)?, routes: Routes::default() };
+    Ok(Opened { writer, reader, sync: move || log.sync_data() })
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(2))?;
+    schema::prepare_reader(&connection)?;
+    Ok(connection)
+}
+
+impl Sqlite {
+    /// A queue that is gone when it is closed.
+    pub(super) fn in_memory() -> Result<Sqlite, StoreError> {
+        Sqlite::over(Connection::open_in_memory()?, Path::new(FILE_NAME))
+    }
+
+    /// Takes the database at `path` over, which is brought to the newest schema.
+    pub(super) fn over(mut connection: Connection, path: &Path) -> Result<Sqlite, StoreError> {
+        connection.set_prepared_statement_cache_capacity(128);
+        connection.busy_timeout(Duration::from_secs(5))?;
+        schema::prepare_writer(&mut connection, path)?;
+        connection.execute_batch(schema::COUNTING)?;
+        Ok(Sqlite { connection })
+    }
+
+    /// The connection, for what is no verb.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Folds the log into the database.
+    fn fold(&self) -> Result<(), StoreError> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+    }
+}
+
+impl Lookup for Sqlite {
+    fn look_up(&mut self, folder: &Path, wanted: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
+        // What was read of a group that is undone must not be remembered.
+        files::look_up(&self.connection, &mut Routes::default(), folder, wanted, hosts)
+    }
+}
+
+/// A connection for lookups.
+pub(super) struct Reader {
+    connection: Connection,
+    routes: Routes,
+}
+
+impl Lookup for Reader {
+    fn look_up(&mut self, folder: &Path, wanted: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
+        // Taking a snapshot costs more than a look does, and one that were kept would stand in the way of folding the log.
+        let snapshot = self.connection.transaction()?;
+        let seen = files::look_up(&snapshot, &mut self.routes, folder, wanted, hosts)?;
+        snapshot.commit()?;
+        Ok(seen)
+    }
+}
+
+macro_rules! delegate {
+    ($($(#[$doc:meta])* $sql:ident::$verb:ident($($value:ident: $type:ty),*) -> $answer:ty;)*) => {
+        impl Backend for Sqlite {
+            fn begin(&mut self) -> Result<(), StoreError> {
+                // A transaction that reads before it writes is refused at once where anybody else has the lock to write, which readers take
+                // for a moment when they meet the index of the log half written. One that begins by asking for the lock waits for it.
+                self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+                Ok(())
+            }
+
+            fn commit(&mut self, daemon: DaemonId) -> Result<(), StoreError> {
+                if self.connection.prepare_cached("SELECT 1 FROM moved LIMIT 1")?.exists([])? {
+                    self.connection.prepare_cached(schema::COUNT)?.execute([daemon.0])?;
+                    self.connection.prepare_cached("DELETE FROM moved")?.execute([])?;
+                }
+                self.connection.prepare_cached("COMMIT")?.execute([])?;
+                Ok(())
+            }
+
+            fn rollback(&mut self) -> Result<(), StoreError> {
+                if !self.connection.is_autocommit() {
+                    self.connection.prepare_cached("ROLLBACK")?.execute([])?;
+                }
+                Ok(())
+            }
+
+            fn make_room(&mut self) {
+                // The log holds many versions of one page.
+                if let Err(error) = self.fold() {
+                    tracing::debug!("the write-ahead log cannot be folded in either: {error}");
+                }
+            }
+
+            fn close(&mut self, intact: bool) {
+                let folded = if intact {
+                    self.fold()
+                } else {
+                    // Folding does not look at checksums; the next start, which reads the log, does.
+                    let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                    kept.map(drop).map_err(StoreError::from)
+                };
+                if let Err(error) = folded {
+                    tracing::warn!("cannot fold the write-ahead log into the database: {error}");
+                }
+            }
+
+            $(fn $verb(&mut self, by: Caller $(, $value: $type)*) -> Result<$answer, StoreError> {
+                $sql::$verb(&self.connection, by $(, $value)*)
+            })*
+        }
+    };
+}
+
+verbs!(delegate);
+
+/// What happened to the queue, in words of our own. The number is SQLite's extended code, for whoever has to find out more.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let Some(rusqlite::ffi::Error { code, extended_code }) = error.sqlite_error().copied() else {
+            return StoreError::Refused(error.to_string());
+        };
+        let coded = |words: &str| format!("{words} ({extended_code})");
+        match code {
+            // The memory that connections share is a file, too, and there may be no room to make it.
+            _ if extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full,
+            ErrorCode::DiskFull => StoreError::Full,
+            ErrorCode::DatabaseCorrupt => StoreError::Damaged(coded("it is not what was written")),
+            ErrorCode::NotADatabase => StoreError::Damaged(coded("the file holds something else")),
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => StoreError::Busy,
+            ErrorCode::SystemIoFailure => StoreError::Inaccessible(coded("its disk failed")),
+            ErrorCode::CannotOpen => StoreError::Inaccessible(coded("its file cannot be opened")),
+            ErrorCode::PermissionDenied | ErrorCode::ReadOnly => StoreError::Inaccessible(coded("its file may not be written")),
+            ErrorCode::OutOfMemory => StoreError::Inaccessible(coded("there is no memory for it")),
+            _ => StoreError::Refused(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn what_happened_to_the_queue_is_told_without_a_word_of_the_library() {
+        let cases = [
+            (ffi::SQLITE_FULL, "no space left for the queue"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "no space left for the queue"),
+            (ffi::SQLITE_CORRUPT, "the queue is damaged: it is not what was written (11)"),
+            (ffi::SQLITE_NOTADB, "the queue is damaged: the file holds something else (26)"),
+            (ffi::SQLITE_BUSY, "another program keeps the queue to itself"),
+            (ffi::SQLITE_IOERR_FSYNC, "the queue cannot be read or written: its disk failed (1034)"),
+            (ffi::SQLITE_CANTOPEN, "the queue cannot be read or written: its file cannot be opened (14)"),
+            (ffi::SQLITE_READONLY, "the queue cannot be read or written: its file may not be written (8)"),
+            (ffi::SQLITE_NOMEM, "the queue cannot be read or written: there is no memory for it (7)"),
+        ];
+        for (code, told) in cases {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("database disk image is malformed".into()));
+            assert_eq!(StoreError::from(error).to_string(), told);
+        }
+    }
+}
