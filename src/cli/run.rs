@@ -181,10 +181,19 @@ impl Daemon {
         self.arm(&switch);
         let trouble = self.runtime.spawn(tell_trouble(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
-        let ended = self.runtime.block_on(engine::run(config, &System::default(), store, switch, phases, || {
-            tracing::info!("watching");
-            service::ready();
-        }));
+        let system = System::default();
+        let ended = self.runtime.block_on(engine::run(
+            config,
+            &system,
+            |host| engine::host_of(host, &system),
+            store,
+            switch,
+            phases,
+            || {
+                tracing::info!("watching");
+                service::ready();
+            },
+        ));
         trouble.abort();
         ending.abort();
         self.runtime.block_on(async {

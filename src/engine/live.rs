@@ -1,6 +1,6 @@
 //! What moves right now: counters that workers raise, written down about once a second while something moves, and never otherwise.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Board(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    jobs: Mutex<HashMap<JobId, Arc<AtomicU64>>>,
+    jobs: Mutex<BTreeMap<JobId, Arc<AtomicU64>>>,
     begun: Notify,
 }
 
@@ -46,14 +46,14 @@ impl Board {
         Place { board: self.clone(), job, sent }
     }
 
-    fn read(&self) -> HashMap<JobId, u64> {
+    fn read(&self) -> BTreeMap<JobId, u64> {
         let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.iter().take(ROWS_MAX).map(|(job, sent)| (*job, sent.load(Ordering::Relaxed))).collect()
     }
 
     /// Writes what moves until the queue fails. Wakes nobody while nothing moves.
     pub async fn write_down(&self, store: Store) -> StoreError {
-        let mut shown: HashMap<JobId, Live> = HashMap::new();
+        let mut shown: BTreeMap<JobId, Live> = BTreeMap::new();
         loop {
             tokio::time::sleep(PERIOD).await;
             let now = self.read();

@@ -17,6 +17,8 @@ pub mod phase;
 mod pool;
 pub mod source;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod watching;
 pub mod worker;
 
@@ -63,10 +65,12 @@ impl From<BadGlob> for EngineError {
     }
 }
 
-/// Runs the daemon's work until `phases` says that it ends. `ready` is called once every folder is watched.
+/// Runs the daemon's work until `phases` says that it ends. `host` makes what speaks to a configured host ([`host_of`]); `ready` is called
+/// once every folder is watched.
 pub async fn run(
     config: &Config,
     system: &System,
+    host: impl Fn(&HostConfig) -> Arc<dyn Host>,
     store: Store,
     switch: Arc<PhaseSwitch>,
     phases: Phases,
@@ -79,7 +83,7 @@ pub async fn run(
     store.recover().await?;
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, &store, &phases, &store.resting().await?);
+    let hosts = host_slots(config, system, host, &store, &phases, &store.resting().await?);
 
     let hints = Handle::default();
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
@@ -114,7 +118,14 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
-fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, resting: &[Resting]) -> Vec<HostSlots> {
+fn host_slots(
+    config: &Config,
+    system: &System,
+    made: impl Fn(&HostConfig) -> Arc<dyn Host>,
+    store: &Store,
+    phases: &Phases,
+    resting: &[Resting],
+) -> Vec<HostSlots> {
     let daemon = &config.daemon;
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
     let connections = connections(daemon.max_connections, &limits);
@@ -123,7 +134,7 @@ fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, 
         let worker = Worker {
             system: system.clone(),
             store: store.clone(),
-            host: speaker(host, system),
+            host: made(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
             connections,
@@ -140,8 +151,9 @@ fn host_slots(config: &Config, system: &System, store: &Store, phases: &Phases, 
     config.hosts.iter().zip(connections).map(slots).collect()
 }
 
-/// A host that cannot be made, because a secret is missing, stops only itself: its jobs are held, with the reason.
-fn speaker(host: &HostConfig, system: &System) -> Arc<dyn Host> {
+/// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are held, with
+/// the reason.
+pub fn host_of(host: &HostConfig, system: &System) -> Arc<dyn Host> {
     registry::host(host, &ProcessEnvironment, system).unwrap_or_else(|error| {
         tracing::warn!("host {} cannot be used: {error}", host.name);
         Arc::new(Unusable(error))

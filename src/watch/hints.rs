@@ -1,7 +1,7 @@
 //! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and folders
 //! become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -27,7 +27,7 @@ struct Shared {
 #[derive(Debug, Default)]
 pub struct Hints {
     /// By folder.
-    pub(super) folders: HashMap<PathBuf, Hint>,
+    pub(super) folders: BTreeMap<PathBuf, Hint>,
     /// Everything must be scanned.
     pub(super) everything: bool,
     /// Times the platform lost events.
@@ -43,7 +43,7 @@ pub(super) enum Hint {
     /// All of it.
     Whole,
     /// These names, each with what was heard of it last.
-    Names(HashMap<OsString, Heard>),
+    Names(BTreeMap<OsString, Heard>),
 }
 
 /// What events have said of a name.
@@ -173,7 +173,7 @@ impl Hints {
     }
 
     fn add_folder(&mut self, folder: &Path, name: &OsStr, heard: Heard) {
-        self.folders.insert(folder.to_owned(), Hint::Names(HashMap::from([(name.to_owned(), heard)])));
+        self.folders.insert(folder.to_owned(), Hint::Names(BTreeMap::from([(name.to_owned(), heard)])));
         self.count += 2;
         self.keep_bounded();
     }
@@ -212,7 +212,7 @@ mod tests {
             let handle = Handle::default();
             story.iter().for_each(|heard| handle.hear(Path::new("/a"), OsStr::new("x"), *heard));
             let hints = handle.take(None);
-            assert_eq!(hints.folders[Path::new("/a")], Hint::Names(HashMap::from([("x".into(), last)])), "{story:?}");
+            assert_eq!(hints.folders[Path::new("/a")], Hint::Names(BTreeMap::from([("x".into(), last)])), "{story:?}");
             assert!(handle.take(Some(Instant::now())).folders.is_empty());
         }
     }

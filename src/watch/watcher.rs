@@ -429,5 +429,4 @@ impl<'a> Watcher<'a> {
 }
 
 #[cfg(test)]
-#[path = "watcher_tests.rs"]
 mod tests;

@@ -1,0 +1,3 @@
+//! The engine in one thread, over a simulated world.
+
+mod day;
