@@ -158,11 +158,11 @@ pub struct Due {
 }
 
 impl Rules {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.acts)
     }
 
-    fn wants(&self, key: &str, event: Event) -> bool {
+    pub(super) fn wants(&self, key: &str, event: Event) -> bool {
         self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
     }
 
@@ -172,7 +172,7 @@ impl Rules {
         self.watches.iter().filter(owns).max_by_key(|watch| watch.path.components().count())
     }
 
-    fn after_of(&self, path: &Path) -> Option<&WatchRule> {
+    pub(super) fn after_of(&self, path: &Path) -> Option<&WatchRule> {
         self.watch_of(path.parent()?).filter(|watch| watch.acts)
     }
 }
@@ -257,7 +257,7 @@ pub(super) fn after_upload(
 
 /// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must not
 /// have its file sent without end: the least time to the next one doubles with every attempt, up to an hour.
-fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
+pub(super) fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
     let life = expires_ms.saturating_sub(now_ms).max(0);
     let least = 1000_i64.saturating_mul(1 << attempts.clamp(0, 20)).min(REFRESH_PAUSE_MS_MAX);
     expires_ms.saturating_sub((life / REFRESH_SHARE).min(REFRESH_MS_MAX)).max(now_ms.saturating_add(least))
@@ -299,7 +299,7 @@ fn is_news(c: &Connection, job: JobId, why: &str) -> Result<bool, StoreError> {
     Ok(update.execute(params![job.0, without_numbers(why)])? > 0)
 }
 
-fn without_numbers(text: &str) -> String {
+pub(super) fn without_numbers(text: &str) -> String {
     let mut shape: Vec<char> = text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
     shape.dedup_by(|next, before| *next == '#' && *before == '#');
     shape.into_iter().collect()
@@ -344,23 +344,33 @@ pub(super) fn review(
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
         Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
         Release::LookFor(host) => family.wait(c, host, Some(now_ms)).map(|()| true),
-        Release::RefusedBy(host) => {
-            let note = format!("the file stays where it is: `{host}` will not have it");
-            family.give_up(c, Some(&note), now_ms).map(|()| false)
-        }
-        Release::UnprovenBy(host) => {
-            let why = format!(
-                "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; \
-                 with `trust_replies = true` in [host.{host}] that is enough"
-            );
-            family.stay(c, &why, None).map(|()| false)
-        }
+        Release::RefusedBy(host) => family.give_up(c, Some(&refused_by(host)), now_ms).map(|()| false),
+        Release::UnprovenBy(host) => family.stay(c, &unproven_by(host), None).map(|()| false),
         Release::HooksPending => family.look_no_more(c).map(|()| false),
         Release::Due(carrier) => {
             family.look_no_more(c)?;
             family.be_due(c, carrier.map_or(job, |at| ids[at]), now_ms)
         }
     }
+}
+
+pub(super) fn waits_for(host: &str) -> String {
+    format!("uploaded; the file stays until `{host}` has it too")
+}
+
+pub(super) fn refused_by(host: &str) -> String {
+    format!("the file stays where it is: `{host}` will not have it")
+}
+
+pub(super) fn unproven_by(host: &str) -> String {
+    format!(
+        "uploaded; the file stays where it is: only the word of `{host}` says that it is there, without a size or a digest; \
+         with `trust_replies = true` in [host.{host}] that is enough"
+    )
+}
+
+pub(super) fn not_found_for(host: &str) -> String {
+    format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
 }
 
 /// The jobs of one version, with their numbers.
@@ -400,8 +410,7 @@ impl Family<'_> {
     /// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it
     /// from the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
     fn wait(&self, c: &Connection, host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
-        let why = format!("uploaded; the file stays until `{host}` has it too");
-        self.stay(c, &why, look_ms.map(|look_ms| (look_ms, host)))
+        self.stay(c, &waits_for(host), look_ms.map(|look_ms| (look_ms, host)))
     }
 
     /// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will
@@ -634,9 +643,7 @@ fn delivered_one(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: Deliver
             review(c, by, job, rules)
         }
         Event::After => {
-            let note = said.map(|host| {
-                format!("nothing was done to the file: it was gone, changed or not wanted any more when `{host}` was added")
-            });
+            let note = said.map(|host| not_found_for(&host));
             release_without_action(c, job, note.as_deref(), now_ms).map(|()| false)
         }
         Event::Failed | Event::Held | Event::Expiring | Event::Refresh => Ok(false),
