@@ -8,8 +8,11 @@ use std::sync::Arc;
 use crate::config;
 use crate::crash_point;
 use crate::job::Identity;
-use crate::store::{Arrival, Seen, Store, StoreError, WatchStatus};
+use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError, WatchStatus};
 use crate::watch::{self, Report, Settled, Stop};
+
+/// What the watches ask about at once, the store answers for at once.
+const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// What the intake needs to know of a watch.
 #[derive(Debug, Clone)]

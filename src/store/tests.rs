@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
+use super::backend::Backend as _;
 use super::contract::{YEAR_MS, arrival, put_back, rules};
 use super::*;
 use crate::job::Proof;
@@ -436,6 +437,22 @@ fn however_many_jobs_move_in_a_commit_each_total_is_written_once() {
         queue.connection().query_row("SELECT count(*), count(DISTINCT value) FROM notes", [], |row| Ok((row.get(0)?, row.get(1)?)));
     assert_eq!(written, Ok((2, 2)));
     assert_eq!(queue.snapshot(&Query::default()).totals[0], (State::Queued, 100));
+}
+
+#[test]
+fn the_totals_of_a_transaction_that_died_are_those_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let by = backend::Caller { daemon: DaemonId::LOCAL, now_ms: 1 };
+    for commits in [true, false] {
+        let mut queue = sqlite::open(dir.path()).unwrap().writer;
+        queue.begin().unwrap();
+        queue.enqueue(by, &[arrival(i64::from(commits))]).unwrap();
+        if commits {
+            queue.commit(by.daemon).unwrap();
+        }
+    }
+    let snapshot = View::open(dir.path()).unwrap().unwrap().snapshot(&Query { limit: 10, ..Query::default() }).unwrap();
+    assert_eq!((snapshot.totals[0], snapshot.jobs.len()), ((State::Queued, 2), 2));
 }
 
 #[test]
