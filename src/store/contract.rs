@@ -78,6 +78,7 @@ suite! {
     what_one_daemon_notes_of_hosts_and_watches_is_its_own;
     whoever_has_lost_a_claim_changes_nothing_any_more;
     deliveries_belong_to_the_daemon_that_made_them;
+    a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action;
     a_delivery_of_another_daemon_is_neither_done_nor_sent_again;
 }
 
@@ -821,6 +822,10 @@ fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forg
     assert_eq!(queue.store.path_of(job).blocking().unwrap(), taken.folder.join(&taken.name));
     assert_eq!(queue.look(&now, &taken), Seen::Known);
     assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "it is not there any more");
+    let newcomer = Arrival { identity: Identity { inode: 99, size: 12, ..old.identity }, ..old.clone() };
+    queue.store.enqueue(vec![newcomer.clone()]).blocking().unwrap();
+    assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "what is there now is another file");
+    assert_eq!(queue.look(&newcomer.identity, &newcomer), Seen::Known);
     assert_eq!(queue.look(&taken.identity, &old), Seen::Unknown, "the file that had the name is met anew");
 }
 
@@ -977,6 +982,9 @@ fn whoever_looks_in_vain_for_an_added_host_looks_again_later(mut queue: Queue) {
     queue.uploaded(second, None);
     let look = queue.due(i64::MAX).deliveries.remove(0);
     assert_eq!(look.why.as_deref(), Some("third"));
+    let other = queue.of_another_daemon();
+    other.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
+    assert!(queue.due(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id), "it is not the other's to put off");
     queue.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
     let later = queue.due(queue.now_ms());
     assert!(later.deliveries.iter().all(|delivery| delivery.id != look.id));
@@ -991,8 +999,8 @@ fn a_start_of_one_daemon_leaves_the_claims_of_another_alone(queue: Queue) {
     let (ours, theirs) = (queue.claim_on("box"), other.claim_on("box"));
     let (our_hold, their_hold) = (left_for_an_hour(&queue, State::Held), left_for_an_hour(&other, State::Held));
     let live = |queue: &Queue, job| queue.store.live(vec![Live { job, sent: 7, per_second: 3 }]).blocking().unwrap();
-    live(&queue, ours);
     live(&other, theirs);
+    live(&queue, ours);
     queue.store.recover().blocking().unwrap();
     let shown = |job| (queue.job(job).state, queue.job(job).per_second);
     assert_eq!((shown(ours), shown(theirs)), ((State::Queued, 0), (State::Uploading, 3)));
@@ -1074,6 +1082,21 @@ fn deliveries_belong_to_the_daemon_that_made_them(queue: Queue) {
     assert_eq!((queue.state(first).0, other.state(second).0), (State::Done, State::Uploaded));
     other.deliver(Event::Done);
     assert_eq!(other.events(i64::MAX), [(Event::After, second)]);
+}
+
+fn a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action(queue: Queue) {
+    let other = queue.of_another_daemon();
+    queue.follow(rules(&[], true));
+    other.follow(rules(&[], true));
+    queue.enqueue(0..1);
+    let (first, second) = (other.claim_on("box"), queue.claim_on("mirror"));
+    other.uploaded(first, None);
+    queue.uploaded(second, None);
+    let mut more = rules(&[], true);
+    more.watches[0].hosts.push("third".into());
+    queue.of_another_daemon().follow(more);
+    let due = |queue: &Queue| queue.due(NOW_MS).deliveries.into_iter().map(|due| (due.job, due.why)).collect::<Vec<_>>();
+    assert_eq!((due(&queue), due(&other)), (vec![(second, None)], vec![(first, Some("third".into()))]));
 }
 
 fn a_delivery_of_another_daemon_is_neither_done_nor_sent_again(queue: Queue) {
