@@ -8,8 +8,11 @@ use crate::job::{Identity, Watch, WatchReport, Watches};
 use crate::os::beneath::Base;
 use crate::os::files::Files;
 use crate::os::system::System;
-use crate::store::{Arrival, Seen, Store, StoreError};
+use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
 use crate::watch::{self, Settled, Stop};
+
+/// What the watches ask about at once, the store answers for at once.
+const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
 pub struct Intake {

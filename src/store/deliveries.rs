@@ -69,16 +69,16 @@ pub struct Due {
 }
 
 impl Rules {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.after != After::Keep)
     }
 
-    fn wants(&self, key: &str, event: Event) -> bool {
+    pub(super) fn wants(&self, key: &str, event: Event) -> bool {
         self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
     }
 
     /// The watch whose after-action is to be done to the file at `path`.
-    fn after_of(&self, path: &Path) -> Option<&Watch> {
+    pub(super) fn after_of(&self, path: &Path) -> Option<&Watch> {
         self.watches.of_file(path).filter(|watch| watch.after != After::Keep)
     }
 }
@@ -163,7 +163,7 @@ pub(super) fn after_upload(
 
 /// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must not
 /// have its file sent without end: the least time to the next one doubles with every attempt, up to an hour.
-fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
+pub(super) fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
     let life = expires_ms.saturating_sub(now_ms).max(0);
     let least = 1000_i64.saturating_mul(1 << attempts.clamp(0, 20)).min(REFRESH_PAUSE_MS_MAX);
     expires_ms.saturating_sub((life / REFRESH_SHARE).min(REFRESH_MS_MAX)).max(now_ms.saturating_add(least))

@@ -6,11 +6,15 @@
 //! writer nor stands in its way; `rescue` is what happens to a damaged database.
 
 mod backend;
+#[cfg(test)]
+mod contract;
 mod deliveries;
 mod driver;
 mod error;
 mod files;
 mod jobs;
+#[cfg(test)]
+mod memory;
 mod reason;
 mod rescue;
 mod rows;

@@ -5,6 +5,7 @@
 //! found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
@@ -14,7 +15,7 @@ use crate::os::clock;
 use super::backend::Backend;
 use super::error::StoreError;
 use super::sqlite::Sqlite;
-use super::{DaemonId, FILE_NAME, Store, WriterThread, files};
+use super::{Clock, DaemonId, FILE_NAME, Store, WriterThread, files};
 
 /// What was done about a damaged database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +31,15 @@ pub struct Rescue {
 impl Store {
     /// Opens the queue in `dir`; a damaged one is set aside and replaced. The caller owns the folder's lock.
     pub fn open_or_rescue(dir: &Path) -> Result<(Store, WriterThread, Option<Rescue>), StoreError> {
-        match Store::open(dir) {
+        Store::open_or_rescue_with(dir, Arc::new(clock::now_ms))
+    }
+
+    /// The same, with a clock of the caller's.
+    pub fn open_or_rescue_with(dir: &Path, clock: Clock) -> Result<(Store, WriterThread, Option<Rescue>), StoreError> {
+        match Store::open_with(dir, clock.clone()) {
             Ok((store, thread)) => Ok((store, thread, None)),
             Err(StoreError::Damaged(damage)) => {
-                let (store, thread, rescue) = Store::rescue(dir, damage)?;
+                let (store, thread, rescue) = Store::rescue_with(dir, damage, clock)?;
                 Ok((store, thread, Some(rescue)))
             }
             Err(error) => Err(error),
@@ -42,7 +48,11 @@ impl Store {
 
     /// Sets the database in `dir` aside, and begins a new one with what can be read of it.
     pub fn rescue(dir: &Path, damage: String) -> Result<(Store, WriterThread, Rescue), StoreError> {
-        let now_ms = clock::now_ms();
+        Store::rescue_with(dir, damage, Arc::new(clock::now_ms))
+    }
+
+    fn rescue_with(dir: &Path, damage: String, clock: Clock) -> Result<(Store, WriterThread, Rescue), StoreError> {
+        let now_ms = clock();
         let kept = set_aside(dir, now_ms)?;
         let jobs = {
             let path = dir.join(FILE_NAME);
@@ -55,7 +65,7 @@ impl Store {
                 0
             })
         };
-        let (store, thread) = Store::open(dir)?;
+        let (store, thread) = Store::open_with(dir, clock)?;
         Ok((store, thread, Rescue { kept, damage, jobs }))
     }
 }

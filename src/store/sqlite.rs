@@ -155,6 +155,11 @@ macro_rules! delegate {
                 }
             }
 
+            #[cfg(test)]
+            fn every_job(&mut self) -> Result<Vec<super::JobRow>, StoreError> {
+                super::view::every_job(&self.connection)
+            }
+
             $(fn $verb(&mut self, by: Caller $(, $value: $type)*) -> Result<$answer, StoreError> {
                 $sql::$verb(&self.connection, by $(, $value)*)
             })*

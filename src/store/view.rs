@@ -356,3 +356,15 @@ fn hosts(c: &Connection) -> Result<Vec<HostRow>, StoreError> {
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
+
+/// Every job in the order in which they were made, whoever made it, with rates of any age.
+#[cfg(test)]
+pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
+    let query = Query { now_ms: i64::MIN + LIVE_MS, ..Query::default() };
+    let mut found = Vec::new();
+    for state in State::ALL {
+        found.extend(select_jobs(c, &query, state, "j.id", i64::MAX as usize)?);
+    }
+    found.sort_by_key(|job| job.id);
+    Ok(found)
+}

@@ -1,0 +1,1169 @@
+//! What every engine does, verb by verb: each test runs on SQLite and on the engine in memory, through the same [`Store`].
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::backend::Backend;
+use super::driver::{Shared, Wake};
+use super::memory::Memory;
+use super::sqlite::Sqlite;
+use super::*;
+use crate::job::Proof;
+use crate::job::health::HostState;
+use crate::job::upload::Class;
+use crate::job::upload::{Ack, Digest, Outcome};
+use crate::job::watch::{After, EventSource, Watch};
+use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
+
+/// Each of these functions is a test of either engine; one that is not named here is not used, and does not compile.
+macro_rules! suite {
+    ($($test:ident;)*) => {
+        mod on_sqlite {
+            $(#[test] fn $test() { super::$test(super::Queue::new(super::sqlite())); })*
+        }
+        mod in_memory {
+            $(#[test] fn $test() { super::$test(super::Queue::new(Box::new(super::Memory::default()))); })*
+        }
+    };
+}
+
+suite! {
+    the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it;
+    a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held;
+    a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for;
+    a_host_that_will_never_take_the_file_leaves_it_where_it_is;
+    a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it;
+    a_start_does_not_set_off_an_after_action_before_every_hook_has_heard;
+    an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for;
+    a_look_that_comes_too_late_takes_no_after_action_away;
+    a_host_that_failed_is_not_hidden_by_one_that_was_added;
+    a_changed_file_frees_what_waited_for_its_earlier_version;
+    a_changed_file_frees_an_after_action_that_waits_for_a_time_to_come;
+    that_a_writer_was_seen_to_close_a_version_is_told_with_its_after_action;
+    a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no_other;
+    an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_the_reason;
+    a_removed_hook_holds_nothing_up_and_is_named;
+    a_delivery_that_fails_is_seen_in_its_job_and_tried_again;
+    a_dying_link_is_told_of_and_renewed_once;
+    hooks_hear_once_that_a_person_must_act;
+    the_same_arrival_makes_its_jobs_once_and_a_new_host_only_its_own;
+    a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later;
+    a_gone_file_is_forgotten_and_met_again;
+    new_numbers_of_device_inode_and_birth_make_no_new_version;
+    a_version_never_has_two_live_jobs_for_one_host;
+    only_a_job_under_way_can_be_left_or_be_uploaded;
+    higher_priority_goes_first_and_then_the_older;
+    retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do;
+    retries_and_new_jobs_take_turns_in_a_single_slot;
+    a_host_with_a_long_queue_leaves_an_idle_one_its_share;
+    a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it;
+    a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_most;
+    what_a_host_has_confirmed_is_there_at_the_next_claim;
+    a_host_that_is_asked_is_believed_over_the_acks;
+    what_becomes_of_a_session_is_what_its_worker_says;
+    a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
+    a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut;
+    the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at;
+    a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forgotten;
+    without_a_time_of_birth_a_number_says_nothing_of_a_rename;
+    many_files_of_a_folder_are_looked_up_in_their_order;
+    what_fails_is_undone_and_what_comes_after_it_is_not;
+    a_watch_has_been_seen_before_once_it_was_scanned_to_its_end;
+    a_host_that_asked_for_rest_has_it_also_after_a_start;
+    a_host_is_forgotten_with_its_configuration;
+    what_was_held_because_of_its_host_is_due_when_the_host_takes_files_again;
+    what_waits_for_a_time_is_due_after_a_start_and_after_the_clock_was_set_back;
+    a_job_whose_time_is_a_year_ahead_is_worked_on;
+    what_moves_is_shown_until_the_next_word_of_it;
+    a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time;
+    whoever_looks_in_vain_for_an_added_host_looks_again_later;
+    a_start_of_one_daemon_leaves_the_claims_of_another_alone;
+    what_one_daemon_notes_of_hosts_and_watches_is_its_own;
+    whoever_has_lost_a_claim_changes_nothing_any_more;
+    deliveries_belong_to_the_daemon_that_made_them;
+    a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action;
+    a_delivery_of_another_daemon_is_neither_done_nor_sent_again;
+}
+
+/// The instant at which every story begins.
+const NOW_MS: i64 = 1_000_000_000_000;
+
+struct Queue {
+    backend: Shared,
+    now_ms: Arc<AtomicI64>,
+    store: Store,
+}
+
+/// A queue in SQLite that refuses to move a job in a way that [`State`] does not allow.
+fn sqlite() -> Box<dyn Backend> {
+    let backend = Sqlite::in_memory().unwrap();
+    let pairs = State::ALL.iter().flat_map(|from| State::ALL.iter().map(move |to| (*from, *to)));
+    let legal = pairs.filter(|(from, to)| from.may_become(*to)).map(|(from, to)| format!("('{from}', '{to}')"));
+    let trigger = format!(
+        "CREATE TRIGGER legal_moves BEFORE UPDATE OF state ON jobs
+         WHEN new.state <> old.state AND (old.state, new.state) NOT IN (VALUES {})
+         BEGIN SELECT RAISE(ABORT, 'a job may not move like this'); END",
+        legal.collect::<Vec<_>>().join(", ")
+    );
+    backend.connection().execute_batch(&trigger).unwrap();
+    Box::new(backend)
+}
+
+impl Queue {
+    fn new(backend: Box<dyn Backend>) -> Queue {
+        let (backend, now_ms): (Shared, _) = (Arc::new(Mutex::new(backend)), Arc::new(AtomicI64::new(NOW_MS)));
+        let queue = Queue::of(backend, now_ms, DaemonId::LOCAL);
+        let hosts = vec![("box".to_owned(), "cloudkp".to_owned()), ("mirror".to_owned(), "cloudkp".to_owned())];
+        queue.store.configured(vec![PathBuf::from("/drop")], hosts).blocking().unwrap();
+        queue
+    }
+
+    fn of(backend: Shared, now_ms: Arc<AtomicI64>, daemon: DaemonId) -> Queue {
+        let clock = now_ms.clone();
+        let store = Store::inline(backend.clone(), daemon, Arc::new(move || clock.load(Ordering::Relaxed)));
+        Queue { backend, now_ms, store }
+    }
+
+    /// The same queue, as another daemon has it.
+    fn of_another_daemon(&self) -> Queue {
+        Queue::of(self.backend.clone(), self.now_ms.clone(), DaemonId(2))
+    }
+
+    fn restart(&mut self) {
+        *self = Queue::of(self.backend.clone(), self.now_ms.clone(), self.store.daemon);
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn pass(&self, ms: i64) {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    fn enqueue(&self, files: std::ops::Range<i64>) -> u64 {
+        self.store.enqueue(files.map(arrival).collect()).blocking().unwrap()
+    }
+
+    /// Files `numbers` for one host.
+    fn enqueue_for(&self, host: &str, numbers: std::ops::Range<i64>) {
+        let hosts: Arc<[String]> = Arc::from([host.to_owned()]);
+        let arrivals = numbers.map(|number| Arrival { hosts: hosts.clone(), priority: 0, ..arrival(number) }).collect();
+        self.store.enqueue(arrivals).blocking().unwrap();
+    }
+
+    fn claim(&self, count: usize) -> Vec<Claimed> {
+        self.claim_as(vec![Asking::new("box", count), Asking::new("mirror", count)], 2 * count, i64::MAX).jobs
+    }
+
+    fn claim_as(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Claims {
+        self.store.claim(asking, uploads_max, now_ms).blocking().unwrap()
+    }
+
+    fn claim_one(&self, host: &str) -> Claimed {
+        self.claim_as(vec![Asking::new(host, 1)], 1, i64::MAX).jobs.remove(0)
+    }
+
+    fn claim_on(&self, host: &str) -> JobId {
+        self.claim_one(host).id
+    }
+
+    /// Every job of a host has been tried, and its next try is at the millisecond of its place in the queue.
+    fn put_off(&self, host: &str) {
+        for (at, job) in (1..).zip(self.claim_as(vec![Asking::new(host, 1000)], 1000, i64::MAX).jobs) {
+            let waiting = PutBack { next_try_ms: Some(at), ..put_back(State::Waiting) };
+            self.store.put_back(job.id, waiting).blocking().unwrap();
+        }
+    }
+
+    /// The two jobs of one file, claimed.
+    fn pair(&self) -> (JobId, JobId) {
+        self.enqueue(0..1);
+        let claimed = self.claim(1);
+        let id = |host: &str| claimed.iter().find(|job| job.host == host).unwrap().id;
+        (id("box"), id("mirror"))
+    }
+
+    fn jobs(&self) -> Vec<JobRow> {
+        self.backend.lock().unwrap().every_job().unwrap()
+    }
+
+    fn job(&self, job: JobId) -> JobRow {
+        self.jobs().into_iter().find(|row| row.id == job).unwrap()
+    }
+
+    fn state(&self, job: JobId) -> (State, Option<Reason>) {
+        let row = self.job(job);
+        (row.state, row.why)
+    }
+
+    /// What is known of this version, met at the path of `arrival`.
+    fn look(&self, identity: &Identity, arrival: &Arrival) -> Seen {
+        let Arrival { folder, name, hosts, .. } = arrival;
+        self.store.look_up(folder, &[(name.as_os_str(), *identity)], hosts).unwrap().remove(0)
+    }
+
+    fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
+        self.store.follow(rules).blocking().unwrap()
+    }
+
+    fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
+        self.uploaded_with(job, expires_ms, Proof::Size)
+    }
+
+    fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
+        let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
+        self.store.uploaded(job, outcome).blocking().unwrap()
+    }
+
+    fn due(&self, now_ms: i64) -> Due {
+        let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
+        self.store.due(wanted, Vec::new(), now_ms).blocking().unwrap()
+    }
+
+    fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
+        self.due(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
+    }
+
+    fn deliver(&self, event: Event) {
+        for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
+            self.store.delivered(vec![delivery.id]).blocking().unwrap();
+        }
+    }
+
+    /// Two jobs of a file, the first uploaded, and a third host that was added since.
+    fn with_an_added_host(&mut self) -> (JobId, JobId) {
+        self.follow(rules(&[], true));
+        let (first, second) = self.pair();
+        self.uploaded(first, None);
+        let more = with_hosts(rules(&[], true), &["third", "box", "mirror"]);
+        self.restart();
+        self.follow(more);
+        (first, second)
+    }
+
+    /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
+    fn hold(&self, why: &Reason) -> bool {
+        let job = self.claim_on("box");
+        let put_back = PutBack { why: Some(why.clone()), ..put_back(State::Held) };
+        self.store.put_back(job, put_back).blocking().unwrap();
+        let told = self.events(i64::MAX) == [(Event::Held, job)];
+        self.deliver(Event::Held);
+        told
+    }
+}
+
+pub(super) fn arrival(number: i64) -> Arrival {
+    Arrival {
+        folder: PathBuf::from(format!("/drop/{}", number % 3)),
+        name: format!("f{number}").into(),
+        identity: Identity { device: 1, inode: number, size: 10, mtime_ns: 1, ctime_ns: 1, born_ns: 1 },
+        hosts: Arc::from(["box".to_owned(), "mirror".to_owned()]),
+        make_jobs: true,
+        priority: number % 2,
+        close_seen: false,
+    }
+}
+
+pub(super) fn put_back(state: State) -> PutBack {
+    PutBack {
+        state,
+        why: Some(told("a reason")),
+        next_try_ms: Some(5),
+        failures: 1,
+        failing: Some(("kind".into(), 1)),
+        failing_since_ms: Some(1),
+        session: SessionFate::Resume,
+    }
+}
+
+fn hosts(names: &[&str]) -> Arc<[String]> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The same rules, where the files go to these hosts.
+fn with_hosts(rules: Rules, names: &[&str]) -> Rules {
+    let watches = rules.watches.iter().map(|watch| Watch { to: hosts(names), ..watch.clone() }).collect();
+    Rules { watches, ..rules }
+}
+
+pub(super) fn told(text: &str) -> Reason {
+    Reason::new(ReasonClass::Told).detail(text)
+}
+
+fn hook_failed() -> Reason {
+    Reason::new(ReasonClass::HookFailed).about("command sh").detail("exit status: 3")
+}
+
+fn about(class: ReasonClass, host: &str) -> Option<Reason> {
+    Some(Reason::new(class).about(host))
+}
+
+/// Rules with a hook for these events, an after-action for every file, and renewed links on `box`.
+pub(super) fn rules(on: &[Event], acts: bool) -> Rules {
+    let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
+    let after = if acts { After::Delete } else { After::Keep };
+    let watch = Watch { after, ..Watch::new(PathBuf::from("/drop"), hosts(&["box", "mirror"])) };
+    Rules { hooks: vec![hook], watches: [watch].into_iter().collect(), refresh: vec!["box".into()], trusted: Vec::new() }
+}
+
+fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it(queue: Queue) {
+    queue.follow(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    assert_eq!(queue.uploaded(first, None), State::Uploaded);
+    queue.deliver(Event::Done);
+    assert_eq!(queue.state(first), (State::Uploaded, about(ReasonClass::WaitsForHost, "mirror")));
+    assert_eq!(queue.uploaded(second, None), State::Uploaded);
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, second)], "the hook goes first");
+    queue.deliver(Event::Done);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)], "once for the file");
+    queue.deliver(Event::After);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for(mut queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    // It was tried in vain, and so would be due at once after a restart.
+    queue.store.undelivered(vec![due], told("the target is away"), 1).blocking().unwrap();
+    let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
+    queue.restart();
+    queue.follow(more);
+    let looks = queue.due(i64::MAX).deliveries;
+    assert!(
+        looks.iter().all(|look| look.why == about(ReasonClass::WaitsForHost, "third")),
+        "the third host has not got it: {looks:?}"
+    );
+    assert_eq!(queue.state(second).1, about(ReasonClass::WaitsForHost, "third"));
+    let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
+    assert_eq!(queue.store.enqueue(vec![three]).blocking().unwrap(), 1);
+    for look in looks {
+        queue.store.look_again(look.id, 1).blocking().unwrap();
+    }
+    assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
+    let third = queue.store.claim(vec![Asking::new("third", 1)], 1, i64::MAX).blocking().unwrap().jobs.remove(0).id;
+    queue.uploaded(third, None);
+    assert_eq!(queue.events(i64::MAX).len(), 1, "once, when all three have it");
+}
+
+fn a_host_that_will_never_take_the_file_leaves_it_where_it_is(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.store.put_back(second, put_back(State::Failed)).blocking().unwrap();
+    assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
+}
+
+fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it(mut queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded_with(first, None, Proof::Digest);
+    assert_eq!(queue.uploaded_with(second, None, Proof::Word), State::Uploaded);
+    assert_eq!(queue.events(i64::MAX), [], "nothing may happen to the source");
+    for job in [first, second] {
+        let (state, why) = queue.state(job);
+        assert_eq!((state, why), (State::Uploaded, about(ReasonClass::UnprovenByHost, "mirror")));
+    }
+    queue.restart();
+    queue.follow(rules(&[], true));
+    assert_eq!(queue.events(i64::MAX), [], "a start alone changes nothing");
+    queue.restart();
+    queue.follow(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+    assert_eq!(queue.state(first), (State::Uploaded, None));
+    queue.deliver(Event::After);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard(mut queue: Queue) {
+    queue.follow(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    queue.deliver(Event::Done);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.store.undelivered(vec![due], told("the target is away"), 1).blocking().unwrap();
+    let more = with_hosts(rules(&[Event::Done], true), &["box", "mirror", "third"]);
+    queue.restart();
+    queue.follow(more.clone());
+    let three = Arrival { hosts: more.watches[0].to.clone(), ..arrival(0) };
+    queue.store.enqueue(vec![three]).blocking().unwrap();
+    let third = queue.claim_on("third");
+    queue.uploaded(third, None);
+    queue.restart();
+    queue.follow(more);
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, third)]);
+}
+
+fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for(mut queue: Queue) {
+    let (first, second) = queue.with_an_added_host();
+    assert_eq!(queue.events(i64::MAX), [], "`mirror` has a job, which is waited for");
+    queue.uploaded(second, None);
+    assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
+    queue.deliver(Event::After);
+    let note = about(ReasonClass::NotFoundForHost, "third");
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
+}
+
+fn a_look_that_comes_too_late_takes_no_after_action_away(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    let before = queue.events(i64::MAX);
+    queue.store.not_found(due).blocking().unwrap();
+    assert!(!before.is_empty() && queue.events(i64::MAX) == before);
+}
+
+fn a_host_that_failed_is_not_hidden_by_one_that_was_added(mut queue: Queue) {
+    let (first, second) = queue.with_an_added_host();
+    queue.store.put_back(second, put_back(State::Failed)).blocking().unwrap();
+    assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
+}
+
+fn a_changed_file_frees_what_waited_for_its_earlier_version(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, _) = queue.pair();
+    queue.uploaded(first, None);
+    assert_eq!(queue.state(first).0, State::Uploaded);
+    let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
+    queue.store.enqueue(vec![changed]).blocking().unwrap();
+    assert_eq!(queue.state(first).0, State::Done);
+}
+
+fn a_changed_file_frees_an_after_action_that_waits_for_a_time_to_come(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    let tomorrow = queue.now_ms() + 86_400_000;
+    queue.store.undelivered(vec![due], told("it may be written"), tomorrow).blocking().unwrap();
+    let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
+    queue.store.enqueue(vec![changed]).blocking().unwrap();
+    assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Done));
+}
+
+fn that_a_writer_was_seen_to_close_a_version_is_told_with_its_after_action(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let closed = Arrival { hosts: Arc::from(["box".to_owned()]), close_seen: true, ..arrival(0) };
+    queue.store.enqueue(vec![closed]).blocking().unwrap();
+    let first = queue.claim_on("box");
+    queue.uploaded(first, None);
+    // The job for a host that is added later, by a scan, which sees nobody close anything.
+    queue.store.enqueue(vec![arrival(0)]).blocking().unwrap();
+    let second = queue.claim_on("mirror");
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries;
+    assert_eq!(due.iter().map(|delivery| (delivery.job, delivery.close_seen)).collect::<Vec<_>>(), [(second, true)]);
+}
+
+fn a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no_other(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0);
+    assert!(!due.close_seen);
+    let tomorrow = queue.now_ms() + 86_400_000;
+    queue.store.undelivered(vec![due.id], told("it may be written"), tomorrow).blocking().unwrap();
+    let close = |identity: Identity| {
+        let Arrival { folder, name, .. } = arrival(0);
+        queue.store.close_seen(folder, name, identity).blocking().unwrap();
+        queue.due(queue.now_ms()).deliveries.iter().map(|delivery| delivery.close_seen).collect::<Vec<_>>()
+    };
+    let version = arrival(0).identity;
+    assert!(close(Identity { ctime_ns: 2, ..version }).is_empty(), "another version was closed");
+    assert_eq!(close(version), vec![true]);
+}
+
+fn an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_the_reason(queue: Queue) {
+    queue.follow(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.uploaded(second, None);
+    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.store.stays(due, told("it stays")).blocking().unwrap();
+    let note = Some(told("it stays"));
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
+    assert_eq!(queue.events(i64::MAX), []);
+}
+
+fn a_removed_hook_holds_nothing_up_and_is_named(mut queue: Queue) {
+    queue.follow(rules(&[Event::Done, Event::Held], false));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.store.put_back(second, put_back(State::Held)).blocking().unwrap();
+    assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
+    queue.restart();
+    let dropped = queue.follow(Rules::default());
+    assert!(dropped.iter().all(|(hook, _)| hook == "hook"), "{dropped:?}");
+    assert_eq!(dropped.iter().map(|(_, rows)| rows).sum::<u64>(), 2);
+    assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Held));
+}
+
+fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again(queue: Queue) {
+    queue.follow(rules(&[Event::Done, Event::Held], false));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.store.put_back(second, put_back(State::Held)).blocking().unwrap();
+    let later = queue.now_ms() + 60_000;
+    for delivery in queue.due(later - 1).deliveries {
+        queue.store.undelivered(vec![delivery.id], hook_failed(), later).blocking().unwrap();
+    }
+    assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
+    assert_eq!(queue.state(first), (State::Uploaded, Some(hook_failed())));
+    assert_eq!(queue.state(second), (State::Held, Some(told("a reason").and_also(Some(hook_failed())))));
+    assert_eq!(queue.due(i64::MAX).deliveries[0].tries, 1);
+    queue.deliver(Event::Done);
+    queue.deliver(Event::Held);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Held, Some(told("a reason")))));
+}
+
+fn a_dying_link_is_told_of_and_renewed_once(queue: Queue) {
+    queue.follow(rules(&[Event::Expiring], false));
+    let (first, second) = queue.pair();
+    let expires_ms = queue.now_ms() + 100_000_000;
+    assert_eq!((queue.uploaded(first, Some(expires_ms)), queue.uploaded(second, None)), (State::Done, State::Done));
+    assert_eq!(queue.events(queue.now_ms()), []);
+    assert_eq!(queue.events(expires_ms - 1000), [(Event::Expiring, first), (Event::Refresh, first)]);
+    let refresh = queue.due(expires_ms).deliveries.remove(1);
+    assert!(queue.store.send_again(refresh.id).blocking().unwrap());
+    assert_eq!(queue.state(first).0, State::Queued);
+    assert_eq!(queue.claim(1)[0].id, first);
+    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
+}
+
+fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    let full = |said: &str| Reason::new(ReasonClass::Host(Class::HostFull)).detail(said);
+    let wrong = Reason::new(ReasonClass::Host(Class::HostRefused)).detail("the password is wrong");
+    assert!(queue.hold(&full("12 bytes left")));
+    assert!(!queue.hold(&full("12 bytes left")), "the hourly try is no news");
+    assert!(!queue.hold(&full("there is no room")), "nor are other words for it");
+    assert!(queue.hold(&wrong), "another reason is");
+    let job = queue.claim_on("box");
+    let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
+    let (session, acks) = (Session("s".into()), vec![ack]);
+    let opened = session.clone();
+    queue.store.opened(job, opened, plan, arrival(0).identity).blocking().unwrap();
+    let found = acks.clone();
+    queue.store.found(job, found, 0, plan).blocking().unwrap();
+    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    assert!(!queue.hold(&wrong), "what the host had already is no progress, and waiting neither");
+    let job = queue.claim_on("box");
+    queue.store.acked(job, acks, plan).blocking().unwrap();
+    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    assert!(queue.hold(&wrong), "after progress it is news");
+    queue.store.recover().blocking().unwrap();
+    assert!(queue.hold(&wrong), "and after a start, which lets it go");
+}
+
+fn the_same_arrival_makes_its_jobs_once_and_a_new_host_only_its_own(queue: Queue) {
+    assert_eq!((queue.enqueue(0..5), queue.enqueue(0..5), queue.enqueue(3..6)), (10, 0, 2));
+    let more = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
+    assert_eq!(queue.store.enqueue(vec![more]).blocking().unwrap(), 1);
+}
+
+fn a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later(queue: Queue) {
+    let pass_over = |number| Arrival { make_jobs: false, ..arrival(number) };
+    assert_eq!(queue.store.enqueue(vec![pass_over(0)]).blocking().unwrap(), 0);
+    let more = |version: i64| {
+        let identity = Identity { mtime_ns: version, ..arrival(0).identity };
+        Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), identity, ..arrival(0) }
+    };
+    assert_eq!(queue.store.enqueue(vec![more(1)]).blocking().unwrap(), 0);
+    assert_eq!(queue.store.enqueue(vec![more(2)]).blocking().unwrap(), 3, "a new version is wanted");
+}
+
+fn a_gone_file_is_forgotten_and_met_again(queue: Queue) {
+    queue.enqueue(0..1);
+    let job = queue.claim(1).remove(0).id;
+    queue.store.put_back(job, PutBack { session: SessionFate::Drop, ..put_back(State::Gone) }).blocking().unwrap();
+    assert_eq!(queue.enqueue(0..1), 1, "the other host keeps its job");
+}
+
+fn new_numbers_of_device_inode_and_birth_make_no_new_version(mut queue: Queue) {
+    assert_eq!(queue.enqueue(1..2), 2);
+    let before = arrival(1);
+    let look = |queue: &Queue, identity: &Identity| queue.look(identity, &before);
+    let mut identity = before.identity;
+    for now in [
+        Identity { device: 2, ..identity },
+        Identity { device: 2, inode: 77, ..identity },
+        Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 9, ..identity },
+    ] {
+        assert_eq!(look(&queue, &now), Seen::Renumbered, "{now:?}");
+        let Arrival { folder, name, .. } = before.clone();
+        queue.store.renumbered(folder, name, now).blocking().unwrap();
+        assert_eq!(look(&queue, &now), Seen::Known);
+        let again = vec![Arrival { identity: Identity { device: 3, ..now }, ..arrival(1) }];
+        assert_eq!(queue.store.enqueue(again).blocking().unwrap(), 0, "a settled file that was met before");
+        identity = now;
+    }
+    queue.restart();
+    for job in queue.claim(2) {
+        assert!(job.identity.same_numbers(&identity), "the jobs go by the new numbers");
+        assert_eq!(job.identity.ctime_ns, before.identity.ctime_ns, "and still mean the bytes that were settled");
+    }
+    let changed = Identity { size: 11, ..identity };
+    assert_eq!(look(&queue, &changed), Seen::Unknown);
+}
+
+fn a_version_never_has_two_live_jobs_for_one_host(queue: Queue) {
+    assert_eq!(queue.enqueue(1..2), 2);
+    let job = queue.claim(1).into_iter().find(|job| job.host == "box").unwrap();
+    let changed = || vec![Arrival { identity: Identity { mtime_ns: 2, ..arrival(1).identity }, ..arrival(1) }];
+    let enqueue = |arrivals| queue.store.enqueue(arrivals).blocking().unwrap();
+    // The file becomes another version and the first one again while its job is under way.
+    assert_eq!(enqueue(changed()), 2);
+    assert_eq!(enqueue(vec![arrival(1)]), 0, "the first one is on its way to both hosts");
+    let live = || {
+        let moves = |row: &&JobRow| matches!(row.state, State::Queued | State::Uploading);
+        queue.jobs().iter().filter(moves).filter(|row| row.host == "box").count()
+    };
+    assert_eq!(live(), 1, "of the changed version, none has begun");
+    queue.store.put_back(job.id, put_back(State::Gone)).blocking().unwrap();
+    assert_eq!((enqueue(vec![arrival(1)]), live()), (1, 1), "met again once its job is over");
+}
+
+fn only_a_job_under_way_can_be_left_or_be_uploaded(queue: Queue) {
+    queue.enqueue(0..1);
+    let job = queue.claim(1).remove(0).id;
+    queue.store.put_back(job, put_back(State::Gone)).blocking().unwrap();
+    // An attempt that ends twice, or after somebody else has ended its job, changes nothing.
+    queue.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
+    assert_eq!(queue.uploaded(job, None), State::Gone);
+    assert_eq!(queue.state(job).0, State::Gone);
+}
+
+fn higher_priority_goes_first_and_then_the_older(queue: Queue) {
+    queue.enqueue(0..4);
+    let names = |jobs: Vec<Claimed>| {
+        let mut names: Vec<String> = jobs.iter().map(|job| job.path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(names(queue.claim(1)), ["f1"]);
+    assert_eq!(names(queue.claim(1)), ["f3"]);
+    assert_eq!(names(queue.claim(2)), ["f0", "f2"]);
+}
+
+fn retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do(queue: Queue) {
+    queue.enqueue_for("box", 0..20);
+    queue.put_off("box");
+    queue.enqueue_for("box", 20..25);
+    let asking = |uploads, retries, room| vec![Asking { uploads, retries, uploads_max: 4, ..Asking::new("box", room) }];
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (2, 2));
+    assert_eq!(mixed(&queue.claim_as(asking(3, 3, 1), 4, 100)), (0, 1), "those that upload are counted, however slow they are");
+    assert_eq!(mixed(&queue.claim_as(asking(3, 1, 1), 4, 100)), (1, 0));
+    let claims = queue.claim_as(asking(0, 0, 4), 4, 100);
+    assert_eq!((mixed(&claims), claims.next_due_ms), ((2, 2), None), "what is due has no time to wait for, only a slot");
+    assert_eq!(mixed(&queue.claim_as(asking(0, 0, 4), 4, 100)), (4, 0), "no new job is left");
+}
+
+fn retries_and_new_jobs_take_turns_in_a_single_slot(queue: Queue) {
+    queue.enqueue_for("box", 0..10);
+    queue.put_off("box");
+    queue.enqueue_for("box", 10..20);
+    let mut retried_last = false;
+    let turns: Vec<bool> = std::iter::repeat_with(|| {
+        let job = queue.claim_as(vec![Asking { retried_last, ..Asking::new("box", 1) }], 1, 100).jobs.remove(0);
+        retried_last = job.retry;
+        job.retry
+    })
+    .take(6)
+    .collect();
+    assert_eq!(turns, [true, false, true, false, true, false]);
+}
+
+fn a_host_with_a_long_queue_leaves_an_idle_one_its_share(queue: Queue) {
+    queue.enqueue_for("box", 0..100);
+    let asking = |first, second| {
+        let asking = |host: &str, uploads| Asking { uploads, uploads_max: 16, ..Asking::new(host, 16 - uploads) };
+        vec![asking("box", first), asking("mirror", second)]
+    };
+    let first = queue.claim_as(asking(0, 0), 16, 1).jobs.len();
+    assert_eq!((first, queue.claim_as(asking(first, 0), 16, 1).jobs.len()), (12, 0));
+    queue.enqueue_for("mirror", 100..200);
+    let late = queue.claim_as(asking(first, 0), 16, 1).jobs;
+    assert!(late.len() == 4 && late.iter().all(|job| job.host == "mirror"), "{late:#?}");
+}
+
+fn a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it(queue: Queue) {
+    queue.enqueue_for("box", 0..3);
+    queue.enqueue_for("mirror", 3..6);
+    let mut served = [0, 0];
+    let turns: Vec<String> = (1..=6)
+        .map(|turn| {
+            let asking = |host: &str, served| Asking { served, ..Asking::new(host, 1) };
+            let job = queue.claim_as(vec![asking("box", served[0]), asking("mirror", served[1])], 1, 1).jobs.remove(0);
+            served[usize::from(job.host == "mirror")] = turn;
+            job.host
+        })
+        .collect();
+    assert_eq!(turns, ["box", "mirror", "box", "mirror", "box", "mirror"]);
+}
+
+fn a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_most(queue: Queue) {
+    queue.follow(rules(&[Event::Done], false));
+    let (first, _) = queue.pair();
+    queue.uploaded(first, None);
+    let failed = queue.due(queue.now_ms()).deliveries.remove(0).id;
+    let far = queue.now_ms() + YEAR_MS;
+    queue.store.undelivered(vec![failed], told("it failed"), far).blocking().unwrap();
+    assert_eq!(queue.events(queue.now_ms() + 3_600_000), [(Event::Done, first)]);
+}
+
+/// How many of the claimed jobs are retries, and how many are new.
+fn mixed(claims: &Claims) -> (usize, usize) {
+    let retries = claims.jobs.iter().filter(|job| job.retry).count();
+    (retries, claims.jobs.len() - retries)
+}
+
+pub(super) const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
+
+fn opened(queue: &Queue, job: JobId) -> Plan {
+    let plan = Plan { file_bytes: 10, part_bytes: 4 };
+    assert!(queue.store.opened(job, Session("first".into()), plan, arrival(0).identity).blocking().unwrap());
+    plan
+}
+
+fn ack(number: u32, receipt: Option<&str>, moved_to: Option<&str>) -> Ack {
+    let moved_to = moved_to.map(|session| Session(session.into()));
+    Ack { number, held_to: 0, receipt: receipt.map(str::to_owned), moved_to }
+}
+
+/// Leaves a job of `box` as `fate` says, and answers its upload at the next claim.
+fn claimed_after(queue: &Queue, job: JobId, fate: SessionFate) -> Option<Upload> {
+    let waiting = PutBack { session: fate, ..put_back(State::Waiting) };
+    queue.store.put_back(job, waiting).blocking().unwrap();
+    let claimed = queue.claim_one("box");
+    assert_eq!(claimed.id, job);
+    claimed.upload
+}
+
+fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let plan = opened(&queue, job);
+    queue.store.acked(job, vec![ack(2, Some("two"), None), ack(0, None, Some("second"))], plan).blocking().unwrap();
+    queue.store.acked(job, vec![ack(2, Some("two"), None)], plan).blocking().unwrap();
+    let row = queue.job(job);
+    assert_eq!((row.parts, row.parts_acked, row.sent), (3, 2, 6), "a part that is told of twice counts once");
+    let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert_eq!((upload.session, upload.plan, upload.held_bytes), (Session("second".into()), plan, 6));
+    assert_eq!([0, 1, 2].map(|number| upload.held.contains(number)), [true, false, true]);
+    assert_eq!(upload.held.receipts.into_iter().collect::<Vec<_>>(), [(2, "two".to_owned())]);
+    assert_eq!((upload.opened_ms, upload.committing, upload.commits, upload.resent), (NOW_MS, false, 0, false));
+}
+
+fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let plan = opened(&queue, job);
+    queue.store.acked(job, vec![ack(0, None, None), ack(1, None, None)], plan).blocking().unwrap();
+    queue.store.found(job, vec![ack(2, None, None)], 0, plan).blocking().unwrap();
+    let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert_eq!(([0, 1, 2].map(|number| upload.held.contains(number)), upload.held_bytes), ([false, false, true], 2));
+    queue.store.found(job, Vec::new(), 3, plan).blocking().unwrap();
+    let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert_eq!((upload.held.count(), upload.held_bytes), (0, 3), "one that takes bytes in order says how many");
+    queue.store.advanced(job, 7, Some(Session("moved".into()))).blocking().unwrap();
+    let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert_eq!((upload.session, upload.held_bytes), (Session("moved".into()), 7));
+}
+
+fn what_becomes_of_a_session_is_what_its_worker_says(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let plan = opened(&queue, job);
+    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.committing(job).blocking().unwrap();
+    let facts = |upload: Upload| (upload.committing, upload.commits, upload.held.count(), upload.resent);
+    let after = |fate| claimed_after(&queue, job, fate).map(facts);
+    assert_eq!(after(SessionFate::Resume), Some((true, 0, 1, false)));
+    assert_eq!(after(SessionFate::ResumeUncommitted), Some((false, 0, 1, false)));
+    assert_eq!(after(SessionFate::ResumeUnanswered), Some((true, 1, 1, false)));
+    assert_eq!(after(SessionFate::ResendParts), Some((false, 1, 0, true)));
+    assert_eq!(after(SessionFate::DropLostMaybeDuplicate), None);
+    assert!(queue.job(job).maybe_duplicate);
+}
+
+fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let plan = opened(&queue, job);
+    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
+    opened(&queue, job);
+    let waiting = PutBack { failures: 3, failing_since_ms: Some(5), ..put_back(State::Waiting) };
+    queue.store.put_back(job, waiting).blocking().unwrap();
+    let claimed = queue.claim_one("box");
+    let (lost, upload) = (claimed.sessions_lost, claimed.upload.unwrap());
+    assert_eq!((lost, upload.held.count(), upload.held_bytes), (1, 0, 0));
+    assert_eq!((claimed.failures, claimed.failing, claimed.failing_since_ms), (3, Some(("kind".into(), 1)), Some(5)));
+    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.put_back(job, PutBack { failures: 0, failing: None, ..put_back(State::Queued) }).blocking().unwrap();
+    assert_eq!(queue.claim_one("box").failing_since_ms, Some(1));
+}
+
+fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let digest = Digest { hex: "ab".into(), borders: vec![[1, 2, 3, 4, 5, 6, 7, 8]] };
+    queue.store.digested(job, 4, digest.clone()).blocking().unwrap();
+    let kept = |part_bytes| queue.store.digest(job, part_bytes).blocking().unwrap();
+    assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
+    assert_eq!((kept(4).as_ref(), kept(5)), (Some(&digest), None));
+    queue.uploaded(job, None);
+    assert_eq!(kept(4), None);
+}
+
+fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let looked_at = Identity { ctime_ns: 9, ..arrival(0).identity };
+    assert!(queue.store.sent_as(job, looked_at).blocking().unwrap());
+    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    assert_eq!(queue.claim_one("box").identity, looked_at);
+}
+
+fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forgotten(queue: Queue) {
+    let path = |arrival: &Arrival| (arrival.folder.clone(), arrival.name.clone());
+    let (old, taken) = (arrival(1), Arrival { identity: Identity { size: 11, ..arrival(2).identity }, ..arrival(2) });
+    queue.store.enqueue(vec![old.clone(), taken.clone()]).blocking().unwrap();
+    let now = Identity { ctime_ns: 9, ..old.identity };
+    assert_eq!(queue.look(&now, &taken), Seen::Elsewhere { folder: old.folder.clone(), name: old.name.clone() });
+    let job = queue.jobs().into_iter().find(|job| job.path.ends_with("f1")).unwrap().id;
+    assert!(queue.store.renamed(path(&old), path(&taken), now).blocking().unwrap());
+    assert_eq!(queue.store.path_of(job).blocking().unwrap(), taken.folder.join(&taken.name));
+    assert_eq!(queue.look(&now, &taken), Seen::Known);
+    assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "it is not there any more");
+    let newcomer = Arrival { identity: Identity { inode: 99, size: 12, ..old.identity }, ..old.clone() };
+    queue.store.enqueue(vec![newcomer.clone()]).blocking().unwrap();
+    assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "what is there now is another file");
+    assert_eq!(queue.look(&newcomer.identity, &newcomer), Seen::Known);
+    assert_eq!(queue.look(&taken.identity, &old), Seen::Unknown, "the file that had the name is met anew");
+}
+
+fn without_a_time_of_birth_a_number_says_nothing_of_a_rename(queue: Queue) {
+    let unborn = Arrival { identity: Identity { born_ns: 0, ..arrival(1).identity }, ..arrival(1) };
+    queue.store.enqueue(vec![unborn.clone()]).blocking().unwrap();
+    assert_eq!(queue.look(&unborn.identity, &arrival(2)), Seen::Unknown);
+}
+
+fn many_files_of_a_folder_are_looked_up_in_their_order(queue: Queue) {
+    queue.enqueue_for("box", 0..7);
+    let folder = arrival(0).folder;
+    let files: Vec<(Arrival, Identity)> = [0, 3, 6, 9].map(|number| (arrival(number), arrival(number).identity)).into();
+    let asked: Vec<(&OsStr, Identity)> = files.iter().map(|(file, identity)| (file.name.as_os_str(), *identity)).collect();
+    let look = |hosts: &[&str]| {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        queue.store.look_up(&folder, &asked, &hosts).unwrap()
+    };
+    assert_eq!(look(&["box"]), [Seen::Known, Seen::Known, Seen::Known, Seen::Unknown]);
+    assert_eq!(look(&["box", "mirror"]), vec![Seen::Unknown; 4], "not for all its hosts");
+}
+
+fn what_fails_is_undone_and_what_comes_after_it_is_not(queue: Queue) {
+    let work = |queue: &mut dyn Backend, by| {
+        queue.enqueue(by, &[arrival(0)])?;
+        Err::<((), Wake), _>(StoreError::Refused("its own fault".into()))
+    };
+    Call::new(&queue.store, Durability::Power, Box::new(work)).blocking().unwrap_err();
+    assert_eq!((queue.jobs().len(), queue.look(&arrival(0).identity, &arrival(0))), (0, Seen::Unknown));
+    assert_eq!((queue.enqueue(0..1), queue.jobs().len()), (2, 2));
+}
+
+fn a_watch_has_been_seen_before_once_it_was_scanned_to_its_end(queue: Queue) {
+    let seen = |watches: &[&str]| {
+        let watches = watches.iter().map(PathBuf::from).collect();
+        queue.store.configured(watches, vec![("box".into(), "kie".into())]).blocking().unwrap()
+    };
+    let status = |last_scan_ms| WatchReport {
+        state: WatchState::Watching,
+        events: EventSource::Native,
+        last_scan_ms,
+        ..WatchReport::default()
+    };
+    queue.store.watch_status("/drop".into(), status(None)).blocking().unwrap();
+    assert_eq!(seen(&["/other", "/drop"]), [false, false]);
+    queue.store.watch_status("/drop".into(), status(Some(1))).blocking().unwrap();
+    queue.store.watch_status("/drop".into(), status(None)).blocking().unwrap();
+    assert_eq!(seen(&["/other"]), [false]);
+    assert_eq!(seen(&["/other", "/drop"]), [false, true], "also after a while without it");
+}
+
+fn rests(queue: &Queue) -> Vec<(String, u64, u32)> {
+    let rests = queue.store.resting().blocking().unwrap();
+    rests.into_iter().map(|rest| (rest.host, rest.left.as_secs(), rest.rests)).collect()
+}
+
+fn rest(queue: &Queue, host: &str, seconds: i64) {
+    let until_ms = Some(queue.now_ms() + 1000 * seconds);
+    let status = HostReport { state: HostState::Resting, until_ms, why: Some(told("it asked for it")), rests: 2 };
+    queue.store.host_status(host.into(), status).blocking().unwrap();
+}
+
+fn a_host_that_asked_for_rest_has_it_also_after_a_start(queue: Queue) {
+    rest(&queue, "box", 30);
+    let held = HostReport { state: HostState::Held, until_ms: Some(i64::MAX), why: None, rests: 0 };
+    queue.store.host_status("mirror".into(), held).blocking().unwrap();
+    queue.pass(10_000);
+    queue.store.recover().blocking().unwrap();
+    assert_eq!(rests(&queue), [("box".to_owned(), 20, 2)]);
+    queue.store.host_rests_until("box".into(), queue.now_ms() + 5_000).blocking().unwrap();
+    queue.store.host_rests_until("mirror".into(), queue.now_ms() + 5_000).blocking().unwrap();
+    assert_eq!(rests(&queue), [("box".to_owned(), 5, 2)], "who does not rest is not made to");
+    queue.pass(5_000);
+    assert_eq!(rests(&queue), []);
+}
+
+fn a_host_is_forgotten_with_its_configuration(queue: Queue) {
+    rest(&queue, "box", 30);
+    rest(&queue, "mirror", 30);
+    queue.store.configured(Vec::new(), vec![("mirror".into(), "kie".into())]).blocking().unwrap();
+    assert_eq!(rests(&queue), [("mirror".to_owned(), 30, 2)]);
+}
+
+/// A job of `box` that is left in `state` for an hour.
+fn left_for_an_hour(queue: &Queue, state: State) -> JobId {
+    let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
+    let next_try_ms = Some(queue.now_ms() + 3_600_000);
+    queue.store.put_back(job, PutBack { next_try_ms, ..put_back(state) }).blocking().unwrap();
+    job
+}
+
+fn due_now(queue: &Queue) -> Vec<JobId> {
+    let now_ms = queue.now_ms();
+    queue.claim_as(vec![Asking::new("box", 9)], 9, now_ms).jobs.into_iter().map(|job| job.id).collect()
+}
+
+fn what_was_held_because_of_its_host_is_due_when_the_host_takes_files_again(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    let (held, _) = (left_for_an_hour(&queue, State::Held), left_for_an_hour(&queue, State::Waiting));
+    queue.store.release_held("mirror".into()).blocking().unwrap();
+    assert_eq!(due_now(&queue), []);
+    queue.store.release_held("box".into()).blocking().unwrap();
+    assert_eq!(due_now(&queue), [held]);
+}
+
+fn what_waits_for_a_time_is_due_after_a_start_and_after_the_clock_was_set_back(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    let jobs = [left_for_an_hour(&queue, State::Waiting), left_for_an_hour(&queue, State::Held)];
+    assert_eq!(due_now(&queue), []);
+    queue.store.clock_was_set_back().blocking().unwrap();
+    assert_eq!(due_now(&queue), jobs);
+    queue.store.recover().blocking().unwrap();
+    assert!(queue.jobs().iter().all(|job| job.state == State::Queued), "what was claimed can be claimed again");
+    let jobs = [left_for_an_hour(&queue, State::Held), left_for_an_hour(&queue, State::Waiting)];
+    queue.store.recover().blocking().unwrap();
+    assert_eq!(due_now(&queue), jobs);
+}
+
+fn a_job_whose_time_is_a_year_ahead_is_worked_on(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    left_for_an_hour(&queue, State::Waiting);
+    let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
+    let far = PutBack { next_try_ms: Some(queue.now_ms() + YEAR_MS), ..put_back(State::Waiting) };
+    queue.store.put_back(job, far).blocking().unwrap();
+    let claims = queue.claim_as(vec![Asking::new("box", 9)], 9, queue.now_ms());
+    assert_eq!(claims.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [job]);
+    assert_eq!(claims.next_due_ms, Some(queue.now_ms() + 3_600_000), "an hour is a time that a host may have asked for");
+}
+
+fn what_moves_is_shown_until_the_next_word_of_it(queue: Queue) {
+    let (first, second) = queue.pair();
+    let live = |job| Live { job, sent: 7, per_second: 3 };
+    let shown = || [first, second].map(|job| (queue.job(job).sent, queue.job(job).per_second));
+    queue.store.live(vec![live(first)]).blocking().unwrap();
+    assert_eq!(shown(), [(7, 3), (0, 0)]);
+    queue.store.live(vec![live(second)]).blocking().unwrap();
+    assert_eq!(shown(), [(0, 0), (7, 3)]);
+}
+
+fn a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time(queue: Queue) {
+    queue.follow(rules(&[Event::Done], false));
+    let (first, second) = queue.pair();
+    queue.uploaded(first, None);
+    queue.pass(1);
+    queue.uploaded(second, None);
+    let one = |running: Vec<DeliveryId>| queue.store.due(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap();
+    let running = one(Vec::new()).deliveries.remove(0);
+    assert_eq!((running.job, running.made_ms, running.number, running.kind.as_str()), (first, NOW_MS, 1, "cloudkp"));
+    let next = one(vec![running.id]).deliveries.remove(0);
+    assert_eq!(next.job, second);
+    queue.store.undelivered(vec![running.id], told("it failed"), NOW_MS + 60_000).blocking().unwrap();
+    queue.store.delivered(vec![next.id]).blocking().unwrap();
+    let due = one(Vec::new());
+    assert_eq!((due.deliveries.len(), due.next_due_ms), (0, Some(NOW_MS + 60_000)));
+}
+
+fn whoever_looks_in_vain_for_an_added_host_looks_again_later(mut queue: Queue) {
+    let (_, second) = queue.with_an_added_host();
+    queue.uploaded(second, None);
+    let look = queue.due(i64::MAX).deliveries.remove(0);
+    assert_eq!(look.why, about(ReasonClass::WaitsForHost, "third"));
+    let other = queue.of_another_daemon();
+    other.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
+    assert!(queue.due(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id), "it is not the other's to put off");
+    queue.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
+    let later = queue.due(queue.now_ms());
+    assert!(later.deliveries.iter().all(|delivery| delivery.id != look.id));
+    assert_eq!(later.next_due_ms, Some(queue.now_ms() + 60_000));
+    queue.store.not_found(look.id).blocking().unwrap();
+    assert_eq!(queue.jobs().iter().map(|job| job.state).collect::<Vec<_>>(), [State::Done, State::Done]);
+}
+
+fn a_start_of_one_daemon_leaves_the_claims_of_another_alone(queue: Queue) {
+    queue.enqueue_for("box", 0..4);
+    let other = queue.of_another_daemon();
+    let (ours, theirs) = (queue.claim_on("box"), other.claim_on("box"));
+    let (our_hold, their_hold) = (left_for_an_hour(&queue, State::Held), left_for_an_hour(&other, State::Held));
+    let live = |queue: &Queue, job| queue.store.live(vec![Live { job, sent: 7, per_second: 3 }]).blocking().unwrap();
+    live(&other, theirs);
+    live(&queue, ours);
+    queue.store.recover().blocking().unwrap();
+    let shown = |job| (queue.job(job).state, queue.job(job).per_second);
+    assert_eq!((shown(ours), shown(theirs)), ((State::Queued, 0), (State::Uploading, 3)));
+    let next_try = |job| queue.job(job).next_try_ms.unwrap() - NOW_MS;
+    assert_eq!((next_try(our_hold), next_try(their_hold)), (0, 3_600_000));
+    queue.store.release_held("box".into()).blocking().unwrap();
+    queue.store.clock_was_set_back().blocking().unwrap();
+    assert_eq!(next_try(their_hold), 3_600_000);
+}
+
+fn what_one_daemon_notes_of_hosts_and_watches_is_its_own(queue: Queue) {
+    let other = queue.of_another_daemon();
+    let (watches, hosts) = (vec![PathBuf::from("/drop")], vec![("box".to_owned(), "kie".to_owned())]);
+    other.store.configured(watches.clone(), hosts.clone()).blocking().unwrap();
+    rest(&queue, "box", 30);
+    rest(&other, "box", 60);
+    queue.store.host_rests_until("box".into(), NOW_MS + 40_000).blocking().unwrap();
+    let scanned =
+        WatchReport { state: WatchState::Watching, events: EventSource::Native, last_scan_ms: Some(1), ..WatchReport::default() };
+    queue.store.watch_status("/drop".into(), scanned).blocking().unwrap();
+    assert_eq!((rests(&queue), rests(&other)), (vec![("box".into(), 40, 2)], vec![("box".into(), 60, 2)]));
+    let seen = |queue: &Queue| queue.store.configured(watches.clone(), hosts.clone()).blocking().unwrap();
+    assert_eq!((seen(&queue), seen(&other)), (vec![true], vec![false]));
+    queue.store.configured(Vec::new(), Vec::new()).blocking().unwrap();
+    queue.store.recover().blocking().unwrap();
+    assert_eq!((rests(&queue), rests(&other)), (vec![], vec![("box".into(), 60, 2)]), "one that has no hosts takes nobody's away");
+}
+
+fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let other = queue.of_another_daemon();
+    let job = queue.claim_on("box");
+    let plan = opened(&queue, job);
+    // Somebody has given it back in the name of the daemon that is lost, and another one claims it.
+    queue.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
+    assert_eq!(other.claim_on("box"), job);
+    other.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    let before = format!("{:?}", queue.job(job));
+
+    let digest = Digest { hex: "ab".into(), borders: Vec::new() };
+    let told = [
+        queue.store.opened(job, Session("lost".into()), plan, arrival(0).identity),
+        queue.store.sent_as(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
+        queue.store.acked(job, vec![ack(1, None, None)], plan),
+        queue.store.advanced(job, 9, None),
+        queue.store.found(job, Vec::new(), 9, plan),
+        queue.store.digested(job, 4, digest),
+    ];
+    assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 6]);
+    assert!(matches!(queue.store.committing(job).blocking(), Err(StoreError::NotOurs { .. })));
+    assert_eq!(queue.uploaded(job, None), State::Uploading, "it is told how the job stands");
+    queue.store.put_back(job, put_back(State::Failed)).blocking().unwrap();
+
+    assert_eq!(format!("{:?}", queue.job(job)), before);
+    assert_eq!(other.store.digest(job, 4).blocking().unwrap(), None);
+    other.store.committing(job).blocking().unwrap();
+    let upload = claimed_after(&other, job, SessionFate::Resume).unwrap();
+    assert_eq!((upload.session, upload.held.count(), upload.committing), (Session("first".into()), 1, true));
+    other.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
+    assert_eq!(queue.claim_one("box").identity, arrival(0).identity);
+}
+
+fn deliveries_belong_to_the_daemon_that_made_them(queue: Queue) {
+    let other = queue.of_another_daemon();
+    queue.follow(rules(&[Event::Done], true));
+    other.follow(rules(&[Event::Done], true));
+    queue.enqueue(0..1);
+    let (first, second) = (queue.claim_on("box"), other.claim_on("mirror"));
+    queue.uploaded(first, None);
+    other.uploaded(second, None);
+    assert_eq!((queue.events(i64::MAX), other.events(i64::MAX)), (vec![(Event::Done, first)], vec![(Event::Done, second)]));
+    let theirs = other.due(i64::MAX).deliveries.remove(0).id;
+    queue.store.undelivered(vec![theirs], told("not ours"), NOW_MS + 60_000).blocking().unwrap();
+    queue.store.delivered(vec![theirs]).blocking().unwrap();
+    assert_eq!(other.due(NOW_MS).deliveries.iter().map(|due| (due.id, due.tries)).collect::<Vec<_>>(), [(theirs, 0)]);
+
+    // The first one is configured anew, without hooks and after-actions.
+    let restarted = Queue::of(queue.backend.clone(), queue.now_ms.clone(), DaemonId::LOCAL);
+    assert_eq!(restarted.follow(Rules::default()).len(), 1);
+    assert_eq!((queue.state(first).0, other.state(second).0), (State::Done, State::Uploaded));
+    other.deliver(Event::Done);
+    assert_eq!(other.events(i64::MAX), [(Event::After, second)]);
+}
+
+fn a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action(queue: Queue) {
+    let other = queue.of_another_daemon();
+    queue.follow(rules(&[], true));
+    other.follow(rules(&[], true));
+    queue.enqueue(0..1);
+    let (first, second) = (other.claim_on("box"), queue.claim_on("mirror"));
+    other.uploaded(first, None);
+    queue.uploaded(second, None);
+    let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
+    queue.of_another_daemon().follow(more);
+    let due = |queue: &Queue| queue.due(NOW_MS).deliveries.into_iter().map(|due| (due.job, due.why)).collect::<Vec<_>>();
+    assert_eq!((due(&queue), due(&other)), (vec![(second, None)], vec![(first, about(ReasonClass::WaitsForHost, "third"))]));
+}
+
+fn a_delivery_of_another_daemon_is_neither_done_nor_sent_again(queue: Queue) {
+    let other = queue.of_another_daemon();
+    other.follow(rules(&[], true));
+    queue.follow(rules(&[], true));
+    queue.enqueue(0..1);
+    let (first, second) = (other.claim_on("box"), other.claim_on("mirror"));
+    other.uploaded(first, Some(NOW_MS + 100_000_000));
+    other.uploaded(second, None);
+    let due = other.due(i64::MAX).deliveries;
+    for delivery in &due {
+        queue.store.stays(delivery.id, told("not ours")).blocking().unwrap();
+        queue.store.not_found(delivery.id).blocking().unwrap();
+        queue.store.look_again(delivery.id, 1).blocking().unwrap();
+        assert!(!queue.store.send_again(delivery.id).blocking().unwrap());
+    }
+    let ids = |due: &[crate::job::Delivery]| due.iter().map(|delivery| (delivery.id, delivery.event)).collect::<Vec<_>>();
+    assert_eq!((due.len(), ids(&other.due(i64::MAX).deliveries)), (2, ids(&due)));
+}
+
+fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held(queue: Queue) {
+    queue.follow(rules(&[Event::Held], false));
+    queue.enqueue(0..1);
+    let job = queue.claim_on("box");
+    let full = Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left");
+    let held = PutBack { why: Some(full.clone()), ..put_back(State::Held) };
+    queue.store.put_back(job, held).blocking().unwrap();
+    let delivery = queue.due(i64::MAX).deliveries.remove(0);
+    assert_eq!(delivery.why.as_ref(), Some(&full));
+    queue.store.undelivered(vec![delivery.id], hook_failed(), 1).blocking().unwrap();
+    let both = full.clone().and_also(Some(hook_failed()));
+    assert_eq!(queue.state(job), (State::Held, Some(both.clone())));
+    assert_eq!(both.to_string(), "12 bytes left; the hook `command sh` failed: exit status: 3");
+    assert_eq!(queue.due(i64::MAX).deliveries.remove(0).why.as_ref(), Some(&full), "the hook hears of the job, not of itself");
+    queue.deliver(Event::Held);
+    assert_eq!(queue.state(job), (State::Held, Some(full)));
+}

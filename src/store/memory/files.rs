@@ -1,0 +1,180 @@
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::{Arrival, Caller, Event, File, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables};
+
+impl Tables {
+    fn file_at(&self, folder: &Path, name: &OsStr) -> Option<i64> {
+        self.files.iter().find(|(_, file)| file.folder == folder && file.name == name).map(|(id, _)| *id)
+    }
+
+    pub(super) fn look_up_one(&self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Seen {
+        let here = self.file_at(folder, name).map(|id| &self.files[&id]).filter(|file| file.identity.same_version(identity));
+        if let Some((here, route)) = here.and_then(|file| Some((file, file.route.as_ref()?))) {
+            return match hosts.iter().all(|host| route.contains(host)) {
+                false => Seen::Unknown,
+                true if here.identity.same_numbers(identity) => Seen::Known,
+                true => Seen::Renumbered,
+            };
+        }
+        let same = |file: &&File| identity.born_ns != 0 && file.route.is_some() && file.identity.same_inode(identity);
+        let elsewhere = self.files.values().find(same);
+        elsewhere.map_or(Seen::Unknown, |file| Seen::Elsewhere { folder: file.folder.clone(), name: file.name.clone() })
+    }
+
+    pub(super) fn enqueue(&mut self, by: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
+        arrivals.iter().map(|arrival| self.enqueue_one(by, arrival)).sum()
+    }
+
+    fn enqueue_one(&mut self, by: Caller, arrival: &Arrival) -> Result<u64, StoreError> {
+        let before = self.file_at(&arrival.folder, &arrival.name);
+        let same = before.filter(|id| self.files[id].route.is_some() && self.files[id].identity.same_version(&arrival.identity));
+        let taken = same.and_then(|id| self.files[&id].route.clone()).unwrap_or_default();
+        let missing: Vec<String> = arrival.hosts.iter().filter(|host| !taken.contains(*host)).cloned().collect();
+        if same.is_some() && missing.is_empty() {
+            return Ok(0);
+        }
+        if let Some(file) = same {
+            self.renumber(file, &arrival.identity);
+        }
+        let route: BTreeSet<String> = taken.into_iter().chain(missing.iter().cloned()).collect();
+        let file = before.unwrap_or_else(|| self.next());
+        let (folder, name) = (arrival.folder.clone(), arrival.name.clone());
+        self.files.insert(file, File { folder, name, identity: arrival.identity, route: Some(route) });
+        if before.is_some() && same.is_none() {
+            self.supersede(by, file)?;
+        }
+        let passed_over = same.is_some() && !self.jobs.values().any(|job| job.file == file);
+        if !arrival.make_jobs || passed_over {
+            return Ok(0);
+        }
+        if same.is_some() {
+            for row in self.after_rows_of(file) {
+                (row.next_try, row.said) = (None, None);
+            }
+        }
+        let missing = missing.into_iter().filter(|host| !self.has_live_job(file, host, &arrival.identity)).collect::<Vec<_>>();
+        let made = missing.len() as u64;
+        missing.into_iter().for_each(|host| self.insert_job(by, file, host, arrival));
+        Ok(made)
+    }
+
+    fn has_live_job(&self, file: i64, host: &str, identity: &Identity) -> bool {
+        let live = |state: State| state == State::Uploaded || !state.is_final();
+        self.jobs.values().any(|job| job.file == file && job.host == host && job.identity.same_version(identity) && live(job.state))
+    }
+
+    fn insert_job(&mut self, by: Caller, file: i64, host: String, arrival: &Arrival) {
+        let unborn = |identity: Identity| Identity { born_ns: 0, ..identity };
+        let closed = |job: &Job| job.file == file && job.close_seen && unborn(job.identity) == unborn(arrival.identity);
+        let close_seen = arrival.close_seen || self.jobs.values().any(closed);
+        let id = JobId(self.next());
+        let job = Job {
+            file,
+            host,
+            identity: arrival.identity,
+            owner: by.daemon,
+            state: State::Queued,
+            priority: arrival.priority,
+            queued_at: by.now_ms,
+            since: by.now_ms,
+            done_at: None,
+            next_try: None,
+            why: None,
+            attempts: 0,
+            failures: 0,
+            failing: None,
+            failing_since: None,
+            sessions_lost: 0,
+            maybe_duplicate: false,
+            told_held: None,
+            close_seen,
+            outcome: Outcome::default(),
+        };
+        self.jobs.insert(id, job);
+    }
+
+    fn supersede(&mut self, by: Caller, file: i64) -> Result<(), StoreError> {
+        let sent_nothing = |state| matches!(state, State::Queued | State::Waiting | State::Held | State::Paused);
+        let of_file =
+            self.jobs.iter().filter(|(id, job)| job.file == file && sent_nothing(job.state) && !self.uploads.contains_key(id));
+        for id in of_file.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let job = self.move_to(id, State::Gone, by.now_ms)?;
+            job.next_try = None;
+            job.why = Some(Reason::new(crate::job::ReasonClass::Superseded));
+        }
+        self.supersede_deliveries(by, file)
+    }
+
+    pub(super) fn renumbered(&mut self, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+        if let Some(file) = self.file_at(folder, name).filter(|id| self.files[id].identity.same_version(now)) {
+            self.renumber(file, now);
+        }
+        Ok(())
+    }
+
+    fn renumber(&mut self, id: i64, now: &Identity) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut file.identity, *now);
+        for job in self.jobs.values_mut().filter(|job| job.file == id && job.identity.same_inode(&before)) {
+            job.identity = Identity { ctime_ns: job.identity.ctime_ns, ..*now };
+        }
+    }
+
+    pub(super) fn renamed(
+        &mut self,
+        _: Caller,
+        from: (&Path, &OsStr),
+        to: (&Path, &OsStr),
+        now: &Identity,
+    ) -> Result<bool, StoreError> {
+        let is_it = |id: &i64| self.files[id].route.is_some() && self.files[id].identity.same_inode(now);
+        let Some(id) = self.file_at(from.0, from.1).filter(is_it) else { return Ok(false) };
+        if let Some(other) = self.file_at(to.0, to.1).filter(|other| *other != id)
+            && let Some(other) = self.files.get_mut(&other)
+        {
+            other.name.push(format!("\0{id}"));
+            other.route = None;
+        }
+        if let Some(file) = self.files.get_mut(&id) {
+            (file.folder, file.name, file.identity.ctime_ns) = (to.0.to_owned(), to.1.to_owned(), now.ctime_ns);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn forget(&mut self, id: JobId) -> Result<(), StoreError> {
+        let job = self.job(id)?.clone();
+        if let Some(file) = self.files.get_mut(&job.file).filter(|file| file.identity.same_version(&job.identity)) {
+            file.route = file.route.take().map(|mut route| {
+                route.remove(&job.host);
+                route
+            });
+            file.route = file.route.take().filter(|route| !route.is_empty());
+        }
+        Ok(())
+    }
+
+    pub(super) fn close_seen(&mut self, by: Caller, folder: &Path, name: &OsStr, version: &Identity) -> Result<bool, StoreError> {
+        let Some(file) = self.file_at(folder, name) else { return Ok(false) };
+        let is_it = |job: &Job| Identity { born_ns: version.born_ns, ..job.identity } == *version;
+        let of_file = self.jobs.values_mut().filter(|job| job.file == file);
+        let closed: Vec<&mut Job> = of_file.filter(|job| is_it(job) && !job.close_seen && !job.state.is_final()).collect();
+        if closed.is_empty() {
+            return Ok(false);
+        }
+        closed.into_iter().for_each(|job| job.close_seen = true);
+        let mut due = false;
+        for row in self.after_rows_of(file).into_iter().filter(|row| row.said.is_none() && row.next_try > Some(by.now_ms)) {
+            row.next_try = Some(by.now_ms);
+            due = true;
+        }
+        Ok(due)
+    }
+
+    /// The rows for the after-action of any version of a file.
+    fn after_rows_of(&mut self, file: i64) -> Vec<&mut super::Row> {
+        let jobs = &self.jobs;
+        self.deliveries.values_mut().filter(|row| row.event == Event::After && jobs[&row.job].file == file).collect()
+    }
+}

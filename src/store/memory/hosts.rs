@@ -1,0 +1,118 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Caller, Host, HostReport, Live, Resting, State, StoreError, Tables, WatchReport};
+use crate::job::believed::{after, believed};
+use crate::job::health::HostState;
+use crate::job::verdict::LONGEST_WAIT;
+
+fn between(from_ms: i64, to_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0))
+}
+
+impl Tables {
+    pub(super) fn recover(&mut self, by: Caller) -> Result<(), StoreError> {
+        for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon) {
+            match job.state {
+                State::Uploading => (job.state, job.since, job.told_held) = (State::Queued, by.now_ms, None),
+                State::Waiting | State::Held if job.next_try.is_some() => (job.next_try, job.told_held) = (Some(by.now_ms), None),
+                _ => {}
+            }
+        }
+        let rests = self.resting(by)?;
+        for ((_, name), host) in self.hosts.iter_mut().filter(|((daemon, _), _)| *daemon == by.daemon) {
+            if let Some(rest) = rests.iter().find(|rest| rest.host == *name) {
+                let until_ms = after(by.now_ms, rest.left);
+                if host.report.until_ms > Some(until_ms) {
+                    (host.report.until_ms, host.since) = (Some(until_ms), by.now_ms);
+                }
+            } else if host.report.state != HostState::Ready {
+                let rests = host.report.rests;
+                (host.report, host.since) = (HostReport { state: HostState::Ready, until_ms: None, why: None, rests }, by.now_ms);
+            }
+        }
+        self.live.retain(|(daemon, _), _| *daemon != by.daemon);
+        Ok(())
+    }
+
+    pub(super) fn resting(&mut self, by: Caller) -> Result<Vec<Resting>, StoreError> {
+        let ours = self.hosts.iter().filter(|((daemon, _), _)| *daemon == by.daemon);
+        let rests = ours.filter_map(|((_, name), Host { report, since, .. })| {
+            let until_ms = report.until_ms.filter(|until_ms| report.state == HostState::Resting && *until_ms > by.now_ms)?;
+            let whole = between(*since, until_ms).min(LONGEST_WAIT);
+            let left = believed(until_ms, by.now_ms, whole).map_or(whole, |until_ms| between(by.now_ms, until_ms));
+            Some(Resting { host: name.clone(), left, rests: report.rests })
+        });
+        Ok(rests.collect())
+    }
+
+    pub(super) fn configured(
+        &mut self,
+        by: Caller,
+        watches: &[PathBuf],
+        hosts: &[(String, String)],
+    ) -> Result<Vec<bool>, StoreError> {
+        for (_, watch) in self.watches.iter_mut().filter(|((daemon, _), _)| *daemon == by.daemon) {
+            watch.configured = false;
+        }
+        let seen_before = watches.iter().map(|path| {
+            let watch = self.watches.entry((by.daemon, path.clone())).or_default();
+            watch.configured = true;
+            watch.last_scan.is_some()
+        });
+        let seen_before = seen_before.collect();
+        self.hosts.retain(|(daemon, name), _| *daemon != by.daemon || hosts.iter().any(|(host, _)| host == name));
+        for (name, kind) in hosts {
+            let report = HostReport { state: HostState::Ready, until_ms: None, why: None, rests: 0 };
+            let new = Host { kind: kind.clone(), report, since: by.now_ms };
+            self.hosts.entry((by.daemon, name.clone())).or_insert(new).kind.clone_from(kind);
+        }
+        Ok(seen_before)
+    }
+
+    pub(super) fn clock_was_set_back(&mut self, by: Caller) -> Result<(), StoreError> {
+        for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon) {
+            if matches!(job.state, State::Waiting | State::Held) && job.next_try > Some(by.now_ms) {
+                job.next_try = Some(by.now_ms);
+            }
+        }
+        self.deliveries_be_due(by);
+        Ok(())
+    }
+
+    pub(super) fn host_status(&mut self, by: Caller, host: &str, report: &HostReport) -> Result<(), StoreError> {
+        if let Some(host) = self.hosts.get_mut(&(by.daemon, host.to_owned())) {
+            (host.report, host.since) = (report.clone(), by.now_ms);
+        }
+        Ok(())
+    }
+
+    pub(super) fn host_rests_until(&mut self, by: Caller, host: &str, until_ms: i64) -> Result<(), StoreError> {
+        if let Some(host) = self.hosts.get_mut(&(by.daemon, host.to_owned())).filter(|host| host.report.until_ms.is_some()) {
+            (host.report.until_ms, host.since) = (Some(until_ms), by.now_ms);
+        }
+        Ok(())
+    }
+
+    pub(super) fn release_held(&mut self, by: Caller, host: &str) -> Result<(), StoreError> {
+        for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon && job.host == host) {
+            if job.state == State::Held && job.next_try > Some(by.now_ms) {
+                job.next_try = Some(by.now_ms);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn watch_status(&mut self, by: Caller, path: &Path, report: &WatchReport) -> Result<(), StoreError> {
+        if let Some(watch) = self.watches.get_mut(&(by.daemon, path.to_owned())) {
+            watch.last_scan = report.last_scan_ms.or(watch.last_scan);
+        }
+        Ok(())
+    }
+
+    pub(super) fn live(&mut self, by: Caller, live: &[Live]) -> Result<(), StoreError> {
+        self.live.retain(|(daemon, _), _| *daemon != by.daemon);
+        self.live.extend(live.iter().map(|live| ((by.daemon, live.job), (*live, by.now_ms))));
+        Ok(())
+    }
+}

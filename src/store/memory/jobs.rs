@@ -1,0 +1,194 @@
+use std::path::PathBuf;
+
+use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, PutBack, Rules, State, StoreError, Tables};
+use crate::job::attempt::SessionFate;
+use crate::job::believed::{LONGEST_TO_NEXT_TRY, after};
+use crate::job::share::{self, Holder, Mix};
+use crate::store::Claimed;
+
+/// What a host could be given.
+#[derive(Default)]
+struct There {
+    due: usize,
+    new: usize,
+    next_due_ms: Option<i64>,
+}
+
+impl Tables {
+    pub(super) fn claim(&mut self, by: Caller, asking: &[Asking], uploads_max: usize) -> Result<Claims, StoreError> {
+        let there: Vec<There> = asking.iter().map(|asking| self.there(by, asking)).collect();
+        let holder = |(asking, there): (&Asking, &There)| Holder {
+            holds: asking.uploads,
+            limit: asking.uploads_max,
+            wants: asking.room.min(there.due + there.new),
+            served: asking.served,
+        };
+        let holders: Vec<Holder> = asking.iter().zip(&there).map(holder).collect();
+        let mut jobs = Vec::new();
+        for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
+            let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
+            let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
+            let (retries, new) = share::mix(given, mix);
+            let due = self.due_jobs(host, by.now_ms).into_iter().take(retries);
+            let ready = self.ready_jobs(host).into_iter().take(new);
+            for (job, retry) in due.map(|job| (job, true)).chain(ready.map(|job| (job, false))) {
+                jobs.push(self.claim_one(by, job, retry)?);
+            }
+        }
+        Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
+    }
+
+    fn there(&mut self, by: Caller, asking: &Asking) -> There {
+        if asking.room == 0 {
+            return There::default();
+        }
+        let latest = after(by.now_ms, LONGEST_TO_NEXT_TRY);
+        for job in self.jobs.values_mut().filter(|job| job.host == asking.host && job.is_put_off()) {
+            job.next_try = job.next_try.map(|next| if next > latest { by.now_ms } else { next });
+        }
+        let put_off = self.jobs.values().filter(|job| job.host == asking.host && job.is_put_off());
+        let next_due_ms = put_off.filter_map(|job| job.next_try.filter(|next| *next > by.now_ms)).min();
+        let (due, new) = (self.due_jobs(&asking.host, by.now_ms).len(), self.ready_jobs(&asking.host).len());
+        There { due: due.min(asking.room), new: new.min(asking.room), next_due_ms }
+    }
+
+    fn due_jobs(&self, host: &str, now_ms: i64) -> Vec<JobId> {
+        let is_due = |next: Option<i64>| next.is_some_and(|next| next <= now_ms);
+        let due = self.jobs.iter().filter(|(_, job)| job.host == host && job.is_put_off() && is_due(job.next_try));
+        let mut due: Vec<_> = due.map(|(id, job)| (job.next_try, *id)).collect();
+        due.sort();
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn ready_jobs(&self, host: &str) -> Vec<JobId> {
+        let ready = self.jobs.iter().filter(|(_, job)| job.host == host && job.state == State::Queued);
+        let mut ready: Vec<_> = ready.map(|(id, job)| (-job.priority, *id)).collect();
+        ready.sort();
+        ready.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
+        let upload = self.uploads.get(&id).cloned();
+        let job = self.move_to(id, State::Uploading, by.now_ms)?;
+        (job.owner, job.why, job.next_try) = (by.daemon, None, None);
+        job.attempts += 1;
+        let job = job.clone();
+        Ok(Claimed {
+            id,
+            path: self.path_of(job.file),
+            host: job.host,
+            identity: job.identity,
+            failures: job.failures,
+            failing: job.failing,
+            failing_since_ms: job.failing_since,
+            sessions_lost: job.sessions_lost,
+            retry,
+            upload,
+        })
+    }
+
+    pub(super) fn path(&mut self, _: Caller, job: JobId) -> Result<PathBuf, StoreError> {
+        let file = self.job(job)?.file;
+        Ok(self.path_of(file))
+    }
+
+    pub(super) fn sent_as(&mut self, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+        let ours = self.is_ours(by, job)?;
+        if ours {
+            self.job(job)?.identity.ctime_ns = identity.ctime_ns;
+        }
+        Ok(ours)
+    }
+
+    fn moved_on(&mut self, by: Caller, job: JobId) -> Result<Option<State>, StoreError> {
+        let job = self.job(job)?;
+        Ok((job.state != State::Uploading || job.owner != by.daemon).then_some(job.state))
+    }
+
+    pub(super) fn uploaded(
+        &mut self,
+        by: Caller,
+        id: JobId,
+        outcome: &Outcome,
+        rules: &Rules,
+    ) -> Result<(State, bool), StoreError> {
+        if let Some(state) = self.moved_on(by, id)? {
+            return Ok((state, false));
+        }
+        self.uploads.remove(&id);
+        self.digests.remove(&id);
+        let (state, made) = self.after_upload(by, id, outcome, rules)?;
+        let job = self.move_to(id, state, by.now_ms)?;
+        job.done_at = (state == State::Done).then_some(by.now_ms);
+        (job.next_try, job.why, job.told_held) = (None, None, None);
+        (job.failures, job.failing, job.failing_since, job.sessions_lost) = (0, None, None, 0);
+        job.outcome = outcome.clone();
+        if state == State::Uploaded {
+            self.review(by, id, rules)?;
+        }
+        Ok((state, made))
+    }
+
+    pub(super) fn put_back(&mut self, by: Caller, id: JobId, left: &PutBack, rules: &Rules) -> Result<Option<bool>, StoreError> {
+        if self.moved_on(by, id)?.is_some() {
+            return Ok(None);
+        }
+        self.keep(id, left.session);
+        let job = self.move_to(id, left.state, by.now_ms)?;
+        (job.next_try, job.why) = (left.next_try_ms, left.why.clone());
+        (job.failures, job.failing, job.failing_since) = (left.failures, left.failing.clone(), left.failing_since_ms);
+        job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
+        job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
+        if left.state.is_final() {
+            self.digests.remove(&id);
+        }
+        if left.state == State::Gone {
+            self.forget(id)?;
+        }
+        self.after_leaving(by, id, left.state, left.why.as_ref(), rules).map(Some)
+    }
+
+    pub(super) fn every_job(&self) -> Vec<JobRow> {
+        let row = |(id, job): (&JobId, &super::Job)| {
+            let upload = self.uploads.get(id);
+            let live = self.live.iter().filter(|((_, of), _)| of == id).map(|(_, (live, _))| live);
+            let (sent, per_second) = live.fold((0, 0), |(sent, rate), live| (live.sent.max(sent), live.per_second.max(rate)));
+            let has_it = matches!(job.state, State::Done | State::Uploaded);
+            let held_bytes = upload.map_or(0, |upload| upload.held_bytes);
+            JobRow {
+                id: *id,
+                path: self.path_of(job.file),
+                host: job.host.clone(),
+                state: job.state,
+                bytes: job.identity.size,
+                sent: if has_it { job.identity.size } else { held_bytes.max(sent).min(job.identity.size) },
+                per_second,
+                parts: upload.map_or(0, |upload| upload.plan.parts().into()),
+                parts_acked: upload.map_or(0, |upload| upload.held.count().into()),
+                attempts: job.attempts,
+                priority: job.priority,
+                since_ms: job.since,
+                next_try_ms: job.next_try,
+                why: job.why.clone(),
+                link: job.outcome.link.clone(),
+                remote_id: job.outcome.remote_id.clone(),
+                expires_ms: job.outcome.expires_ms,
+                maybe_duplicate: job.maybe_duplicate,
+                queued_at_ms: job.queued_at,
+                done_at_ms: job.done_at,
+            }
+        };
+        self.jobs.iter().map(row).collect()
+    }
+
+    /// Whether a row for this event is left of the job.
+    pub(super) fn has_row(&self, job: JobId, event: Event) -> bool {
+        self.deliveries.values().any(|row| row.job == job && row.event == event)
+    }
+}
+
+impl super::Job {
+    fn is_put_off(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Held)
+    }
+}

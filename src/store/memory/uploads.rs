@@ -1,0 +1,126 @@
+use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, StoreError, Tables, Upload};
+use crate::job::attempt::SessionFate;
+use crate::job::upload::Held;
+
+impl Tables {
+    /// Does `work` to the upload of a job that is this daemon's still.
+    fn with_upload(&mut self, by: Caller, job: JobId, work: impl FnOnce(&mut Upload)) -> Result<bool, StoreError> {
+        let ours = self.is_ours(by, job)?;
+        if let Some(upload) = self.uploads.get_mut(&job).filter(|_| ours) {
+            work(upload);
+        }
+        Ok(ours)
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        by: Caller,
+        job: JobId,
+        session: &Session,
+        plan: &Plan,
+        identity: &Identity,
+    ) -> Result<bool, StoreError> {
+        if !self.is_ours(by, job)? {
+            return Ok(false);
+        }
+        let upload = Upload {
+            session: session.clone(),
+            plan: *plan,
+            held: Held::default(),
+            held_bytes: 0,
+            opened_ms: by.now_ms,
+            committing: false,
+            commits: 0,
+            resent: false,
+        };
+        self.uploads.insert(job, upload);
+        self.job(job)?.identity.ctime_ns = identity.ctime_ns;
+        Ok(true)
+    }
+
+    pub(super) fn acked(&mut self, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
+        let ours = self.with_upload(by, job, |upload| note(upload, acks, plan))?;
+        if ours {
+            self.progressed(job)?;
+        }
+        Ok(ours)
+    }
+
+    pub(super) fn advanced(
+        &mut self,
+        by: Caller,
+        job: JobId,
+        held_bytes: u64,
+        moved_to: Option<&Session>,
+    ) -> Result<bool, StoreError> {
+        let ours = self.with_upload(by, job, |upload| {
+            upload.held_bytes = held_bytes;
+            upload.session = moved_to.unwrap_or(&upload.session).clone();
+        })?;
+        if ours {
+            self.progressed(job)?;
+        }
+        Ok(ours)
+    }
+
+    pub(super) fn found(&mut self, by: Caller, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<bool, StoreError> {
+        self.with_upload(by, job, |upload| {
+            (upload.held, upload.held_bytes) = (Held::default(), if acks.is_empty() { held_bytes } else { 0 });
+            note(upload, acks, plan);
+        })
+    }
+
+    pub(super) fn committing(&mut self, by: Caller, job: JobId) -> Result<bool, StoreError> {
+        self.with_upload(by, job, |upload| upload.committing = true)
+    }
+
+    pub(super) fn digested(&mut self, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
+        let ours = self.is_ours(by, job)?;
+        if ours {
+            self.digests.insert(job, (part_bytes, digest.clone()));
+        }
+        Ok(ours)
+    }
+
+    pub(super) fn digest(&mut self, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+        Ok(self.digests.get(&job).filter(|(cut, _)| *cut == part_bytes).map(|(_, digest)| digest.clone()))
+    }
+
+    pub(super) fn keep(&mut self, job: JobId, fate: SessionFate) {
+        if matches!(fate, SessionFate::Drop | SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate) {
+            self.uploads.remove(&job);
+        }
+        let Some(upload) = self.uploads.get_mut(&job) else { return };
+        match fate {
+            SessionFate::ResumeUncommitted => upload.committing = false,
+            SessionFate::ResumeUnanswered => {
+                upload.committing = true;
+                upload.commits += 1;
+            }
+            SessionFate::ResendParts => {
+                (upload.held, upload.held_bytes) = (Held::default(), 0);
+                (upload.resent, upload.committing) = (true, false);
+            }
+            _ => {}
+        }
+    }
+
+    fn progressed(&mut self, job: JobId) -> Result<(), StoreError> {
+        let job = self.job(job)?;
+        if job.failures > 0 || job.told_held.is_some() {
+            (job.failures, job.failing, job.told_held) = (0, None, None);
+            job.failing_since = job.failing_since.filter(|_| job.sessions_lost > 0);
+        }
+        Ok(())
+    }
+}
+
+fn note(upload: &mut Upload, acks: &[Ack], plan: &Plan) {
+    for ack in acks {
+        if upload.held.insert(ack.number) {
+            upload.held_bytes += plan.range(ack.number).bytes;
+            upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+        }
+        upload.session = ack.moved_to.as_ref().unwrap_or(&upload.session).clone();
+    }
+}
