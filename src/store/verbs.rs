@@ -70,8 +70,8 @@ impl Store {
 
 /// Files that a scan meets.
 impl Store {
-    /// What is known of these versions of files in `folder` for `hosts`, in their order; at most [`super::LOOKUPS_MAX`] at once. Returns
-    /// at once, for a thread that may wait, and holds nothing when it does.
+    /// What is known of these versions of files in `folder` for `hosts`, in their order; at most [`super::LOOKUPS_MAX`] at once. It reads
+    /// on the caller's thread, which may have to wait for the disk, and holds nothing when it returns.
     pub fn look_up(&self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
         self.driver.look_up(folder, files, hosts)
     }
