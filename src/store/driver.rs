@@ -63,6 +63,17 @@ impl Driver {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Every job of a queue that needs no thread, in the order of their numbers.
+    pub(crate) fn jobs(&self) -> Vec<crate::job::JobRow> {
+        match &self.driver {
+            Driver::Threaded { .. } => panic!("what another thread writes is read through a view"),
+            Driver::Inline { backend, .. } => locked(backend).every_job().unwrap(),
+        }
+    }
+}
+
 /// Carries out `work` as one commit.
 fn at_once<T>(
     backend: &mut dyn Backend,

@@ -15,7 +15,6 @@ mod files;
 mod jobs;
 #[cfg(test)]
 mod memory;
-mod reason;
 mod rescue;
 mod rows;
 mod schema;

@@ -1,3 +1,7 @@
 //! The engine in one thread, over a simulated world.
 
+mod attempt;
 mod day;
+mod deliver;
+mod dispatch;
+mod world;

@@ -1,0 +1,177 @@
+//! Where one attempt leaves its job and its session, step by step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::attempt::End;
+use super::super::bandwidth::Limits;
+use super::super::connections::connections;
+use super::super::phase::{Phase, PhaseSwitch, phases};
+use super::super::worker::Worker;
+use super::world::{HOUR, PART_BYTES, SECOND, Trouble, World, paused, world};
+use crate::job::attempt::OnUnknown;
+use crate::job::health::Feedback;
+use crate::job::upload::Class;
+use crate::job::{ReasonClass, State};
+use crate::store::{Arrival, Asking, Claimed};
+
+const ONE_HOST: &str = r#"
+    [daemon]
+    state_dir = "/state"
+    [[watch]]
+    path = "/drop"
+    to = ["box"]
+    [host.box]
+    kind = "kie"
+    api_key = "k"
+"#;
+
+/// A worker of the host, and what stops it.
+fn worker(world: &World) -> (Worker, PhaseSwitch) {
+    let (switch, phases) = phases();
+    let worker = Worker {
+        system: world.system.clone(),
+        store: world.store.clone(),
+        host: Arc::new(world.hosts[0].clone()),
+        on_unknown: OnUnknown::UploadAgain,
+        retries: None,
+        connections: connections(64, &[64]).remove(0),
+        limits: Limits::new(Vec::new()),
+        watches: world.config.watches.clone(),
+        phases,
+    };
+    (worker, switch)
+}
+
+/// Queues the file of so many bytes.
+async fn queued(world: &World, bytes: usize) {
+    world.write("a", bytes);
+    let base = crate::os::beneath::Base::of(&world.system.files, Path::new("/drop"), false);
+    let identity = base.look(Path::new("/drop/a")).unwrap().numbers.into();
+    let arrival = Arrival {
+        folder: "/drop".into(),
+        name: "a".into(),
+        identity,
+        hosts: Arc::from(["box".to_owned()]),
+        make_jobs: true,
+        priority: 0,
+        close_seen: true,
+    };
+    world.store.configured(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
+    world.store.enqueue(vec![arrival]).await.unwrap();
+}
+
+async fn claim(world: &World) -> Claimed {
+    world.store.claim(vec![Asking::new("box", 1)], 1, i64::MAX).await.unwrap().jobs.remove(0)
+}
+
+async fn carry(world: &World) -> End {
+    let (worker, _switch) = worker(world);
+    worker.carry(claim(world).await, Arc::default()).await.unwrap()
+}
+
+#[test]
+fn a_file_that_is_removed_while_it_is_sent_ends_as_gone_and_says_nothing_of_its_host() {
+    paused(async {
+        let world = world(1, ONE_HOST, &[("box", &[])]);
+        queued(&world, 10 * PART_BYTES as usize).await;
+        let removed = async {
+            tokio::time::sleep(8 * SECOND).await;
+            world.disk.remove(Path::new("/drop/a")).unwrap();
+        };
+        let (end, ()) = tokio::join!(carry(&world), removed);
+        assert_eq!((end.state, end.feedback), (State::Gone, Feedback::Nothing));
+        assert_eq!(world.files(0).len(), 0);
+    });
+}
+
+#[test]
+fn a_file_whose_folder_is_away_waits_for_it() {
+    paused(async {
+        let world = world(2, ONE_HOST, &[("box", &[])]);
+        queued(&world, 1000).await;
+        world.disk.rename(Path::new("/drop"), Path::new("/away")).unwrap();
+        let end = carry(&world).await;
+        assert_eq!((end.state, end.why.unwrap().class), (State::Waiting, ReasonClass::FolderMissing));
+        world.disk.rename(Path::new("/away"), Path::new("/drop")).unwrap();
+        assert_eq!(carry(&world).await.state, State::Done);
+    });
+}
+
+#[test]
+fn two_versions_never_meet_on_a_host() {
+    paused(async {
+        let world = world(3, ONE_HOST, &[("box", &[])]);
+        queued(&world, 10 * PART_BYTES as usize).await;
+        let changed = async {
+            tokio::time::sleep(8 * SECOND).await;
+            world.disk.write(Path::new("/drop/a"), &vec![b'y'; 10 * PART_BYTES as usize]).unwrap();
+        };
+        let (end, ()) = tokio::join!(carry(&world), changed);
+        assert_eq!((end.state, end.why.unwrap().class), (State::Gone, ReasonClass::FileChanged));
+        assert_eq!(world.files(0).len(), 0, "and nothing is made of the half that was sent");
+    });
+}
+
+#[test]
+fn what_was_confirmed_before_a_failure_is_not_sent_again() {
+    paused(async {
+        let world = world(4, ONE_HOST, &[("box", &[(10 * SECOND, HOUR, Trouble::Down)])]);
+        queued(&world, 10 * PART_BYTES as usize).await;
+        let end = carry(&world).await;
+        let why = end.why.unwrap();
+        assert_eq!((end.state, why.class), (State::Waiting, ReasonClass::Host(Class::Transient)));
+        let held = world.job("a", "box").parts_acked;
+        assert!((1..10).contains(&held), "{held}");
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!((world.files(0).len(), world.hosts[0].far().repeated), (1, 0));
+    });
+}
+
+#[test]
+fn a_finish_that_is_not_answered_is_asked_about_and_not_repeated() {
+    paused(async {
+        // The third call is the finish: its answer is lost.
+        let world = world(5, ONE_HOST, &[("box", &[(0 * SECOND, 10 * SECOND, Trouble::LosesReplies)])]);
+        queued(&world, 1000).await;
+        let end = carry(&world).await;
+        assert_eq!((end.state, world.files(0).len()), (State::Waiting, 1), "the host has the file, and we do not know");
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!((world.calls(0, "finish"), world.calls(0, "probe"), world.files(0).len()), (1, 1, 1));
+        assert!(!world.job("a", "box").maybe_duplicate);
+    });
+}
+
+#[test]
+fn an_attempt_that_is_told_to_drain_leaves_a_queued_job_with_its_session() {
+    paused(async {
+        let world = world(6, ONE_HOST, &[("box", &[])]);
+        queued(&world, 10 * PART_BYTES as usize).await;
+        let (worker, switch) = worker(&world);
+        let job = claim(&world).await;
+        let drain = async {
+            tokio::time::sleep(8 * SECOND).await;
+            switch.advance(Phase::Draining);
+        };
+        let (end, ()) = tokio::join!(worker.carry(job, Arc::default()), drain);
+        assert_eq!((end.unwrap().state, world.state("a", "box")), (State::Queued, (State::Queued, None)));
+        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!((world.calls(0, "open"), world.hosts[0].far().repeated), (1, 0));
+    });
+}
+
+#[test]
+fn a_job_that_somebody_has_moved_on_is_left_where_it_is() {
+    paused(async {
+        let world = world(7, ONE_HOST, &[("box", &[])]);
+        queued(&world, 1000).await;
+        let (worker, _switch) = worker(&world);
+        let job = claim(&world).await;
+        // As a start of the daemon would.
+        world.store.recover().await.unwrap();
+        let end = worker.carry(job, Arc::default()).await.unwrap();
+        assert_eq!((end.state, world.state("a", "box").0), (State::Queued, State::Queued));
+    });
+}

@@ -1,0 +1,306 @@
+//! A world for the engine: files, queue, clock and hosts in memory, all in one thread.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::super::phase::{Phase, phases};
+use crate::config::{self, Config, Environment, HostConfig};
+use crate::host::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::{JobRow, Proof, Reason, State};
+use crate::os::chance::Chance;
+use crate::os::files::Files;
+use crate::os::simulated::{Disk, Time};
+use crate::os::system::System;
+use crate::os::threads::Threads;
+use crate::store::Store;
+
+/// 2027-01-15, a Friday, 08:00 UTC.
+const MORNING_NS: i64 = 1_800_000_000_000_000_000;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const PART_BYTES: u64 = 64 * 1024;
+/// What a host takes in a second.
+const BYTES_PER_SECOND: u64 = 20_000;
+
+/// What goes wrong at a host, from when to when after the morning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nobody answers.
+    Down,
+    /// Everything is refused for a minute.
+    Busy,
+    /// Every third answer is lost on the way back.
+    LosesReplies,
+    /// It takes requests and never answers.
+    Hangs,
+    /// The password is refused.
+    Refuses,
+    /// There is no room for a file.
+    Full,
+    /// Its own code panics.
+    Panics,
+}
+
+/// The far side of a host, which outlives every restart of the daemon.
+#[derive(Default)]
+pub(super) struct FarSide {
+    pub(super) sessions: BTreeMap<u64, (FileFacts, BTreeMap<u32, Vec<u8>>)>,
+    /// Each file that was made, by its session, with its path there and its bytes.
+    pub(super) files: BTreeMap<u64, (String, Vec<u8>)>,
+    calls: u64,
+    /// Parts that came again after they had been confirmed.
+    pub(super) repeated: u64,
+    /// Answers that were lost.
+    pub(super) lost: u64,
+    pub(super) log: Vec<String>,
+}
+
+#[derive(Clone)]
+pub(super) struct FakeHost {
+    pub(super) name: String,
+    begun: Instant,
+    pub(super) troubles: Vec<(Duration, Duration, Trouble)>,
+    far: Arc<Mutex<FarSide>>,
+}
+
+impl FakeHost {
+    pub(super) fn far(&self) -> MutexGuard<'_, FarSide> {
+        self.far.lock().unwrap()
+    }
+
+    /// One call: it takes its time, may fail, and may take effect without an answer.
+    async fn call<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        act: impl FnOnce(&mut FarSide) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND as f64)).await;
+        let now = self.begun.elapsed();
+        let trouble = self.troubles.iter().find(|(from, to, _)| (*from..*to).contains(&now)).map(|(.., trouble)| *trouble);
+        if trouble == Some(Trouble::Hangs) {
+            self.far().log.push(format!("{:>9} ms {} {what} hangs", now.as_millis(), self.name));
+            std::future::pending::<()>().await;
+        }
+        let mut far = self.far();
+        far.calls += 1;
+        let line = format!("{:>9} ms {} {what} {trouble:?}", now.as_millis(), self.name);
+        far.log.push(line);
+        match trouble {
+            Some(Trouble::Down) => Err(HostError::new(Class::Transient, "nobody answers")),
+            Some(Trouble::Busy) => Err(HostError { wait: Some(MINUTE), ..HostError::new(Class::RateLimited, "too many requests") }),
+            Some(Trouble::LosesReplies) if far.calls.is_multiple_of(3) => {
+                far.lost += 1;
+                drop(act(&mut far));
+                Err(HostError::unanswered(Class::Transient, "the connection broke"))
+            }
+            Some(Trouble::Refuses) => Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401)),
+            Some(Trouble::Full) if what == "open" => Err(HostError::new(Class::HostFull, "there is no room")),
+            Some(Trouble::Panics) => {
+                drop(far);
+                panic!("the code of this host is wrong")
+            }
+            _ => act(&mut far),
+        }
+    }
+}
+
+fn number_of(session: &Session) -> u64 {
+    session.0.parse().unwrap()
+}
+
+fn outcome(number: u64) -> Outcome {
+    let link = Some(format!("https://example.com/{number}"));
+    Outcome { link, remote_id: Some(number.to_string()), expires_ms: None, proof: Proof::Size }
+}
+
+fn lost_session() -> HostError {
+    HostError::new(Class::SessionLost, "no such session")
+}
+
+impl Host for FakeHost {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            repeat: Repeat::MayDuplicate,
+            parallel: 3,
+            part_bytes: PART_BYTES,
+            parts_max: 10_000,
+            file_bytes_max: None,
+            session_life: None,
+            digest: None,
+            takes_empty_files: true,
+        }
+    }
+
+    fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
+        Box::pin(self.call("open", 0, |far| {
+            let number = far.sessions.len() as u64 + 1;
+            far.sessions.insert(number, (file.clone(), BTreeMap::new()));
+            Ok(Opened::Session(Session(number.to_string())))
+        }))
+    }
+
+    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+        Box::pin(async move {
+            let bytes = match part.source.frames().collect().await {
+                Ok(bytes) => bytes.to_bytes().to_vec(),
+                Err(error) => return Err(HostError::new(Class::Transient, error.to_string())),
+            };
+            self.call("send", part.bytes, |far| {
+                let (_, parts) = far.sessions.get_mut(&number_of(&at.session)).ok_or_else(lost_session)?;
+                let before = parts.insert(part.number, bytes);
+                far.repeated += u64::from(before.is_some());
+                Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+            })
+            .await
+        })
+    }
+
+    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+        Box::pin(self.call("probe", 0, |far| {
+            let number = number_of(&at.session);
+            if far.files.contains_key(&number) {
+                return Ok(Found::Whole(outcome(number)));
+            }
+            let (_, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
+            let ack = |number: &u32| Ack { number: *number, held_to: u64::MAX, receipt: None, moved_to: None };
+            Ok(Found::Parts(parts.keys().map(ack).collect()))
+        }))
+    }
+
+    fn finish<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Outcome> {
+        Box::pin(self.call("finish", 0, |far| {
+            let number = number_of(&at.session);
+            let (facts, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
+            let path = format!("{}/{}", facts.folder, facts.name);
+            let bytes = parts.values().flatten().copied().collect();
+            far.files.insert(number, (path, bytes));
+            Ok(outcome(number))
+        }))
+    }
+
+    fn check(&self) -> Answer<'_, String> {
+        Box::pin(async { Ok(String::new()) })
+    }
+}
+
+struct Nothing;
+
+impl Environment for Nothing {
+    fn get(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+pub(super) const CONFIG: &str = r#"
+    [daemon]
+    state_dir = "/state"
+    [[watch]]
+    path = "/drop"
+    to = ["box", "mirror"]
+    after = "delete"
+    [host.box]
+    kind = "kie"
+    api_key = "k"
+    [host.mirror]
+    kind = "kie"
+    api_key = "k"
+"#;
+
+/// A world with a daemon in it.
+pub(super) struct World {
+    pub(super) config: Config,
+    pub(super) time: Time,
+    pub(super) disk: Disk,
+    pub(super) system: System,
+    pub(super) store: Store,
+    pub(super) hosts: Vec<FakeHost>,
+}
+
+pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[(Duration, Duration, Trouble)])]) -> World {
+    let time = Time::of_the_runtime(MORNING_NS);
+    let clock = time.clock();
+    let disk = Disk::new(clock.clone());
+    for folder in ["/drop", "/state", "/elsewhere"] {
+        disk.make_folders(Path::new(folder)).unwrap();
+    }
+    let files = Files::Simulated(disk.clone());
+    let system = System { clock: clock.clone(), chance: Chance::seeded(seed), files, threads: Threads::Caller };
+    let store = Store::in_memory(Arc::new(move || clock.now_ms())).unwrap();
+    let begun = Instant::now();
+    let host = |(name, troubles): &(&str, &[(Duration, Duration, Trouble)])| FakeHost {
+        name: (*name).to_owned(),
+        begun,
+        troubles: troubles.to_vec(),
+        far: Arc::default(),
+    };
+    let hosts = hosts.iter().map(host).collect();
+    let config = config::parse(config, Path::new("/config.toml"), &Nothing).unwrap();
+    World { config, time, disk, system, store, hosts }
+}
+
+impl World {
+    /// Runs the daemon for so long, then has it drain.
+    pub(super) async fn run(&self, time: Duration) {
+        let (switch, watched) = phases();
+        let switch = Arc::new(switch);
+        let host = |host: &HostConfig| -> Arc<dyn Host> {
+            Arc::new(self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone())
+        };
+        let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
+        let end = async {
+            tokio::time::sleep(time).await;
+            switch.advance(Phase::Draining);
+        };
+        let (ended, ()) = tokio::join!(daemon, end);
+        ended.unwrap();
+    }
+
+    pub(super) fn files(&self, host: usize) -> Vec<(String, Vec<u8>)> {
+        self.hosts[host].far().files.values().cloned().collect()
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        self.hosts.iter().flat_map(|host| host.far().log.clone()).collect()
+    }
+
+    /// How a job of this file stands.
+    pub(super) fn job(&self, name: &str, host: &str) -> JobRow {
+        let jobs = self.store.jobs().into_iter().filter(|job| job.path.ends_with(name) && job.host == host);
+        jobs.last().unwrap_or_else(|| panic!("no job of {name} for {host}"))
+    }
+
+    pub(super) fn state(&self, name: &str, host: &str) -> (State, Option<Reason>) {
+        let job = self.job(name, host);
+        (job.state, job.why)
+    }
+
+    pub(super) fn write(&self, name: &str, bytes: usize) {
+        self.disk.write(&Path::new("/drop").join(name), &vec![b'x'; bytes]).unwrap();
+    }
+
+    /// How many calls of this sort a host has seen.
+    pub(super) fn calls(&self, host: usize, what: &str) -> usize {
+        self.hosts[host].far().log.iter().filter(|line| line.split(' ').any(|word| word == what)).count()
+    }
+
+    /// Runs the daemon, and tells `then` when so much time has passed.
+    pub(super) async fn run_and(&self, time: Duration, then: impl Future<Output = ()>) {
+        tokio::join!(self.run(time), then);
+    }
+}
+
+/// Runs in one thread, on a clock that jumps ahead whenever there is nothing else to do.
+pub(super) fn paused<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(work)
+}
