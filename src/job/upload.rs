@@ -265,6 +265,7 @@ mod tests {
             let found: Vec<u32> = (0..5000).filter(|number| held.contains(*number)).collect();
             assert_eq!(found, numbers[..=before as usize]);
         }
+        assert_eq!(held.words.len(), 65, "a part takes a bit");
     }
 
     #[test]
