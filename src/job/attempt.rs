@@ -437,6 +437,7 @@ mod tests {
     #[test]
     fn an_attempt_begins_where_the_last_one_ended_unless_that_would_make_a_second_file() {
         let old = SessionFacts { age: Duration::from_secs(101), ..SESSION };
+        let at_its_last = SessionFacts { age: Duration::from_secs(100), ..SESSION };
         let cases = [
             (None, BY_PART, OnUnknown::UploadAgain, Beginning::Open),
             (Some(SESSION), BY_PART, OnUnknown::UploadAgain, Beginning::Resume),
@@ -444,6 +445,7 @@ mod tests {
             (Some(SESSION), OVERWRITES, OnUnknown::UploadAgain, Beginning::Resume),
             (Some(SESSION), DUPLICATES, OnUnknown::UploadAgain, Beginning::Open),
             (Some(old), BY_PART, OnUnknown::UploadAgain, Beginning::Open),
+            (Some(at_its_last), BY_PART, OnUnknown::UploadAgain, Beginning::Resume),
             (Some(COMMITTING), BY_PART, OnUnknown::Hold, Beginning::AskAboutFinish),
             (Some(COMMITTING), OVERWRITES, OnUnknown::UploadAgain, Beginning::AskAboutFinish),
             (Some(SessionFacts { committing: true, ..old }), BY_PART, OnUnknown::UploadAgain, Beginning::AskAboutFinish),
@@ -635,6 +637,10 @@ mod tests {
         assert_eq!(count(Class::Transient, &history()), (3, 3, true));
         assert_eq!(count(Class::Unreadable, &history()), (3, 1, true));
         assert_eq!(count(Class::Transient, &History { progress: true, ..history() }), (1, 1, true));
+        assert_eq!(count(Class::SessionLost, &history()), (3, 1, true), "also where the file begins anew");
+        let for_a_day = History { failing_for: GIVE_UP_AFTER, ..history() };
+        assert_eq!(count(Class::Unreadable, &for_a_day), (3, 1, true), "also where a person is to look");
+        assert_eq!(count(Class::HostRefused, &history()), (2, 2, false), "not where the host is at fault");
     }
 
     #[test]

@@ -54,6 +54,13 @@ mod tests {
     }
 
     #[test]
+    fn a_next_try_is_believed_where_a_host_asked_for_an_hour_and_a_back_off_came_on_top() {
+        const LONGEST_MS: i64 = 65 * 60 * 1000;
+        let believed = [0, 1].map(|more| believed(10 + LONGEST_MS + more, 10, LONGEST_TO_NEXT_TRY));
+        assert_eq!(believed, [Some(10 + LONGEST_MS), None]);
+    }
+
+    #[test]
     fn a_clock_is_set_back_when_it_falls_behind_what_has_passed() {
         let cases = [
             // (before, now, seconds passed) -> set back

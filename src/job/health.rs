@@ -289,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn the_words_never_change() {
+        let words = ["ready", "resting", "held", "full"];
+        assert_eq!(HostState::ALL.map(HostState::word), words);
+        assert_eq!(HostState::ALL.map(|state| state.to_string()), words);
+        assert_eq!(words.map(HostState::from_word), HostState::ALL.map(Some));
+        assert_eq!(HostState::from_word("x"), None);
+    }
+
+    #[test]
     fn what_each_feedback_makes_of_a_host_that_is_well() {
         let full = Feedback::Full { bytes: 100 };
         let cases = [
@@ -361,12 +370,49 @@ mod tests {
     }
 
     #[test]
+    fn a_rest_that_doubles_goes_on_doubling_after_a_restart() {
+        let now = Instant::now();
+        let mut health = HostHealth::resting(now, 3);
+        assert_eq!(after(&mut health, &[rest(30, Some(3600))], now), Some((HostState::Resting, Some(seconds(240)))));
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_longer_or_shorter_than_the_host_does() {
+        let (now, full) = (Instant::now(), Feedback::Full { bytes: 100 });
+        let shown = |feedback: &[Feedback], later: u64| {
+            let mut health = HostHealth::ready();
+            after(&mut health, feedback, now);
+            health.shown_until(now + seconds(later)).map(|until| (until - now).as_secs())
+        };
+        let cases = [
+            (vec![], 0, None),
+            (vec![rest(30, None)], 29, Some(30)),
+            (vec![rest(30, None)], 30, None),
+            (vec![full], 0, Some(3600)),
+            (vec![full], 3599, Some(3600)),
+            (vec![full], 3600, None),
+            (vec![full], 3601, None),
+            // The later of the two, while both are to come.
+            (vec![full, rest(30, None)], 0, Some(3600)),
+            (vec![full, rest(7200, None)], 0, Some(7200)),
+            (vec![full, rest(7200, None)], 3600, Some(7200)),
+        ];
+        for (feedback, later, until) in cases {
+            assert_eq!(shown(&feedback, later), until, "{feedback:?} after {later} s");
+        }
+    }
+
+    #[test]
     fn a_full_host_is_not_tried_with_files_that_found_no_room_and_takes_smaller_ones() {
         let (mut health, now) = (HostHealth::ready(), Instant::now());
         after(&mut health, &[Feedback::Full { bytes: 100 }, Feedback::Full { bytes: 500 }], now);
         let no_room = |bytes, now| health.no_room_until(bytes, now).is_some();
         assert_eq!([99, 100, 101].map(|bytes| no_room(bytes, now)), [false, true, true]);
         assert!(!no_room(100, now + HOUR), "it is asked again");
+        let mut an_hour_later = health.clone();
+        after(&mut an_hour_later, &[Feedback::Full { bytes: 500 }], now + HOUR);
+        let found = [499, 500].map(|bytes| an_hour_later.no_room_until(bytes, now + HOUR).is_some());
+        assert_eq!(found, [false, true], "what is not believed any more says nothing of smaller files");
         let small = Attempted { bytes: 99, ..attempted(&health, 1) };
         assert_eq!(health.clone().apply(Feedback::Fine, &small, now), [], "a smaller file says nothing of the larger ones");
         let as_large = attempted(&health, 2);

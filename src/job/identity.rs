@@ -99,4 +99,24 @@ mod tests {
             assert_eq!(found, expected, "{what}");
         }
     }
+
+    #[test]
+    fn files_written_within_one_second_or_before_1970_are_told_apart() {
+        let cases = [
+            ((0, 0), 0),
+            ((2, 5), 2_000_000_005),
+            ((2, 6), 2_000_000_006),
+            ((-2, 999_999_999), -1_000_000_001),
+            ((i64::MAX, 5), i64::MAX),
+            ((i64::MIN, 0), i64::MIN),
+        ];
+        for ((seconds, rest), expected) in cases {
+            assert_eq!(nanoseconds(seconds, rest), expected, "{seconds} s and {rest} ns");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back_into_its_place() {
+        assert_eq!(Identity::from([1, 2, 3, 4, 5, 6]), FILE);
+    }
 }

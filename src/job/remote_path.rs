@@ -59,3 +59,36 @@ fn names(folder: &Path) -> Vec<String> {
     });
     normal.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_goes_to_the_folder_of_the_template_and_never_to_one_outside_it() {
+        use Piece::{Date, Dir, Ext, Name, Stem};
+        let text = |text: &str| Piece::Text(text.to_owned());
+        let cases = [
+            // The template, the way of the file from its watch, and the folder on the host.
+            (vec![Dir], "a/b/c.txt", "a/b"),
+            (vec![Dir], "c.txt", ""),
+            (vec![], "a/c.txt", ""),
+            (vec![text("/in//"), Dir, text("/")], "a/c.txt", "in/a"),
+            (vec![text("x/"), Ext, text("/"), Stem], "a/c.tar.gz", "x/gz/c.tar"),
+            (vec![Name, text("/"), Stem, text("/"), Ext], "a/.hidden", ".hidden/.hidden"),
+            (vec![Date, text("/"), Dir], "a/c", "2026-01-02/a"),
+            // What means another folder, in the template or in a name.
+            (vec![text("../x/./"), Name, text("/..")], "..", "x"),
+            (vec![text("x/"), Dir], "a/../../b/c", "x/a/b"),
+            (vec![text("x/"), Dir], "/a/c", "x/a"),
+            (vec![Dir, text("/"), Stem, text("/y")], " . /...txt", "y"),
+            // A name is one line.
+            (vec![Dir], "a\nb/c\td/x", "a_b/c_d"),
+        ];
+        for (pieces, relative, expected) in cases {
+            let template = RemotePath(pieces);
+            assert_eq!(template.fill(Path::new(relative), "2026-01-02"), expected, "{template:?} for {relative:?}");
+        }
+        assert_eq!(RemotePath::default(), RemotePath(vec![Dir]));
+    }
+}

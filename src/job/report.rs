@@ -142,6 +142,9 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use crate::job::upload::Class;
 
@@ -213,5 +216,45 @@ mod tests {
             text,
             "{\"name\":\"box\",\"kind\":\"kie\",\"state\":\"full\",\"until\":\"2026-01-02T03:04:05Z\",\"why\":\"12 bytes left\"}"
         );
+    }
+
+    #[test]
+    fn programs_find_all_that_is_known_of_a_job_also_of_one_with_an_odd_name() {
+        let row = JobRow {
+            path: PathBuf::from(OsStr::from_bytes(b"/drop/caf\xe9")),
+            since_ms: 1_767_323_045_000,
+            next_try_ms: Some(i64::MAX),
+            why: Some(Reason::new(ReasonClass::FolderMissing)),
+            queued_at_ms: -1,
+            done_at_ms: Some(0),
+            ..job(State::Waiting)
+        };
+        let expected = serde_json::json!({
+            "id": 8,
+            "path": "/drop/caf\u{fffd}",
+            "host": "box",
+            "state": "waiting",
+            "bytes": 9,
+            "sent": 0,
+            "parts": 0,
+            "parts_acked": 0,
+            "attempts": 1,
+            "priority": 0,
+            "since": "2026-01-02T03:04:05Z",
+            "next_try": null,
+            "why": "the folder of this file is not there",
+            "link": null,
+            "remote_id": null,
+            "expires": null,
+            "maybe_duplicate": false,
+            "queued_at": "1969-12-31T23:59:59Z",
+            "done_at": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(serde_json::to_value(&row).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_job_is_named_by_its_bare_number() {
+        assert_eq!(format!("{} {:>4}", JobId(8), JobId(12)), "8   12");
     }
 }

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn places_are_shared_out_as_the_table_says() {
-        let cases: [(&str, usize, Vec<Holder>, Vec<usize>); 13] = [
+        let cases: [(&str, usize, Vec<Holder>, Vec<usize>); 14] = [
             ("one host has everything", 16, vec![host(0, 100)], vec![16]),
             ("one host that holds some gets the rest", 16, vec![host(10, 100)], vec![6]),
             ("an idle host keeps what it is sure of", 16, vec![host(0, 100), host(0, 0)], vec![12, 0]),
@@ -113,6 +113,12 @@ mod tests {
             ("what one does not want is lent", 16, vec![host(0, 100), host(0, 2)], vec![12, 2]),
             ("a limit of its own is kept", 16, vec![host(0, 100), Holder { limit: 1, ..host(0, 1) }], vec![15, 1]),
             ("all are sure of one", 4, vec![host(0, 9), host(0, 0), host(0, 0), host(0, 9)], vec![1, 0, 0, 1]),
+            (
+                "and a place is kept for each that is idle",
+                4,
+                vec![host(0, 9), host(0, 0), host(0, 0), host(0, 0)],
+                vec![1, 0, 0, 0],
+            ),
             ("with fewer places than hosts, half stays for those without", 4, vec![host(0, 9); 5], vec![1, 1, 1, 1, 0]),
             (
                 "and a single busy host has the other half",

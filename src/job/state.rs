@@ -107,7 +107,33 @@ mod tests {
     fn every_word_names_its_state() {
         for state in State::ALL {
             assert_eq!(State::from_word(state.word()), Some(state));
+            assert_eq!(state.to_string(), state.word());
         }
+        assert_eq!(State::from_word("x"), None);
+    }
+
+    #[test]
+    fn no_move_is_made_but_those_of_the_table() {
+        use State::{Cancelled, Done, Failed, Gone, Held, Paused, Queued, Uploaded, Uploading, Waiting};
+        for from in State::ALL {
+            let to: &[State] = match from {
+                Queued => &[Uploading, Gone, Paused, Cancelled],
+                Uploading => &[Queued, Waiting, Held, Uploaded, Done, Failed, Gone, Paused, Cancelled],
+                Waiting | Held => &[Queued, Uploading, Gone, Paused, Cancelled],
+                Uploaded => &[Queued, Done],
+                Done | Failed | Cancelled => &[Queued],
+                Paused => &[Queued, Gone, Cancelled],
+                Gone => &[],
+            };
+            let made: Vec<State> = State::ALL.into_iter().filter(|to| from.may_become(*to)).collect();
+            assert_eq!(made, to, "from {from}");
+        }
+    }
+
+    #[test]
+    fn only_an_end_is_final() {
+        let ends: Vec<State> = State::ALL.into_iter().filter(|state| state.is_final()).collect();
+        assert_eq!(ends, [State::Done, State::Failed, State::Gone, State::Cancelled]);
     }
 
     #[test]

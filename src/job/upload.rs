@@ -255,6 +255,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_part_that_the_host_lacks_is_never_taken_for_held() {
+        let mut held = Held::default();
+        // Each alone, in its word and bit, with the borders of the words among them.
+        let numbers = [0, 1, 2, 62, 63, 64, 65, 127, 128, 130, 4096];
+        for (before, number) in (0..).zip(numbers) {
+            assert_eq!((held.count(), held.contains(number)), (before, false), "{number}");
+            assert!(held.insert(number));
+            let found: Vec<u32> = (0..5000).filter(|number| held.contains(*number)).collect();
+            assert_eq!(found, numbers[..=before as usize]);
+        }
+        assert_eq!(held.words.len(), 65, "a part takes a bit");
+    }
+
+    #[test]
+    fn a_part_begins_with_the_digest_of_what_is_before_it_and_of_nothing_else() {
+        let borders = Borders::default();
+        assert_eq!((borders.all(), borders.before(0), borders.before(1)), (vec![], None, None));
+        let (first, second) = ([1; 8], [2; 8]);
+        borders.push(first);
+        borders.push(second);
+        assert_eq!(borders.all(), [first, second]);
+        assert_eq!([0, 1, 2, 3].map(|number| borders.before(number)), [None, Some(first), Some(second), None]);
+    }
+
+    #[test]
     fn a_part_held_twice_counts_once() {
         let mut held = Held::default();
         assert!(held.insert(130));

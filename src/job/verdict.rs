@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_quarter_of_an_hour_is_no_verdict_on_a_host_and_less_than_a_day_no_matter_for_a_person() {
+        let after = |class, failing_for| {
+            verdict(Trouble { worsens: Some(Class::HostRefused), failing_for: seconds(failing_for), ..trouble(class, 3) })
+        };
+        assert_eq!([899, 900].map(|failing_for| after(Class::Transient, failing_for)), [wait(4), Verdict::HoldHost]);
+        let unreadable = |failing_for| verdict(Trouble { failing_for: seconds(failing_for), ..trouble(Class::Unreadable, 3) });
+        assert_eq!([86_399, 86_400].map(unreadable), [wait(20), Verdict::Hold]);
+    }
+
+    #[test]
     fn what_looks_passing_may_turn_out_to_last_and_a_bad_second_says_nothing() {
         let after = |failures, failing_for| {
             verdict(Trouble { worsens: Some(Class::HostRefused), failing_for, ..trouble(Class::Transient, failures) })

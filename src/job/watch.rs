@@ -237,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn no_watch_is_passed_over_and_all_come_in_the_order_of_the_configuration() {
+        let folders = ["/b", "/a", "/a/b"];
+        let mut visited = Vec::new();
+        for watch in &watches(&folders) {
+            visited.push(watch.path.clone());
+        }
+        assert_eq!(visited, folders.map(PathBuf::from));
+    }
+
+    #[test]
     fn a_source_of_events_is_found_again_by_its_word() {
         for source in EventSource::ALL {
             assert_eq!(EventSource::from_word(source.word()), Some(source));
