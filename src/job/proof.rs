@@ -41,7 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_names_its_proof() {
+    fn the_words_never_change() {
+        assert_eq!(Proof::ALL.map(Proof::word), ["word", "size", "digest"]);
         assert_eq!(Proof::ALL.map(|proof| Proof::from_word(proof.word())), Proof::ALL.map(Some));
         assert_eq!((Proof::from_word(""), Proof::default()), (None, Proof::Word));
     }

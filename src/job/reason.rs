@@ -422,6 +422,40 @@ mod tests {
     }
 
     #[test]
+    fn the_words_never_change() {
+        assert_eq!(Step::ALL.map(Step::word), ["secret", "login", "open", "send_part", "probe", "finish", "abandon"]);
+        let words = [
+            "told",
+            "draining",
+            "panic",
+            "file_changed",
+            "file_vanished",
+            "file_unreadable",
+            "folder_missing",
+            "superseded",
+            "undecidable",
+            "probable",
+            "link_expires",
+            "waits_for_host",
+            "refused_by_host",
+            "unproven_by_host",
+            "not_found_for_host",
+            "source_changed",
+            "source_linked",
+            "may_be_written",
+            "after_failed",
+            "after_due",
+            "hook_failed",
+            "host_unconfigured",
+            "host_resting",
+            "host_held",
+        ];
+        assert_eq!(ReasonClass::OWN.map(ReasonClass::word), words);
+        let notes = [Note::None, Note::UploadedAgain, Note::ForADay, Note::LeftToUser].map(|note| serde_json::json!(note));
+        assert_eq!(notes, ["none", "uploaded_again", "for_a_day", "left_to_user"]);
+    }
+
+    #[test]
     fn a_reason_survives_the_queue_with_all_that_is_known() {
         let hook = Reason::new(ReasonClass::HookFailed).about("command sh").code(Some("3".into())).detail("exit status: 3");
         for note in [Note::None, Note::UploadedAgain, Note::ForADay, Note::LeftToUser] {

@@ -255,6 +255,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_words_never_change() {
+        let words = [
+            "transient",
+            "rate_limited",
+            "offset_mismatch",
+            "session_lost",
+            "host_refused",
+            "host_full",
+            "file_rejected",
+            "unreadable",
+            "request_refused",
+        ];
+        assert_eq!(Class::ALL.map(Class::word), words);
+    }
+
+    #[test]
     fn a_part_that_the_host_lacks_is_never_taken_for_held() {
         let mut held = Held::default();
         // Each alone, in its word and bit, with the borders of the words among them.
