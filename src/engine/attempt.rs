@@ -24,7 +24,7 @@ use crate::job::health::Feedback;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
 use crate::job::{Reason, ReasonClass, State, Step};
-use crate::os::beneath::Base;
+use crate::os::files::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, PutBack, StoreError, Upload};
 

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use crate::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
-use crate::os::beneath::Base;
-use crate::os::files::Files;
+use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Arrival, Seen, Store, StoreError};
 use crate::watch::{self, Settled, Stop};

@@ -19,8 +19,7 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::at_hand;
-use crate::os::beneath::{self, Base, Kind};
-use crate::os::files::File;
+use crate::os::files::{self, Base, File, Kind};
 use crate::os::threads::Threads;
 use crate::store::{JobId, Store, StoreError};
 
@@ -50,7 +49,7 @@ pub enum SourceError {
 impl From<io::Error> for SourceError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            _ if beneath::is_link(&error) => {
+            _ if files::is_link(&error) => {
                 SourceError::Changed("since it was queued: a symbolic link is in its place or in its way")
             }
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,

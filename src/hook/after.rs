@@ -19,10 +19,9 @@ use std::time::Duration;
 
 use crate::crash_point;
 use crate::job::Identity;
-use crate::os::beneath::{self, Base, Folder, Kind};
 use crate::os::clock::Clock;
 use crate::os::durable::{self, Came};
-use crate::os::files::{File, Files};
+use crate::os::files::{self, Base, File, Files, Folder, Kind};
 use crate::os::lease::Writers;
 use crate::os::names::{Names, Purpose};
 
@@ -122,7 +121,7 @@ pub fn act(task: &Task) -> Result<Done, HookError> {
 }
 
 fn explained(error: &io::Error) -> String {
-    if beneath::is_link(error) {
+    if files::is_link(error) {
         return "a symbolic link is in the way, and none is followed below the folder that files are moved to".into();
     }
     error.to_string()
@@ -186,7 +185,7 @@ fn find(task: &Task) -> io::Result<Found<'_>> {
         return Ok(Found::Nothing(Done::Vanished));
     };
     let folder = match task.base.without_links().folder(folder) {
-        Err(error) if beneath::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
+        Err(error) if files::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Found::Nothing(Done::Vanished));
         }
@@ -202,7 +201,7 @@ fn find(task: &Task) -> io::Result<Found<'_>> {
         Err(error) => return Err(error),
     }
     let file = match folder.open(&name) {
-        Err(error) if beneath::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
+        Err(error) if files::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing(Done::Vanished)),
         opened => opened?,
     };
@@ -241,7 +240,7 @@ impl Source<'_> {
     /// Whether the open file has this name, and the content that it had when it was opened.
     fn is_at(&self, folder: &Folder, name: &OsStr) -> bool {
         let handle = self.file.stat().is_ok_and(|stat| Identity::from(stat.numbers).same_inode(&self.identity));
-        let named = |stat: beneath::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&self.identity);
+        let named = |stat: files::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&self.identity);
         handle && folder.look(name).is_ok_and(named)
     }
 

@@ -8,7 +8,7 @@ use crate::job::report::timestamp;
 use crate::job::{Delivery, Reason};
 #[cfg(test)]
 use crate::job::{DeliveryId, Event, Identity, JobId, State};
-use crate::os::beneath::Base;
+use crate::os::files::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value};
 
-use crate::os::beneath::{self, Folder, Kind};
 use crate::os::durable;
+use crate::os::files::{self, Folder, Kind};
 use crate::os::names::{Names, Purpose};
 
 use super::facts::name_with;
@@ -93,7 +93,7 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || beneath::is_link(error)
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || files::is_link(error)
 }
 
 /// What an earlier writing left; something else under this name begins anew.
@@ -111,7 +111,7 @@ fn entries(text: &[u8]) -> Map<String, Value> {
 mod tests {
     use super::super::facts::sample;
     use super::*;
-    use crate::os::beneath::Base;
+    use crate::os::files::Base;
     use crate::os::system::System;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, Recurs
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 #[cfg(feature = "simulator")]
-use crate::os::simulated;
+use crate::os::files::simulated;
 use crate::os::system::System;
 
 use super::hints::{Handle, Heard};

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::os::beneath::{self, Base, Entry, Folder, Kind, Listing, Stat};
+use crate::os::files::{self, Base, Entry, Folder, Kind, Listing, Stat};
 
 use super::Root;
 use super::settle::Sighting;
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
 
 /// What is not there any more, or behind a link that is not followed, is nothing that counts.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || beneath::is_link(error)
+    error.kind() == io::ErrorKind::NotFound || files::is_link(error)
 }
 
 #[cfg(test)]

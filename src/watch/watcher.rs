@@ -8,9 +8,8 @@ use std::time::Instant;
 
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, Watches};
-use crate::os::beneath::Kind;
 use crate::os::clock::Clock;
-use crate::os::files::File;
+use crate::os::files::{File, Kind};
 use crate::os::lease::{self, Writers};
 use crate::os::system::System;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::job::{WatchReport, WatchState};
 use crate::os::files::Files;
-use crate::os::simulated::{Disk, Time};
+use crate::os::files::simulated::Disk;
+use crate::os::simulated_time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);

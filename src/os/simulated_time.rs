@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::clock::{Clock, TimeSource};
+use super::clock::{Clock, TimeSource};
 
 /// A time of day and a steady clock. Clones are the same time.
 #[derive(Debug, Clone)]
