@@ -10,6 +10,7 @@ pub mod connections;
 pub mod deliver;
 pub mod digest;
 pub mod dispatch;
+mod gate;
 pub mod intake;
 pub mod live;
 mod parts;

@@ -13,7 +13,8 @@ use crate::job::upload::{Ack, Class, Held, Order, Repeat};
 use crate::store::{JobId, Upload};
 
 use super::digest::Digesting;
-use super::source::{Gate, Source, SourceError};
+use super::gate::Gate;
+use super::source::{Source, SourceError};
 use super::stop::Stop;
 use super::worker::Worker;
 

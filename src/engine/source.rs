@@ -7,23 +7,22 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::crash_point;
 use crate::host::{Frames, Part, PartSource};
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::at_hand;
 use crate::os::files::{self, Base, File, Kind};
 use crate::os::threads::Threads;
-use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
+use super::gate::Gate;
 
 /// A part up to this size is read at once, before its request begins.
 const PART_BYTES: u64 = 512 * 1024;
@@ -259,52 +258,6 @@ struct PartBytes {
     range: Range,
     start: Option<Bytes>,
     gate: Option<Arc<Gate>>,
-}
-
-/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
-/// it is certain that the host has nothing.
-pub struct Gate {
-    store: Store,
-    job: JobId,
-    passed: AtomicBool,
-    failed: Mutex<Option<StoreError>>,
-}
-
-impl Gate {
-    /// A gate nothing has passed.
-    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
-        Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
-    }
-
-    /// Commits the intent. An error is kept for [`Gate::failure`].
-    pub async fn pass(&self) -> io::Result<()> {
-        if self.passed() {
-            return Ok(());
-        }
-        crash_point!("finish.before_commit");
-        match self.store.committing(self.job).await {
-            Ok(()) => {
-                self.passed.store(true, Ordering::Release);
-                crash_point!("finish.before_send");
-                Ok(())
-            }
-            Err(error) => {
-                let said = error.to_string();
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(io::Error::other(said))
-            }
-        }
-    }
-
-    /// Whether the last bytes may have left.
-    pub fn passed(&self) -> bool {
-        self.passed.load(Ordering::Acquire)
-    }
-
-    /// Why the intent could not be committed.
-    pub fn failure(&self) -> Option<StoreError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 impl PartSource for PartBytes {
