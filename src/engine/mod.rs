@@ -12,6 +12,7 @@ pub mod digest;
 pub mod dispatch;
 mod gate;
 pub mod intake;
+mod leaving;
 pub mod live;
 mod parts;
 pub mod phase;
