@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::crash_point;
-use crate::host::{FileFacts, HostError, Place, Tickets, Whole};
+use crate::host::{FileFacts, HostError, Tickets, UploadSession, Whole};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
 use crate::job::plan::Plan;
@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
-    pub(super) place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<UploadSession>>,
     /// The digest, where the host wants one.
     pub(super) digesting: Option<Arc<Digesting>>,
     /// The digest, once it is known.
@@ -290,7 +290,7 @@ impl Attempt {
     }
 
     /// The place of the session in use. One that has moved, or was found committing, has no tickets yet.
-    fn place_of(&mut self, upload: &Upload) -> Arc<Place> {
+    fn place_of(&mut self, upload: &Upload) -> Arc<UploadSession> {
         match &self.place {
             Some(place) if place.session == upload.session => place.clone(),
             _ => {
@@ -334,7 +334,7 @@ impl Attempt {
     }
 }
 
-fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<Place> {
+fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
     let borders = digesting.map(Digesting::borders).unwrap_or_default();
-    Arc::new(Place { session: upload.session.clone(), tickets, plan: upload.plan, borders })
+    Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, borders })
 }

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -272,7 +272,7 @@ impl Host for UploadGig {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
@@ -289,7 +289,7 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let begun = Begun::load(&at.session)?;
             let now = self.login().await?.cmbs;
@@ -297,7 +297,7 @@ impl Host for UploadGig {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 

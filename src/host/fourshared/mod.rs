@@ -22,7 +22,7 @@ pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
 use super::xml::{self, Element};
-use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, stored};
+use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, stored};
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
@@ -180,7 +180,7 @@ impl FourShared {
     }
 
     /// Sends the bytes from `offset` of the part on, `bytes` of them; halves what is too much for one request (page, 5).
-    async fn post(&self, at: &Place, reserved: &Reserved, part: &Part, offset: u64, bytes: u64) -> Result<(), HostError> {
+    async fn post(&self, at: &UploadSession, reserved: &Reserved, part: &Part, offset: u64, bytes: u64) -> Result<(), HostError> {
         let mut left = vec![(offset, bytes)];
         while let Some((offset, bytes)) = left.pop() {
             match self.post_with_a_fresh_key(at, reserved, part, offset, bytes).await? {
@@ -199,7 +199,7 @@ impl FourShared {
     /// Answers what the host said where it was too much for one request.
     async fn post_with_a_fresh_key(
         &self,
-        at: &Place,
+        at: &UploadSession,
         reserved: &Reserved,
         part: &Part,
         offset: u64,
@@ -322,7 +322,7 @@ impl Host for FourShared {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.post(at, &reserved, part, 0, part.bytes).await?;
@@ -331,7 +331,7 @@ impl Host for FourShared {
     }
 
     /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             if let Some(digest) = whole.digest
@@ -351,7 +351,7 @@ impl Host for FourShared {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             let digest = whole.digest.unwrap_or_default();
@@ -369,7 +369,7 @@ impl Host for FourShared {
         })
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
