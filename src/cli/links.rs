@@ -12,7 +12,7 @@ use crate::os::clock;
 use crate::store::View;
 
 use super::exit::Exit;
-use super::queue::Place;
+use super::queue::QueueFolder;
 use super::render::{self, Failure};
 
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
@@ -57,7 +57,7 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let place = Place::find(config, arguments.state_dir.as_ref())?;
+    let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
     let mut source = Source { view, dir: &place.dir, arguments };
     render::stream(|out| match arguments.json {

@@ -10,21 +10,21 @@ use super::exit::Exit;
 use super::render::{self, Failure};
 
 /// Where a queue is, or will be.
-pub(super) struct Place {
+pub(super) struct QueueFolder {
     /// The state folder.
     pub dir: PathBuf,
     /// Names of the configured hosts; nothing without a configuration.
     configured: Vec<String>,
 }
 
-impl Place {
+impl QueueFolder {
     /// The state folder that was named, or the one of the configuration.
-    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<Place, Failure> {
+    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, Failure> {
         if let Some(dir) = state_dir {
-            return Ok(Place { dir: dir.clone(), configured: Vec::new() });
+            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
         }
         let config = super::load(config)?;
-        Ok(Place { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
+        Ok(QueueFolder { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
     }
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.

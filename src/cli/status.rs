@@ -17,7 +17,7 @@ use crate::os::lock::{self, Note};
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
-use super::queue::Place;
+use super::queue::QueueFolder;
 use super::render::{self, Failure};
 
 /// How often `--watch` looks.
@@ -56,7 +56,7 @@ fn parse_state(word: &str) -> Result<State, String> {
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let place = Place::find(config, arguments.state_dir.as_ref())?;
+    let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     if arguments.json {
         let (snapshot, owner) = look(&place, arguments)?;
         let text = serde_json::to_string_pretty(&Document::new(&snapshot, owner.as_ref()));
@@ -78,7 +78,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
 }
 
-fn look(place: &Place, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
+fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let query = Query {
         states: arguments.state.clone(),
