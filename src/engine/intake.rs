@@ -84,7 +84,7 @@ fn is_still_there(files: &Files, path: &Path, identity: &Identity) -> bool {
     Base::around(files, path).look(path).is_ok_and(|stat| stat.device_and_inode().1 == identity.inode)
 }
 
-impl watch::Memory for Intake {
+impl watch::KnownFiles for Intake {
     fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
         let known = self.look(root, folder, files);
         self.note(known)
@@ -116,7 +116,7 @@ impl watch::Memory for Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Memory;
+    use crate::watch::KnownFiles;
     use std::sync::Arc;
 
     #[test]

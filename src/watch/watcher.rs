@@ -18,7 +18,7 @@ use super::hints::{Handle, Heard, Hint, Hints};
 use super::root_watch::RootWatch;
 use super::scan::{Found, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{KNOWN_AT_ONCE, Memory, Root, Settled, Stop};
+use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, Stop};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -29,7 +29,7 @@ const BATCH: usize = 512;
 
 /// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
 /// which it keeps. `on_ready` is called once every root has been scanned.
-pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn Memory + Send), handle: &Handle, on_ready: impl FnOnce()) {
+pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn KnownFiles + Send), handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
     }
@@ -51,7 +51,7 @@ pub struct Watcher<'a> {
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
-    memory: &'a mut (dyn Memory + Send),
+    memory: &'a mut (dyn KnownFiles + Send),
     handle: &'a Handle,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
@@ -65,7 +65,7 @@ pub struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     /// A watching of `roots`, which are all of [`Root::all`].
-    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn Memory + Send), handle: &'a Handle) -> Watcher<'a> {
+    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn KnownFiles + Send), handle: &'a Handle) -> Watcher<'a> {
         let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {

@@ -37,7 +37,7 @@ impl Owner {
     }
 }
 
-impl Memory for Owner {
+impl KnownFiles for Owner {
     fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
         let mut remembered = self.lock();
         remembered.looks += files.len();
