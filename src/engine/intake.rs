@@ -8,7 +8,7 @@ use crate::job::{Identity, Watch, WatchReport, Watches};
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Arrival, Seen, Store, StoreError};
-use crate::watch::{self, Settled, Stop};
+use crate::watch::{self, Settled, WatchingEnds};
 
 /// The queue as the watches see it.
 pub struct Intake {
@@ -30,10 +30,10 @@ impl Intake {
         self.failed
     }
 
-    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Stop> {
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, WatchingEnds> {
         result.map_err(|error| {
             self.failed.get_or_insert(error);
-            Stop
+            WatchingEnds
         })
     }
 
@@ -85,22 +85,22 @@ fn is_still_there(files: &Files, path: &Path, identity: &Identity) -> bool {
 }
 
 impl watch::KnownFiles for Intake {
-    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
         let known = self.look(root, folder, files);
         self.note(known)
     }
 
-    fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), Stop> {
+    fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
         let done = self.store.close_seen(folder.to_owned(), name.to_owned(), *identity).blocking();
         self.note(done)
     }
 
-    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, true);
         self.note(done)
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, false);
         self.note(done)
     }

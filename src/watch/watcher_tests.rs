@@ -38,19 +38,19 @@ impl Owner {
 }
 
 impl KnownFiles for Owner {
-    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
         let mut remembered = self.lock();
         remembered.looks += files.len();
         let known = |path: PathBuf| remembered.known.get(&path);
         Ok(files.iter().map(|(name, now)| known(folder.join(name)).is_some_and(|known| known.same_version(now))).collect())
     }
 
-    fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), Stop> {
+    fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), WatchingEnds> {
         self.lock().closed.push(folder.join(name).display().to_string());
         Ok(())
     }
 
-    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let now = self.clock.instant();
         let mut remembered = self.lock();
         let at = now.duration_since(*remembered.begun.get_or_insert(now)).as_secs();
@@ -62,7 +62,7 @@ impl KnownFiles for Owner {
         Ok(())
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let mut remembered = self.lock();
         for Settled { folder, name, identity, .. } in batch {
             let path = folder.join(name);
