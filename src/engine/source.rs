@@ -71,13 +71,13 @@ impl From<SourceError> for Reason {
 /// A file held open for its upload.
 #[derive(Clone)]
 pub struct Source {
-    held: Arc<Held>,
+    held: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
 }
 
-struct Held {
+struct OpenSource {
     file: File,
     /// The folder from which the file is reached, also when it is looked at again.
     base: Base,
@@ -104,9 +104,9 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let held = match Held::at_hand(&expected) {
+        let held = match OpenSource::at_hand(&expected) {
             Some(held) => held,
-            None => blocking(threads, move || Held::open(expected)).await?,
+            None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
         Ok(Source { held: Arc::new(held), threads, limits, sent })
     }
@@ -180,10 +180,10 @@ impl Source {
     }
 }
 
-impl Held {
-    fn open(expected: Expected) -> Result<Held, SourceError> {
+impl OpenSource {
+    fn open(expected: Expected) -> Result<OpenSource, SourceError> {
         let file = expected.base.open(&expected.path)?;
-        let mut held = Held::of(file, expected)?;
+        let mut held = OpenSource::of(file, expected)?;
         at_hand::learn(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
@@ -192,21 +192,21 @@ impl Held {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn at_hand(expected: &Expected) -> Option<Held> {
+    fn at_hand(expected: &Expected) -> Option<OpenSource> {
         let Expected { base, path, version, .. } = expected;
         let file = at_hand::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
-        let mut held = Held::of(file, expected.clone()).ok()?;
+        let mut held = OpenSource::of(file, expected.clone()).ok()?;
         held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
-    fn of(file: File, expected: Expected) -> Result<Held, SourceError> {
+    fn of(file: File, expected: Expected) -> Result<OpenSource, SourceError> {
         let Expected { base, path, version, fresh } = expected;
         let stat = file.stat()?;
         let identity = Identity::from(stat.numbers);
         let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
         if stat.kind == Kind::File && same {
-            Ok(Held { file, base, path, identity, whole: None, failed: Mutex::new(None) })
+            Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
         } else {
             Err(SourceError::Changed("since it was queued"))
         }
