@@ -10,20 +10,20 @@ use super::source::{Source, put_back};
 use super::task::{Done, Task};
 
 /// What a look for the source leads to.
-pub(super) enum Found<'t> {
+pub(super) enum Search<'t> {
     Source(Source<'t>),
     Nothing(Done),
 }
 
 /// Looks for the source, first where an attempt that died may have left it.
-pub(super) fn find(task: &Task) -> io::Result<Found<'_>> {
+pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     let (Some(folder), Some(own_name)) = (task.path.parent(), task.path.file_name()) else {
-        return Ok(Found::Nothing(Done::Vanished));
+        return Ok(Search::Nothing(Done::Vanished));
     };
     let folder = match task.base.without_links().folder(folder) {
-        Err(error) if files::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
+        Err(error) if files::is_link(&error) => return Ok(Search::Nothing(Done::Linked)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Found::Nothing(Done::Vanished));
+            return Ok(Search::Nothing(Done::Vanished));
         }
         opened => opened?,
     };
@@ -37,8 +37,8 @@ pub(super) fn find(task: &Task) -> io::Result<Found<'_>> {
         Err(error) => return Err(error),
     }
     let file = match folder.open(&name) {
-        Err(error) if files::is_link(&error) => return Ok(Found::Nothing(Done::Linked)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing(Done::Vanished)),
+        Err(error) if files::is_link(&error) => return Ok(Search::Nothing(Done::Linked)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Search::Nothing(Done::Vanished)),
         opened => opened?,
     };
     let stat = file.stat()?;
@@ -49,5 +49,5 @@ pub(super) fn find(task: &Task) -> io::Result<Found<'_>> {
         // A rename or a link of our own has changed its inode.
         false => identity.same_inode(&task.sent) && (source.is_aside() || (stat.links > 1 && source.has_arrived()?)),
     };
-    Ok(if stat.kind == Kind::File && is_it { Found::Source(source) } else { Found::Nothing(Done::Changed) })
+    Ok(if stat.kind == Kind::File && is_it { Search::Source(source) } else { Search::Nothing(Done::Changed) })
 }

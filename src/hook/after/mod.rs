@@ -28,7 +28,7 @@ use crate::os::files;
 use crate::os::lease::Writers;
 
 use super::HookError;
-use find::{Found, find};
+use find::{Search, find};
 use source::Removed;
 pub use task::{Deed, Done, Task};
 
@@ -43,8 +43,8 @@ const UNASKED_QUIET: Duration = Duration::from_secs(24 * 3600);
 pub fn act(task: &Task) -> Result<Done, HookError> {
     let found = find(task).map_err(|error| HookError::new(format!("cannot look at the file: {error}")))?;
     let source = match found {
-        Found::Source(source) => source,
-        Found::Nothing(done) => return Ok(done),
+        Search::Source(source) => source,
+        Search::Nothing(done) => return Ok(done),
     };
     let writers = source.file.writers();
     // What is aside has passed this before, and is looked at again before it goes.

@@ -73,8 +73,8 @@ impl Place {
 
     fn source(&self) -> Source<'_> {
         match find(&self.task).unwrap() {
-            Found::Source(source) => source,
-            Found::Nothing(done) => panic!("{done:?}"),
+            Search::Source(source) => source,
+            Search::Nothing(done) => panic!("{done:?}"),
         }
     }
 
