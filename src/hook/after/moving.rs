@@ -78,15 +78,15 @@ impl Source<'_> {
 
     fn move_sidecar(&self, sidecar: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         let text = match sidecar::read(&self.folder, sidecar)? {
-            sidecar::Found::Nothing => return Ok(()),
-            sidecar::Found::Text(text) => text,
-            sidecar::Found::Foreign(what) => return Err(io::Error::other(format!("it is {what}, and so no sidecar of ours"))),
-            sidecar::Found::InTheWay => return Err(io::Error::other("it is not a regular file")),
+            sidecar::Existing::Nothing => return Ok(()),
+            sidecar::Existing::Text(text) => text,
+            sidecar::Existing::Foreign(what) => return Err(io::Error::other(format!("it is {what}, and so no sidecar of ours"))),
+            sidecar::Existing::InTheWay => return Err(io::Error::other("it is not a regular file")),
         };
         if durable::rename_new(&self.folder, sidecar, to, new).is_ok() {
             return Ok(());
         }
-        if sidecar::read(to, new)? == sidecar::Found::InTheWay {
+        if sidecar::read(to, new)? == sidecar::Existing::InTheWay {
             return Err(io::Error::other("what has its new name is not a regular file"));
         }
         let aside = self.task.names.of(Purpose::Sidecar, &self.task.path)?;
