@@ -16,7 +16,7 @@ use crate::os::system::System;
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
 use super::root_watch::RootWatch;
-use super::scan::{Found, Walk};
+use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
 use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
 
@@ -369,7 +369,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
-    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<Found>) -> Result<(), WatchingEnds> {
+    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
         let watch = &self.roots[index];
         if !watch.scanned && !watch.root.existing {
             return self.pass_over(index, folder, found);
@@ -377,12 +377,12 @@ impl<'a> Watcher<'a> {
         let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
         let known = self.memory.known(index, folder, &asked)?;
         let mut met = found.drain(..).zip(known);
-        met.try_for_each(|(Found { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
+        met.try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
     /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
-    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<Found>) -> Result<(), WatchingEnds> {
-        let passed_over = found.drain(..).map(|Found { name, sighting }| Settled {
+    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
+        let passed_over = found.drain(..).map(|FoundFile { name, sighting }| Settled {
             root: index,
             folder: folder.to_path_buf(),
             name,
