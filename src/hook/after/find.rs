@@ -6,12 +6,12 @@ use crate::job::Identity;
 use crate::os::files::{self, Kind};
 use crate::os::names::Purpose;
 
-use super::source::{Source, put_back};
+use super::source::{SentFile, put_back};
 use super::task::{Done, Task};
 
 /// What a look for the source leads to.
 pub(super) enum Search<'t> {
-    Source(Source<'t>),
+    Source(SentFile<'t>),
     Nothing(Done),
 }
 
@@ -43,7 +43,7 @@ pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     };
     let stat = file.stat()?;
     let identity = Identity::from(stat.numbers);
-    let source = Source { task, folder, own_name, aside, name, file, identity };
+    let source = SentFile { task, folder, own_name, aside, name, file, identity };
     let is_it = match identity == task.sent {
         true => true,
         // A rename or a link of our own has changed its inode.

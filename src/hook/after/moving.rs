@@ -9,11 +9,11 @@ use crate::os::files::Folder;
 use crate::os::names::Purpose;
 
 use super::super::sidecar;
-use super::source::{NAMES_MAX, Removed, Source, every_name_is_taken, numbered, put_back};
+use super::source::{NAMES_MAX, Removed, SentFile, every_name_is_taken, numbered, put_back};
 use super::target::Target;
 use super::task::{Deed, Done};
 
-impl Source<'_> {
+impl SentFile<'_> {
     pub(super) fn go_below(&self, root: &Path, below: &Path) -> io::Result<Done> {
         let place = Target::make(self.task.base.files(), root, below)?;
         for number in 0..NAMES_MAX {

@@ -17,7 +17,7 @@ use super::task::{Done, Task};
 pub(super) const NAMES_MAX: u32 = 10_000;
 
 /// The source, open, in its open folder.
-pub(super) struct Source<'t> {
+pub(super) struct SentFile<'t> {
     pub(super) task: &'t Task,
     pub(super) folder: Folder,
     /// The name by which it was queued.
@@ -51,7 +51,7 @@ impl Removed {
     }
 }
 
-impl Source<'_> {
+impl SentFile<'_> {
     pub(super) fn is_aside(&self) -> bool {
         self.name == self.aside
     }

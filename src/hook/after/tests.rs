@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::copy::BLOCK_BYTES;
-use super::source::{Source, numbered};
+use super::source::{SentFile, numbered};
 use super::target::Target;
 use super::*;
 use crate::os::clock::Clock;
@@ -71,7 +71,7 @@ impl Place {
         act(&self.task)
     }
 
-    fn source(&self) -> Source<'_> {
+    fn source(&self) -> SentFile<'_> {
         match find(&self.task).unwrap() {
             Search::Source(source) => source,
             Search::Nothing(done) => panic!("{done:?}"),
