@@ -31,7 +31,7 @@ impl Redacting {
     }
 
     fn error(&self, error: HostError) -> HostError {
-        let shows_one = |source: &error::Source| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
+        let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
         HostError {
             said: self.secrets.kept_out_of(error.said),
             code: error.code.map(|code| self.secrets.kept_out_of(code)),
