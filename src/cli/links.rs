@@ -59,7 +59,7 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
-    let mut source = Source { view, dir: &place.dir, arguments };
+    let mut source = LinkRows { view, dir: &place.dir, arguments };
     render::stream(|out| match arguments.json {
         true => print_json(&mut source, out),
         false => print_table(&mut source, out),
@@ -68,13 +68,13 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
 }
 
 /// The rows that were asked for.
-struct Source<'a> {
+struct LinkRows<'a> {
     view: Option<View>,
     dir: &'a Path,
     arguments: &'a Arguments,
 }
 
-impl Source<'_> {
+impl LinkRows<'_> {
     /// Hands over one row after the other, until one cannot be written.
     fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), Failure> {
         let Some(view) = &mut self.view else { return Ok(()) };
@@ -92,7 +92,7 @@ impl Source<'_> {
 }
 
 /// Writes one object a line.
-fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_json(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     let mut between = "[\n";
     source.rows(|job| {
         let text = serde_json::to_string(job)?;
@@ -103,7 +103,7 @@ fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failur
 }
 
 /// Reads the rows twice: first for the widths of the columns, so that memory holds one row at a time.
-fn print_table(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Failure> {
     if source.view.is_none() {
         return Ok(());
     }
