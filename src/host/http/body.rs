@@ -15,14 +15,14 @@ use crate::job::upload::Class;
 
 /// Bytes of a part: its source, and which of them.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+pub(super) struct PartSlice<'a> {
     pub(super) source: &'a dyn PartSource,
     /// All of them where there is no offset; the length is that of what flows, which an encoding may make longer.
     pub(super) offset: Option<u64>,
     pub(super) bytes: u64,
 }
 
-impl Piece<'_> {
+impl PartSlice<'_> {
     fn frames(&self) -> Frames {
         self.offset.map_or_else(|| self.source.frames(), |offset| self.source.frames_of(offset, self.bytes))
     }
@@ -78,7 +78,7 @@ pub(super) struct Around {
 }
 
 impl Around {
-    pub(super) fn new(head: Bytes, file: Option<Piece<'_>>, tail: Bytes, meter: Arc<Meter>) -> Around {
+    pub(super) fn new(head: Bytes, file: Option<PartSlice<'_>>, tail: Bytes, meter: Arc<Meter>) -> Around {
         let left = head.len() as u64 + file.map_or(0, |file| file.bytes) + tail.len() as u64;
         let full = |text: Bytes| Some(text).filter(|text| !text.is_empty());
         Around { head: full(head), file: file.map(|file| file.frames()), tail: full(tail), left, meter }

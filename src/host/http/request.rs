@@ -9,7 +9,7 @@ use url::Url;
 use super::super::form::Form;
 use super::super::redact::Secrets;
 use super::super::{Part, PartSource};
-use super::body::Piece;
+use super::body::PartSlice;
 use crate::secret::Secret;
 
 /// How much of a reply is read before it is judged.
@@ -35,7 +35,7 @@ pub struct Request<'a> {
 pub(super) enum Payload<'a> {
     Nothing,
     Text(Bytes),
-    Around { head: Bytes, file: Option<Piece<'a>>, tail: Bytes },
+    Around { head: Bytes, file: Option<PartSlice<'a>>, tail: Bytes },
 }
 
 impl<'a> Request<'a> {
@@ -84,17 +84,17 @@ impl<'a> Request<'a> {
     /// With a form, and the bytes of `part` as its file where there is one.
     #[must_use]
     pub fn form(self, form: Form, part: Option<&'a Part>) -> Request<'a> {
-        let file = part.map(|part| Piece { source: part.source.as_ref(), offset: None, bytes: part.bytes });
+        let file = part.map(|part| PartSlice { source: part.source.as_ref(), offset: None, bytes: part.bytes });
         self.form_of(form, file)
     }
 
     /// The same with `bytes` bytes of the part from `offset` on.
     #[must_use]
     pub fn form_piece(self, form: Form, part: &'a Part, offset: u64, bytes: u64) -> Request<'a> {
-        self.form_of(form, Some(Piece { source: part.source.as_ref(), offset: Some(offset), bytes }))
+        self.form_of(form, Some(PartSlice { source: part.source.as_ref(), offset: Some(offset), bytes }))
     }
 
-    fn form_of(self, form: Form, file: Option<Piece<'a>>) -> Request<'a> {
+    fn form_of(self, form: Form, file: Option<PartSlice<'a>>) -> Request<'a> {
         let kind = form.content_type();
         Request { body: Payload::Around { head: form.head(), file, tail: form.tail() }, ..self }.header("content-type", kind)
     }
@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
     /// With `bytes` bytes of a file, and texts around them.
     #[must_use]
     pub fn around(self, head: impl Into<Bytes>, file: &'a dyn PartSource, bytes: u64, tail: impl Into<Bytes>) -> Request<'a> {
-        let file = Some(Piece { source: file, offset: None, bytes });
+        let file = Some(PartSlice { source: file, offset: None, bytes });
         Request { body: Payload::Around { head: head.into(), file, tail: tail.into() }, ..self }
     }
 
