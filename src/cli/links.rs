@@ -13,7 +13,7 @@ use crate::store::View;
 
 use super::exit::Exit;
 use super::queue::QueueFolder;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
@@ -56,7 +56,7 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
     Some(now.checked_sub(ago).ok()?.timestamp().as_millisecond())
 }
 
-pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
     let mut source = LinkRows { view, dir: &place.dir, arguments };
@@ -76,7 +76,7 @@ struct LinkRows<'a> {
 
 impl LinkRows<'_> {
     /// Hands over one row after the other, until one cannot be written.
-    fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), Failure> {
+    fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), CommandFailure> {
         let Some(view) = &mut self.view else { return Ok(()) };
         let Arguments { since, host: hosts, .. } = self.arguments;
         let mut done = Ok(());
@@ -86,13 +86,13 @@ impl LinkRows<'_> {
             }
             done.is_ok()
         });
-        read.map_err(|error| Failure::store(self.dir, &error))?;
+        read.map_err(|error| CommandFailure::store(self.dir, &error))?;
         render::written(done)
     }
 }
 
 /// Writes one object a line.
-fn print_json(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_json(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), CommandFailure> {
     let mut between = "[\n";
     source.rows(|job| {
         let text = serde_json::to_string(job)?;
@@ -103,7 +103,7 @@ fn print_json(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Fail
 }
 
 /// Reads the rows twice: first for the widths of the columns, so that memory holds one row at a time.
-fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), CommandFailure> {
     if source.view.is_none() {
         return Ok(());
     }

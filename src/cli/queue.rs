@@ -7,7 +7,7 @@ use crate::config;
 use crate::store::View;
 
 use super::exit::Exit;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 /// Where a queue is, or will be.
 pub(super) struct QueueFolder {
@@ -19,7 +19,7 @@ pub(super) struct QueueFolder {
 
 impl QueueFolder {
     /// The state folder that was named, or the one of the configuration.
-    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, Failure> {
+    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
             return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
         }
@@ -28,8 +28,8 @@ impl QueueFolder {
     }
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
-    pub fn open(&self, asked: &[String]) -> Result<Option<View>, Failure> {
-        let failed = |error| Failure::store(&self.dir, &error);
+    pub fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
+        let failed = |error| CommandFailure::store(&self.dir, &error);
         let view = View::open(&self.dir).map_err(failed)?;
         let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
         match &view {
@@ -44,9 +44,10 @@ impl QueueFolder {
     }
 }
 
-fn unknown_host(name: &str, known: &BTreeSet<String>) -> Failure {
+fn unknown_host(name: &str, known: &BTreeSet<String>) -> CommandFailure {
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    let failure = Failure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
+    let failure =
+        CommandFailure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
     match config::did_you_mean(name, known.iter().map(String::as_str)) {
         Some(nearest) => failure.hint(nearest),
         None => failure,
