@@ -255,26 +255,26 @@ struct Fetched {
     host: String,
     bytes: u64,
     link: String,
-    came: Came,
+    came: Comparison,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
+enum Comparison {
     Equal,
     Different,
     TakesNoEmptyFiles,
 }
 
-impl Came {
+impl Comparison {
     fn is_fine(self) -> bool {
-        self != Came::Different
+        self != Comparison::Different
     }
 
     fn word(self) -> &'static str {
         match self {
-            Came::Equal => "equal",
-            Came::Different => "DIFFERENT",
-            Came::TakesNoEmptyFiles => "takes no empty files",
+            Comparison::Equal => "equal",
+            Comparison::Different => "DIFFERENT",
+            Comparison::TakesNoEmptyFiles => "takes no empty files",
         }
     }
 }
@@ -289,7 +289,7 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
             let name = render::path(original.file_name().unwrap_or_default().as_ref());
             let link = job.link.clone().or(job.remote_id.clone()).unwrap_or_default();
             let came = match is_empty_for_4shared(job) {
-                true => Came::TakesNoEmptyFiles,
+                true => Comparison::TakesNoEmptyFiles,
                 false => fetch_one(config, &transport, job, original).await?,
             };
             fetched.push(Fetched { name, host: kind.to_owned(), bytes: job.bytes, link, came });
@@ -298,13 +298,13 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
     Ok(fetched)
 }
 
-async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Came, CommandFailure> {
+async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Comparison, CommandFailure> {
     let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file again", &error))?;
     let came = match address(config, job).await {
         Some(address) => transport.fetch(address.reveal(), |frame| compare.frame(frame)).await.is_ok(),
         None => false,
     };
-    Ok(if came && compare.ends_here() { Came::Equal } else { Came::Different })
+    Ok(if came && compare.ends_here() { Comparison::Equal } else { Comparison::Different })
 }
 
 /// The link; for a host whose files have none that lasts, a passing address.
