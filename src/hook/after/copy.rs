@@ -10,14 +10,14 @@ use crate::os::files::{Folder, Kind};
 use crate::os::names::Purpose;
 
 use super::source::{NAMES_MAX, SentFile, every_name_is_taken, numbered};
-use super::target::Target;
+use super::target::Destination;
 
 /// Bytes copied and compared at once.
 pub(super) const BLOCK_BYTES: usize = 512 * 1024;
 
 impl SentFile<'_> {
     /// Makes a whole copy in `place`, unless an earlier attempt has, and answers its name.
-    pub(super) fn copy(&self, place: &Target<'_>) -> io::Result<OsString> {
+    pub(super) fn copy(&self, place: &Destination<'_>) -> io::Result<OsString> {
         let mut free = 0;
         while free < NAMES_MAX {
             let name = numbered(place.name, free);

@@ -10,12 +10,12 @@ use crate::os::names::Purpose;
 
 use super::super::sidecar;
 use super::source::{NAMES_MAX, Removed, SentFile, every_name_is_taken, numbered, put_back};
-use super::target::Target;
+use super::target::Destination;
 use super::task::{Deed, Done};
 
 impl SentFile<'_> {
     pub(super) fn go_below(&self, root: &Path, below: &Path) -> io::Result<Done> {
-        let place = Target::make(self.task.base.files(), root, below)?;
+        let place = Destination::make(self.task.base.files(), root, below)?;
         for number in 0..NAMES_MAX {
             let name = numbered(place.name, number);
             match durable::name_new(&self.folder, &self.name, &place.folder, &name) {
@@ -33,7 +33,7 @@ impl SentFile<'_> {
     }
 
     /// It has the name `name` in its new folder; if it was the file that was looked at.
-    pub(super) fn arrive(&self, place: &Target<'_>, name: &OsStr, came: Came) -> io::Result<Done> {
+    pub(super) fn arrive(&self, place: &Destination<'_>, name: &OsStr, came: Came) -> io::Result<Done> {
         let is_it = self.is_at(&place.folder, name);
         match came {
             Came::Renamed if is_it => Ok(self.with_sidecar(place, name)),
@@ -46,7 +46,7 @@ impl SentFile<'_> {
     /// Whether an earlier attempt has given it a name in its new folder already, and died before it took the old one.
     pub(super) fn has_arrived(&self) -> io::Result<bool> {
         let Deed::Move { folder, below } = &self.task.deed else { return Ok(false) };
-        let place = Target::make(self.task.base.files(), folder, below)?;
+        let place = Destination::make(self.task.base.files(), folder, below)?;
         for number in 0..NAMES_MAX {
             let name = numbered(place.name, number);
             match place.folder.look(&name) {
@@ -60,7 +60,7 @@ impl SentFile<'_> {
     }
 
     /// The source goes, since it has another name or a whole copy in `place`. Should it have changed meanwhile, both stay.
-    fn leave_for(&self, place: &Target<'_>, name: &OsStr) -> io::Result<Done> {
+    fn leave_for(&self, place: &Destination<'_>, name: &OsStr) -> io::Result<Done> {
         match self.remove()? {
             Removed::Gone | Removed::Vanished => Ok(self.with_sidecar(place, name)),
             Removed::PutBack => Ok(Done::Changed),
@@ -68,7 +68,7 @@ impl SentFile<'_> {
     }
 
     /// The sidecar goes where its file goes; one that cannot stays, and does no harm.
-    fn with_sidecar(&self, place: &Target<'_>, name: &OsStr) -> Done {
+    fn with_sidecar(&self, place: &Destination<'_>, name: &OsStr) -> Done {
         let sidecar = sidecar::name_of(self.own_name);
         if let Err(error) = self.move_sidecar(&sidecar, &place.folder, &sidecar::name_of(name)) {
             tracing::warn!("{:?} stays where it is: {error}", self.task.path.with_file_name(sidecar));

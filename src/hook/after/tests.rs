@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::copy::BLOCK_BYTES;
 use super::source::{SentFile, numbered};
-use super::target::Target;
+use super::target::Destination;
 use super::*;
 use crate::os::clock::Clock;
 use crate::os::durable::{self, Came};
@@ -360,7 +360,7 @@ fn a_link_made_where_no_rename_spares_what_is_there_is_only_of_the_file_that_was
     let place = place(false);
     let source = place.source();
     let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
-    let target = Target::make(&Files::Real, folder, below).unwrap();
+    let target = Destination::make(&Files::Real, folder, below).unwrap();
     source.folder.link(&source.name, &target.folder, target.name).unwrap();
     assert_eq!(source.arrive(&target, target.name, Came::Linked).unwrap(), Done::Moved(place.root.join("x/a.mov")));
     assert_eq!((place.sent(), place.task.path.exists()), (vec!["a.mov".to_owned()], false));
