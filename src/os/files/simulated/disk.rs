@@ -48,12 +48,12 @@ pub struct FolderEvent {
     /// The name in it.
     pub name: OsString,
     /// What has happened.
-    pub change: Change,
+    pub change: NameChange,
 }
 
 /// What has happened to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum NameChange {
     /// Something of that name was made or removed, or lost its name.
     Touched,
     /// Something was given that name.
@@ -187,7 +187,7 @@ impl Disk {
     }
 
     /// Tells of `name` in a folder that is watched, when nothing of ours is locked.
-    pub(super) fn say(&self, folder: i64, name: &OsStr, change: Change) {
+    pub(super) fn say(&self, folder: i64, name: &OsStr, change: NameChange) {
         let state = self.lock();
         let Some((tell, path)) = state.tell.clone().zip(state.watched.get(&folder).cloned()) else { return };
         drop(state);

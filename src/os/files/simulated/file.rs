@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use super::super::stat::Stat;
-use super::disk::{Change, Content, Disk, not_found};
+use super::disk::{Content, Disk, NameChange, not_found};
 use crate::os::lease::Writers;
 
 /// A file that is open.
@@ -86,7 +86,7 @@ impl Drop for File {
         if let Some((folder, name)) = self.written_as.take() {
             // An error says that the file is gone, which nobody has to be told here.
             self.disk.change(self.inode, |node| node.writers -= 1).ok();
-            self.disk.say(folder, &name, Change::Closed);
+            self.disk.say(folder, &name, NameChange::Closed);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use super::super::stat::{Entry, Kind, Stat};
-use super::disk::{Change, Content, DEVICE, Disk, is_link, not_found};
+use super::disk::{Content, DEVICE, Disk, NameChange, is_link, not_found};
 use super::file::File;
 
 /// A folder that is open.
@@ -59,7 +59,7 @@ impl Folder {
             inode
         };
         self.names(|entries| entries.insert(name.to_owned(), inode))?;
-        self.disk.say(self.inode, name, Change::Touched);
+        self.disk.say(self.inode, name, NameChange::Touched);
         Ok(inode)
     }
 
@@ -103,7 +103,7 @@ impl Folder {
         }
         self.names(|entries| entries.remove(name))?;
         self.disk.unlink(inode);
-        self.disk.say(self.inode, name, Change::Touched);
+        self.disk.say(self.inode, name, NameChange::Touched);
         Ok(())
     }
 
@@ -117,8 +117,8 @@ impl Folder {
         }
         let now_ns = self.disk.now_ns();
         self.disk.change(inode, |node| node.ctime_ns = now_ns)?;
-        self.disk.say(self.inode, name, Change::Touched);
-        to.disk.say(to.inode, new, Change::MovedIn);
+        self.disk.say(self.inode, name, NameChange::Touched);
+        to.disk.say(to.inode, new, NameChange::MovedIn);
         Ok(())
     }
 
@@ -137,7 +137,7 @@ impl Folder {
         to.names(|entries| entries.insert(new.to_owned(), inode))?;
         let now_ns = self.disk.now_ns();
         self.disk.change(inode, |node| (node.links, node.ctime_ns) = (node.links + 1, now_ns))?;
-        to.disk.say(to.inode, new, Change::Touched);
+        to.disk.say(to.inode, new, NameChange::Touched);
         Ok(())
     }
 

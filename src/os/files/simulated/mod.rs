@@ -5,6 +5,6 @@ mod file;
 mod folder;
 mod paths;
 
-pub use disk::{Change, Disk, FolderEvent, Tell};
+pub use disk::{Disk, FolderEvent, NameChange, Tell};
 pub use file::File;
 pub use folder::{Folder, Listing};
