@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use super::beneath::{LIST, PASS, READ, names, open_beneath, subfolder, top};
 use super::file::{File, Files};
-use super::folder::{Folder, Opened};
+use super::folder::{Folder, FolderHandle};
 use super::look::look_at;
 use super::stat::Stat;
 use super::top::Top;
@@ -73,9 +73,9 @@ impl Base {
     /// Opens the folder at `path`.
     pub fn folder(&self, path: &Path) -> io::Result<Folder> {
         let opened = match &self.files {
-            Files::Real => Opened::Real(self.open_as(path, LIST)?),
+            Files::Real => FolderHandle::Real(self.open_as(path, LIST)?),
             #[cfg(feature = "simulator")]
-            Files::Simulated(disk) => Opened::Simulated(disk.folder(&self.top, path)?),
+            Files::Simulated(disk) => FolderHandle::Simulated(disk.folder(&self.top, path)?),
         };
         Ok(Folder(opened))
     }
@@ -109,9 +109,9 @@ impl Base {
             opened => return opened,
         }
         match &self.files {
-            Files::Real => self.make_real(path).map(|folder| Folder(Opened::Real(folder))),
+            Files::Real => self.make_real(path).map(|folder| Folder(FolderHandle::Real(folder))),
             #[cfg(feature = "simulator")]
-            Files::Simulated(disk) => disk.make(&self.top, path).map(|folder| Folder(Opened::Simulated(folder))),
+            Files::Simulated(disk) => disk.make(&self.top, path).map(|folder| Folder(FolderHandle::Simulated(folder))),
         }
     }
 

@@ -18,10 +18,10 @@ use super::stat::{Entry, Stat};
 
 /// An open folder.
 #[derive(Debug)]
-pub struct Folder(pub(super) Opened);
+pub struct Folder(pub(super) FolderHandle);
 
 #[derive(Debug)]
-pub(super) enum Opened {
+pub(super) enum FolderHandle {
     Real(OwnedFd),
     #[cfg(feature = "simulator")]
     Simulated(simulated::Folder),
@@ -40,62 +40,62 @@ impl Folder {
     /// Opens the file `name` to be read; not one that is a link.
     pub fn open(&self, name: &OsStr) -> io::Result<File> {
         match &self.0 {
-            Opened::Real(folder) => {
+            FolderHandle::Real(folder) => {
                 Ok(File::Real(rustix::fs::openat(folder, name, READ | OFlags::NOFOLLOW, Mode::empty())?.into()))
             }
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => folder.open(name).map(File::Simulated),
+            FolderHandle::Simulated(folder) => folder.open(name).map(File::Simulated),
         }
     }
 
     /// What has the name `name`, a link itself included.
     pub fn look(&self, name: &OsStr) -> io::Result<Stat> {
         match &self.0 {
-            Opened::Real(folder) => look_at(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW),
+            FolderHandle::Real(folder) => look_at(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW),
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => folder.look(name),
+            FolderHandle::Simulated(folder) => folder.look(name),
         }
     }
 
     /// The folder's own device and inode.
     pub fn device_and_inode(&self) -> io::Result<(i64, i64)> {
         match &self.0 {
-            Opened::Real(folder) => {
+            FolderHandle::Real(folder) => {
                 let found = rustix::fs::fstat(folder)?;
                 Ok((found.st_dev as i64, found.st_ino as i64))
             }
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => folder.device_and_inode(),
+            FolderHandle::Simulated(folder) => folder.device_and_inode(),
         }
     }
 
     /// Makes the file `name` to be written and read; there must be nothing of that name, not even a link.
     pub fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         match &self.0 {
-            Opened::Real(folder) => {
+            FolderHandle::Real(folder) => {
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 Ok(File::Real(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(mode as _))?.into()))
             }
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => folder.create_new(name, mode).map(File::Simulated),
+            FolderHandle::Simulated(folder) => folder.create_new(name, mode).map(File::Simulated),
         }
     }
 
     /// Removes the name of a file, or a link.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
         match &self.0 {
-            Opened::Real(folder) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?),
+            FolderHandle::Real(folder) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?),
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => folder.remove(name),
+            FolderHandle::Simulated(folder) => folder.remove(name),
         }
     }
 
     /// Gives `name` the name `new` in the folder `to`, whatever had it.
     pub fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
-            (Opened::Real(folder), Opened::Real(to)) => Ok(rustix::fs::renameat(folder, name, to, new)?),
+            (FolderHandle::Real(folder), FolderHandle::Real(to)) => Ok(rustix::fs::renameat(folder, name, to, new)?),
             #[cfg(feature = "simulator")]
-            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.rename_over(name, to, new),
+            (FolderHandle::Simulated(folder), FolderHandle::Simulated(to)) => folder.rename_over(name, to, new),
             #[cfg(feature = "simulator")]
             _ => Err(io::ErrorKind::CrossesDevices.into()),
         }
@@ -105,9 +105,9 @@ impl Folder {
     /// this, it is `Unsupported`. Nothing has changed after an error.
     pub fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
-            (Opened::Real(folder), Opened::Real(to)) => rename_new(folder, name, to, new),
+            (FolderHandle::Real(folder), FolderHandle::Real(to)) => rename_new(folder, name, to, new),
             #[cfg(feature = "simulator")]
-            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.rename_new(name, to, new),
+            (FolderHandle::Simulated(folder), FolderHandle::Simulated(to)) => folder.rename_new(name, to, new),
             #[cfg(feature = "simulator")]
             _ => Err(io::ErrorKind::CrossesDevices.into()),
         }
@@ -116,9 +116,11 @@ impl Folder {
     /// Gives the file `name` a second name in the folder `to`. An error is `AlreadyExists` where something has it.
     pub fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
-            (Opened::Real(folder), Opened::Real(to)) => Ok(rustix::fs::linkat(folder, name, to, new, AtFlags::empty())?),
+            (FolderHandle::Real(folder), FolderHandle::Real(to)) => {
+                Ok(rustix::fs::linkat(folder, name, to, new, AtFlags::empty())?)
+            }
             #[cfg(feature = "simulator")]
-            (Opened::Simulated(folder), Opened::Simulated(to)) => folder.link(name, to, new),
+            (FolderHandle::Simulated(folder), FolderHandle::Simulated(to)) => folder.link(name, to, new),
             #[cfg(feature = "simulator")]
             _ => Err(io::ErrorKind::CrossesDevices.into()),
         }
@@ -127,18 +129,18 @@ impl Folder {
     /// Makes what happened to the names in the folder durable.
     pub fn sync(&self) -> io::Result<()> {
         match &self.0 {
-            Opened::Real(folder) => Ok(rustix::fs::fsync(folder)?),
+            FolderHandle::Real(folder) => Ok(rustix::fs::fsync(folder)?),
             #[cfg(feature = "simulator")]
-            Opened::Simulated(_) => Ok(()),
+            FolderHandle::Simulated(_) => Ok(()),
         }
     }
 
     /// Begins to list the folder.
     pub fn list(self) -> io::Result<Listing> {
         let listed = match self.0 {
-            Opened::Real(folder) => Listed::Real(Dir::new(folder)?),
+            FolderHandle::Real(folder) => Listed::Real(Dir::new(folder)?),
             #[cfg(feature = "simulator")]
-            Opened::Simulated(folder) => Listed::Simulated(folder.list()?),
+            FolderHandle::Simulated(folder) => Listed::Simulated(folder.list()?),
         };
         Ok(Listing(listed))
     }
