@@ -13,7 +13,7 @@ use crate::os::system::System;
 use crate::store::View;
 
 use super::exit::Exit;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 /// Folders counted below one watch; more are "at least" so many.
 const FOLDERS_MAX: usize = 200_000;
@@ -57,7 +57,7 @@ pub(super) struct Arguments {
     online: bool,
 }
 
-pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let config = super::load(path)?;
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
@@ -72,8 +72,8 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     render::out(&format!("{}\n", report.lines.join("\n")))?;
     match report.problems.len() {
         0 => Ok(Exit::Fine),
-        1 => Err(Failure::new(report.exit(), "1 problem")),
-        problems => Err(Failure::new(report.exit(), format!("{problems} problems"))),
+        1 => Err(CommandFailure::new(report.exit(), "1 problem")),
+        problems => Err(CommandFailure::new(report.exit(), format!("{problems} problems"))),
     }
 }
 
@@ -120,7 +120,7 @@ fn check_queue(dir: &Path, report: &mut Report) {
         Ok(Some(())) => report.ok("the queue is whole".into()),
         Ok(None) => report.ok("there is no queue yet; `ferryd run` makes it".into()),
         Err(error) => {
-            let Failure { exit, message, hint } = Failure::store(dir, &error);
+            let CommandFailure { exit, message, hint } = CommandFailure::store(dir, &error);
             report.problem_of(exit, message, &hint.unwrap_or_default());
         }
     }
@@ -185,7 +185,7 @@ fn check_limits(folders: usize, report: &mut Report) {
     }
 }
 
-fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), Failure> {
+fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), CommandFailure> {
     let runtime = super::runtime()?;
     for host in &config.hosts {
         let (name, kind) = (&host.name, host.kind.word());

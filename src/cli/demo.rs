@@ -22,7 +22,7 @@ use crate::secret::Secret;
 use crate::store::{JobRow, Query, Snapshot, View};
 
 use super::exit::Exit;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 /// How often the queue is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     files: Vec<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let folder =
         tempfile::Builder::new().prefix("ferryd-demo-").tempdir().map_err(|error| failed("cannot make a folder", &error))?;
     let files = match arguments.files.is_empty() {
@@ -52,7 +52,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let options = Options { rules, ..Options::new(folder.path().join("host")) };
     let hosts = {
         let _inside = runtime.enter();
-        Sandbox::start(options).map_err(|error| Failure::new(Exit::Fault, format!("cannot start the sandbox hosts: {error}")))?
+        Sandbox::start(options)
+            .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the sandbox hosts: {error}")))?
     };
     let demo = Demo { folder: folder.path().to_owned() };
     demo.configure(&hosts)?;
@@ -67,15 +68,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     render::out(&table(&fetched))?;
     match fetched.iter().all(|file| file.came.is_fine()) {
         true => Ok(Exit::Fine),
-        false => Err(Failure::new(Exit::Fault, "not every file came back equal")),
+        false => Err(CommandFailure::new(Exit::Fault, "not every file came back equal")),
     }
 }
 
-fn failed(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Fault, format!("{what}: {error}"))
+fn failed(what: &str, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(Exit::Fault, format!("{what}: {error}"))
 }
 
-fn make_sample(folder: &Path) -> Result<PathBuf, Failure> {
+fn make_sample(folder: &Path) -> Result<PathBuf, CommandFailure> {
     let path = folder.join("holiday video.mov");
     let mut bytes = vec![0; SAMPLE_BYTES];
     rand::fill(&mut bytes[..]);
@@ -83,11 +84,11 @@ fn make_sample(folder: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn check(files: &[PathBuf]) -> Result<(), Failure> {
+fn check(files: &[PathBuf]) -> Result<(), CommandFailure> {
     for file in files {
         let wrong = |why: String| {
             let message = format!("cannot send `{}`: {why}", render::path(file));
-            Failure::new(Exit::Usage, message).hint("name files; a name that begins with `-` goes after `--`")
+            CommandFailure::new(Exit::Usage, message).hint("name files; a name that begins with `-` goes after `--`")
         };
         let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
         if !metadata.is_file() {
@@ -146,7 +147,7 @@ impl Demo {
         self.folder.join("state")
     }
 
-    fn configure(&self, hosts: &Sandbox) -> Result<(), Failure> {
+    fn configure(&self, hosts: &Sandbox) -> Result<(), CommandFailure> {
         let text = format!(
             "[daemon]\nstate_dir = {state:?}\nmax_uploads = 8\n\n[[watch]]\npath = {drop:?}\ncreate = true\nto = {kinds:?}\nsettle = \"100ms\"\n\
              exclude = []\nmin_size = \"0 B\"\n\n{hosts}",
@@ -161,7 +162,7 @@ impl Demo {
         open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failed("cannot write the configuration", &error))
     }
 
-    fn start_daemon(&self) -> Result<Daemon, Failure> {
+    fn start_daemon(&self) -> Result<Daemon, CommandFailure> {
         let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
         let log = File::create(self.folder.join("daemon.log")).map_err(|error| failed("cannot make a log", &error))?;
         let child = Command::new(program)
@@ -177,7 +178,7 @@ impl Demo {
     }
 
     /// Each file goes into a folder of its own, since two may have one name.
-    fn drop_in(&self, files: &[PathBuf]) -> Result<Vec<Dropped>, Failure> {
+    fn drop_in(&self, files: &[PathBuf]) -> Result<Vec<Dropped>, CommandFailure> {
         let mut dropped = Vec::new();
         for (index, original) in files.iter().enumerate() {
             let folder = if files.len() == 1 { self.drop() } else { self.drop().join(format!("{}", index + 1)) };
@@ -191,11 +192,11 @@ impl Demo {
     }
 
     /// Waits until every job has ended or needs a person.
-    fn wait(&self, daemon: &mut Daemon, jobs: usize) -> Result<Snapshot, Failure> {
+    fn wait(&self, daemon: &mut Daemon, jobs: usize) -> Result<Snapshot, CommandFailure> {
         let mut moved = (0, Instant::now());
         loop {
             if let Ok(Some(ended)) = daemon.0.try_wait() {
-                return Err(Failure::new(Exit::Fault, format!("the daemon ended by itself: {ended}")));
+                return Err(CommandFailure::new(Exit::Fault, format!("the daemon ended by itself: {ended}")));
             }
             let query = Query { limit: jobs, now_ms: clock::now_ms(), ..Query::default() };
             // The daemon may be about to make the queue.
@@ -214,21 +215,21 @@ impl Demo {
                 }
             }
             if moved.1.elapsed() > PATIENCE {
-                return Err(Failure::new(Exit::Fault, format!("nothing has moved for {} s", PATIENCE.as_secs())));
+                return Err(CommandFailure::new(Exit::Fault, format!("nothing has moved for {} s", PATIENCE.as_secs())));
             }
             std::thread::sleep(LOOK);
         }
     }
 
-    fn with_log(&self, failure: Failure) -> Failure {
+    fn with_log(&self, failure: CommandFailure) -> CommandFailure {
         let log = std::fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(20).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        Failure { message: format!("{}\n\nthe daemon's last words:\n{}", failure.message, last.join("\n")), ..failure }
+        CommandFailure { message: format!("{}\n\nthe daemon's last words:\n{}", failure.message, last.join("\n")), ..failure }
     }
 }
 
-fn not_sent(jobs: &[JobRow]) -> Failure {
+fn not_sent(jobs: &[JobRow]) -> CommandFailure {
     let stuck = jobs.iter().filter(|job| job.state != State::Done);
     let lines: Vec<String> = stuck
         .map(|job| {
@@ -240,7 +241,7 @@ fn not_sent(jobs: &[JobRow]) -> Failure {
             )
         })
         .collect();
-    Failure::new(Exit::Person, lines.join("\n"))
+    CommandFailure::new(Exit::Person, lines.join("\n"))
 }
 
 /// 4shared takes no empty file, which is its right and no failure of the demo.
@@ -254,32 +255,33 @@ struct Fetched {
     host: String,
     bytes: u64,
     link: String,
-    came: Came,
+    came: Comparison,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
+enum Comparison {
     Equal,
     Different,
     TakesNoEmptyFiles,
 }
 
-impl Came {
+impl Comparison {
     fn is_fine(self) -> bool {
-        self != Came::Different
+        self != Comparison::Different
     }
 
     fn word(self) -> &'static str {
         match self {
-            Came::Equal => "equal",
-            Came::Different => "DIFFERENT",
-            Came::TakesNoEmptyFiles => "takes no empty files",
+            Comparison::Equal => "equal",
+            Comparison::Different => "DIFFERENT",
+            Comparison::TakesNoEmptyFiles => "takes no empty files",
         }
     }
 }
 
-async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -> Result<Vec<Fetched>, Failure> {
-    let transport = Transport::new(&System::default(), PATIENCE).map_err(|error| Failure::new(Exit::Fault, error.to_string()))?;
+async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -> Result<Vec<Fetched>, CommandFailure> {
+    let transport =
+        Transport::new(&System::default(), PATIENCE).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
     let mut fetched = Vec::new();
     for Dropped { original, path } in dropped {
         for kind in sandbox::kinds() {
@@ -287,7 +289,7 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
             let name = render::path(original.file_name().unwrap_or_default().as_ref());
             let link = job.link.clone().or(job.remote_id.clone()).unwrap_or_default();
             let came = match is_empty_for_4shared(job) {
-                true => Came::TakesNoEmptyFiles,
+                true => Comparison::TakesNoEmptyFiles,
                 false => fetch_one(config, &transport, job, original).await?,
             };
             fetched.push(Fetched { name, host: kind.to_owned(), bytes: job.bytes, link, came });
@@ -296,13 +298,13 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
     Ok(fetched)
 }
 
-async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Came, Failure> {
+async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Comparison, CommandFailure> {
     let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file again", &error))?;
     let came = match address(config, job).await {
         Some(address) => transport.fetch(address.reveal(), |frame| compare.frame(frame)).await.is_ok(),
         None => false,
     };
-    Ok(if came && compare.ends_here() { Came::Equal } else { Came::Different })
+    Ok(if came && compare.ends_here() { Comparison::Equal } else { Comparison::Different })
 }
 
 /// The link; for a host whose files have none that lasts, a passing address.

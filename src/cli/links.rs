@@ -12,8 +12,8 @@ use crate::os::clock;
 use crate::store::View;
 
 use super::exit::Exit;
-use super::queue::Place;
-use super::render::{self, Failure};
+use super::queue::QueueFolder;
+use super::render::{self, CommandFailure};
 
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
@@ -56,10 +56,10 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
     Some(now.checked_sub(ago).ok()?.timestamp().as_millisecond())
 }
 
-pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let place = Place::find(config, arguments.state_dir.as_ref())?;
+pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
+    let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
-    let mut source = Source { view, dir: &place.dir, arguments };
+    let mut source = LinkRows { view, dir: &place.dir, arguments };
     render::stream(|out| match arguments.json {
         true => print_json(&mut source, out),
         false => print_table(&mut source, out),
@@ -68,15 +68,15 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
 }
 
 /// The rows that were asked for.
-struct Source<'a> {
+struct LinkRows<'a> {
     view: Option<View>,
     dir: &'a Path,
     arguments: &'a Arguments,
 }
 
-impl Source<'_> {
+impl LinkRows<'_> {
     /// Hands over one row after the other, until one cannot be written.
-    fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), Failure> {
+    fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), CommandFailure> {
         let Some(view) = &mut self.view else { return Ok(()) };
         let Arguments { since, host: hosts, .. } = self.arguments;
         let mut done = Ok(());
@@ -86,13 +86,13 @@ impl Source<'_> {
             }
             done.is_ok()
         });
-        read.map_err(|error| Failure::store(self.dir, &error))?;
+        read.map_err(|error| CommandFailure::store(self.dir, &error))?;
         render::written(done)
     }
 }
 
 /// Writes one object a line.
-fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_json(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), CommandFailure> {
     let mut between = "[\n";
     source.rows(|job| {
         let text = serde_json::to_string(job)?;
@@ -103,7 +103,7 @@ fn print_json(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failur
 }
 
 /// Reads the rows twice: first for the widths of the columns, so that memory holds one row at a time.
-fn print_table(source: &mut Source<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), CommandFailure> {
     if source.view.is_none() {
         return Ok(());
     }

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{self, Config, ProcessEnvironment};
 
 pub use exit::Exit;
-use render::Failure;
+use render::CommandFailure;
 
 /// Drop a file into a folder; it is on the host, and you have the link.
 #[derive(Debug, Parser)]
@@ -67,13 +67,13 @@ pub fn main() -> Exit {
 }
 
 /// The configuration that was named, or the one in its usual place.
-fn load(path: Option<PathBuf>) -> Result<Config, Failure> {
+fn load(path: Option<PathBuf>) -> Result<Config, CommandFailure> {
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
-    config::load(&path, &ProcessEnvironment).map_err(|error| Failure::configuration(&error))
+    config::load(&path, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
 }
 
 /// A runtime for a command that is not the daemon.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, CommandFailure> {
     let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    built.map_err(|error| Failure::new(Exit::Fault, format!("cannot start the runtime: {error}")))
+    built.map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the runtime: {error}")))
 }

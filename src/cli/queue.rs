@@ -7,29 +7,29 @@ use crate::config;
 use crate::store::View;
 
 use super::exit::Exit;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 /// Where a queue is, or will be.
-pub(super) struct Place {
+pub(super) struct QueueFolder {
     /// The state folder.
     pub dir: PathBuf,
     /// Names of the configured hosts; nothing without a configuration.
     configured: Vec<String>,
 }
 
-impl Place {
+impl QueueFolder {
     /// The state folder that was named, or the one of the configuration.
-    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<Place, Failure> {
+    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
-            return Ok(Place { dir: dir.clone(), configured: Vec::new() });
+            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
         }
         let config = super::load(config)?;
-        Ok(Place { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
+        Ok(QueueFolder { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
     }
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
-    pub fn open(&self, asked: &[String]) -> Result<Option<View>, Failure> {
-        let failed = |error| Failure::store(&self.dir, &error);
+    pub fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
+        let failed = |error| CommandFailure::store(&self.dir, &error);
         let view = View::open(&self.dir).map_err(failed)?;
         let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
         match &view {
@@ -44,9 +44,10 @@ impl Place {
     }
 }
 
-fn unknown_host(name: &str, known: &BTreeSet<String>) -> Failure {
+fn unknown_host(name: &str, known: &BTreeSet<String>) -> CommandFailure {
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    let failure = Failure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
+    let failure =
+        CommandFailure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
     match config::did_you_mean(name, known.iter().map(String::as_str)) {
         Some(nearest) => failure.hint(nearest),
         None => failure,

@@ -14,7 +14,7 @@ use super::exit::Exit;
 
 /// What went wrong, for a person, with what to do about it.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     /// How the process ends.
     pub exit: Exit,
     /// What failed, on what, why.
@@ -23,27 +23,27 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure without advice.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure { exit, message: message.into(), hint: None }
+    pub fn new(exit: Exit, message: impl Into<String>) -> CommandFailure {
+        CommandFailure { exit, message: message.into(), hint: None }
     }
 
     /// The same with advice.
-    pub fn hint(self, hint: impl Into<String>) -> Failure {
-        Failure { hint: Some(hint.into()), ..self }
+    pub fn hint(self, hint: impl Into<String>) -> CommandFailure {
+        CommandFailure { hint: Some(hint.into()), ..self }
     }
 
     /// A configuration with all its problems.
-    pub fn configuration(error: &ConfigError) -> Failure {
-        Failure::new(Exit::Configuration, error.render(color(&io::stderr())))
+    pub fn configuration(error: &ConfigError) -> CommandFailure {
+        CommandFailure::new(Exit::Configuration, error.render(color(&io::stderr())))
     }
 
     /// A queue that cannot be used.
-    pub fn store(dir: &Path, error: &StoreError) -> Failure {
+    pub fn store(dir: &Path, error: &StoreError) -> CommandFailure {
         let dir = dir.display();
         let exit = if matches!(error, StoreError::Closed | StoreError::Refused(_)) { Exit::Fault } else { Exit::State };
-        let failure = Failure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
+        let failure = CommandFailure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
             StoreError::Locked { .. } => {
                 failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`")
@@ -58,22 +58,22 @@ impl Failure {
 }
 
 /// Prints data. A reader that has seen enough ends it quietly.
-pub fn out(text: &str) -> Result<(), Failure> {
+pub fn out(text: &str) -> Result<(), CommandFailure> {
     stream(|out| written(out.write_all(text.as_bytes())))
 }
 
 /// Prints data of any length as it comes. A reader that has seen enough ends it quietly.
-pub fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), CommandFailure>) -> Result<(), CommandFailure> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     write(&mut stdout)?;
     written(stdout.flush())
 }
 
 /// What became of data for stdout: a closed pipe, as in `ferryd status | head`, is no failure; a full disk is.
-pub fn written(result: io::Result<()>) -> Result<(), Failure> {
+pub fn written(result: io::Result<()>) -> Result<(), CommandFailure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(Exit::Fault, format!("cannot write the output: {error}")))
+            Err(CommandFailure::new(Exit::Fault, format!("cannot write the output: {error}")))
         }
         _ => Ok(()),
     }
@@ -86,7 +86,7 @@ pub fn note(text: impl Display) {
 }
 
 /// Prints a failure the way every failure is printed.
-pub fn failure(failure: &Failure) {
+pub fn failure(failure: &CommandFailure) {
     let prefix = if failure.exit == Exit::Configuration { "" } else { "ferryd: " };
     note(format!("{prefix}{}", failure.message));
     if let Some(hint) = &failure.hint {

@@ -19,7 +19,7 @@ use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::exit::Exit;
-use super::render::Failure;
+use super::render::CommandFailure;
 
 /// How often one process sets a damaged queue aside before it gives up.
 const RESCUES_MAX: u32 = 3;
@@ -38,7 +38,7 @@ enum Turn {
     Damaged(String),
 }
 
-pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
     let mut config = load(&path)?;
     start_log(&arguments.log)?;
@@ -55,18 +55,18 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
                 rescues += 1;
                 daemon.rescue(&damage)?;
             }
-            Turn::Damaged(damage) => return Err(Failure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
+            Turn::Damaged(damage) => return Err(CommandFailure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
         }
     }
 }
 
-fn load(path: &Path) -> Result<Config, Failure> {
-    config::load(path, &ProcessEnvironment).map_err(|error| Failure::configuration(&error))
+fn load(path: &Path) -> Result<Config, CommandFailure> {
+    config::load(path, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
 }
 
-fn start_log(filter: &str) -> Result<(), Failure> {
+fn start_log(filter: &str) -> Result<(), CommandFailure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        Failure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}"))
+        CommandFailure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}"))
             .hint("try `--log info` or `--log ferryd=debug`")
     })?;
     // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on stderr,
@@ -81,7 +81,7 @@ fn start_log(filter: &str) -> Result<(), Failure> {
         Some(_) => log.without_time().try_init(),
         None => log.try_init(),
     };
-    started.map_err(|error| Failure::new(Exit::Fault, format!("cannot start the log: {error}")))
+    started.map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the log: {error}")))
 }
 
 /// What cannot be written to it is lost, and counts as written.
@@ -100,9 +100,9 @@ impl<W: Write> Write for Lossy<W> {
 }
 
 /// The state folder holds names of files and sessions: it is its owner's alone.
-fn prepare_state_dir(dir: &Path) -> Result<(), Failure> {
+fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     let failed = |error: io::Error| {
-        Failure::new(Exit::State, format!("cannot make the state folder `{}`: {error}", dir.display()))
+        CommandFailure::new(Exit::State, format!("cannot make the state folder `{}`: {error}", dir.display()))
             .hint("set `state_dir` in [daemon] to a folder on a local disk that this user may write")
     };
     if !dir.is_dir() {
@@ -111,13 +111,13 @@ fn prepare_state_dir(dir: &Path) -> Result<(), Failure> {
     let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode();
     if mode & 0o022 != 0 {
         let message = format!("the state folder `{}` can be written by others", dir.display());
-        return Err(Failure::new(Exit::State, message).hint(format!("chmod 700 '{}'", dir.display())));
+        return Err(CommandFailure::new(Exit::State, message).hint(format!("chmod 700 '{}'", dir.display())));
     }
     Ok(())
 }
 
 /// A folder that cannot be made is a missing watch, which is looked for again; it stops nothing else.
-fn make_watch_folders(config: &Config) -> Result<(), Failure> {
+fn make_watch_folders(config: &Config) -> Result<(), CommandFailure> {
     for watch in config.watches.iter().filter(|watch| watch.create && !watch.path.exists()) {
         match std::fs::create_dir_all(&watch.path) {
             Ok(()) => tracing::info!("made the folder {:?}", watch.path),
@@ -149,12 +149,14 @@ struct Wishes {
 }
 
 impl Daemon {
-    fn start(state_dir: PathBuf) -> Result<Daemon, Failure> {
-        let fault = |error: io::Error| Failure::new(Exit::Fault, format!("cannot start: {error}"));
+    fn start(state_dir: PathBuf) -> Result<Daemon, CommandFailure> {
+        let fault = |error: io::Error| CommandFailure::new(Exit::Fault, format!("cannot start: {error}"));
         let note = Note { pid: std::process::id(), since_ms: clock::now_ms(), trouble: None };
         let lock = Lock::take(&state_dir, &note).map_err(|error| match error {
-            LockError::Held(other) => Failure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid }),
-            LockError::Io(error) => Failure::store(&state_dir, &error.into()),
+            LockError::Held(other) => {
+                CommandFailure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid })
+            }
+            LockError::Io(error) => CommandFailure::store(&state_dir, &error.into()),
         })?;
         let wishes = Arc::new(Mutex::new(Wishes::default()));
         let told = wishes.clone();
@@ -171,7 +173,7 @@ impl Daemon {
     }
 
     /// Runs the engine until somebody asks for something, or it fails.
-    fn turn(&self, config: &Config) -> Result<Turn, Failure> {
+    fn turn(&self, config: &Config) -> Result<Turn, CommandFailure> {
         let Some((store, thread, rescue)) = self.open_queue()? else { return self.after(Ok(())) };
         if let Some(rescue) = rescue {
             tell_of(&rescue);
@@ -205,7 +207,7 @@ impl Daemon {
     }
 
     /// Opens the queue; where its disk is full, when there is room. Nothing if somebody asked for something meanwhile.
-    fn open_queue(&self) -> Result<Option<(Store, WriterThread, Option<Rescue>)>, Failure> {
+    fn open_queue(&self) -> Result<Option<(Store, WriterThread, Option<Rescue>)>, CommandFailure> {
         let mut waits = false;
         loop {
             let error = match Store::open_or_rescue(&self.state_dir) {
@@ -217,7 +219,7 @@ impl Daemon {
                     return Ok(Some(opened));
                 }
                 Err(error @ StoreError::Full) => error,
-                Err(error) => return Err(Failure::store(&self.state_dir, &error)),
+                Err(error) => return Err(CommandFailure::store(&self.state_dir, &error)),
             };
             if !waits {
                 tracing::error!("cannot open the queue: {error}; everything waits until there is room");
@@ -239,15 +241,15 @@ impl Daemon {
         }
     }
 
-    fn after(&self, ended: Result<(), EngineError>) -> Result<Turn, Failure> {
+    fn after(&self, ended: Result<(), EngineError>) -> Result<Turn, CommandFailure> {
         match ended {
             Ok(()) => Ok(match self.wishes.lock().unwrap_or_else(PoisonError::into_inner).asked.take() {
                 Some(Asked::Reload) => Turn::Reload,
                 _ => Turn::Stop,
             }),
             Err(EngineError::Store(StoreError::Damaged(damage))) => Ok(Turn::Damaged(damage)),
-            Err(EngineError::Store(error)) => Err(Failure::store(&self.state_dir, &error)),
-            Err(EngineError::Setup(message)) => Err(Failure::new(Exit::Fault, message)),
+            Err(EngineError::Store(error)) => Err(CommandFailure::store(&self.state_dir, &error)),
+            Err(EngineError::Setup(message)) => Err(CommandFailure::new(Exit::Fault, message)),
         }
     }
 
@@ -278,9 +280,9 @@ impl Daemon {
         }
     }
 
-    fn rescue(&self, damage: &str) -> Result<(), Failure> {
+    fn rescue(&self, damage: &str) -> Result<(), CommandFailure> {
         let (store, thread, rescue) =
-            Store::rescue(&self.state_dir, damage.to_owned()).map_err(|error| Failure::store(&self.state_dir, &error))?;
+            Store::rescue(&self.state_dir, damage.to_owned()).map_err(|error| CommandFailure::store(&self.state_dir, &error))?;
         drop(store);
         thread.join();
         tell_of(&rescue);

@@ -8,7 +8,7 @@ use crate::sandbox::faults::Script;
 use crate::sandbox::{self, Options, Sandbox};
 
 use super::exit::Exit;
-use super::render::{self, Failure};
+use super::render::{self, CommandFailure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -26,12 +26,13 @@ pub(super) struct Arguments {
     discard: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     if !arguments.listen.ip().is_loopback() {
         let message = format!("`{}` is not an address of this machine's loopback", arguments.listen);
-        return Err(Failure::new(Exit::Usage, message).hint("the sandbox takes files from anybody; use 127.0.0.1:8787"));
+        return Err(CommandFailure::new(Exit::Usage, message).hint("the sandbox takes files from anybody; use 127.0.0.1:8787"));
     }
-    let temporary = tempfile::tempdir().map_err(|error| Failure::new(Exit::Fault, format!("cannot make a folder: {error}")))?;
+    let temporary =
+        tempfile::tempdir().map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot make a folder: {error}")))?;
     let dir = arguments.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let faults = match &arguments.faults {
         Some(file) => read_script(file)?,
@@ -43,10 +44,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         // One is enough.
         asked.try_send(()).ok();
     });
-    let _listener = listener.map_err(|error| Failure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
+    let _listener = listener.map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
     super::runtime()?.block_on(async {
         let sandbox = Sandbox::start(options).map_err(|error| {
-            Failure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen)).hint("try `--listen 127.0.0.1:0`")
+            CommandFailure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen))
+                .hint("try `--listen 127.0.0.1:0`")
         })?;
         let addr = sandbox.addr();
         render::out(&format!(
@@ -60,8 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     })
 }
 
-fn read_script(file: &std::path::Path) -> Result<Script, Failure> {
-    let failed = |error: String| Failure::new(Exit::Usage, format!("cannot use `{}`: {error}", file.display()));
+fn read_script(file: &std::path::Path) -> Result<Script, CommandFailure> {
+    let failed = |error: String| CommandFailure::new(Exit::Usage, format!("cannot use `{}`: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
     Script::parse(&text).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));

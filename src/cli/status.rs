@@ -17,8 +17,8 @@ use crate::os::lock::{self, Note};
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
-use super::queue::Place;
-use super::render::{self, Failure};
+use super::queue::QueueFolder;
+use super::render::{self, CommandFailure};
 
 /// How often `--watch` looks.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -55,12 +55,12 @@ fn parse_state(word: &str) -> Result<State, String> {
     State::from_word(word).ok_or_else(|| format!("known are: {}", known()))
 }
 
-pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, Failure> {
-    let place = Place::find(config, arguments.state_dir.as_ref())?;
+pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
+    let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     if arguments.json {
         let (snapshot, owner) = look(&place, arguments)?;
         let text = serde_json::to_string_pretty(&Document::new(&snapshot, owner.as_ref()));
-        render::out(&format!("{}\n", text.map_err(|error| Failure::new(Exit::Fault, error.to_string()))?))?;
+        render::out(&format!("{}\n", text.map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?))?;
         return Ok(Exit::Fine);
     }
     loop {
@@ -78,7 +78,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
 }
 
-fn look(place: &Place, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), Failure> {
+fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), CommandFailure> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let query = Query {
         states: arguments.state.clone(),
@@ -89,7 +89,7 @@ fn look(place: &Place, arguments: &Arguments) -> Result<(Snapshot, Option<Note>)
     };
     let owner = lock::owner(&place.dir);
     let mut snapshot = match place.open(&arguments.host)? {
-        Some(mut view) => view.snapshot(&query).map_err(|error| Failure::store(&place.dir, &error))?,
+        Some(mut view) => view.snapshot(&query).map_err(|error| CommandFailure::store(&place.dir, &error))?,
         None => Snapshot { totals: State::ALL.map(|state| (state, 0)).to_vec(), ..Snapshot::default() },
     };
     if owner.is_none() {

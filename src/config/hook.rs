@@ -49,11 +49,11 @@ pub enum HookAction {
 
 /// A text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(pub Vec<Piece>);
+pub struct Template(pub Vec<TemplatePiece>);
 
 /// A piece of a [`Template`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum TemplatePiece {
     /// Itself.
     Text(String),
     /// What stands in its place.
@@ -163,7 +163,7 @@ impl Template {
     /// The text where there are no placeholders; empty where there are.
     pub fn plain(&self) -> String {
         match self.0.as_slice() {
-            [Piece::Text(text)] => text.clone(),
+            [TemplatePiece::Text(text)] => text.clone(),
             _ => String::new(),
         }
     }
@@ -186,14 +186,14 @@ impl Template {
                 return Err((format!("has a `{brace}` without its other half"), "write {{ or }} for the sign itself".into()));
             };
             if !plain.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                pieces.push(TemplatePiece::Text(std::mem::take(&mut plain)));
             }
-            pieces.push(Piece::Field(field(&after[..end])?));
+            pieces.push(TemplatePiece::Field(field(&after[..end])?));
             rest = &after[end + 1..];
         }
         plain.push_str(rest);
         if !plain.is_empty() || pieces.is_empty() {
-            pieces.push(Piece::Text(plain));
+            pieces.push(TemplatePiece::Text(plain));
         }
         Ok(Template(pieces))
     }
@@ -316,7 +316,7 @@ fn command(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<Vec<T
             return Err(Wrong { span: Some(program.span()), ..Wrong::new(message, "placeholders belong in the arguments") });
         }
         if let (Some(rest), Some(home)) = (program.get_ref().strip_prefix("~/"), environment.get("HOME")) {
-            templates[0] = Template(vec![Piece::Text(format!("{home}/{rest}"))]);
+            templates[0] = Template(vec![TemplatePiece::Text(format!("{home}/{rest}"))]);
         }
         Ok(templates)
     }
@@ -345,13 +345,13 @@ mod tests {
 
     #[test]
     fn a_template_is_read_in_pieces() {
-        let text = |text: &str| Piece::Text(text.into());
+        let text = |text: &str| TemplatePiece::Text(text.into());
         let cases = [
             ("plain", vec![text("plain")]),
             ("", vec![text("")]),
-            ("{path}", vec![Piece::Field(Field::Path)]),
-            ("{{{remote_id}}}", vec![text("{"), Piece::Field(Field::RemoteId), text("}")]),
-            ("a {name} b", vec![text("a "), Piece::Field(Field::Name), text(" b")]),
+            ("{path}", vec![TemplatePiece::Field(Field::Path)]),
+            ("{{{remote_id}}}", vec![text("{"), TemplatePiece::Field(Field::RemoteId), text("}")]),
+            ("a {name} b", vec![text("a "), TemplatePiece::Field(Field::Name), text(" b")]),
         ];
         for (given, expected) in cases {
             assert_eq!(Template::parse(given), Ok(Template(expected)), "{given}");

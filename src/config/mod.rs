@@ -24,7 +24,7 @@ use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
 
 pub use file::did_you_mean;
-pub use hook::{Field, Hook, HookAction, Piece, Template};
+pub use hook::{Field, Hook, HookAction, Template, TemplatePiece};
 pub use problem::{ConfigError, Problem};
 pub use secrets::{SecretError, SecretSource};
 

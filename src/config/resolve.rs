@@ -236,7 +236,18 @@ fn watch(
     let to = to.unwrap_or_default();
     check_hosts(&to, hosts, problems);
     let default = Watch::new(folder.clone().unwrap_or_default(), to.into_iter().map(Spanned::into_inner).collect());
-    let watch = Watch {
+    let watch = options(&table, default, environment);
+    if watch.max_size.is_some_and(|max| max < watch.min_size) {
+        let help = "make `max_size` larger, or `min_size` smaller".to_owned();
+        problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
+    }
+    table.finish();
+    folder.map(|_| watch)
+}
+
+/// The keys of a watch that have a default.
+fn options(table: &Table<'_>, default: Watch, environment: &dyn Environment) -> Watch {
+    Watch {
         recursive: table.get("recursive", default.recursive, boolean),
         create: table.get("create", default.create, boolean),
         include: table.get("include", default.include, globs),
@@ -254,13 +265,7 @@ fn watch(
         after: table.get("after", default.after, after(environment)),
         path: default.path,
         to: default.to,
-    };
-    if watch.max_size.is_some_and(|max| max < watch.min_size) {
-        let help = "make `max_size` larger, or `min_size` smaller".to_owned();
-        problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
     }
-    table.finish();
-    folder.map(|_| watch)
 }
 
 fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {

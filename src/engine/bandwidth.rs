@@ -10,10 +10,10 @@ const BURST: Duration = Duration::from_millis(50);
 
 /// A limit in bytes a second; can be changed while parts are under way.
 #[derive(Debug)]
-pub struct Bucket(Mutex<State>);
+pub struct Bucket(Mutex<Flow>);
 
 #[derive(Debug)]
-struct State {
+struct Flow {
     rate: Option<u64>,
     /// When everything taken so far will have flowed out.
     free_at: Instant,
@@ -22,7 +22,7 @@ struct State {
 impl Bucket {
     /// A bucket of `rate` bytes a second; `None` is unlimited.
     pub fn new(rate: Option<u64>) -> Bucket {
-        Bucket(Mutex::new(State { rate, free_at: Instant::now() }))
+        Bucket(Mutex::new(Flow { rate, free_at: Instant::now() }))
     }
 
     fn is_unlimited(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::hook::{Carrier, Facts, HookError};
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
-use crate::os::beneath::Base;
+use crate::os::files::Base;
 use crate::os::names::Names;
 use crate::os::system::System;
 use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};

@@ -200,8 +200,7 @@ mod tests {
     use crate::engine::bandwidth::Limits;
     use crate::engine::source::Expected;
     use crate::job::Identity;
-    use crate::os::beneath::Base;
-    use crate::os::files::Files;
+    use crate::os::files::{Base, Files};
     use crate::os::threads::Threads;
 
     async fn digest(bytes: &[u8], part_bytes: u64, algorithm: Algorithm) -> Digest {

@@ -12,7 +12,7 @@ use crate::os::system::System;
 use crate::store::{Asking, Claimed, PutBack, Store, StoreError};
 use crate::watch::Handle;
 
-use super::attempt::End;
+use super::leaving::End;
 use super::live::Board;
 use super::phase::Phases;
 use super::pool::{self, AtStop, Tasks, Work};
@@ -227,7 +227,7 @@ impl Dispatch {
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
-        self.store.put_back(running.job, super::attempt::put_back(&self.system, leaving, why, Some(since_ms))).await
+        self.store.put_back(running.job, super::leaving::put_back(&self.system, leaving, why, Some(since_ms))).await
     }
 }
 

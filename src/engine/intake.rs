@@ -5,11 +5,10 @@ use std::path::Path;
 
 use crate::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
-use crate::os::beneath::Base;
-use crate::os::files::Files;
+use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
-use crate::watch::{self, Settled, Stop};
+use crate::watch::{self, Settled, WatchingEnds};
 
 /// What the watches ask about at once, the store answers for at once.
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
@@ -34,10 +33,10 @@ impl Intake {
         self.failed
     }
 
-    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Stop> {
+    fn note<T>(&mut self, result: Result<T, StoreError>) -> Result<T, WatchingEnds> {
         result.map_err(|error| {
             self.failed.get_or_insert(error);
-            Stop
+            WatchingEnds
         })
     }
 
@@ -88,23 +87,23 @@ fn is_still_there(files: &Files, path: &Path, identity: &Identity) -> bool {
     Base::around(files, path).look(path).is_ok_and(|stat| stat.device_and_inode().1 == identity.inode)
 }
 
-impl watch::Memory for Intake {
-    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+impl watch::KnownFiles for Intake {
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
         let known = self.look(root, folder, files);
         self.note(known)
     }
 
-    fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), Stop> {
+    fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
         let done = self.store.close_seen(folder.to_owned(), name.to_owned(), *identity).blocking();
         self.note(done)
     }
 
-    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, true);
         self.note(done)
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, false);
         self.note(done)
     }
@@ -120,7 +119,7 @@ impl watch::Memory for Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::Memory;
+    use crate::watch::KnownFiles;
     use std::sync::Arc;
 
     #[test]

@@ -27,7 +27,7 @@ struct Shared {
 }
 
 /// A job's place on the board, left when dropped.
-pub struct Place {
+pub struct BoardEntry {
     board: Board,
     job: JobId,
     /// Bytes that have flowed.
@@ -36,14 +36,14 @@ pub struct Place {
 
 impl Board {
     /// Puts `job` on the board.
-    pub fn enter(&self, job: JobId) -> Place {
+    pub fn enter(&self, job: JobId) -> BoardEntry {
         let sent = Arc::new(AtomicU64::new(0));
         let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if jobs.is_empty() {
             self.0.begun.notify_one();
         }
         jobs.insert(job, sent.clone());
-        Place { board: self.clone(), job, sent }
+        BoardEntry { board: self.clone(), job, sent }
     }
 
     fn read(&self) -> BTreeMap<JobId, u64> {
@@ -77,7 +77,7 @@ fn next(before: Option<&Live>, job: JobId, sent: u64) -> Live {
     Live { job, sent, per_second: per_second as u64 }
 }
 
-impl Drop for Place {
+impl Drop for BoardEntry {
     fn drop(&mut self) {
         self.board.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.job);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::crash_point;
-use crate::host::{HostError, Part, Place, Tickets};
+use crate::host::{HostError, Part, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
@@ -13,7 +13,8 @@ use crate::job::upload::{Ack, Class, Held, Order, Repeat};
 use crate::store::{JobId, Upload};
 
 use super::digest::Digesting;
-use super::source::{Gate, Source, SourceError};
+use super::gate::Gate;
+use super::source::{Source, SourceError};
 use super::stop::Stop;
 use super::worker::Worker;
 
@@ -25,7 +26,7 @@ const WITHOUT_PROGRESS_MAX: u32 = 2;
 pub(super) struct PartSender {
     pub(super) worker: Worker,
     pub(super) job: JobId,
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<UploadSession>,
     pub(super) source: Source,
     pub(super) plan: Plan,
     pub(super) digesting: Option<Arc<Digesting>>,
@@ -74,7 +75,8 @@ impl PartSender {
             if let Some(session) = &ack.moved_to {
                 upload.session = session.clone();
                 let borders = self.place.borders.clone();
-                self.place = Arc::new(Place { session: session.clone(), tickets: Tickets::default(), plan: self.plan, borders });
+                self.place =
+                    Arc::new(UploadSession { session: session.clone(), tickets: Tickets::default(), plan: self.plan, borders });
             }
             let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
             without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };

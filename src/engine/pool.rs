@@ -142,9 +142,12 @@ mod tests {
     use super::super::phase::phases;
     use super::*;
 
+    /// What is to be carried, each number with what tells its task to end.
+    type Queue = Rc<RefCell<Vec<(u32, oneshot::Receiver<()>)>>>;
+
     /// Numbers to be carried, each by a task that ends when it is told to.
     struct Numbers {
-        queue: Rc<RefCell<Vec<(u32, oneshot::Receiver<()>)>>>,
+        queue: Queue,
         room: usize,
         arrived: Rc<Notify>,
         ended: Rc<RefCell<Vec<(u32, bool)>>>,
@@ -191,7 +194,7 @@ mod tests {
     }
 
     /// Adds a number to the queue; what is answered tells its task to end.
-    fn add(numbers: &Rc<RefCell<Vec<(u32, oneshot::Receiver<()>)>>>, number: u32) -> oneshot::Sender<()> {
+    fn add(numbers: &Queue, number: u32) -> oneshot::Sender<()> {
         let (tell, told) = oneshot::channel();
         numbers.borrow_mut().insert(0, (number, told));
         tell

@@ -7,24 +7,22 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::crash_point;
 use crate::host::{Frames, Part, PartSource};
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::at_hand;
-use crate::os::beneath::{self, Base, Kind};
-use crate::os::files::File;
+use crate::os::files::{self, Base, File, Kind};
 use crate::os::threads::Threads;
-use crate::store::{JobId, Store, StoreError};
 
 use super::bandwidth::Limits;
+use super::gate::Gate;
 
 /// A part up to this size is read at once, before its request begins.
 const PART_BYTES: u64 = 512 * 1024;
@@ -50,7 +48,7 @@ pub enum SourceError {
 impl From<io::Error> for SourceError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            _ if beneath::is_link(&error) => {
+            _ if files::is_link(&error) => {
                 SourceError::Changed("since it was queued: a symbolic link is in its place or in its way")
             }
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,
@@ -73,13 +71,13 @@ impl From<SourceError> for Reason {
 /// A file held open for its upload.
 #[derive(Clone)]
 pub struct Source {
-    held: Arc<Held>,
+    held: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
 }
 
-struct Held {
+struct OpenSource {
     file: File,
     /// The folder from which the file is reached, also when it is looked at again.
     base: Base,
@@ -106,9 +104,9 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let held = match Held::at_hand(&expected) {
+        let held = match OpenSource::at_hand(&expected) {
             Some(held) => held,
-            None => blocking(threads, move || Held::open(expected)).await?,
+            None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
         Ok(Source { held: Arc::new(held), threads, limits, sent })
     }
@@ -182,10 +180,10 @@ impl Source {
     }
 }
 
-impl Held {
-    fn open(expected: Expected) -> Result<Held, SourceError> {
+impl OpenSource {
+    fn open(expected: Expected) -> Result<OpenSource, SourceError> {
         let file = expected.base.open(&expected.path)?;
-        let mut held = Held::of(file, expected)?;
+        let mut held = OpenSource::of(file, expected)?;
         at_hand::learn(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
@@ -194,21 +192,21 @@ impl Held {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn at_hand(expected: &Expected) -> Option<Held> {
+    fn at_hand(expected: &Expected) -> Option<OpenSource> {
         let Expected { base, path, version, .. } = expected;
         let file = at_hand::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
-        let mut held = Held::of(file, expected.clone()).ok()?;
+        let mut held = OpenSource::of(file, expected.clone()).ok()?;
         held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
-    fn of(file: File, expected: Expected) -> Result<Held, SourceError> {
+    fn of(file: File, expected: Expected) -> Result<OpenSource, SourceError> {
         let Expected { base, path, version, fresh } = expected;
         let stat = file.stat()?;
         let identity = Identity::from(stat.numbers);
         let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
         if stat.kind == Kind::File && same {
-            Ok(Held { file, base, path, identity, whole: None, failed: Mutex::new(None) })
+            Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
         } else {
             Err(SourceError::Changed("since it was queued"))
         }
@@ -260,52 +258,6 @@ struct PartBytes {
     range: Range,
     start: Option<Bytes>,
     gate: Option<Arc<Gate>>,
-}
-
-/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
-/// it is certain that the host has nothing.
-pub struct Gate {
-    store: Store,
-    job: JobId,
-    passed: AtomicBool,
-    failed: Mutex<Option<StoreError>>,
-}
-
-impl Gate {
-    /// A gate nothing has passed.
-    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
-        Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
-    }
-
-    /// Commits the intent. An error is kept for [`Gate::failure`].
-    pub async fn pass(&self) -> io::Result<()> {
-        if self.passed() {
-            return Ok(());
-        }
-        crash_point!("finish.before_commit");
-        match self.store.committing(self.job).await {
-            Ok(()) => {
-                self.passed.store(true, Ordering::Release);
-                crash_point!("finish.before_send");
-                Ok(())
-            }
-            Err(error) => {
-                let said = error.to_string();
-                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                Err(io::Error::other(said))
-            }
-        }
-    }
-
-    /// Whether the last bytes may have left.
-    pub fn passed(&self) -> bool {
-        self.passed.load(Ordering::Acquire)
-    }
-
-    /// Why the intent could not be committed.
-    pub fn failure(&self) -> Option<StoreError> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 impl PartSource for PartBytes {

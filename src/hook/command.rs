@@ -157,11 +157,11 @@ fn one_line(bytes: &[u8]) -> String {
 mod tests {
     use super::super::facts::sample;
     use super::*;
-    use crate::config::Piece;
+    use crate::config::TemplatePiece;
     use crate::job::ReasonClass;
 
     fn shell(script: &str) -> Vec<Template> {
-        ["sh", "-c", script].map(|word| Template(vec![Piece::Text(word.into())])).to_vec()
+        ["sh", "-c", script].map(|word| Template(vec![TemplatePiece::Text(word.into())])).to_vec()
     }
 
     async fn ran(script: &str, limit: Duration) -> Result<(), String> {
@@ -179,7 +179,7 @@ mod tests {
         assert!(why.starts_with("it ended with exit status: 3: ") && why.contains("out") && why.contains("err"), "{why}");
         let why = ran("head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1", LONG).await.unwrap_err();
         assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
-        let missing = [Template(vec![Piece::Text("/nowhere/x".into())])];
+        let missing = [Template(vec![TemplatePiece::Text("/nowhere/x".into())])];
         assert!(run(&missing, &sample(), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
     }
 

@@ -3,12 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::config::{Field, Piece, Template};
+use crate::config::{Field, Template, TemplatePiece};
 use crate::job::report::timestamp;
 use crate::job::{Delivery, Reason};
 #[cfg(test)]
 use crate::job::{DeliveryId, Event, Identity, JobId, State};
-use crate::os::beneath::Base;
+use crate::os::files::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ impl Facts {
         let mut filled = Vec::new();
         for piece in &template.0 {
             match piece {
-                Piece::Text(text) => filled.extend_from_slice(text.as_bytes()),
-                Piece::Field(field) => filled.extend_from_slice(self.value(*field).as_bytes()),
+                TemplatePiece::Text(text) => filled.extend_from_slice(text.as_bytes()),
+                TemplatePiece::Field(field) => filled.extend_from_slice(self.value(*field).as_bytes()),
             }
         }
         OsString::from_vec(filled)
@@ -145,7 +145,11 @@ mod tests {
 
     #[test]
     fn an_argument_is_filled_with_the_bytes_of_the_name() {
-        let template = Template(vec![Piece::Text("n=".into()), Piece::Field(Field::Name), Piece::Field(Field::Expires)]);
+        let template = Template(vec![
+            TemplatePiece::Text("n=".into()),
+            TemplatePiece::Field(Field::Name),
+            TemplatePiece::Field(Field::Expires),
+        ]);
         assert_eq!(sample().fill(&template).as_bytes(), b"n=caf\xe9\t$(x).mov");
     }
 

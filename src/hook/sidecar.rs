@@ -8,8 +8,8 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value};
 
-use crate::os::beneath::{self, Folder, Kind};
 use crate::os::durable;
+use crate::os::files::{self, Folder, Kind};
 use crate::os::names::{Names, Purpose};
 
 use super::facts::name_with;
@@ -24,7 +24,7 @@ pub(super) const MODE: u32 = 0o644;
 
 /// What is found under the name of a sidecar.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Existing {
     /// Nothing.
     Nothing,
     /// A file that may be ours.
@@ -41,22 +41,22 @@ pub(super) fn name_of(name: &OsStr) -> OsString {
 }
 
 /// What is in `folder` under this name of a sidecar.
-pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Found> {
+pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Existing> {
     // Before it is opened, since opening a device may do something.
     match folder.look(sidecar) {
         Ok(stat) if stat.kind == Kind::File => {}
-        Ok(stat) if stat.kind == Kind::Link => return Ok(Found::Foreign("a symbolic link")),
-        Ok(_) => return Ok(Found::InTheWay),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Ok(stat) if stat.kind == Kind::Link => return Ok(Existing::Foreign("a symbolic link")),
+        Ok(_) => return Ok(Existing::InTheWay),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Nothing),
         Err(error) => return Err(error),
     }
     let file = folder.open(sidecar)?;
     if file.stat()?.kind != Kind::File {
-        return Ok(Found::InTheWay);
+        return Ok(Existing::InTheWay);
     }
     let mut text = Vec::new();
     file.take(BYTES_MAX + 1).read_to_end(&mut text)?;
-    Ok(if text.len() as u64 > BYTES_MAX { Found::Foreign("larger than 1 MiB") } else { Found::Text(text) })
+    Ok(if text.len() as u64 > BYTES_MAX { Existing::Foreign("larger than 1 MiB") } else { Existing::Text(text) })
 }
 
 /// Writes what `facts` say into the sidecar. One at a time for one source.
@@ -77,13 +77,13 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
         return Ok(());
     };
     let mut hosts = match read(&folder, &sidecar).map_err(failed)? {
-        Found::Nothing => Map::new(),
-        Found::Text(text) => entries(&text),
-        Found::Foreign(what) => {
+        Existing::Nothing => Map::new(),
+        Existing::Text(text) => entries(&text),
+        Existing::Foreign(what) => {
             tracing::warn!("{path:?} is {what}, so it is no sidecar of ours; it is replaced");
             Map::new()
         }
-        Found::InTheWay => return Err(failed(io::Error::other("what is there is not a regular file; move it away"))),
+        Existing::InTheWay => return Err(failed(io::Error::other("what is there is not a regular file; move it away"))),
     };
     hosts.insert(facts.delivery.host.clone(), facts.json());
     let document = serde_json::json!({ "version": 1, "hosts": hosts });
@@ -93,7 +93,7 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || beneath::is_link(error)
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || files::is_link(error)
 }
 
 /// What an earlier writing left; something else under this name begins anew.
@@ -111,7 +111,7 @@ fn entries(text: &[u8]) -> Map<String, Value> {
 mod tests {
     use super::super::facts::sample;
     use super::*;
-    use crate::os::beneath::Base;
+    use crate::os::files::Base;
     use crate::os::system::System;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
@@ -209,7 +209,7 @@ mod tests {
             drop(file);
             let folder = place.facts.base.folder(place.dir.path()).unwrap();
             let found = read(&folder, &name_of(OsStr::new("a.mov"))).unwrap();
-            assert_eq!(matches!(found, Found::Text(_)), size == BYTES_MAX, "{size}");
+            assert_eq!(matches!(found, Existing::Text(_)), size == BYTES_MAX, "{size}");
             place.write(&place.facts).unwrap();
             assert!(place.document()["hosts"]["box"].is_object());
             std::fs::remove_file(place.sidecar()).unwrap();

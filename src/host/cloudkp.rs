@@ -18,7 +18,7 @@ use crate::os::chance::Chance;
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
 
 // Requests.
 
@@ -331,7 +331,7 @@ impl Host for CloudKp {
         Box::pin(async { Open::new(&self.settings.base_url, file, self.transport.chance()).store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
@@ -341,7 +341,7 @@ impl Host for CloudKp {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);

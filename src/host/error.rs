@@ -34,21 +34,21 @@ pub struct HostError {
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
     /// The error that it came from.
-    pub source: Option<Source>,
+    pub source: Option<ErrorCause>,
 }
 
 /// The error behind a failure. Two are equal if they say the same.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(transparent)]
-pub struct Source(Arc<dyn Error + Send + Sync>);
+pub struct ErrorCause(Arc<dyn Error + Send + Sync>);
 
-impl PartialEq for Source {
-    fn eq(&self, other: &Source) -> bool {
+impl PartialEq for ErrorCause {
+    fn eq(&self, other: &ErrorCause) -> bool {
         self.to_string() == other.to_string()
     }
 }
 
-impl Eq for Source {}
+impl Eq for ErrorCause {}
 
 impl HostError {
     /// A failure after which it is certain that nothing took effect.
@@ -99,7 +99,7 @@ impl HostError {
     /// The same with what it came from.
     #[must_use]
     pub fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
-        HostError { source: Some(Source(Arc::new(error))), ..self }
+        HostError { source: Some(ErrorCause(Arc::new(error))), ..self }
     }
 }
 

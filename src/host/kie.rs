@@ -22,7 +22,7 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Place, Tickets, Whole, json, stored};
+use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -286,7 +286,7 @@ impl Host for Kie {
         Box::pin(async { Named::new(&self.settings, file)?.store().map(Opened::Session) })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let named = Named::load(&at.session)?;
             let outcome = match named.by_url {
@@ -298,7 +298,7 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 

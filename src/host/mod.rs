@@ -48,16 +48,16 @@ pub trait Host: Send + Sync {
     /// Reserve a place for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `Whole`.
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack>;
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack>;
     /// Ask what the host already holds. Changes nothing over there. Many hosts cannot say.
-    fn probe<'a>(&'a self, _at: &'a Place, _whole: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, _at: &'a UploadSession, _whole: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
     /// Make the parts a file. `whole.held` has every part of the plan. A host whose order is `Whole` asks nobody here: it reads the
     /// outcome out of the receipt of its one part.
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome>;
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome>;
     /// Give the place back, as far as the host allows it. Many know no such thing.
-    fn abandon<'a>(&'a self, _at: &'a Place) -> Answer<'a, ()> {
+    fn abandon<'a>(&'a self, _at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
     /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a person
@@ -90,7 +90,7 @@ pub struct FileFacts {
 
 /// A half-sent upload, as a host's calls meet it.
 #[derive(Debug)]
-pub struct Place {
+pub struct UploadSession {
     /// The host's own handle.
     pub session: Session,
     /// The passing addresses of its parts.

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 use super::error;
 use super::redact::Secrets;
-use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
 
 /// An error with what it came from.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
@@ -31,7 +31,7 @@ impl Redacting {
     }
 
     fn error(&self, error: HostError) -> HostError {
-        let shows_one = |source: &error::Source| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
+        let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
         HostError {
             said: self.secrets.kept_out_of(error.said),
             code: error.code.map(|code| self.secrets.kept_out_of(code)),
@@ -63,11 +63,11 @@ impl Host for Redacting {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         self.of(self.host.send(at, part), |ack| ack)
     }
 
-    fn probe<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Found> {
         self.of(self.host.probe(at, whole), |found| match found {
             Found::Whole(outcome) => Found::Whole(self.outcome(outcome)),
             Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
@@ -75,11 +75,11 @@ impl Host for Redacting {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         self.of(self.host.finish(at, whole), |outcome| self.outcome(outcome))
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         self.of(self.host.abandon(at), |()| ())
     }
 

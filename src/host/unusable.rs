@@ -2,7 +2,7 @@
 
 use crate::job::upload::{Ack, Found, Opened, Order, Outcome, Repeat, Shape};
 
-use super::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
 
 /// A host whose secret cannot be had, with the reason.
 pub struct Unusable(pub HostError);
@@ -32,19 +32,19 @@ impl Host for Unusable {
         self.refuse()
     }
 
-    fn send<'a>(&'a self, _: &'a Place, _: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, _: &'a UploadSession, _: &'a Part) -> Answer<'a, Ack> {
         self.refuse()
     }
 
-    fn probe<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
         self.refuse()
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, _: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
         self.refuse()
     }
 
-    fn abandon<'a>(&'a self, _: &'a Place) -> Answer<'a, ()> {
+    fn abandon<'a>(&'a self, _: &'a UploadSession) -> Answer<'a, ()> {
         self.refuse()
     }
 

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -34,26 +34,26 @@ const SLUG: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A session as stored. The address of the bytes is not in it: it is a secret, and useless after a restart (page, 5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Begun {
+struct SessionRecord {
     name: String,
     bytes: u64,
     /// MiB the account had left before the bytes went, where the host said so.
     cmbs_before: Option<u64>,
 }
 
-impl Begun {
+impl SessionRecord {
     fn store(&self) -> Result<Session, HostError> {
         stored::session(self)
     }
 
-    fn load(session: &Session) -> Result<Begun, HostError> {
+    fn load(session: &Session) -> Result<SessionRecord, HostError> {
         stored::load(session, "UploadGig")
     }
 }
 
 /// A stored session as it is stored again.
 pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    Begun::load(session)?.store()
+    SessionRecord::load(session)?.store()
 }
 
 /// The `Slug` header: the only carrier of the name. A space at either end would be lost on the way, so it is encoded as well.
@@ -268,13 +268,13 @@ impl Host for UploadGig {
             }
             let until_ms = self.transport.clock().now_ms().saturating_add(ACTION_LIFE_MS);
             tickets.lock().await.insert(0, Ticket { address, until_ms });
-            Begun { name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
+            SessionRecord { name: file.name.clone(), bytes: file.bytes, cmbs_before: cmbs }.store().map(Opened::Session)
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
-            let begun = Begun::load(&at.session)?;
+            let begun = SessionRecord::load(&at.session)?;
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
             let ticket = at.tickets.lock().await.remove(&0).filter(|ticket| ticket.until_ms > self.transport.clock().now_ms());
             let Some(ticket) = ticket else {
@@ -289,15 +289,15 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
-            let begun = Begun::load(&at.session)?;
+            let begun = SessionRecord::load(&at.session)?;
             let now = self.login().await?.cmbs;
             Ok(evidence(begun.bytes, begun.cmbs_before, now))
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move { stored::outcome(whole) })
     }
 

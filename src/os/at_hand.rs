@@ -8,8 +8,7 @@
 
 use std::path::Path;
 
-use super::beneath::{Base, Stat};
-use super::files::{File, Files};
+use super::files::{Base, File, Files, Stat};
 
 /// Opens the file at `path` on a file system that is known, to be read.
 pub fn open(base: &Base, path: &Path, device: i64) -> Option<File> {

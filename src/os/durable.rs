@@ -1,12 +1,11 @@
 //! Changes of names that outlive the loss of power: the folders are synced with them. Everything is done through open folders
-//! (`os::beneath`), so that nobody can put another folder into the way.
+//! (`os::files`), so that nobody can put another folder into the way.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::beneath::Folder;
-use super::files::File;
+use super::files::{File, Folder};
 
 /// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not followed.
 pub fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -77,7 +76,7 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::beneath::Base;
+    use super::super::files::Base;
     use super::*;
 
     fn name(name: &str) -> &OsStr {

@@ -26,7 +26,10 @@ pub fn at(path: &Path) -> Served {
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use super::*;
+    use std::os::fd::AsFd;
+    use std::path::Path;
+
+    use super::Served;
 
     /// NFS, SMB, CIFS (magic numbers: `statfs(2)`).
     const BY_PROMISE: [u32; 4] = [0x6969, 0x517B, 0xFE53_4D42, 0xFF53_4D42];
@@ -52,7 +55,10 @@ mod platform {
 
 #[cfg(not(target_os = "linux"))]
 mod platform {
-    use super::*;
+    use std::os::fd::AsFd;
+    use std::path::Path;
+
+    use super::Served;
 
     pub fn of(_: impl AsFd) -> Served {
         Served::Here

@@ -1,7 +1,6 @@
 //! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
 pub mod at_hand;
-pub mod beneath;
 pub mod calendar;
 pub mod chance;
 pub mod clock;
@@ -15,6 +14,6 @@ pub mod names;
 pub mod service;
 pub mod signals;
 #[cfg(feature = "simulator")]
-pub mod simulated;
+pub mod simulated_time;
 pub mod system;
 pub mod threads;

@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::beneath::Base;
 use super::durable;
+use super::files::Base;
 use super::system::System;
 
 /// The salt's name in the state folder.

@@ -2,40 +2,40 @@
 
 /// Every watch is in place and scanned once.
 pub fn ready() {
-    tell(&[State::Ready]);
+    tell(&[Notice::Ready]);
 }
 
 /// The daemon drains.
 pub fn stopping() {
-    tell(&[State::Stopping]);
+    tell(&[Notice::Stopping]);
 }
 
 /// A line for `systemctl status`.
 pub fn status(line: &str) {
-    tell(&[State::Status(line)]);
+    tell(&[Notice::Status(line)]);
 }
 
 #[cfg(target_os = "linux")]
-use sd_notify::NotifyState as State;
+use sd_notify::NotifyState as Notice;
 
 #[cfg(target_os = "linux")]
-fn tell(states: &[State<'_>]) {
+fn tell(states: &[Notice<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("cannot tell the service manager: {error}");
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-enum State<'a> {
+enum Notice<'a> {
     Ready,
     Stopping,
     Status(&'a str),
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tell(states: &[State<'_>]) {
+fn tell(states: &[Notice<'_>]) {
     for state in states {
-        if let State::Status(line) = state {
+        if let Notice::Status(line) = state {
             tracing::debug!("{line}");
         }
     }

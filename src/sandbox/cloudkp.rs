@@ -13,11 +13,12 @@ use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 
+use super::digest::sha256;
 use super::exchange::{Answer, Exchange, Stop};
 use super::faults::{Endpoint, Met};
 use super::form::{FilePart, Form};
 use super::log::Outcome;
-use super::objects::{Object, Put, Refusal, Stage, Totals, sha256};
+use super::objects::{Object, Put, Refusal, Stage, Totals};
 use super::reply::Reply;
 use super::{Emulated, Shared};
 

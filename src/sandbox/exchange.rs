@@ -19,7 +19,8 @@ use hyper::{HeaderMap, Method, Response};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-use super::faults::{Action, InBody, Instead, Met, duration};
+use super::effects::{InBody, Instead, duration};
+use super::faults::{Action, Met};
 use super::log::{Conclusion, Delivery, Outcome, Ticket};
 use super::reply::Reply;
 use super::spool::{Spool, Spooled};
@@ -293,7 +294,7 @@ impl Exchange {
 
     /// Takes the whole body into a file beside the objects, or counts it where bytes are discarded.
     pub(super) async fn spool(&mut self) -> Result<Spooled, Stop> {
-        let mut spool = Spool::new(&self.shared.store).map_err(|error| full_disk(&error))?;
+        let mut spool = self.shared.store.aside().and_then(Spool::new).map_err(|error| full_disk(&error))?;
         while let Some(bytes) = self.body.next().await? {
             spool.take(&bytes).map_err(|error| full_disk(&error))?;
         }
@@ -356,7 +357,7 @@ impl Exchange {
             Action::WrongLength { by } => Shape::Claiming(by),
             _ => Shape::Whole,
         };
-        self.close(conclusion, How::Reply { reply: reply.bent(&action), shape, half_open: None })
+        self.close(conclusion, How::Reply { reply: action.bend(reply), shape, half_open: None })
     }
 
     /// Does to the part at rest what the fault wants; whether it did.

@@ -24,7 +24,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
 
 use hyper::header::{HeaderName, HeaderValue};
 use rand::rngs::StdRng;
@@ -32,7 +31,6 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::hold;
-use super::reply::Reply;
 
 const RULES_MAX: usize = 1_000;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -416,34 +414,6 @@ fn temporary() -> u16 {
     307
 }
 
-/// What is in the way of the body while it is read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum InBody {
-    /// Reading ends after this many bytes.
-    EndAfter(u64),
-    /// Reading goes at this many bytes per second.
-    Pace(u64),
-    /// Reading rests once.
-    Rest { after_bytes: u64, time: Duration },
-}
-
-/// What happens in place of the host's own work.
-#[derive(Debug)]
-pub(super) enum Instead {
-    /// The connection ends.
-    End { reset: bool },
-    /// The client gets this.
-    Reply(Reply),
-    /// The client gets the host's own words for "no space".
-    Full,
-    /// The client gets the host's own words for "expired".
-    Expired,
-    /// The client gets the host's own words for "wrong credentials".
-    Denied,
-    /// The client gets the host's own words for "too often".
-    Limited,
-}
-
 impl Action {
     /// The name it has in a script and in the log.
     pub fn name(&self) -> &'static str {
@@ -479,63 +449,6 @@ impl Action {
         }
     }
 
-    /// What stands in the way of the body.
-    pub(super) fn in_body(&self) -> Option<InBody> {
-        match *self {
-            Action::CloseBeforeReading { .. } => Some(InBody::EndAfter(0)),
-            Action::ResetAfterBytes { bytes } | Action::EarlyReply { after_bytes: bytes, .. } => Some(InBody::EndAfter(bytes)),
-            Action::SlowReading { bytes_per_second } => Some(InBody::Pace(bytes_per_second)),
-            Action::Stall { after_bytes, seconds } => Some(InBody::Rest { after_bytes, time: duration(seconds) }),
-            _ => None,
-        }
-    }
-
-    /// What happens in place of the host's own work; nothing when the host does its work. `url` is the path and query asked for.
-    pub(super) fn instead(&self, url: &str) -> Option<Instead> {
-        match self {
-            Action::CloseBeforeReading { reset } => Some(Instead::End { reset: *reset }),
-            Action::ResetAfterBytes { .. } | Action::ResetAfterBody => Some(Instead::End { reset: true }),
-            Action::AccountFull => Some(Instead::Full),
-            Action::Expire => Some(Instead::Expired),
-            Action::Deny => Some(Instead::Denied),
-            Action::Limit => Some(Instead::Limited),
-            Action::TooManyRequests { retry_after } => Some(Instead::Reply(retry_after.reply())),
-            Action::EarlyReply { status, body, .. } => Some(Instead::Reply(body.reply(*status))),
-            Action::Moved => Some(Instead::Reply(Reply::text(404, "not found"))),
-            Action::Redirect { status, to } => {
-                Some(Instead::Reply(Reply::empty(*status).header("location", to.as_deref().unwrap_or(url))))
-            }
-            Action::Status { stored: false, .. } | Action::Html { stored: false, .. } | Action::Reply { stored: false, .. } => {
-                self.said().map(Instead::Reply)
-            }
-            _ => None,
-        }
-    }
-
-    /// The reply that takes the place of the host's own after its work is done.
-    pub(super) fn over(&self) -> Option<Reply> {
-        match self {
-            Action::Status { stored: true, .. } | Action::Html { stored: true, .. } | Action::Reply { stored: true, .. } => {
-                self.said()
-            }
-            _ => None,
-        }
-    }
-
-    fn said(&self) -> Option<Reply> {
-        match self {
-            Action::Status { code, body, .. } => Some(body.reply(*code)),
-            Action::Html { status, .. } => {
-                Some(Reply::html(*status, "<!DOCTYPE html><html><body><h1>Maintenance</h1></body></html>\n"))
-            }
-            Action::Reply { status, headers, body, .. } => {
-                let reply = Reply::bytes(*status, body.clone().into_bytes());
-                Some(headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value)))
-            }
-            _ => None,
-        }
-    }
-
     fn problem(&self) -> Option<String> {
         let code = |code: u16, from: u16, to: u16| {
             (!(from..=to).contains(&code)).then(|| format!("the status {code} is not in {from} to {to}"))
@@ -563,36 +476,6 @@ fn time_problem(seconds: f64) -> Option<String> {
 fn header_problem(name: &str, value: &str) -> Option<String> {
     let sound = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
     (!sound).then(|| format!("`{name}: {value}` cannot be a header"))
-}
-
-/// The time a checked script means.
-pub(super) fn duration(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
-}
-
-impl ErrorBody {
-    fn reply(self, status: u16) -> Reply {
-        match self {
-            ErrorBody::Json => Reply::json(status, r#"{"error":"a fault on purpose"}"#),
-            ErrorBody::Plain => Reply::text(status, "a fault on purpose"),
-            ErrorBody::Empty => Reply::empty(status),
-        }
-    }
-}
-
-impl RetryAfter {
-    #[allow(clippy::disallowed_methods, reason = "the sandbox is not the daemon: its clock is its own")]
-    fn reply(self) -> Reply {
-        let reply = ErrorBody::Json.reply(429);
-        match self {
-            RetryAfter::Absent => reply,
-            RetryAfter::Seconds(seconds) => reply.header("retry-after", &seconds.to_string()),
-            RetryAfter::DateInSeconds(seconds) => {
-                let date = SystemTime::now() + Duration::from_secs(seconds.into());
-                reply.header("retry-after", &httpdate::fmt_http_date(date))
-            }
-        }
-    }
 }
 
 /// What a request turned out to be.

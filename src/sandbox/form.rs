@@ -114,7 +114,7 @@ impl Form {
             Source::Kept { file, .. } => {
                 let mut field = file.take().ok_or_else(|| malformed("there is no file"))?;
                 let head = FileHead::of(&field);
-                let mut spool = Spool::new(&exchange.shared().store).map_err(|error| full_disk(&error))?;
+                let mut spool = exchange.shared().store.aside().and_then(Spool::new).map_err(|error| full_disk(&error))?;
                 while let Some(bytes) = field.chunk().await.map_err(|error| Trouble::from(error).stop(&self.body))? {
                     spool.take(&bytes).map_err(|error| full_disk(&error))?;
                 }

@@ -340,7 +340,7 @@ async fn json_body(exchange: &mut Exchange) -> Result<Result<(Fields, Vec<(Strin
 }
 
 fn spool(shared: &Shared, bytes: &[u8]) -> Result<Spooled, Stop> {
-    let mut spool = Spool::new(&shared.store).map_err(|error| full_disk(&error))?;
+    let mut spool = shared.store.aside().and_then(Spool::new).map_err(|error| full_disk(&error))?;
     spool.take(bytes).map_err(|error| full_disk(&error))?;
     Ok(spool.end())
 }

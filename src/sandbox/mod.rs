@@ -6,14 +6,18 @@
 //!
 //! The layout: `cloudkp` is a host's protocol and knows nothing of faults; `exchange` carries a request past the faults that act on it;
 //! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `records` what a host remembers
-//! besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the script. A further host is one more file that implements `Emulated` and one more line
-//! in `hosts`. Nothing here is shared with the code that uploads: both are written from the same protocol notes, so that a misreading
-//! on one side shows.
+//! besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the script, and `effects` what it
+//! does to a request and its reply; `files` and `digest` are what several of them need. A further host is one more file that implements
+//! `Emulated` and one more line in `hosts`. Nothing here is shared with the code that uploads: both are written from the same protocol
+//! notes, so that a misreading on one side shows.
 
 pub mod cloudkp;
 mod control;
+mod digest;
+mod effects;
 mod exchange;
 pub mod faults;
+mod files;
 mod form;
 pub mod fourshared;
 pub mod kie;

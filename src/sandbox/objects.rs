@@ -23,10 +23,11 @@ use std::sync::{Arc, Mutex};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::digest::hex;
+use super::files::{names, read_json, remove, rename, write_json};
 use super::hold;
 use super::spool::{Spool, Spooled};
 
@@ -577,7 +578,7 @@ impl Session {
             let bytes = pieces.iter().map(|piece| piece.bytes).sum();
             return Ok(Spooled { bytes, sha256: None, md5: None, path: None });
         };
-        let mut spool = Spool::new(store)?;
+        let mut spool = Spool::new(store.aside()?)?;
         let mut buffer = vec![0; COPY_BYTES];
         for piece in pieces {
             let mut file = File::open(dir.join(part_name(piece.part)))?;
@@ -660,51 +661,6 @@ fn file_name(session: &str) -> String {
 
 fn part_name(part: u64) -> String {
     format!("{part:010}")
-}
-
-/// The SHA-256 of some bytes, in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// The names in a folder that are text; none when there is no such folder.
-pub(super) fn names(dir: &Path) -> std::io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name().into_string())).collect();
-    Ok(names?.into_iter().flatten().collect())
-}
-
-pub(super) fn remove(path: &Path) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "nothing of the sandbox has to outlive a power cut, and it shares no code with the daemon"
-)]
-fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::rename(from, to)
-}
-
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> std::io::Result<()> {
-    let aside = path.with_extension("new");
-    fs::write(&aside, serde_json::to_vec(value)?)?;
-    rename(&aside, path)
 }
 
 fn flip_first_byte(path: &Path) -> std::io::Result<()> {

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::files::{names, read_json, remove, write_json};
 use super::hold;
-use super::objects::{names, read_json, remove, write_json};
 
 /// The records of all hosts.
 #[derive(Debug)]

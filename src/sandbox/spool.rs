@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::objects::{Store, hex};
+use super::digest::hex;
 
 /// Bytes being taken.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ pub(super) struct Spooled {
 }
 
 impl Spool {
-    /// Begins beside the objects of `store`.
-    pub(super) fn new(store: &Store) -> std::io::Result<Spool> {
-        let kept = match store.aside()? {
+    /// Begins in the file `path`, or to discard when there is none.
+    pub(super) fn new(path: Option<PathBuf>) -> std::io::Result<Spool> {
+        let kept = match path {
             Some(path) => Some(Kept { file: File::create(&path)?, path, sha256: Sha256::new(), md5: Md5::new() }),
             None => None,
         };

@@ -14,7 +14,7 @@ use notify::{Config, ErrorKind, Event, EventKindMask, RecommendedWatcher, Recurs
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 #[cfg(feature = "simulator")]
-use crate::os::simulated;
+use crate::os::files::simulated;
 use crate::os::system::System;
 
 use super::hints::{Handle, Heard};
@@ -91,11 +91,11 @@ impl Events {
 }
 
 #[cfg(feature = "simulator")]
-fn heard_of(change: simulated::Change, clock: &Clock) -> Heard {
+fn heard_of(change: simulated::NameChange, clock: &Clock) -> Heard {
     match change {
-        simulated::Change::Touched => Heard::Touched,
-        simulated::Change::MovedIn => Heard::MovedIn,
-        simulated::Change::Closed => Heard::Closed { at_ns: clock.now_ns() },
+        simulated::NameChange::Touched => Heard::Touched,
+        simulated::NameChange::MovedIn => Heard::MovedIn,
+        simulated::NameChange::Closed => Heard::Closed { at_ns: clock.now_ns() },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Folders become settled files. What happens to a settled file is not known here.
 //!
 //! Hints may be lost; the scan may not. There is one road from a file to a settled file, and start-up, events and the timer all take it:
-//! a look at the file itself (`Watcher::look`). Events only say where to look. The road ends in [`Memory`], which answers for the owner
+//! a look at the file itself (`Watcher::look`). Events only say where to look. The road ends in [`KnownFiles`], which answers for the owner
 //! of the watches, and is the only thing that remembers.
 
 mod events;
@@ -40,23 +40,23 @@ pub struct Settled {
 
 /// The owner cannot go on: the watching ends. The owner knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stop;
+pub struct WatchingEnds;
 
 /// Files that are asked about together at most.
 pub const KNOWN_AT_ONCE: usize = 256;
 
 /// What the owner of the watches answers, on the watches' own thread.
-pub trait Memory {
+pub trait KnownFiles {
     /// Whether these versions of files in `folder` are already taken up, in their order. At most [`KNOWN_AT_ONCE`] are asked about.
-    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop>;
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds>;
     /// A writer was seen to close this version of a file that is taken up already.
-    fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), Stop> {
+    fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), WatchingEnds> {
         Ok(())
     }
     /// Takes up settled files; returns when they are durable.
-    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop>;
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
     /// Remembers files that were there before their watch, without taking them up.
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop>;
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
     /// Hears how a root is doing.
     fn report(&mut self, root: usize, report: &WatchReport);
 }

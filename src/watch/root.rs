@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
-use crate::os::beneath::{self, Base, Kind, Stat};
-use crate::os::files::Files;
+use crate::os::files::{self, Base, Files, Kind, Stat};
 use crate::os::filesystem::Served;
 
 use super::filter::{BadGlob, Filter};
@@ -50,7 +49,7 @@ impl Root {
         }
         match self.base().look(path) {
             Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
-            Err(error) if beneath::is_link(&error) => false,
+            Err(error) if files::is_link(&error) => false,
             Err(error) => error.kind() != std::io::ErrorKind::NotFound || self.missing().is_some(),
         }
     }

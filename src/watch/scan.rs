@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::os::beneath::{self, Base, Entry, Folder, Kind, Listing, Stat};
+use crate::os::files::{self, Base, Entry, Folder, Kind, Listing, Stat};
 
 use super::Root;
 use super::settle::Sighting;
@@ -37,7 +37,7 @@ pub(super) struct Ahead {
 }
 
 /// What is found in a folder.
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub name: OsString,
     pub sighting: Sighting,
 }
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
     pub(super) fn list<E>(
         &mut self,
         folder: &Ahead,
-        mut each: impl FnMut(Found) -> Result<(), E>,
+        mut each: impl FnMut(FoundFile) -> Result<(), E>,
         mut unreadable: impl FnMut(&Path, &io::Error),
     ) -> Result<(), E> {
         let opened = self.open(folder).and_then(|(opened, device)| {
@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
         Ok((folder, opened.0))
     }
 
-    fn look(&mut self, here: &mut Here<'_>, entry: &Entry) -> io::Result<Option<Found>> {
+    fn look(&mut self, here: &mut Here<'_>, entry: &Entry) -> io::Result<Option<FoundFile>> {
         let name = entry.name();
         here.relative.push(name);
         let found = self.look_at(here, entry, name.to_owned());
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         found
     }
 
-    fn look_at(&mut self, here: &Here<'_>, entry: &Entry, name: OsString) -> io::Result<Option<Found>> {
+    fn look_at(&mut self, here: &Here<'_>, entry: &Entry, name: OsString) -> io::Result<Option<FoundFile>> {
         let kind = match entry.kind() {
             Some(kind) => kind,
             None => here.listing.look(&name)?.kind,
@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn look_through(&mut self, here: &Here<'_>, name: OsString) -> io::Result<Option<Found>> {
+    fn look_through(&mut self, here: &Here<'_>, name: OsString) -> io::Result<Option<FoundFile>> {
         let stat = here.listing.look_through(&name)?;
         match stat.kind {
             Kind::Folder => {
@@ -176,9 +176,9 @@ impl<'a> Walk<'a> {
     }
 
     /// It may have become something else since it was listed.
-    fn found(&self, name: OsString, stat: &Stat) -> Option<Found> {
+    fn found(&self, name: OsString, stat: &Stat) -> Option<FoundFile> {
         let counts = stat.kind == Kind::File && self.root.filter.takes_size(stat.size());
-        counts.then(|| Found { name, sighting: Sighting::of(stat) })
+        counts.then(|| FoundFile { name, sighting: Sighting::of(stat) })
     }
 
     fn enter(&mut self, here: &Here<'_>, name: &OsStr, listed: (i64, i64)) -> io::Result<()> {
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
 
 /// What is not there any more, or behind a link that is not followed, is nothing that counts.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || beneath::is_link(error)
+    error.kind() == io::ErrorKind::NotFound || files::is_link(error)
 }
 
 #[cfg(test)]
@@ -232,7 +232,7 @@ mod tests {
         let mut names = Vec::new();
         while let Some(folder) = walk.next_folder() {
             before(&folder.path);
-            let each = |found: Found| {
+            let each = |found: FoundFile| {
                 names.push(folder.path.join(found.name).strip_prefix(root.path()).unwrap().to_str().unwrap().to_owned());
                 Ok::<(), ()>(())
             };

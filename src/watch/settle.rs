@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::job::Identity;
-use crate::os::beneath::Stat;
+use crate::os::files::Stat;
 
 use super::hints::Heard;
 

@@ -8,18 +8,17 @@ use std::time::Instant;
 
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, Watches};
-use crate::os::beneath::Kind;
 use crate::os::clock::Clock;
-use crate::os::files::File;
+use crate::os::files::{File, Kind};
 use crate::os::lease::{self, Writers};
 use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
 use super::root_watch::RootWatch;
-use super::scan::{Found, Walk};
+use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{KNOWN_AT_ONCE, Memory, Root, Settled, Stop};
+use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -30,7 +29,7 @@ const BATCH: usize = 512;
 
 /// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
 /// which it keeps. `on_ready` is called once every root has been scanned.
-pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn Memory + Send), handle: &Handle, on_ready: impl FnOnce()) {
+pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn KnownFiles + Send), handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
     }
@@ -52,7 +51,7 @@ pub struct Watcher<'a> {
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
-    memory: &'a mut (dyn Memory + Send),
+    memory: &'a mut (dyn KnownFiles + Send),
     handle: &'a Handle,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
@@ -66,7 +65,7 @@ pub struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     /// A watching of `roots`, which are all of [`Root::all`].
-    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn Memory + Send), handle: &'a Handle) -> Watcher<'a> {
+    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn KnownFiles + Send), handle: &'a Handle) -> Watcher<'a> {
         let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {
@@ -87,7 +86,7 @@ impl<'a> Watcher<'a> {
     /// # Errors
     ///
     /// The watching ends.
-    pub fn begin(&mut self) -> Result<(), Stop> {
+    pub fn begin(&mut self) -> Result<(), WatchingEnds> {
         self.scan_due()
     }
 
@@ -96,9 +95,9 @@ impl<'a> Watcher<'a> {
     /// # Errors
     ///
     /// The watching ends.
-    pub fn turn(&mut self, hints: Hints) -> Result<(), Stop> {
+    pub fn turn(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if hints.stop {
-            return Err(Stop);
+            return Err(WatchingEnds);
         }
         self.follow(hints)?;
         self.look_at_due()?;
@@ -117,7 +116,7 @@ impl<'a> Watcher<'a> {
         scans.chain(settling).chain(self.later.values().copied()).chain(untold).min()
     }
 
-    fn follow(&mut self, hints: Hints) -> Result<(), Stop> {
+    fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if hints.everything || hints.gaps > 0 {
             let now = self.clock.instant();
             for root in &mut self.roots {
@@ -138,7 +137,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
+    fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
         if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
             watch.next_scan = self.clock.instant();
@@ -153,7 +152,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Looks at what the root at `index` would find of that name: a file if the folder is its own, a folder if it walks there.
-    fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), Stop> {
+    fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
         let root = &self.roots[index].root;
         // The root itself is scanned at its time, which has come.
@@ -193,7 +192,7 @@ impl<'a> Watcher<'a> {
         seen: Sighting,
         known: bool,
         heard: Heard,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), WatchingEnds> {
         let identity = seen.identity;
         if known {
             if seen.was_closed(heard) {
@@ -235,7 +234,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn settle(&mut self, key: Key, settling: &Settling) -> Result<(), Stop> {
+    fn settle(&mut self, key: Key, settling: &Settling) -> Result<(), WatchingEnds> {
         self.forget(&key);
         let (root, folder, name) = key;
         let (identity, close_seen) = (settling.seen.identity, settling.close_seen);
@@ -243,7 +242,7 @@ impl<'a> Watcher<'a> {
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<(), Stop> {
+    fn flush(&mut self) -> Result<(), WatchingEnds> {
         if !self.passed_over.is_empty() {
             self.memory.passed_over(std::mem::take(&mut self.passed_over))?;
         }
@@ -278,7 +277,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn look_at_due(&mut self) -> Result<(), Stop> {
+    fn look_at_due(&mut self) -> Result<(), WatchingEnds> {
         let now = self.clock.instant();
         while let Some((due, key)) = self.due.first()
             && *due <= now
@@ -297,7 +296,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn scan_later_folders(&mut self) -> Result<(), Stop> {
+    fn scan_later_folders(&mut self) -> Result<(), WatchingEnds> {
         let now = self.clock.instant();
         let due: Vec<PathBuf> = self.later.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
@@ -308,7 +307,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Scans the roots whose time has come, and looks for those that are missing.
-    fn scan_due(&mut self) -> Result<(), Stop> {
+    fn scan_due(&mut self) -> Result<(), WatchingEnds> {
         for index in 0..self.roots.len() {
             if self.roots[index].next_scan <= self.clock.instant() {
                 self.scan_root(index)?;
@@ -319,7 +318,7 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn scan_root(&mut self, index: usize) -> Result<(), Stop> {
+    fn scan_root(&mut self, index: usize) -> Result<(), WatchingEnds> {
         let path = self.roots[index].root.path().to_owned();
         if let Some(why) = self.roots[index].root.missing() {
             self.roots[index].miss(why, self.clock.instant());
@@ -334,21 +333,21 @@ impl<'a> Watcher<'a> {
     }
 
     /// Lists a folder for the watch that its files belong to, and enters none in it.
-    fn list_folder(&mut self, folder: &Path) -> Result<(), Stop> {
+    fn list_folder(&mut self, folder: &Path) -> Result<(), WatchingEnds> {
         match self.watches.owner(folder) {
             Some(owner) => self.walk(owner, folder, false),
             None => Ok(()),
         }
     }
 
-    fn walk(&mut self, index: usize, start: &Path, below: bool) -> Result<(), Stop> {
+    fn walk(&mut self, index: usize, start: &Path, below: bool) -> Result<(), WatchingEnds> {
         // The walk borrows the root while files found on it change the watcher.
         let root = self.roots[index].root.clone();
         let mut walk = Walk::new(&root, start.to_owned(), below);
         let mut unreadable = None;
         while let Some(folder) = walk.next_folder() {
             if self.handle.is_stopped() {
-                return Err(Stop);
+                return Err(WatchingEnds);
             }
             self.watch_folder(index, &folder.path);
             let shared: Arc<Path> = Arc::from(folder.path.as_path());
@@ -370,7 +369,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
-    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<Found>) -> Result<(), Stop> {
+    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
         let watch = &self.roots[index];
         if !watch.scanned && !watch.root.existing {
             return self.pass_over(index, folder, found);
@@ -378,12 +377,12 @@ impl<'a> Watcher<'a> {
         let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
         let known = self.memory.known(index, folder, &asked)?;
         let mut met = found.drain(..).zip(known);
-        met.try_for_each(|(Found { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
+        met.try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
     /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
-    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<Found>) -> Result<(), Stop> {
-        let passed_over = found.drain(..).map(|Found { name, sighting }| Settled {
+    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
+        let passed_over = found.drain(..).map(|FoundFile { name, sighting }| Settled {
             root: index,
             folder: folder.to_path_buf(),
             name,

@@ -11,7 +11,7 @@ use ferryd::engine::bandwidth::{Bucket, Limits};
 use ferryd::engine::connections::connections;
 use ferryd::engine::phase::phases;
 use ferryd::engine::worker::Worker;
-use ferryd::host::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+use ferryd::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
 use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use ferryd::job::{Identity, Watches};
@@ -152,7 +152,7 @@ impl Host for MemoryHost {
         }))
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let bytes = read(part).await;
             self.0
@@ -169,7 +169,7 @@ impl Host for MemoryHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(self.0.call(|| {
             if !self.0.family.answers {
                 return Ok(Found::Unsure);
@@ -193,7 +193,7 @@ impl Host for MemoryHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             if self.0.family.order == Order::Whole {
                 return Ok(Outcome { link: whole.held.receipts.get(&0).cloned(), ..Outcome::default() });
@@ -212,7 +212,7 @@ impl Host for MemoryHost {
         })
     }
 
-    fn abandon<'a>(&'a self, at: &'a Place) -> Answer<'a, ()> {
+    fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             self.0.sessions.lock().unwrap().remove(&at.session.0);
             Ok(())

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::attempt::End;
 use super::super::bandwidth::Limits;
 use super::super::connections::connections;
+use super::super::leaving::End;
 use super::super::phase::{Phase, PhaseSwitch, phases};
 use super::super::worker::Worker;
 use super::world::{HOUR, PART_BYTES, SECOND, Trouble, World, paused, world};
@@ -46,7 +46,7 @@ fn worker(world: &World) -> (Worker, PhaseSwitch) {
 /// Queues the file of so many bytes.
 async fn queued(world: &World, bytes: usize) {
     world.write("a", bytes);
-    let base = crate::os::beneath::Base::of(&world.system.files, Path::new("/drop"), false);
+    let base = crate::os::files::Base::of(&world.system.files, Path::new("/drop"), false);
     let identity = base.look(Path::new("/drop/a")).unwrap().numbers.into();
     let arrival = Arrival {
         folder: "/drop".into(),

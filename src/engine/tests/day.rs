@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::world::{CONFIG, HOUR, MINUTE, Trouble, World, paused, world};
 use crate::os::chance::Chance;
-use crate::os::simulated::Disk;
+use crate::os::files::simulated::Disk;
 
 /// What users do to the files in the watched folder, and what they mean to have on the hosts.
 struct Users {

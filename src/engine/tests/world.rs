@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
-use crate::host::{Answer, FileFacts, Host, HostError, Part, Place, Tickets, Whole};
+use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
 use crate::os::chance::Chance;
 use crate::os::files::Files;
-use crate::os::simulated::{Disk, Time};
+use crate::os::files::simulated::Disk;
+use crate::os::simulated_time::Time;
 use crate::os::system::System;
 use crate::os::threads::Threads;
 use crate::store::Store;
@@ -149,7 +150,7 @@ impl Host for FakeHost {
         }))
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let bytes = match part.source.frames().collect().await {
                 Ok(bytes) => bytes.to_bytes().to_vec(),
@@ -165,7 +166,7 @@ impl Host for FakeHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
         Box::pin(self.call("probe", 0, |far| {
             let number = number_of(&at.session);
             if far.files.contains_key(&number) {
@@ -177,7 +178,7 @@ impl Host for FakeHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a Place, _: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(self.call("finish", 0, |far| {
             let number = number_of(&at.session);
             let (facts, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;

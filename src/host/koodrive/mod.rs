@@ -21,7 +21,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Place, Ticket, Tickets, Whole, address, json, stored};
+use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
 
@@ -196,7 +196,7 @@ impl KooDrive {
     }
 
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
-    async fn link(&self, created: &Created, at: &Place, part: &Part) -> Result<Ticket, HostError> {
+    async fn link(&self, created: &Created, at: &UploadSession, part: &Part) -> Result<Ticket, HostError> {
         let rest = LINK_REST + Duration::from_secs(part.bytes / LEAST_BYTES_PER_SECOND);
         let needed_until = self.transport.clock().in_ms(rest);
         let mut tickets = at.tickets.lock().await;
@@ -256,7 +256,7 @@ impl KooDrive {
 }
 
 /// `partOffset` and `hashCtx` make the order free; the first part has no state before it (page, 3.2).
-fn part_info(at: &Place, number: u32) -> Value {
+fn part_info(at: &UploadSession, number: u32) -> Value {
     let range = at.plan.range(number);
     let mut info = object!({ "partNumber": number + 1, "partSize": range.bytes, "partOffset": range.offset });
     if let (Some(words), Some(fields)) = (at.borders.before(number), info.as_object_mut()) {
@@ -324,7 +324,7 @@ impl Host for KooDrive {
         })
     }
 
-    fn send<'a>(&'a self, at: &'a Place, part: &'a Part) -> Answer<'a, Ack> {
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let ticket = self.link(&created, at, part).await?;
@@ -344,7 +344,7 @@ impl Host for KooDrive {
     // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
     // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
-    fn finish<'a>(&'a self, at: &'a Place, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let mut body = object!({ "fileId": created.file_id });

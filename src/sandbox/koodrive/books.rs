@@ -18,7 +18,8 @@ use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 use super::super::Shared;
-use super::super::objects::{Object, Refusal, Stage, Totals, sha256};
+use super::super::digest::sha256;
+use super::super::objects::{Object, Refusal, Stage, Totals};
 use super::super::spool::{Spool, Spooled};
 use super::hash::{Reached, Words};
 use super::{KIND, Reject};
@@ -151,7 +152,7 @@ impl Books<'_> {
 
     /// The bytes of these files, one after the other, beside the objects.
     pub fn join(self, files: &[PathBuf]) -> Result<Spooled, Reject> {
-        let mut spool = Spool::new(&self.0.store)?;
+        let mut spool = Spool::new(self.0.store.aside()?)?;
         let mut buffer = vec![0; COPY_BYTES];
         for path in files {
             let mut from = File::open(path)?;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::block_api::compress256;
 
-use super::super::objects::hex;
+use super::super::digest::hex;
 
 /// The eight words of a state, H0 to H7.
 pub type Words = [u32; 8];

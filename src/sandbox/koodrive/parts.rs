@@ -7,10 +7,11 @@ use hyper::{HeaderMap, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use quick_xml::escape::escape;
 
+use super::super::digest::sha256;
 use super::super::exchange::{Answer, Exchange, Stop, full_disk};
 use super::super::faults::{Endpoint, Met};
 use super::super::log::Outcome;
-use super::super::objects::{Refusal, sha256};
+use super::super::objects::Refusal;
 use super::super::reply::Reply;
 use super::super::spool::Spooled;
 use super::super::{Shared, hold};

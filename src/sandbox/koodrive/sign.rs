@@ -7,7 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use sha2::Sha256;
 
-use super::super::objects::{hex, sha256};
+use super::super::digest::{hex, sha256};
 use super::Rules;
 
 const SCHEME: &str = "HMAC-SHA256";

@@ -3,9 +3,9 @@
 use md5::{Digest, Md5};
 
 use super::super::Lose;
+use super::super::digest::hex;
 use super::super::faults::When;
 use super::super::fourshared::{NullStyle, PartReply, Rules, SecondFinish, config};
-use super::super::objects::hex;
 use super::*;
 
 const ENDPOINT: &str = "/4shared/jax3/DesktopApp";
@@ -269,7 +269,7 @@ async fn the_log_tells_what_a_request_was_about() {
     ];
     assert_eq!(seen, expected);
     assert!(log[3..].iter().all(|entry| entry.session.as_ref() == Some(&id) && entry.file.as_deref() == Some("a")));
-    assert_eq!(log[3].file_sha256, Some(super::super::objects::sha256(&file[..PART])));
+    assert_eq!(log[3].file_sha256, Some(super::super::digest::sha256(&file[..PART])));
     let stats = bench.sandbox.stats();
     assert_eq!((stats.parts_acked, stats.objects_stored), (3, 1));
 }

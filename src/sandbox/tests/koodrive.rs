@@ -6,11 +6,11 @@ use hyper::HeaderMap;
 use serde_json::{Value, json};
 
 use super::super::Lose;
+use super::super::digest::sha256;
 use super::super::faults::When;
 use super::super::koodrive::hash::{INITIAL, Words, context, reach, read_context};
 use super::super::koodrive::sign::{Caller, Signed, read_stamp, stamp};
 use super::super::koodrive::{CodeForm, FirstLinks, Rules, UploadId};
-use super::super::objects::sha256;
 use super::*;
 
 const PREFIX: &str = "/koodrive/koodrive/ose/v1/files";
@@ -1008,7 +1008,7 @@ async fn a_complete_that_lies_can_be_repeated() {
         let part = slice(&three(), THREE[number as usize - 1]).to_vec();
         let said = bench.put_to(&url, &part).await;
         use md5::Digest;
-        let md5 = super::super::objects::hex(&md5::Md5::digest(&part));
+        let md5 = super::super::digest::hex(&md5::Md5::digest(&part));
         assert_eq!(said.header("etag") == Some(&format!("\"{md5}\"")), honest, "{}", said.head);
     }
 }

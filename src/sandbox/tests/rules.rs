@@ -26,7 +26,7 @@ async fn a_file_comes_back_by_its_link_as_it_was_sent() {
     let object = bench.sandbox.objects().pop().unwrap();
     assert_eq!((object.name.as_str(), object.bytes, object.stored), ("häuser \"1\".zip", file.len() as u64, 1));
     assert_eq!((object.session.as_str(), object.id), (UUID, id));
-    assert_eq!(object.sha256, Some(super::super::objects::sha256(&file)));
+    assert_eq!(object.sha256, Some(super::super::digest::sha256(&file)));
 }
 
 #[tokio::test]

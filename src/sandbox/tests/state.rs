@@ -115,7 +115,7 @@ async fn the_log_tells_which_ack_came_before_which_request() {
     let first = &log[0];
     assert_eq!((first.method.as_str(), first.path.as_str(), first.host.as_deref()), ("POST", "/cloudkp/upload", Some("cloudkp")));
     assert_eq!((first.session.as_deref(), first.status, first.replied), (Some(UUID), Some(200), Some(true)));
-    assert_eq!(first.file_sha256, Some(super::super::objects::sha256(&file[LADDER_BASE..])));
+    assert_eq!(first.file_sha256, Some(super::super::digest::sha256(&file[LADDER_BASE..])));
     let body = form(&chunk_fields(UUID, "1", "2", "131073"), Some(&file[LADDER_BASE..]));
     assert_eq!(first.body_bytes, body.len() as u64);
     assert_eq!(log[2].file.as_deref(), Some("a"));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::job::{WatchReport, WatchState};
 use crate::os::files::Files;
-use crate::os::simulated::{Disk, Time};
+use crate::os::files::simulated::Disk;
+use crate::os::simulated_time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -36,20 +37,20 @@ impl Owner {
     }
 }
 
-impl Memory for Owner {
-    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, Stop> {
+impl KnownFiles for Owner {
+    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
         let mut remembered = self.lock();
         remembered.looks += files.len();
         let known = |path: PathBuf| remembered.known.get(&path);
         Ok(files.iter().map(|(name, now)| known(folder.join(name)).is_some_and(|known| known.same_version(now))).collect())
     }
 
-    fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), Stop> {
+    fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), WatchingEnds> {
         self.lock().closed.push(folder.join(name).display().to_string());
         Ok(())
     }
 
-    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let now = self.clock.instant();
         let mut remembered = self.lock();
         let at = now.duration_since(*remembered.begun.get_or_insert(now)).as_secs();
@@ -61,7 +62,7 @@ impl Memory for Owner {
         Ok(())
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), Stop> {
+    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let mut remembered = self.lock();
         for Settled { folder, name, identity, .. } in batch {
             let path = folder.join(name);

@@ -7,17 +7,15 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::beneath::{Base, Kind, Stat};
-use super::super::clock::Clock;
-use super::file::File;
-use super::folder::Folder;
+use super::super::stat::{Kind, Stat};
+use crate::os::clock::Clock;
 
 /// Links on one way before it counts as a circle, as on Linux.
 const LINKS_MAX: usize = 40;
 /// The number of the file system.
 pub(super) const DEVICE: i64 = 1;
 /// The inode of the root.
-const ROOT: i64 = 2;
+pub(super) const ROOT: i64 = 2;
 /// Bytes in an allocated block.
 const BLOCK_BYTES: u64 = 512;
 
@@ -50,12 +48,12 @@ pub struct FolderEvent {
     /// The name in it.
     pub name: OsString,
     /// What has happened.
-    pub change: Change,
+    pub change: NameChange,
 }
 
 /// What has happened to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum NameChange {
     /// Something of that name was made or removed, or lost its name.
     Touched,
     /// Something was given that name.
@@ -94,7 +92,6 @@ pub(super) fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
-/// What a user does.
 impl Disk {
     /// An empty file system, whose times are those of `clock`.
     pub fn new(clock: Clock) -> Disk {
@@ -105,99 +102,6 @@ impl Disk {
         disk
     }
 
-    /// Makes the folder at `path`, and those above it.
-    pub fn make_folders(&self, path: &Path) -> io::Result<()> {
-        let mut folder = Folder { disk: self.clone(), inode: ROOT };
-        for component in path.components() {
-            if let Component::Normal(name) = component {
-                folder = folder.subfolder(name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the file at `path`, or empties it, open for writing until it is dropped.
-    pub fn create(&self, path: &Path) -> io::Result<File> {
-        let (folder, name) = self.parent(path)?;
-        let inode = match folder.entry(name) {
-            Some(inode) => {
-                let now_ns = self.now_ns();
-                self.change(inode, |node| {
-                    node.content = Content::File(Vec::new());
-                    (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-                })?;
-                inode
-            }
-            None => folder.insert(name, Content::File(Vec::new()), 0o644)?,
-        };
-        self.open_to_write(inode, folder.inode, name)
-    }
-
-    /// Opens the file at `path` for writing at its end, until it is dropped.
-    pub fn append(&self, path: &Path) -> io::Result<File> {
-        let (folder, name) = self.parent(path)?;
-        let inode = folder.entry(name).ok_or_else(not_found)?;
-        self.open_to_write(inode, folder.inode, name)
-    }
-
-    /// Writes a whole file and closes it.
-    pub fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        io::Write::write_all(&mut self.create(path)?, bytes)
-    }
-
-    /// What is in the file at `path`.
-    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let inode = self.resolve(path, true)?;
-        match &self.lock().nodes.get(&inode).ok_or_else(not_found)?.content {
-            Content::File(bytes) => Ok(bytes.clone()),
-            _ => Err(io::ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    /// Gives what is at `from` the path `to`, whatever has it.
-    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let ((folder, name), (target, new)) = (self.parent(from)?, self.parent(to)?);
-        folder.rename_over(name, &target, new)
-    }
-
-    /// Removes the name of a file, or an empty folder.
-    pub fn remove(&self, path: &Path) -> io::Result<()> {
-        let (folder, name) = self.parent(path)?;
-        folder.remove(name)
-    }
-
-    /// Makes a symbolic link at `path` that leads to `target`.
-    pub fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
-        let (folder, name) = self.parent(path)?;
-        folder.insert(name, Content::Link(target.to_owned()), 0o777).map(drop)
-    }
-
-    /// Changes the mode of the file at `path`, and so the time of its inode's last change.
-    pub fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let inode = self.resolve(path, true)?;
-        let now_ns = self.now_ns();
-        self.change(inode, |node| (node.mode, node.ctime_ns) = (mode, now_ns))
-    }
-
-    /// The names of the files and links below `path`, in order, each with the way from there.
-    pub fn files_below(&self, path: &Path) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut left = vec![(PathBuf::new(), self.resolve(path, true).unwrap_or_default())];
-        let state = self.lock();
-        while let Some((way, inode)) = left.pop() {
-            match state.nodes.get(&inode).map(|node| &node.content) {
-                Some(Content::Folder(entries)) => left.extend(entries.iter().map(|(name, inode)| (way.join(name), *inode))),
-                Some(_) => found.push(way),
-                None => {}
-            }
-        }
-        found.sort();
-        found
-    }
-}
-
-/// What the daemon does.
-impl Disk {
     /// Tells `tell` of what happens in folders that [`Disk::watch`] names. There is one who is told.
     pub fn tell(&self, tell: Tell) {
         self.lock().tell = Some(tell);
@@ -210,57 +114,8 @@ impl Disk {
         Ok(())
     }
 
-    pub(in crate::os) fn open(&self, base: &Base, path: &Path) -> io::Result<File> {
-        let inode = self.reach(base, path)?;
-        match self.kind_of(inode)? {
-            Kind::Link => Err(is_link()),
-            _ => Ok(File { disk: self.clone(), inode, offset: 0, written_as: None }),
-        }
-    }
-
-    pub(in crate::os) fn folder(&self, base: &Base, path: &Path) -> io::Result<Folder> {
-        let inode = self.reach(base, path)?;
-        match self.kind_of(inode)? {
-            Kind::Folder => Ok(Folder { disk: self.clone(), inode }),
-            Kind::Link => Err(is_link()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    pub(in crate::os) fn look(&self, base: &Base, path: &Path) -> io::Result<Stat> {
-        self.stat(self.reach(base, path)?)
-    }
-
-    pub(in crate::os) fn make(&self, base: &Base, path: &Path) -> io::Result<Folder> {
-        self.make_folders(base.path())?;
-        let mut folder = Folder { disk: self.clone(), inode: self.resolve(base.path(), true)? };
-        for component in base.relative(path)?.components() {
-            if let Component::Normal(name) = component {
-                folder = folder.subfolder(name)?;
-            }
-        }
-        Ok(folder)
-    }
-
-    /// The inode at `path`: below the top of `base`, links are followed only where it says so, and the last one not otherwise.
-    fn reach(&self, base: &Base, path: &Path) -> io::Result<i64> {
-        if base.follows_links() {
-            return self.resolve(path, true);
-        }
-        let mut inode = self.resolve(base.path(), true)?;
-        for component in base.relative(path)?.components() {
-            let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
-            inode = match &self.lock().nodes.get(&inode).ok_or_else(not_found)?.content {
-                Content::Folder(entries) => *entries.get(name).ok_or_else(not_found)?,
-                Content::Link(_) => return Err(is_link()),
-                Content::File(_) => return Err(io::ErrorKind::NotADirectory.into()),
-            };
-        }
-        Ok(inode)
-    }
-
     /// The inode at `path`, every link on the way followed, and the last one if `through`.
-    fn resolve(&self, path: &Path, through: bool) -> io::Result<i64> {
+    pub(super) fn resolve(&self, path: &Path, through: bool) -> io::Result<i64> {
         let state = self.lock();
         let mut left: Vec<OsString> = path.iter().rev().map(OsStr::to_owned).collect();
         let (mut inode, mut above, mut links) = (ROOT, Vec::new(), 0);
@@ -291,11 +146,6 @@ impl Disk {
             }
         }
         Ok(inode)
-    }
-
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Folder, &'p OsStr)> {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        Ok((Folder { disk: self.clone(), inode: self.resolve(folder, true)? }, name))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -336,13 +186,8 @@ impl Disk {
         })
     }
 
-    pub(super) fn open_to_write(&self, inode: i64, folder: i64, name: &OsStr) -> io::Result<File> {
-        self.change(inode, |node| node.writers += 1)?;
-        Ok(File { disk: self.clone(), inode, offset: 0, written_as: Some((folder, name.to_owned())) })
-    }
-
     /// Tells of `name` in a folder that is watched, when nothing of ours is locked.
-    pub(super) fn say(&self, folder: i64, name: &OsStr, change: Change) {
+    pub(super) fn say(&self, folder: i64, name: &OsStr, change: NameChange) {
         let state = self.lock();
         let Some((tell, path)) = state.tell.clone().zip(state.watched.get(&folder).cloned()) else { return };
         drop(state);
@@ -358,9 +203,7 @@ impl Disk {
             node.ctime_ns = now_ns;
         }
     }
-}
 
-impl Disk {
     pub(super) fn folder_is_empty(&self, inode: i64) -> bool {
         let state = self.lock();
         matches!(state.nodes.get(&inode).map(|node| &node.content), Some(Content::Folder(entries)) if entries.is_empty())

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::super::beneath::{Entry, Kind, Stat};
-use super::disk::{Change, Content, DEVICE, Disk, is_link, not_found};
+use super::super::stat::{Entry, Kind, Stat};
+use super::disk::{Content, DEVICE, Disk, NameChange, is_link, not_found};
 use super::file::File;
 
 /// A folder that is open.
@@ -59,7 +59,7 @@ impl Folder {
             inode
         };
         self.names(|entries| entries.insert(name.to_owned(), inode))?;
-        self.disk.say(self.inode, name, Change::Touched);
+        self.disk.say(self.inode, name, NameChange::Touched);
         Ok(inode)
     }
 
@@ -75,7 +75,7 @@ impl Folder {
         }
     }
 
-    pub(in crate::os) fn open(&self, name: &OsStr) -> io::Result<File> {
+    pub(in crate::os::files) fn open(&self, name: &OsStr) -> io::Result<File> {
         let inode = self.has(name)?;
         match self.disk.kind_of(inode)? {
             Kind::Link => Err(is_link()),
@@ -83,31 +83,31 @@ impl Folder {
         }
     }
 
-    pub(in crate::os) fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(in crate::os::files) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         self.disk.stat(self.has(name)?)
     }
 
-    pub(in crate::os) fn device_and_inode(&self) -> io::Result<(i64, i64)> {
+    pub(in crate::os::files) fn device_and_inode(&self) -> io::Result<(i64, i64)> {
         Ok((DEVICE, self.inode))
     }
 
-    pub(in crate::os) fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+    pub(in crate::os::files) fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let inode = self.insert(name, Content::File(Vec::new()), mode)?;
-        self.disk.open_to_write(inode, self.inode, name)
+        File::open_to_write(&self.disk, inode, self.inode, name)
     }
 
-    pub(in crate::os) fn remove(&self, name: &OsStr) -> io::Result<()> {
+    pub(in crate::os::files) fn remove(&self, name: &OsStr) -> io::Result<()> {
         let inode = self.has(name)?;
         if self.disk.kind_of(inode)? == Kind::Folder && !self.disk.folder_is_empty(inode) {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         self.names(|entries| entries.remove(name))?;
         self.disk.unlink(inode);
-        self.disk.say(self.inode, name, Change::Touched);
+        self.disk.say(self.inode, name, NameChange::Touched);
         Ok(())
     }
 
-    pub(in crate::os) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(in crate::os::files) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         let inode = self.has(name)?;
         let replaced = to.entry(new).filter(|replaced| *replaced != inode);
         self.names(|entries| entries.remove(name))?;
@@ -117,19 +117,19 @@ impl Folder {
         }
         let now_ns = self.disk.now_ns();
         self.disk.change(inode, |node| node.ctime_ns = now_ns)?;
-        self.disk.say(self.inode, name, Change::Touched);
-        to.disk.say(to.inode, new, Change::MovedIn);
+        self.disk.say(self.inode, name, NameChange::Touched);
+        to.disk.say(to.inode, new, NameChange::MovedIn);
         Ok(())
     }
 
-    pub(in crate::os) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(in crate::os::files) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match to.entry(new) {
             Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
             None => self.rename_over(name, to, new),
         }
     }
 
-    pub(in crate::os) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(in crate::os::files) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         let inode = self.has(name)?;
         if to.entry(new).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -137,11 +137,11 @@ impl Folder {
         to.names(|entries| entries.insert(new.to_owned(), inode))?;
         let now_ns = self.disk.now_ns();
         self.disk.change(inode, |node| (node.links, node.ctime_ns) = (node.links + 1, now_ns))?;
-        to.disk.say(to.inode, new, Change::Touched);
+        to.disk.say(to.inode, new, NameChange::Touched);
         Ok(())
     }
 
-    pub(in crate::os) fn list(self) -> io::Result<Listing> {
+    pub(in crate::os::files) fn list(self) -> io::Result<Listing> {
         let entries: Vec<(OsString, i64)> = self.names_now()?;
         let entry = |(name, inode): (OsString, i64)| Entry::new(name, self.disk.kind_of(inode).ok(), inode);
         let left = entries.into_iter().map(entry).collect::<Vec<_>>().into_iter();
@@ -157,15 +157,15 @@ impl Folder {
 }
 
 impl Listing {
-    pub(in crate::os) fn next_entry(&mut self) -> Option<Entry> {
+    pub(in crate::os::files) fn next_entry(&mut self) -> Option<Entry> {
         self.left.next()
     }
 
-    pub(in crate::os) fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(in crate::os::files) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         self.folder.look(name)
     }
 
-    pub(in crate::os) fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(in crate::os::files) fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
         let inode = self.folder.disk.through(self.folder.inode, self.folder.has(name)?)?;
         self.folder.disk.stat(inode)
     }

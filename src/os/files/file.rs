@@ -1,16 +1,16 @@
-//! Which files the daemon works on: those of the real file system, or those that a simulator keeps in memory. Whoever walks, looks, reads,
-//! renames or removes is handed [`Files`] and asks nothing else.
+//! Which files the daemon works on, and open ones.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::beneath::{self, Stat};
-use super::filesystem::{self, Served};
-use super::lease::{self, Writers};
+use super::look::look_at_open;
 #[cfg(feature = "simulator")]
 use super::simulated;
+use super::stat::Stat;
+use crate::os::filesystem::{self, Served};
+use crate::os::lease::{self, Writers};
 
 /// The files that there are. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +48,7 @@ impl File {
     /// What the file system says of it.
     pub fn stat(&self) -> io::Result<Stat> {
         match self {
-            File::Real(file) => beneath::look_at_open(file),
+            File::Real(file) => look_at_open(file),
             #[cfg(feature = "simulator")]
             File::Simulated(file) => file.stat(),
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::clock::{Clock, TimeSource};
+use super::clock::{Clock, TimeSource};
 
 /// A time of day and a steady clock. Clones are the same time.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub struct Time(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    begun: Begun,
+    begun: Origin,
     /// The time of day at the beginning, with every jump since, in nanoseconds since the Unix epoch.
     start_ns: AtomicI64,
     /// What has passed, in nanoseconds, where it is moved by hand.
@@ -20,7 +20,7 @@ struct Inner {
 }
 
 #[derive(Debug)]
-enum Begun {
+enum Origin {
     /// Moved by [`Time::pass`].
     ByHand(Instant),
     /// Moved by the runtime, whose clock is paused.
@@ -30,15 +30,15 @@ enum Begun {
 impl Time {
     /// A time that begins at `start_ns`, in nanoseconds since the Unix epoch, and is moved by [`Time::pass`].
     pub fn by_hand(start_ns: i64) -> Time {
-        Time::begun(Begun::ByHand(Instant::now()), start_ns)
+        Time::begun(Origin::ByHand(Instant::now()), start_ns)
     }
 
     /// A time that begins at `start_ns`, in nanoseconds since the Unix epoch, and goes on with the clock of the runtime that this is called in.
     pub fn of_the_runtime(start_ns: i64) -> Time {
-        Time::begun(Begun::Runtime(tokio::time::Instant::now()), start_ns)
+        Time::begun(Origin::Runtime(tokio::time::Instant::now()), start_ns)
     }
 
-    fn begun(begun: Begun, start_ns: i64) -> Time {
+    fn begun(begun: Origin, start_ns: i64) -> Time {
         Time(Arc::new(Inner { begun, start_ns: AtomicI64::new(start_ns), passed_ns: AtomicI64::new(0) }))
     }
 
@@ -61,8 +61,8 @@ impl Time {
 impl Inner {
     fn passed(&self) -> Duration {
         match self.begun {
-            Begun::ByHand(_) => Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs()),
-            Begun::Runtime(begun) => begun.elapsed(),
+            Origin::ByHand(_) => Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs()),
+            Origin::Runtime(begun) => begun.elapsed(),
         }
     }
 }
@@ -74,8 +74,8 @@ impl TimeSource for Inner {
 
     fn instant(&self) -> Instant {
         let begun = match self.begun {
-            Begun::ByHand(begun) => begun,
-            Begun::Runtime(begun) => begun.into_std(),
+            Origin::ByHand(begun) => begun,
+            Origin::Runtime(begun) => begun.into_std(),
         };
         begun + self.passed()
     }

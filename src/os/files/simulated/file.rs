@@ -1,11 +1,11 @@
 //! Open files in memory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::super::beneath::Stat;
-use super::super::lease::Writers;
-use super::disk::{Change, Content, Disk, not_found};
+use super::super::stat::Stat;
+use super::disk::{Content, Disk, NameChange, not_found};
+use crate::os::lease::Writers;
 
 /// A file that is open.
 #[derive(Debug)]
@@ -18,20 +18,25 @@ pub struct File {
 }
 
 impl File {
-    pub(in crate::os) fn stat(&self) -> io::Result<Stat> {
+    pub(super) fn open_to_write(disk: &Disk, inode: i64, folder: i64, name: &OsStr) -> io::Result<File> {
+        disk.change(inode, |node| node.writers += 1)?;
+        Ok(File { disk: disk.clone(), inode, offset: 0, written_as: Some((folder, name.to_owned())) })
+    }
+
+    pub(in crate::os::files) fn stat(&self) -> io::Result<Stat> {
         self.disk.stat(self.inode)
     }
 
-    pub(in crate::os) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(in crate::os::files) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         if self.read_at(buffer, offset)? == buffer.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    pub(in crate::os) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
+    pub(in crate::os::files) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
         let now_ns = self.disk.now_ns();
         self.disk.change(self.inode, |node| (node.mode, node.mtime_ns, node.ctime_ns) = (mode, mtime_ns, now_ns))
     }
 
-    pub(in crate::os) fn writers(&self) -> Writers {
+    pub(in crate::os::files) fn writers(&self) -> Writers {
         match self.disk.lock().nodes.get(&self.inode) {
             Some(node) if node.writers > 0 => Writers::Somebody,
             _ => Writers::Nobody,
@@ -81,7 +86,7 @@ impl Drop for File {
         if let Some((folder, name)) = self.written_as.take() {
             // An error says that the file is gone, which nobody has to be told here.
             self.disk.change(self.inode, |node| node.writers -= 1).ok();
-            self.disk.say(folder, &name, Change::Closed);
+            self.disk.say(folder, &name, NameChange::Closed);
         }
     }
 }

@@ -1,0 +1,54 @@
+//! What holds the last bytes of a file back.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::crash_point;
+use crate::store::{JobId, Store, StoreError};
+
+/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
+/// it is certain that the host has nothing.
+pub struct Gate {
+    store: Store,
+    job: JobId,
+    passed: AtomicBool,
+    failed: Mutex<Option<StoreError>>,
+}
+
+impl Gate {
+    /// A gate nothing has passed.
+    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
+        Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
+    }
+
+    /// Commits the intent. An error is kept for [`Gate::failure`].
+    pub async fn pass(&self) -> io::Result<()> {
+        if self.passed() {
+            return Ok(());
+        }
+        crash_point!("finish.before_commit");
+        match self.store.committing(self.job).await {
+            Ok(()) => {
+                self.passed.store(true, Ordering::Release);
+                crash_point!("finish.before_send");
+                Ok(())
+            }
+            Err(error) => {
+                let said = error.to_string();
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Err(io::Error::other(said))
+            }
+        }
+    }
+
+    /// Whether the last bytes may have left.
+    pub fn passed(&self) -> bool {
+        self.passed.load(Ordering::Acquire)
+    }
+
+    /// Why the intent could not be committed.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

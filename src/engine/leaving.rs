@@ -1,0 +1,146 @@
+//! Where an attempt leaves its job: the outcome, or why it stopped early and what is to come of that.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::crash_point;
+use crate::host::HostError;
+use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
+use crate::job::health::Feedback;
+use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::files::Base;
+use crate::os::system::System;
+use crate::store::{Claimed, PutBack, StoreError};
+
+use super::attempt::Attempt;
+use super::source::SourceError;
+use super::stop::Stop;
+use super::worker::Worker;
+
+/// Where an attempt left its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The job's state now.
+    pub state: State,
+    /// What that says about its host.
+    pub feedback: Feedback,
+    /// Why the job did not get further, if it did not.
+    pub why: Option<Reason>,
+}
+
+impl Worker {
+    /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own: nothing
+    /// more can be done.
+    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
+        let mut attempt = Attempt::new(self.clone(), job, sent);
+        match attempt.run().await {
+            Ok(outcome) => {
+                let job = attempt.job();
+                crash_point!("uploaded.before_commit");
+                let state = self.store.uploaded(job.id, outcome).await?;
+                crash_point!("uploaded.after_commit");
+                tracing::info!(job.id = %job.id, bytes = job.identity.size, "{:?} is on {}", job.path, job.host);
+                Ok(End { state, feedback: Feedback::Fine, why: None })
+            }
+            Err(stop) => attempt.leave(stop).await,
+        }
+    }
+}
+
+impl Attempt {
+    /// Commits where the job stands, and says what its end means for the host.
+    pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
+        let (cause, reason) = match stop {
+            Stop::Store(error) => return Err(error),
+            stop => self.cause(stop),
+        };
+        let leaving = attempt::leaving(&cause, &self.history());
+        let reason = Reason { note: leaving.note, ..reason };
+        log(&self.job, leaving.state, &reason);
+        let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
+        let kept = (cause != Cause::Draining).then(|| reason.clone());
+        self.worker.store.put_back(self.job.id, put_back(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
+        if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
+            self.abandon().await;
+        }
+        Ok(End { state, feedback, why: Some(reason) })
+    }
+
+    /// The cause as the rules know it, and as a person hears of it.
+    fn cause(&self, stop: Stop) -> (Cause, Reason) {
+        match stop {
+            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+            Stop::Source(SourceError::Vanished) if !self.folder_is_there() => {
+                (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
+            }
+            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
+            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
+            Stop::Undecidable(error) => {
+                let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
+                let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
+                (Cause::Undecidable, error.map_or(unanswered, answered))
+            }
+            Stop::Probable(evidence) => {
+                let reason = Reason::new(ReasonClass::Probable).detail(evidence);
+                (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
+            }
+            Stop::Host { error, session } => {
+                let HostError { class, worsens, step, wait, doubles, .. } = error;
+                (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
+            }
+        }
+    }
+
+    fn folder_is_there(&self) -> bool {
+        self.job.path.parent().is_some_and(|folder| Base::of(&self.worker.system.files, folder, true).look_at_top().is_ok())
+    }
+
+    fn history(&self) -> History {
+        History {
+            progress: self.progress,
+            failures: self.job.failures,
+            last_kind: self.job.failing.clone(),
+            failing_for: self.failing_for(),
+            sessions_lost: self.job.sessions_lost,
+            retries: self.worker.retries,
+            on_unknown: self.worker.on_unknown,
+            bytes: self.job.identity.size,
+        }
+    }
+
+    /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
+    async fn abandon(&mut self) {
+        if let Some(place) = self.place.take()
+            && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&place)).await
+        {
+            tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
+        }
+    }
+}
+
+/// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
+pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> PutBack {
+    let pause = match leaving.pause {
+        Pause::None => None,
+        Pause::For(pause) => Some(pause),
+        Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(system.chance.fraction())),
+    };
+    let begins = leaving.record.failed && failing_since_ms.is_none();
+    PutBack {
+        state: leaving.state,
+        why,
+        next_try_ms: pause.map(|pause| system.clock.in_ms(pause)),
+        failures: leaving.record.failures,
+        failing: leaving.record.last_kind,
+        failing_since_ms: if begins { Some(system.clock.now_ms()) } else { failing_since_ms },
+        session: leaving.session,
+    }
+}
+
+fn log(job: &Claimed, state: State, why: &Reason) {
+    let (id, host) = (job.id, &job.host);
+    match state {
+        State::Failed | State::Held => tracing::warn!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+        _ => tracing::info!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+    }
+}

@@ -1,0 +1,410 @@
+//! 4shared: SOAP calls reserve a file and name an address, parts go there as forms by their first byte, and an MD5 joins them.
+//!
+//! Source of every fact: `protocols/fourshared.md` of the project's documents, here "page"; the service's own description is its developer
+//! how-to. Parts belong to a data centre, so an upload stays with the one it began with (page, 6.4); the key in the address of the parts
+//! is fetched anew when it ends, and never stored.
+
+mod folders;
+mod replies;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::FourSharedConfig;
+use crate::job::Proof;
+use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::secret::Secret;
+
+use replies::{FINISH, link_of, number, truth};
+pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
+
+use super::error::{HostError, excerpt};
+use super::http::{Request, Transport};
+use super::xml::{self, Element};
+use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, stored};
+
+/// The namespace of the calls (page, 2).
+const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
+/// How long the host may take to join the parts (`protocols/README.md`, section 3).
+const FINISH_PATIENCE: Duration = Duration::from_secs(120);
+/// How long uploading is left alone when the service has switched it off (page, 5).
+const SWITCHED_OFF: Duration = Duration::from_secs(900);
+/// The one address that all parts of a file go to.
+const FORM: u32 = 0;
+/// A piece of a part that is not halved any more, in bytes (page, 5).
+const PIECE_BYTES_MIN: u64 = 256 * 1024;
+
+// Requests.
+
+/// A session as stored. The key in the address of the parts is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reserved {
+    file_id: i64,
+    data_center: i64,
+    folder: i64,
+    bytes: u64,
+}
+
+impl Reserved {
+    fn store(&self) -> Result<Session, HostError> {
+        stored::session(self)
+    }
+
+    fn load(session: &Session) -> Result<Reserved, HostError> {
+        stored::load(session, "4shared")
+    }
+}
+
+/// A stored session as it is stored again.
+pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
+    Reserved::load(session)?.store()
+}
+
+/// A call with its arguments in order, as SOAP 1.1 rpc/literal: the operation is in the namespace, its arguments are not (page, 2).
+fn envelope(operation: &str, arguments: &[String]) -> String {
+    let arguments: String =
+        arguments.iter().enumerate().map(|(index, value)| format!("<arg{index}>{}</arg{index}>", xml::escaped(value))).collect();
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><e:Envelope xmlns:e=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns:a=\"{NAMESPACE}\"><e:Body>\
+         <a:{operation}>{arguments}</a:{operation}></e:Body></e:Envelope>"
+    )
+}
+
+// Glue.
+
+/// A 4shared account.
+pub struct FourShared {
+    settings: FourSharedConfig,
+    /// As it is sent.
+    password: Secret,
+    /// As it stands in the configuration.
+    own_password: Secret,
+    transport: Transport,
+    strangers: Transport,
+}
+
+impl FourShared {
+    /// An account with these settings. `strangers` goes to addresses that the host names.
+    pub fn new(settings: FourSharedConfig, own_password: Secret, transport: Transport, strangers: Transport) -> FourShared {
+        // The vendor's rule for programs of others: their name goes before the password (page, 3).
+        let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
+        let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
+        FourShared { settings, password, own_password, transport, strangers }
+    }
+
+    /// A call without credentials.
+    async fn plain_call(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<Element, HostError> {
+        self.ask(operation, arguments, about_a_file).await?.response()
+    }
+
+    async fn ask(&self, operation: &str, arguments: &[String], about_a_file: bool) -> Result<SoapReply, HostError> {
+        soap_reply(&self.transport.send(self.request(operation, arguments)).await?, operation, about_a_file)
+    }
+
+    fn request(&self, operation: &str, arguments: &[String]) -> Request<'_> {
+        Request::post(&self.settings.base_url)
+            .header("soapaction", "\"\"")
+            .text("text/xml; charset=utf-8", envelope(operation, arguments))
+            .patience(FINISH_PATIENCE)
+            .secret(&self.password)
+            .secret(&self.own_password)
+            .following()
+    }
+
+    async fn call(&self, operation: &str, rest: &[String]) -> Result<Element, HostError> {
+        self.plain_call(operation, &self.arguments(rest), false).await
+    }
+
+    async fn file_call(&self, operation: &str, file_id: i64, rest: &[String]) -> Result<Element, HostError> {
+        let rest = [&[file_id.to_string()], rest].concat();
+        self.plain_call(operation, &self.arguments(&rest), true).await
+    }
+
+    fn arguments(&self, rest: &[String]) -> Vec<String> {
+        [&[self.settings.user.clone(), self.password.reveal().to_owned()], rest].concat()
+    }
+
+    /// Room and the limit of a file, before anything is reserved (page, 5).
+    async fn check_room(&self, bytes: u64) -> Result<(), HostError> {
+        let most = u64::try_from(number(&self.call("getMaxFileSize", &[]).await?)?).unwrap_or(0);
+        if most > 0 && bytes > most {
+            return Err(HostError::new(
+                Class::FileRejected,
+                format!("the account takes files of {most} bytes, and this one has {bytes}"),
+            ));
+        }
+        let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
+        match bytes > free {
+            true => Err(HostError::new(Class::HostFull, format!("the account has {free} bytes left, and the file has {bytes}"))),
+            false => Ok(()),
+        }
+    }
+
+    /// Why nothing could be reserved: perhaps the service has switched uploading off.
+    async fn refused(&self, said: &str) -> HostError {
+        let right = self.plain_call("hasRightUpload", &[], false).await.ok().and_then(|response| truth(&response));
+        match right {
+            Some(false) => {
+                let said = "the service has switched uploading off for now";
+                HostError { wait: Some(SWITCHED_OFF), ..HostError::new(Class::RateLimited, said) }
+            }
+            _ => HostError::new(Class::Unreadable, said),
+        }
+    }
+
+    /// Where the parts go: a fresh key for this data centre keeps the parts that are there (page, 6.4).
+    async fn form_address(&self, data_center: i64, folder: i64) -> Result<Ticket, HostError> {
+        let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
+        let Some(key) = key.text_of("return") else {
+            let said = format!("the host gives no key for the folder {folder}; check `folder`");
+            return Err(HostError::new(Class::Unreadable, said));
+        };
+        let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
+        let form = form.text_of("return").unwrap_or_default();
+        if !form.starts_with("http") {
+            return Err(HostError::new(Class::Unreadable, "the host named no address for the parts"));
+        }
+        address::check(form, self.settings.allow_private)?;
+        Ok(Ticket { address: Secret::new(form), until_ms: i64::MAX })
+    }
+
+    async fn form_ticket(&self, reserved: &Reserved, tickets: &Tickets) -> Result<Ticket, HostError> {
+        let mut tickets = tickets.lock().await;
+        if let Some(ticket) = tickets.get(&FORM) {
+            return Ok(ticket.clone());
+        }
+        let ticket = self.form_address(reserved.data_center, reserved.folder).await?;
+        tickets.insert(FORM, ticket.clone());
+        Ok(ticket)
+    }
+
+    /// Sends the bytes from `offset` of the part on, `bytes` of them; halves what is too much for one request (page, 5).
+    async fn post(&self, at: &UploadSession, reserved: &Reserved, part: &Part, offset: u64, bytes: u64) -> Result<(), HostError> {
+        let mut left = vec![(offset, bytes)];
+        while let Some((offset, bytes)) = left.pop() {
+            match self.post_with_a_fresh_key(at, reserved, part, offset, bytes).await? {
+                None => {}
+                Some(error) if bytes <= PIECE_BYTES_MIN => return Err(error),
+                Some(_) => {
+                    let half = bytes / 2;
+                    // The first half is the next to go.
+                    left.extend([(offset + half, bytes - half), (offset, half)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers what the host said where it was too much for one request.
+    async fn post_with_a_fresh_key(
+        &self,
+        at: &UploadSession,
+        reserved: &Reserved,
+        part: &Part,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<Option<HostError>, HostError> {
+        let ticket = self.form_ticket(reserved, &at.tickets).await?;
+        match self.post_once(reserved, &ticket, part, offset, bytes).await? {
+            PartReply::Held => return Ok(None),
+            PartReply::TooMuch(error) => return Ok(Some(error)),
+            PartReply::KeyEnded(_) => {}
+        }
+        // Another part in flight may have fetched a fresh one already.
+        at.tickets.lock().await.retain(|_, known| known.address != ticket.address);
+        let fresh = self.form_ticket(reserved, &at.tickets).await?;
+        match self.post_once(reserved, &fresh, part, offset, bytes).await? {
+            PartReply::Held => Ok(None),
+            PartReply::TooMuch(error) => Ok(Some(error)),
+            PartReply::KeyEnded(error) => {
+                at.tickets.lock().await.clear();
+                Err(match self.is_open(reserved).await? {
+                    true => error,
+                    false => HostError { class: Class::SessionLost, worsens: None, ..error },
+                })
+            }
+        }
+    }
+
+    async fn post_once(
+        &self,
+        reserved: &Reserved,
+        ticket: &Ticket,
+        part: &Part,
+        offset: u64,
+        bytes: u64,
+    ) -> Result<PartReply, HostError> {
+        let form = self
+            .strangers
+            .form()
+            .text("resumableFileId", &reserved.file_id.to_string())
+            .text("resumableFirstByte", &(part.offset + offset).to_string())
+            .typed_file("FilePart", "FilePart", "application/octet-stream", bytes);
+        let request = Request::post(ticket.address.reveal()).form_piece(form, part, offset, bytes).exactly();
+        part_reply(&self.strangers.send(request).await?)
+    }
+
+    /// Whether the reservation is still open; a host that cannot say so is believed to have it (page, 7).
+    async fn is_open(&self, reserved: &Reserved) -> Result<bool, HostError> {
+        let arguments = self.arguments(&[reserved.file_id.to_string()]);
+        match self.ask("uploadStartedFileExists", &arguments, true).await? {
+            SoapReply::Response(response) => Ok(truth(&response).unwrap_or(true)),
+            SoapReply::Fault(fault) if fault.class == Class::SessionLost => Ok(false),
+            SoapReply::Fault(fault) if fault.class == Class::Unreadable => Ok(true),
+            SoapReply::Fault(fault) => Err(fault),
+        }
+    }
+
+    /// The outcome of a file whose `digest` the host has compared.
+    async fn link(&self, file_id: i64, digest: &str) -> Result<Outcome, HostError> {
+        let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
+        let link = link_of(link.text_of("return"))?;
+        let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
+        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof })
+    }
+
+    /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").
+    async fn whole(&self, reserved: &Reserved, digest: &str) -> Result<Option<Outcome>, HostError> {
+        let info = match self.file_call("getFileInfo", reserved.file_id, &[]).await {
+            Ok(info) => info,
+            Err(error) if error.class == Class::SessionLost => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(info) = info.children.iter().find(|child| child.name == "return" && !child.nil) else { return Ok(None) };
+        let size_fits = info.text_of("size").and_then(|size| size.parse().ok()) == Some(reserved.bytes);
+        if !size_fits || info.text_of("removed") == Some("true") {
+            return Ok(None);
+        }
+        match info.text_of("md5") {
+            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id, digest).await.map(Some),
+            Some(_) => Ok(None),
+            // An open reservation may show its full size; otherwise the digest is still being computed.
+            None if self.is_open(reserved).await? => Ok(None),
+            None => Err(HostError::new(Class::Transient, "the host has a file of this size, and no digest of it yet")),
+        }
+    }
+}
+
+impl Host for FourShared {
+    fn shape(&self, _: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes: self.settings.part_bytes,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::Harmless,
+            parallel: self.settings.parallel_parts,
+            takes_empty_files: false,
+            digest: Some(Wanted { algorithm: Algorithm::Md5, before_open: false }),
+        }
+    }
+
+    /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
+    fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
+        Box::pin(async move {
+            self.check_room(file.bytes).await?;
+            let folder = self.folder(&file.folder).await?;
+            let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
+            if data_center <= 0 || i32::try_from(data_center).is_err() {
+                let class = if data_center <= 0 { Class::Transient } else { Class::Unreadable };
+                return Err(HostError::new(class, format!("the host named no data centre: {data_center}")));
+            }
+            let ticket = self.form_address(data_center, folder).await?;
+            let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
+            let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
+            if file_id <= 0 {
+                return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}")).await);
+            }
+            tickets.lock().await.insert(FORM, ticket);
+            Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
+        })
+    }
+
+    fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            self.post(at, &reserved, part, 0, part.bytes).await?;
+            Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
+        })
+    }
+
+    /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
+    fn probe<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Found> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            if let Some(digest) = whole.digest
+                && let Some(outcome) = self.whole(&reserved, digest).await?
+            {
+                return Ok(Found::Whole(outcome));
+            }
+            if self.is_open(&reserved).await? {
+                return Ok(Found::Unsure);
+            }
+            // A finish that was still under way at the first question may have closed the reservation since.
+            let since = match whole.digest {
+                Some(digest) => self.whole(&reserved, digest).await?,
+                None => None,
+            };
+            Ok(since.map_or(Found::Gone, Found::Whole))
+        })
+    }
+
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            let digest = whole.digest.unwrap_or_default();
+            let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
+            if let Err(error) = finish_text(response.text_of("return")) {
+                // An earlier finish may have worked unheard; the host then has no kind word for a second one.
+                return match self.whole(&reserved, digest).await {
+                    Ok(Some(outcome)) => Ok(outcome),
+                    Ok(None) => Err(error),
+                    Err(unheard) => Err(HostError { class: Class::Transient, worsens: None, doubt: true, ..unheard }),
+                };
+            }
+            // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
+            self.link(reserved.file_id, digest).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
+        })
+    }
+
+    fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let reserved = Reserved::load(&at.session)?;
+            self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
+        })
+    }
+
+    fn check(&self) -> Answer<'_, String> {
+        Box::pin(async {
+            let login = self.call("login", &[]).await?;
+            if let Some(said) = login.text_of("return") {
+                return Err(HostError::new(
+                    Class::HostRefused,
+                    format!("the host answered `{}`; check `user` and `password`", excerpt(said)),
+                ));
+            }
+            let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
+            Ok(format!("logged in; {} left", bytesize::ByteSize::b(free).display().iec()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_that_of_the_page() {
+        let arguments = ["me@example.test", "s3<&cret", "-1"].map(str::to_owned);
+        let sent = envelope("uploadStartFile", &arguments);
+        assert!(
+            sent.contains(
+                "<a:uploadStartFile><arg0>me@example.test</arg0><arg1>s3&lt;&amp;cret</arg1><arg2>-1</arg2></a:uploadStartFile>"
+            ),
+            "{sent}"
+        );
+        assert!(xml::parse(&sent).is_some());
+    }
+}

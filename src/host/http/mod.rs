@@ -1,0 +1,14 @@
+//! The transport: the one user of reqwest. Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
+//! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
+
+mod body;
+mod failure;
+mod names;
+mod reply;
+mod request;
+mod transport;
+
+pub use reply::Reply;
+pub(super) use reply::parse_retry_after;
+pub use request::Request;
+pub use transport::Transport;

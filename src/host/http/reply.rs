@@ -1,0 +1,161 @@
+//! Replies, and what their status means.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+
+use super::super::error::{HostError, excerpt};
+use super::body::Meter;
+use super::failure::cut_short;
+use crate::job::upload::Class;
+
+/// A complete reply, or as much of it as is worth reading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The rest the host asks for.
+    pub retry_after: Option<Duration>,
+    /// Whether it says that it is HTML, or looks like it.
+    pub html: bool,
+    /// Where it sends us, if it does.
+    pub location: Option<String>,
+    /// The body, at most 64 KiB of it unless the request allows more.
+    pub text: String,
+    /// Whether there was more.
+    pub cut: bool,
+}
+
+pub(super) async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize, now_ms: i64) -> Result<Reply, HostError> {
+    let status = response.status();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, now_ms));
+    let location = header("location").map(str::to_owned);
+    let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    let (mut body, mut cut) = (Vec::new(), false);
+    while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
+        meter.add(chunk.len());
+        let room = bytes_max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            cut = true;
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let html = says_html || text.trim_start().starts_with('<');
+    Ok(Reply { status: status.as_u16(), retry_after, html, location, text, cut })
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+pub(in crate::host) fn parse_retry_after(text: &str, now_ms: i64) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now_ms).ok()?);
+    Some(until.saturating_sub(now))
+}
+
+impl Reply {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// What a status outside 2xx means where the protocol's page says nothing else (`protocols/README.md`, section 2), for a request to
+    /// a fixed address. Server errors leave it open whether the request took effect.
+    pub fn refusal(&self) -> HostError {
+        let class = match self.status {
+            429 => Class::RateLimited,
+            503 if self.retry_after.is_some() => Class::RateLimited,
+            408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
+            // What is said of the request, or of its size, says nothing of the file.
+            400 | 413 | 415 | 422 => Class::RequestRefused,
+            300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => Class::HostRefused,
+            _ => Class::Unreadable,
+        };
+        let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
+        HostError { wait: self.retry_after, doubt, ..self.failure(class, self.said()) }
+    }
+
+    /// A failure of which this reply tells.
+    pub fn failure(&self, class: Class, said: impl Into<String>) -> HostError {
+        HostError::new(class, said).with_status(self.status)
+    }
+
+    /// The reply for a person: what the status means, and how the body begins.
+    pub fn said(&self) -> String {
+        let reason =
+            StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("unknown status");
+        let advice = match self.status {
+            300..=399 => "; the host has moved: set its new `base_url`",
+            401 | 403 => "; check the credentials",
+            404 | 405 | 410 => "; check `base_url`",
+            _ => "",
+        };
+        let body = excerpt(&self.text);
+        match body.is_empty() {
+            true => format!("the host answered {} ({reason}){advice}", self.status),
+            false => format!("the host answered {} ({reason}){advice}: `{body}`", self.status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, text: &str) -> Reply {
+        Reply { status, text: text.into(), ..Reply::default() }
+    }
+
+    #[test]
+    fn a_rest_is_read_in_seconds_and_as_a_date() {
+        assert_eq!(parse_retry_after(" 120 ", 0), Some(Duration::from_secs(120)));
+        let date = "Thu, 01 Jan 1970 00:01:40 GMT";
+        assert_eq!(parse_retry_after(date, 40_000), Some(Duration::from_secs(60)));
+        assert_eq!(parse_retry_after(date, 400_000), Some(Duration::ZERO), "a date in the past is no rest");
+        assert_eq!(parse_retry_after("soon", 0), None);
+    }
+
+    #[test]
+    fn every_status_has_a_class() {
+        let classes = [
+            (302, Class::HostRefused),
+            (400, Class::RequestRefused),
+            (401, Class::HostRefused),
+            (404, Class::HostRefused),
+            (408, Class::Transient),
+            (413, Class::RequestRefused),
+            (415, Class::RequestRefused),
+            (418, Class::Unreadable),
+            (422, Class::RequestRefused),
+            (429, Class::RateLimited),
+            (500, Class::Transient),
+            (501, Class::HostRefused),
+            (503, Class::Transient),
+            (522, Class::Transient),
+        ];
+        for (status, class) in classes {
+            assert_eq!(reply(status, "").refusal().class, class, "{status}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_may_have_acted_leaves_a_doubt() {
+        let doubtful: Vec<u16> = [400, 404, 408, 429, 500, 501, 502, 503, 504, 520]
+            .into_iter()
+            .filter(|status| reply(*status, "").refusal().doubt)
+            .collect();
+        assert_eq!(doubtful, [408, 500, 502, 504, 520]);
+    }
+
+    #[test]
+    fn a_strange_reply_is_quoted_and_cut() {
+        let said = reply(404, &"<html>gone\n".repeat(100)).refusal().said;
+        assert!(said.starts_with("the host answered 404 (Not Found); check `base_url`: `<html>gone <html>"), "{said}");
+        assert!(said.chars().count() < 420);
+    }
+}

@@ -1,0 +1,179 @@
+//! The client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, ClientBuilder, Method};
+use url::{Position, Url};
+
+use super::super::error::HostError;
+use super::super::form::Form;
+use super::body::{Around, Meter, watched};
+use super::failure::lost;
+use super::names::PublicNames;
+use super::reply::{Reply, read_reply};
+use super::request::{Payload, Request};
+use crate::job::upload::Class;
+use crate::os::chance::Chance;
+use crate::os::clock::Clock;
+use crate::os::system::System;
+
+/// How long a connection may take to be made (`protocols/README.md`, section 3).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection nobody uses is kept.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// How many redirections of a call are followed (`protocols/README.md`, section 2).
+const REDIRECTS_MAX: usize = 5;
+
+/// A client with its connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Transport {
+    client: Client,
+    idle: Duration,
+    clock: Clock,
+    chance: Chance,
+}
+
+impl Transport {
+    /// A client that gives up on a request when no byte has moved for `idle`.
+    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
+        Transport::of(Client::builder(), system, idle)
+    }
+
+    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network.
+    pub fn for_strangers(system: &System, idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
+        if allow_private {
+            return Transport::new(system, idle);
+        }
+        // A proxy would resolve the names itself.
+        Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)).no_proxy(), system, idle)
+    }
+
+    /// The time by which replies are read.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Random numbers.
+    pub fn chance(&self) -> &Chance {
+        &self.chance
+    }
+
+    /// An empty form with a boundary nobody can guess, so that no file can hold it.
+    pub fn form(&self) -> Form {
+        let boundary: String = self.chance.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+        Form::with_boundary(format!("ferryd-{boundary}"))
+    }
+
+    fn of(builder: ClientBuilder, system: &System, idle: Duration) -> Result<Transport, HostError> {
+        // Another part of the process may have chosen a provider before; any will do.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = builder
+            .user_agent(concat!("ferryd/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(KEEP_IDLE)
+            .tcp_nodelay(true)
+            .http1_only()
+            .build()
+            .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")).caused_by(error))?;
+        Ok(Transport { client, idle, clock: system.clock.clone(), chance: system.chance.clone() })
+    }
+
+    /// Sends a request and reads its reply, whatever its status.
+    pub async fn send(&self, request: Request<'_>) -> Result<Reply, HostError> {
+        let mut url = Url::parse(request.url).map_err(|_| unusable_address())?;
+        if request.exact && target(request.url) != url[Position::BeforePath..] {
+            return Err(HostError::new(Class::Unreadable, "the host named an address that cannot be sent as it is written"));
+        }
+        for _ in 0..REDIRECTS_MAX {
+            let reply = self.send_once(&request, url.clone()).await?;
+            let target = reply.location.as_deref().filter(|_| request.follows && matches!(reply.status, 307 | 308));
+            let next = target.and_then(|target| url.join(target).ok()).filter(|next| same_host(next, &url));
+            match next {
+                Some(next) => url = next,
+                None => return Ok(reply),
+            }
+        }
+        Err(HostError::new(Class::HostRefused, "the host sends a call around in circles"))
+    }
+
+    async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {
+        let meter = Arc::new(Meter::default());
+        let mut builder = self.client.request(request.method.clone(), url);
+        for (name, value) in &request.headers {
+            builder = builder.header(*name, value);
+        }
+        builder = match &request.body {
+            Payload::Nothing if request.method == Method::GET => builder,
+            Payload::Nothing => builder.header("content-length", "0"),
+            Payload::Text(text) => builder.body(text.clone()),
+            Payload::Around { head, file, tail } => {
+                let body = Around::new(head.clone(), *file, tail.clone(), meter.clone());
+                // An empty body has no length of its own to announce.
+                if body.left == 0 { builder.header("content-length", "0") } else { builder.body(reqwest::Body::wrap(body)) }
+            }
+        };
+        let ready = builder.build().map_err(lost)?;
+        let exchange = async {
+            let response = self.client.execute(ready).await.map_err(lost)?;
+            read_reply(response, &meter, request.reply_bytes_max, self.clock.now_ms()).await
+        };
+        let reply = watched(exchange, &meter, self.idle.max(request.patience)).await?;
+        Ok(Reply { text: request.secrets.taken_out_of(reply.text), ..reply })
+    }
+
+    /// Fetches what is at `url`, and hands it to `each` as it comes.
+    pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
+        let mut response = self.client.get(url).send().await.map_err(lost)?;
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            return Err(HostError::new(Class::Transient, format!("the host answered {status}")).with_status(status));
+        }
+        while let Some(frame) = tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(lost)? {
+            each(&frame);
+        }
+        Ok(())
+    }
+}
+
+/// What of an address goes into the first line of a request, as it is written.
+fn target(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn unusable_address() -> HostError {
+    HostError::new(Class::Unreadable, "the host named an address that is none")
+}
+
+fn same_host(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme() && one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_says_the_same_otherwise_is_taken() {
+        let leaves = |address: &str| target(address) == Url::parse(address).unwrap()[Position::BeforePath..];
+        assert!(
+            leaves("https://s.example:443/o?a=%2F&b=c+d") && leaves("http://DC7.example:80?sid=1") && leaves("https://s.example")
+        );
+        assert!(!leaves("https://s.example/a/../b") && !leaves("https://s.example/a b"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_says_so_to_whoever_asks_for_the_cause() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let transport = Transport::new(&System::default(), Duration::from_secs(5)).unwrap();
+        let url = format!("http://127.0.0.1:{port}/?token=hush");
+        let error = transport.send(Request::get(&url)).await.unwrap_err();
+        let causes = || std::iter::successors(std::error::Error::source(&error), |cause| (*cause).source());
+        let kinds = causes().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        assert!(kinds.into_iter().any(|kind| kind == std::io::ErrorKind::ConnectionRefused), "{error:?}");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
+}
