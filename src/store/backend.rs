@@ -11,16 +11,7 @@ use crate::job::upload::{Ack, Digest, Outcome, Session};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
-use super::{Arrival, Asking, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen};
-
-/// Who calls a verb, and when.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller {
-    /// The daemon that the store was opened for.
-    pub daemon: DaemonId,
-    /// Now, in milliseconds since the Unix epoch.
-    pub now_ms: i64,
-}
+use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {

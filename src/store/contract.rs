@@ -11,11 +11,15 @@ use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::*;
 use crate::job::Proof;
+use crate::job::attempt::SessionFate;
 use crate::job::health::HostState;
+use crate::job::plan::Plan;
 use crate::job::upload::Class;
+use crate::job::upload::Session;
 use crate::job::upload::{Ack, Digest, Outcome};
 use crate::job::watch::{After, EventSource, Watch};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
+use crate::job::{Identity, Reason, State};
 
 /// Each of these functions is a test of either engine; one that is not named here is not used, and does not compile.
 macro_rules! suite {

@@ -16,72 +16,18 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
-use crate::job::watch::{After, Watch, Watches};
-use crate::job::{Delivery, DeliveryId, Event, Identity, Proof, Reason, ReasonClass, State};
+use crate::job::{Delivery, DeliveryId, Event, Identity, JobId, Proof, Reason, ReasonClass, State};
 
-use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::{DaemonId, JobId};
+use super::values::{AFTER, Caller, DaemonId, Due, REFRESH, Rules};
 
-/// The key of rows that ask for the after-action.
-pub const AFTER: &str = Event::After.word();
-/// The key of rows that ask for a new link.
-pub const REFRESH: &str = Event::Refresh.word();
 /// A link is renewed when this share of its life is left, ...
 const REFRESH_SHARE: i64 = 10;
 /// ... and at most so long before its end.
 const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
 /// Where the doubling of the least time between two renewals ends.
 const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
-
-/// What follows a change of state, as configured. Nothing by default.
-#[derive(Debug, Clone, Default)]
-pub struct Rules {
-    /// The hooks.
-    pub hooks: Vec<HookRule>,
-    /// Every watch, for its after-action.
-    pub watches: Watches,
-    /// Names of the hosts whose links are renewed.
-    pub refresh: Vec<String>,
-    /// Names of the hosts whose mere word is enough for an after-action.
-    pub trusted: Vec<String>,
-}
-
-/// A hook, as far as the queue needs to know it.
-#[derive(Debug, Clone)]
-pub struct HookRule {
-    /// Its stable name.
-    pub key: String,
-    /// What it waits for.
-    pub on: Vec<Event>,
-    /// How long before its end a link is called expiring, in milliseconds.
-    pub before_ms: i64,
-}
-
-/// What is due, and when the next is.
-#[derive(Debug, Clone, Default)]
-pub struct Due {
-    /// The deliveries.
-    pub deliveries: Vec<Delivery>,
-    /// When the next one is due, in milliseconds since the Unix epoch.
-    pub next_due_ms: Option<i64>,
-}
-
-impl Rules {
-    pub(super) fn is_empty(&self) -> bool {
-        self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.after != After::Keep)
-    }
-
-    pub(super) fn wants(&self, key: &str, event: Event) -> bool {
-        self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
-    }
-
-    /// The watch whose after-action is to be done to the file at `path`.
-    pub(super) fn after_of(&self, path: &Path) -> Option<&Watch> {
-        self.watches.of_file(path).filter(|watch| watch.after != After::Keep)
-    }
-}
 
 /// What must be known of a job to make its rows.
 struct Subject {
@@ -625,7 +571,6 @@ pub(super) fn send_again(c: &Connection, by @ Caller { now_ms, .. }: Caller, id:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn a_link_is_renewed_in_its_last_tenth_and_at_most_six_hours_before_its_end() {
@@ -634,15 +579,5 @@ mod tests {
         assert_eq!(refresh_due_ms(0, 720 * hour, 40), 714 * hour);
         assert_eq!(refresh_due_ms(hour, 0, 1), hour + 2000, "dead already: soon, and less soon each time");
         assert_eq!(refresh_due_ms(hour, 0, 30), 2 * hour);
-    }
-
-    #[test]
-    fn the_deepest_watch_around_a_file_decides() {
-        let watch = |path: &str, recursive, after| Watch { recursive, after, ..Watch::new(path.into(), Arc::from([])) };
-        let watches = [watch("/a", true, After::Delete), watch("/a/b", true, After::Keep), watch("/c", false, After::Delete)];
-        let rules = Rules { watches: watches.into_iter().collect(), ..Rules::default() };
-        let acts = |path: &str| rules.after_of(Path::new(path)).is_some();
-        assert!(acts("/a/x") && acts("/a/d/x") && acts("/c/x"));
-        assert!(!acts("/a/b/x") && !acts("/c/d/x") && !acts("/d/x"));
     }
 }

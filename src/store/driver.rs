@@ -9,9 +9,10 @@ use tokio::sync::watch;
 
 use crate::job::Identity;
 
-use super::backend::{Backend, Caller, Lookup};
+use super::backend::{Backend, Lookup};
 use super::error::StoreError;
 use super::thread::{Durability, Trouble, Writer};
+use super::values::Caller;
 use super::{DaemonId, Seen, Store};
 
 /// What carries out the verbs. Clones share one queue.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::JobId;
+use crate::job::JobId;
 
 /// A failure of the queue, as opposed to a failure of a job in it.
 #[derive(Debug, Clone, thiserror::Error)]

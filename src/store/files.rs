@@ -10,28 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Identity, Reason, ReasonClass};
 
-use super::backend::Caller;
+use super::deliveries;
 use super::error::StoreError;
 use super::rows::identity_at;
-use super::{Arrival, DaemonId, LOOKUPS_MAX, deliveries};
-
-/// What the queue knows of a file that the scan has met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
-    /// This version is taken up for all its hosts.
-    Known,
-    /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
-    Elsewhere {
-        /// The folder it was in.
-        folder: PathBuf,
-        /// Its name there.
-        name: OsString,
-    },
-    /// This version is taken up for all its hosts, and the file system has given it other numbers since.
-    Renumbered,
-    /// Nothing is known of this version, or not for all its hosts.
-    Unknown,
-}
+use super::values::{Arrival, Caller, DaemonId, LOOKUPS_MAX, Seen};
 
 /// The hosts of routes, which never change once they are committed.
 pub(super) type Routes = HashMap<i64, Vec<String>>;

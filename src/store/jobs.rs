@@ -10,12 +10,12 @@ use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
-use crate::job::{HostReport, Identity, State, WatchReport};
+use crate::job::{HostReport, Identity, JobId, State, WatchReport};
 
-use super::backend::Caller;
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::{Asking, Claimed, Claims, JobId, Live, PutBack, Resting, Rules, deliveries, files, uploads};
+use super::values::{Asking, Caller, Claimed, Claims, Live, PutBack, Resting, Rules};
+use super::{deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.

@@ -13,9 +13,10 @@ use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Outcome, Session};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
-use super::backend::{Backend, Caller, Lookup, verbs};
+use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::files::Routes;
+use super::values::Caller;
 use super::{
     Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, PutBack, Resting, Rules, Seen, deliveries, files, jobs, schema,
     uploads,

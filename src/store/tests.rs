@@ -11,6 +11,7 @@ use super::contract::{YEAR_MS, arrival, put_back, rules, told};
 use super::*;
 use crate::job::upload::{Class, Outcome};
 use crate::job::{Event, Proof, ReasonClass};
+use crate::job::{Identity, Reason, State};
 
 struct Queue {
     dir: tempfile::TempDir,
@@ -442,7 +443,7 @@ fn however_many_jobs_move_in_a_commit_each_total_is_written_once() {
 #[test]
 fn the_totals_of_a_transaction_that_died_are_those_before_it() {
     let dir = tempfile::tempdir().unwrap();
-    let by = backend::Caller { daemon: DaemonId::LOCAL, now_ms: 1 };
+    let by = values::Caller { daemon: DaemonId::LOCAL, now_ms: 1 };
     for commits in [true, false] {
         let mut queue = sqlite::open(dir.path()).unwrap().writer;
         queue.begin().unwrap();

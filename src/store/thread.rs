@@ -283,8 +283,8 @@ mod tests {
     use super::*;
     use crate::job::HostReport;
     use crate::job::health::HostState;
-    use crate::store::backend::Caller;
     use crate::store::sqlite::Sqlite;
+    use crate::store::values::Caller;
     use std::sync::mpsc::channel;
 
     /// A queue whose disk waits for a word before each sync, and does what the word says.

@@ -2,14 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::job::Identity;
 use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Held, Session, Words};
+use crate::job::{Identity, JobId};
 
-use super::backend::Caller;
 use super::error::StoreError;
-use super::{DaemonId, JobId, Upload};
+use super::values::{Caller, DaemonId, Upload};
 
 /// Whether nobody else has claimed the job since this daemon did.
 pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {

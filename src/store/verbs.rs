@@ -14,8 +14,9 @@ use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::Durability::{Power, Process};
-use super::backend::{Backend, Caller};
+use super::backend::Backend;
 use super::driver::Wake;
+use super::values::Caller;
 use super::{Arrival, Asking, Call, Claims, Due, Durability, Live, PutBack, Resting, Rules, Seen, Store, StoreError};
 
 /// The start, and how hosts and watches are doing.

@@ -175,9 +175,6 @@ fn nobody_knows_more_than_the_house_allows() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Folders whose files still import each other in a circle.
-const STILL_CIRCLES: [&str; 1] = ["store"];
-
 /// A module, or something in it, by its steps from the root of the crate.
 type FromRoot = Vec<String>;
 
@@ -259,12 +256,7 @@ fn files_and_folders_beside_each_other_import_each_other_in_no_circle() {
     let hidden: Vec<&PathBuf> = files.iter().filter(|file| everything(file)).map(|(file, _)| file).collect();
     assert!(hidden.is_empty(), "{hidden:?} import everything there is, so that nobody sees what");
     for (folder, imports) in folders(&files) {
-        let (folder, circles) = (folder.join("/"), circles(imports));
-        if STILL_CIRCLES.contains(&folder.as_str()) {
-            assert!(!circles.is_empty(), "{folder} has no circle any more, and need not be excused");
-        } else {
-            assert_eq!(circles, [""; 0], "in src/{folder}");
-        }
+        assert_eq!(circles(imports), [""; 0], "in src/{}", folder.join("/"));
     }
 }
 

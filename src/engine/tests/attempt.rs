@@ -8,7 +8,7 @@ use super::super::connections::connections;
 use super::super::leaving::End;
 use super::super::phase::{Phase, PhaseSwitch, phases};
 use super::super::worker::Worker;
-use super::world::{HOUR, PART_BYTES, SECOND, Trouble, World, paused, world};
+use super::world::{HOUR, PART_BYTES, SECOND, START, Trouble, World, paused, world};
 use crate::job::attempt::OnUnknown;
 use crate::job::health::Feedback;
 use crate::job::upload::Class;
@@ -133,7 +133,7 @@ fn what_was_confirmed_before_a_failure_is_not_sent_again() {
 fn a_finish_that_is_not_answered_is_asked_about_and_not_repeated() {
     paused(async {
         // The third call is the finish: its answer is lost.
-        let world = world(5, ONE_HOST, &[("box", &[(0 * SECOND, 10 * SECOND, Trouble::LosesReplies)])]);
+        let world = world(5, ONE_HOST, &[("box", &[(START, 10 * SECOND, Trouble::LosesReplies)])]);
         queued(&world, 1000).await;
         let end = carry(&world).await;
         assert_eq!((end.state, world.files(0).len()), (State::Waiting, 1), "the host has the file, and we do not know");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::world::{CONFIG, HOUR, MINUTE, SECOND, Trouble, paused, world};
+use super::world::{CONFIG, HOUR, MINUTE, SECOND, START, Trouble, paused, world};
 use crate::job::{ReasonClass, State};
 
 const MOVED: &str = r#"
@@ -20,7 +20,7 @@ const MOVED: &str = r#"
 #[test]
 fn a_source_goes_when_the_last_host_has_it_and_not_before() {
     paused(async {
-        let world = world(1, CONFIG, &[("box", &[]), ("mirror", &[(0 * SECOND, HOUR, Trouble::Down)])]);
+        let world = world(1, CONFIG, &[("box", &[]), ("mirror", &[(START, HOUR, Trouble::Down)])]);
         world.write("a", 1000);
         world.run(HOUR).await;
         let (state, why) = world.state("a", "box");
@@ -36,7 +36,7 @@ fn a_source_goes_when_the_last_host_has_it_and_not_before() {
 #[test]
 fn a_source_that_changes_after_its_upload_stays_and_its_new_version_goes_up() {
     paused(async {
-        let world = world(2, CONFIG, &[("box", &[]), ("mirror", &[(0 * SECOND, HOUR, Trouble::Down)])]);
+        let world = world(2, CONFIG, &[("box", &[]), ("mirror", &[(START, HOUR, Trouble::Down)])]);
         world.write("a", 1000);
         let change = async {
             tokio::time::sleep(30 * MINUTE).await;
@@ -88,7 +88,7 @@ fn a_move_keeps_the_way_below_the_watch_and_overwrites_nothing() {
 #[test]
 fn a_folder_that_is_away_has_not_lost_its_files() {
     paused(async {
-        let world = world(5, CONFIG, &[("box", &[]), ("mirror", &[(0 * SECOND, 30 * MINUTE, Trouble::Down)])]);
+        let world = world(5, CONFIG, &[("box", &[]), ("mirror", &[(START, 30 * MINUTE, Trouble::Down)])]);
         world.write("a", 1000);
         let away = async {
             tokio::time::sleep(10 * MINUTE).await;

@@ -1,6 +1,6 @@
 //! What is claimed when, as hosts fail and recover.
 
-use super::world::{HOUR, MINUTE, SECOND, Trouble, paused, world};
+use super::world::{HOUR, MINUTE, SECOND, START, Trouble, paused, world};
 use crate::job::upload::Class;
 use crate::job::{ReasonClass, State};
 
@@ -22,7 +22,7 @@ const TWO_HOSTS: &str = r#"
 #[test]
 fn a_host_that_never_answers_keeps_its_own_slots_and_no_others() {
     paused(async {
-        let world = world(1, TWO_HOSTS, &[("box", &[(0 * SECOND, 24 * HOUR, Trouble::Hangs)]), ("mirror", &[])]);
+        let world = world(1, TWO_HOSTS, &[("box", &[(START, 24 * HOUR, Trouble::Hangs)]), ("mirror", &[])]);
         for number in 0..40 {
             world.write(&format!("{number}"), 1000);
         }
@@ -36,7 +36,7 @@ fn a_host_that_never_answers_keeps_its_own_slots_and_no_others() {
 #[test]
 fn a_host_that_is_down_is_asked_by_one_job_at_a_time_until_it_answers() {
     paused(async {
-        let world = world(2, TWO_HOSTS, &[("box", &[(0 * SECOND, 5 * HOUR, Trouble::Down)]), ("mirror", &[])]);
+        let world = world(2, TWO_HOSTS, &[("box", &[(START, 5 * HOUR, Trouble::Down)]), ("mirror", &[])]);
         for number in 0..100 {
             world.write(&format!("{number}"), 1000);
         }
@@ -55,7 +55,7 @@ fn a_host_that_is_down_is_asked_by_one_job_at_a_time_until_it_answers() {
 #[test]
 fn a_refused_password_holds_the_host_and_everything_goes_when_it_is_right() {
     paused(async {
-        let world = world(3, TWO_HOSTS, &[("box", &[(0 * SECOND, 150 * MINUTE, Trouble::Refuses)]), ("mirror", &[])]);
+        let world = world(3, TWO_HOSTS, &[("box", &[(START, 150 * MINUTE, Trouble::Refuses)]), ("mirror", &[])]);
         for number in 0..10 {
             world.write(&format!("{number}"), 1000);
         }
@@ -73,7 +73,7 @@ fn a_refused_password_holds_the_host_and_everything_goes_when_it_is_right() {
 #[test]
 fn a_host_that_asks_for_rest_has_it() {
     paused(async {
-        let world = world(4, TWO_HOSTS, &[("box", &[(0 * SECOND, 10 * MINUTE, Trouble::Busy)]), ("mirror", &[])]);
+        let world = world(4, TWO_HOSTS, &[("box", &[(START, 10 * MINUTE, Trouble::Busy)]), ("mirror", &[])]);
         for number in 0..20 {
             world.write(&format!("{number}"), 1000);
         }
@@ -88,7 +88,7 @@ fn a_host_that_asks_for_rest_has_it() {
 #[test]
 fn a_host_without_room_is_not_asked_for_larger_files_and_takes_smaller_ones() {
     paused(async {
-        let world = world(5, TWO_HOSTS, &[("box", &[(0 * SECOND, 10 * MINUTE, Trouble::Full)]), ("mirror", &[])]);
+        let world = world(5, TWO_HOSTS, &[("box", &[(START, 10 * MINUTE, Trouble::Full)]), ("mirror", &[])]);
         for number in 0..30 {
             world.write(&format!("{number}"), 100_000);
         }
@@ -107,7 +107,7 @@ fn a_host_without_room_is_not_asked_for_larger_files_and_takes_smaller_ones() {
 #[test]
 fn a_panic_ends_its_own_attempt_and_the_file_is_tried_again() {
     paused(async {
-        let world = world(6, TWO_HOSTS, &[("box", &[(0 * SECOND, MINUTE, Trouble::Panics)]), ("mirror", &[])]);
+        let world = world(6, TWO_HOSTS, &[("box", &[(START, MINUTE, Trouble::Panics)]), ("mirror", &[])]);
         world.write("a", 1000);
         world.run(MINUTE).await;
         let (state, why) = world.state("a", "box");
@@ -121,7 +121,7 @@ fn a_panic_ends_its_own_attempt_and_the_file_is_tried_again() {
 #[test]
 fn what_waits_for_a_time_goes_on_when_the_clock_is_set_back() {
     paused(async {
-        let world = world(7, TWO_HOSTS, &[("box", &[(0 * SECOND, MINUTE, Trouble::Refuses)]), ("mirror", &[])]);
+        let world = world(7, TWO_HOSTS, &[("box", &[(START, MINUTE, Trouble::Refuses)]), ("mirror", &[])]);
         world.write("a", 1000);
         let set_back = async {
             tokio::time::sleep(30 * SECOND).await;

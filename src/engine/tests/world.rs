@@ -23,6 +23,7 @@ use crate::store::Store;
 
 /// 2027-01-15, a Friday, 08:00 UTC.
 const MORNING_NS: i64 = 1_800_000_000_000_000_000;
+pub(super) const START: Duration = Duration::ZERO;
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -30,7 +31,7 @@ pub(super) const PART_BYTES: u64 = 64 * 1024;
 /// What a host takes in a second.
 const BYTES_PER_SECOND: u64 = 20_000;
 
-/// What goes wrong at a host, from when to when after the morning.
+/// What goes wrong at a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Nobody answers.
@@ -48,6 +49,9 @@ pub(super) enum Trouble {
     /// Its own code panics.
     Panics,
 }
+
+/// From when to when, after the morning, what goes wrong.
+pub(super) type TroubleTime = (Duration, Duration, Trouble);
 
 /// The far side of a host, which outlives every restart of the daemon.
 #[derive(Default)]
@@ -67,7 +71,7 @@ pub(super) struct FarSide {
 pub(super) struct FakeHost {
     pub(super) name: String,
     begun: Instant,
-    pub(super) troubles: Vec<(Duration, Duration, Trouble)>,
+    pub(super) troubles: Vec<TroubleTime>,
     far: Arc<Mutex<FarSide>>,
 }
 
@@ -227,7 +231,7 @@ pub(super) struct World {
     pub(super) hosts: Vec<FakeHost>,
 }
 
-pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[(Duration, Duration, Trouble)])]) -> World {
+pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -> World {
     let time = Time::of_the_runtime(MORNING_NS);
     let clock = time.clock();
     let disk = Disk::new(clock.clone());
@@ -238,7 +242,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[(Duration, Durati
     let system = System { clock: clock.clone(), chance: Chance::seeded(seed), files, threads: Threads::Caller };
     let store = Store::in_memory(Arc::new(move || clock.now_ms())).unwrap();
     let begun = Instant::now();
-    let host = |(name, troubles): &(&str, &[(Duration, Duration, Trouble)])| FakeHost {
+    let host = |(name, troubles): &(&str, &[TroubleTime])| FakeHost {
         name: (*name).to_owned(),
         begun,
         troubles: troubles.to_vec(),
@@ -276,8 +280,8 @@ impl World {
 
     /// How a job of this file stands.
     pub(super) fn job(&self, name: &str, host: &str) -> JobRow {
-        let jobs = self.store.jobs().into_iter().filter(|job| job.path.ends_with(name) && job.host == host);
-        jobs.last().unwrap_or_else(|| panic!("no job of {name} for {host}"))
+        let mut jobs = self.store.jobs().into_iter().filter(|job| job.path.ends_with(name) && job.host == host);
+        jobs.next_back().unwrap_or_else(|| panic!("no job of {name} for {host}"))
     }
 
     pub(super) fn state(&self, name: &str, host: &str) -> (State, Option<Reason>) {

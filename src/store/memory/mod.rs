@@ -14,8 +14,9 @@ use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Outcome, Session};
 use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
 
-use super::backend::{Backend, Caller, Lookup, verbs};
+use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
+use super::values::Caller;
 use super::{Arrival, Asking, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen, Upload};
 
 #[derive(Default)]

@@ -1,0 +1,259 @@
+//! What goes into the queue and comes out of it, in words of our own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::attempt::SessionFate;
+use crate::job::plan::Plan;
+use crate::job::upload::{Held, Session};
+use crate::job::watch::{After, Watch, Watches};
+use crate::job::{Delivery, Event, Identity, JobId, Reason, State};
+
+/// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.
+pub const LOOKUPS_MAX: usize = 256;
+
+/// The key of rows that ask for the after-action.
+pub const AFTER: &str = Event::After.word();
+/// The key of rows that ask for a new link.
+pub const REFRESH: &str = Event::Refresh.word();
+/// The number of a daemon among those that share a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DaemonId(pub i64);
+
+impl DaemonId {
+    /// The daemon of a queue in a local file, which is shared with nobody.
+    pub const LOCAL: DaemonId = DaemonId(1);
+}
+
+/// A file that is settled, and the hosts it goes to.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The folder it is in.
+    pub folder: PathBuf,
+    /// Its name there.
+    pub name: OsString,
+    /// The version that is settled.
+    pub identity: Identity,
+    /// Names of the hosts it goes to.
+    pub hosts: Arc<[String]>,
+    /// Whether jobs are made of it; if not, it is only remembered as taken up.
+    pub make_jobs: bool,
+    /// Higher goes first.
+    pub priority: i64,
+    /// Whether a writer was seen to close this version.
+    pub close_seen: bool,
+}
+
+/// A host that asks for jobs.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Its name.
+    pub host: String,
+    /// Its jobs that upload.
+    pub uploads: usize,
+    /// Those of them that had been tried before.
+    pub retries: usize,
+    /// Jobs that may upload to it at once.
+    pub uploads_max: usize,
+    /// How many more it takes now.
+    pub room: usize,
+    /// When it was given a job last: a number that grows with time.
+    pub served: u64,
+    /// Whether that job had been tried before.
+    pub retried_last: bool,
+}
+
+impl Asking {
+    /// A host that has nothing and takes up to `room` jobs.
+    pub fn new(host: impl Into<String>, room: usize) -> Asking {
+        Asking { host: host.into(), uploads: 0, retries: 0, uploads_max: room, room, served: 0, retried_last: false }
+    }
+}
+
+/// A claimed job, with all that a worker needs to know.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Its number.
+    pub id: JobId,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// The host it goes to.
+    pub host: String,
+    /// The version that was settled.
+    pub identity: Identity,
+    /// Failures in a row without progress.
+    pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
+    /// When this row of failures began, in milliseconds since the Unix epoch.
+    pub failing_since_ms: Option<i64>,
+    /// Sessions this file has lost.
+    pub sessions_lost: u32,
+    /// Whether it was its turn again, after a failure or a hold.
+    pub retry: bool,
+    /// The half-sent upload of an earlier claim.
+    pub upload: Option<Upload>,
+}
+
+/// A half-sent upload.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The host's handle.
+    pub session: Session,
+    /// How the file was cut at `open`.
+    pub plan: Plan,
+    /// The parts the host has confirmed.
+    pub held: Held,
+    /// The offset up to which a host that takes bytes in order has confirmed them.
+    pub held_bytes: u64,
+    /// When the session was opened, in milliseconds since the Unix epoch.
+    pub opened_ms: i64,
+    /// Whether a commit was sent, or was about to be, and its answer is not known.
+    pub committing: bool,
+    /// How many commits have gone unanswered.
+    pub commits: u32,
+    /// Whether every part has been sent a second time because the host missed some.
+    pub resent: bool,
+}
+
+/// How a worker leaves a job that it could not carry to the end.
+#[derive(Debug, Clone)]
+pub struct PutBack {
+    /// Where it goes.
+    pub state: State,
+    /// The reason, for a person.
+    pub why: Option<Reason>,
+    /// When it is claimed again, in milliseconds since the Unix epoch.
+    pub next_try_ms: Option<i64>,
+    /// Failures in a row without progress.
+    pub failures: u32,
+    /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
+    pub failing: Option<(String, u32)>,
+    /// When this row of failures began, in milliseconds since the Unix epoch.
+    pub failing_since_ms: Option<i64>,
+    /// What becomes of the session.
+    pub session: SessionFate,
+}
+
+/// What a claim brings.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    /// The jobs, ready to be carried.
+    pub jobs: Vec<Claimed>,
+    /// When the next waiting job of the hosts that have room will be due, in milliseconds since the Unix epoch.
+    pub next_due_ms: Option<i64>,
+}
+
+/// A host that asked for rest before the daemon started, and is not to be asked again before the rest is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// The host.
+    pub host: String,
+    /// For how long it is still to be left alone.
+    pub left: Duration,
+    /// Rests it asked for in a row.
+    pub rests: u32,
+}
+
+/// What moves right now in one job.
+#[derive(Debug, Clone, Copy)]
+pub struct Live {
+    /// The job.
+    pub job: JobId,
+    /// Bytes sent, acknowledged or not.
+    pub sent: u64,
+    /// Bytes a second, lately.
+    pub per_second: u64,
+}
+
+/// Who calls a verb, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    /// The daemon that the store was opened for.
+    pub daemon: DaemonId,
+    /// Now, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// What the queue knows of a file that the scan has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// This version is taken up for all its hosts.
+    Known,
+    /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
+    Elsewhere {
+        /// The folder it was in.
+        folder: PathBuf,
+        /// Its name there.
+        name: OsString,
+    },
+    /// This version is taken up for all its hosts, and the file system has given it other numbers since.
+    Renumbered,
+    /// Nothing is known of this version, or not for all its hosts.
+    Unknown,
+}
+
+/// What follows a change of state, as configured. Nothing by default.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The hooks.
+    pub hooks: Vec<HookRule>,
+    /// Every watch, for its after-action.
+    pub watches: Watches,
+    /// Names of the hosts whose links are renewed.
+    pub refresh: Vec<String>,
+    /// Names of the hosts whose mere word is enough for an after-action.
+    pub trusted: Vec<String>,
+}
+
+/// A hook, as far as the queue needs to know it.
+#[derive(Debug, Clone)]
+pub struct HookRule {
+    /// Its stable name.
+    pub key: String,
+    /// What it waits for.
+    pub on: Vec<Event>,
+    /// How long before its end a link is called expiring, in milliseconds.
+    pub before_ms: i64,
+}
+
+/// What is due, and when the next is.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// The deliveries.
+    pub deliveries: Vec<Delivery>,
+    /// When the next one is due, in milliseconds since the Unix epoch.
+    pub next_due_ms: Option<i64>,
+}
+
+impl Rules {
+    pub(super) fn is_empty(&self) -> bool {
+        self.hooks.is_empty() && self.refresh.is_empty() && !self.watches.iter().any(|watch| watch.after != After::Keep)
+    }
+
+    pub(super) fn wants(&self, key: &str, event: Event) -> bool {
+        self.hooks.iter().any(|hook| hook.key == key && hook.on.contains(&event))
+    }
+
+    /// The watch whose after-action is to be done to the file at `path`.
+    pub(super) fn after_of(&self, path: &Path) -> Option<&Watch> {
+        self.watches.of_file(path).filter(|watch| watch.after != After::Keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deepest_watch_around_a_file_decides() {
+        let watch = |path: &str, recursive, after| Watch { recursive, after, ..Watch::new(path.into(), Arc::from([])) };
+        let watches = [watch("/a", true, After::Delete), watch("/a/b", true, After::Keep), watch("/c", false, After::Delete)];
+        let rules = Rules { watches: watches.into_iter().collect(), ..Rules::default() };
+        let acts = |path: &str| rules.after_of(Path::new(path)).is_some();
+        assert!(acts("/a/x") && acts("/a/d/x") && acts("/c/x"));
+        assert!(!acts("/a/b/x") && !acts("/c/d/x") && !acts("/d/x"));
+    }
+}
