@@ -114,6 +114,8 @@ fn fold(text: &str) -> String {
                     folded.push(' ');
                 }
             }
+            // The same for these, and nearly all that hosts say is made of them.
+            _ if c.is_ascii() => folded.push(c.to_ascii_lowercase()),
             _ => folded.extend(letters(c)),
         }
     }
@@ -395,6 +397,13 @@ mod tests {
     ];
 
     const SECRETS: [&str; 6] = ["p@ss&word/9<x%\"", "hunter2!", "sk-abcdef/ghijkl+mn", "пароль\\7 ß", "a b+c%20d", "1234"];
+
+    #[test]
+    fn the_short_way_for_ascii_is_the_long_one() {
+        for c in (0..128_u8).map(char::from) {
+            assert_eq!(letters(c).collect::<String>(), c.to_ascii_lowercase().to_string(), "{c:?}");
+        }
+    }
 
     #[test]
     fn a_secret_is_kept_in_no_spelling_and_no_spelling_of_that() {
