@@ -26,7 +26,7 @@ use super::form::Form;
 use super::redact::Secrets;
 use super::{Frames, Part, PartSource};
 
-/// How long a connection may take to be made (`protocols/README.md`, section 3).
+/// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection nobody uses is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// Values of a query that are shorter are no secrets, and would be found everywhere.
 const SECRET_BYTES_MIN: usize = 6;
-/// How many redirections of a call are followed (`protocols/README.md`, section 2).
+/// How many redirections of a call are followed (`docs/protocols/README.md`, section 2).
 const REDIRECTS_MAX: usize = 5;
 
 /// A client with its connections. Cheap to clone.
@@ -479,8 +479,8 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// What a status outside 2xx means where the protocol's page says nothing else (`protocols/README.md`, section 2), for a request to
-    /// a fixed address. Server errors leave it open whether the request took effect.
+    /// What a status outside 2xx means where the protocol's page says nothing else (`docs/protocols/README.md`, section 2), for a
+    /// request to a fixed address. Server errors leave it open whether the request took effect.
     pub fn refusal(&self) -> HostError {
         let class = match self.status {
             429 => Class::RateLimited,
