@@ -20,7 +20,7 @@ const METHODS: &[(&str, KieMethod)] = &[("stream", KieMethod::Stream), ("base64"
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: u64 = 1024 * 1024;
-/// The bounds of a KooDrive part (`protocols/koodrive.md`, 3.2).
+/// The bounds of a KooDrive part (`docs/protocols/koodrive.md`, 3.2).
 const KOODRIVE_PART: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
 /// The bounds of a 4shared part; the host documents none, these keep a part worth its request and a file below 10 million parts.
 const FOURSHARED_PART: std::ops::RangeInclusive<u64> = 256 * 1024..=5120 * MIB;
@@ -169,7 +169,7 @@ fn part_size(bounds: std::ops::RangeInclusive<u64>, multiple: u64) -> impl Fn(&V
     }
 }
 
-/// A folder of Kie.ai: no slash at either end, nothing that means another folder (`protocols/kie.md`, 2.1).
+/// A folder of Kie.ai: no slash at either end, nothing that means another folder (`docs/protocols/kie.md`, 2.1).
 fn upload_path(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     let sound = given.split('/').all(|name| !matches!(name, "" | "." | "..") && !name.chars().any(char::is_control));

@@ -111,8 +111,8 @@ impl HostKind {
     }
 
     /// Jobs uploading at once that make sense when nobody says; nothing leaves it to the daemon's limit. One at a time for UploadGig,
-    /// whose every upload costs a login of which it allows few (`protocols/uploadgig.md`, section 7); two for Kie.ai, which limits its
-    /// keys (`protocols/kie.md`, 4.9).
+    /// whose every upload costs a login of which it allows few (`docs/protocols/uploadgig.md`, section 7); two for Kie.ai, which limits its
+    /// keys (`docs/protocols/kie.md`, 4.9).
     pub fn max_uploads(&self) -> Option<usize> {
         match self {
             HostKind::UploadGig(_) => Some(1),
@@ -122,7 +122,7 @@ impl HostKind {
     }
 
     /// Whether this kind never tells more of a stored file than that it has it: no size, no digest. CloudKP answers with an id alone
-    /// (`protocols/cloudkp.md`, 3.2). Kie.ai tells the size of what it is sent, though not of what it fetches itself.
+    /// (`docs/protocols/cloudkp.md`, 3.2). Kie.ai tells the size of what it is sent, though not of what it fetches itself.
     pub fn gives_only_its_word(&self) -> bool {
         match self {
             HostKind::CloudKp(_) => true,

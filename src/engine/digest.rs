@@ -213,7 +213,7 @@ mod tests {
         Digesting::start(source, Plan { file_bytes: bytes.len() as u64, part_bytes }, algorithm).whole().await.unwrap()
     }
 
-    /// The file of section 4 of `protocols/koodrive.md`, with its values.
+    /// The file of `docs/protocols/koodrive.md`, section 4, with its values.
     #[tokio::test]
     async fn one_pass_gives_the_digest_and_the_states_of_the_page() {
         let file: Vec<u8> = (0..10_486_760u64).map(|i| ((i * 31 + 7) % 251) as u8).collect();

@@ -1,4 +1,5 @@
-//! Addresses that a host names in a reply: data from outside, looked at before any byte goes there (`protocols/README.md`, section 3).
+//! Addresses that a host names in a reply: data from outside, looked at before any byte goes there (`docs/protocols/README.md`,
+//! section 3).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,6 +1,6 @@
 //! CloudKP: chunks of a fixed ladder of sizes as multipart forms, then one finishing form. No login, no query, no checksum.
 //!
-//! Source of every fact: `protocols/cloudkp.md` of the project's documents, here "page"; the service's own description is the page
+//! Source of every fact: `docs/protocols/cloudkp.md`, here "page"; the service's own description is the page
 //! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish that
 //! went unanswered is finished again under the same session (page, 3.3).
 
@@ -32,7 +32,7 @@ const TWICE_FROM: u64 = 104_857_600;
 const FOUR_TIMES_FROM: u64 = 786_432_000;
 /// Requests of one file in flight, as in the sample (page, 7).
 const PARALLEL: usize = 5;
-/// How long the host may take to merge the chunks (`protocols/README.md`, section 3).
+/// How long the host may take to merge the chunks (`docs/protocols/README.md`, section 3).
 const FINISH_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The chunk size for a file of so many bytes.
@@ -183,7 +183,7 @@ fn parse(text: &str) -> Parsed {
     }
 }
 
-/// Numbers may come as strings and the reverse, so both are read (`protocols/README.md`, section 2).
+/// Numbers may come as strings and the reverse, so both are read (`docs/protocols/README.md`, section 2).
 fn parse_object(fields: &Map<String, Value>) -> Parsed {
     match fields.get("error") {
         None | Some(Value::Null | Value::Bool(false)) => {}

@@ -1,4 +1,4 @@
-//! JSON as hosts really send it: numbers may come as strings and the reverse (`protocols/README.md`, section 2).
+//! JSON as hosts really send it: numbers may come as strings and the reverse (`docs/protocols/README.md`, section 2).
 
 use serde_json::{Map, Value};
 

@@ -1,7 +1,7 @@
 //! Kie.ai: one authenticated request for each file, to a store that keeps it for a day or so. The same name again overwrites, so any
 //! doubt is settled by sending again.
 //!
-//! Source of every fact: `protocols/kie.md` of the project's documents, here "page"; the service's own description is the page "File
+//! Source of every fact: `docs/protocols/kie.md`, here "page"; the service's own description is the page "File
 //! Upload API quickstart". Errors come as a status, or in the body under status 200, so the body is read first (page, 3).
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! UploadGig: a login brings an address that is good for a minute, the whole file goes there as one raw body, and nothing can be asked.
 //!
-//! Source of every fact: `protocols/uploadgig.md` of the project's documents, here "page"; the service's own description is its API page.
+//! Source of every fact: `docs/protocols/uploadgig.md`, here "page"; the service's own description is its API page.
 //! Too many logins lock an account out for minutes, so every login counts (page, 3); the address is fetched last (page, 4.5), holds a
 //! secret and is never stored.
 
@@ -24,7 +24,7 @@ const MIB: u64 = 1_048_576;
 const ACTION_LIFE_MS: i64 = 45_000;
 /// The first rest after "too many logins" (page, 3); it doubles up to an hour.
 const COOL_DOWN: Duration = Duration::from_secs(300);
-/// How long a login may take (page, 2.1), and the host may think about a file it has (`protocols/README.md`, section 3).
+/// How long a login may take (page, 2.1), and the host may think about a file it has (`docs/protocols/README.md`, section 3).
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
 /// What of a name is encoded: all but printable ASCII, and the sign of the encoding itself (page, 2.2).

@@ -243,6 +243,7 @@ impl Daemon {
     }
 
     /// Starts a daemon that writes its log where the command says.
+    #[cfg(target_os = "linux")]
     pub fn of(mut command: Command) -> Daemon {
         Daemon { child: command.spawn().unwrap() }
     }

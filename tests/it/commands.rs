@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use ferryd::store::FILE_NAME;
 
@@ -75,7 +75,8 @@ fn output_that_finds_no_room_is_a_failure_and_a_closed_pipe_is_none() {
         let (code, _, said) = answer(full);
         assert_eq!(code, Some(1), "{words:?}: {said}");
         assert!(said.contains("cannot write the output") && said.contains("No space left"), "{words:?}: {said}");
-        let mut child = bench.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            bench.command(words).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
         assert_eq!((status.code(), String::from_utf8(stderr).unwrap().as_str()), (Some(0), ""), "{words:?}");

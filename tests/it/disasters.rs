@@ -1,10 +1,13 @@
 //! The queue damaged, locked, newer, on a full disk; files and folders that cannot be read; a configuration that changes.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+#[cfg(target_os = "linux")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use ferryd::job::{ReasonClass, State};
+#[cfg(target_os = "linux")]
 use ferryd::os::lock;
 use ferryd::sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;

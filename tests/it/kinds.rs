@@ -240,7 +240,7 @@ fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
     match action {
         // Where nothing expires, and for calls that carry credentials of their own.
         Action::Expire => at_the_bytes && matches!(kind.word, "uploadgig" | "koodrive" | "4shared"),
-        // CloudKP checks nothing (its page, section 1), and nobody could notice.
+        // CloudKP checks nothing (`docs/protocols/cloudkp.md`, 3.2), and nobody could notice.
         Action::CorruptPart => at_the_bytes && kind.word != "cloudkp",
         _ => true,
     }

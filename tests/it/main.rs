@@ -7,6 +7,7 @@
 )]
 
 mod bench_top;
+mod citations;
 mod clients;
 mod clock;
 mod commands;

@@ -1,18 +1,20 @@
 //! The files that service managers read: they start the program the way it wants to be started, and it talks to them as they expect.
 
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench_top::Bench;
 use crate::skip::skipped;
 
 fn packaged(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)).unwrap()
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_service_manager_hears_ready_when_watching_and_stopping_when_draining() {
+    use crate::bench_top::Bench;
+    use std::os::unix::net::UnixDatagram;
+
     let bench = Bench::new();
     let path = bench.dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

@@ -1,6 +1,6 @@
 //! 4shared: SOAP calls reserve a file and name an address, parts go there as forms by their first byte, and an MD5 joins them.
 //!
-//! Source of every fact: `protocols/fourshared.md` of the project's documents, here "page"; the service's own description is its developer
+//! Source of every fact: `docs/protocols/fourshared.md`, here "page"; the service's own description is its developer
 //! how-to. Parts belong to a data centre, so an upload stays with the one it began with (page, 6.4); the key in the address of the parts
 //! is fetched anew when it ends, and never stored.
 
@@ -26,7 +26,7 @@ use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
-/// How long the host may take to join the parts (`protocols/README.md`, section 3).
+/// How long the host may take to join the parts (`docs/protocols/README.md`, section 3).
 const FINISH_PATIENCE: Duration = Duration::from_secs(120);
 /// How long uploading is left alone when the service has switched it off (page, 5).
 const SWITCHED_OFF: Duration = Duration::from_secs(900);

@@ -18,11 +18,11 @@ use crate::os::chance::Chance;
 use crate::os::clock::Clock;
 use crate::os::system::System;
 
-/// How long a connection may take to be made (`protocols/README.md`, section 3).
+/// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection nobody uses is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
-/// How many redirections of a call are followed (`protocols/README.md`, section 2).
+/// How many redirections of a call are followed (`docs/protocols/README.md`, section 2).
 const REDIRECTS_MAX: usize = 5;
 
 /// A client with its connections. Cheap to clone.

@@ -1,6 +1,6 @@
 //! Huawei KooDrive: signed control calls, parts as raw PUTs to passing addresses, and a SHA-256 that the store carries on from part to part.
 //!
-//! Source of every fact: `protocols/koodrive.md` of the project's documents, here "page"; the service's own description is the page
+//! Source of every fact: `docs/protocols/koodrive.md`, here "page"; the service's own description is the page
 //! "Obtains the upload link". A part's address is signed for its exact length and host, and lives for an hour; it is a secret, so it is
 //! kept as a ticket and never stored. The state of the digest before a part travels with the request for its address, which makes the
 //! order of the parts free (page, 4).
@@ -39,7 +39,7 @@ const LINK_REST: Duration = Duration::from_secs(300);
 const LEAST_BYTES_PER_SECOND: u64 = 1024 * 1024;
 /// How long an address lives where it does not say so itself (page, 9).
 const LINK_LIFE: Duration = Duration::from_secs(3600);
-/// How long the host may take to put the parts together (`protocols/README.md`, section 3).
+/// How long the host may take to put the parts together (`docs/protocols/README.md`, section 3).
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest name, in characters (page, 3.1).
 const NAME_CHARS_MAX: usize = 250;

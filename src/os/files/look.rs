@@ -88,10 +88,10 @@ fn stat_of(found: &rustix::fs::Stat) -> io::Result<Stat> {
     let numbers = [
         found.st_dev as i64,
         found.st_ino as i64,
-        found.st_size as i64,
-        nanoseconds(found.st_mtime as i64, found.st_mtime_nsec as i64),
-        nanoseconds(found.st_ctime as i64, found.st_ctime_nsec as i64),
-        born(found.st_birthtime as i64, found.st_birthtime_nsec as i64),
+        found.st_size,
+        nanoseconds(found.st_mtime, found.st_mtime_nsec),
+        nanoseconds(found.st_ctime, found.st_ctime_nsec),
+        born(found.st_birthtime, found.st_birthtime_nsec),
     ];
     Ok(Stat {
         kind: kind(FileType::from_raw_mode(found.st_mode)),
