@@ -75,19 +75,22 @@ impl Events {
 
     /// Watches a folder that is about to be listed; `is_root` where it is a watch's own.
     pub(super) fn watch(&mut self, folder: &Path, is_root: bool, recursive: bool) -> Result<(), Unwatched> {
-        let platform = match self {
-            Events::Platform(platform) => platform,
+        match self {
+            Events::Platform(platform) => watch(platform, folder, is_root, recursive),
             #[cfg(feature = "simulator")]
-            Events::Simulated(disk) => return disk.watch(folder).map_err(|_| Unwatched::Vanished),
-        };
-        let mode = match (ONE_BY_ONE, is_root) {
-            (true, _) => RecursiveMode::NonRecursive,
-            (false, true) if recursive => RecursiveMode::Recursive,
-            (false, true) => RecursiveMode::NonRecursive,
-            (false, false) => return Ok(()),
-        };
-        platform.watch(folder, mode).map_err(unwatched)
+            Events::Simulated(disk) => disk.watch(folder).map_err(|_| Unwatched::Vanished),
+        }
     }
+}
+
+fn watch(platform: &mut RecommendedWatcher, folder: &Path, is_root: bool, recursive: bool) -> Result<(), Unwatched> {
+    let mode = match (ONE_BY_ONE, is_root) {
+        (true, _) => RecursiveMode::NonRecursive,
+        (false, true) if recursive => RecursiveMode::Recursive,
+        (false, true) => RecursiveMode::NonRecursive,
+        (false, false) => return Ok(()),
+    };
+    platform.watch(folder, mode).map_err(unwatched)
 }
 
 #[cfg(feature = "simulator")]

@@ -161,6 +161,21 @@ fn no_document_links_to_a_file_that_does_not_exist() {
 }
 
 #[test]
+fn the_workflows_and_the_documents_call_every_stage_of_ci_and_no_other() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let stage = |line: &str| line.strip_prefix("stage_")?.split_once("() {").map(|(name, _)| name.to_owned());
+    let stages: BTreeSet<String> = read(".ci/run").lines().filter_map(stage).collect();
+    let called_in = |text: &str| -> BTreeSet<String> {
+        let calls = text.match_indices(".ci/run ").map(|(at, call)| text[at + call.len()..].split(['\n', '`']).next().unwrap());
+        calls.flat_map(str::split_whitespace).map(str::to_owned).collect()
+    };
+    let workflows: String = files(".github", ".yml").iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(called_in(&workflows.replace("`.ci/run`", "")), stages, "the workflows, and the stages of .ci/run");
+    let documents = ["CONTRIBUTING.md", "docs/RELEASING.md"].map(read).concat();
+    assert_eq!(called_in(&documents).difference(&stages).count(), 0, "{:?} of {stages:?}", called_in(&documents));
+}
+
+#[test]
 fn citations_are_read_in_every_form_they_take() {
     assert_eq!(numbers("section 3), and"), ["3"]);
     assert_eq!(numbers("2.2 and 7: 10 MB"), ["2.2", "7"]);
