@@ -5,10 +5,11 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::os::durable;
 
@@ -68,8 +69,17 @@ pub fn prepare_writer(connection: &mut Connection, path: &Path) -> Result<(), St
     Ok(())
 }
 
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(2))?;
+    prepare_reader(&connection)?;
+    Ok(connection)
+}
+
 /// Prepares a connection that only reads. A file without a schema yet is not an error; there is nothing in it.
-pub fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
+fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
     refuse_strangers(connection)?;
     keep_plans(connection)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;")?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Digest, Outcome, Session};
@@ -48,17 +48,8 @@ pub(super) fn open(dir: &Path) -> Result<Opened<impl FnMut() -> std::io::Result<
     // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's
     // own has been told already. SQLite never replaces the file meanwhile.
     let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
-    let reader = Reader { connection: open_reader(&path)?, routes: Routes::default() };
+    let reader = Reader { connection: schema::open_reader(&path)?, routes: Routes::default() };
     Ok(Opened { writer, reader, sync: move || log.sync_data() })
-}
-
-/// Opens a connection that only reads.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(2))?;
-    schema::prepare_reader(&connection)?;
-    Ok(connection)
 }
 
 impl Sqlite {

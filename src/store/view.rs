@@ -12,7 +12,6 @@ use crate::job::{HostReport, HostRow, JobId, JobRow, State, WatchReport, WatchSt
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::sqlite::open_reader;
 use super::{FILE_NAME, schema};
 
 /// Rates older than this say nothing.
@@ -87,7 +86,7 @@ impl View {
         if !path.try_exists()? {
             return Ok(None);
         }
-        let connection = open_reader(&path)?;
+        let connection = schema::open_reader(&path)?;
         Ok((!schema::is_empty(&connection)?).then_some(View { connection }))
     }
 
