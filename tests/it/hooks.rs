@@ -157,7 +157,7 @@ fn a_hook_that_is_taken_out_holds_nothing_up() {
     let bench = bench.host("");
     let daemon = bench.start();
     bench.wait_done(1);
-    let said = "the hook `command sh` is not configured any more; 1 of its deliveries are dropped";
+    let said = "hook `command sh` is no longer configured; pending calls dropped: 1";
     bench.wait_for("it to be said", || bench.log_text().contains(said).then_some(()));
     bench.stop(daemon);
 }
