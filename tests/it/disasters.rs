@@ -102,7 +102,7 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
     bench.wait_watching();
     let (code, said) = run_to_its_end(&bench);
     assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains(&format!("another ferryd (process {})", daemon.pid())), "{said}");
+    assert!(said.contains(&format!("another ferryd (PID {})", daemon.pid())), "{said}");
     bench.stop(daemon);
 }
 

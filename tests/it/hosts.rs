@@ -74,7 +74,7 @@ fn wrong_credentials_hold_the_host_and_say_what_to_check() {
 #[test]
 fn a_secret_that_cannot_be_read_stops_only_its_host() {
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { env = \"FERRYD_TEST_NOT_SET\" }");
-    let job = is_held_because(KIE, &bench, ReasonClass::Host(Class::HostRefused), "$FERRYD_TEST_NOT_SET is not set");
+    let job = is_held_because(KIE, &bench, ReasonClass::Host(Class::HostRefused), "environment variable FERRYD_TEST_NOT_SET is not set");
     assert_eq!(job.why.unwrap().step, Some(Step::Secret));
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { command = [\"echo\", \"sk-test\"] }");
     arrives(KIE, &bench, b"content");
@@ -410,7 +410,7 @@ fn an_account_of_4shared_that_may_not_upload_is_held_or_rests() {
     is_held_because(FOURSHARED, &bench, ReasonClass::Host(Class::HostRefused), "check `user` and `password`");
     let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.upload_right = false);
     let job = send(FOURSHARED, &bench, "file", b"content");
-    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "switched uploading off"), "{job:#?}");
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "temporarily disabled uploads"), "{job:#?}");
 }
 
 #[test]
@@ -541,9 +541,13 @@ fn check_online_proves_every_login_and_uploads_nothing() {
     let bench = Bench::new().to(&kinds);
     let (fine, said) = check_online(&bench);
     assert!(fine, "{said}");
-    for words in
-        ["reachable (no login needed)", "10240 MiB free", "(koodrive): credentials accepted", "API key accepted", "(4shared): logged in"]
-    {
+    for words in [
+        "reachable (no login needed)",
+        "10240 MiB free",
+        "(koodrive): credentials accepted",
+        "API key accepted",
+        "(4shared): logged in",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(bench.sandbox.objects().is_empty() && !bench.sandbox.log().iter().any(|entry| entry.held));
