@@ -107,7 +107,7 @@ impl Place {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let watching = log.by_ref().inspect(|line| pass_on(line)).find(|line| line.ends_with(" watching"));
+        let watching = log.by_ref().inspect(|line| pass_on(line)).find(|line| line.contains(" watching "));
         let took = begun.elapsed();
         assert!(watching.is_some(), "the daemon has ended");
         std::thread::spawn(move || log.for_each(|line| pass_on(&line)));

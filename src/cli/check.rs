@@ -52,7 +52,7 @@ impl Report {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Also prove each host's credentials, by the cheapest call it has; nothing is uploaded.
+    /// Also test each host's credentials with its cheapest request; nothing is uploaded.
     #[arg(long)]
     online: bool,
 }
@@ -72,8 +72,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     render::out(&format!("{}\n", report.lines.join("\n")))?;
     match report.problems.len() {
         0 => Ok(Exit::Fine),
-        1 => Err(CommandFailure::new(report.exit(), "1 problem")),
-        problems => Err(CommandFailure::new(report.exit(), format!("{problems} problems"))),
+        problems => Err(CommandFailure::new(report.exit(), format!("{} found", render::count(problems as u64, "problem")))),
     }
 }
 
@@ -81,27 +80,29 @@ fn check_state_dir(dir: &Path, report: &mut Report) {
     let name = render::path(dir);
     let existing = dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
     if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
-        let text = format!("the state folder `{name}` cannot be written by this user");
+        let text = format!("this user cannot write to the state folder `{name}`");
         return report.problem_of(
             Exit::State,
             text,
-            "set `state_dir` in [daemon] to a folder on a local disk that this user may write",
+            "set `state_dir` in [daemon] to a folder on a local disk that this user can write to",
         );
     }
     let mode = std::fs::metadata(dir).map_or(0o700, |metadata| metadata.permissions().mode());
     if mode & 0o022 != 0 {
-        let text = format!("the state folder `{name}` can be written by others");
+        let text = format!("other users can write to the state folder `{name}`");
         return report.problem_of(Exit::State, text, &format!("chmod 700 '{name}'"));
     }
     match rustix::fs::statvfs(existing) {
         Ok(fs) if fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_BYTES => {
-            let text = format!("the disk of the state folder `{name}` has only {} left", render::size(fs.f_bavail * fs.f_frsize));
-            report.problem_of(Exit::State, text, "make room; the queue waits when its disk is full");
+            let text = format!("only {} free on the disk of the state folder `{name}`", render::size(fs.f_bavail * fs.f_frsize));
+            report.problem_of(Exit::State, text, "free some space; uploads stop while the disk of the queue is full");
         }
         Ok(fs) => report.ok(format!("state folder `{name}`: {} free", render::size(fs.f_bavail.saturating_mul(fs.f_frsize)))),
-        Err(error) => {
-            report.problem_of(Exit::State, format!("the disk of `{name}` cannot be looked at: {error}"), "use a local disk")
-        }
+        Err(error) => report.problem_of(
+            Exit::State,
+            format!("cannot examine the disk of the state folder `{name}`: {error}"),
+            "use a local disk",
+        ),
     }
     check_queue(dir, report);
 }
@@ -110,15 +111,15 @@ fn check_state_dir(dir: &Path, report: &mut Report) {
 fn check_queue(dir: &Path, report: &mut Report) {
     match lock::owner(dir) {
         Some(Note { pid, trouble: Some(trouble), .. }) => {
-            let text = format!("the daemon (process {pid}) cannot go on: {trouble}");
-            report.problem_of(Exit::State, text, "it goes on by itself when that is mended");
+            let text = format!("the daemon (PID {pid}) cannot continue: {trouble}");
+            report.problem_of(Exit::State, text, "it continues by itself once this is fixed");
         }
-        Some(Note { pid, .. }) => report.ok(format!("the daemon runs (process {pid})")),
+        Some(Note { pid, .. }) => report.ok(format!("daemon: running (PID {pid})")),
         None => {}
     }
     match View::open(dir).and_then(|view| view.map(|view| view.check()).transpose()) {
-        Ok(Some(())) => report.ok("the queue is whole".into()),
-        Ok(None) => report.ok("there is no queue yet; `ferryd run` makes it".into()),
+        Ok(Some(())) => report.ok("queue: no damage found".into()),
+        Ok(None) => report.ok("queue: none yet; `ferryd run` creates it".into()),
         Err(error) => {
             let CommandFailure { exit, message, hint } = CommandFailure::store(dir, &error);
             report.problem_of(exit, message, &hint.unwrap_or_default());
@@ -132,30 +133,30 @@ fn check_watch(watch: &Watch, report: &mut Report) -> usize {
     match std::fs::read_dir(&watch.path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound && watch.create => {
-            report.ok(format!("watch `{name}`: will be made"));
+            report.ok(format!("watch `{name}`: will be created"));
             return 1;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let hint = format!("mkdir '{name}', or set `create = true`; until then ferryd looks for it every few seconds");
-            report.problem(format!("the watch `{name}` is missing"), &hint);
+            let hint = format!("mkdir '{name}', or set `create = true`; ferryd looks for the folder every few seconds");
+            report.problem(format!("the watched folder `{name}` is missing"), &hint);
             return 0;
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            report.problem(format!("the watch `{name}` is not a folder"), "name a folder in `path`");
+            report.problem(format!("the watched path `{name}` is not a folder"), "set `path` to a folder");
             return 0;
         }
         Err(error) => {
-            report.problem(format!("the watch `{name}` cannot be read: {error}"), "let the user that runs ferryd read it");
+            report.problem(
+                format!("cannot read the watched folder `{name}`: {error}"),
+                "give the user that runs ferryd permission to read it",
+            );
             return 0;
         }
     }
     let folders = count_folders(watch);
     let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
-    report.ok(format!(
-        "watch `{name}`: {at_least}{folders} folder{}, to {}",
-        if folders == 1 { "" } else { "s" },
-        watch.to.join(", ")
-    ));
+    let counted = render::count(folders as u64, "folder");
+    report.ok(format!("watch `{name}`: {at_least}{counted}, uploaded to {}", watch.to.join(", ")));
     if watch.events == EventSource::Poll { 0 } else { folders }
 }
 
@@ -178,10 +179,11 @@ fn check_limits(folders: usize, report: &mut Report) {
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok();
     let Some(limit) = limit.and_then(|text| text.trim().parse::<usize>().ok()) else { return };
     if folders > limit {
-        let text = format!("{folders} folders are to be watched, and the kernel lets a user watch {limit}");
-        report.problem(text, &format!("sysctl fs.inotify.max_user_watches={}", (folders * 2).next_power_of_two()));
+        let (wanted, limit) = (render::count(folders as u64, "folder"), render::thousands(limit as u64));
+        let text = format!("{wanted} to watch, but the inotify limit is {limit}");
+        report.problem(text, &format!("raise it: sysctl fs.inotify.max_user_watches={}", (folders * 2).next_power_of_two()));
     } else {
-        report.ok(format!("the kernel lets a user watch {limit} folders"));
+        report.ok(format!("inotify limit: {}", render::count(limit as u64, "folder")));
     }
 }
 
@@ -189,23 +191,24 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
     let runtime = super::runtime()?;
     for host in &config.hosts {
         let (name, kind) = (&host.name, host.kind.word());
+        let is_used = config.watches.iter().any(|watch| watch.to.contains(name));
+        let unused = if is_used { "" } else { "; no watch uses it" };
         match registry::host(host, &ProcessEnvironment, &System::default()) {
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
-                Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}")),
+                Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}{unused}")),
                 Err(error) => {
                     let exit = if error.class == Class::HostRefused { Exit::Configuration } else { Exit::Fault };
-                    let text = format!("the host `{name}` ({kind}) refuses or does not answer: {error}");
-                    report.problem_of(exit, text, advice(error.class));
+                    report.problem_of(exit, format!("host `{name}` ({kind}): {error}{unused}"), advice(error.class));
                 }
             },
-            Ok(_) if host.kind.secrets().is_empty() => report.ok(format!("host `{name}`: {kind}")),
-            Ok(_) => report.ok(format!("host `{name}`: {kind}; `ferryd check --online` proves its credentials")),
-            Err(error) => {
-                report.problem(format!("the host `{name}` cannot be used: {error}"), "see its secrets in the configuration")
+            Ok(_) if host.kind.secrets().is_empty() => report.ok(format!("host `{name}` ({kind}){unused}")),
+            Ok(_) => {
+                report.ok(format!("host `{name}` ({kind}){unused}; `ferryd check --online` tests its credentials"));
             }
-        }
-        if !config.watches.iter().any(|watch| watch.to.contains(&host.name)) {
-            report.ok(format!("host `{name}` is not used by any watch"));
+            Err(error) => {
+                let hint = format!("fix it, or change where [host.{name}] gets its secrets from");
+                report.problem(format!("host `{name}` ({kind}): {error}{unused}"), &hint);
+            }
         }
     }
     Ok(())
@@ -213,9 +216,9 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
 
 fn advice(class: Class) -> &'static str {
     match class {
-        Class::HostRefused => "mend its credentials or its address; the daemon would hold its jobs until then",
-        Class::RateLimited => "wait before you ask again; the daemon leaves it alone for so long, too",
-        _ => "try again later; the daemon would go on trying",
+        Class::HostRefused => "fix the credentials or the address; until then the daemon keeps its jobs on hold",
+        Class::RateLimited => "wait before checking again; the daemon pauses this host for the same time",
+        _ => "check the network, or try again later; the daemon retries by itself",
     }
 }
 
@@ -225,15 +228,14 @@ fn check_hooks(config: &Config, report: &mut Report) {
         let key = hook.key();
         let name = Hook::name_of(&key);
         let lacks = match &hook.action {
-            HookAction::LinksFile(path) => (!can_write_below(path)).then_some("name a file in a folder that this user may write"),
-            HookAction::Command(words) => {
-                let program = words.first().map(Template::plain).unwrap_or_default();
-                (!is_program(&program)).then_some("name a program that is in $PATH and may be run by this user, or its whole path")
+            HookAction::LinksFile(path) if !can_write_below(path) => {
+                Some(("cannot write to its folder", "choose a file in a folder that this user can write to"))
             }
-            HookAction::Webhook(_) | HookAction::Sidecar => None,
+            HookAction::Command(words) => lacking_program(&words.first().map(Template::plain).unwrap_or_default()),
+            HookAction::LinksFile(_) | HookAction::Webhook(_) | HookAction::Sidecar => None,
         };
         match lacks {
-            Some(hint) => report.problem(format!("the hook `{}` cannot do its work", render::line(name)), hint),
+            Some((what, hint)) => report.problem(format!("hook `{}`: {what}", render::line(name)), hint),
             None => report.ok(format!("hook `{}`", render::line(name))),
         }
     }
@@ -242,8 +244,8 @@ fn check_hooks(config: &Config, report: &mut Report) {
         if let After::Move(target) = &watch.after
             && !can_write_below(&target.join("x"))
         {
-            let text = format!("files cannot be moved to `{}`", render::path(target));
-            report.problem(text, "name a folder that this user may write in `after`");
+            let text = format!("cannot write to `{}`, where `after` moves files", render::path(target));
+            report.problem(text, "choose a folder that this user can write to");
         }
     }
 }
@@ -251,16 +253,16 @@ fn check_hooks(config: &Config, report: &mut Report) {
 /// A source is removed or moved only on proof, so with a host that gives none it would stay for ever.
 fn check_proof(config: &Config, report: &mut Report) {
     for watch in config.watches.iter().filter(|watch| watch.after != After::Keep) {
-        let deed = if watch.after == After::Delete { "deleted" } else { "moved" };
+        let deed = if watch.after == After::Delete { "delete" } else { "move" };
         let owed = config.hosts.iter().filter(|host| watch.to.contains(&host.name));
         for host in owed.filter(|host| host.kind.gives_only_its_word() && !host.trust_replies) {
             let (path, name, kind) = (render::path(&watch.path), &host.name, host.kind.word());
             let text = format!(
-                "files in `{path}` are to be {deed} when `{name}` has them, and {kind} tells neither the size nor a digest of what it \
-                 stored; they would stay"
+                "`after` would never {deed} files in `{path}`: `{name}` ({kind}) reports neither the size nor a digest of what it \
+                 stored, so nothing proves that the upload is complete"
             );
             let hint = format!(
-                "set `trust_replies = true` in [host.{name}] if its mere word is enough for you, `after = \"keep\"` in the watch if not"
+                "set `trust_replies = true` in [host.{name}] to accept its reply as proof, or `after = \"keep\"` in the watch"
             );
             report.problem(text, &hint);
         }
@@ -273,12 +275,14 @@ fn can_write_below(path: &Path) -> bool {
     folder.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
-fn is_program(name: &str) -> bool {
+/// Why a hook cannot run this program, and what to do about it; nothing if it can.
+fn lacking_program(name: &str) -> Option<(&'static str, &'static str)> {
     let may_run = |path: &Path| path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
-    match name.contains('/') {
-        true => may_run(Path::new(name)),
-        false => {
-            std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| may_run(&folder.join(name))))
-        }
+    if name.contains('/') {
+        let lacks = ("not an executable file", "install the program, or correct its path");
+        return (!may_run(Path::new(name))).then_some(lacks);
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_found = std::env::split_paths(&path).any(|folder| may_run(&folder.join(name)));
+    (!is_found).then_some(("program not found in $PATH", "install the program, or give its absolute path"))
 }

@@ -33,14 +33,16 @@ const SAMPLE_BYTES: usize = 5 * 1024 * 1024 + 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Files to send; one is made when none is named.
+    /// Files to upload; without any, a sample file is made.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
-    let folder =
-        tempfile::Builder::new().prefix("ferryd-demo-").tempdir().map_err(|error| failed("cannot make a folder", &error))?;
+    let folder = tempfile::Builder::new()
+        .prefix("ferryd-demo-")
+        .tempdir()
+        .map_err(|error| failed("cannot create a temporary folder", &error))?;
     let files = match arguments.files.is_empty() {
         true => vec![make_sample(folder.path())?],
         false => arguments.files.clone(),
@@ -53,12 +55,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let hosts = {
         let _inside = runtime.enter();
         Sandbox::start(options)
-            .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the sandbox hosts: {error}")))?
+            .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the practice hosts: {error}")))?
     };
     let demo = Demo { folder: folder.path().to_owned() };
     demo.configure(&hosts)?;
     let mut daemon = demo.start_daemon()?;
-    render::note(format!("The sandbox hosts serve on {}; the daemon watches {}.", hosts.addr(), demo.drop().display()));
+    render::note(format!(
+        "Five practice hosts are running on {}. Dropping {} into {} ...",
+        hosts.addr(),
+        render::count(files.len() as u64, "file"),
+        demo.drop().display()
+    ));
     let done =
         demo.drop_in(&files).and_then(|dropped| Ok((demo.wait(&mut daemon, dropped.len() * sandbox::kinds().len())?, dropped)));
     daemon.stop();
@@ -68,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     render::out(&table(&fetched))?;
     match fetched.iter().all(|file| file.came.is_fine()) {
         true => Ok(Exit::Fine),
-        false => Err(CommandFailure::new(Exit::Fault, "not every file came back equal")),
+        false => Err(CommandFailure::new(Exit::Fault, "some files differ from what was uploaded")),
     }
 }
 
@@ -80,19 +87,20 @@ fn make_sample(folder: &Path) -> Result<PathBuf, CommandFailure> {
     let path = folder.join("holiday video.mov");
     let mut bytes = vec![0; SAMPLE_BYTES];
     rand::fill(&mut bytes[..]);
-    std::fs::write(&path, bytes).map_err(|error| failed("cannot make a file", &error))?;
+    std::fs::write(&path, bytes).map_err(|error| failed("cannot create a sample file", &error))?;
     Ok(path)
 }
 
 fn check(files: &[PathBuf]) -> Result<(), CommandFailure> {
     for file in files {
         let wrong = |why: String| {
-            let message = format!("cannot send `{}`: {why}", render::path(file));
-            CommandFailure::new(Exit::Usage, message).hint("name files; a name that begins with `-` goes after `--`")
+            let message = format!("cannot upload `{}`: {why}", render::path(file));
+            CommandFailure::new(Exit::Usage, message)
+                .hint("give the names of regular files; put `--` before a name that starts with `-`")
         };
         let metadata = std::fs::metadata(file).map_err(|error| wrong(error.to_string()))?;
         if !metadata.is_file() {
-            return Err(wrong("it is not a file".into()));
+            return Err(wrong("not a regular file".into()));
         }
         File::open(file).map_err(|error| wrong(error.to_string()))?;
     }
@@ -156,7 +164,7 @@ impl Demo {
             kinds = sandbox::kinds(),
             hosts = sandbox::config_for(hosts.addr()).replacen("\n\n", "\nempty_file = \"one-empty-chunk\"\n\n", 1),
         );
-        std::fs::create_dir_all(self.drop()).map_err(|error| failed("cannot make the folder to watch", &error))?;
+        std::fs::create_dir_all(self.drop()).map_err(|error| failed("cannot create the folder to watch", &error))?;
         // It holds passwords, if only of the sandbox.
         let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.config_file());
         open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| failed("cannot write the configuration", &error))
@@ -164,7 +172,7 @@ impl Demo {
 
     fn start_daemon(&self) -> Result<Daemon, CommandFailure> {
         let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
-        let log = File::create(self.folder.join("daemon.log")).map_err(|error| failed("cannot make a log", &error))?;
+        let log = File::create(self.folder.join("daemon.log")).map_err(|error| failed("cannot create the log file", &error))?;
         let child = Command::new(program)
             .arg("--config")
             .arg(self.config_file())
@@ -185,7 +193,7 @@ impl Demo {
             let path = folder.join(original.file_name().unwrap_or("file".as_ref()));
             std::fs::create_dir_all(&folder)
                 .and_then(|()| std::fs::copy(original, &path))
-                .map_err(|error| failed("cannot drop a file in", &error))?;
+                .map_err(|error| failed("cannot copy a file into the watched folder", &error))?;
             dropped.push(Dropped { original: original.clone(), path });
         }
         Ok(dropped)
@@ -196,7 +204,7 @@ impl Demo {
         let mut moved = (0, Instant::now());
         loop {
             if let Ok(Some(ended)) = daemon.0.try_wait() {
-                return Err(CommandFailure::new(Exit::Fault, format!("the daemon ended by itself: {ended}")));
+                return Err(CommandFailure::new(Exit::Fault, format!("the daemon stopped unexpectedly: {ended}")));
             }
             let query = Query { limit: jobs, now_ms: clock::now_ms(), ..Query::default() };
             // The daemon may be about to make the queue.
@@ -215,7 +223,7 @@ impl Demo {
                 }
             }
             if moved.1.elapsed() > PATIENCE {
-                return Err(CommandFailure::new(Exit::Fault, format!("nothing has moved for {} s", PATIENCE.as_secs())));
+                return Err(CommandFailure::new(Exit::Fault, format!("no progress for {} s", PATIENCE.as_secs())));
             }
             std::thread::sleep(LOOK);
         }
@@ -225,7 +233,7 @@ impl Demo {
         let log = std::fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(20).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        CommandFailure { message: format!("{}\n\nthe daemon's last words:\n{}", failure.message, last.join("\n")), ..failure }
+        CommandFailure { message: format!("{}\n\nthe end of the daemon's log:\n{}", failure.message, last.join("\n")), ..failure }
     }
 }
 
@@ -237,7 +245,7 @@ fn not_sent(jobs: &[JobRow]) -> CommandFailure {
                 "{} is {}: {}",
                 render::path(&job.path),
                 job.state,
-                job.why.as_ref().map_or("no reason".into(), Reason::to_string)
+                job.why.as_ref().map_or("no reason given".into(), Reason::to_string)
             )
         })
         .collect();
@@ -274,7 +282,7 @@ impl Comparison {
         match self {
             Comparison::Equal => "equal",
             Comparison::Different => "DIFFERENT",
-            Comparison::TakesNoEmptyFiles => "takes no empty files",
+            Comparison::TakesNoEmptyFiles => "empty files not accepted",
         }
     }
 }
@@ -299,7 +307,7 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
 }
 
 async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Comparison, CommandFailure> {
-    let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file again", &error))?;
+    let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file to compare it", &error))?;
     let came = match address(config, job).await {
         Some(address) => transport.fetch(address.reveal(), |frame| compare.frame(frame)).await.is_ok(),
         None => false,

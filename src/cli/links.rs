@@ -19,16 +19,16 @@ const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// For programs: one JSON array, its objects those of `ferryd status --json`.
+    /// Print one JSON array of the jobs as in `ferryd status --json`, for scripts.
     #[arg(long)]
     json: bool,
-    /// Only what is up since then: a date, a time, or so long ago, such as `2h` or `7d`.
+    /// Only files uploaded since then: a date, a time, or how long ago, such as `2h` or `7d`.
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Since>,
-    /// Only what is on this host; may be repeated.
+    /// Only files on this host; can be given more than once.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
-    /// Look here, without a configuration.
+    /// Read the queue in this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -38,9 +38,9 @@ pub(super) struct Arguments {
 struct Since(i64);
 
 fn parse_since(text: &str) -> Result<Since, String> {
-    moment(text, clock::now_ms(), TimeZone::system())
-        .map(Since)
-        .ok_or_else(|| "write a date such as 2026-01-31, a time such as 2026-01-31T08:00, or how long ago, such as 2h or 7d".into())
+    moment(text, clock::now_ms(), TimeZone::system()).map(Since).ok_or_else(|| {
+        "expected a date such as 2026-01-31, a time such as 2026-01-31T08:00, or how long ago, such as 2h or 7d".into()
+    })
 }
 
 /// What a person means by `text` at `now_ms`, in their own time zone.

@@ -19,11 +19,11 @@ use crate::config::{self, Config, ProcessEnvironment};
 pub use exit::Exit;
 use render::CommandFailure;
 
-/// Drop a file into a folder; it is on the host, and you have the link.
+/// Drop a file into a folder, and get a link to it on your file hosts.
 #[derive(Debug, Parser)]
 #[command(name = "ferryd", version, max_term_width = 100)]
 struct Arguments {
-    /// The configuration [default: $FERRYD_CONFIG, else ~/.config/ferryd/config.toml, else /etc/ferryd/config.toml]
+    /// The configuration file [default: $FERRYD_CONFIG, else ~/.config/ferryd/config.toml, else /etc/ferryd/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,18 +34,18 @@ struct Arguments {
 enum Command {
     /// Run the daemon in the foreground.
     ///
-    /// SIGTERM or SIGINT lets the parts in flight arrive and ends; a second one ends at once; SIGHUP reads the configuration again.
-    /// `kill -9` is a supported way to stop.
+    /// SIGTERM or SIGINT stops it after the parts in flight have been sent; a second one stops it at once. SIGHUP reloads the
+    /// configuration. `kill -9` is safe, too: no file is lost, and no more than the parts in flight are sent again.
     Run(run::Arguments),
-    /// Show the queue: totals, hosts, watches, and the jobs with their progress, link or reason.
+    /// Show the queue: totals, hosts with problems, and each job with its progress, link or reason for waiting.
     Status(status::Arguments),
-    /// Show what is up, and where: each file that a host has, with its link.
+    /// List uploaded files with their links.
     Links(links::Arguments),
-    /// Check the configuration, the folders, the secrets and the limits of this machine; with --online, each host's login.
+    /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
-    /// See ferryd at work without an account: five sandbox hosts, a daemon, your files in, links out, fetched back and compared.
+    /// Try ferryd without an account: upload files to five practice hosts on this machine, download and compare them.
     Demo(demo::Arguments),
-    /// Serve the sandbox hosts on loopback, to try settings and faults without an account.
+    /// Run the five practice hosts on this machine, to try settings and faults without an account.
     Sandbox(sandbox::Arguments),
 }
 

@@ -34,7 +34,7 @@ impl QueueFolder {
         let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
         match &view {
             Some(view) => known.extend(view.host_names().map_err(failed)?),
-            None => render::note(format!("There is no queue in `{}` yet; `ferryd run` makes it.", render::path(&self.dir))),
+            None => render::note(format!("There is no queue in `{}` yet; `ferryd run` creates it.", render::path(&self.dir))),
         }
         // Without a queue and a configuration nobody knows any name.
         match asked.iter().find(|name| !known.contains(*name)) {
@@ -46,8 +46,10 @@ impl QueueFolder {
 
 fn unknown_host(name: &str, known: &BTreeSet<String>) -> CommandFailure {
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    let failure =
-        CommandFailure::new(Exit::Usage, format!("there is no host `{}`; known are {}", render::line(name), names.join(", ")));
+    let failure = CommandFailure::new(
+        Exit::Usage,
+        format!("there is no host `{}`; the known hosts are {}", render::line(name), names.join(", ")),
+    );
     match config::did_you_mean(name, known.iter().map(String::as_str)) {
         Some(nearest) => failure.hint(nearest),
         None => failure,

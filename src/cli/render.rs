@@ -46,12 +46,14 @@ impl CommandFailure {
         let failure = CommandFailure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
             StoreError::Locked { .. } => {
-                failure.hint("`ferryd status` shows what it does; stop it first, or use another `state_dir`")
+                failure.hint("`ferryd status` shows what it is doing; stop it first, or use another `state_dir`")
             }
-            StoreError::Newer { .. } => failure.hint("use the ferryd that wrote it, or a newer one; nothing was changed"),
+            StoreError::Newer { .. } => {
+                failure.hint("run the version of ferryd that wrote it, or a newer one; nothing was changed")
+            }
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
-            StoreError::Full => failure.hint(format!("make room on the disk of `{dir}`")),
-            StoreError::Inaccessible(_) => failure.hint(format!("check that this user may read and write `{dir}`")),
+            StoreError::Full => failure.hint(format!("free some space on the disk that holds `{dir}`")),
+            StoreError::Inaccessible(_) => failure.hint(format!("make sure this user can read and write `{dir}`")),
             StoreError::Busy | StoreError::Closed | StoreError::NotOurs { .. } | StoreError::Refused(_) => failure,
         }
     }
@@ -114,13 +116,39 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A time against now: `3 min ago`, `in 12 s`.
-pub fn when(at_ms: i64, now_ms: i64) -> String {
-    let apart = Duration::from_millis(at_ms.abs_diff(now_ms));
-    match at_ms > now_ms {
-        true => format!("in {}", duration(apart + Duration::from_millis(999))),
-        false => format!("{} ago", duration(apart)),
+/// How long ago a time is: `3 min`. Nothing if it is still to come, as after a clock that was wrong.
+pub fn elapsed(at_ms: i64, now_ms: i64) -> Option<String> {
+    (at_ms <= now_ms).then(|| duration(Duration::from_millis(at_ms.abs_diff(now_ms))))
+}
+
+/// When something is to happen: `in 12 s`, or `now`.
+pub fn next(at_ms: i64, now_ms: i64) -> String {
+    if at_ms <= now_ms {
+        return "now".into();
     }
+    format!("in {}", duration(Duration::from_millis(at_ms.abs_diff(now_ms) + 999)))
+}
+
+/// A text with what comes before it, if either is there: `for 3 s: no reply`.
+pub fn after(before: Option<String>, text: &str) -> String {
+    match before {
+        Some(before) if text.is_empty() => before,
+        Some(before) => format!("{before}: {text}"),
+        None => text.to_owned(),
+    }
+}
+
+/// A number of things: `1 file`, `1,500 files`.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", thousands(number))
+}
+
+/// A number whose digits stand in groups of three: `192,536`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let comma_before = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
+    digits.chars().enumerate().flat_map(|(at, digit)| comma_before(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
 /// A text on one line: control characters are shown, never sent to the terminal.
@@ -139,17 +167,22 @@ mod tests {
 
     #[test]
     fn times_are_said_in_their_largest_unit() {
-        let cases = [
-            (0, "0 s ago"),
-            (-59_000, "59 s ago"),
-            (-61_000, "1 min ago"),
-            (-7_200_000, "2 h ago"),
-            (1, "in 1 s"),
-            (90_000, "in 1 min"),
-        ];
-        for (at, said) in cases {
-            assert_eq!(when(at, 0), said);
+        let past = [(0, "0 s"), (-59_000, "59 s"), (-61_000, "1 min"), (-7_200_000, "2 h")];
+        for (at, said) in past {
+            assert_eq!((elapsed(at, 0).as_deref(), next(at, 0).as_str()), (Some(said), "now"));
         }
+        for (at, said) in [(1, "in 1 s"), (90_000, "in 1 min")] {
+            assert_eq!((elapsed(at, 0), next(at, 0).as_str()), (None, said));
+        }
+    }
+
+    #[test]
+    fn a_number_agrees_with_its_noun() {
+        let cases = [(0, "0 files"), (1, "1 file"), (2, "2 files"), (999, "999 files"), (1_000, "1,000 files")];
+        for (number, said) in cases {
+            assert_eq!(count(number, "file"), said);
+        }
+        assert_eq!((thousands(192_536).as_str(), thousands(1_000_000).as_str()), ("192,536", "1,000,000"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, phases};
 use crate::engine::{self, EngineError};
+use crate::job::Watch;
 use crate::os::lock::{Lock, LockError, Note};
 use crate::os::signals::{self, Asked};
 use crate::os::system::System;
@@ -66,7 +68,7 @@ fn load(path: &Path) -> Result<Config, CommandFailure> {
 
 fn start_log(filter: &str) -> Result<(), CommandFailure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        CommandFailure::new(Exit::Usage, format!("cannot read the log filter `{filter}`: {error}"))
+        CommandFailure::new(Exit::Usage, format!("invalid log filter `{filter}`: {error}"))
             .hint("try `--log info` or `--log ferryd=debug`")
     })?;
     // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on stderr,
@@ -102,15 +104,15 @@ impl<W: Write> Write for Lossy<W> {
 /// The state folder holds names of files and sessions: it is its owner's alone.
 fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     let failed = |error: io::Error| {
-        CommandFailure::new(Exit::State, format!("cannot make the state folder `{}`: {error}", dir.display()))
-            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user may write")
+        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", dir.display()))
+            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
     };
     if !dir.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     }
     let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode();
     if mode & 0o022 != 0 {
-        let message = format!("the state folder `{}` can be written by others", dir.display());
+        let message = format!("other users can write to the state folder `{}`", dir.display());
         return Err(CommandFailure::new(Exit::State, message).hint(format!("chmod 700 '{}'", dir.display())));
     }
     Ok(())
@@ -120,15 +122,15 @@ fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
 fn make_watch_folders(config: &Config) -> Result<(), CommandFailure> {
     for watch in config.watches.iter().filter(|watch| watch.create && !watch.path.exists()) {
         match std::fs::create_dir_all(&watch.path) {
-            Ok(()) => tracing::info!("made the folder {:?}", watch.path),
-            Err(error) => tracing::warn!("cannot make the folder {:?}: {error}", watch.path),
+            Ok(()) => tracing::info!("created the folder {:?}", watch.path),
+            Err(error) => tracing::warn!("cannot create the folder {:?}: {error}", watch.path),
         }
     }
     Ok(())
 }
 
 /// How often a full disk is looked at before the queue is open.
-const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What lives as long as the process does.
 struct Daemon {
@@ -146,6 +148,8 @@ struct Daemon {
 struct Wishes {
     asked: Option<Asked>,
     switch: Option<Arc<PhaseSwitch>>,
+    /// How long that turn lets parts in flight go on.
+    grace: Option<Duration>,
 }
 
 impl Daemon {
@@ -168,7 +172,7 @@ impl Daemon {
             .enable_all()
             .build()
             .map_err(fault)?;
-        tracing::info!("ferryd {} starts; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
+        tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, wishes, _signals: listener })
     }
 
@@ -180,10 +184,12 @@ impl Daemon {
         }
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
-        self.arm(&switch);
+        self.arm(&switch, config.daemon.shutdown_grace);
         let trouble = self.runtime.spawn(tell_trouble(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
         let system = System::default();
+        let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
+        let watched: Vec<String> = config.watches.iter().map(line).collect();
         let ended = self.runtime.block_on(engine::run(
             config,
             &system,
@@ -191,8 +197,10 @@ impl Daemon {
             store,
             switch,
             phases,
-            || {
-                tracing::info!("watching");
+            move || {
+                for line in &watched {
+                    tracing::info!("{line}");
+                }
                 service::ready();
             },
         ));
@@ -213,7 +221,7 @@ impl Daemon {
             let error = match Store::open_or_rescue(&self.state_dir) {
                 Ok(opened) => {
                     if waits {
-                        tracing::info!("the queue can be written again");
+                        tracing::info!("the queue can be written to again");
                         self.say(None);
                     }
                     return Ok(Some(opened));
@@ -222,7 +230,7 @@ impl Daemon {
                 Err(error) => return Err(CommandFailure::store(&self.state_dir, &error)),
             };
             if !waits {
-                tracing::error!("cannot open the queue: {error}; everything waits until there is room");
+                tracing::error!("cannot open the queue: {error}; waiting for free disk space");
                 self.say(Some(error.to_string()));
             }
             waits = true;
@@ -237,7 +245,7 @@ impl Daemon {
     fn say(&self, trouble: Option<String>) {
         service::status(trouble.as_deref().unwrap_or("running"));
         if let Err(error) = self.lock.write(&Note { trouble, ..self.note.clone() }) {
-            tracing::warn!("cannot write the note in the lock file: {error}");
+            tracing::warn!("cannot update the lock file: {error}");
         }
     }
 
@@ -254,27 +262,28 @@ impl Daemon {
     }
 
     /// A signal that came before this turn began still counts.
-    fn arm(&self, switch: &Arc<PhaseSwitch>) {
+    fn arm(&self, switch: &Arc<PhaseSwitch>, grace: Duration) {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
         if wishes.asked.is_some() {
             switch.advance(Phase::Draining);
         }
         wishes.switch = Some(switch.clone());
+        wishes.grace = Some(grace);
     }
 
     /// A new configuration takes effect whole or not at all.
     fn reload(&self, path: &Path, old: Config) -> Config {
         match config::load(path, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
-                tracing::info!("the configuration is read again");
+                tracing::info!("configuration reloaded");
                 new
             }
             Ok(_) => {
-                tracing::error!("the configuration names another state folder, which takes a restart; the old one stays in force");
+                tracing::error!("keeping the old configuration: the new one changes `state_dir`, which needs a restart");
                 old
             }
             Err(error) => {
-                tracing::error!("the old configuration stays in force: {}", error.render(false));
+                tracing::error!("keeping the old configuration: {}", error.render(false));
                 old
             }
         }
@@ -299,7 +308,8 @@ fn ask(wishes: &Mutex<Wishes>, asked: Asked) {
         switch.advance(Phase::Draining);
     }
     if asked == Asked::Drain {
-        tracing::info!("asked to stop; parts in flight may arrive, a second signal ends at once");
+        let grace = wishes.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
+        tracing::info!("stopping: waiting{grace} for parts in flight; signal again to quit at once");
         service::stopping();
     }
 }
@@ -307,8 +317,9 @@ fn ask(wishes: &Mutex<Wishes>, asked: Asked) {
 fn tell_of(rescue: &Rescue) {
     let Rescue { kept, damage, jobs } = rescue;
     tracing::error!(
-        "the queue was damaged ({damage}) and is kept as {kept:?}; a new one knows {jobs} finished uploads of it, \
-         and every other file is found again in its folder and may be uploaded a second time"
+        "the queue was damaged ({damage}) and is kept as {kept:?}; a new one takes over {} from it; \
+         every other file is found again in its folder and may be uploaded a second time",
+        super::render::count(*jobs, "finished upload")
     );
 }
 
@@ -320,7 +331,7 @@ async fn tell_trouble(store: Store, lock: Arc<Lock>, note: Note) {
         let text = trouble.borrow_and_update().as_ref().map(ToString::to_string);
         service::status(text.as_deref().unwrap_or("running"));
         if let Err(error) = lock.write(&Note { trouble: text, ..note.clone() }) {
-            tracing::warn!("cannot write the note in the lock file: {error}");
+            tracing::warn!("cannot update the lock file: {error}");
         }
     }
 }

@@ -12,27 +12,32 @@ use super::render::{self, CommandFailure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where to listen.
-    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDR")]
+    /// Address and port to listen on; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDR", value_parser = parse_listen)]
     listen: SocketAddr,
-    /// Where everything is kept [default: a temporary folder]
+    /// Keep everything in this folder [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A script of faults, in TOML or JSON.
+    /// Play this script of faults, in TOML or JSON.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// Count bytes and check sizes, but keep nothing: for measurements.
+    /// Count bytes and check sizes, but store nothing: for measurements.
     #[arg(long)]
     discard: bool,
 }
 
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8787".into())
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     if !arguments.listen.ip().is_loopback() {
-        let message = format!("`{}` is not an address of this machine's loopback", arguments.listen);
-        return Err(CommandFailure::new(Exit::Usage, message).hint("the sandbox takes files from anybody; use 127.0.0.1:8787"));
+        let message = format!("`{}` is not a loopback address", arguments.listen);
+        let hint = "the sandbox has no access control, so it only listens on loopback; use 127.0.0.1:8787";
+        return Err(CommandFailure::new(Exit::Usage, message).hint(hint));
     }
-    let temporary =
-        tempfile::tempdir().map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot make a folder: {error}")))?;
+    let temporary = tempfile::tempdir()
+        .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot create a temporary folder: {error}")))?;
     let dir = arguments.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     let faults = match &arguments.faults {
         Some(file) => read_script(file)?,
@@ -47,12 +52,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let _listener = listener.map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot listen for signals: {error}")))?;
     super::runtime()?.block_on(async {
         let sandbox = Sandbox::start(options).map_err(|error| {
-            CommandFailure::new(Exit::Fault, format!("cannot serve on {}: {error}", arguments.listen))
-                .hint("try `--listen 127.0.0.1:0`")
+            CommandFailure::new(Exit::Fault, with_cause(&error)).hint("`--listen 127.0.0.1:0` picks a free port")
         })?;
         let addr = sandbox.addr();
         render::out(&format!(
-            "# Serving on {addr}, keeping files in {}; for your configuration:\n\n{}",
+            "# Serving on {addr}, storing files in {}. Add these sections to your configuration:\n\n{}",
             dir.display(),
             sandbox::config_for(addr)
         ))?;
@@ -65,8 +69,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
 fn read_script(file: &std::path::Path) -> Result<Script, CommandFailure> {
     let failed = |error: String| CommandFailure::new(Exit::Usage, format!("cannot use `{}`: {error}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|error| failed(error.to_string()))?;
-    Script::parse(&text).map_err(|error| {
-        let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
-        failed(format!("{error}{cause}"))
-    })
+    Script::parse(&text).map_err(|error| failed(with_cause(&error)))
+}
+
+/// What went wrong, and why.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -1,5 +1,5 @@
-//! `ferryd status`: the queue for people and, with `--json`, for programs. Reads only the database and the lock's note, so it answers
-//! whether the daemon runs, hangs or is dead.
+//! `ferryd status`: the queue for people and, with `--json`, for programs. Reads only the database and the lock's note, so it can
+//! tell a running daemon from a stuck or dead one.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -27,32 +27,32 @@ const BAR_CELLS: u64 = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// For programs: one JSON document.
+    /// Print one JSON document, for scripts.
     #[arg(long)]
     json: bool,
-    /// Draw again every second.
+    /// Refresh every second.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    /// Only jobs in this state; may be repeated.
+    /// Only jobs in this state; can be given more than once.
     #[arg(long, value_name = "STATE", value_parser = parse_state)]
     state: Vec<State>,
-    /// Only jobs of this host; may be repeated.
+    /// Only jobs for this host; can be given more than once.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
-    /// Show at most so many jobs.
+    /// Show at most this many jobs.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
-    /// Look here, without a configuration.
+    /// Read the queue in this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Only jobs of these files, or of files below these folders.
+    /// Only jobs for these files, or for files in these folders.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
 
 fn parse_state(word: &str) -> Result<State, String> {
     let known = || State::ALL.map(State::word).join(", ");
-    State::from_word(word).ok_or_else(|| format!("known are: {}", known()))
+    State::from_word(word).ok_or_else(|| format!("expected one of: {}", known()))
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
@@ -200,11 +200,12 @@ impl Page<'_> {
 
     fn daemon(&self) -> String {
         match self.owner {
-            None => "The daemon is not running; start it with `ferryd run`.".into(),
+            None => "Daemon not running; start it with `ferryd run`.".into(),
             Some(Note { pid, since_ms, trouble: None }) => {
-                format!("The daemon runs since {} (process {pid}).", render::when(*since_ms, self.now_ms))
+                let long = render::elapsed(*since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
+                format!("Daemon running{long} (PID {pid}).")
             }
-            Some(Note { pid, trouble: Some(trouble), .. }) => format!("The daemon (process {pid}) cannot go on: {trouble}."),
+            Some(Note { pid, trouble: Some(trouble), .. }) => format!("Daemon cannot continue (PID {pid}): {trouble}."),
         }
     }
 
@@ -226,9 +227,15 @@ impl Page<'_> {
     fn hosts(&self) -> Vec<String> {
         let troubled = self.snapshot.hosts.iter().filter(|host| host.report.state != HostState::Ready);
         let line = |HostRow { name, report: HostReport { state, until_ms, why, .. }, .. }: &HostRow| {
-            let until = until_ms.map_or(String::new(), |until| format!("; tried again {}", render::when(until, self.now_ms)));
             let why = why.as_ref().map_or("no reason given".into(), Reason::to_string);
-            format!("Host {name} is {state}: {}{until}.", render::line(&why))
+            let why = render::line(&why);
+            let next = until_ms.map(|until| render::next(until, self.now_ms));
+            let until = |action: &str| next.as_ref().map_or(String::new(), |next| format!("; {action} {next}"));
+            match state {
+                HostState::Held => format!("Host {name} on hold: {why}{}.", until("next try")),
+                HostState::Full => format!("Host {name} out of space: {why}{}.", until("next try")),
+                _ => format!("Host {name} paused: {why}{}.", until("retrying")),
+            }
         };
         troubled.map(line).collect()
     }
@@ -241,7 +248,9 @@ impl Page<'_> {
             }
             remarks.extend(report.why.as_deref().map(render::line));
             if report.settling > 0 {
-                remarks.push(format!("{} files are still being written, or were until just now", report.settling));
+                let verb = if report.settling == 1 { "is" } else { "are" };
+                let files = render::count(report.settling, "file");
+                remarks.push(format!("{files} {verb} still being written or only just finished"));
             }
             (!remarks.is_empty()).then(|| format!("Watch {}: {}.", render::path(path), remarks.join("; ")))
         };
@@ -254,7 +263,7 @@ impl Page<'_> {
         if let Some(width) = width() {
             table.set_width(width);
         }
-        table.set_header(["JOB", "FILE", "HOST", "STATE", "SIZE", "PROGRESS", "WHAT NOW"]);
+        table.set_header(["JOB", "FILE", "HOST", "STATE", "SIZE", "PROGRESS", "DETAILS"]);
         for job in &self.snapshot.jobs {
             let state = comfy_table::Cell::new(job.state);
             let state = if self.color { state.fg(color(job.state)) } else { state };
@@ -265,7 +274,7 @@ impl Page<'_> {
                 state,
                 comfy_table::Cell::new(render::size(job.bytes)).set_alignment(CellAlignment::Right),
                 comfy_table::Cell::new(progress(job)),
-                comfy_table::Cell::new(self.what_now(job)),
+                comfy_table::Cell::new(self.details(job)),
             ]);
         }
         if self.color {
@@ -281,40 +290,47 @@ impl Page<'_> {
     }
 
     /// What comes next; for what is not moving also why, and since when.
-    fn what_now(&self, job: &JobRow) -> String {
-        let since = render::when(job.since_ms, self.now_ms);
+    fn details(&self, job: &JobRow) -> String {
         let why = render::line(&job.why.as_ref().map(Reason::to_string).unwrap_or_default());
-        let because = if why.is_empty() { String::new() } else { format!(": {why}") };
-        let next = job.next_try_ms.map(|at| match at > self.now_ms {
-            true => render::when(at, self.now_ms),
-            false if self.owner.is_some() => "now".into(),
-            false => "when the daemon runs".into(),
-        });
+        // The state has its own column.
+        let why = why.strip_prefix("uploaded; ").unwrap_or(&why);
+        let standing = render::after(render::elapsed(job.since_ms, self.now_ms).map(|long| format!("for {long}")), why);
+        let ended = render::after(render::elapsed(job.since_ms, self.now_ms).map(|long| format!("{long} ago")), why);
+        let retrying = self.next(job).map_or(String::new(), |next| format!("; retrying {next}"));
         let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
         // KooDrive's files have no link that lasts; the host's own name for one is what finds it.
         let place = job.link.as_deref().or(job.remote_id.as_deref()).map_or("no link".into(), render::line);
         match job.state {
-            State::Uploaded if !why.is_empty() => {
-                let tried = next.map_or(String::new(), |next| format!("; tried again {next}"));
-                format!("{place}; since {since}{because}{tried}{duplicate}")
-            }
+            State::Uploaded if !why.is_empty() => format!("{place}; {standing}{retrying}{duplicate}"),
             // What was left undone in the end.
             State::Done if !why.is_empty() => format!("{place}; {why}{duplicate}"),
             State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
-            State::Queued if self.owner.is_none() => format!("waits since {since} for the daemon to run{because}"),
-            State::Queued if why.is_empty() => format!("waits since {since} for its turn"),
-            State::Queued | State::Waiting => match next {
-                Some(next) => format!("since {since}{because}; tried again {next}"),
-                None => format!("since {since}{because}"),
+            State::Queued if self.owner.is_none() => render::after(Some("waiting for the daemon to start".into()), why),
+            State::Queued if why.is_empty() => match render::elapsed(job.since_ms, self.now_ms) {
+                Some(long) => format!("in the queue for {long}"),
+                None => "in the queue".into(),
             },
-            State::Held => match next {
-                Some(next) => format!("since {since}{because}; needs you, and is tried again {next} or at a restart"),
-                None => format!("since {since}{because}; needs you"),
-            },
-            State::Failed => format!("since {since}{because}; will not be tried again until the file changes"),
-            State::Gone => format!("{since}{because}"),
-            State::Paused | State::Cancelled => format!("since {since}{because}"),
+            State::Queued | State::Waiting => format!("{standing}{retrying}"),
+            State::Held => format!("{standing}; needs your attention{}", self.next_of_held(job)),
+            State::Failed => format!("{ended}; will not be retried unless the file changes"),
+            State::Gone => ended,
+            State::Paused | State::Cancelled => standing,
+        }
+    }
+
+    /// When a job is tried again. Every start tries what waits for a time.
+    fn next(&self, job: &JobRow) -> Option<String> {
+        let at = job.next_try_ms?;
+        Some(if self.owner.is_some() { render::next(at, self.now_ms) } else { "when the daemon starts".into() })
+    }
+
+    /// When a held job is tried again, and how a person has it tried at once.
+    fn next_of_held(&self, job: &JobRow) -> String {
+        match (self.next(job), self.owner) {
+            (Some(next), Some(Note { pid, .. })) => format!("; next try {next}, or now with `kill -HUP {pid}`"),
+            (Some(next), None) => format!("; next try {next}"),
+            (None, _) => String::new(),
         }
     }
 }
@@ -331,7 +347,7 @@ fn progress(job: &JobRow) -> String {
 
 fn time_left(job: &JobRow) -> String {
     match job.per_second {
-        0 => "begins".into(),
+        0 => "starting".into(),
         rate => {
             let left = Duration::from_secs(job.bytes.saturating_sub(job.sent) / rate);
             format!("{}/s, about {} left", render::size(rate), render::duration(left))
@@ -461,13 +477,13 @@ mod tests {
         let owner = Note { pid: 7, since_ms: 0, trouble: None };
         let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
         for expected in [
-            "The daemon runs since 1 min ago (process 7).",
+            "Daemon running for 1 min (PID 7).",
             "Jobs: 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
             "a\\n.mov",
             "#######...  70 %",
             "10 B/s, about 3 s left",
-            "since 1 min ago: the host answered 502; tried again in 12 s",
-            "since 1 min ago: the host answered 404; needs you",
+            "for 1 min: the host answered 502; retrying in 12 s",
+            "for 1 min: the host answered 404; needs your attention",
             "http://x?c=1",
         ] {
             assert!(page.contains(expected), "{expected:?} is not in\n{page}");
@@ -475,12 +491,35 @@ mod tests {
     }
 
     #[test]
+    fn after_the_clock_was_set_back_nothing_has_lasted_since_a_time_to_come() {
+        let jobs = [State::Queued, State::Waiting, State::Held, State::Failed, State::Gone];
+        let jobs = jobs.map(|state| JobRow { since_ms: 9_000_000, ..job(state, Some("no reply")) });
+        let unexplained = JobRow { since_ms: 9_000_000, ..job(State::Queued, None) };
+        let shot = snapshot(jobs.into_iter().chain([unexplained]).collect());
+        let owner = Note { pid: 7, since_ms: 9_000_000, trouble: None };
+        let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
+        assert!(page.contains("Daemon running (PID 7)."), "{page}");
+        assert!(!page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue\n"), "{page}");
+    }
+
+    #[test]
+    fn a_count_of_one_is_singular() {
+        let mut shot = snapshot(vec![]);
+        let mut page = |settling| {
+            shot.watches[0].report.settling = settling;
+            Page { snapshot: &shot, owner: None, now_ms: 0, color: false }.draw()
+        };
+        assert!(page(1).contains("Drop: 1 file is still being written or only just finished."));
+        assert!(page(2).contains("Drop: 2 files are still being written or only just finished."));
+    }
+
+    #[test]
     fn a_dead_daemon_and_a_troubled_one_say_so() {
         let shot = snapshot(vec![job(State::Queued, None)]);
         let page = |owner: Option<&Note>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
         assert!(page(None).contains("start it with `ferryd run`"));
-        assert!(page(None).contains("waits since 1 min ago for the daemon to run"));
+        assert!(page(None).contains("waiting for the daemon to start"));
         let full = Note { pid: 7, since_ms: 0, trouble: Some("no space left for the queue".into()) };
-        assert!(page(Some(&full)).contains("(process 7) cannot go on: no space left"));
+        assert!(page(Some(&full)).contains("Daemon cannot continue (PID 7): no space left"));
     }
 }

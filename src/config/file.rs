@@ -125,7 +125,7 @@ impl<'t> Table<'t> {
         for (key, _) in self.table {
             if !asked.iter().any(|known| *known == key.get_ref().as_ref()) {
                 let help = did_you_mean(key.get_ref(), asked.iter().copied())
-                    .unwrap_or_else(|| format!("{} knows: {}", self.title, asked.join(", ")));
+                    .unwrap_or_else(|| format!("known keys: {}", asked.join(", ")));
                 self.problems.add(Some(key.span()), format!("unknown key `{}` in {}", key.get_ref(), self.title), Some(help));
             }
         }
@@ -143,7 +143,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Opt
 pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.to_string()),
-        _ => Err(Wrong::new(format!("must be a text, and is {}", kind(value)), "put it in quotes: \"…\"")),
+        _ => Err(Wrong::new(format!("must be a string, not {}", kind(value)), "put it in quotes: \"…\"")),
     }
 }
 
@@ -151,7 +151,7 @@ pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     match value.get_ref() {
         DeValue::Boolean(answer) => Ok(*answer),
-        _ => Err(Wrong::new(format!("must be true or false, and is {}", kind(value)), "write true or false, without quotes")),
+        _ => Err(Wrong::new(format!("must be true or false, not {}", kind(value)), "write true or false, without quotes")),
     }
 }
 
@@ -166,19 +166,20 @@ pub(super) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i6
         match number {
             Some(number) if (least..=most).contains(&number) => Ok(number),
             Some(number) => Err(Wrong::new(format!("is {number}, which is out of range"), help)),
-            None => Err(Wrong::new(format!("must be a whole number, and is {}", kind(value)), help)),
+            None => Err(Wrong::new(format!("must be a whole number, not {}", kind(value)), help)),
         }
     }
 }
 
 /// A list of strings with their positions.
 pub(super) fn texts(value: &Value<'_>) -> Result<Vec<Spanned<String>>, Wrong> {
-    let wrong = |value: &Value<'_>| {
-        let message = format!("must be a list of texts, and holds {}", kind(value));
+    let wrong = |value: &Value<'_>, joined: &str| {
+        let message = format!("must be a list of strings{joined} {}", kind(value));
         Wrong { span: Some(value.span()), ..Wrong::new(message, "write [\"one\", \"two\"]") }
     };
-    let DeValue::Array(items) = value.get_ref() else { return Err(wrong(value)) };
-    items.iter().map(|item| text(item).map(|text| Spanned::new(item.span(), text)).map_err(|_| wrong(item))).collect()
+    let DeValue::Array(items) = value.get_ref() else { return Err(wrong(value, ", not")) };
+    let read = |item: &Value<'_>| text(item).map(|text| Spanned::new(item.span(), text)).map_err(|_| wrong(item, ", but contains"));
+    items.iter().map(read).collect()
 }
 
 /// One of a few words.
@@ -188,9 +189,9 @@ pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Val
         let found = words.iter().find(|(word, _)| *word == given);
         let known = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
         found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-            let help =
-                did_you_mean(&given, words.iter().map(|(word, _)| *word)).unwrap_or_else(|| format!("known are {}", known()));
-            Wrong::new(format!("is \"{given}\", which is not known"), help)
+            let help = did_you_mean(&given, words.iter().map(|(word, _)| *word))
+                .unwrap_or_else(|| format!("expected one of: {}", known()));
+            Wrong::new(format!("has an unknown value: \"{given}\""), help)
         })
     }
 }
@@ -198,7 +199,7 @@ pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Val
 /// What a value is, for a person.
 pub(super) fn kind(value: &Value<'_>) -> String {
     match value.get_ref() {
-        DeValue::String(_) => "a text".into(),
+        DeValue::String(_) => "a string".into(),
         DeValue::Integer(number) => format!("the number {}", number.as_str()),
         DeValue::Float(number) => format!("the number {}", number.as_str()),
         DeValue::Boolean(answer) => format!("{answer}"),

@@ -183,7 +183,7 @@ impl Template {
             }
             let end = after.find('}').filter(|_| brace == "{");
             let Some(end) = end else {
-                return Err((format!("has a `{brace}` without its other half"), "write {{ or }} for the sign itself".into()));
+                return Err((format!("has an unmatched `{brace}`"), "write {{ or }} for the brace itself".into()));
             };
             if !plain.is_empty() {
                 pieces.push(TemplatePiece::Text(std::mem::take(&mut plain)));
@@ -202,8 +202,9 @@ impl Template {
 fn field(word: &str) -> Result<Field, (String, String)> {
     Field::ALL.into_iter().find(|field| field.word() == word).ok_or_else(|| {
         let words = || Field::ALL.map(|field| format!("{{{}}}", field.word())).join(" ");
-        let help = did_you_mean(word, Field::ALL.into_iter().map(Field::word)).unwrap_or_else(|| format!("known are {}", words()));
-        (format!("has the placeholder {{{word}}}, which is not known"), help)
+        let help = did_you_mean(word, Field::ALL.into_iter().map(Field::word))
+            .unwrap_or_else(|| format!("the placeholders are {}", words()));
+        (format!("has an unknown placeholder: {{{word}}}"), help)
     })
 }
 
@@ -216,13 +217,15 @@ pub(super) fn hooks(top: &Table<'_>, watches: &Watches, environment: &dyn Enviro
     let mut hooks: Vec<Hook> = Vec::new();
     for (item, span) in listed.into_iter().flatten() {
         let DeValue::Table(fields) = item else {
-            problems.add(Some(span), "`hook` must hold tables", Some("write [[hook]]".into()));
+            problems.add(Some(span), "`hook` must be a list of tables", Some("write [[hook]]".into()));
             continue;
         };
         let Some(hook) = hook(Table::new("[[hook]]", fields, span.clone(), problems), environment, problems) else { continue };
         check_links_file(&hook, watches, &span, problems);
         match hooks.iter().any(|other| other.key() == hook.key()) {
-            true => problems.add(Some(span), "two [[hook]] do the same thing", Some("name all the events in one `on`".into())),
+            true => {
+                problems.add(Some(span), "this [[hook]] repeats an earlier one", Some("list all its events in one `on`".into()))
+            }
             false => hooks.push(hook),
         }
     }
@@ -235,12 +238,12 @@ fn check_links_file(hook: &Hook, watches: &Watches, span: &std::ops::Range<usize
     if let Some(around) = watches.of_file(path) {
         let message =
             format!("`links_file` is inside the watched folder `{}`, so every line would be uploaded", around.path.display());
-        problems.add(Some(span.clone()), message, Some("name a file outside every [[watch]]".into()));
+        problems.add(Some(span.clone()), message, Some("choose a file outside every [[watch]]".into()));
     }
 }
 
 fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) -> Option<Hook> {
-    let on = table.need("on", "add `on = [\"done\"]`, what it waits for", events);
+    let on = table.need("on", "add `on = [\"done\"]`, the events that trigger it", events);
     let links_file = table.find("links_file", path(environment)).map(HookAction::LinksFile);
     let command = table.find("command", command(environment)).map(HookAction::Command);
     let webhook = table.find("webhook", address).map(HookAction::Webhook);
@@ -251,21 +254,21 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
     match given.as_slice() {
         [] => {
             let help = "add `links_file`, `command`, `webhook` or `sidecar`".to_owned();
-            problems.add(Some(table.span.clone()), "[[hook]] does not say what to do", Some(help));
+            problems.add(Some(table.span.clone()), "[[hook]] has no action", Some(help));
         }
         [_] => {}
         [_, second, ..] => {
             let message = format!("[[hook]] has both `{}` and `{second}`", given[0]);
-            problems.add(Some(table.span_of(second)), message, Some("write a [[hook]] of its own for each".into()));
+            problems.add(Some(table.span_of(second)), message, Some("write a separate [[hook]] for each".into()));
         }
     }
     if table.has("time_limit") && !table.has("command") && !table.has("webhook") {
-        let help = "take it out".to_owned();
-        problems.add(Some(table.span_of("time_limit")), "`time_limit` is only about a `command` or a `webhook`", Some(help));
+        let help = "remove it".to_owned();
+        problems.add(Some(table.span_of("time_limit")), "`time_limit` applies only to `command` and `webhook`", Some(help));
     }
     if table.has("before") && on.as_ref().is_some_and(|on| !on.contains(&Event::Expiring)) {
-        let help = "add \"expiring\" to `on`, or take it out".to_owned();
-        problems.add(Some(table.span_of("before")), "`before` is only about the event \"expiring\"", Some(help));
+        let help = "add \"expiring\" to `on`, or remove `before`".to_owned();
+        problems.add(Some(table.span_of("before")), "`before` applies only to the event \"expiring\"", Some(help));
     }
     table.finish();
     let action = links_file.or(command).or(webhook).or(sidecar)?;
@@ -280,31 +283,31 @@ fn events(value: &Value<'_>) -> Result<Vec<Event>, Wrong> {
         let wrong = |message: String, help: String| Wrong { span: Some(word.span()), ..Wrong::new(message, help) };
         match found {
             Some(event) if events.contains(&event) => {
-                return Err(wrong(format!("names \"{}\" twice", word.get_ref()), "name it once".into()));
+                return Err(wrong(format!("lists \"{}\" twice", word.get_ref()), "list it once".into()));
             }
             Some(event) => events.push(event),
             None => {
                 let help = did_you_mean(word.get_ref(), Event::OF_HOOKS.into_iter().map(Event::word))
-                    .unwrap_or_else(|| format!("known are {known}"));
-                return Err(wrong(format!("names the event \"{}\", which is not known", word.get_ref()), help));
+                    .unwrap_or_else(|| format!("expected one of: {known}"));
+                return Err(wrong(format!("has an unknown event: \"{}\"", word.get_ref()), help));
             }
         }
     }
     match events.is_empty() {
-        true => Err(Wrong::new("is empty, so the hook would never run", format!("name one of {known}"))),
+        true => Err(Wrong::new("is empty, so the hook would never run", format!("list at least one of {known}"))),
         false => Ok(events),
     }
 }
 
 fn command(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<Vec<Template>, Wrong> {
     move |value| {
-        let help = "write the program and its arguments: [\"notify-send\", \"{name}\", \"{link}\"]; no shell reads them";
+        let help = "write the program and its arguments: [\"notify-send\", \"{name}\", \"{link}\"]; no shell is involved";
         if !matches!(value.get_ref(), DeValue::Array(_)) {
-            return Err(Wrong::new(format!("must be a list of texts, and is {}", kind(value)), help));
+            return Err(Wrong::new(format!("must be a list of strings, not {}", kind(value)), help));
         }
         let words = texts(value)?;
         let Some(program) = words.first().filter(|word| !word.get_ref().is_empty()) else {
-            return Err(Wrong::new("names no program", help));
+            return Err(Wrong::new("has no program", help));
         };
         let read = |word: &Spanned<String>| {
             let wrong = |(message, help): (String, String)| Wrong { span: Some(word.span()), ..Wrong::new(message, help) };
@@ -312,8 +315,8 @@ fn command(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<Vec<T
         };
         let mut templates = words.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         if templates[0].plain().is_empty() {
-            let message = "has a placeholder in the program's name";
-            return Err(Wrong { span: Some(program.span()), ..Wrong::new(message, "placeholders belong in the arguments") });
+            let message = "has a placeholder in the name of the program";
+            return Err(Wrong { span: Some(program.span()), ..Wrong::new(message, "use placeholders only in the arguments") });
         }
         if let (Some(rest), Some(home)) = (program.get_ref().strip_prefix("~/"), environment.get("HOME")) {
             templates[0] = Template(vec![TemplatePiece::Text(format!("{home}/{rest}"))]);
@@ -335,7 +338,7 @@ fn address(value: &Value<'_>) -> Result<Secret, Wrong> {
 fn sidecar(value: &Value<'_>) -> Result<HookAction, Wrong> {
     match boolean(value)? {
         true => Ok(HookAction::Sidecar),
-        false => Err(Wrong::new("is false, so the hook would do nothing", "write `sidecar = true`, or take the hook out")),
+        false => Err(Wrong::new("is false, so the hook would do nothing", "write `sidecar = true`, or remove the hook")),
     }
 }
 

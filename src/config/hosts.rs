@@ -78,11 +78,15 @@ fn koodrive_login(table: &Table<'_>, environment: &dyn Environment) -> Option<Ko
     let app_keys = table.has("app_id") || table.has("app_secret");
     if table.has("access_token") {
         if app_keys {
-            table.complain("access_token", "`access_token` stands beside an app's id or secret", "keep one way to log in");
+            table.complain(
+                "access_token",
+                "`access_token` cannot be combined with `app_id` or `app_secret`",
+                "keep one of the two ways to log in",
+            );
         }
         return token.map(|access_token| KooDriveLogin::Token { access_token, prefix, user_id });
     }
-    let help = "an app logs in with `app_id`, `app_secret` and `user_id`; a session with `access_token`";
+    let help = "set `app_id`, `app_secret` and `user_id` to log in as an app, or `access_token` to use a session";
     for key in ["app_id", "app_secret", "user_id"] {
         if !table.has(key) {
             table.complain(key, format!("{} has no `{key}`", table.title), help);
@@ -124,7 +128,8 @@ fn fourshared(table: &Table<'_>, environment: &dyn Environment) -> Option<FourSh
     Some(config)
 }
 
-const SECRET_HELP: &str = "write \"…\", or better where it is: { env = \"NAME\" }, { file = \"PATH\" } or { command = [\"…\"] }";
+const SECRET_HELP: &str =
+    "write \"…\", or better, where to read it from: { env = \"NAME\" }, { file = \"PATH\" } or { command = [\"…\"] }";
 
 fn allow_private(table: &Table<'_>, base_url: &str) -> bool {
     let allowed = table.get("allow_private", false, boolean);
@@ -135,7 +140,7 @@ fn allow_private(table: &Table<'_>, base_url: &str) -> bool {
 /// A password must not cross a network in the clear; this machine is no network.
 fn in_the_clear(table: &Table<'_>, base_url: &str, allowed: bool) {
     if base_url.starts_with("http://") && !allowed && !is_loopback(base_url) {
-        table.complain("base_url", "`base_url` would send the credentials in the clear", "write https://");
+        table.complain("base_url", "`base_url` would send the credentials unencrypted", "use https://");
     }
 }
 
@@ -152,7 +157,7 @@ fn is_loopback(address: &str) -> bool {
 fn filled_text(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     match given.is_empty() || given.chars().any(char::is_control) {
-        true => Err(Wrong::new("is empty, or holds a control character", "write it as it stands in your account")),
+        true => Err(Wrong::new("is empty or contains a control character", "write it exactly as in your account")),
         false => Ok(given),
     }
 }
@@ -161,11 +166,11 @@ fn part_size(bounds: std::ops::RangeInclusive<u64>, multiple: u64) -> impl Fn(&V
     move |value| {
         let bytes = size(value)?;
         let shown = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec().to_string();
-        let help = format!("write a size from \"{}\" to \"{}\"", shown(*bounds.start()), shown(*bounds.end()));
-        match bounds.contains(&bytes) {
-            true => Ok(bytes.next_multiple_of(multiple)),
-            false => Err(Wrong::new("is a size this host has no parts of", help)),
+        if bounds.contains(&bytes) {
+            return Ok(bytes.next_multiple_of(multiple));
         }
+        let message = format!("must be between {} and {}", shown(*bounds.start()), shown(*bounds.end()));
+        Err(Wrong::new(message, "write a size such as \"16 MiB\""))
     }
 }
 
@@ -175,7 +180,7 @@ fn upload_path(value: &Value<'_>) -> Result<String, Wrong> {
     let sound = given.split('/').all(|name| !matches!(name, "" | "." | "..") && !name.chars().any(char::is_control));
     match sound {
         true => Ok(given),
-        false => Err(Wrong::new("is not a folder", "write names with `/` between them, such as \"ferryd/inbox\"")),
+        false => Err(Wrong::new("is not a valid folder", "write names with `/` between them, such as \"ferryd/inbox\"")),
     }
 }
 
@@ -183,11 +188,11 @@ fn folder(value: &Value<'_>) -> Result<FourSharedFolder, Wrong> {
     if let Ok(id) = integer(-1, i64::MAX)(value) {
         return Ok(FourSharedFolder::Id(id));
     }
-    let help = "write its number (-1 is the root), or its names with `/` between them";
-    let given = text(value).map_err(|_| Wrong::new(format!("must be a folder, and is {}", kind(value)), help))?;
+    let help = "write the number of the folder (-1 is the root), or its path, such as \"backups/2026\"";
+    let given = text(value).map_err(|_| Wrong::new(format!("must be a folder, not {}", kind(value)), help))?;
     let names: Vec<String> = given.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     match names.iter().any(|name| matches!(name.as_str(), "." | "..") || name.chars().any(char::is_control)) {
-        true => Err(Wrong::new("is not a folder", help)),
+        true => Err(Wrong::new("is not a valid folder", help)),
         false => Ok(FourSharedFolder::Path(names)),
     }
 }

@@ -317,7 +317,11 @@ pub fn load(path: &Path, environment: &dyn Environment) -> Result<Config, Config
 /// Reads a configuration from its text; `path` is only for people.
 pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<Config, ConfigError> {
     let (tree, errors) = DeTable::parse_recoverable(text);
-    let syntax = errors.into_iter().map(|error| Problem { message: error.message().to_owned(), help: None, span: error.span() });
+    let syntax = errors.into_iter().map(|error| Problem {
+        message: error.message().to_owned(),
+        help: error.message().starts_with("string values must be quoted").then(|| "put text in quotes: \"~/Drop\"".into()),
+        span: error.span(),
+    });
     let syntax: Vec<Problem> = syntax.collect();
     if !syntax.is_empty() {
         // What a broken text means is a guess; its problems are told first.
@@ -335,13 +339,16 @@ pub fn parse(text: &str, path: &Path, environment: &dyn Environment) -> Result<C
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
     let problem = match error.kind() {
         std::io::ErrorKind::NotFound => Problem::whole(
-            format!("there is no configuration at `{}`", path.display()),
-            "copy config.example.toml there, or name another file with `--config FILE`; `ferryd demo` needs none",
+            format!("there is no configuration file at `{}`", path.display()),
+            "copy config.example.toml there, or choose another file with `--config FILE`; `ferryd demo` needs none",
         ),
         std::io::ErrorKind::IsADirectory => {
-            Problem::whole(format!("`{}` is a folder", path.display()), "name the file in it with `--config FILE`")
+            Problem::whole(format!("`{}` is a folder", path.display()), "give the path of a file in it with `--config FILE`")
         }
-        _ => Problem::whole(format!("cannot read `{}`: {error}", path.display()), "make it readable for the user that runs ferryd"),
+        _ => Problem::whole(
+            format!("cannot read `{}`: {error}", path.display()),
+            "give the user that runs ferryd permission to read it",
+        ),
     };
     ConfigError::new(path, "", vec![problem])
 }

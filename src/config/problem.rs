@@ -59,7 +59,10 @@ impl ConfigError {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let file = self.file.display().to_string();
         let mut rendered: Vec<String> = self.problems.iter().map(|problem| self.render_one(&renderer, &file, problem)).collect();
-        rendered.push(format!("{self}"));
+        // Where the file itself is the one problem, that has been said.
+        if !matches!(self.problems.as_slice(), [Problem { message, span: None, .. }] if message.contains(&file)) {
+            rendered.push(format!("{self}"));
+        }
         rendered.join("\n\n")
     }
 

@@ -16,7 +16,7 @@ pub(super) fn remote_path(value: &Value<'_>) -> Result<RemotePath, Wrong> {
         let (before, word) = match rest.split_once('{') {
             None => (std::mem::take(&mut rest), None),
             Some((before, after)) => {
-                let (word, after) = after.split_once('}').ok_or_else(|| Wrong::new("has a `{` without its `}`", help))?;
+                let (word, after) = after.split_once('}').ok_or_else(|| Wrong::new("has an unmatched `{`", help))?;
                 rest = after;
                 (before, Some(word))
             }
@@ -37,8 +37,9 @@ fn piece(word: &str) -> Result<Piece, Wrong> {
         "ext" => Piece::Ext,
         "date" => Piece::Date,
         _ => {
-            let help = did_you_mean(word, WORDS.into_iter()).unwrap_or_else(|| format!("known are {{{}}}", WORDS.join("}, {")));
-            return Err(Wrong::new(format!("holds `{{{word}}}`, which is not known"), help));
+            let help =
+                did_you_mean(word, WORDS.into_iter()).unwrap_or_else(|| format!("the placeholders are {{{}}}", WORDS.join("}, {")));
+            return Err(Wrong::new(format!("has an unknown placeholder: {{{word}}}"), help));
         }
     })
 }

@@ -39,12 +39,16 @@ pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn
 }
 
 fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
-    let example = "a whole configuration is:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\nkind = \"cloudkp\"\n\n\
-                   config.example.toml shows every key; `ferryd demo` shows ferryd at work without any";
+    let example = "a minimal configuration:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\nkind = \"cloudkp\"\n\n\
+                   config.example.toml shows every key; `ferryd demo` needs no configuration";
     if !root.contains_key("watch") && !root.contains_key("host") {
-        problems.add(None, "there is no [[watch]] and no [host.NAME], so there is nothing to do", Some(example.to_owned()));
+        problems.add(
+            None,
+            "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do",
+            Some(example.to_owned()),
+        );
     } else if !root.contains_key("watch") {
-        problems.add(None, "there is no [[watch]], so there is nothing to do", Some(example.to_owned()));
+        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(example.to_owned()));
     }
 }
 
@@ -112,8 +116,8 @@ fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option
     let trust_replies = table.get("trust_replies", false, boolean);
     let refresh = table.get("refresh", false, boolean);
     if on_unknown == OnUnknown::Probe && word != "uploadgig" {
-        let help = "write \"upload-again\" or \"hold\"; hosts that can be asked are asked anyway";
-        table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig knows", help);
+        let help = "write \"upload-again\" or \"hold\"; hosts that can say whether they have a file are always asked";
+        table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig supports", help);
     }
     table.finish();
     let config = |kind| HostConfig {
@@ -136,9 +140,9 @@ fn kind(value: &Value<'_>) -> Result<String, Wrong> {
     match hosts::KINDS.contains(&kind.as_str()) {
         true => Ok(kind),
         false => {
-            let help =
-                did_you_mean(&kind, hosts::KINDS.into_iter()).unwrap_or_else(|| format!("known are: {}", hosts::KINDS.join(", ")));
-            Err(Wrong::new(format!("is \"{kind}\", which is not known"), help))
+            let help = did_you_mean(&kind, hosts::KINDS.into_iter())
+                .unwrap_or_else(|| format!("expected one of: {}", hosts::KINDS.join(", ")));
+            Err(Wrong::new(format!("has an unknown value: \"{kind}\""), help))
         }
     }
 }
@@ -162,7 +166,7 @@ fn watches(top: &Table<'_>, hosts: &[String], environment: &dyn Environment, pro
     let mut places = Vec::new();
     for (item, span) in listed.into_iter().flatten() {
         let DeValue::Table(fields) = item else {
-            problems.add(Some(span), "`watch` must hold tables", Some("write [[watch]]".into()));
+            problems.add(Some(span), "`watch` must be a list of tables", Some("write [[watch]]".into()));
             continue;
         };
         let table = Table::new("[[watch]]", fields, span, problems);
@@ -186,7 +190,7 @@ fn check_moves(watches: &[Watch], places: &[std::ops::Range<usize>], problems: &
                 target.display(),
                 around.path.display()
             );
-            problems.add(Some(place.clone()), message, Some("name a folder outside every [[watch]]".into()));
+            problems.add(Some(place.clone()), message, Some("choose a folder outside every [[watch]]".into()));
         }
     }
 }
@@ -198,19 +202,19 @@ fn after(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<After, 
         match value.get_ref() {
             DeValue::String(given) if given.as_ref() == "keep" => Ok(After::Keep),
             DeValue::String(given) if given.as_ref() == "delete" => Ok(After::Delete),
-            DeValue::String(given) => Err(Wrong::new(format!("is \"{given}\", which is not known"), help)),
+            DeValue::String(given) => Err(Wrong::new(format!("has an unknown value: \"{given}\""), help)),
             DeValue::Table(fields) => match fields.get("move") {
                 Some(target) if fields.len() == 1 => {
                     let wrong = |wrong: Wrong| Wrong {
-                        message: format!("moves to a place that {}", wrong.message),
+                        message: format!("moves to a folder that {}", wrong.message),
                         span: Some(target.span()),
                         ..wrong
                     };
                     path(environment)(target).map(After::Move).map_err(wrong)
                 }
-                _ => Err(Wrong::new("must say `move` and nothing else", help)),
+                _ => Err(Wrong::new("must have `move` and no other key", help)),
             },
-            _ => Err(Wrong::new(format!("must be a text or a table, and is {}", kind_of(value)), help)),
+            _ => Err(Wrong::new(format!("must be a string or a table, not {}", kind_of(value)), help)),
         }
     }
 }
@@ -226,12 +230,16 @@ fn watch(
     if let Some(folder) = &folder
         && !seen.insert(folder.clone())
     {
-        let help = "one [[watch]] may name several hosts in `to`".to_owned();
+        let help = "to upload to several hosts, list them in the `to` of one [[watch]]".to_owned();
         problems.add(Some(table.span_of("path")), format!("the folder `{}` is watched twice", folder.display()), Some(help));
     }
-    let to = table.need("to", "add `to = [\"NAME\"]`, the hosts its files go to", texts);
+    let to = table.need("to", "add `to = [\"NAME\"]`, the hosts to upload to", texts);
     if to.as_ref().is_some_and(Vec::is_empty) {
-        problems.add(Some(table.span_of("to")), "`to` names no host, so files would go nowhere", Some("name one".into()));
+        problems.add(
+            Some(table.span_of("to")),
+            "`to` lists no host, so nothing would be uploaded",
+            Some("list at least one host".into()),
+        );
     }
     let to = to.unwrap_or_default();
     check_hosts(&to, hosts, problems);
@@ -239,7 +247,7 @@ fn watch(
     let watch = options(&table, default, environment);
     if watch.max_size.is_some_and(|max| max < watch.min_size) {
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();
-        problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file counts", Some(help));
+        problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file would match", Some(help));
     }
     table.finish();
     folder.map(|_| watch)
@@ -274,11 +282,11 @@ fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
         if !hosts.contains(known) {
             let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| match hosts.is_empty() {
                 true => format!("add [host.{known}] with its `kind`"),
-                false => format!("the hosts are: {}", hosts.join(", ")),
+                false => format!("the configured hosts are: {}", hosts.join(", ")),
             });
-            problems.add(Some(name.span()), format!("`to` names the host \"{known}\", which does not exist"), Some(help));
+            problems.add(Some(name.span()), format!("`to` lists the host \"{known}\", which is not configured"), Some(help));
         } else if to[..index].iter().any(|earlier| earlier.get_ref() == known) {
-            problems.add(Some(name.span()), format!("`to` names the host \"{known}\" twice"), Some("name it once".into()));
+            problems.add(Some(name.span()), format!("`to` lists the host \"{known}\" twice"), Some("list it once".into()));
         }
     }
 }
@@ -287,8 +295,8 @@ fn globs(value: &Value<'_>) -> Result<Vec<String>, Wrong> {
     let globs = texts(value)?;
     for glob in &globs {
         if let Err(error) = globset::Glob::new(glob.get_ref()) {
-            let message = format!("holds `{}`, which is not a glob: {}", glob.get_ref(), error.kind());
-            let help = "`*` is any run of characters, `?` one of them, `[ab]` one of these, `{a,b}` one of these words";
+            let message = format!("contains an invalid pattern `{}`: {}", glob.get_ref(), error.kind());
+            let help = "`*` matches any characters, `?` matches one, `[ab]` one of these, `{a,b}` one of these words";
             return Err(Wrong { span: Some(glob.span()), ..Wrong::new(message, help) });
         }
     }

@@ -52,7 +52,7 @@ impl SecretSource {
         let secret = match self {
             SecretSource::Plain(secret) => return Ok(secret.clone()),
             SecretSource::Env(name) => {
-                environment.get(name).ok_or_else(|| SecretError(format!("the variable ${name} is not set")))?
+                environment.get(name).ok_or_else(|| SecretError(format!("environment variable {name} is not set")))?
             }
             SecretSource::File(file) => read_file(file)?,
             SecretSource::Credential(name) => read_credential(name, environment)?,
@@ -68,10 +68,10 @@ impl SecretSource {
     fn told(&self) -> String {
         match self {
             SecretSource::Plain(_) => "the value".into(),
-            SecretSource::Env(name) => format!("the variable ${name}"),
-            SecretSource::File(file) => format!("the file `{}`", file.display()),
+            SecretSource::Env(name) => format!("environment variable {name}"),
+            SecretSource::File(file) => format!("`{}`", file.display()),
             SecretSource::Credential(name) => format!("the credential \"{name}\""),
-            SecretSource::Command(words) => format!("what `{}` printed", words.first().map_or("", String::as_str)),
+            SecretSource::Command(words) => format!("the output of `{}`", words.first().map_or("", String::as_str)),
         }
     }
 }
@@ -80,7 +80,7 @@ fn read_file(file: &Path) -> Result<String, SecretError> {
     let failed = |error: std::io::Error| SecretError(format!("cannot read `{}`: {error}", file.display()));
     let metadata = std::fs::metadata(file).map_err(failed)?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(SecretError(format!("`{0}` can be read by others: chmod 600 '{0}'", file.display())));
+        return Err(SecretError(format!("other users can read `{0}`: chmod 600 '{0}'", file.display())));
     }
     bounded(std::fs::read(file).map_err(failed)?, &format!("`{}`", file.display()))
 }
@@ -122,7 +122,7 @@ fn run(words: &[String]) -> Result<String, SecretError> {
             None if begun.elapsed() > COMMAND_TIME => {
                 kill_group(&child);
                 child.wait().map_err(|error| failed(error.to_string()))?;
-                return Err(failed(format!("has not ended within {} s", COMMAND_TIME.as_secs())));
+                return Err(failed(format!("was still running after {} s", COMMAND_TIME.as_secs())));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -135,7 +135,7 @@ fn run(words: &[String]) -> Result<String, SecretError> {
     while let Ok(more) = printed.recv_timeout(LAST_WORDS) {
         output.extend(more);
     }
-    bounded(output, &format!("what `{program}` printed"))
+    bounded(output, &format!("the output of `{program}`"))
 }
 
 /// Reads on a thread of its own, so that nobody waits for whoever else holds the pipe. Ends soon after more than a secret can be.
@@ -172,13 +172,13 @@ pub(super) fn secret<'v>(
     move |value| match value.get_ref() {
         DeValue::String(given) => match &open_to_others {
             Some(file) => Err(Wrong::new(
-                format!("stands in a file that others can read: `{}`", file.display()),
+                format!("is in a file that other users can read: `{}`", file.display()),
                 format!(
                     "chmod 600 '{}', or write {{ env = \"NAME\" }}, {{ file = \"PATH\" }} or {{ command = [\"…\"] }}",
                     file.display()
                 ),
             )),
-            None if given.is_empty() => Err(Wrong::new("is empty", "write the secret, or where it is")),
+            None if given.is_empty() => Err(Wrong::new("is empty", "write the secret, or where to read it from")),
             None => Ok(SecretSource::Plain(Secret::new(given.to_string()))),
         },
         DeValue::Table(_) => place(value, environment),
@@ -188,7 +188,7 @@ pub(super) fn secret<'v>(
 
 fn wrong_form(value: &Value<'_>) -> Wrong {
     let help = "write \"…\", { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }";
-    Wrong::new(format!("must be a secret or where it is, and is {}", kind(value)), help)
+    Wrong::new(format!("must be a secret or say where to read it from, not be {}", kind(value)), help)
 }
 
 fn place(value: &Value<'_>, environment: &dyn Environment) -> Result<SecretSource, Wrong> {
@@ -203,12 +203,12 @@ fn place(value: &Value<'_>, environment: &dyn Environment) -> Result<SecretSourc
     ];
     table.finish();
     if let Some(problem) = problems.into_list().into_iter().next() {
-        return Err(Wrong { message: format!("is not right: {}", problem.message), help: problem.help, span: problem.span });
+        return Err(Wrong { message: format!("is invalid: {}", problem.message), help: problem.help, span: problem.span });
     }
     let mut places: Vec<SecretSource> = places.into_iter().flatten().collect();
     match places.pop() {
         Some(SecretSource::Command(words)) if words.is_empty() => {
-            Err(Wrong::new("names no program", "write [\"PROGRAM\", \"ARGUMENT\"]"))
+            Err(Wrong::new("has no program", "write [\"PROGRAM\", \"ARGUMENT\"]"))
         }
         Some(place) if places.is_empty() => Ok(place),
         _ => Err(wrong_form(value)),
@@ -260,8 +260,8 @@ mod tests {
     fn what_is_missing_is_named_and_nothing_of_a_secret_is_told() {
         let environment = Fixed(vec![("EMPTY", String::new())]);
         let cases = [
-            (SecretSource::Env("GIG".into()), "the variable $GIG is not set"),
-            (SecretSource::Env("EMPTY".into()), "the variable $EMPTY is empty"),
+            (SecretSource::Env("GIG".into()), "environment variable GIG is not set"),
+            (SecretSource::Env("EMPTY".into()), "environment variable EMPTY is empty"),
             (SecretSource::File("/nowhere/gig".into()), "cannot read `/nowhere/gig`"),
             (SecretSource::Credential("gig".into()), "LoadCredential="),
             (SecretSource::Command(vec!["sh".into(), "-c".into(), "echo s3cret; exit 3".into()]), "`sh` failed: exit status: 3"),

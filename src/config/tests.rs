@@ -65,7 +65,7 @@ fn brackets_left_open_are_told_once() {
 #[test]
 fn hosts_that_are_no_list_are_told_once() {
     let said = described(&format!("[[watch]]\npath = \"/drop\"\nto = \"box\"\n{HOST}"));
-    assert_eq!(said, ["3:6 `to` in [[watch]] must be a list of texts, and holds a text (write [\"one\", \"two\"])"]);
+    assert_eq!(said, ["3:6 `to` in [[watch]] must be a list of strings, not a string (write [\"one\", \"two\"])"]);
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn every_problem_is_told_at_once_with_its_place() {
     let expected = [
         "2:1 unknown key `max_upload` in [daemon] (did you mean `max_uploads`?)",
         "3:13 `bandwidth` in [daemon] is \"fast\", which is not a rate (write \"20 MiB/s\" or \"unlimited\")",
-        "6:8 `path` in [[watch]] is \"Drop\", which is not a whole path (begin it with `/` or `~/`)",
-        "7:7 `to` names the host \"bxo\", which does not exist (did you mean `box`?)",
-        "8:10 `settle` in [[watch]] must be a duration, and is the number 2 (write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\")",
-        "11:8 `kind` in [host.box] is \"cloudpk\", which is not known (did you mean `cloudkp`?)",
+        "6:8 `path` in [[watch]] is \"Drop\", which is not an absolute path (start it with `/` or `~/`)",
+        "7:7 `to` lists the host \"bxo\", which is not configured (did you mean `box`?)",
+        "8:10 `settle` in [[watch]] must be a duration, not the number 2 (write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\")",
+        "11:8 `kind` in [host.box] has an unknown value: \"cloudpk\" (did you mean `cloudkp`?)",
     ];
     assert_eq!(described(text), expected);
 }
@@ -85,26 +85,26 @@ fn every_problem_is_told_at_once_with_its_place() {
 #[test]
 fn wrong_values_say_what_would_be_right() {
     let cases = [
-        ("recursive = \"yes\"", "must be true or false, and is a text"),
-        ("min_size = 5", "must be a size, and is the number 5"),
+        ("recursive = \"yes\"", "must be true or false, not a string"),
+        ("min_size = 5", "must be a size, not the number 5"),
         ("min_size = \"5\"", "is \"5\", which is not a size"),
         ("min_size = \"5 MiB\"\nmax_size = \"1 MiB\"", "`max_size` is smaller than `min_size`"),
-        ("include = \"*\"", "must be a list of texts, and holds a text"),
-        ("exclude = [\"[\"]", "holds `[`, which is not a glob"),
-        ("events = \"pol\"", "is \"pol\", which is not known (did you mean `poll`?)"),
+        ("include = \"*\"", "must be a list of strings, not a string"),
+        ("exclude = [\"[\"]", "contains an invalid pattern `[`: unclosed"),
+        ("events = \"pol\"", "has an unknown value: \"pol\" (did you mean `poll`?)"),
         ("rescan = \"0s\"", "is \"0s\", which is too short"),
         ("settle = \"99999h\"", "is \"99999h\", which is too long"),
         ("priority = 5000", "is 5000, which is out of range"),
         ("exlude = []", "unknown key `exlude` in [[watch]] (did you mean `exclude`?)"),
         (
             "after = \"burn\"",
-            "`after` in [[watch]] is \"burn\", which is not known (write \"keep\", \"delete\" or { move = \"~/Sent\" })",
+            "`after` in [[watch]] has an unknown value: \"burn\" (write \"keep\", \"delete\" or { move = \"~/Sent\" })",
         ),
-        ("after = { move = \"Sent\" }", "moves to a place that is \"Sent\", which is not a whole path"),
-        ("after = { copy = \"/x\" }", "must say `move` and nothing else"),
+        ("after = { move = \"Sent\" }", "moves to a folder that is \"Sent\", which is not an absolute path"),
+        ("after = { copy = \"/x\" }", "must have `move` and no other key"),
         ("after = { move = \"/drop/sent\" }", "moves files to `/drop/sent`, which is inside the watched folder `/drop`"),
-        ("after = 3", "must be a text or a table, and is the number 3"),
-        ("remote_path = \"{dri}\"", "holds `{dri}`, which is not known (did you mean `dir`?)"),
+        ("after = 3", "must be a string or a table, not the number 3"),
+        ("remote_path = \"{dri}\"", "has an unknown placeholder: {dri} (did you mean `dir`?)"),
     ];
     for (line, expected) in cases {
         let found = with_line(line);
@@ -117,33 +117,39 @@ fn wrong_values_say_what_would_be_right() {
 fn what_belongs_together_is_checked_together() {
     let watch = "[[watch]]\npath = \"/a\"\nto = [\"box\"]\n";
     let cases = [
-        (String::new(), "there is no [[watch]] and no [host.NAME]"),
-        (HOST.to_owned(), "there is no [[watch]], so there is nothing to do"),
+        (String::new(), "the configuration has no [[watch]] and no [host.NAME]"),
+        (HOST.to_owned(), "the configuration has no [[watch]], so there is nothing to do"),
         (format!("{watch}{watch}{HOST}"), "the folder `/a` is watched twice"),
-        (watch.to_owned(), "which does not exist (add [host.box] with its `kind`)"),
-        (format!("[[watch]]\npath = \"/a\"\nto = [\"box\", \"box\"]\n{HOST}"), "names the host \"box\" twice"),
-        (format!("[[watch]]\npath = \"/a\"\nto = []\n{HOST}"), "`to` names no host"),
+        (watch.to_owned(), "which is not configured (add [host.box] with its `kind`)"),
+        (format!("[[watch]]\npath = \"/a\"\nto = [\"box\", \"box\"]\n{HOST}"), "lists the host \"box\" twice"),
+        (format!("[[watch]]\npath = \"/a\"\nto = []\n{HOST}"), "`to` lists no host"),
         (format!("[[watch]]\nto = [\"box\"]\n{HOST}"), "[[watch]] has no `path`"),
         (format!("[watch]\npath = \"/a\"\n{HOST}"), "write [[watch]] with two brackets"),
         (format!("{watch}[host.box]\n"), "[host.box] has no `kind`"),
         (format!("{watch}[host.box]\nkind = \"kie\"\n"), "[host.box] has no `api_key`"),
         (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"\"\n"), "`api_key` in [host.box] is empty"),
-        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = 7\n"), "must be a secret or where it is"),
+        (
+            format!("{watch}[host.box]\nkind = \"kie\"\napi_key = 7\n"),
+            "must be a secret or say where to read it from, not be the number 7",
+        ),
         (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = {{ evn = \"K\" }}\n"), "did you mean `env`?"),
-        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nbase_url = \"http://h\"\n"), "in the clear"),
-        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nupload_path = \"/x\"\n"), "is not a folder"),
+        (
+            format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nbase_url = \"http://h\"\n"),
+            "send the credentials unencrypted",
+        ),
+        (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nupload_path = \"/x\"\n"), "is not a valid folder"),
         (format!("{watch}[host.box]\nkind = \"koodrive\"\napp_id = \"a\"\napp_secret = \"b\"\n"), "has no `user_id`"),
         (format!("{watch}[host.box]\nkind = \"uploadgig\"\npassword = \"b\"\n"), "has no `user`"),
         (format!("{watch}[host.box]\nkind = \"4shared\"\nuser = \"a\"\npassword = \"b\"\nparallel_parts = 4\n"), "from 1 to 3"),
         (
             format!("{watch}[host.box]\nkind = \"4shared\"\nuser = \"a\"\npassword = \"b\"\nfolder = \"a/../b\"\n"),
-            "is not a folder",
+            "is not a valid folder",
         ),
-        (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig knows"),
+        (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig supports"),
         (format!("{watch}{HOST}[[hook]]\non = [\"done\"]\nlinks_file = \"/a/links.tsv\"\n"), "inside the watched folder `/a`"),
-        (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a timetable, which is not supported yet"),
-        (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a web address"),
-        (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a web address"),
+        (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a schedule, which is not supported yet"),
+        (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a plain web address"),
+        (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a plain web address"),
     ];
     for (text, expected) in cases {
         let found = described(&text);
@@ -162,20 +168,20 @@ fn a_wrong_hook_says_what_would_be_right() {
     let cases = [
         ("sidecar = true", "[[hook]] has no `on` (add `on = [\"done\"]`"),
         ("on = []\nsidecar = true", "is empty, so the hook would never run"),
-        ("on = [\"don\"]\nsidecar = true", "names the event \"don\", which is not known (did you mean `done`?)"),
-        ("on = [\"held\", \"held\"]\nsidecar = true", "names \"held\" twice"),
-        ("on = [\"done\"]", "[[hook]] does not say what to do (add `links_file`"),
+        ("on = [\"don\"]\nsidecar = true", "has an unknown event: \"don\" (did you mean `done`?)"),
+        ("on = [\"held\", \"held\"]\nsidecar = true", "lists \"held\" twice"),
+        ("on = [\"done\"]", "[[hook]] has no action (add `links_file`"),
         ("on = [\"done\"]\nsidecar = true\nwebhook = \"http://x\"", "[[hook]] has both `webhook` and `sidecar`"),
         ("on = [\"done\"]\nsidecar = false", "is false, so the hook would do nothing"),
-        ("on = [\"done\"]\nlinks_file = \"links.tsv\"", "is not a whole path"),
+        ("on = [\"done\"]\nlinks_file = \"links.tsv\"", "is not an absolute path"),
         ("on = [\"done\"]\nwebhook = \"ftp://x/s3cret\"", "`webhook` in [[hook]] is not a web address"),
-        ("on = [\"done\"]\ncommand = \"ls\"", "must be a list of texts, and is a text"),
-        ("on = [\"done\"]\ncommand = []", "names no program"),
-        ("on = [\"done\"]\ncommand = [\"{name}\"]", "has a placeholder in the program's name"),
-        ("on = [\"done\"]\ncommand = [\"x\", \"{nam}\"]", "{nam}, which is not known (did you mean `name`?)"),
-        ("on = [\"done\"]\ncommand = [\"x\", \"a } b\"]", "has a `}` without its other half"),
-        ("on = [\"done\"]\nsidecar = true\ntime_limit = \"9s\"", "`time_limit` is only about a `command` or a `webhook`"),
-        ("on = [\"done\"]\nsidecar = true\nbefore = \"9s\"", "`before` is only about the event \"expiring\""),
+        ("on = [\"done\"]\ncommand = \"ls\"", "must be a list of strings, not a string"),
+        ("on = [\"done\"]\ncommand = []", "has no program"),
+        ("on = [\"done\"]\ncommand = [\"{name}\"]", "has a placeholder in the name of the program"),
+        ("on = [\"done\"]\ncommand = [\"x\", \"{nam}\"]", "has an unknown placeholder: {nam} (did you mean `name`?)"),
+        ("on = [\"done\"]\ncommand = [\"x\", \"a } b\"]", "has an unmatched `}`"),
+        ("on = [\"done\"]\nsidecar = true\ntime_limit = \"9s\"", "`time_limit` applies only to `command` and `webhook`"),
+        ("on = [\"done\"]\nsidecar = true\nbefore = \"9s\"", "`before` applies only to the event \"expiring\""),
         ("on = [\"done\"]\nwebhook = \"http://x\"\ntime_limit = \"0s\"", "is \"0s\", which is too short"),
         ("on = [\"done\"]\nsidecar = true\nlink_file = \"/x\"", "unknown key `link_file` in [[hook]] (did you mean `links_file`?)"),
     ];
@@ -184,7 +190,7 @@ fn a_wrong_hook_says_what_would_be_right() {
         assert!(found.len() == 1 && found[0].contains(expected), "{lines}: {found:?}");
     }
     let twice = with_hook(&format!("{on}sidecar = true\n[[hook]]\non = [\"held\"]\nsidecar = true"));
-    assert!(twice.len() == 1 && twice[0].contains("two [[hook]] do the same thing"), "{twice:?}");
+    assert!(twice.len() == 1 && twice[0].contains("this [[hook]] repeats an earlier one"), "{twice:?}");
     assert_eq!(with_hook(&format!("{on}command = [\"~/x\", \"{{{{\", \"{{link}}\"]\ntime_limit = \"1s\"")), [""; 0]);
     assert_eq!(with_hook("on = [\"expiring\", \"failed\"]\nbefore = \"1h\"\nwebhook = \"http://x/y?z\""), [""; 0]);
 }
@@ -252,7 +258,7 @@ fn a_missing_file_says_what_to_do() {
     let error = load(Path::new("/nowhere/ferryd.toml"), &home()).unwrap_err();
     let shown = error.render(false);
     assert!(
-        shown.contains("there is no configuration at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"),
+        shown.contains("there is no configuration file at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"),
         "{shown}"
     );
 }
@@ -299,7 +305,7 @@ fn the_example_is_valid_and_names_every_key() {
     let of_kinds: Vec<Problem> = of_kinds.collect();
     for problem in unknown.problems.iter().chain(&of_kinds) {
         let known =
-            problem.help.as_deref().and_then(|help| help.split_once("knows: ")).map(|(_, keys)| keys).expect("a list of keys");
+            problem.help.as_deref().and_then(|help| help.split_once("known keys: ")).map(|(_, keys)| keys).expect("a list of keys");
         for key in known.split(", ") {
             let shown = uncommented.contains(&format!("\n{key} = ")) || uncommented.contains(&format!("\n# {key} = "));
             assert!(shown, "config.example.toml does not show `{key}`");

@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// A size: "5 MiB". 1 KiB is 1024 bytes, 1 KB is 1000.
 pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
     let help = "write a size with its unit, such as \"5 MiB\" or \"100 B\"";
-    let given = text(value).map_err(|_| Wrong::new(format!("must be a size, and is {}", kind(value)), help))?;
+    let given = text(value).map_err(|_| Wrong::new(format!("must be a size, not {}", kind(value)), help))?;
     parse_size(&given).ok_or_else(|| Wrong::new(format!("is \"{given}\", which is not a size"), help))
 }
 
@@ -23,15 +23,15 @@ pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
 pub(super) fn rate(value: &Value<'_>) -> Result<Option<u64>, Wrong> {
     let help = "write \"20 MiB/s\" or \"unlimited\"";
     if matches!(value.get_ref(), toml::de::DeValue::Array(_)) {
-        return Err(Wrong::new("is a timetable, which is not supported yet", help));
+        return Err(Wrong::new("is a schedule, which is not supported yet", help));
     }
-    let given = text(value).map_err(|_| Wrong::new(format!("must be a rate, and is {}", kind(value)), help))?;
+    let given = text(value).map_err(|_| Wrong::new(format!("must be a rate, not {}", kind(value)), help))?;
     if given == "unlimited" {
         return Ok(None);
     }
     let size = given.trim().strip_suffix("/s").and_then(parse_size);
     match size {
-        Some(0) => Err(Wrong::new("is 0, and nothing would ever be sent", help)),
+        Some(0) => Err(Wrong::new("is 0, so nothing would ever be sent", help)),
         Some(bytes) => Ok(Some(bytes)),
         None => Err(Wrong::new(format!("is \"{given}\", which is not a rate"), help)),
     }
@@ -48,14 +48,14 @@ fn parse_size(given: &str) -> Option<u64> {
 pub(super) fn duration(least: Duration) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
     move |value| {
         let help = "write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\"";
-        let given = text(value).map_err(|_| Wrong::new(format!("must be a duration, and is {}", kind(value)), help))?;
+        let given = text(value).map_err(|_| Wrong::new(format!("must be a duration, not {}", kind(value)), help))?;
         let parsed = jiff::SignedDuration::from_str(&given).ok().and_then(|duration| Duration::try_from(duration).ok());
         match parsed {
             Some(duration) if duration < least => {
-                Err(Wrong::new(format!("is \"{given}\", which is too short"), format!("the least is \"{least:?}\"")))
+                Err(Wrong::new(format!("is \"{given}\", which is too short"), format!("the minimum is \"{least:?}\"")))
             }
             Some(duration) if duration > LONGEST => {
-                Err(Wrong::new(format!("is \"{given}\", which is too long"), "the most is a year"))
+                Err(Wrong::new(format!("is \"{given}\", which is too long"), "the maximum is one year"))
             }
             Some(duration) => Ok(duration),
             None => Err(Wrong::new(format!("is \"{given}\", which is not a duration"), help)),
@@ -70,14 +70,14 @@ pub(super) fn path(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Resu
         let expanded = match given.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => match environment.get("HOME") {
                 Some(home) => Path::new(&home).join(rest.trim_start_matches('/')),
-                None => return Err(Wrong::new("begins with `~`, and $HOME is not set", "write the whole path")),
+                None => return Err(Wrong::new("starts with `~`, but $HOME is not set", "write an absolute path")),
             },
             _ => PathBuf::from(&given),
         };
         match expanded.is_absolute() {
             // Also takes out `.`, doubled slashes and a slash at the end, so that one folder has one name.
             true => Ok(expanded.components().collect()),
-            false => Err(Wrong::new(format!("is \"{given}\", which is not a whole path"), "begin it with `/` or `~/`")),
+            false => Err(Wrong::new(format!("is \"{given}\", which is not an absolute path"), "start it with `/` or `~/`")),
         }
     }
 }
@@ -91,8 +91,8 @@ pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
     match plain {
         Some(_) => Ok(given.trim_end_matches('/').to_owned()),
         None => {
-            let message = "is not a web address of only a scheme, a host and a path";
-            Err(Wrong::new(message, "write it as \"https://HOST\", or \"https://HOST/PATH\""))
+            let message = "is not a plain web address";
+            Err(Wrong::new(message, "write \"https://HOST\" or \"https://HOST/PATH\", without user, query or fragment"))
         }
     }
 }

@@ -39,7 +39,7 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
     for (key, rows) in store.follow(rules(config)).await? {
         let name = Hook::name_of(&key);
-        tracing::warn!("the hook `{name}` is not configured any more; {rows} of its deliveries are dropped");
+        tracing::warn!("hook `{name}` is no longer configured; pending calls dropped: {rows}");
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ impl Deliver {
         for hook in &config.hooks {
             let key = hook.key();
             let carrier = Carrier::new(hook, names.clone(), &system)
-                .map_err(|error| EngineError::Setup(format!("the hook `{}` cannot be used: {error}", Hook::name_of(&key))))?;
+                .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
             let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(Key { hook: key.clone(), couriers, each: carrier.at_once() });
             hooks.insert(key, carrier);
@@ -189,8 +189,10 @@ impl Work for Deliver {
             Ok(end) => return end,
             Err(panic) => panic,
         };
-        tracing::error!("a hook's carrier panicked; this is a bug in ferryd: {panic}");
-        let why = Reason::new(ReasonClass::HookFailed).about(Hook::name_of(&load.hook)).detail("our own code panicked");
+        tracing::error!("ferryd panicked while running a hook; this is a bug in ferryd: {panic}");
+        let why = Reason::new(ReasonClass::HookFailed)
+            .about(Hook::name_of(&load.hook))
+            .detail("ferryd panicked; this is a bug in ferryd");
         let next_try_ms = self.courier.later(backoff(load.tries.saturating_add(1)));
         self.courier.store.undelivered(load.ids, why, next_try_ms).await
     }
@@ -227,7 +229,7 @@ impl Courier {
         match done {
             Ok(()) => {
                 for delivery in &load {
-                    tracing::debug!(job.id = %delivery.job, "{} has heard of {:?}", Hook::name_of(&delivery.hook), delivery.path);
+                    tracing::debug!(job.id = %delivery.job, "hook `{}` has run for {:?}", Hook::name_of(&delivery.hook), delivery.path);
                 }
                 self.store.delivered(ids(&load)).await
             }
@@ -244,7 +246,7 @@ impl Courier {
             _ => reason.about(Hook::name_of(&first.hook)),
         };
         for delivery in load {
-            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; tried again", delivery.path, delivery.host, why.fragment());
+            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; will retry", delivery.path, delivery.host, why.fragment());
         }
         self.store.undelivered(ids(load), why, self.later(pause)).await
     }
@@ -256,16 +258,16 @@ impl Courier {
             Err(error) => return self.fail(std::slice::from_ref(delivery), error).await,
             Ok(Some(Done::Later(pause))) => {
                 let why = Reason::new(ReasonClass::MayBeWritten);
-                tracing::info!(job.id = %job, "{path:?} is left alone for now: {}", why.fragment());
+                tracing::info!(job.id = %job, "leaving {path:?} in place for now: {}", why.fragment());
                 return self.store.undelivered(vec![delivery.id], why, self.later(pause)).await;
             }
             Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
             Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
             Ok(done) => {
                 match done {
-                    Some(Done::Deleted) => tracing::info!(job.id = %job, "{path:?} is removed: every host has it"),
-                    Some(Done::Moved(to)) => tracing::info!(job.id = %job, "{path:?} is {to:?} now: every host has it"),
-                    _ => tracing::info!(job.id = %job, "{path:?} is not there any more"),
+                    Some(Done::Deleted) => tracing::info!(job.id = %job, "deleted {path:?}: uploaded to every host"),
+                    Some(Done::Moved(to)) => tracing::info!(job.id = %job, "moved {path:?} to {to:?}: uploaded to every host"),
+                    _ => tracing::info!(job.id = %job, "{path:?} no longer exists; nothing to do after its upload"),
                 }
                 return self.store.delivered(vec![delivery.id]).await;
             }
@@ -281,7 +283,7 @@ impl Courier {
         let base = base_of(&self.system.files, &self.watches, &delivery.path);
         // A disk that is away for a while has not lost its files.
         if base.look_at_top().is_err() {
-            return Err(HookError::new(format!("the folder `{}` is not there", watch.path.display())));
+            return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display())));
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
@@ -298,7 +300,7 @@ impl Courier {
         if self.system.threads.run(look).await.unwrap_or(true) {
             return self.store.look_again(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
-        tracing::info!(job.id = %delivery.job, "{:?} is gone, changed or not wanted any more; nothing is done to it", delivery.path);
+        tracing::info!(job.id = %delivery.job, "{:?} is missing, changed or now excluded; skipping its after-action", delivery.path);
         self.store.not_found(delivery.id).await
     }
 
@@ -336,12 +338,12 @@ impl Courier {
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
         if !self.is_still_there(delivery).await {
-            tracing::info!(job.id = %delivery.job, "the link of {:?} dies: the file is not what it was", delivery.path);
+            tracing::info!(job.id = %delivery.job, "the link of {:?} expires and cannot be renewed: the file has changed or is gone", delivery.path);
             return self.store.delivered(vec![delivery.id]).await;
         }
         match self.store.send_again(delivery.id).await? {
             true => {
-                tracing::info!(job.id = %delivery.job, "{:?} is sent to {} again for a new link", delivery.path, delivery.host);
+                tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
             false => self.store.undelivered(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE)).await,

@@ -114,7 +114,7 @@ impl Dispatch {
     /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on, end at
     /// another.
     async fn forget_times(&mut self) -> Result<(), StoreError> {
-        tracing::warn!("the clock was set back; what waits for a time is tried again now");
+        tracing::warn!("the system clock was set back; retrying at once whatever waits for a time");
         self.store.clock_was_set_back().await?;
         let now = Instant::now().into_std();
         for host in &self.hosts {
@@ -205,7 +205,7 @@ impl Dispatch {
 
     /// A panic is our fault, and ends only its own job: it counts as a reply that nobody can read.
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
-        tracing::error!(job.id = %running.job, "a worker panicked; this is a bug in ferryd: {error}");
+        tracing::error!(job.id = %running.job, "ferryd panicked during an upload; this is a bug in ferryd: {error}");
         let since_ms = running.failing_since_ms.unwrap_or_else(|| self.system.clock.now_ms());
         let history = History {
             progress: false,
@@ -284,10 +284,10 @@ impl HostSlots {
         let seconds = change.pause.map_or(0, |pause| pause.as_secs());
         let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
-            HostState::Ready => tracing::info!("host {} takes files again", self.name),
-            HostState::Resting => tracing::info!("host {} rests for {seconds} s: {why}", self.name),
-            HostState::Held => tracing::warn!("host {} is held until a person acts: {why}", self.name),
-            HostState::Full => tracing::warn!("host {} has no room: {why}", self.name),
+            HostState::Ready => tracing::info!("host {} is available again", self.name),
+            HostState::Resting => tracing::info!("host {} is paused for {seconds} s: {why}", self.name),
+            HostState::Held => tracing::warn!("host {} is on hold and needs your attention: {why}", self.name),
+            HostState::Full => tracing::warn!("host {} is out of space: {why}", self.name),
         }
     }
 }

@@ -59,7 +59,7 @@ impl Intake {
                 if is_still_there(&self.system.files, &path, now) {
                     return Ok(false);
                 }
-                tracing::info!("{path:?} is {:?} now; it is not uploaded again", folder.join(name));
+                tracing::info!("{path:?} was renamed to {:?}; not uploading it again", folder.join(name));
                 self.store.renamed((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
                 // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
                 Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
@@ -77,7 +77,7 @@ impl Intake {
         crash_point!("enqueue.before_commit");
         let made = self.store.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
-        tracing::debug!("{made} jobs queued");
+        tracing::debug!("jobs queued: {made}");
         Ok(())
     }
 }

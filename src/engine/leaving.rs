@@ -39,7 +39,7 @@ impl Worker {
                 crash_point!("uploaded.before_commit");
                 let state = self.store.uploaded(job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
-                tracing::info!(job.id = %job.id, bytes = job.identity.size, "{:?} is on {}", job.path, job.host);
+                tracing::info!(job.id = %job.id, bytes = job.identity.size, "uploaded {:?} to {}", job.path, job.host);
                 Ok(End { state, feedback: Feedback::Fine, why: None })
             }
             Err(stop) => attempt.leave(stop).await,
@@ -113,7 +113,7 @@ impl Attempt {
         if let Some(place) = self.place.take()
             && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&place)).await
         {
-            tracing::info!(job.id = %self.job.id, "cannot give the session back to {}: {error}", self.job.host);
+            tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
         }
     }
 }
@@ -140,7 +140,12 @@ pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<Reason>, f
 fn log(job: &Claimed, state: State, why: &Reason) {
     let (id, host) = (job.id, &job.host);
     match state {
-        State::Failed | State::Held => tracing::warn!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
-        _ => tracing::info!(job.id = %id, "{:?} on {host} is {state}: {why}", job.path),
+        State::Failed => tracing::warn!(job.id = %id, "upload of {:?} to {host} failed: {why}", job.path),
+        State::Held => {
+            tracing::warn!(job.id = %id, "upload of {:?} to {host} is on hold and needs your attention: {why}", job.path)
+        }
+        State::Queued => tracing::info!(job.id = %id, "upload of {:?} to {host} put back into the queue: {why}", job.path),
+        State::Gone => tracing::info!(job.id = %id, "upload of {:?} to {host} given up: {why}", job.path),
+        _ => tracing::info!(job.id = %id, "upload of {:?} to {host} will be retried: {why}", job.path),
     }
 }

@@ -115,7 +115,7 @@ async fn then_drain<T>(work: impl Future<Output = T>, switch: &PhaseSwitch) -> T
 async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration) {
     phases.reached(Phase::Draining).await;
     tokio::time::sleep(grace).await;
-    tracing::info!("the grace of {} s is over; what is in flight is sent again at the next start", grace.as_secs());
+    tracing::info!("`shutdown_grace` of {} s is over; parts still in flight will be sent again at the next start", grace.as_secs());
     switch.advance(Phase::Stopping);
 }
 

@@ -81,7 +81,7 @@ impl PartSender {
             let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
             without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };
             if without_progress > WITHOUT_PROGRESS_MAX {
-                return Err(HostError::new(Class::OffsetMismatch, "the host takes no more bytes").during(Step::SendPart).into());
+                return Err(HostError::new(Class::OffsetMismatch, "the host accepts no more bytes").during(Step::SendPart).into());
             }
             self.worker.store.advanced(self.job, upload.held_bytes, ack.moved_to).await?;
         }
@@ -137,9 +137,7 @@ impl PartSender {
         crash_point!("part.before_send");
         let ack = self.request(&part).await?;
         if ack.held_to < part.offset + part.bytes {
-            return Err(HostError::new(Class::OffsetMismatch, "the host kept only a share of a part")
-                .during(Step::SendPart)
-                .into());
+            return Err(HostError::new(Class::OffsetMismatch, "the host kept only some of a part").during(Step::SendPart).into());
         }
         Ok(ack)
     }

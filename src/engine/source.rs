@@ -49,10 +49,10 @@ impl From<io::Error> for SourceError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             _ if files::is_link(&error) => {
-                SourceError::Changed("since it was queued: a symbolic link is in its place or in its way")
+                SourceError::Changed("since it was queued: a symbolic link has replaced it or a folder above it")
             }
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Vanished,
-            io::ErrorKind::UnexpectedEof => SourceError::Changed("while it was read: it is shorter now"),
+            io::ErrorKind::UnexpectedEof => SourceError::Changed("while it was being read: it is shorter now"),
             _ => SourceError::Unreadable(error.to_string()),
         }
     }
@@ -150,8 +150,9 @@ impl Source {
         match &self.held.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-                let found =
-                    whole.get(begin..begin + buffer.len()).ok_or(SourceError::Changed("while it was read: it is shorter now"))?;
+                let found = whole
+                    .get(begin..begin + buffer.len())
+                    .ok_or(SourceError::Changed("while it was being read: it is shorter now"))?;
                 buffer.copy_from_slice(found);
             }
             None => self.held.file.read_exact_at(buffer, offset)?,
@@ -221,14 +222,14 @@ impl OpenSource {
         self.check_handle()?;
         match Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
             true => Ok(()),
-            false => Err(SourceError::Changed("while it was sent: another file has its name now")),
+            false => Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone")),
         }
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
         match Identity::from(self.file.stat()?.numbers) == self.identity {
             true => Ok(()),
-            false => Err(SourceError::Changed("while it was sent")),
+            false => Err(SourceError::Changed("while it was being uploaded")),
         }
     }
 

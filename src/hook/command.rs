@@ -42,7 +42,7 @@ const PASSED_ON: [&str; 16] = [
 /// Runs the command that `words` make of `facts`.
 pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> Result<(), HookError> {
     let arguments: Vec<OsString> = words.iter().map(|word| facts.fill(word)).collect();
-    let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("it names no program")) };
+    let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("no program is given")) };
     let mut child = command(program, rest, facts)
         .spawn()
         .map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
@@ -106,13 +106,13 @@ fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration
     let how = match ended {
         Some(Ok(status)) if status.success() => {
             if !said.is_empty() {
-                tracing::info!("the hook said: {said}");
+                tracing::info!("output of the hook: {said}");
             }
             return Ok(());
         }
         Some(Ok(status)) => format!("it ended with {status}"),
-        Some(Err(error)) => format!("it cannot be waited for: {error}"),
-        None => format!("it had not ended after {} s", limit.as_secs()),
+        Some(Err(error)) => format!("cannot wait for it: {error}"),
+        None => format!("it was still running after {} s and was stopped", limit.as_secs()),
     };
     let HookError(reason) = HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") });
     Err(HookError(reason.code(code)))
@@ -194,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let why = ran(&format!("sleep 600 & echo $! > '{}'; wait", pid.display()), Duration::from_millis(300)).await.unwrap_err();
-        assert!(why.starts_with("it had not ended after"), "{why}");
+        assert!(why.starts_with("it was still running after"), "{why}");
         let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
         // It is a child of nobody we can wait for: it is gone, or about to be taken away.
         let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();

@@ -107,7 +107,7 @@ impl Carrier {
             }
             (HookAction::Command(words), _) => command::run(words, facts, limit).await,
             (HookAction::Webhook(address), Some(transport)) => webhook::post(address, facts, transport, limit).await,
-            (HookAction::Webhook(_), None) => Err(HookError::new("no request can be made")),
+            (HookAction::Webhook(_), None) => Err(HookError::new("ferryd could not set up its HTTP client")),
         }
     }
 }

@@ -73,17 +73,17 @@ pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
     };
     let Some(folder) = folder else {
         // Beside nothing there is no place.
-        tracing::info!("no sidecar for {:?}: it is not there any more", facts.delivery.path);
+        tracing::info!("no sidecar for {:?}: the file no longer exists", facts.delivery.path);
         return Ok(());
     };
     let mut hosts = match read(&folder, &sidecar).map_err(failed)? {
         Existing::Nothing => Map::new(),
         Existing::Text(text) => entries(&text),
         Existing::Foreign(what) => {
-            tracing::warn!("{path:?} is {what}, so it is no sidecar of ours; it is replaced");
+            tracing::warn!("replacing {path:?}: it is {what}, so ferryd did not write it");
             Map::new()
         }
-        Existing::InTheWay => return Err(failed(io::Error::other("what is there is not a regular file; move it away"))),
+        Existing::InTheWay => return Err(failed(io::Error::other("what is there is not a regular file; move it out of the way"))),
     };
     hosts.insert(facts.delivery.host.clone(), facts.json());
     let document = serde_json::json!({ "version": 1, "hosts": hosts });

@@ -28,7 +28,7 @@ pub fn link(text: &str) -> Option<String> {
 pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
     let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url.filter(|url| url.username().is_empty() && url.password().is_none()) else {
-        let said = "the host named no web address for the bytes";
+        let said = "the host gave no valid upload address";
         return Err(HostError::new(Class::Unreadable, said));
     };
     let is_private = match url.host() {
@@ -40,8 +40,9 @@ pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
     match is_private && !allow_private {
         true => {
             let at = url.host_str().unwrap_or_default();
-            let said =
-                format!("the host wants the bytes at {at}, in a private network; set `allow_private = true` if that is right");
+            let said = format!(
+                "the host gave the upload address {at}, which is in a private network; set `allow_private = true` to allow that"
+            );
             Err(HostError::new(Class::HostRefused, said))
         }
         false => Ok(()),

@@ -39,7 +39,7 @@ pub fn read(name: &str, content: &[u8]) -> Result<Vec<String>, String> {
     let found = match kind(name) {
         Some(Kind::Webloc) if content.starts_with(b"bplist") => {
             return Err(
-                "the file is a binary property list, which is not read; `plutil -convert xml1 FILE` makes it one that is".into()
+                "the file is a binary property list, which is not supported; convert it with `plutil -convert xml1 FILE`".into()
             );
         }
         Some(Kind::Webloc) => webloc(&text),
@@ -49,10 +49,10 @@ pub fn read(name: &str, content: &[u8]) -> Result<Vec<String>, String> {
         _ => shortcut(&text),
     };
     if found.is_empty() {
-        return Err("the file holds no address".into());
+        return Err("the file contains no address".into());
     }
     if found.len() > ADDRESSES_MAX {
-        return Err(format!("the file holds {} addresses; {ADDRESSES_MAX} are the most", found.len()));
+        return Err(format!("the file contains {} addresses; at most {ADDRESSES_MAX} are allowed", found.len()));
     }
     found.iter().map(|address| normal(address)).collect()
 }
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn what_is_no_list_of_addresses_says_why() {
         for (name, content, said) in [
-            ("x.url", "", "holds no address"),
+            ("x.url", "", "contains no address"),
             ("x.webloc", "bplist00\u{1}", "binary property list"),
-            ("x.webloc", "<plist><dict><key>URL", "holds no address"),
+            ("x.webloc", "<plist><dict><key>URL", "contains no address"),
             ("x.uri-list", "ftp://a/b", "`ftp://a/b` is not an http or https address"),
             ("x.uri-list", "file:///etc/passwd", "is not an http"),
             ("x.uri-list", &"https://a/\n".repeat(101), "101 addresses"),

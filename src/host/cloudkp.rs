@@ -129,12 +129,12 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
         return Err(reply.refusal());
     }
     if reply.html {
-        return Err(strange(Class::Unreadable, "a web page in place of an answer", reply));
+        return Err(strange(Class::Unreadable, "a web page instead of an answer", reply));
     }
     match parse(&reply.text) {
         Parsed::Failed(text) => Err(failed(chunk_failure(&text), &text, reply)),
-        Parsed::Broken => Err(strange(Class::Unreadable, "an answer that ends in the middle", reply)),
-        Parsed::Denied => Err(strange(Class::Unreadable, "an answer that tells of a failure and names none", reply)),
+        Parsed::Broken => Err(strange(Class::Unreadable, "a truncated answer", reply)),
+        Parsed::Denied => Err(strange(Class::Unreadable, "an answer that reports a failure without saying which", reply)),
         Parsed::Id(id) => Ok(Some(id)),
         Parsed::Nothing | Parsed::Other => Ok(None),
     }
@@ -146,10 +146,10 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
         return Err(reply.refusal());
     }
     if reply.html {
-        return Err(unknown("a web page in place of an answer", reply));
+        return Err(unknown("a web page instead of an answer", reply));
     }
     match parse(&reply.text) {
-        Parsed::Id(id) if acks.values().any(|ack| *ack == id) => Err(unknown("the answer that it gave to a chunk", reply)),
+        Parsed::Id(id) if acks.values().any(|ack| *ack == id) => Err(unknown("the same answer as to a chunk", reply)),
         Parsed::Id(id) => {
             let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
             // An id is all that this host ever tells.
@@ -355,7 +355,7 @@ impl Host for CloudKp {
             let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
             match reply.status {
                 500.. => Err(reply.refusal()),
-                _ => Ok("it answers; it knows no login".to_owned()),
+                _ => Ok("reachable (no login needed)".to_owned()),
             }
         })
     }

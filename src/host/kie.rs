@@ -50,13 +50,16 @@ impl Named {
     fn new(settings: &KieConfig, file: &FileFacts) -> Result<Named, HostError> {
         let by_url = settings.remote_urls && addresses::is_list(&file.name);
         if by_url && file.bytes > addresses::LIST_BYTES_MAX {
-            let said =
-                format!("a list of addresses has {} bytes at most, and this file has {}", addresses::LIST_BYTES_MAX, file.bytes);
+            let said = format!(
+                "a list of addresses can have at most {} bytes, but this file has {}",
+                addresses::LIST_BYTES_MAX,
+                file.bytes
+            );
             return Err(HostError::new(Class::FileRejected, said));
         }
         if !by_url && settings.method == KieMethod::Base64 && file.bytes > BASE64_BYTES_MAX {
             let said = format!(
-                "with `method = \"base64\"` a file has {BASE64_BYTES_MAX} bytes at most, and this one has {}; `method = \"stream\"` takes any",
+                "with `method = \"base64\"` a file can have at most {BASE64_BYTES_MAX} bytes, but this one has {}; use `method = \"stream\"`",
                 file.bytes
             );
             return Err(HostError::new(Class::FileRejected, said));
@@ -157,7 +160,7 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     if let (Some(sent), Some(stored)) = (bytes, stored)
         && u64::try_from(stored) != Ok(sent)
     {
-        let said = format!("the host says that it stored {stored} bytes, and {sent} were sent");
+        let said = format!("the host stored {stored} bytes, but {sent} were sent");
         return Err(reply.failure(Class::Unreadable, said));
     }
     let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
@@ -197,7 +200,7 @@ fn without_json(reply: &Reply) -> HostError {
         200..=299 => unknown("no JSON", reply),
         // A firewall in front of the host speaks HTML; the host itself does not.
         403 if reply.html => {
-            let said = format!("{}; a firewall may have refused us", reply.said());
+            let said = format!("{}; a firewall may have blocked the request", reply.said());
             reply.failure(Class::Transient, said).worsening_to(Class::HostRefused)
         }
         status => failure(status.into(), "", reply.said(), reply),
@@ -309,9 +312,9 @@ impl Host for Kie {
             let reply = self.transport.send(self.post(&url).text("application/json", "{}")).await?;
             let code = json::object(&reply.text).and_then(|fields| json::number(fields.get("code")));
             match code.unwrap_or(reply.status.into()) {
-                400 | 422 => Ok("the key is taken".to_owned()),
+                400 | 422 => Ok("API key accepted".to_owned()),
                 _ => match upload_reply(&reply, None, self.settings.kept_for, 0) {
-                    Ok(_) => Ok("the key is taken".to_owned()),
+                    Ok(_) => Ok("API key accepted".to_owned()),
                     Err(error) => Err(error),
                 },
             }
@@ -448,7 +451,7 @@ mod tests {
         assert!(Named::new(&settings, &facts("a", BASE64_BYTES_MAX)).is_ok());
         let error = Named::new(&settings, &facts("a", BASE64_BYTES_MAX + 1)).unwrap_err();
         assert_eq!(error.class, Class::FileRejected);
-        assert!(error.said.contains("`method = \"stream\"` takes any"), "{error:?}");
+        assert!(error.said.contains("use `method = \"stream\"`"), "{error:?}");
         let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
         let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
         assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));

@@ -30,7 +30,7 @@ pub(super) fn load<T: DeserializeOwned>(session: &Session, whose: &str) -> Resul
     let known = read.filter(|read| read.v == FORMAT);
     known
         .map(|read| read.fields)
-        .ok_or_else(|| HostError::new(Class::SessionLost, format!("the stored session is not one of {whose}'s")))
+        .ok_or_else(|| HostError::new(Class::SessionLost, format!("the stored session does not belong to {whose}")))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -98,7 +98,7 @@ pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
     let empty = serde_json::Map::new();
     let result = fields.get("result").and_then(Value::as_object).unwrap_or(&empty);
     let Some(action) = result.get("action").and_then(Value::as_str).filter(|action| !action.is_empty()) else {
-        let said = "the host let us in and named no address for the bytes";
+        let said = "the login worked, but the host gave no upload address";
         return Err(reply.failure(Class::Unreadable, said));
     };
     Ok(Action { address: Secret::new(action), cmbs: json::number(result.get("cmbs")).and_then(|cmbs| u64::try_from(cmbs).ok()) })
@@ -136,7 +136,7 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
         }
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
-            let said = format!("the host stored {size} bytes, and {bytes} were sent{left_there}");
+            let said = format!("the host stored {size} bytes, but {bytes} were sent{left_there}");
             // Whatever it stored stays there (page, 3), so a second upload may leave two files.
             Err(HostError { doubt: true, ..reply.failure(Class::Transient, said) })
         }
@@ -179,7 +179,7 @@ fn upload_failure(message: &str, reply: &Reply) -> HostError {
 
 fn without_result(reply: &Reply) -> HostError {
     match reply.status {
-        200..=299 | 500.. => unknown("an answer that says neither yes nor no", reply),
+        200..=299 | 500.. => unknown("an unclear answer", reply),
         401 | 403 | 404 | 410 => reply.failure(Class::Unreadable, reply.said()),
         _ => reply.refusal(),
     }
@@ -204,7 +204,7 @@ fn evidence(bytes: u64, before: Option<u64>, now: Option<u64>) -> Found {
         _ if needs < 2 => Found::Unsure,
         Some(0) => Found::Unlikely,
         Some(gone) if gone + 1 >= needs => {
-            Found::Likely(format!("the account had {before} MiB left before and has {now} MiB left now"))
+            Found::Likely(format!("the account had {before} MiB free before and has {now} MiB free now"))
         }
         _ => Found::Unsure,
     }
@@ -263,7 +263,7 @@ impl Host for UploadGig {
         Box::pin(async move {
             let Action { address, cmbs } = self.login().await?;
             if let Some(cmbs) = cmbs.filter(|cmbs| file.bytes > cmbs.saturating_mul(MIB)) {
-                let said = format!("the account has {cmbs} MiB left, and the file has {} bytes", file.bytes);
+                let said = format!("the account has {cmbs} MiB free, but the file has {} bytes", file.bytes);
                 return Err(HostError::new(Class::HostFull, said));
             }
             let until_ms = self.transport.clock().now_ms().saturating_add(ACTION_LIFE_MS);
@@ -278,7 +278,7 @@ impl Host for UploadGig {
             // An address is good for one body (page, 4.6), so it is taken away before the first byte goes.
             let ticket = at.tickets.lock().await.remove(&0).filter(|ticket| ticket.until_ms > self.transport.clock().now_ms());
             let Some(ticket) = ticket else {
-                return Err(HostError::new(Class::Transient, "the address for the bytes ended before they could go"));
+                return Err(HostError::new(Class::Transient, "the upload address expired before the upload began"));
             };
             let request = Request::post(ticket.address.reveal()).header("slug", slug(&begun.name)).raw(part).exactly();
             let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
@@ -303,8 +303,8 @@ impl Host for UploadGig {
 
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
-            let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB left"));
-            Ok(format!("logged in{left} (this cost one of the few logins it allows)"))
+            let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB free"));
+            Ok(format!("logged in{left} (this used one of the few logins the service allows)"))
         })
     }
 }

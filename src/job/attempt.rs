@@ -110,12 +110,12 @@ pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
         Found::Gone => Resumption::Fail(Class::SessionLost, SESSION_UNKNOWN),
         Found::Whole(_) if all_sent => Resumption::Done,
         Found::Whole(_) => {
-            Resumption::Fail(Class::Unreadable, "the host says that it has the whole file, and it was never asked to finish")
+            Resumption::Fail(Class::Unreadable, "the host says it has the whole file, but was never asked to complete the upload")
         }
     }
 }
 
-const SESSION_UNKNOWN: &str = "the host no longer knows the session";
+const SESSION_UNKNOWN: &str = "the host no longer recognizes the upload";
 
 /// What follows when a finish went unanswered and the host has been asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +139,7 @@ pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_
     match (found, shape.repeat) {
         (Found::Whole(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
-        (Found::Unlikely, _) => Resolution::Lost("the host never answered, and nothing speaks for its having the file"),
+        (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
         (Found::Gone, Repeat::Harmless) => Resolution::Lost(SESSION_UNKNOWN),
         (Found::Gone, Repeat::MayDuplicate) => Resolution::Undecidable,
         (_, Repeat::Harmless) if shape.order == Order::Whole => Resolution::SendAgain,

@@ -15,10 +15,10 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplannable {
     /// The host does not take empty files.
-    #[error("the file is empty, and this host is not given empty files")]
+    #[error("the file is empty, and this host does not accept empty files")]
     Empty,
     /// The file is larger than the host takes.
-    #[error("the file has {file_bytes} bytes, and this host takes {max_bytes} at most")]
+    #[error("the file has {file_bytes} bytes, and this host accepts at most {max_bytes}")]
     TooLarge {
         /// The file's size.
         file_bytes: u64,

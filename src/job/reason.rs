@@ -325,9 +325,11 @@ impl Reason {
         let happened = self.happened();
         match self.note {
             Note::None => happened,
-            Note::UploadedAgain => format!("{happened}; it is uploaded again, and may be there twice"),
-            Note::ForADay => format!("{happened}, for a day now; the file may be there several times"),
-            Note::LeftToUser => format!("{happened}; the file may be on the host already, and `on_unknown` leaves it to you"),
+            Note::UploadedAgain => format!("{happened}; uploading it again, so the host may have it twice"),
+            Note::ForADay => format!("{happened}, for a day now; the host may have the file several times"),
+            Note::LeftToUser => {
+                format!("{happened}; the file may be on the host already, and `on_unknown` leaves the decision to you")
+            }
         }
     }
 
@@ -336,43 +338,43 @@ impl Reason {
         let subject = self.subject.as_deref().unwrap_or_default();
         match self.class {
             ReasonClass::Host(_) | ReasonClass::Told | ReasonClass::AfterFailed => detail.to_owned(),
-            ReasonClass::Draining => "the daemon stops".into(),
-            ReasonClass::Panic => "a worker panicked on this file; this is a bug in ferryd".into(),
+            ReasonClass::Draining => "the daemon is stopping".into(),
+            ReasonClass::Panic => "ferryd panicked while uploading this file; this is a bug in ferryd".into(),
             ReasonClass::FileChanged => format!("the file changed {detail}"),
-            ReasonClass::FileVanished => "the file is no longer there".into(),
+            ReasonClass::FileVanished => "the file no longer exists".into(),
             ReasonClass::FileUnreadable => format!("the file cannot be read: {detail}"),
-            ReasonClass::FolderMissing => "the folder of this file is not there".into(),
-            ReasonClass::Superseded => "the file changed before it was sent; its new version is a new job".into(),
-            ReasonClass::Undecidable if detail.is_empty() => "the host never answered the request that makes the file".into(),
+            ReasonClass::FolderMissing => "the folder of this file is missing".into(),
+            ReasonClass::Superseded => "the file changed before it was uploaded; the new version has a job of its own".into(),
+            ReasonClass::Undecidable if detail.is_empty() => "the host never answered the request that completes the upload".into(),
             ReasonClass::Undecidable => detail.to_owned(),
             ReasonClass::Probable => {
-                format!("the host never answered, and the file is probably there: {detail}; look at the account")
+                format!("the host never answered, but probably has the file: {detail}; check the account")
             }
-            ReasonClass::LinkExpires => "its link dies soon: it is sent again for a new one".into(),
-            ReasonClass::WaitsForHost => format!("the file stays until `{subject}` has it too"),
-            ReasonClass::RefusedByHost => format!("the file stays where it is: `{subject}` will not have it"),
+            ReasonClass::LinkExpires => "the link expires soon; uploading the file again for a new one".into(),
+            ReasonClass::WaitsForHost => format!("keeping the file until `{subject}` has it, too"),
+            ReasonClass::RefusedByHost => format!("leaving the file where it is: `{subject}` does not accept it"),
             ReasonClass::UnprovenByHost => format!(
-                "the file stays where it is: only the word of `{subject}` says that it is there, without a size or a digest; \
-                 with `trust_replies = true` in [host.{subject}] that is enough"
+                "leaving the file where it is: `{subject}` reported neither a size nor a digest that proves the upload; \
+                 set `trust_replies = true` in [host.{subject}] to accept its reply as proof"
             ),
             ReasonClass::NotFoundForHost => {
-                format!("nothing was done to the file: it was gone, changed or not wanted any more when `{subject}` was added")
+                format!("the after-action was skipped: the file was missing, changed or excluded by the time `{subject}` was added")
             }
-            ReasonClass::SourceChanged => "the file stays where it is: it is not the version that was sent".into(),
+            ReasonClass::SourceChanged => "leaving the file where it is: it is not the version that was uploaded".into(),
             ReasonClass::SourceLinked => {
-                "the file stays where it is: it was reached through a symbolic link, and nothing behind one is removed or moved"
+                "leaving the file where it is: it was reached through a symbolic link, and ferryd never deletes or moves such files"
                     .into()
             }
             ReasonClass::MayBeWritten => {
-                "nobody can be asked who writes the file (it is another user's, or its file system does not \
-                                          tell): it goes when a writer is seen to close it, or 24 hours after its last change"
+                "ferryd cannot tell whether another program is still writing the file (it belongs to another user, or \
+                 its file system does not report that): waiting until it is seen to be closed, or until 24 hours after its last change"
                     .into()
             }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
-            ReasonClass::HookFailed => format!("the hook `{subject}` failed: {detail}"),
-            ReasonClass::HostUnconfigured => format!("the host `{subject}` is not configured any more"),
-            ReasonClass::HostResting => format!("the host `{subject}` is resting: {detail}"),
-            ReasonClass::HostHeld => format!("the host `{subject}` is held: {detail}"),
+            ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
+            ReasonClass::HostResting => format!("host `{subject}` is paused: {detail}"),
+            ReasonClass::HostHeld => format!("host `{subject}` is on hold: {detail}"),
         }
     }
 }
@@ -519,27 +521,27 @@ mod tests {
         let hook = Reason::new(ReasonClass::HookFailed).about("command sh").detail("it ended with exit status: 3");
         let unanswered = Reason::new(ReasonClass::Undecidable);
         let cases = [
-            (hook.clone(), "uploaded; the hook `command sh` failed: it ended with exit status: 3"),
+            (hook.clone(), "uploaded; hook `command sh` failed: it ended with exit status: 3"),
             (
                 refused(401).and_also(Some(hook)),
-                "the host answered 401 (Unauthorized): `no`; the hook `command sh` failed: it ended with exit status: 3",
+                "the host answered 401 (Unauthorized): `no`; hook `command sh` failed: it ended with exit status: 3",
             ),
             (
                 Reason { note: Note::UploadedAgain, ..unanswered.clone() },
-                "the host never answered the request that makes the file; it is uploaded again, and may be there twice",
+                "the host never answered the request that completes the upload; uploading it again, so the host may have it twice",
             ),
             (
                 Reason { note: Note::ForADay, ..unanswered.clone() },
-                "the host never answered the request that makes the file, for a day now; the file may be there several times",
+                "the host never answered the request that completes the upload, for a day now; the host may have the file several times",
             ),
             (
                 Reason { note: Note::LeftToUser, ..unanswered.detail("the host answered `uuid?`") },
-                "the host answered `uuid?`; the file may be on the host already, and `on_unknown` leaves it to you",
+                "the host answered `uuid?`; the file may be on the host already, and `on_unknown` leaves the decision to you",
             ),
             (
                 Reason::new(ReasonClass::UnprovenByHost).about("box"),
-                "uploaded; the file stays where it is: only the word of `box` says that it is there, without a size or a digest; \
-                 with `trust_replies = true` in [host.box] that is enough",
+                "uploaded; leaving the file where it is: `box` reported neither a size nor a digest that proves the upload; \
+                 set `trust_replies = true` in [host.box] to accept its reply as proof",
             ),
         ];
         for (reason, sentence) in cases {

@@ -111,7 +111,7 @@ impl JobRow {
             (State::Queued, Some(HostState::Held)) => ReasonClass::HostHeld,
             _ => return,
         };
-        let why = |host: &HostReport| host.why.as_ref().map_or("no reason was given".into(), Reason::to_string);
+        let why = |host: &HostReport| host.why.as_ref().map_or("no reason given".into(), Reason::to_string);
         let reason = Reason { detail: host.map(why), ..Reason::new(class) };
         self.why = Some(reason.about(&self.host));
         self.next_try_ms = host.and_then(|host| host.until_ms);
@@ -177,14 +177,14 @@ mod tests {
     fn a_job_that_stands_because_of_its_host_says_so() {
         let full = Some(Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left"));
         let host = |state| HostReport { state, until_ms: Some(7), why: full.clone(), rests: 0 };
-        let gone = ("the host `box` is not configured any more", None);
+        let gone = ("the host `box` is no longer configured", None);
         let cases = [
-            (State::Queued, Some(host(HostState::Resting)), Some(("the host `box` is resting: 12 bytes left", Some(7)))),
-            (State::Queued, Some(host(HostState::Held)), Some(("the host `box` is held: 12 bytes left", Some(7)))),
+            (State::Queued, Some(host(HostState::Resting)), Some(("host `box` is paused: 12 bytes left", Some(7)))),
+            (State::Queued, Some(host(HostState::Held)), Some(("host `box` is on hold: 12 bytes left", Some(7)))),
             (
                 State::Queued,
                 Some(HostReport { why: None, ..host(HostState::Held) }),
-                Some(("the host `box` is held: no reason was given", Some(7))),
+                Some(("host `box` is on hold: no reason given", Some(7))),
             ),
             (State::Queued, Some(host(HostState::Full)), None),
             (State::Queued, Some(host(HostState::Ready)), None),
@@ -242,7 +242,7 @@ mod tests {
             "priority": 0,
             "since": "2026-01-02T03:04:05Z",
             "next_try": null,
-            "why": "the folder of this file is not there",
+            "why": "the folder of this file is missing",
             "link": null,
             "remote_id": null,
             "expires": null,

@@ -21,7 +21,7 @@ use sd_notify::NotifyState as Notice;
 #[cfg(target_os = "linux")]
 fn tell(states: &[Notice<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot tell the service manager: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }
 

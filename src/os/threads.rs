@@ -13,7 +13,7 @@ pub enum Threads {
 
 /// The work panicked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("our own code failed: {0}")]
+#[error("internal error: {0}")]
 pub struct Panicked(String);
 
 impl Threads {

@@ -51,11 +51,11 @@ pub struct Script {
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It is not JSON of the right shape.
-    #[error("the fault script cannot be read as JSON")]
+    #[error("the fault script is not valid JSON")]
     Json(#[source] serde_json::Error),
     /// It is not TOML of the right shape.
-    #[error("the fault script cannot be read as TOML")]
-    Toml(#[source] Box<toml::de::Error>),
+    #[error("the fault script is not valid: {}", without_types(&.0.to_string()))]
+    Toml(Box<toml::de::Error>),
     /// It can be read, but a value is out of its range.
     #[error("rule {rule} of the fault script: {problem}")]
     Value {
@@ -64,6 +64,22 @@ pub enum ScriptError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// An error of the reader, in the words of the script: `Action::LoseReply` is a name of ours, `lose_reply = { … }` is what one writes.
+fn without_types(said: &str) -> String {
+    const OURS: &str = "struct variant ";
+    let Some((before, after)) = said.split_once(OURS) else { return said.to_owned() };
+    let (path, rest) = after.split_at(after.find(|c: char| !c.is_alphanumeric() && c != ':').unwrap_or(after.len()));
+    let name = path.rsplit("::").next().unwrap_or(path);
+    let mut word = String::new();
+    for (at, letter) in name.chars().enumerate() {
+        if letter.is_uppercase() && at > 0 {
+            word.push('_');
+        }
+        word.extend(letter.to_lowercase());
+    }
+    format!("{before}a table of its settings: `{word} = {{ ... }}`{rest}")
 }
 
 impl Script {
@@ -93,7 +109,10 @@ impl Script {
     pub fn check(&self) -> Result<(), ScriptError> {
         let wrong = |(at, rule): (usize, &Rule)| rule.problem().map(|problem| ScriptError::Value { rule: at + 1, problem });
         if self.rules.len() > RULES_MAX {
-            return Err(ScriptError::Value { rule: RULES_MAX + 1, problem: format!("a script has at most {RULES_MAX} rules") });
+            return Err(ScriptError::Value {
+                rule: RULES_MAX + 1,
+                problem: format!("a script can have at most {RULES_MAX} rules"),
+            });
         }
         self.rules.iter().enumerate().find_map(wrong).map_or(Ok(()), Err)
     }
@@ -226,7 +245,7 @@ impl When {
         match self {
             When::Nth(0) | When::Every(0) => Some("`nth` and `every` count from 1".into()),
             When::Probability { chance, .. } if !(0.0..=1.0).contains(chance) => {
-                Some(format!("the chance {chance} is not in 0 to 1"))
+                Some(format!("`chance` is {chance}, but must be between 0 and 1"))
             }
             _ => None,
         }
@@ -451,7 +470,7 @@ impl Action {
 
     fn problem(&self) -> Option<String> {
         let code = |code: u16, from: u16, to: u16| {
-            (!(from..=to).contains(&code)).then(|| format!("the status {code} is not in {from} to {to}"))
+            (!(from..=to).contains(&code)).then(|| format!("the status is {code}, but must be between {from} and {to}"))
         };
         match self {
             Action::Status { code: status, .. } | Action::Html { status, .. } => code(*status, 200, 599),
@@ -460,22 +479,22 @@ impl Action {
                 code(*status, 300, 399).or_else(|| to.as_ref().and_then(|to| header_problem("location", to)))
             }
             Action::Stall { seconds, .. } | Action::SlowReply { seconds } => time_problem(*seconds),
-            Action::SlowReading { bytes_per_second: 0 } => Some("`bytes_per_second` is at least 1".into()),
+            Action::SlowReading { bytes_per_second: 0 } => Some("`bytes_per_second` must be at least 1".into()),
             Action::Reply { status, headers, body, .. } => code(*status, 200, 599)
                 .or_else(|| headers.iter().find_map(|(name, value)| header_problem(name, value)))
-                .or_else(|| (body.len() > BODY_BYTES_MAX).then(|| format!("a reply has at most {BODY_BYTES_MAX} bytes"))),
+                .or_else(|| (body.len() > BODY_BYTES_MAX).then(|| format!("a reply can have at most {BODY_BYTES_MAX} bytes"))),
             _ => None,
         }
     }
 }
 
 fn time_problem(seconds: f64) -> Option<String> {
-    (!(0.0..=SECONDS_MAX).contains(&seconds)).then(|| format!("{seconds} seconds are not in 0 to {SECONDS_MAX}"))
+    (!(0.0..=SECONDS_MAX).contains(&seconds)).then(|| format!("`seconds` is {seconds}, but must be between 0 and {SECONDS_MAX}"))
 }
 
 fn header_problem(name: &str, value: &str) -> Option<String> {
     let sound = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
-    (!sound).then(|| format!("`{name}: {value}` cannot be a header"))
+    (!sound).then(|| format!("`{name}: {value}` is not a valid header"))
 }
 
 /// What a request turned out to be.

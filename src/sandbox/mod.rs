@@ -129,7 +129,7 @@ pub enum SandboxError {
     #[error("`{0}` is not a loopback address")]
     NotLoopback(SocketAddr),
     /// The address cannot be listened at.
-    #[error("cannot listen at `{addr}`")]
+    #[error("cannot listen on {addr}")]
     Listen {
         /// The address.
         addr: SocketAddr,

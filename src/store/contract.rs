@@ -1166,7 +1166,7 @@ fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held(queue: 
     queue.store.undelivered(vec![delivery.id], hook_failed(), 1).blocking().unwrap();
     let both = full.clone().and_also(Some(hook_failed()));
     assert_eq!(queue.state(job), (State::Held, Some(both.clone())));
-    assert_eq!(both.to_string(), "12 bytes left; the hook `command sh` failed: exit status: 3");
+    assert_eq!(both.to_string(), "12 bytes left; hook `command sh` failed: exit status: 3");
     assert_eq!(queue.due(i64::MAX).deliveries.remove(0).why.as_ref(), Some(&full), "the hook hears of the job, not of itself");
     queue.deliver(Event::Held);
     assert_eq!(queue.state(job), (State::Held, Some(full)));

@@ -9,7 +9,7 @@ use crate::job::JobId;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another daemon owns this state folder.
-    #[error("another ferryd (process {pid}) owns `{dir}`")]
+    #[error("another ferryd (PID {pid}) is using `{dir}`")]
     Locked {
         /// The folder.
         dir: PathBuf,
@@ -17,7 +17,7 @@ pub enum StoreError {
         pid: u32,
     },
     /// A newer ferryd has written here.
-    #[error("the queue has schema version {found}, and this ferryd knows versions up to {known}")]
+    #[error("the queue has schema version {found}, but this ferryd supports only versions up to {known}")]
     Newer {
         /// The version in the file.
         found: i64,
@@ -28,16 +28,16 @@ pub enum StoreError {
     #[error("the queue is damaged: {0}")]
     Damaged(String),
     /// No room for the queue to grow.
-    #[error("no space left for the queue")]
+    #[error("no space left on the disk of the queue")]
     Full,
     /// Another program works on the queue, and has not let go of it for seconds.
-    #[error("another program keeps the queue to itself")]
+    #[error("another program has locked the queue")]
     Busy,
     /// What keeps it can be neither read nor written, for another reason.
     #[error("the queue cannot be read or written: {0}")]
     Inaccessible(String),
     /// A verb asked for what cannot be: a bug of ours.
-    #[error("the queue refused what was asked of it; this is a bug in ferryd: {0}")]
+    #[error("the queue rejected a request; this is a bug in ferryd: {0}")]
     Refused(String),
     /// What was about to be done is another daemon's to do.
     #[error("job {job} was claimed by another daemon meanwhile")]

@@ -264,9 +264,9 @@ fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, Sto
     let mut select = c.prepare_cached("SELECT state, owner FROM jobs WHERE id = ?1")?;
     let (word, owner): (String, i64) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let ours = owner == by.daemon.0;
-    Ok(State::from_word(&word)
-        .filter(|state| *state != State::Uploading || !ours)
-        .inspect(|state| tracing::warn!(job.id = %job, "its attempt ends, but it is {state}, and daemon {owner} claimed it last")))
+    Ok(State::from_word(&word).filter(|state| *state != State::Uploading || !ours).inspect(
+        |state| tracing::warn!(job.id = %job, "its upload ended here, but the job is {state} and daemon {owner} claimed it last"),
+    ))
 }
 
 /// The host has these bytes without being sent them: the version that was looked at is the one that counts.

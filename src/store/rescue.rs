@@ -61,7 +61,7 @@ impl Store {
                 .connection()
                 .execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
             take_over(&kept, &mut fresh).unwrap_or_else(|error| {
-                tracing::warn!("not all of the damaged queue could be read: {error}");
+                tracing::warn!("part of the damaged queue could not be read: {error}");
                 0
             })
         };
@@ -124,7 +124,7 @@ fn take_over(kept: &Path, fresh: &mut Sqlite) -> Result<u64, StoreError> {
             Ok(Some(row)) => jobs += u64::from(take_over_one(fresh.connection(), row)?),
             Ok(None) => break,
             Err(error) => {
-                tracing::warn!("the damaged queue cannot be read further: {error}");
+                tracing::warn!("the rest of the damaged queue cannot be read: {error}");
                 break;
             }
         }

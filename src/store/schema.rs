@@ -104,7 +104,7 @@ fn refuse_strangers(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Newer { found, known: version() });
     }
     if application != APPLICATION_ID && (application != 0 || found != 0) {
-        return Err(StoreError::Damaged("it is a database of another program".into()));
+        return Err(StoreError::Damaged("it is the database of another program".into()));
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), S
     file.sync_all()?;
     std::fs::rename(&unfinished, &copy)?;
     durable::sync_folder_of(&copy)?;
-    tracing::info!("the queue goes from schema version {version} to {}; a copy of it as it was stays in {copy:?}", self::version());
+    tracing::info!("upgrading the queue from schema version {version} to {}; the old version is kept as {copy:?}", self::version());
     Ok(())
 }
 

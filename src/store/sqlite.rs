@@ -143,7 +143,7 @@ macro_rules! delegate {
                     kept.map(drop).map_err(StoreError::from)
                 };
                 if let Err(error) = folded {
-                    tracing::warn!("cannot fold the write-ahead log into the database: {error}");
+                    tracing::warn!("cannot checkpoint the write-ahead log: {error}");
                 }
             }
 
@@ -172,13 +172,15 @@ impl From<rusqlite::Error> for StoreError {
             // The memory that connections share is a file, too, and there may be no room to make it.
             _ if extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => StoreError::Full,
             ErrorCode::DiskFull => StoreError::Full,
-            ErrorCode::DatabaseCorrupt => StoreError::Damaged(coded("it is not what was written")),
-            ErrorCode::NotADatabase => StoreError::Damaged(coded("the file holds something else")),
+            ErrorCode::DatabaseCorrupt => StoreError::Damaged(coded("its contents are corrupt")),
+            ErrorCode::NotADatabase => StoreError::Damaged(coded("the file is not a database")),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => StoreError::Busy,
-            ErrorCode::SystemIoFailure => StoreError::Inaccessible(coded("its disk failed")),
+            ErrorCode::SystemIoFailure => StoreError::Inaccessible(coded("its disk reported an error")),
             ErrorCode::CannotOpen => StoreError::Inaccessible(coded("its file cannot be opened")),
-            ErrorCode::PermissionDenied | ErrorCode::ReadOnly => StoreError::Inaccessible(coded("its file may not be written")),
-            ErrorCode::OutOfMemory => StoreError::Inaccessible(coded("there is no memory for it")),
+            ErrorCode::PermissionDenied | ErrorCode::ReadOnly => {
+                StoreError::Inaccessible(coded("this user may not write to its file"))
+            }
+            ErrorCode::OutOfMemory => StoreError::Inaccessible(coded("out of memory")),
             _ => StoreError::Refused(error.to_string()),
         }
     }
@@ -192,15 +194,15 @@ mod tests {
     #[test]
     fn what_happened_to_the_queue_is_told_without_a_word_of_the_library() {
         let cases = [
-            (ffi::SQLITE_FULL, "no space left for the queue"),
-            (ffi::SQLITE_IOERR_SHMSIZE, "no space left for the queue"),
-            (ffi::SQLITE_CORRUPT, "the queue is damaged: it is not what was written (11)"),
-            (ffi::SQLITE_NOTADB, "the queue is damaged: the file holds something else (26)"),
-            (ffi::SQLITE_BUSY, "another program keeps the queue to itself"),
-            (ffi::SQLITE_IOERR_FSYNC, "the queue cannot be read or written: its disk failed (1034)"),
+            (ffi::SQLITE_FULL, "no space left on the disk of the queue"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "no space left on the disk of the queue"),
+            (ffi::SQLITE_CORRUPT, "the queue is damaged: its contents are corrupt (11)"),
+            (ffi::SQLITE_NOTADB, "the queue is damaged: the file is not a database (26)"),
+            (ffi::SQLITE_BUSY, "another program has locked the queue"),
+            (ffi::SQLITE_IOERR_FSYNC, "the queue cannot be read or written: its disk reported an error (1034)"),
             (ffi::SQLITE_CANTOPEN, "the queue cannot be read or written: its file cannot be opened (14)"),
-            (ffi::SQLITE_READONLY, "the queue cannot be read or written: its file may not be written (8)"),
-            (ffi::SQLITE_NOMEM, "the queue cannot be read or written: there is no memory for it (7)"),
+            (ffi::SQLITE_READONLY, "the queue cannot be read or written: this user may not write to its file (8)"),
+            (ffi::SQLITE_NOMEM, "the queue cannot be read or written: out of memory (7)"),
         ];
         for (code, told) in cases {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("database disk image is malformed".into()));

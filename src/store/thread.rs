@@ -58,7 +58,7 @@ impl WriterThread {
     /// Waits until every call has been answered and the database is closed. Every `Writer` must be gone.
     pub fn join(self) {
         if self.0.join().is_err() {
-            tracing::error!("the queue's thread panicked; the database itself is as the last commit left it");
+            tracing::error!("the thread of the queue panicked; the database is intact up to its last commit");
         }
     }
 }
@@ -178,8 +178,8 @@ fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std
         if broken.get().is_none()
             && let Err(error) = sync()
         {
-            tracing::error!("the queue cannot be taken to the disk: {error}; nothing more is written");
-            broken.get_or_init(|| StoreError::Inaccessible(format!("what was written cannot be taken to the disk: {error}")));
+            tracing::error!("cannot sync the queue to the disk: {error}; nothing more is written");
+            broken.get_or_init(|| StoreError::Inaccessible(format!("cannot sync it to the disk: {error}")));
         }
         for call in group {
             call.answer(broken.get().cloned().map_or(Ok(()), Err));
@@ -205,7 +205,7 @@ impl Loop {
         let Loop { mut backend, unsynced, broken, .. } = self;
         drop(unsynced);
         if syncing.join().is_err() {
-            tracing::error!("the thread that waits for the queue's disk panicked");
+            tracing::error!("the thread that syncs the queue panicked");
         }
         backend.close(broken.get().is_none());
     }
@@ -270,8 +270,8 @@ impl Loop {
         };
         if changed {
             match trouble {
-                Some(error) => tracing::error!("cannot write the queue: {error}; everything waits until it can be written"),
-                None => tracing::info!("the queue can be written again"),
+                Some(error) => tracing::error!("cannot write to the queue: {error}; waiting until this is fixed"),
+                None => tracing::info!("the queue can be written to again"),
             }
             self.tell.send_replace(trouble.cloned());
         }

@@ -15,7 +15,7 @@ pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, St
     let mut select = c.prepare_cached("SELECT owner FROM jobs WHERE id = ?1")?;
     let owner = DaemonId(select.query_row([job.0], |row| row.get(0))?);
     if owner != by.daemon {
-        tracing::warn!(job.id = %job, "its upload goes on, but daemon {} has claimed it; nothing is noted", owner.0);
+        tracing::warn!(job.id = %job, "its upload continues here, but daemon {} has claimed the job; not recording its progress", owner.0);
     }
     Ok(owner == by.daemon)
 }

@@ -66,7 +66,7 @@ impl Events {
         let tell = move |event: notify::Result<Event>| match event {
             Ok(event) => hint(&handle, &event, &clock),
             Err(error) => {
-                tracing::warn!("the file system's events: {error}");
+                tracing::warn!("error while reading file system events: {error}");
                 handle.lost_events();
             }
         };

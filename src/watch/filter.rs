@@ -21,7 +21,7 @@ pub struct Filter {
 
 /// A glob that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{glob}` is not a glob: {why}")]
+#[error("`{glob}` is not a valid glob: {why}")]
 pub struct BadGlob {
     /// The glob.
     pub glob: String,
@@ -149,6 +149,6 @@ mod tests {
     #[test]
     fn a_bad_glob_is_named() {
         let error = Filter::new(&["[".to_owned()], &[], 0, None).unwrap_err();
-        assert!(error.to_string().starts_with("`[` is not a glob: "), "{error}");
+        assert!(error.to_string().starts_with("`[` is not a valid glob: "), "{error}");
     }
 }

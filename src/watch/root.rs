@@ -58,9 +58,9 @@ impl Root {
     pub(super) fn missing(&self) -> Option<String> {
         match self.base().look_at_top() {
             Ok(stat) if stat.kind == Kind::Folder => None,
-            Ok(_) => Some("it is not a folder".into()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such folder".into()),
-            Err(error) => Some(format!("it cannot be looked at: {error}")),
+            Ok(_) => Some("not a folder".into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("the folder does not exist".into()),
+            Err(error) => Some(format!("cannot access it: {error}")),
         }
     }
 

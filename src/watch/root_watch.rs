@@ -61,7 +61,7 @@ impl RootWatch {
     /// It is not there.
     pub fn miss(&mut self, why: String, now: Instant) {
         if self.report.state != WatchState::Missing {
-            tracing::warn!("the watch {:?} is missing: {why}", self.root.path());
+            tracing::warn!("the watched folder {:?} is missing: {why}", self.root.path());
         }
         self.report.state = WatchState::Missing;
         self.report.why = Some(why);
@@ -71,7 +71,7 @@ impl RootWatch {
     /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
     pub fn find(&mut self, has_events: bool) {
         if self.report.state == WatchState::Missing {
-            tracing::info!("the watch {:?} is there again", self.root.path());
+            tracing::info!("the watched folder {:?} is back", self.root.path());
             self.report.state = WatchState::Scanning;
             self.report.events = notice(&self.root, has_events);
             self.fallback = None;
@@ -92,7 +92,7 @@ impl RootWatch {
 
     /// Its changes are found by scanning from now on.
     pub fn fall_back(&mut self, why: &str, now: Instant) {
-        tracing::warn!("the watch {:?}: {why}", self.root.path());
+        tracing::warn!("watched folder {:?}: {why}", self.root.path());
         self.fallback = Some(why.to_owned());
         self.report.events = EventSource::Poll;
         // Outside a full scan, the next one may be an hour away.

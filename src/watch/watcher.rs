@@ -69,7 +69,7 @@ impl<'a> Watcher<'a> {
         let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {
-                tracing::warn!("the file system gives no events ({error:?}); folders are scanned instead");
+                tracing::warn!("file system events are not available ({error:?}); scanning the folders instead");
                 None
             }
         };
@@ -404,8 +404,8 @@ impl<'a> Watcher<'a> {
         match events.watch(folder, is_root, watch.root.watch().recursive) {
             Ok(()) | Err(Unwatched::Vanished) => {}
             Err(Unwatched::Limit) => watch.fall_back(
-                "the kernel's limit on watches is reached, so this folder is scanned every few seconds instead; \
-                 raise it with `sysctl fs.inotify.max_user_watches=1048576` and restart",
+                "the kernel's limit on watches (inotify) is reached, so this folder is scanned every few seconds instead; \
+                 raise the limit with `sysctl fs.inotify.max_user_watches=1048576` and restart",
                 now,
             ),
             Err(Unwatched::Other(error)) => {

@@ -105,7 +105,7 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
     bench.wait_watching();
     let (code, said) = run_to_its_end(&bench);
     assert_eq!(code, Some(4), "{said}");
-    assert!(said.contains(&format!("another ferryd (process {})", daemon.pid())), "{said}");
+    assert!(said.contains(&format!("another ferryd (PID {})", daemon.pid())), "{said}");
     bench.stop(daemon);
 }
 
@@ -139,7 +139,7 @@ fn a_full_disk_makes_everything_wait_and_nothing_is_lost() {
     let mut inside = Command::new("nsenter");
     inside.args(["-U", "-m", "--preserve-credentials", "-t"]).arg(daemon.pid().to_string());
     let shown = inside.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("status").output().unwrap();
-    assert!(text(&shown.stdout).contains("cannot go on: no space left"), "{}{}", text(&shown.stdout), text(&shown.stderr));
+    assert!(text(&shown.stdout).contains("): no space left"), "{}{}", text(&shown.stdout), text(&shown.stderr));
     assert!(daemon.ended().is_none(), "it waits, it does not die");
     std::fs::remove_file(state.join("filler")).unwrap();
     bench.wait_for("every file", || (bench.sandbox.objects().len() == 1500).then_some(()));

@@ -327,7 +327,7 @@ fn a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time() {
     let bench = Bench::new().host("request_timeout = \"1s\"");
     let (bench, job) = through_with(bench, one(CHUNK, When::Nth(1), Action::SlowReply { seconds: 600.0 }));
     assert_eq!(job.state, State::Done, "{job:#?}");
-    let said = "the host has not moved a byte for 1 s";
+    let said = "no data was transferred for 1 s";
     assert!(bench.log_text().contains(said), "{}", bench.log_text());
 }
 

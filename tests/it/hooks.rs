@@ -137,7 +137,7 @@ fn a_failing_hook_leaves_the_job_uploaded_with_its_reason_until_it_succeeds() {
     assert_eq!(job.state, State::Uploaded);
     let why = job.why.unwrap();
     assert_eq!((why.class, why.code.as_deref()), (ReasonClass::HookFailed, Some("3")));
-    assert_eq!(why.to_string(), "uploaded; the hook `command sh` failed: it ended with exit status: 3: no flag");
+    assert_eq!(why.to_string(), "uploaded; hook `command sh` failed: it ended with exit status: 3: no flag");
     assert!(job.next_try_ms.is_some() && job.link.is_some());
     let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
     assert!(shown.contains("uploaded") && shown.contains("no flag"), "{shown}");
@@ -157,7 +157,7 @@ fn a_hook_that_is_taken_out_holds_nothing_up() {
     let bench = bench.host("");
     let daemon = bench.start();
     bench.wait_done(1);
-    let said = "the hook `command sh` is not configured any more; 1 of its deliveries are dropped";
+    let said = "hook `command sh` is no longer configured; pending calls dropped: 1";
     bench.wait_for("it to be said", || bench.log_text().contains(said).then_some(()));
     bench.stop(daemon);
 }

@@ -74,7 +74,8 @@ fn wrong_credentials_hold_the_host_and_say_what_to_check() {
 #[test]
 fn a_secret_that_cannot_be_read_stops_only_its_host() {
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { env = \"FERRYD_TEST_NOT_SET\" }");
-    let job = is_held_because(KIE, &bench, ReasonClass::Host(Class::HostRefused), "$FERRYD_TEST_NOT_SET is not set");
+    let job =
+        is_held_because(KIE, &bench, ReasonClass::Host(Class::HostRefused), "environment variable FERRYD_TEST_NOT_SET is not set");
     assert_eq!(job.why.unwrap().step, Some(Step::Secret));
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { command = [\"echo\", \"sk-test\"] }");
     arrives(KIE, &bench, b"content");
@@ -83,12 +84,12 @@ fn a_secret_that_cannot_be_read_stops_only_its_host() {
 #[test]
 fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
     let full = [
-        (UPLOADGIG, UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1), "the account has 1 MiB left"),
+        (UPLOADGIG, UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1), "the account has 1 MiB free"),
         (KOODRIVE, KOODRIVE.bench_with(|options| options.rules.koodrive.quota = 1_000_000), "Insufficient space"),
         (
             FOURSHARED,
             FOURSHARED.bench_with(|options| options.rules.fourshared.free_bytes = 1_000_000),
-            "the account has 1000000 bytes left",
+            "the account has 1000000 bytes free",
         ),
     ];
     for (kind, bench, words) in full {
@@ -122,8 +123,12 @@ fn a_request_that_is_too_large_says_nothing_of_its_file() {
 #[test]
 fn a_file_that_is_too_large_fails_alone_and_says_so() {
     let limited = [
-        (FOURSHARED, FOURSHARED.bench_with(|options| options.rules.fourshared.max_file_bytes = 1000), "takes files of 1000 bytes"),
-        (KIE, KIE.bench().host("method = \"base64\""), "`method = \"stream\"` takes any"),
+        (
+            FOURSHARED,
+            FOURSHARED.bench_with(|options| options.rules.fourshared.max_file_bytes = 1000),
+            "accepts files of up to 1000 bytes",
+        ),
+        (KIE, KIE.bench().host("method = \"base64\""), "use `method = \"stream\"`"),
     ];
     for (kind, bench, words) in limited {
         let job = send(kind, &bench, "file", &bytes(1, 10_000_001));
@@ -174,7 +179,7 @@ fn with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again() 
         bench
     };
     let bench = lost(Action::LoseReply { reset: true });
-    is_held_because(UPLOADGIG, &bench, ReasonClass::Probable, "probably there");
+    is_held_because(UPLOADGIG, &bench, ReasonClass::Probable, "probably has the file");
     assert_eq!(UPLOADGIG.held(&bench, "file").len(), 1);
     let bench = lost(Action::ResetAfterBody);
     let job = arrives(UPLOADGIG, &bench, &bytes(1, 3 * MIB));
@@ -406,7 +411,7 @@ fn an_account_of_4shared_that_may_not_upload_is_held_or_rests() {
     is_held_because(FOURSHARED, &bench, ReasonClass::Host(Class::HostRefused), "check `user` and `password`");
     let bench = FOURSHARED.bench_with(|options| options.rules.fourshared.upload_right = false);
     let job = send(FOURSHARED, &bench, "file", b"content");
-    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "switched uploading off"), "{job:#?}");
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "temporarily disabled uploads"), "{job:#?}");
 }
 
 #[test]
@@ -537,9 +542,13 @@ fn check_online_proves_every_login_and_uploads_nothing() {
     let bench = Bench::new().to(&kinds);
     let (fine, said) = check_online(&bench);
     assert!(fine, "{said}");
-    for words in
-        ["it knows no login", "10240 MiB left", "(koodrive): the credentials are taken", "the key is taken", "(4shared): logged in"]
-    {
+    for words in [
+        "reachable (no login needed)",
+        "10240 MiB free",
+        "(koodrive): credentials accepted",
+        "API key accepted",
+        "(4shared): logged in",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(bench.sandbox.objects().is_empty() && !bench.sandbox.log().iter().any(|entry| entry.held));
@@ -548,12 +557,12 @@ fn check_online_proves_every_login_and_uploads_nothing() {
     {
         let (fine, said) =
             check_online(&Bench::new().to(&[kind]).change(right, if right.contains('"') { "\"hunter2\"" } else { "hunter2" }));
-        assert!(!fine && said.contains(&format!("the host `{kind}` ({kind}) refuses")) && !said.contains("hunter2"), "{said}");
+        assert!(!fine && said.contains(&format!("problem  host `{kind}` ({kind}): ")) && !said.contains("hunter2"), "{said}");
     }
     let nobody_listens = Bench::new().to(&["kie"]);
     let there = format!("http://{}/kie", nobody_listens.sandbox.addr());
     let (fine, said) = check_online(&nobody_listens.change(&there, "http://127.0.0.1:9"));
-    assert!(!fine && said.contains("does not answer"), "{said}");
+    assert!(!fine && said.contains("cannot connect to"), "{said}");
 }
 
 /// A file of this size that takes no room on the disk, with bytes at both ends.

@@ -120,7 +120,7 @@ fn known_in(text: &str) -> BTreeSet<String> {
     let error = config::parse(&format!("{text}\nq = 1\n"), Path::new("config.toml"), &Nowhere).unwrap_err();
     let helps = error.problems.iter().filter(|problem| problem.message.starts_with("unknown key `q`"));
     let lists: Vec<&str> =
-        helps.filter_map(|problem| problem.help.as_deref()?.split_once("knows: ")).map(|(_, keys)| keys).collect();
+        helps.filter_map(|problem| problem.help.as_deref()?.split_once("known keys: ")).map(|(_, keys)| keys).collect();
     assert_eq!(lists.len(), 1, "{error}");
     lists[0].split(", ").map(str::to_owned).collect()
 }
@@ -439,7 +439,7 @@ fn a_stop_waits_for_parts_in_flight_no_longer_than_the_grace() {
     let asked = Instant::now();
     bench.stop(daemon);
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
-    assert!(bench.log_text().contains("the grace of 0 s is over"));
+    assert!(bench.log_text().contains("`shutdown_grace` of 0 s is over"));
     bench.faults(Script::default());
     let daemon = bench.start();
     bench.wait_done(1);
@@ -603,8 +603,8 @@ fn a_command_and_a_webhook_may_take_so_long() {
     let daemon = bench.start();
     let said = |words: &str| bench.log_text().lines().any(|line| line.contains(words));
     bench.wait_for("both to be given up", || {
-        let webhook = said("has not answered in 1 s") || said("has not moved a byte for 1 s");
-        (said("it had not ended after 1 s") && webhook).then_some(())
+        let webhook = said("no answer within 1 s") || said("no data was transferred for 1 s");
+        (said("it was still running after 1 s and was stopped") && webhook).then_some(())
     });
     assert_eq!(bench.jobs()[0].state, State::Uploaded);
     bench.stop(daemon);

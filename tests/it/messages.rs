@@ -16,15 +16,15 @@ const CHANGING: [(&str, &str); 12] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "[time]"),
     (r"\b\d+ (s|min|h|d) ago", "[long] ago"),
-    (r"\bin \d+ (s|min|h|d)\b", "in [long]"),
-    (r"process \d+", "process [pid]"),
+    (r"\b(in|for) \d+ (s|min|h|d)\b", "$1 [long]"),
+    (r"PID \d+", "PID [pid]"),
     (r#"("pid": ?)\d+"#, "$1[pid]"),
     (r#"("attempts": ?)\d+"#, "$1[n]"),
     (r#"("remote_id": ?)"[^"]+""#, r#"$1"[id]""#),
     (r"\?c=[0-9A-Za-z]+", "?c=[id]"),
     (r"[0-9.]+ [KMGT]iB free", "[size] free"),
     // Only Linux has it.
-    (r"(?m)^ok +the kernel lets a user watch \d+ folders\n", ""),
+    (r"(?m)^ok +inotify limit: [\d,]+ folders\n", ""),
     (r"(?m) +$", ""),
 ];
 

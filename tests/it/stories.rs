@@ -313,7 +313,7 @@ fn a_stop_lets_parts_in_flight_arrive_and_a_second_one_does_not_wait() {
     bench.wait_state(State::Uploading);
     daemon.signal(rustix::process::Signal::TERM);
     bench.wait_for("the first signal to be heard", || {
-        (bench.log_text().matches("a second signal ends at once").count() == 2).then_some(())
+        (bench.log_text().matches("signal again to quit at once").count() == 2).then_some(())
     });
     let ended = daemon.stop();
     assert_eq!(ended.code(), Some(1), "{ended}");

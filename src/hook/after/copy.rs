@@ -73,7 +73,7 @@ impl SentFile<'_> {
         let size = self.identity.size;
         while offset < size {
             if self.task.stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("the daemon stops; it begins again at the next start"));
+                return Err(io::Error::other("the daemon is stopping; the copy starts over at the next start"));
             }
             let length = BLOCK_BYTES.min(usize::try_from(size - offset).unwrap_or(BLOCK_BYTES));
             self.file.read_exact_at(&mut block[..length], offset)?;

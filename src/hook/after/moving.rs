@@ -80,14 +80,14 @@ impl SentFile<'_> {
         let text = match sidecar::read(&self.folder, sidecar)? {
             sidecar::Existing::Nothing => return Ok(()),
             sidecar::Existing::Text(text) => text,
-            sidecar::Existing::Foreign(what) => return Err(io::Error::other(format!("it is {what}, and so no sidecar of ours"))),
+            sidecar::Existing::Foreign(what) => return Err(io::Error::other(format!("it is {what}, so ferryd did not write it"))),
             sidecar::Existing::InTheWay => return Err(io::Error::other("it is not a regular file")),
         };
         if durable::rename_new(&self.folder, sidecar, to, new).is_ok() {
             return Ok(());
         }
         if sidecar::read(to, new)? == sidecar::Existing::InTheWay {
-            return Err(io::Error::other("what has its new name is not a regular file"));
+            return Err(io::Error::other("its new name is in use by something that is not a regular file"));
         }
         let aside = self.task.names.of(Purpose::Sidecar, &self.task.path)?;
         durable::replace(to, new, &aside, &text, sidecar::MODE)?;

@@ -99,7 +99,7 @@ pub(super) fn put_back(folder: &Folder, aside: &OsStr, to: &Folder, own_name: &O
 }
 
 pub(super) fn every_name_is_taken() -> io::Error {
-    io::Error::new(io::ErrorKind::AlreadyExists, "every name like it is taken")
+    io::Error::new(io::ErrorKind::AlreadyExists, "every similar name is already in use")
 }
 
 /// `a.mov`, `a (1).mov`, `a (2).mov`.

@@ -24,7 +24,7 @@ impl FourShared {
         };
         names.extend(below.split('/').filter(|name| !name.is_empty()).map(str::to_owned));
         if names.len() > DEPTH_MAX {
-            return Err(HostError::new(Class::FileRejected, format!("the folder `{}` is too deep", excerpt(below))));
+            return Err(HostError::new(Class::FileRejected, format!("the folder `{}` is nested too deeply", excerpt(below))));
         }
         for name in names {
             folder = match self.child(folder, &name).await? {
@@ -40,7 +40,7 @@ impl FourShared {
         let reply = self.transport.send(request).await?;
         if reply.cut {
             let said = format!(
-                "the folder {folder} holds too many files to be listed; set `folder` to a smaller one, or `remote_path = \"\"`"
+                "the folder {folder} contains too many files to list; set `folder` to a smaller one, or `remote_path = \"\"`"
             );
             return Err(HostError::new(Class::Unreadable, said));
         }
@@ -59,9 +59,9 @@ impl FourShared {
         match made {
             1.. => Ok(made),
             // Somebody was faster.
-            -1 => self.child(folder, name).await?.ok_or_else(|| strange(format!("the folder `{name}` exists and is not listed"))),
-            0 => Err(HostError::new(Class::HostRefused, format!("the host does not let us make the folder `{name}`"))),
-            _ => Err(strange(format!("the folder `{name}` cannot be made: the one above it is gone"))),
+            -1 => self.child(folder, name).await?.ok_or_else(|| strange(format!("the folder `{name}` exists but is not listed"))),
+            0 => Err(HostError::new(Class::HostRefused, format!("the host does not allow creating the folder `{name}`"))),
+            _ => Err(strange(format!("cannot create the folder `{name}`: its parent folder is gone"))),
         }
     }
 }

@@ -131,12 +131,12 @@ impl FourShared {
         if most > 0 && bytes > most {
             return Err(HostError::new(
                 Class::FileRejected,
-                format!("the account takes files of {most} bytes, and this one has {bytes}"),
+                format!("the account accepts files of up to {most} bytes, but this one has {bytes}"),
             ));
         }
         let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
         match bytes > free {
-            true => Err(HostError::new(Class::HostFull, format!("the account has {free} bytes left, and the file has {bytes}"))),
+            true => Err(HostError::new(Class::HostFull, format!("the account has {free} bytes free, but the file has {bytes}"))),
             false => Ok(()),
         }
     }
@@ -146,7 +146,7 @@ impl FourShared {
         let right = self.plain_call("hasRightUpload", &[], false).await.ok().and_then(|response| truth(&response));
         match right {
             Some(false) => {
-                let said = "the service has switched uploading off for now";
+                let said = "the service has temporarily disabled uploads";
                 HostError { wait: Some(SWITCHED_OFF), ..HostError::new(Class::RateLimited, said) }
             }
             _ => HostError::new(Class::Unreadable, said),
@@ -157,13 +157,13 @@ impl FourShared {
     async fn form_address(&self, data_center: i64, folder: i64) -> Result<Ticket, HostError> {
         let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
         let Some(key) = key.text_of("return") else {
-            let said = format!("the host gives no key for the folder {folder}; check `folder`");
+            let said = format!("the host refused a key for the folder {folder}; check `folder`");
             return Err(HostError::new(Class::Unreadable, said));
         };
         let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
         let form = form.text_of("return").unwrap_or_default();
         if !form.starts_with("http") {
-            return Err(HostError::new(Class::Unreadable, "the host named no address for the parts"));
+            return Err(HostError::new(Class::Unreadable, "the host gave no upload address for the parts"));
         }
         address::check(form, self.settings.allow_private)?;
         Ok(Ticket { address: Secret::new(form), until_ms: i64::MAX })
@@ -281,7 +281,7 @@ impl FourShared {
             Some(_) => Ok(None),
             // An open reservation may show its full size; otherwise the digest is still being computed.
             None if self.is_open(reserved).await? => Ok(None),
-            None => Err(HostError::new(Class::Transient, "the host has a file of this size, and no digest of it yet")),
+            None => Err(HostError::new(Class::Transient, "the host has a file of this size, but has not computed its digest yet")),
         }
     }
 }
@@ -309,13 +309,13 @@ impl Host for FourShared {
             let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
             if data_center <= 0 || i32::try_from(data_center).is_err() {
                 let class = if data_center <= 0 { Class::Transient } else { Class::Unreadable };
-                return Err(HostError::new(class, format!("the host named no data centre: {data_center}")));
+                return Err(HostError::new(class, format!("the host assigned no data center: {data_center}")));
             }
             let ticket = self.form_address(data_center, folder).await?;
             let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
             let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
             if file_id <= 0 {
-                return Err(self.refused(&format!("the host reserves nothing for the file: {file_id}")).await);
+                return Err(self.refused(&format!("the host did not reserve space for the file: {file_id}")).await);
             }
             tickets.lock().await.insert(FORM, ticket);
             Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
@@ -386,7 +386,7 @@ impl Host for FourShared {
                 ));
             }
             let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
-            Ok(format!("logged in; {} left", bytesize::ByteSize::b(free).display().iec()))
+            Ok(format!("logged in; {} free", bytesize::ByteSize::b(free).display().iec()))
         })
     }
 }

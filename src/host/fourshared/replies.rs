@@ -44,14 +44,17 @@ pub fn soap_reply(reply: &Reply, operation: &str, about_a_file: bool) -> Result<
         return Ok(SoapReply::Fault(fault_error(fault, about_a_file, reply)));
     }
     let response = root.find(&format!("{operation}Response")).filter(|_| reply.is_success()).cloned();
-    response.map(SoapReply::Response).ok_or_else(|| unknown(operation, "an answer to something else", reply))
+    response.map(SoapReply::Response).ok_or_else(|| unknown(operation, "an answer to a different request", reply))
 }
 
 /// What a fault means, by its words (page, 5).
 fn fault_error(fault: &Element, about_a_file: bool, reply: &Reply) -> HostError {
     let part = |name: &str| fault.find(name).map(|element| element.text.as_str()).unwrap_or_default();
     let words = [part("faultstring"), part("details"), part("exceptionClass")].join(" ");
-    let said = format!("the host answered a fault: `{}`", excerpt(&words));
+    let said = format!(
+        "the host answered with an error: `{}`",
+        excerpt(&fault_text(part("faultstring"), part("details"), part("exceptionClass")))
+    );
     let lower = words.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     let error = if has(&["login", "password", "access", "denied", "banned", "not active"]) {
@@ -65,9 +68,19 @@ fn fault_error(fault: &Element, about_a_file: bool, reply: &Reply) -> HostError 
     error.with_code(part("faultcode"))
 }
 
+/// The texts of a fault, of which one often repeats the other. The name of its class is of use only where there is nothing else.
+fn fault_text(words: &str, details: &str, class: &str) -> String {
+    match (words.trim(), details.trim()) {
+        ("", "") => class.trim().to_owned(),
+        (words, details) if details.contains(words) => details.to_owned(),
+        (words, details) if words.contains(details) => words.to_owned(),
+        (words, details) => format!("{words}: {details}"),
+    }
+}
+
 pub(super) fn number(response: &Element) -> Result<i64, HostError> {
     let text = response.text_of("return").unwrap_or_default();
-    text.parse().map_err(|_| HostError::new(Class::Unreadable, format!("the host sent `{}` for a number", excerpt(text))))
+    text.parse().map_err(|_| HostError::new(Class::Unreadable, format!("the host sent `{}` instead of a number", excerpt(text))))
 }
 
 pub(super) fn truth(response: &Element) -> Option<bool> {
@@ -126,7 +139,7 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         // A page without any of the fields is somebody else's page.
         _ if reply.html => Err(reply.failure(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
         _ if reply.text.trim_start().starts_with(['{', '[']) => {
-            Err(reply.failure(Class::Unreadable, format!("the host's answer ends in the middle: `{}`", excerpt(&reply.text))))
+            Err(reply.failure(Class::Unreadable, format!("the host sent a truncated answer: `{}`", excerpt(&reply.text))))
         }
         _ => Ok(PartReply::Held),
     }
@@ -153,9 +166,9 @@ fn part_failure(code: i64, reply: &Reply) -> HostError {
         1 => failure(Class::FileRejected, said("file too large")),
         2 => failure(Class::HostFull, said("not enough space")),
         3 => failure(Class::FileRejected, said("empty file")),
-        4 => failure(Class::Transient, said("data centre error")).worsening_to(Class::SessionLost),
+        4 => failure(Class::Transient, said("data center error")).worsening_to(Class::SessionLost),
         5 => {
-            let error = failure(Class::Transient, said("resumed from another place")).worsening_to(Class::SessionLost);
+            let error = failure(Class::Transient, said("resumed from a different offset")).worsening_to(Class::SessionLost);
             HostError { wait: Some(HELD_ELSEWHERE), ..error }
         }
         6 => failure(Class::SessionLost, said("unfinished file was deleted")),
@@ -169,7 +182,7 @@ pub fn finish_text(text: Option<&str>) -> Result<(), HostError> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(()) };
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let said = format!("the host does not join the parts: `{}`", excerpt(text));
+    let said = format!("the host did not join the parts: `{}`", excerpt(text));
     Err(if has(&["md5", "checksum"]) {
         HostError::new(Class::SessionLost, said)
     } else if has(&["size", "incomplete", "not uploaded"]) {
@@ -183,9 +196,9 @@ pub fn finish_text(text: Option<&str>) -> Result<(), HostError> {
 pub(super) fn link_of(text: Option<&str>) -> Result<String, HostError> {
     match text {
         Some(text) => address::link(text).ok_or_else(|| {
-            HostError::new(Class::Unreadable, format!("the host has the file, and gives `{}` for a link", excerpt(text)))
+            HostError::new(Class::Unreadable, format!("the host has the file, but gave `{}` as its link", excerpt(text)))
         }),
-        None => Err(HostError::new(Class::Transient, "the host has the file, and gives no link for it yet")),
+        None => Err(HostError::new(Class::Transient, "the host has the file, but no link to it yet")),
     }
 }
 
@@ -243,6 +256,20 @@ mod tests {
             let root = xml::parse(&text).unwrap();
             let ids: Vec<_> = items_of(&root).into_iter().map(|item| item.text_of("id").unwrap()).collect();
             assert_eq!(ids, ["1", "2"]);
+        }
+    }
+
+    #[test]
+    fn what_a_fault_says_twice_is_shown_once() {
+        let cases = [
+            ("no such file", "no such file", "a.ApiException", "no such file"),
+            ("not found", "not found: id 7", "", "not found: id 7"),
+            ("not found: id 7", "", "a.ApiException", "not found: id 7"),
+            ("not found", "id 7", "a.ApiException", "not found: id 7"),
+            ("", " ", "a.ApiException", "a.ApiException"),
+        ];
+        for (words, details, class, expected) in cases {
+            assert_eq!(fault_text(words, details, class), expected);
         }
     }
 

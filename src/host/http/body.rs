@@ -61,7 +61,7 @@ pub(super) async fn watched<T>(
             // It is we who keep the host waiting: a slow disk, or a limit on the rate.
             Err(_) if meter.waits_for_us.load(Ordering::Relaxed) => {}
             Err(_) => {
-                let said = format!("the host has not moved a byte for {} s", idle.as_secs());
+                let said = format!("no data was transferred for {} s", idle.as_secs());
                 return Err(HostError::unanswered(Class::Transient, said));
             }
         }

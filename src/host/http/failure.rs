@@ -6,9 +6,20 @@ use super::super::error::{HostError, excerpt};
 use super::names::PrivateName;
 use crate::job::upload::Class;
 
+/// What the libraries put before a cause, and the cause says better.
+const WRAPPERS: [&str; 7] = [
+    "client error (Connect)",
+    "client error (SendRequest)",
+    "connection error",
+    "tcp connect error",
+    "dns error",
+    "error resolving DNS",
+    "failed to lookup address information",
+];
+
 /// A connection that failed before a reply came. Where no connection was made, nothing was sent.
 pub(super) fn lost(error: reqwest::Error) -> HostError {
-    let said = chain(&error);
+    let said = sentence(&error);
     let failed = if error.is_connect() && (certificate_refused(&error) || is_private(&error)) {
         HostError::new(Class::HostRefused, said)
     } else if error.is_connect() || error.is_builder() {
@@ -20,24 +31,57 @@ pub(super) fn lost(error: reqwest::Error) -> HostError {
 }
 
 pub(super) fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError {
-    let said = format!("the reply ({}) was cut short: {}", status.as_u16(), chain(&error));
+    let said = format!("the reply ({}) was cut short: {}", status.as_u16(), chain(texts(&error)));
     HostError::unanswered(Class::Transient, said).with_status(status.as_u16()).caused_by(error.without_url())
 }
 
-/// The whole chain of causes, without the address: it may hold what must not be shown.
-fn chain(error: &reqwest::Error) -> String {
-    let mut said: Vec<String> = Vec::new();
-    for cause in causes(error) {
-        let text = cause.to_string();
-        // "client error (Connect)" says nothing that its cause does not say better.
-        if !text.starts_with("client error (") && !said.iter().any(|known| known.contains(&text)) {
+/// What failed, with the host and port of the address and no more of it: the rest may hold what must not be shown.
+fn sentence(error: &reqwest::Error) -> String {
+    let host = error.url().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
+    match host {
+        Some((host, port)) if !is_private(error) => told(&host, port, error.is_connect(), texts(error)),
+        _ => chain(texts(error)),
+    }
+}
+
+fn told(host: &str, port: u16, is_connect: bool, texts: Vec<String>) -> String {
+    let is_name = texts.iter().any(|text| text.starts_with("dns error"));
+    let why = chain(texts);
+    if is_name {
+        format!("cannot find the address of `{host}`: {why}")
+    } else if is_connect {
+        format!("cannot connect to {host}:{port}: {why}")
+    } else {
+        format!("the connection to {host}:{port} failed: {why}")
+    }
+}
+
+fn texts(error: &reqwest::Error) -> Vec<String> {
+    causes(error).map(ToString::to_string).collect()
+}
+
+/// The whole chain of causes, without what only wraps the next one.
+fn chain(texts: Vec<String>) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for text in &texts {
+        let text = unwrapped(text);
+        if !text.is_empty() && !said.iter().any(|known| known.contains(text)) {
             said.push(text);
         }
     }
     match said.is_empty() {
-        true => "the request cannot be made".into(),
+        true => "the request cannot be sent".into(),
         false => excerpt(&said.join(": ")),
     }
+}
+
+fn unwrapped(text: &str) -> &str {
+    let strip = |text: &str| WRAPPERS.iter().find_map(|wrapper| text.strip_prefix(wrapper)).map(str::len);
+    let mut rest = text;
+    while let Some(left) = strip(rest) {
+        rest = rest[rest.len() - left..].trim_start_matches(": ");
+    }
+    rest
 }
 
 /// What an error came from, outermost first.
@@ -55,4 +99,42 @@ fn certificate_refused(error: &reqwest::Error) -> bool {
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause.downcast_ref().or(inner.and_then(|inner| inner.downcast_ref())).is_some_and(refused)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Request, Transport};
+    use super::*;
+    use crate::os::system::System;
+
+    #[test]
+    fn a_failed_connection_says_where_to_and_why_once() {
+        let refused = ["client error (Connect)", "tcp connect error", "Connection refused (os error 111)"];
+        let unknown = ["dns error", "failed to lookup address information: Name or service not known"];
+        let nested = ["dns error: error resolving DNS", "failed to lookup address information: Name or service not known"];
+        let reset = ["client error (SendRequest)", "connection error", "Connection reset by peer (os error 104)"];
+        let cases: [(bool, &[&str], &str); 5] = [
+            (true, &refused, "cannot connect to kp.example:443: Connection refused (os error 111)"),
+            (true, &unknown, "cannot find the address of `kp.example`: Name or service not known"),
+            (true, &nested, "cannot find the address of `kp.example`: Name or service not known"),
+            (false, &reset, "the connection to kp.example:443 failed: Connection reset by peer (os error 104)"),
+            (false, &["client error (SendRequest)"], "the connection to kp.example:443 failed: the request cannot be sent"),
+        ];
+        for (is_connect, texts, expected) in cases {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(told("kp.example", 443, is_connect, texts), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_an_address_that_refuses_only_the_host_and_the_port_are_told() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let transport = Transport::new(&System::default(), Duration::from_secs(5)).unwrap();
+        let error = transport.send(Request::post(&format!("http://{closed}/TICKET?key=TOKEN"))).await.unwrap_err();
+        assert!(error.said.starts_with(&format!("cannot connect to {closed}: ")), "{}", error.said);
+        assert!(!error.said.contains("TICKET") && !error.said.contains("TOKEN"), "{}", error.said);
+        assert_eq!(error.said.matches("onnection refused").count(), 1, "{}", error.said);
+    }
 }

@@ -8,7 +8,7 @@ use super::super::address;
 
 /// A name that leads to a private network only.
 #[derive(Debug, thiserror::Error)]
-#[error("the host wants the bytes in a private network; set `allow_private = true` if that is right")]
+#[error("the host gave an upload address in a private network; set `allow_private = true` to allow that")]
 pub(super) struct PrivateName;
 
 /// Names, but not those of private networks.

@@ -76,7 +76,9 @@ impl Transport {
             .tcp_nodelay(true)
             .http1_only()
             .build()
-            .map_err(|error| HostError::new(Class::HostRefused, format!("no HTTP client can be made: {error}")).caused_by(error))?;
+            .map_err(|error| {
+                HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
+            })?;
         Ok(Transport { client, idle, clock: system.clock.clone(), chance: system.chance.clone() })
     }
 
@@ -84,7 +86,7 @@ impl Transport {
     pub async fn send(&self, request: Request<'_>) -> Result<Reply, HostError> {
         let mut url = Url::parse(request.url).map_err(|_| unusable_address())?;
         if request.exact && target(request.url) != url[Position::BeforePath..] {
-            return Err(HostError::new(Class::Unreadable, "the host named an address that cannot be sent as it is written"));
+            return Err(HostError::new(Class::Unreadable, "the host gave an address that cannot be used as it is"));
         }
         for _ in 0..REDIRECTS_MAX {
             let reply = self.send_once(&request, url.clone()).await?;
@@ -95,7 +97,7 @@ impl Transport {
                 None => return Ok(reply),
             }
         }
-        Err(HostError::new(Class::HostRefused, "the host sends a call around in circles"))
+        Err(HostError::new(Class::HostRefused, "the host redirects in circles"))
     }
 
     async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {
@@ -145,7 +147,7 @@ fn target(address: &str) -> String {
 }
 
 fn unusable_address() -> HostError {
-    HostError::new(Class::Unreadable, "the host named an address that is none")
+    HostError::new(Class::Unreadable, "the host gave an invalid address")
 }
 
 fn same_host(one: &Url, other: &Url) -> bool {

@@ -210,7 +210,7 @@ impl KooDrive {
         let reply =
             self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
         self.take_links(created, &reply, &mut tickets)?;
-        let said = || HostError::new(Class::Unreadable, "the host named no address for the part");
+        let said = || HostError::new(Class::Unreadable, "the host gave no upload address for the part");
         let found = tickets.get(&part.number).cloned();
         // Addresses of parts that are through are of no use any more.
         tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
@@ -238,12 +238,12 @@ impl KooDrive {
     fn check_link(&self, created: &Created, link: &str) -> Result<(), HostError> {
         address::check(link, self.settings.allow_private)?;
         if link.starts_with("http://") && !self.settings.allow_private {
-            let said = "the host wants the part over plain http; set `allow_private = true` if that is right";
+            let said = "the host gave an upload address with unencrypted http; set `allow_private = true` to allow that";
             return Err(HostError::new(Class::HostRefused, said));
         }
         match upload_id(link) {
             Some(id) if !created.upload_id.is_empty() && id != created.upload_id => {
-                Err(HostError::new(Class::SessionLost, "the host has begun another upload for this file"))
+                Err(HostError::new(Class::SessionLost, "the host started a different upload for this file"))
             }
             _ => Ok(()),
         }
@@ -308,7 +308,7 @@ impl Host for KooDrive {
             let text = |key: &str| json::text(reply.get(key)).unwrap_or_default();
             let (file_id, container_id) = (text("fileId"), text("containerId"));
             if file_id.is_empty() || file_id.contains(['/', '?', '#']) {
-                let said = format!("the host created a file and gave no id that can be used: `{}`", excerpt(&file_id));
+                let said = format!("the host created a file but gave no usable id: `{}`", excerpt(&file_id));
                 return Err(HostError::new(Class::Unreadable, said));
             }
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
@@ -373,12 +373,12 @@ impl Host for KooDrive {
             let part = object!({ "partNumber": 1, "partSize": self.settings.part_bytes, "partOffset": 0 });
             let body = object!({ "fileId": "ferryd-check", "multiParts": [part] });
             match self.call(Call::Links, &self.settings.base_url, "files/multipart/uploadUrl", &body).await {
-                Ok(_) => Ok("the credentials are taken".to_owned()),
+                Ok(_) => Ok("credentials accepted".to_owned()),
                 // A code of the table that is not about credentials.
                 Err(refused)
                     if refused.code.is_some() && matches!(refused.error.class, Class::SessionLost | Class::RequestRefused) =>
                 {
-                    Ok("the credentials are taken".to_owned())
+                    Ok("credentials accepted".to_owned())
                 }
                 Err(refused) => Err(refused.error),
             }

@@ -95,7 +95,7 @@ fn business(call: Call, code: i64, fields: &Map<String, Value>, reply: &Reply) -
         13_000_101 | 13_000_102 | 13_000_312 | 13_000_405 => (Class::RequestRefused, None, ""),
         13_000_406 => (Class::FileRejected, None, ""),
         13_000_201 | 13_000_403 => (Class::Transient, None, ""),
-        13_000_301 | 13_000_310 | 13_000_410 | 13_000_412 => (Class::HostRefused, None, "; look at the space in KooDrive"),
+        13_000_301 | 13_000_310 | 13_000_410 | 13_000_412 => (Class::HostRefused, None, "; check the free space in KooDrive"),
         13_000_302 | 13_000_306 | 13_000_411 => (Class::SessionLost, None, ""),
         13_000_304 => (Class::Unreadable, Some(Class::HostRefused), "; check `folder`"),
         13_000_305 | 13_000_404 => (Class::HostRefused, None, "; check `folder`: it is in the recycle bin"),

@@ -409,3 +409,17 @@ async fn a_fault_for_a_named_file_spares_the_others() {
     bench.finish(UUID, 1, "b").await.unwrap().refused("no space");
     bench.finish(UUID, 1, "a").await.unwrap().fine();
 }
+
+#[test]
+fn a_mistake_in_a_script_is_told_in_the_words_of_the_script() {
+    let told = |action: &str| Script::parse(&format!("[[rules]]\naction = {action}\n")).unwrap_err().to_string();
+    let cases = [
+        ("{ status = 503 }", "invalid type: integer `503`, expected a table of its settings: `status = { ... }`"),
+        ("{ lose_reply = 1 }", "expected a table of its settings: `lose_reply = { ... }`"),
+        ("{ status = {} }", "missing field `code`"),
+    ];
+    for (action, expected) in cases {
+        let told = told(action);
+        assert!(told.contains(expected) && !told.contains("Action::"), "{told}");
+    }
+}

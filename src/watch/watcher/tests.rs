@@ -242,7 +242,7 @@ fn a_watch_that_is_not_there_is_looked_for_and_scanned_when_it_comes() {
     let mut world = world(vec![Watch::new("/media/disk".into(), Arc::from([]))], |_| {});
     world.pass(60 * SECOND);
     let first = world.remembered().reports.last().unwrap().clone();
-    assert_eq!((first.state, first.why.as_deref()), (WatchState::Missing, Some("there is no such folder")));
+    assert_eq!((first.state, first.why.as_deref()), (WatchState::Missing, Some("the folder does not exist")));
     assert!(world.remembered().reports.len() <= 2, "it is told once");
     world.disk.make_folders(Path::new("/media/disk")).unwrap();
     world.write("/media/disk/a");
