@@ -201,7 +201,7 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
                     report.problem_of(exit, format!("host `{name}` ({kind}): {error}{unused}"), advice(error.class));
                 }
             },
-            Ok(_) if host.kind.secrets().is_empty() => report.ok(format!("host `{name}` ({kind}){unused}")),
+            Ok(_) if host.settings.secrets().is_empty() => report.ok(format!("host `{name}` ({kind}){unused}")),
             Ok(_) => {
                 report.ok(format!("host `{name}` ({kind}){unused}; `ferryd check --online` tests its credentials"));
             }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ProcessEnvironment};
+use crate::host::kinds::KINDS;
 
 pub use exit::Exit;
 use render::CommandFailure;
@@ -69,7 +70,7 @@ pub fn main() -> Exit {
 /// The configuration that was named, or the one in its usual place.
 fn load(path: Option<PathBuf>) -> Result<Config, CommandFailure> {
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
-    config::load(&path, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
+    config::load(&path, KINDS, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
 }
 
 /// A runtime for a command that is not the daemon.

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, phases};
 use crate::engine::{self, EngineError};
+use crate::host::kinds::KINDS;
 use crate::job::Watch;
 use crate::os::lock::{Lock, LockError, Note};
 use crate::os::signals::{self, Asked};
@@ -63,7 +64,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
 }
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {
-    config::load(path, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
+    config::load(path, KINDS, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
 }
 
 fn start_log(filter: &str) -> Result<(), CommandFailure> {
@@ -273,7 +274,7 @@ impl Daemon {
 
     /// A new configuration takes effect whole or not at all.
     fn reload(&self, path: &Path, old: Config) -> Config {
-        match config::load(path, &ProcessEnvironment) {
+        match config::load(path, KINDS, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
                 tracing::info!("configuration reloaded");
                 new

@@ -14,14 +14,14 @@ use super::problem::Problem;
 const ALIKE: f64 = 0.6;
 
 /// A value that is not what it should be.
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     pub message: String,
     pub help: Option<String>,
     pub span: Option<Range<usize>>,
 }
 
 impl Wrong {
-    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Wrong {
+    pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Wrong {
         Wrong { message: message.into(), help: Some(help.into()), span: None }
     }
 }
@@ -55,10 +55,10 @@ impl Problems {
 }
 
 /// A value with its position.
-pub(super) type Value<'t> = Spanned<DeValue<'t>>;
+pub(crate) type Value<'t> = Spanned<DeValue<'t>>;
 
 /// A table whose keys are being read. What is never asked for is unknown.
-pub(super) struct Table<'t> {
+pub(crate) struct Table<'t> {
     /// How a person calls it: `[daemon]`, `[[watch]]`.
     pub title: String,
     pub span: Range<usize>,
@@ -73,19 +73,19 @@ impl<'t> Table<'t> {
     }
 
     /// The value of `key` as `read` understands it; a value that is wrong is remembered and the default stands in for it.
-    pub(super) fn get<T>(&self, key: &'static str, default: T, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> T {
+    pub(crate) fn get<T>(&self, key: &'static str, default: T, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> T {
         self.find(key, read).unwrap_or(default)
     }
 
     /// The value of `key` if it is there and right.
-    pub(super) fn find<T>(&self, key: &'static str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
+    pub(crate) fn find<T>(&self, key: &'static str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
         self.asked.borrow_mut().push(key);
         let value = self.table.get(key)?;
         read(value).map_err(|wrong| self.wrong(key, value.span(), wrong)).ok()
     }
 
     /// The value of a key that must be there.
-    pub(super) fn need<T>(&self, key: &'static str, help: &str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
+    pub(crate) fn need<T>(&self, key: &'static str, help: &str, read: impl FnOnce(&'t Value<'t>) -> Result<T, Wrong>) -> Option<T> {
         if !self.table.contains_key(key) {
             self.asked.borrow_mut().push(key);
             self.problems.add(Some(self.span.clone()), format!("{} has no `{key}`", self.title), Some(help.to_owned()));
@@ -100,12 +100,12 @@ impl<'t> Table<'t> {
     }
 
     /// Says what is wrong with a key in the light of others.
-    pub(super) fn complain(&self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn complain(&self, key: &str, message: impl Into<String>, help: impl Into<String>) {
         self.problems.add(Some(self.span_of(key)), message, Some(help.into()));
     }
 
     /// Whether the key is there.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
@@ -140,7 +140,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Opt
 }
 
 /// A string.
-pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
+pub(crate) fn text(value: &Value<'_>) -> Result<String, Wrong> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.to_string()),
         _ => Err(Wrong::new(format!("must be a string, not {}", kind(value)), "put it in quotes: \"…\"")),
@@ -148,7 +148,7 @@ pub(super) fn text(value: &Value<'_>) -> Result<String, Wrong> {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
+pub(crate) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     match value.get_ref() {
         DeValue::Boolean(answer) => Ok(*answer),
         _ => Err(Wrong::new(format!("must be true or false, not {}", kind(value)), "write true or false, without quotes")),
@@ -156,7 +156,7 @@ pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
 }
 
 /// A whole number within bounds.
-pub(super) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i64, Wrong> {
+pub(crate) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i64, Wrong> {
     move |value| {
         let number = match value.get_ref() {
             DeValue::Integer(number) => i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok(),
@@ -183,7 +183,7 @@ pub(super) fn texts(value: &Value<'_>) -> Result<Vec<Spanned<String>>, Wrong> {
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value<'_>) -> Result<T, Wrong> {
+pub(crate) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value<'_>) -> Result<T, Wrong> {
     move |value| {
         let given = text(value)?;
         let found = words.iter().find(|(word, _)| *word == given);
@@ -197,7 +197,7 @@ pub(super) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Val
 }
 
 /// What a value is, for a person.
-pub(super) fn kind(value: &Value<'_>) -> String {
+pub(crate) fn kind(value: &Value<'_>) -> String {
     match value.get_ref() {
         DeValue::String(_) => "a string".into(),
         DeValue::Integer(number) => format!("the number {}", number.as_str()),

@@ -13,9 +13,10 @@ use crate::job::watch::{After, EventSource, Watch, Watches};
 use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
+use super::kind::{Kinds, names_of_those_that_probe, words};
 use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
-use super::{Config, Daemon, Environment, HostConfig, hosts};
+use super::{Config, Daemon, Environment, HostConfig, HostKind};
 
 const EVENTS: &[(&str, EventSource)] = &[("auto", EventSource::Auto), ("native", EventSource::Native), ("poll", EventSource::Poll)];
 const ON_UNKNOWN: &[(&str, OnUnknown)] =
@@ -23,33 +24,43 @@ const ON_UNKNOWN: &[(&str, OnUnknown)] =
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What the whole tree means; what is wrong goes to `problems`, and something stands in for it.
-pub(super) fn config(root: &Spanned<DeTable<'_>>, file: &Path, environment: &dyn Environment, problems: &Problems) -> Config {
+pub(super) fn config(
+    root: &Spanned<DeTable<'_>>,
+    file: &Path,
+    kinds: &Kinds,
+    environment: &dyn Environment,
+    problems: &Problems,
+) -> Config {
     let start = 0..0;
     let top = Table::new("the configuration", root.get_ref(), start.clone(), problems);
     let empty = DeTable::default();
     let daemon_table = top.find("daemon", |value| table(value, "daemon"));
     let (daemon_table, span) = daemon_table.map_or((&empty, start), |(table, span)| (table, span));
     let daemon = daemon(Table::new("[daemon]", daemon_table, span, problems), environment);
-    let hosts = hosts(&top, environment, problems);
+    let hosts = hosts(&top, kinds, environment, problems);
     let watches = watches(&top, &hosts.names, environment, problems);
     let hooks = hooks(&top, &watches, environment, problems);
     top.finish();
-    nothing_to_do(root.get_ref(), problems);
+    nothing_to_do(root.get_ref(), kinds, problems);
     Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs, hooks }
 }
 
-fn nothing_to_do(root: &DeTable<'_>, problems: &Problems) {
-    let example = "a minimal configuration:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\nkind = \"cloudkp\"\n\n\
-                   config.example.toml shows every key; `ferryd demo` needs no configuration";
+fn nothing_to_do(root: &DeTable<'_>, kinds: &Kinds, problems: &Problems) {
+    let example = format!(
+        "a minimal configuration:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\n{}\n\n\
+                   config.example.toml shows every key; `ferryd demo` needs no configuration",
+        line_of_kind(kinds)
+    );
     if !root.contains_key("watch") && !root.contains_key("host") {
-        problems.add(
-            None,
-            "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do",
-            Some(example.to_owned()),
-        );
+        problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(example));
     } else if !root.contains_key("watch") {
-        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(example.to_owned()));
+        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(example));
     }
+}
+
+/// The line with the kind in a minimal configuration.
+fn line_of_kind(kinds: &Kinds) -> String {
+    format!("kind = \"{}\"", kinds.first().map_or("KIND", |kind| kind.word()))
 }
 
 fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
@@ -86,7 +97,7 @@ struct Hosts {
     configs: Vec<HostConfig>,
 }
 
-fn hosts(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) -> Hosts {
+fn hosts(top: &Table<'_>, kinds: &Kinds, environment: &dyn Environment, problems: &Problems) -> Hosts {
     let mut hosts = Hosts { names: Vec::new(), configs: Vec::new() };
     let Some((named, _)) = top.find("host", |value| table(value, "host.NAME")) else { return hosts };
     for (name, value) in named {
@@ -95,7 +106,7 @@ fn hosts(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) ->
         match table(value, &format!("host.{name}")) {
             Ok((fields, span)) => {
                 let fields = Table::new(format!("[host.{name}]"), fields, span, problems);
-                hosts.configs.extend(host(name, fields, environment));
+                hosts.configs.extend(host(name, fields, kinds, environment));
             }
             Err(wrong) => problems.add(Some(value.span()), format!("`host.{name}` {}", wrong.message), wrong.help),
         }
@@ -104,9 +115,9 @@ fn hosts(top: &Table<'_>, environment: &dyn Environment, problems: &Problems) ->
     hosts
 }
 
-fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option<HostConfig> {
-    let word = table.need("kind", "add `kind = \"cloudkp\"`", kind)?;
-    let settings = hosts::settings(&word, &table, environment);
+fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environment) -> Option<HostConfig> {
+    let kind = table.need("kind", &format!("add `{}`", line_of_kind(kinds)), kind_of_host(kinds))?;
+    let settings = (kind.read)(&table, environment);
     let bandwidth = table.get("bandwidth", None, rate);
     let max_uploads = count(&table, "max_uploads", 1024);
     let max_connections = count(&table, "max_connections", 4096);
@@ -115,14 +126,15 @@ fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option
     let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
     let trust_replies = table.get("trust_replies", false, boolean);
     let refresh = table.get("refresh", false, boolean);
-    if on_unknown == OnUnknown::Probe && word != "uploadgig" {
+    if on_unknown == OnUnknown::Probe && !kind.probes_if_told_to() {
         let help = "write \"upload-again\" or \"hold\"; hosts that can say whether they have a file are always asked";
-        table.complain("on_unknown", "`on_unknown` is \"probe\", which only UploadGig supports", help);
+        table.complain("on_unknown", format!("`on_unknown` is \"probe\", which {}", names_of_those_that_probe(kinds)), help);
     }
     table.finish();
-    let config = |kind| HostConfig {
+    let config = |settings| HostConfig {
         name,
         kind,
+        settings,
         bandwidth,
         max_uploads,
         max_connections,
@@ -135,15 +147,16 @@ fn host(name: String, table: Table<'_>, environment: &dyn Environment) -> Option
     settings.map(config)
 }
 
-fn kind(value: &Value<'_>) -> Result<String, Wrong> {
-    let kind = text(value)?;
-    match hosts::KINDS.contains(&kind.as_str()) {
-        true => Ok(kind),
-        false => {
-            let help = did_you_mean(&kind, hosts::KINDS.into_iter())
-                .unwrap_or_else(|| format!("expected one of: {}", hosts::KINDS.join(", ")));
-            Err(Wrong::new(format!("has an unknown value: \"{kind}\""), help))
-        }
+fn kind_of_host(kinds: &Kinds) -> impl Fn(&Value<'_>) -> Result<&'static HostKind, Wrong> {
+    move |value| {
+        let given = text(value)?;
+        let unknown = || {
+            let words = words(kinds);
+            let help =
+                did_you_mean(&given, words.iter().copied()).unwrap_or_else(|| format!("expected one of: {}", words.join(", ")));
+            Wrong::new(format!("has an unknown value: \"{given}\""), help)
+        };
+        kinds.iter().copied().find(|kind| kind.word() == given).ok_or_else(unknown)
     }
 }
 

@@ -164,7 +164,7 @@ fn kill_group(child: &Child) {
 }
 
 /// Reads a secret's place. `table` knows whether others may read the configuration.
-pub(super) fn secret<'v>(
+pub(crate) fn secret<'v>(
     table: &Table<'_>,
     environment: &'v dyn Environment,
 ) -> impl Fn(&Value<'_>) -> Result<SecretSource, Wrong> + 'v {

@@ -1,12 +1,14 @@
 //! Configurations that are wrong, and what is said about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::host::cloudkp::CloudKpConfig;
+use crate::host::kinds::KINDS;
 use crate::job::watch::DEFAULT_EXCLUDE;
 
 struct Fixed(HashMap<&'static str, &'static str>);
@@ -22,7 +24,7 @@ fn home() -> Fixed {
 }
 
 fn read(text: &str) -> Result<Config, ConfigError> {
-    parse(text, Path::new("ferryd.toml"), &home())
+    parse(text, Path::new("ferryd.toml"), KINDS, &home())
 }
 
 const HOST: &str = "\n[host.box]\nkind = \"cloudkp\"\n";
@@ -52,7 +54,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
     assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (16, 64, None));
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
-    let HostKind::CloudKp(kind) = &config.hosts[0].kind else { panic!("another kind") };
+    let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();
     assert_eq!((kind.base_url.as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
 }
 
@@ -200,7 +202,7 @@ fn the_documented_address_is_taken_with_and_without_its_end() {
     for given in ["http://h/kp", "http://h/kp/", "http://h/kp/upload", "http://h/kp/upload/"] {
         let text = format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}base_url = \"{given}\"\n");
         let config = read(&text).unwrap();
-        let HostKind::CloudKp(kind) = &config.hosts[0].kind else { panic!("another kind") };
+        let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();
         assert_eq!(kind.base_url, "http://h/kp");
     }
 }
@@ -213,11 +215,11 @@ fn a_password_that_others_can_read_is_refused_and_never_shown() {
     let text = "[[watch]]\npath = \"/a\"\nto = [\"box\"]\n[host.box]\nkind = \"kie\"\napi_key = \"hunter2\"\n";
     std::fs::write(&file, text).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let error = load(&file, &home()).unwrap_err();
+    let error = load(&file, KINDS, &home()).unwrap_err();
     let shown = format!("{} {error:?}", error.render(false));
     assert!(shown.contains("chmod 600") && !shown.contains("hunter2"), "{shown}");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(!format!("{:?}", load(&file, &home()).unwrap()).contains("hunter2"));
+    assert!(!format!("{:?}", load(&file, KINDS, &home()).unwrap()).contains("hunter2"));
 }
 
 #[test]
@@ -233,7 +235,7 @@ fn every_kind_has_its_defaults() {
         words,
         [("four", "4shared", None), ("gig", "uploadgig", Some(1)), ("kie", "kie", Some(2)), ("koo", "koodrive", None)]
     );
-    let sources: Vec<_> = config.hosts.iter().flat_map(|host| host.kind.secrets()).map(|(key, _)| key).collect();
+    let sources: Vec<_> = config.hosts.iter().flat_map(|host| host.settings.secrets()).map(|(key, _)| key).collect();
     assert_eq!(sources, ["password", "password", "api_key", "access_token"]);
 }
 
@@ -255,7 +257,7 @@ fn a_problem_is_drawn_under_its_line() {
 
 #[test]
 fn a_missing_file_says_what_to_do() {
-    let error = load(Path::new("/nowhere/ferryd.toml"), &home()).unwrap_err();
+    let error = load(Path::new("/nowhere/ferryd.toml"), KINDS, &home()).unwrap_err();
     let shown = error.render(false);
     assert!(
         shown.contains("there is no configuration file at `/nowhere/ferryd.toml`") && shown.contains("config.example.toml"),
@@ -265,8 +267,9 @@ fn a_missing_file_says_what_to_do() {
 
 #[test]
 fn the_state_folder_is_where_the_platform_wants_it() {
-    let dir =
-        |environment| parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), &Fixed(environment));
+    let dir = |environment| {
+        parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), KINDS, &Fixed(environment))
+    };
     let cases = [
         (HashMap::from([("STATE_DIRECTORY", "/var/lib/ferryd:/other"), ("HOME", "/h")]), "/var/lib/ferryd"),
         (HashMap::from([("XDG_STATE_HOME", "/x"), ("HOME", "/h")]), "/x/ferryd"),
@@ -294,7 +297,8 @@ fn the_example_is_valid_and_names_every_key() {
         let config = read(&least).unwrap_or_else(|error| panic!("{}", error.render(false)));
         assert_eq!(format!("{host:?}"), format!("{:?}", config.hosts[0]), "the example shows the defaults");
     }
-    assert_eq!(full.hosts.len(), 5, "every kind has its section");
+    let sections: HashSet<&str> = full.hosts.iter().map(|host| host.kind.word()).collect();
+    assert_eq!(sections, KINDS.iter().map(crate::host::kind::Kind::word).collect(), "every kind has its section");
     let unknown = read("[daemon]\nq = 1\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\nq = 1\n[host.box]\nkind = \"cloudkp\"\nq = 1\n[[hook]]\non = [\"done\"]\nsidecar = true\nq = 1\n")
         .unwrap_err();
     assert_eq!(unknown.problems.len(), 4, "one for each sort of table");

@@ -45,7 +45,7 @@ fn parse_size(given: &str) -> Option<u64> {
 }
 
 /// A duration: "2s", "500ms", "1h 30m".
-pub(super) fn duration(least: Duration) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
+pub(crate) fn duration(least: Duration) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
     move |value| {
         let help = "write a duration with its unit, such as \"2s\", \"500ms\" or \"1h\"";
         let given = text(value).map_err(|_| Wrong::new(format!("must be a duration, not {}", kind(value)), help))?;
@@ -83,7 +83,7 @@ pub(super) fn path(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Resu
 }
 
 /// An address of only a scheme, a host and a path, without a slash at the end.
-pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
+pub(crate) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     let url = url::Url::parse(&given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let plain = url
@@ -98,7 +98,7 @@ pub(super) fn web_address(value: &Value<'_>) -> Result<String, Wrong> {
 }
 
 /// The address before `end`; the whole address of the documents is taken as well.
-pub(super) fn base_url(end: &'static str) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
+pub(crate) fn base_url(end: &'static str) -> impl Fn(&Value<'_>) -> Result<String, Wrong> {
     move |value| {
         let address = web_address(value)?;
         Ok(address.strip_suffix(end).map(str::to_owned).unwrap_or(address))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::job::upload::Session;
 
-use super::{HostError, cloudkp, fourshared, http, kie, koodrive, uploadgig};
+use super::{HostError, http, kinds};
 
 pub use super::address::check as address;
 pub use super::addresses::read as addresses;
@@ -12,14 +12,7 @@ pub use super::xml::{Element, escaped, parse as xml};
 
 /// Reads a session as `kind` stores it, and stores it again; nothing for a word that is no kind.
 pub fn stored_again(kind: &str, session: &Session) -> Option<Result<Session, HostError>> {
-    Some(match kind {
-        "cloudkp" => cloudkp::stored_again(session),
-        "uploadgig" => uploadgig::stored_again(session),
-        "koodrive" => koodrive::stored_again(session),
-        "kie" => kie::stored_again(session),
-        "4shared" => fourshared::stored_again(session),
-        _ => return None,
-    })
+    Some(kinds::of(kind)?.stored_again(session))
 }
 
 /// Reads a `Retry-After` header.

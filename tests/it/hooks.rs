@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use ferryd::config::{self, Config, ProcessEnvironment};
 use ferryd::engine::deliver::{self, Deliver};
 use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
+use ferryd::host::kinds::KINDS;
 use ferryd::job::upload::Outcome;
 use ferryd::job::{Identity, Reason, ReasonClass, State};
 use ferryd::os::clock;
@@ -340,7 +341,7 @@ impl Desk {
             "[daemon]\nstate_dir = {0:?}\n[[watch]]\npath = {0:?}\nto = [\"box\"]\n[host.box]\nkind = \"cloudkp\"\n{host}\n{hooks}",
             dir.path()
         );
-        let config = config::parse(&text, Path::new("config.toml"), &ProcessEnvironment).unwrap();
+        let config = config::parse(&text, Path::new("config.toml"), KINDS, &ProcessEnvironment).unwrap();
         let (store, thread) = Store::open(dir.path()).unwrap();
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();

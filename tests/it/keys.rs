@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ferryd::config::{self, Environment};
+use ferryd::host::kinds::KINDS;
 use ferryd::job::State;
 use ferryd::job::watch::EventSource;
 use ferryd::sandbox::cloudkp::EmptyFile;
@@ -117,7 +118,7 @@ impl Environment for Nowhere {
 
 /// The keys that the reader of the configuration knows in the table that ends `text`: it lists them where it meets one it does not know.
 fn known_in(text: &str) -> BTreeSet<String> {
-    let error = config::parse(&format!("{text}\nq = 1\n"), Path::new("config.toml"), &Nowhere).unwrap_err();
+    let error = config::parse(&format!("{text}\nq = 1\n"), Path::new("config.toml"), KINDS, &Nowhere).unwrap_err();
     let helps = error.problems.iter().filter(|problem| problem.message.starts_with("unknown key `q`"));
     let lists: Vec<&str> =
         helps.filter_map(|problem| problem.help.as_deref()?.split_once("known keys: ")).map(|(_, keys)| keys).collect();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferryd::config::{self, Environment};
+use ferryd::host::kinds::KINDS;
 use ferryd::host::{Host, registry};
 use ferryd::job::plan::{Plan, Range, Unplannable};
 use ferryd::os::system::System;
@@ -38,7 +39,7 @@ struct Kind {
 impl Kind {
     fn host(&self) -> Arc<dyn Host> {
         let text = format!("[[watch]]\npath = \"/somewhere\"\nto = [\"x\"]\n[host.x]\nkind = \"{}\"\n{}", self.word, self.lines);
-        let parsed = config::parse(&text, Path::new("config.toml"), &Nothing);
+        let parsed = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing);
         let config = parsed.unwrap_or_else(|error| panic!("{}", error.render(false)));
         registry::host(&config.hosts[0], &Nothing, &System::default()).unwrap()
     }

@@ -249,7 +249,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
         far: Arc::default(),
     };
     let hosts = hosts.iter().map(host).collect();
-    let config = config::parse(config, Path::new("/config.toml"), &Nothing).unwrap();
+    let config = config::parse(config, Path::new("/config.toml"), crate::host::kinds::KINDS, &Nothing).unwrap();
     World { config, time, disk, system, store, hosts }
 }
 

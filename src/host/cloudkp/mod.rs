@@ -4,13 +4,16 @@
 //! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish that
 //! went unanswered is finished again under the same session (page, 3.3).
 
+mod settings;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{CloudKpConfig, EmptyFile};
+use crate::config::Environment;
+use crate::config::reading::Table;
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::os::chance::Chance;
@@ -18,7 +21,11 @@ use crate::os::chance::Chance;
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
+use super::kind::Protocol;
+use super::supplies::Supplies;
 use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+
+pub use settings::{CloudKpConfig, EmptyFile};
 
 // Requests.
 
@@ -67,7 +74,7 @@ impl Open {
     }
 
     fn load(session: &Session) -> Result<Open, HostError> {
-        stored::load(session, "CloudKP")
+        stored::load(session, CloudKp::NAME)
     }
 
     /// The fields of a chunk, text first, the file last (page, 2.3).
@@ -88,11 +95,6 @@ impl Open {
             .text("file_name", &self.name)
             .text("dztotalchunkcount", &self.parts.to_string())
     }
-}
-
-/// A stored session as it is stored again.
-pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    Open::load(session)?.store()
 }
 
 // Replies.
@@ -309,6 +311,27 @@ impl CloudKp {
     /// A host with these settings.
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
         CloudKp { settings, transport }
+    }
+}
+
+impl Protocol for CloudKp {
+    const WORD: &'static str = "cloudkp";
+    const NAME: &'static str = "CloudKP";
+    /// It answers with an id alone (page, 3.2).
+    const GIVES_ONLY_ITS_WORD: bool = true;
+
+    type Settings = CloudKpConfig;
+
+    fn read(table: &Table<'_>, _: &dyn Environment) -> Option<CloudKpConfig> {
+        Some(settings::read(table))
+    }
+
+    fn make(settings: &CloudKpConfig, supplies: &mut Supplies<'_>) -> Result<CloudKp, HostError> {
+        Ok(CloudKp::new(settings.clone(), supplies.transport()?))
+    }
+
+    fn stored_again(session: &Session) -> Result<Session, HostError> {
+        Open::load(session)?.store()
     }
 }
 

@@ -1,12 +1,12 @@
 //! The folders of an account.
 
-use crate::config::FourSharedFolder;
 use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt};
 use super::super::xml::Element;
 use super::FourShared;
 use super::replies::{items_of, number, soap_reply};
+use super::settings::FourSharedFolder;
 
 /// The root folder.
 const ROOT: i64 = -1;

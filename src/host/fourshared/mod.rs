@@ -6,21 +6,26 @@
 
 mod folders;
 mod replies;
+mod settings;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::FourSharedConfig;
+use crate::config::Environment;
+use crate::config::reading::Table;
 use crate::job::Proof;
 use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
 use crate::secret::Secret;
 
 use replies::{FINISH, link_of, number, truth};
 pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
+pub use settings::{FourSharedConfig, FourSharedFolder};
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
+use super::kind::Protocol;
+use super::supplies::Supplies;
 use super::xml::{self, Element};
 use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, stored};
 
@@ -52,13 +57,8 @@ impl Reserved {
     }
 
     fn load(session: &Session) -> Result<Reserved, HostError> {
-        stored::load(session, "4shared")
+        stored::load(session, FourShared::NAME)
     }
-}
-
-/// A stored session as it is stored again.
-pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    Reserved::load(session)?.store()
 }
 
 /// A call with its arguments in order, as SOAP 1.1 rpc/literal: the operation is in the namespace, its arguments are not (page, 2).
@@ -283,6 +283,27 @@ impl FourShared {
             None if self.is_open(reserved).await? => Ok(None),
             None => Err(HostError::new(Class::Transient, "the host has a file of this size, but has not computed its digest yet")),
         }
+    }
+}
+
+impl Protocol for FourShared {
+    const WORD: &'static str = "4shared";
+    const NAME: &'static str = "4shared";
+
+    type Settings = FourSharedConfig;
+
+    fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<FourSharedConfig> {
+        settings::read(table, environment)
+    }
+
+    fn make(settings: &FourSharedConfig, supplies: &mut Supplies<'_>) -> Result<FourShared, HostError> {
+        let password = supplies.secret(&settings.password)?;
+        let strangers = supplies.strangers(settings.allow_private)?;
+        Ok(FourShared::new(settings.clone(), password, supplies.transport()?, strangers))
+    }
+
+    fn stored_again(session: &Session) -> Result<Session, HostError> {
+        Reserved::load(session)?.store()
     }
 }
 

@@ -4,6 +4,8 @@
 //! Source of every fact: `docs/protocols/kie.md`, here "page"; the service's own description is the page "File
 //! Upload API quickstart". Errors come as a status, or in the body under status 200, so the body is read first (page, 3).
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,8 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{KieConfig, KieMethod};
+use crate::config::Environment;
+use crate::config::reading::Table;
 use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
@@ -22,7 +25,11 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
+use super::kind::Protocol;
+use super::supplies::Supplies;
 use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+
+pub use settings::{KieConfig, KieMethod};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -75,7 +82,7 @@ impl Named {
     }
 
     fn load(session: &Session) -> Result<Named, HostError> {
-        stored::load(session, "Kie.ai")
+        stored::load(session, Kie::NAME)
     }
 
     fn form(&self, empty: Form) -> Form {
@@ -105,11 +112,6 @@ impl Named {
         };
         json!({ "fileUrl": url, "uploadPath": self.upload_path, "fileName": name }).to_string()
     }
-}
-
-/// A stored session as it is stored again.
-pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    Named::load(session)?.store()
 }
 
 /// A name without what means something in a path, a form or an address.
@@ -267,6 +269,28 @@ impl Kie {
         }
         let joined = |texts: Vec<String>| Some(texts.join(" ")).filter(|text| !text.is_empty());
         Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min(), proof: Proof::Word })
+    }
+}
+
+impl Protocol for Kie {
+    const WORD: &'static str = "kie";
+    const NAME: &'static str = "Kie.ai";
+    /// The service limits its keys (page, 4.9).
+    const MAX_UPLOADS: Option<usize> = Some(2);
+
+    type Settings = KieConfig;
+
+    fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<KieConfig> {
+        settings::read(table, environment)
+    }
+
+    fn make(settings: &KieConfig, supplies: &mut Supplies<'_>) -> Result<Kie, HostError> {
+        let api_key = supplies.secret(&settings.api_key)?;
+        Ok(Kie::new(settings.clone(), api_key, supplies.transport()?))
+    }
+
+    fn stored_again(session: &Session) -> Result<Session, HostError> {
+        Named::load(session)?.store()
     }
 }
 

@@ -6,6 +6,7 @@
 //! order of the parts free (page, 4).
 
 mod replies;
+mod settings;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -14,16 +15,20 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json as object};
 
-use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
+use crate::config::Environment;
+use crate::config::reading::Table;
 use crate::job::Proof;
 use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
+use super::kind::Protocol;
+use super::supplies::Supplies;
 use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
+pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin};
 
 /// The largest file (page, 9: 200 GB, read as decimal).
 const FILE_BYTES_MAX: u64 = 200_000_000_000;
@@ -61,13 +66,8 @@ impl Created {
     }
 
     fn load(session: &Session) -> Result<Created, HostError> {
-        stored::load(session, "KooDrive")
+        stored::load(session, KooDrive::NAME)
     }
-}
-
-/// A stored session as it is stored again.
-pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    Created::load(session)?.store()
 }
 
 /// The size of a part: `least`, doubled until the file has no more than 5,000 parts; always a multiple of a block of SHA-256.
@@ -273,6 +273,27 @@ fn date_header(now_ms: i64) -> String {
 fn wire_host(url: &url::Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+impl Protocol for KooDrive {
+    const WORD: &'static str = "koodrive";
+    const NAME: &'static str = "KooDrive";
+
+    type Settings = KooDriveConfig;
+
+    fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveConfig> {
+        settings::read(table, environment)
+    }
+
+    fn make(settings: &KooDriveConfig, supplies: &mut Supplies<'_>) -> Result<KooDrive, HostError> {
+        let key = supplies.secret(settings.login.secret().1)?;
+        let strangers = supplies.strangers(settings.allow_private)?;
+        Ok(KooDrive::new(settings.clone(), key, supplies.transport()?, strangers))
+    }
+
+    fn stored_again(session: &Session) -> Result<Session, HostError> {
+        Created::load(session)?.store()
+    }
 }
 
 impl Host for KooDrive {

@@ -4,19 +4,26 @@
 //! Too many logins lock an account out for minutes, so every login counts (page, 3); the address is fetched last (page, 4.5), holds a
 //! secret and is never stored.
 
+mod settings;
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
-use crate::config::UploadGigConfig;
+use crate::config::Environment;
+use crate::config::reading::Table;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::job::{Proof, Step};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
+use super::kind::Protocol;
+use super::supplies::Supplies;
 use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
+
+pub use settings::UploadGigConfig;
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -47,13 +54,8 @@ impl SessionRecord {
     }
 
     fn load(session: &Session) -> Result<SessionRecord, HostError> {
-        stored::load(session, "UploadGig")
+        stored::load(session, UploadGig::NAME)
     }
-}
-
-/// A stored session as it is stored again.
-pub(super) fn stored_again(session: &Session) -> Result<Session, HostError> {
-    SessionRecord::load(session)?.store()
 }
 
 /// The `Slug` header: the only carrier of the name. A space at either end would be lost on the way, so it is encoded as well.
@@ -241,6 +243,31 @@ impl UploadGig {
         let action = login_reply(&self.transport.send(request).await?)?;
         address::check(action.address.reveal(), self.settings.allow_private)?;
         Ok(action)
+    }
+}
+
+impl Protocol for UploadGig {
+    const WORD: &'static str = "uploadgig";
+    const NAME: &'static str = "UploadGig";
+    /// Every upload costs a login, of which the service allows few (page, 7).
+    const MAX_UPLOADS: Option<usize> = Some(1);
+    /// A probe costs a login.
+    const PROBES_IF_TOLD_TO: bool = true;
+
+    type Settings = UploadGigConfig;
+
+    fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<UploadGigConfig> {
+        settings::read(table, environment)
+    }
+
+    fn make(settings: &UploadGigConfig, supplies: &mut Supplies<'_>) -> Result<UploadGig, HostError> {
+        let password = supplies.secret(&settings.password)?;
+        let strangers = supplies.strangers(settings.allow_private)?;
+        Ok(UploadGig::new(settings.clone(), password, supplies.transport()?, strangers))
+    }
+
+    fn stored_again(session: &Session) -> Result<Session, HostError> {
+        SessionRecord::load(session)?.store()
     }
 }
 

@@ -1,0 +1,119 @@
+//! What is configured of a KooDrive space.
+
+use crate::config::reading::{Table, allow_private, base_url, boolean, filled_text, part_size, secret, text, word};
+use crate::config::{Environment, HostSettings, SecretSource};
+
+const EMPTY_PART: &[(&str, EmptyPart)] = &[("one-empty-part", EmptyPart::OneEmptyPart), ("reject", EmptyPart::Reject)];
+const MIB: u64 = 1024 * 1024;
+/// The bounds of a part (`docs/protocols/koodrive.md`, 3.2).
+const PART: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
+
+/// Settings of a KooDrive space.
+#[derive(Debug, Clone)]
+pub struct KooDriveConfig {
+    /// Scheme, host, port and any path before `/koodrive`, without a slash at the end.
+    pub base_url: String,
+    /// How requests are signed.
+    pub login: KooDriveLogin,
+    /// The id of the folder that files go to.
+    pub folder: String,
+    /// The least size of a part, in bytes; larger files may need larger parts.
+    pub part_bytes: u64,
+    /// Whether the digest is computed before anything is sent, so that a file the host knows already is not sent at all.
+    pub flash_upload: bool,
+    /// What is done with a file of 0 bytes.
+    pub empty_file: EmptyPart,
+    /// Whether the addresses the host names for parts may be of this machine or of a private network.
+    pub allow_private: bool,
+}
+
+/// How a KooDrive request proves who sends it.
+#[derive(Debug, Clone)]
+pub enum KooDriveLogin {
+    /// The signature of an app, for one of its users.
+    App {
+        /// The app's id.
+        app_id: String,
+        /// What the signature is made with.
+        app_secret: SecretSource,
+        /// The user's id.
+        user_id: String,
+    },
+    /// A token of a session, which lives for 20 minutes after its last use.
+    Token {
+        /// The token.
+        access_token: SecretSource,
+        /// What stands before it in the header; the documents have both `Bearer ` and `Bearer+`.
+        prefix: String,
+        /// The user's id, where it is sent.
+        user_id: Option<String>,
+    },
+}
+
+/// What a KooDrive space is sent for a file of 0 bytes; the documents leave open whether it takes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyPart {
+    /// The job fails with that reason.
+    Reject,
+    /// One part of 0 bytes.
+    OneEmptyPart,
+}
+
+impl KooDriveLogin {
+    /// What requests are signed with, or the token, with the key it stands under.
+    pub(super) fn secret(&self) -> (&'static str, &SecretSource) {
+        match self {
+            KooDriveLogin::App { app_secret, .. } => ("app_secret", app_secret),
+            KooDriveLogin::Token { access_token, .. } => ("access_token", access_token),
+        }
+    }
+}
+
+impl HostSettings for KooDriveConfig {
+    fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
+        vec![self.login.secret()]
+    }
+}
+
+/// The settings in its table.
+pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveConfig> {
+    let base_url = table.get("base_url", "https://intl.myhuaweicloud-koodrive.com".to_owned(), base_url("/koodrive/ose"));
+    let login = login(table, environment);
+    let allow_private = allow_private(table, &base_url);
+    let config = KooDriveConfig {
+        base_url,
+        folder: table.get("folder", "root".to_owned(), filled_text),
+        part_bytes: table.get("part_size", 16 * MIB, part_size(PART, 64)),
+        flash_upload: table.get("flash_upload", true, boolean),
+        empty_file: table.get("empty_file", EmptyPart::OneEmptyPart, word(EMPTY_PART)),
+        allow_private,
+        login: login?,
+    };
+    Some(config)
+}
+
+fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveLogin> {
+    let token = table.find("access_token", secret(table, environment));
+    let prefix = table.get("token_prefix", "Bearer ".to_owned(), text);
+    let user_id = table.find("user_id", filled_text);
+    let app_id = table.find("app_id", filled_text);
+    let app_secret = table.find("app_secret", secret(table, environment));
+    let app_keys = table.has("app_id") || table.has("app_secret");
+    if table.has("access_token") {
+        if app_keys {
+            table.complain(
+                "access_token",
+                "`access_token` cannot be combined with `app_id` or `app_secret`",
+                "keep one of the two ways to log in",
+            );
+        }
+        return token.map(|access_token| KooDriveLogin::Token { access_token, prefix, user_id });
+    }
+    let help = "set `app_id`, `app_secret` and `user_id` to log in as an app, or `access_token` to use a session";
+    for key in ["app_id", "app_secret", "user_id"] {
+        if !table.has(key) {
+            table.complain(key, format!("{} has no `{key}`", table.title), help);
+        }
+    }
+    Some(KooDriveLogin::App { app_id: app_id?, app_secret: app_secret?, user_id: user_id? })
+}
