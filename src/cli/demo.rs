@@ -13,12 +13,12 @@ use comfy_table::{ContentArrangement, Table};
 use crate::config::{Config, ProcessEnvironment};
 use crate::host::http::Transport;
 use crate::host::registry;
-use crate::job::{Reason, State};
+use crate::job::upload::Class;
+use crate::job::{Reason, ReasonClass, State};
 use crate::os::clock;
 use crate::os::system::System;
 use crate::secret::Secret;
 use crate::store::{JobRow, Query, Snapshot, View};
-use ferryd_sandbox::cloudkp::{EmptyFile, Rules};
 use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 
 use super::exit::Exit;
@@ -49,9 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     };
     check(&files)?;
     let runtime = super::runtime()?;
-    let cloudkp = Rules { empty_file: EmptyFile::OneEmptyChunk, ..Rules::default() };
-    let rules = sandbox::Rules { cloudkp, ..Default::default() };
-    let options = Options { rules, ..Options::new(folder.path().join("host")) };
+    let options = Options::new(folder.path().join("host"));
     let hosts = {
         let _inside = runtime.enter();
         Sandbox::start(options)
@@ -61,7 +59,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     demo.configure(&hosts)?;
     let mut daemon = demo.start_daemon()?;
     render::note(format!(
-        "Five practice hosts are running on {}. Dropping {} into {} ...",
+        "{} are running on {}. Dropping {} into {} ...",
+        render::count(sandbox::kinds().len() as u64, "practice host"),
         hosts.addr(),
         render::count(files.len() as u64, "file"),
         demo.drop().display()
@@ -162,7 +161,7 @@ impl Demo {
             state = self.state_dir(),
             drop = self.drop(),
             kinds = sandbox::kinds(),
-            hosts = sandbox::config_for(hosts.addr()).replacen("\n\n", "\nempty_file = \"one-empty-chunk\"\n\n", 1),
+            hosts = hosts.config(),
         );
         std::fs::create_dir_all(self.drop()).map_err(|error| failed("cannot create the folder to watch", &error))?;
         // It holds passwords, if only of the sandbox.
@@ -210,7 +209,7 @@ impl Demo {
             // The daemon may be about to make the queue.
             let view = View::open(&self.state_dir()).ok().flatten();
             if let Some(snapshot) = view.and_then(|mut view| view.snapshot(&query).ok()) {
-                let stuck = |job: &&JobRow| matches!(job.state, State::Held | State::Failed) && !is_empty_for_4shared(job);
+                let stuck = |job: &&JobRow| matches!(job.state, State::Held | State::Failed) && !is_rejected_for_being_empty(job);
                 if snapshot.jobs.iter().any(|job| stuck(&job)) {
                     return Err(not_sent(&snapshot.jobs));
                 }
@@ -252,9 +251,10 @@ fn not_sent(jobs: &[JobRow]) -> CommandFailure {
     CommandFailure::new(Exit::Person, lines.join("\n"))
 }
 
-/// 4shared takes no empty file, which is its right and no failure of the demo.
-fn is_empty_for_4shared(job: &JobRow) -> bool {
-    job.state == State::Failed && job.bytes == 0 && job.host == "4shared"
+/// Some hosts take no empty file, or are not sent one unless that is configured, which is no failure of the demo.
+fn is_rejected_for_being_empty(job: &JobRow) -> bool {
+    let is_rejected = job.why.as_ref().is_some_and(|why| why.class == ReasonClass::Host(Class::FileRejected));
+    job.state == State::Failed && job.bytes == 0 && is_rejected
 }
 
 /// A file that has come back, or not.
@@ -296,7 +296,7 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
             let Some(job) = snapshot.jobs.iter().find(|job| job.path == *path && job.host == kind) else { continue };
             let name = render::path(original.file_name().unwrap_or_default().as_ref());
             let link = job.link.clone().or(job.remote_id.clone()).unwrap_or_default();
-            let came = match is_empty_for_4shared(job) {
+            let came = match is_rejected_for_being_empty(job) {
                 true => Comparison::TakesNoEmptyFiles,
                 false => fetch_one(config, &transport, job, original).await?,
             };

@@ -46,10 +46,10 @@ enum Command {
     Links(links::Arguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
-    /// Try ferryd without an account: upload files to five practice hosts on this machine, download and compare them.
+    /// Try ferryd without an account: upload files to practice hosts on this machine, download and compare them.
     #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
-    /// Run the five practice hosts on this machine, to try settings and faults without an account.
+    /// Run the practice hosts on this machine, to try settings and faults without an account.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
 }

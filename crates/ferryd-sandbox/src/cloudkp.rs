@@ -22,7 +22,7 @@ use super::objects::{Object, Put, Refusal, Stage, Totals};
 use super::reply::Reply;
 use super::{Emulated, Shared};
 
-const KIND: &str = "cloudkp";
+pub(super) const KIND: &str = "cloudkp";
 const REQUEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SESSION_CHARS: usize = 20;
 const SESSION_BYTES_MAX: usize = 64;

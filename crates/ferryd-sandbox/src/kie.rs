@@ -29,7 +29,7 @@ use super::reply::Reply;
 use super::spool::{Spool, Spooled};
 use super::{Emulated, Shared};
 
-const KIND: &str = "kie";
+pub(super) const KIND: &str = "kie";
 const NAME_BYTES_MAX: usize = 255;
 const PATH_BYTES_MAX: usize = 1024;
 /// Room for 10 MB of a file as base64, and what is around it.

@@ -8,7 +8,7 @@
 //! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `records` what a host remembers
 //! besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the script, and `effects` what it
 //! does to a request and its reply; `files` and `digest` are what several of them need. A further host is one more file that implements
-//! `Emulated` and one more line in `hosts`. Nothing here is shared with the code that uploads: both are written from the same protocol
+//! `Emulated` and one more entry in `kinds`. Nothing here is shared with the code that uploads: both are written from the same protocol
 //! notes, so that a misreading on one side shows.
 
 pub mod cloudkp;
@@ -21,6 +21,7 @@ mod files;
 mod form;
 pub mod fourshared;
 pub mod kie;
+mod kinds;
 pub mod koodrive;
 pub mod log;
 mod objects;
@@ -52,6 +53,8 @@ use tokio::task::JoinSet;
 
 use self::exchange::{Answer, Ended, Exchange, Hangup, Stop};
 use self::faults::{Faults, Script, ScriptError};
+use self::kinds::hosts;
+pub use self::kinds::{Rules, config_for, config_of, kinds};
 use self::log::{Entry, Log};
 pub use self::objects::Object;
 use self::objects::Store;
@@ -79,21 +82,6 @@ pub struct Options {
     pub discard: bool,
     /// How each host is to be.
     pub rules: Rules,
-}
-
-/// How each host reads and answers where its documentation leaves a choice.
-#[derive(Debug, Clone, Default)]
-pub struct Rules {
-    /// CloudKP.
-    pub cloudkp: cloudkp::Rules,
-    /// UploadGig.
-    pub uploadgig: uploadgig::Rules,
-    /// KooDrive.
-    pub koodrive: koodrive::Rules,
-    /// Kie.ai.
-    pub kie: kie::Rules,
-    /// 4shared.
-    pub fourshared: fourshared::Rules,
 }
 
 impl Options {
@@ -284,33 +272,6 @@ impl Drop for Sandbox {
     }
 }
 
-/// Prints the `[host.…]` table for a sandbox at this address.
-type PrintTable = fn(SocketAddr) -> String;
-
-/// Every kind there is, with what prints its table.
-const KINDS: [(&str, PrintTable); 5] = [
-    ("cloudkp", cloudkp::config),
-    ("uploadgig", uploadgig::config),
-    ("koodrive", koodrive::config),
-    ("kie", kie::config),
-    ("4shared", fourshared::config),
-];
-
-/// The `[host.…]` tables of a configuration that uses the hosts of a sandbox at `addr`.
-pub fn config_for(addr: SocketAddr) -> String {
-    KINDS.map(|(_, config)| config(addr)).join("\n")
-}
-
-/// The same for one kind; nothing for a word that is none.
-pub fn config_of(kind: &str, addr: SocketAddr) -> Option<String> {
-    KINDS.iter().find(|(known, _)| *known == kind).map(|(_, config)| config(addr))
-}
-
-/// The kinds, in the order of [`config_for`]. Each is also the name of its table.
-pub fn kinds() -> [&'static str; 5] {
-    KINDS.map(|(kind, _)| kind)
-}
-
 /// One emulated host: its protocol, and nothing else.
 trait Emulated: Debug + Send + Sync {
     /// Its kind, which is also the first segment of its paths.
@@ -337,16 +298,6 @@ trait Emulated: Debug + Send + Sync {
     fn limited(&self) -> Reply {
         self.refuse(429, "too many requests")
     }
-}
-
-fn hosts(rules: Rules) -> Vec<Box<dyn Emulated>> {
-    vec![
-        Box::new(cloudkp::CloudKp::new(rules.cloudkp)),
-        Box::new(uploadgig::UploadGig::new(rules.uploadgig)),
-        Box::new(koodrive::KooDrive::new(rules.koodrive)),
-        Box::new(kie::Kie::new(rules.kie)),
-        Box::new(fourshared::FourShared::new(rules.fourshared)),
-    ]
 }
 
 fn remembered(dir: Option<&std::path::Path>, lose: Lose) -> std::io::Result<(Store, Records, Log)> {

@@ -24,7 +24,7 @@ use super::reply::Reply;
 use super::spool::Spooled;
 use super::{Emulated, Shared};
 
-const KIND: &str = "uploadgig";
+pub(super) const KIND: &str = "uploadgig";
 const MIB: u64 = 1024 * 1024;
 const LOGIN_BYTES_MAX: usize = 16 * 1024;
 const ACCOUNT: &str = "account";

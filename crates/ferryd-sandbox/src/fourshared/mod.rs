@@ -31,7 +31,7 @@ use super::log::Outcome;
 use super::reply::Reply;
 use super::{Emulated, hold};
 
-const KIND: &str = "4shared";
+pub(super) const KIND: &str = "4shared";
 const CALL_BYTES_MAX: usize = 256 * 1024;
 
 /// How the emulated 4shared reads and answers where its documentation leaves a choice, and what its account is like.

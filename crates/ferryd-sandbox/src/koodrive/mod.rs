@@ -29,7 +29,7 @@ use super::log::Outcome;
 use super::objects::Refusal;
 use super::reply::Reply;
 
-const KIND: &str = "koodrive";
+pub(super) const KIND: &str = "koodrive";
 const CALLS: &str = "/koodrive/ose/v1/files/";
 
 /// How the emulated KooDrive reads and answers where its documentation leaves a choice, and who may use it.
