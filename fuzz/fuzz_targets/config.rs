@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use ferryd::config::{self, Config, ConfigError, Environment};
+use ferryd::host::kinds::KINDS;
 use libfuzzer_sys::fuzz_target;
 
 /// What nobody may see who sees an error; the seeds have it in the places of secrets.
@@ -19,7 +20,7 @@ impl Environment for Home {
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
-    match config::parse(&text, Path::new("config.toml"), &Home) {
+    match config::parse(&text, Path::new("config.toml"), KINDS, &Home) {
         Ok(config) => assert_sound(&config),
         Err(error) => assert_shown(&error, &text),
     }
@@ -58,7 +59,7 @@ fn secret_stays_hidden(text: &str) {
     let text = format!(
         "[host.x]\nkind = \"kie\"\napi_key = \"\"\"{text}\n{SECRET}\"\"\"\nnone = 1\n[host.y]\nkind = \"kie\"\napi_key = [\"{SECRET}\",\n\"{SECRET}\"]\n"
     );
-    if let Err(error) = config::parse(&text, Path::new("config.toml"), &Home) {
+    if let Err(error) = config::parse(&text, Path::new("config.toml"), KINDS, &Home) {
         assert!(!error.render(false).contains(SECRET), "{}", error.render(false));
     }
 }

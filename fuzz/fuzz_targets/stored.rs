@@ -1,22 +1,21 @@
-//! What is read back from the queue: sessions, and the receipts of hosts that take a file in one request. The first word of the line is
-//! the kind.
+//! What is read back from the queue: sessions, and the receipts of hosts that take a file in one request. Every
+//! input is read as one of each kind.
 #![no_main]
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 use ferryd::config::{self, Environment};
-use ferryd::host::{Host, UploadSession, Tickets, Whole, fuzzing, registry};
+use ferryd::host::kind::Kind;
+use ferryd::host::kinds::KINDS;
+use ferryd::host::{Host, Tickets, UploadSession, Whole, fuzzing, registry};
 use ferryd::job::plan::Plan;
-use ferryd::job::upload::{Borders, Class, Held, Session};
+use ferryd::job::upload::{Borders, Class, Held, Order, Session};
 use ferryd_fuzz::{assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
-
-const KINDS: [&str; 5] = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
-const HOSTS: &str = "[[watch]]\npath = \"/somewhere\"\nto = [\"kie\", \"uploadgig\"]\n[host.kie]\nkind = \"kie\"\napi_key = \"k\"\n\
-                     [host.uploadgig]\nkind = \"uploadgig\"\nuser = \"u\"\npassword = \"p\"\n";
 
 struct Nothing;
 
@@ -28,13 +27,17 @@ impl Environment for Nothing {
 
 /// The hosts that finish from a receipt alone.
 static WHOLE: LazyLock<Vec<Arc<dyn Host>>> = LazyLock::new(|| {
-    let config = config::parse(HOSTS, Path::new("config.toml"), &Nothing).expect("a sound configuration");
-    config.hosts.iter().map(|host| registry::host(host, &Nothing, &ferryd::os::system::System::default()).expect("a host")).collect()
+    let hosts = ferryd_sandbox::config_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+    let text = format!("[[watch]]\npath = \"/somewhere\"\nto = {:?}\n{hosts}", ferryd_sandbox::kinds());
+    let config = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing).expect("a sound configuration");
+    let system = ferryd::os::system::System::default();
+    let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &system).expect("a host"));
+    hosts.filter(|host| host.shape(7).order == Order::Whole).collect()
 });
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data).into_owned();
-    for kind in KINDS {
+    for kind in KINDS.iter().map(Kind::word) {
         match fuzzing::stored_again(kind, &Session(text.clone())).expect("a kind") {
             Ok(again) => assert_eq!(fuzzing::stored_again(kind, &again), Some(Ok(again.clone())), "{kind}"),
             Err(error) => {
@@ -49,7 +52,8 @@ fuzz_target!(|data: &[u8]| {
 /// A finish from a receipt sends nothing, so it is ready at once.
 fn finish(host: &dyn Host, receipt: &str) {
     let plan = Plan { file_bytes: 7, part_bytes: 7 };
-    let place = UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, borders: Arc::new(Borders::default()) };
+    let place =
+        UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, borders: Arc::new(Borders::default()) };
     let mut held = Held::default();
     held.receipts.insert(0, receipt.to_owned());
     let finish = pin!(host.finish(&place, Whole { held: &held, digest: None }));

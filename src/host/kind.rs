@@ -1,6 +1,7 @@
 //! What a kind of host is to the rest of the program: [`Protocol`] is what its folder must offer, [`Kind`] the same without its types, so
 //! that all of them stand in one list (`kinds`).
 
+use std::any::type_name;
 use std::sync::Arc;
 
 use crate::config::reading::Table;
@@ -42,6 +43,8 @@ pub(crate) trait Protocol: Host + Sized + 'static {
 #[derive(Debug)]
 pub struct Kind {
     config: HostKind,
+    /// Of the type that implements it.
+    path: fn() -> &'static str,
     make: fn(&HostConfig, &mut Supplies<'_>) -> Option<Result<Arc<dyn Host>, HostError>>,
     stored_again: fn(&Session) -> Result<Session, HostError>,
 }
@@ -56,12 +59,18 @@ impl Kind {
             probes_if_told_to: P::PROBES_IF_TOLD_TO,
             read: read::<P>,
         };
-        Kind { config, make: make::<P>, stored_again: P::stored_again }
+        Kind { config, path: type_name::<P>, make: make::<P>, stored_again: P::stored_again }
     }
 
     /// The word after `kind =`.
-    pub const fn word(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         self.config.word
+    }
+
+    /// The name of its folder.
+    #[doc(hidden)]
+    pub fn module(&self) -> &'static str {
+        (self.path)().rsplit("::").nth(1).unwrap_or_default()
     }
 
     /// The host that `config` describes; nothing where its settings are those of another kind.

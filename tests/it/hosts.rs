@@ -13,7 +13,7 @@ use ferryd_sandbox::uploadgig::{Cmbs, ResultShape};
 use ferryd_sandbox::{Lose, fourshared, koodrive};
 
 use crate::bench_top::{Bench, bytes, one};
-use crate::kinds::{FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked, no_secret_is_told};
+use crate::kinds::{self, FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked, no_secret_is_told};
 use crate::world::{at_once, folder_at_4shared, records, requests};
 
 const MIB: usize = 1024 * 1024;
@@ -447,8 +447,8 @@ fn a_host_that_is_restarted_loses_nothing_and_one_that_forgets_begins_anew() {
 }
 
 #[test]
-fn one_file_goes_to_all_five_kinds_of_hosts() {
-    let kinds = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
+fn one_file_goes_to_every_kind_of_host() {
+    let kinds = ferryd_sandbox::kinds();
     let bench = Bench::new().to(&kinds);
     let content = bytes(1, 700_000);
     bench.put("file", &content);
@@ -538,25 +538,15 @@ fn check_online(bench: &Bench) -> (bool, String) {
 
 #[test]
 fn check_online_proves_every_login_and_uploads_nothing() {
-    let kinds = ["cloudkp", "uploadgig", "koodrive", "kie", "4shared"];
-    let bench = Bench::new().to(&kinds);
+    let bench = Bench::new().to(&ferryd_sandbox::kinds());
     let (fine, said) = check_online(&bench);
     assert!(fine, "{said}");
-    for words in [
-        "reachable (no login needed)",
-        "10240 MiB free",
-        "(koodrive): credentials accepted",
-        "API key accepted",
-        "(4shared): logged in",
-    ] {
-        assert!(said.contains(words), "{words}: {said}");
+    for kind in kinds::all() {
+        assert!(said.contains(kind.fine), "{}: {said}", kind.word);
     }
     assert!(bench.sandbox.objects().is_empty() && !bench.sandbox.log().iter().any(|entry| entry.held));
-    for (kind, right) in
-        [("uploadgig", "s3cret-gig"), ("koodrive", "test-app-secret"), ("kie", "sk-test"), ("4shared", "\"s3cret\"")]
-    {
-        let (fine, said) =
-            check_online(&Bench::new().to(&[kind]).change(right, if right.contains('"') { "\"hunter2\"" } else { "hunter2" }));
+    for (kind, (right, wrong)) in kinds::all().iter().filter_map(|kind| Some((kind.word, kind.login?))) {
+        let (fine, said) = check_online(&Bench::new().to(&[kind]).change(right, wrong));
         assert!(!fine && said.contains(&format!("problem  host `{kind}` ({kind}): ")) && !said.contains("hunter2"), "{said}");
     }
     let nobody_listens = Bench::new().to(&["kie"]);

@@ -1,6 +1,7 @@
 //! One suite for every kind of host: the same promises in the same words, through the real daemon and the sandbox host of that kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use ferryd::job::State;
 use ferryd::job::health::HostState;
@@ -15,7 +16,7 @@ use crate::bench_top::{Bench, Daemon, bytes};
 use crate::crash::{Kill, kills};
 use crate::skip::skipped;
 
-/// A kind, with what a test must know of it.
+/// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code under test.
 #[derive(Debug, Clone, Copy)]
 pub struct Kind {
     pub word: &'static str,
@@ -29,43 +30,160 @@ pub struct Kind {
     may_duplicate: bool,
     /// The start of the file's name on the host: Kie.ai's has a digest before it.
     renames: bool,
+    /// Whether the address or key that parts go to may end. Where nothing expires, and for calls that carry credentials of their own, there
+    /// is nothing to show.
+    expires: bool,
+    /// Whether it would notice that the bytes it received are not those of the file.
+    notices_corruption: bool,
+    /// The requests of one upload, each of which meets every fault.
+    endpoints: &'static [Endpoint],
+    /// The credentials of its emulation.
+    secrets: &'static [&'static str],
+    /// The names of the secrets in its addresses.
+    passing_secrets: &'static [&'static str],
+    /// Words that `check --online` says of it where all is well.
+    pub fine: &'static str,
+    /// What of its table makes a wrong login when replaced by the other.
+    pub login: Option<(&'static str, &'static str)>,
 }
 
-pub const CLOUDKP: Kind = Kind {
-    word: "cloudkp",
-    takes_empty_files: false,
-    small_parts: "",
-    part_bytes: Some(131_072),
-    may_duplicate: false,
-    renames: false,
-};
-pub const UPLOADGIG: Kind =
-    Kind { word: "uploadgig", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: true, renames: false };
-pub const KOODRIVE: Kind = Kind {
-    word: "koodrive",
-    takes_empty_files: true,
-    small_parts: "part_size = \"5 MiB\"",
-    part_bytes: Some(5 * 1024 * 1024),
-    may_duplicate: false,
-    renames: false,
-};
-pub const KIE: Kind =
-    Kind { word: "kie", takes_empty_files: true, small_parts: "", part_bytes: None, may_duplicate: false, renames: true };
-pub const FOURSHARED: Kind = Kind {
-    word: "4shared",
-    takes_empty_files: false,
-    small_parts: "part_size = \"256 KiB\"",
-    part_bytes: Some(256 * 1024),
-    may_duplicate: false,
-    renames: false,
-};
-const KINDS: [Kind; 5] = [CLOUDKP, UPLOADGIG, KOODRIVE, KIE, FOURSHARED];
+/// The list of the kinds, with the tests that every one of them has under a name of its own: further tests are further lines.
+macro_rules! kinds {
+    ($($(#[cfg($cfg:meta)])? $name:ident: $kind:expr, { $($(#[cfg($test_cfg:meta)])? $test:ident: $run:ident,)* })+) => {
+        $($(#[cfg($cfg)])? pub const $name: Kind = $kind;)+
+        const KINDS: &[Kind] = &[$($(#[cfg($cfg)])? $name,)+];
+        $($(
+            $(#[cfg($test_cfg)])?
+            #[test]
+            fn $test() {
+                $run($name);
+            }
+        )*)+
+    };
+}
+
+kinds! {
+    CLOUDKP: Kind {
+        word: "cloudkp",
+        takes_empty_files: false,
+        small_parts: "",
+        part_bytes: Some(131_072),
+        may_duplicate: false,
+        renames: false,
+        expires: false,
+        // It checks nothing (`docs/protocols/cloudkp.md`, 3.2), and nobody could notice.
+        notices_corruption: false,
+        endpoints: &[Endpoint::Chunk, Endpoint::Finish],
+        secrets: &[],
+        passing_secrets: &[],
+        fine: "reachable (no login needed)",
+        login: None,
+    }, {
+        every_fault_of_cloudkp_ends_with_the_file_there_or_a_reason: every_fault,
+    }
+    UPLOADGIG: Kind {
+        word: "uploadgig",
+        takes_empty_files: true,
+        small_parts: "",
+        part_bytes: None,
+        may_duplicate: true,
+        renames: false,
+        expires: true,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Chunk],
+        secrets: &["s3cret-gig"],
+        passing_secrets: &["identity"],
+        fine: "10240 MiB free",
+        login: Some(("s3cret-gig", "hunter2")),
+    }, {
+        every_fault_of_uploadgig_ends_with_the_file_there_or_a_reason: every_fault,
+        uploadgig_has_every_file_and_says_which_may_be_there_twice_whenever_the_daemon_is_killed: kill_at_random,
+    }
+    KOODRIVE: Kind {
+        word: "koodrive",
+        takes_empty_files: true,
+        small_parts: "part_size = \"5 MiB\"",
+        part_bytes: Some(5 * 1024 * 1024),
+        may_duplicate: false,
+        renames: false,
+        expires: true,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish],
+        secrets: &["test-app-secret", "test-token"],
+        passing_secrets: &["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Iteration-Hash-Ctx"],
+        fine: "(koodrive): credentials accepted",
+        login: Some(("test-app-secret", "hunter2")),
+    }, {
+        every_fault_of_koodrive_ends_with_the_file_there_or_a_reason: every_fault,
+        koodrive_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
+    KIE: Kind {
+        word: "kie",
+        takes_empty_files: true,
+        small_parts: "",
+        part_bytes: None,
+        may_duplicate: false,
+        renames: true,
+        expires: false,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Chunk],
+        secrets: &["sk-test"],
+        passing_secrets: &[],
+        fine: "API key accepted",
+        login: Some(("sk-test", "hunter2")),
+    }, {
+        every_fault_of_kie_ends_with_the_file_there_or_a_reason: every_fault,
+        kie_has_every_file_once_by_overwriting_whenever_the_daemon_is_killed: kill_at_random,
+    }
+    FOURSHARED: Kind {
+        word: "4shared",
+        takes_empty_files: false,
+        small_parts: "part_size = \"256 KiB\"",
+        part_bytes: Some(256 * 1024),
+        may_duplicate: false,
+        renames: false,
+        expires: true,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Link],
+        secrets: &["s3cret"],
+        passing_secrets: &["sid"],
+        fine: "(4shared): logged in",
+        login: Some(("\"s3cret\"", "\"hunter2\"")),
+    }, {
+        every_fault_of_4shared_ends_with_the_file_there_or_a_reason: every_fault,
+        fourshared_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
+}
+
+/// Every kind, whichever is asked for.
+pub fn all() -> &'static [Kind] {
+    KINDS
+}
+
+/// The folders of `src/host` that hold the settings of a kind.
+fn folders_of_kinds() -> BTreeSet<String> {
+    let beside = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/host")).unwrap();
+    let of_kinds = beside.map(|entry| entry.unwrap().path()).filter(|path| path.join("settings.rs").exists());
+    of_kinds.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_kind_is_in_every_list_or_in_none() {
+    let words: Vec<&str> = ferryd::host::kinds::KINDS.iter().map(ferryd::host::kind::Kind::word).collect();
+    assert_eq!(ferryd_sandbox::kinds(), words, "src/host/kinds.rs and crates/ferryd-sandbox/src/kinds.rs");
+    assert_eq!(KINDS.iter().map(|kind| kind.word).collect::<Vec<_>>(), words, "src/host/kinds.rs and tests/it/kinds.rs");
+    let modules: BTreeSet<String> = ferryd::host::kinds::KINDS.iter().map(|kind| kind.module().to_owned()).collect();
+    assert_eq!(modules, folders_of_kinds(), "src/host/kinds.rs and the folders of src/host");
+    let targets = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
+    let lacks = |module: &&String| !targets.contains(&format!("path = \"fuzz_targets/{module}.rs\""));
+    assert_eq!(modules.iter().filter(lacks).collect::<Vec<_>>(), [""; 0], "src/host/kinds.rs and the targets of fuzz/Cargo.toml");
+}
 
 /// The kinds that are asked for: all of them, or the one that `FERRYD_KIND` names.
 fn kinds() -> Vec<Kind> {
     let Ok(word) = std::env::var("FERRYD_KIND") else { return KINDS.to_vec() };
     let kind = KINDS.iter().find(|kind| kind.word == word);
-    vec![*kind.unwrap_or_else(|| panic!("FERRYD_KIND is {word:?}; known are {:?}", KINDS.map(|kind| kind.word)))]
+    vec![*kind.unwrap_or_else(|| panic!("FERRYD_KIND is {word:?}; known are {:?}", ferryd_sandbox::kinds()))]
 }
 
 /// Whether this kind is asked for. If not, the test says that it shows nothing.
@@ -236,12 +354,9 @@ fn may_park(action: &Action) -> bool {
 
 /// Whether this kind of host can meet this fault there.
 fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
-    let at_the_bytes = endpoint == Endpoint::Chunk;
     match action {
-        // Where nothing expires, and for calls that carry credentials of their own.
-        Action::Expire => at_the_bytes && matches!(kind.word, "uploadgig" | "koodrive" | "4shared"),
-        // CloudKP checks nothing (`docs/protocols/cloudkp.md`, 3.2), and nobody could notice.
-        Action::CorruptPart => at_the_bytes && kind.word != "cloudkp",
+        Action::Expire => endpoint == Endpoint::Chunk && kind.expires,
+        Action::CorruptPart => endpoint == Endpoint::Chunk && kind.notices_corruption,
         _ => true,
     }
 }
@@ -324,23 +439,22 @@ pub fn no_secret_is_told(bench: &Bench, told: &str) {
 
 /// The credentials of the sandbox, and every passing secret that its log of addresses shows.
 fn secrets(bench: &Bench) -> Vec<String> {
-    let fixed = ["s3cret", "test-app-secret", "test-token", "sk-test"].map(str::to_owned);
+    let fixed = KINDS.iter().flat_map(|kind| kind.secrets).map(|secret| (*secret).to_owned());
     let log = bench.sandbox.log();
     let queries = log.iter().filter_map(|entry| entry.path.split_once('?')).flat_map(|(_, query)| query.split('&'));
-    let passing = queries.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| {
-        matches!(*name, "identity" | "sid" | "X-Amz-Signature" | "X-Amz-Credential" | "X-Amz-Iteration-Hash-Ctx")
-    });
+    let is_secret = |name: &str| KINDS.iter().any(|kind| kind.passing_secrets.contains(&name));
+    let passing = queries.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| is_secret(name));
     let passing = passing.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= 6);
-    fixed.into_iter().chain(passing).collect()
+    fixed.chain(passing).collect()
 }
 
-/// All faults at these endpoints, several at a time: most of their time is waiting.
-fn every_fault(kind: Kind, endpoints: &[Endpoint]) {
+/// All faults at all its endpoints, several at a time: most of their time is waiting.
+fn every_fault(kind: Kind) {
     if !is_asked_for(kind) {
         return;
     }
     let all: Vec<(Endpoint, Action)> =
-        endpoints.iter().flat_map(|endpoint| actions().into_iter().map(|action| (*endpoint, action))).collect();
+        kind.endpoints.iter().flat_map(|endpoint| actions().into_iter().map(|action| (*endpoint, action))).collect();
     let all: Vec<_> = all.into_iter().filter(|(endpoint, action)| applies(kind, *endpoint, action)).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -362,31 +476,6 @@ fn every_fault(kind: Kind, endpoints: &[Endpoint]) {
 }
 
 #[test]
-fn every_fault_of_cloudkp_ends_with_the_file_there_or_a_reason() {
-    every_fault(CLOUDKP, &[Endpoint::Chunk, Endpoint::Finish]);
-}
-
-#[test]
-fn every_fault_of_uploadgig_ends_with_the_file_there_or_a_reason() {
-    every_fault(UPLOADGIG, &[Endpoint::Open, Endpoint::Chunk]);
-}
-
-#[test]
-fn every_fault_of_koodrive_ends_with_the_file_there_or_a_reason() {
-    every_fault(KOODRIVE, &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish]);
-}
-
-#[test]
-fn every_fault_of_kie_ends_with_the_file_there_or_a_reason() {
-    every_fault(KIE, &[Endpoint::Chunk]);
-}
-
-#[test]
-fn every_fault_of_4shared_ends_with_the_file_there_or_a_reason() {
-    every_fault(FOURSHARED, &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Link]);
-}
-
-#[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host() {
     for kind in kinds() {
         for point in POINTS.iter().copied().filter(|point| kind.passes(point)) {
@@ -403,7 +492,7 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host(
             assert!(!held.is_empty() && held.iter().all(|held| *held == content), "{told}: {}", held.len());
             assert!(held.len() == 1 || (kind.may_duplicate && jobs[0].maybe_duplicate), "{told}: {} files", held.len());
             let in_doubt = ["finish.before_send", "ack.before_commit", "uploaded.before_commit"].contains(&point);
-            let in_doubt = in_doubt && kind.word == "uploadgig";
+            let in_doubt = in_doubt && kind.may_duplicate;
             assert_eq!(jobs[0].maybe_duplicate, in_doubt, "{told}: only a body that may have left whole leaves a doubt");
         }
     }
@@ -446,24 +535,4 @@ fn kill_at_random(kind: Kind) {
         let log = bench.sandbox.log();
         killed.iter().for_each(|kill| kill.only_parts_in_flight_came_again(&log));
     }
-}
-
-#[test]
-fn koodrive_has_every_file_once_whenever_the_daemon_is_killed() {
-    kill_at_random(KOODRIVE);
-}
-
-#[test]
-fn fourshared_has_every_file_once_whenever_the_daemon_is_killed() {
-    kill_at_random(FOURSHARED);
-}
-
-#[test]
-fn kie_has_every_file_once_by_overwriting_whenever_the_daemon_is_killed() {
-    kill_at_random(KIE);
-}
-
-#[test]
-fn uploadgig_has_every_file_and_says_which_may_be_there_twice_whenever_the_daemon_is_killed() {
-    kill_at_random(UPLOADGIG);
 }

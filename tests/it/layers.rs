@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ferryd::host::kinds::KINDS;
+
 /// Each part of the house, with the parts it may know.
 const MAY_USE: [(&str, &[&str]); 11] = [
     ("job", &[]),
@@ -397,6 +399,26 @@ fn no_decision_hangs_on_the_words_of_a_sentence() {
         .flat_map(|(_, path, code)| reads_sentences(&code).into_iter().map(|line| format!("{path:?}: {line}")).collect::<Vec<_>>())
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The words in `code` that name one of these kinds, as the configuration or as Rust has them.
+fn kinds_named(code: &str, kinds: &[&str]) -> BTreeSet<String> {
+    let words = code.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(str::to_lowercase);
+    // A short name is also a part of other words.
+    words.filter(|word| kinds.iter().any(|kind| word == kind || (kind.len() > 4 && word.contains(kind)))).collect()
+}
+
+#[test]
+fn a_kind_of_host_is_named_in_its_folder_and_in_the_lists_alone() {
+    let kinds: Vec<&str> = KINDS.iter().flat_map(|kind| [kind.word(), kind.module()]).collect();
+    assert_eq!(kinds_named("kind == \"4shared\" || CloudKpConfig::cookie(kie)", &kinds).len(), 3);
+    let is_list = |path: &Path| ["host/mod.rs", "host/kinds.rs"].iter().any(|list| path == Path::new(list));
+    let is_of_a_kind = |path: &Path| kinds.iter().any(|kind| path.starts_with(Path::new("host").join(kind)));
+    for (_, path, code) in code().into_iter().filter(|(_, path, _)| !is_list(path) && !is_of_a_kind(path)) {
+        // What only tests have stands at the end.
+        let code = code.split("\n#[cfg(test)]\npub").next().unwrap_or_default();
+        assert_eq!(kinds_named(code, &kinds), BTreeSet::new(), "{path:?}");
+    }
 }
 
 #[test]

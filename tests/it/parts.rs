@@ -1,5 +1,6 @@
 //! How every kind cuts files, from the configuration on: the parts cover the file exactly once, within the limits of its page.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use ferryd::host::{Host, registry};
 use ferryd::job::plan::{Plan, Range, Unplannable};
 use ferryd::os::system::System;
 use proptest::prelude::*;
+use proptest::strategy::Union;
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -67,16 +69,39 @@ fn single(word: &'static str, lines: &str) -> Kind {
     Kind { word, lines: lines.to_owned(), takes_empty_files: true, part_bytes: Some(u64::MAX), file_max: u64::MAX }
 }
 
+/// A kind whose page leaves nothing to choose here: what its emulation is configured with, and what it promises itself.
+fn by_its_own_word(word: &'static str) -> Kind {
+    let table = ferryd_sandbox::config_of(word, SocketAddr::from((Ipv4Addr::LOCALHOST, 9))).unwrap();
+    let lines = table.split_once(&format!("kind = \"{word}\"\n")).unwrap().1.to_owned();
+    let mut kind = Kind { word, lines, takes_empty_files: true, part_bytes: None, file_max: u64::MAX };
+    let shape = kind.host().shape(1);
+    (kind.takes_empty_files, kind.part_bytes) = (shape.takes_empty_files, Some(shape.part_bytes));
+    let most = shape.part_bytes.saturating_mul(shape.parts_max.into());
+    kind.file_max = shape.file_bytes_max.map_or(most, |max| max.min(most));
+    kind
+}
+
+/// A kind with settings that change how it cuts files.
+fn of(word: &'static str) -> BoxedStrategy<Kind> {
+    match word {
+        "cloudkp" => prop_oneof![Just("reject"), Just("one-empty-chunk")].prop_map(cloudkp).boxed(),
+        "uploadgig" => Just(single("uploadgig", "user = \"a\"\npassword = \"b\"")).boxed(),
+        "koodrive" => prop_oneof![
+            (5 * MIB..=5 * GIB, prop_oneof![Just("reject"), Just("one-empty-part")])
+                .prop_map(|(size, empty)| koodrive(size, empty)),
+            prop_oneof![Just(5 * MIB), Just(5 * GIB), Just(5 * MIB + 1)].prop_map(|size| koodrive(size, "reject")),
+        ]
+        .boxed(),
+        "kie" => prop_oneof![Just("stream"), Just("base64")]
+            .prop_map(|method| single("kie", &format!("api_key = \"a\"\nmethod = {method:?}")))
+            .boxed(),
+        "4shared" => prop_oneof![Just(256 * 1024), 256 * 1024..=5 * GIB].prop_map(fourshared).boxed(),
+        _ => Just(by_its_own_word(word)).boxed(),
+    }
+}
+
 fn any_kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![
-        prop_oneof![Just("reject"), Just("one-empty-chunk")].prop_map(cloudkp),
-        Just(single("uploadgig", "user = \"a\"\npassword = \"b\"")),
-        prop_oneof![Just("stream"), Just("base64")]
-            .prop_map(|method| single("kie", &format!("api_key = \"a\"\nmethod = {method:?}"))),
-        (5 * MIB..=5 * GIB, prop_oneof![Just("reject"), Just("one-empty-part")]).prop_map(|(size, empty)| koodrive(size, empty)),
-        prop_oneof![Just(5 * MIB), Just(5 * GIB), Just(5 * MIB + 1)].prop_map(|size| koodrive(size, "reject")),
-        prop_oneof![Just(256 * 1024), 256 * 1024..=5 * GIB].prop_map(fourshared),
-    ]
+    Union::new(KINDS.iter().map(|kind| of(kind.word())))
 }
 
 fn any_size() -> impl Strategy<Value = u64> {
@@ -157,6 +182,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_a_kind_says_of_its_parts_is_what_its_page_says() {
+    let said = |word| {
+        let kind = by_its_own_word(word);
+        (kind.part_bytes, kind.takes_empty_files, kind.file_max)
+    };
+    assert_eq!((said("uploadgig"), said("kie")), ((Some(u64::MAX), true, u64::MAX), (Some(u64::MAX), true, u64::MAX)));
+    assert_eq!(said("4shared"), (Some(8 * MIB), false, 8 * MIB * u64::from(u32::MAX)));
 }
 
 #[test]
