@@ -183,7 +183,7 @@ fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
         disk.make_folders(Path::new("/drop/sub")).unwrap();
     });
     // Nobody is told any more.
-    world.disk.tell(Arc::new(|_| {}));
+    world.disk.on_change(Arc::new(|_| {}));
     world.pass(10 * SECOND);
     world.write("/drop/sub/a");
     world.pass(HOUR - 11 * SECOND);
@@ -195,7 +195,7 @@ fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
 #[test]
 fn events_that_the_platform_has_lost_are_made_up_for_by_a_scan_at_once() {
     let mut world = world(vec![drop_folder()], |_| {});
-    world.disk.tell(Arc::new(|_| {}));
+    world.disk.on_change(Arc::new(|_| {}));
     world.write("/drop/a");
     world.pass(10 * SECOND);
     assert_eq!(world.settled(), []);
