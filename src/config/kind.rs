@@ -78,3 +78,27 @@ pub(super) fn names_of_those_that_probe(kinds: &Kinds) -> String {
         [names @ .., last] => format!("only {} and {last} support", names.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: HostKind = HostKind {
+        word: "a",
+        name: "A",
+        max_uploads: None,
+        gives_only_its_word: false,
+        probes_if_told_to: false,
+        read: |_, _| None,
+    };
+    static ONE: HostKind = HostKind { name: "B", probes_if_told_to: true, ..NONE };
+    static TWO: HostKind = HostKind { name: "C", probes_if_told_to: true, ..NONE };
+
+    #[test]
+    fn who_may_be_asked_is_told_by_name() {
+        assert_eq!(names_of_those_that_probe(&vec![&NONE]), "no kind of host supports");
+        assert_eq!(names_of_those_that_probe(&vec![&NONE, &ONE]), "only B supports");
+        assert_eq!(names_of_those_that_probe(&vec![&ONE, &NONE, &TWO]), "only B and C support");
+        assert_eq!(words(&vec![&NONE, &ONE]), ["a", "a"]);
+    }
+}

@@ -67,6 +67,11 @@ impl Kind {
         self.config.word
     }
 
+    /// The name of the service.
+    pub fn name(&self) -> &'static str {
+        self.config.name
+    }
+
     /// The name of its folder.
     #[doc(hidden)]
     pub fn module(&self) -> &'static str {
