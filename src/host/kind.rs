@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::reading::Table;
 use crate::config::{Environment, HostConfig, HostKind, HostSettings};
-use crate::job::upload::Session;
+use crate::job::upload::{Class, Session};
 
 use super::supplies::Supplies;
 use super::{Host, HostError};
@@ -39,13 +39,16 @@ pub(crate) trait Protocol: Host + Sized + 'static {
     fn stored_again(session: &Session) -> Result<Session, HostError>;
 }
 
+/// A host, or why there is none.
+type Made = Result<Arc<dyn Host>, HostError>;
+
 /// A kind of host, in the list of all of them.
 #[derive(Debug)]
 pub struct Kind {
     config: HostKind,
     /// Of the type that implements it.
     path: fn() -> &'static str,
-    make: fn(&HostConfig, &mut Supplies<'_>) -> Option<Result<Arc<dyn Host>, HostError>>,
+    make: fn(&HostConfig, &mut Supplies<'_>) -> Made,
     stored_again: fn(&Session) -> Result<Session, HostError>,
 }
 
@@ -78,8 +81,8 @@ impl Kind {
         (self.path)().rsplit("::").nth(1).unwrap_or_default()
     }
 
-    /// The host that `config` describes; nothing where its settings are those of another kind.
-    pub(super) fn make(&self, config: &HostConfig, supplies: &mut Supplies<'_>) -> Option<Result<Arc<dyn Host>, HostError>> {
+    /// The host that `config` describes.
+    pub(super) fn make(&self, config: &HostConfig, supplies: &mut Supplies<'_>) -> Made {
         (self.make)(config, supplies)
     }
 
@@ -98,7 +101,8 @@ fn read<P: Protocol>(table: &Table<'_>, environment: &dyn Environment) -> Option
     P::read(table, environment).map(|settings| Arc::new(settings) as Arc<dyn HostSettings>)
 }
 
-fn make<P: Protocol>(config: &HostConfig, supplies: &mut Supplies<'_>) -> Option<Result<Arc<dyn Host>, HostError>> {
-    let settings = config.settings_of::<P::Settings>()?;
-    Some(P::make(settings, supplies).map(|host| Arc::new(host) as Arc<dyn Host>))
+fn make<P: Protocol>(config: &HostConfig, supplies: &mut Supplies<'_>) -> Made {
+    let another = || HostError::new(Class::HostRefused, format!("[host.{}] has the settings of another kind", config.name));
+    let settings = config.settings_of::<P::Settings>().ok_or_else(another)?;
+    P::make(settings, supplies).map(|host| Arc::new(host) as Arc<dyn Host>)
 }

@@ -91,7 +91,7 @@ mod tests {
         for host in &hosts {
             let (environment, system) = (Nothing, System::default());
             let mut supplies = Supplies::new(host, &environment, &system);
-            assert!(of(host.kind.word()).unwrap().make(host, &mut supplies).unwrap().is_ok());
+            assert!(of(host.kind.word()).unwrap().make(host, &mut supplies).is_ok());
             let read = supplies.into_secrets();
             for (key, source) in host.settings.secrets() {
                 let SecretSource::Plain(secret) = source else { panic!("{key}") };

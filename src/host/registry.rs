@@ -16,8 +16,7 @@ use super::{Host, HostError, kinds};
 /// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
 pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System) -> Result<Arc<dyn Host>, HostError> {
     let mut supplies = Supplies::new(config, environment, system);
-    let made = kinds::of(config.kind.word()).and_then(|kind| kind.make(config, &mut supplies));
     let unknown = || HostError::new(Class::HostRefused, format!("nothing here speaks to a host of the kind {:?}", config.kind));
-    let host = made.unwrap_or_else(|| Err(unknown()))?;
+    let host = kinds::of(config.kind.word()).ok_or_else(unknown)?.make(config, &mut supplies)?;
     Ok(Redacting::around(host, supplies.into_secrets()))
 }
