@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::{CloudKpConfig, EmptyFile};
 use crate::job::Proof;
-use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Session, Shape};
 use crate::os::chance::Chance;
 
 use super::error::{HostError, excerpt, names_the_file};
@@ -315,15 +315,10 @@ impl CloudKp {
 impl Host for CloudKp {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: chunk_bytes(file_bytes),
-            parts_max: u32::MAX,
-            file_bytes_max: None,
             session_life: Some(self.settings.session_max_age),
-            repeat: Repeat::MayDuplicate,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyFile::OneEmptyChunk,
-            digest: None,
+            ..Shape::parts(chunk_bytes(file_bytes))
         }
     }
 

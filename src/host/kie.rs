@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::config::{KieConfig, KieMethod};
 use crate::job::Proof;
-use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use super::address;
@@ -272,17 +272,7 @@ impl Kie {
 
 impl Host for Kie {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::Whole,
-            part_bytes: u64::MAX,
-            parts_max: 1,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::Harmless,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { repeat: Repeat::Harmless, ..Shape::whole() }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {

@@ -1,6 +1,6 @@
 //! A host that could not be made: every call answers why.
 
-use crate::job::upload::{Ack, Found, Opened, Order, Outcome, Repeat, Shape};
+use crate::job::upload::{Ack, Found, Opened, Outcome, Repeat, Shape};
 
 use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
 
@@ -15,17 +15,7 @@ impl Unusable {
 
 impl Host for Unusable {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::AnyOrder,
-            part_bytes: u64::MAX,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::Harmless,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { repeat: Repeat::Harmless, ..Shape::parts(u64::MAX) }
     }
 
     fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {

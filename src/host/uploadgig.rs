@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 use crate::config::UploadGigConfig;
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{Proof, Step};
 use crate::secret::Secret;
 
@@ -246,17 +246,7 @@ impl UploadGig {
 
 impl Host for UploadGig {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::Whole,
-            part_bytes: u64::MAX,
-            parts_max: 1,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::MayDuplicate,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape::whole()
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {

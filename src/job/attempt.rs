@@ -412,17 +412,7 @@ mod tests {
     use crate::job::upload::Outcome;
 
     fn shape(order: Order, repeat: Repeat) -> Shape {
-        Shape {
-            order,
-            part_bytes: 8,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: Some(Duration::from_secs(100)),
-            repeat,
-            parallel: 4,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { order, repeat, session_life: Some(Duration::from_secs(100)), ..Shape::parts(8) }
     }
 
     const SESSION: SessionFacts = SessionFacts { age: Duration::ZERO, committing: false, unanswered: 0, resent: false };

@@ -29,6 +29,29 @@ pub struct Shape {
     pub digest: Option<Wanted>,
 }
 
+impl Shape {
+    /// A host of parts of `part_bytes`, of which nothing else is known: in any order, one at a time, without limits, and a finish that is
+    /// sent twice may make two files.
+    pub fn parts(part_bytes: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::MayDuplicate,
+            parallel: 1,
+            takes_empty_files: true,
+            digest: None,
+        }
+    }
+
+    /// A host that takes a file in one request, of which nothing else is known: a file that is sent twice may be there twice.
+    pub fn whole() -> Shape {
+        Shape { order: Order::Whole, parts_max: 1, ..Shape::parts(u64::MAX) }
+    }
+}
+
 /// A digest that a host wants to see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {

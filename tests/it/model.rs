@@ -130,16 +130,11 @@ struct MemoryHost(Arc<World>);
 
 impl Host for MemoryHost {
     fn shape(&self, _file_bytes: u64) -> Shape {
-        Shape {
-            order: self.0.family.order,
-            part_bytes: if self.0.family.order == Order::Whole { u64::MAX } else { PART_BYTES },
-            parts_max: 10_000,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: self.0.family.repeat,
-            parallel: LANES,
-            takes_empty_files: true,
-            digest: None,
+        let Family { order, repeat, .. } = self.0.family;
+        if order == Order::Whole {
+            Shape { repeat, ..Shape::whole() }
+        } else {
+            Shape { order, repeat, parallel: LANES, parts_max: 10_000, ..Shape::parts(PART_BYTES) }
         }
     }
 

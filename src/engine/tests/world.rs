@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
 use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
 use crate::os::chance::Chance;
 use crate::os::files::Files;
@@ -133,17 +133,7 @@ fn lost_session() -> HostError {
 
 impl Host for FakeHost {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::AnyOrder,
-            repeat: Repeat::MayDuplicate,
-            parallel: 3,
-            part_bytes: PART_BYTES,
-            parts_max: 10_000,
-            file_bytes_max: None,
-            session_life: None,
-            digest: None,
-            takes_empty_files: true,
-        }
+        Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::FourSharedConfig;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Outcome, Repeat, Session, Shape, Wanted};
 use crate::secret::Secret;
 
 use replies::{FINISH, link_of, number, truth};
@@ -289,15 +289,11 @@ impl FourShared {
 impl Host for FourShared {
     fn shape(&self, _: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: self.settings.part_bytes,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: None,
             repeat: Repeat::Harmless,
             parallel: self.settings.parallel_parts,
             takes_empty_files: false,
             digest: Some(Wanted { algorithm: Algorithm::Md5, before_open: false }),
+            ..Shape::parts(self.settings.part_bytes)
         }
     }
 

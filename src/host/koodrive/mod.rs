@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json as object};
 
 use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::upload::{Ack, Algorithm, Class, Opened, Outcome, Repeat, Session, Shape, Wanted};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
@@ -278,15 +278,13 @@ fn wire_host(url: &url::Url) -> String {
 impl Host for KooDrive {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes),
             parts_max: PARTS_MAX,
             file_bytes_max: Some(FILE_BYTES_MAX),
-            session_life: None,
             repeat: Repeat::Harmless,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyPart::OneEmptyPart,
             digest: Some(Wanted { algorithm: Algorithm::Sha256, before_open: self.settings.flash_upload }),
+            ..Shape::parts(part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes))
         }
     }
 
