@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use ferryd::config::{self, Environment};
 use ferryd::host::{Host, UploadSession, Tickets, Whole, fuzzing, registry};
 use ferryd::job::plan::Plan;
-use ferryd::job::upload::{Borders, Class, Held, Session};
+use ferryd::job::upload::{Class, Held, Session};
 use ferryd_fuzz::{assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
 /// A finish from a receipt sends nothing, so it is ready at once.
 fn finish(host: &dyn Host, receipt: &str) {
     let plan = Plan { file_bytes: 7, part_bytes: 7 };
-    let place = UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, borders: Arc::new(Borders::default()) };
+    let place = UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, mid_states: Arc::default() };
     let mut held = Held::default();
     held.receipts.insert(0, receipt.to_owned());
     let finish = pin!(host.finish(&place, Whole { held: &held, digest: None }));

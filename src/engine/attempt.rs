@@ -19,8 +19,9 @@ use crate::crash_point;
 use crate::host::{FileFacts, HostError, Tickets, UploadSession, Whole};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
+use crate::job::upload::{Ack, Class, Found, Held, Opened, Order, Outcome, Shape};
 use crate::store::{Claimed, StoreError, Upload};
 
 use super::base_of;
@@ -209,13 +210,20 @@ impl Attempt {
     /// What an earlier claim has computed is not computed again.
     async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
         let Some(wanted) = self.shape.digest else { return Ok(()) };
-        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        self.digest = self.known_digest(plan).await?;
         let digesting = match &self.digest {
-            Some(digest) => Digesting::known(digest),
-            None => Digesting::start(source.clone(), plan, wanted.algorithm),
+            Some(digest) => Digesting::known(digest, wanted),
+            None => Digesting::start(source.clone(), plan, wanted),
         };
         self.digesting = Some(Arc::new(digesting));
         Ok(())
+    }
+
+    /// The digest that the host wants, where an earlier claim has kept it.
+    async fn known_digest(&self, plan: Plan) -> Result<Option<Digest>, StoreError> {
+        let Some(wanted) = self.shape.digest else { return Ok(None) };
+        let kept = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        Ok(kept.filter(|digest| digest.meets(wanted, plan.parts())))
     }
 
     /// Waits for the digest, where the host wants one, and keeps it.
@@ -277,11 +285,8 @@ impl Attempt {
 
     /// What was known of the digest when the finish was sent; computed anew where it was not kept.
     async fn know_digest_again(&mut self, plan: Plan) -> Result<(), Stop> {
-        if self.shape.digest.is_none() {
-            return Ok(());
-        }
-        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
-        if self.digest.is_none() {
+        self.digest = self.known_digest(plan).await?;
+        if self.shape.digest.is_some() && self.digest.is_none() {
             let source = self.source(false).await?;
             self.start_digest(&source, plan).await?;
             self.know_digest(plan).await?;
@@ -335,6 +340,6 @@ impl Attempt {
 }
 
 fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
-    let borders = digesting.map(Digesting::borders).unwrap_or_default();
-    Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, borders })
+    let mid_states = digesting.map(Digesting::mid_states).unwrap_or_default();
+    Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, mid_states })
 }

@@ -74,9 +74,9 @@ impl PartSender {
             let ack = self.request(&part).await?;
             if let Some(session) = &ack.moved_to {
                 upload.session = session.clone();
-                let borders = self.place.borders.clone();
+                let mid_states = self.place.mid_states.clone();
                 self.place =
-                    Arc::new(UploadSession { session: session.clone(), tickets: Tickets::default(), plan: self.plan, borders });
+                    Arc::new(UploadSession { session: session.clone(), tickets: Tickets::default(), plan: self.plan, mid_states });
             }
             let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
             without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };

@@ -31,8 +31,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::job::digest::MidStates;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Borders, Found, Held, Opened, Outcome, Session, Shape};
+use crate::job::upload::{Ack, Found, Held, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
 
 pub use error::{HostError, excerpt};
@@ -97,8 +98,8 @@ pub struct UploadSession {
     pub tickets: Tickets,
     /// How the file is cut.
     pub plan: Plan,
-    /// The inner states of the digest at the borders between parts. The one before a part is known when the part is sent.
-    pub borders: Arc<Borders>,
+    /// The mid-states of the digest where parts begin, for a host that wants them: that of a part is known when the part is sent.
+    pub mid_states: Arc<MidStates>,
 }
 
 /// A passing address that bytes go to, with the time it ends. It is a secret, so it is never stored; it is made anew after a restart.

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod believed;
 pub mod delivery;
+pub mod digest;
 pub mod event;
 pub mod health;
 pub mod identity;

@@ -1,9 +1,9 @@
 //! The words of an upload: what a host can do, what it holds, what it answered.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use super::digest::DigestRequirement;
 use super::proof::Proof;
 
 /// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
@@ -26,7 +26,7 @@ pub struct Shape {
     /// Whether a file of 0 bytes can be sent.
     pub takes_empty_files: bool,
     /// What the host wants to know of the file's bytes.
-    pub digest: Option<Wanted>,
+    pub digest: Option<DigestRequirement>,
 }
 
 impl Shape {
@@ -50,58 +50,6 @@ impl Shape {
     pub fn whole() -> Shape {
         Shape { order: Order::Whole, parts_max: 1, ..Shape::parts(u64::MAX) }
     }
-}
-
-/// A digest that a host wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// How it is computed.
-    pub algorithm: Algorithm,
-    /// Whether `open` needs it; otherwise it is computed while parts are sent, and needed only at the end.
-    pub before_open: bool,
-}
-
-/// How a digest is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// MD5 of the whole file.
-    Md5,
-    /// SHA-256 of the whole file, and its inner state at every border between parts.
-    Sha256,
-}
-
-/// The inner state of SHA-256 between two blocks: the words H0 to H7.
-pub type Words = [u32; 8];
-
-/// The inner states of a digest at the borders between parts, as far as they are known. Grows from the front, never shrinks.
-#[derive(Debug, Default)]
-pub struct Borders(RwLock<Vec<Words>>);
-
-impl Borders {
-    /// The state after all bytes before part `number`; nothing for the first part, or when it is not known yet.
-    pub fn before(&self, number: u32) -> Option<Words> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get((number as usize).checked_sub(1)?).copied()
-    }
-
-    /// Adds the state at the next border.
-    pub fn push(&self, words: Words) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(words);
-    }
-
-    /// All that are known, in order.
-    pub fn all(&self) -> Vec<Words> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// A digest that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest {
-    /// Of the whole file, in lower-case hexadecimal.
-    pub hex: String,
-    /// The inner states at the borders between parts, where the algorithm has any.
-    pub borders: Vec<Words>,
 }
 
 /// What an `open` brings.
@@ -305,17 +253,6 @@ mod tests {
             assert_eq!(found, numbers[..=before as usize]);
         }
         assert_eq!(held.words.len(), 65, "a part takes a bit");
-    }
-
-    #[test]
-    fn a_part_begins_with_the_digest_of_what_is_before_it_and_of_nothing_else() {
-        let borders = Borders::default();
-        assert_eq!((borders.all(), borders.before(0), borders.before(1)), (vec![], None, None));
-        let (first, second) = ([1; 8], [2; 8]);
-        borders.push(first);
-        borders.push(second);
-        assert_eq!(borders.all(), [first, second]);
-        assert_eq!([0, 1, 2, 3].map(|number| borders.before(number)), [None, Some(first), Some(second), None]);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;

@@ -12,11 +12,12 @@ use super::sqlite::Sqlite;
 use super::*;
 use crate::job::Proof;
 use crate::job::attempt::SessionFate;
+use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::health::HostState;
 use crate::job::plan::Plan;
 use crate::job::upload::Class;
 use crate::job::upload::Session;
-use crate::job::upload::{Ack, Digest, Outcome};
+use crate::job::upload::{Ack, Outcome};
 use crate::job::watch::{After, EventSource, Watch};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
 use crate::job::{Identity, Reason, State};
@@ -824,7 +825,12 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
 fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let digest = Digest { hex: "ab".into(), borders: vec![[1, 2, 3, 4, 5, 6, 7, 8]] };
+    let state = |words: std::ops::Range<u32>| MidState(words.collect());
+    let digest = |algorithm, mid_states| Digest { algorithm, hex: "ab".into(), mid_states };
+    let md5 = digest(Algorithm::Md5, vec![state(1..5), state(5..9), state(9..13)]);
+    queue.store.digested(job, 4, md5.clone()).blocking().unwrap();
+    assert_eq!(queue.store.digest(job, 4).blocking().unwrap(), Some(md5));
+    let digest = digest(Algorithm::Sha256, vec![state(1..9), state(9..17)]);
     queue.store.digested(job, 4, digest.clone()).blocking().unwrap();
     let kept = |part_bytes| queue.store.digest(job, part_bytes).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
@@ -1076,7 +1082,7 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     other.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     let before = format!("{:?}", queue.job(job));
 
-    let digest = Digest { hex: "ab".into(), borders: Vec::new() };
+    let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
     let told = [
         queue.store.opened(job, Session("lost".into()), plan, arrival(0).identity),
         queue.store.sent_as(job, Identity { ctime_ns: 9, ..arrival(0).identity }),

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::attempt::SessionFate;
+use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Held, Session, Words};
+use crate::job::upload::{Ack, Held, Session};
 use crate::job::{Identity, JobId};
 
 use super::error::StoreError;
@@ -131,17 +132,21 @@ pub(super) fn digested(c: &Connection, by: Caller, job: JobId, part_bytes: u64, 
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
-    let mut insert = c.prepare_cached("INSERT OR REPLACE INTO digests (job, part_bytes, hex, borders) VALUES (?1, ?2, ?3, ?4)")?;
-    insert.execute(params![job.0, part_bytes.cast_signed(), digest.hex, stored(&digest.borders)])?;
+    let mut insert = c.prepare_cached(
+        "INSERT OR REPLACE INTO digests (job, part_bytes, algorithm, hex, mid_states) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let Digest { algorithm, hex, mid_states } = digest;
+    insert.execute(params![job.0, part_bytes.cast_signed(), algorithm.word(), hex, stored(mid_states)])?;
     Ok(true)
 }
 
 pub(super) fn digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
-    let mut select = c.prepare_cached("SELECT hex, borders FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
+    let mut select = c.prepare_cached("SELECT algorithm, hex, mid_states FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
     let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
-        Ok(Digest { hex: row.get(0)?, borders: loaded(&row.get::<_, Vec<u8>>(1)?) })
+        let Some(algorithm) = Algorithm::from_word(&row.get::<_, String>(0)?) else { return Ok(None) };
+        Ok(Some(Digest { algorithm, hex: row.get(1)?, mid_states: loaded(&row.get::<_, Vec<u8>>(2)?, algorithm) }))
     });
-    Ok(found.optional()?)
+    Ok(found.optional()?.flatten())
 }
 
 pub(super) fn forget_digest(c: &Connection, job: JobId) -> Result<(), StoreError> {
@@ -149,15 +154,15 @@ pub(super) fn forget_digest(c: &Connection, job: JobId) -> Result<(), StoreError
     Ok(())
 }
 
-/// Eight words of four bytes for each border, the lowest byte first.
-fn stored(borders: &[Words]) -> Vec<u8> {
-    borders.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+/// The words of all states, each of four bytes with the lowest first.
+fn stored(states: &[MidState]) -> Vec<u8> {
+    states.iter().flat_map(|MidState(words)| words).flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn loaded(bytes: &[u8]) -> Vec<Words> {
+fn loaded(bytes: &[u8], algorithm: Algorithm) -> Vec<MidState> {
     let (words, _) = bytes.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-    words.as_chunks::<8>().0.to_vec()
+    words.chunks_exact(algorithm.state_words()).map(|words| MidState(words.into())).collect()
 }
 
 /// What a worker's leaving does to the half-sent upload. Answers by how much the count of lost sessions grows, and whether the host

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session};
 use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::FourSharedConfig;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::digest::{Algorithm, DigestRequirement};
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use replies::{FINISH, link_of, number, truth};
@@ -292,7 +293,7 @@ impl Host for FourShared {
             repeat: Repeat::Harmless,
             parallel: self.settings.parallel_parts,
             takes_empty_files: false,
-            digest: Some(Wanted { algorithm: Algorithm::Md5, before_open: false }),
+            digest: Some(DigestRequirement { algorithm: Algorithm::Md5, before_open: false, mid_states: false }),
             ..Shape::parts(self.settings.part_bytes)
         }
     }

@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json as object};
 
 use crate::config::{EmptyPart, KooDriveConfig, KooDriveLogin};
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Opened, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::digest::{Algorithm, DigestRequirement, MidState};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
@@ -204,7 +205,8 @@ impl KooDrive {
             return Ok(ticket.clone());
         }
         let last = part.number.saturating_add(LINKS_AT_ONCE).min(at.plan.parts());
-        let next = (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.borders.before(*number).is_some());
+        let next =
+            (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.mid_states.before(*number).is_some());
         let wanted: Vec<Value> = std::iter::once(part.number).chain(next).map(|number| part_info(at, number)).collect();
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
         let reply =
@@ -259,7 +261,7 @@ impl KooDrive {
 fn part_info(at: &UploadSession, number: u32) -> Value {
     let range = at.plan.range(number);
     let mut info = object!({ "partNumber": number + 1, "partSize": range.bytes, "partOffset": range.offset });
-    if let (Some(words), Some(fields)) = (at.borders.before(number), info.as_object_mut()) {
+    if let (Some(MidState(words)), Some(fields)) = (at.mid_states.before(number), info.as_object_mut()) {
         fields.insert("hashCtx".into(), object!(words));
     }
     info
@@ -283,7 +285,11 @@ impl Host for KooDrive {
             repeat: Repeat::Harmless,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyPart::OneEmptyPart,
-            digest: Some(Wanted { algorithm: Algorithm::Sha256, before_open: self.settings.flash_upload }),
+            digest: Some(DigestRequirement {
+                algorithm: Algorithm::Sha256,
+                before_open: self.settings.flash_upload,
+                mid_states: true,
+            }),
             ..Shape::parts(part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes))
         }
     }
