@@ -35,6 +35,7 @@ use super::worker::{self, Worker};
 pub(super) struct Attempt {
     pub(super) worker: Worker,
     pub(super) job: Claimed,
+    /// What the host can do with the file: as it says today, or as it said when the session was opened that is resumed.
     pub(super) shape: Shape,
     /// Bytes that have flowed, for people to see.
     pub(super) sent: Arc<AtomicU64>,
@@ -67,9 +68,8 @@ impl Attempt {
 
     /// Takes the job as far as it goes.
     pub(super) async fn run(&mut self) -> Result<Outcome, Stop> {
-        let session = self.job.upload.as_ref().map(|upload| self.facts_of(upload));
-        let beginning = attempt::beginning(session.as_ref(), &self.shape, self.worker.on_unknown);
         let earlier = self.job.upload.take();
+        let beginning = self.beginning(earlier.as_ref());
         // Given back should the attempt begin with another.
         self.place = earlier.as_ref().map(|upload| place(upload, None, Tickets::default()));
         let (source, begun) = match (beginning, earlier) {
@@ -90,6 +90,18 @@ impl Attempt {
             Begun::Upload(upload) => self.transfer(&source, upload).await,
             Begun::Done(outcome) => Ok(outcome),
         }
+    }
+
+    /// How to begin, with the shape by which the rest is done.
+    fn beginning(&mut self, earlier: Option<&Upload>) -> Beginning {
+        let session = earlier.map(|upload| self.facts_of(upload));
+        let stored = earlier.and_then(|upload| upload.shape.clone());
+        let opened_with = stored.map_or_else(|| self.shape.clone(), |stored| stored.resumed(&self.shape));
+        let beginning = attempt::beginning(session.as_ref(), &opened_with, self.worker.on_unknown);
+        if beginning != Beginning::Open {
+            self.shape = opened_with;
+        }
+        beginning
     }
 
     /// Sends what the host does not hold, and has it make the file.
@@ -199,10 +211,11 @@ impl Attempt {
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
-        self.worker.store.opened(self.job.id, session.clone(), plan, identity).await?;
+        self.worker.store.opened(self.job.id, session.clone(), self.shape.clone(), plan, identity).await?;
         crash_point!("open.after_commit");
         let (held, held_bytes) = (Held::default(), 0);
-        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
+        let shape = Some(self.shape.clone());
+        let upload = Upload { session, shape, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
         self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
         Ok(Begun::Upload(upload))
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::digest::DigestRequirement;
 use super::proof::Proof;
 
-/// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever the
+/// settings say later, the session goes on by the shape it was opened with ([`Shape::resumed`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// In which order parts may arrive.
     pub order: Order,
@@ -50,6 +53,22 @@ impl Shape {
     pub fn whole() -> Shape {
         Shape { order: Order::Whole, parts_max: 1, ..Shape::parts(u64::MAX) }
     }
+
+    /// The shape of a session that was opened with this one, where the host would open one with `today` now. How the file is cut, sent,
+    /// digested and finished stays as it was; how many parts go at once, and how old the session may become, is as it is wanted today.
+    pub fn resumed(self, today: &Shape) -> Shape {
+        Shape { parallel: today.parallel, session_life: today.session_life, ..self }
+    }
+
+    /// The shape as it is stored.
+    pub fn stored(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The shape that `text` stores, if it is one.
+    pub fn read(text: &str) -> Option<Shape> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// What an `open` brings.
@@ -61,8 +80,9 @@ pub enum Opened {
     Whole(Outcome),
 }
 
-/// In which order parts may arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In which order parts may arrive. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Parts are numbered; any order, several at once.
     AnyOrder,
@@ -72,8 +92,9 @@ pub enum Order {
     Whole,
 }
 
-/// What a commit does when it is sent twice because the first answer was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a commit does when it is sent twice because the first answer was lost. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Repeat {
     /// The host ends up with one file all the same.
     Harmless,
@@ -223,6 +244,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use super::super::digest::Algorithm;
     use super::*;
 
     #[test]
@@ -239,6 +261,52 @@ mod tests {
             "request_refused",
         ];
         assert_eq!(Class::ALL.map(Class::word), words);
+    }
+
+    #[test]
+    fn what_a_queue_has_stored_of_a_shape_is_read_for_ever() {
+        let digest = DigestRequirement { algorithm: Algorithm::Sha256, before_open: true, mid_states: true };
+        let by_parts = Shape {
+            order: Order::InOrder,
+            parts_max: 10_000,
+            file_bytes_max: Some(9),
+            session_life: Some(Duration::from_millis(1500)),
+            repeat: Repeat::Harmless,
+            parallel: 4,
+            takes_empty_files: false,
+            digest: Some(digest),
+            ..Shape::parts(5)
+        };
+        let stored = [
+            (
+                Shape::whole(),
+                r#"{"order":"whole","part_bytes":18446744073709551615,"parts_max":1,"repeat":"may_duplicate","parallel":1,
+                    "takes_empty_files":true}"#,
+            ),
+            (
+                by_parts,
+                r#"{"order":"in_order","part_bytes":5,"parts_max":10000,"file_bytes_max":9,"session_life":{"secs":1,"nanos":500000000},
+                    "repeat":"harmless","parallel":4,"takes_empty_files":false,
+                    "digest":{"algorithm":"sha256","before_open":true,"mid_states":true}}"#,
+            ),
+            (
+                Shape::parts(7),
+                r#"{"order":"any_order","part_bytes":7,"parts_max":4294967295,"file_bytes_max":null,"session_life":null,
+                    "repeat":"may_duplicate","parallel":1,"takes_empty_files":true,"digest":null,"of a later version":1}"#,
+            ),
+        ];
+        for (shape, text) in stored {
+            assert_eq!(Shape::read(text).as_ref(), Some(&shape), "{text}");
+            assert_eq!(Shape::read(&shape.stored()), Some(shape));
+        }
+        assert_eq!(["", "{}", "null", "a sentence"].map(Shape::read), [None, None, None, None]);
+    }
+
+    #[test]
+    fn a_session_goes_on_as_it_was_opened_at_the_pace_of_today() {
+        let life = Some(Duration::from_secs(9));
+        let today = Shape { parallel: 7, session_life: life, repeat: Repeat::Harmless, takes_empty_files: false, ..Shape::whole() };
+        assert_eq!(Shape::parts(5).resumed(&today), Shape { parallel: 7, session_life: life, ..Shape::parts(5) });
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::job::health::HostState;
 use crate::job::plan::Plan;
 use crate::job::upload::Class;
 use crate::job::upload::Session;
-use crate::job::upload::{Ack, Outcome};
+use crate::job::upload::{Ack, Outcome, Shape};
 use crate::job::watch::{After, EventSource, Watch};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
 use crate::job::{Identity, Reason, State};
@@ -559,7 +559,7 @@ fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
     let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
     let (session, acks) = (Session("s".into()), vec![ack]);
     let opened = session.clone();
-    queue.store.opened(job, opened, plan, arrival(0).identity).blocking().unwrap();
+    queue.store.opened(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
     let found = acks.clone();
     queue.store.found(job, found, 0, plan).blocking().unwrap();
     queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
@@ -737,9 +737,13 @@ fn mixed(claims: &Claims) -> (usize, usize) {
 
 pub(super) const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
 
+fn opened_shape() -> Shape {
+    Shape { parallel: 3, takes_empty_files: false, file_bytes_max: Some(99), ..Shape::parts(4) }
+}
+
 fn opened(queue: &Queue, job: JobId) -> Plan {
-    let plan = Plan { file_bytes: 10, part_bytes: 4 };
-    assert!(queue.store.opened(job, Session("first".into()), plan, arrival(0).identity).blocking().unwrap());
+    let (shape, plan) = (opened_shape(), Plan { file_bytes: 10, part_bytes: 4 });
+    assert!(queue.store.opened(job, Session("first".into()), shape, plan, arrival(0).identity).blocking().unwrap());
     plan
 }
 
@@ -767,6 +771,7 @@ fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
     assert_eq!((row.parts, row.parts_acked, row.sent), (3, 2, 6), "a part that is told of twice counts once");
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.plan, upload.held_bytes), (Session("second".into()), plan, 6));
+    assert_eq!(upload.shape, Some(opened_shape()));
     assert_eq!([0, 1, 2].map(|number| upload.held.contains(number)), [true, false, true]);
     assert_eq!(upload.held.receipts.into_iter().collect::<Vec<_>>(), [(2, "two".to_owned())]);
     assert_eq!((upload.opened_ms, upload.committing, upload.commits, upload.resent), (NOW_MS, false, 0, false));
@@ -1084,7 +1089,7 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
 
     let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
     let told = [
-        queue.store.opened(job, Session("lost".into()), plan, arrival(0).identity),
+        queue.store.opened(job, Session("lost".into()), Shape::whole(), plan, arrival(0).identity),
         queue.store.sent_as(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
         queue.store.acked(job, vec![ack(1, None, None)], plan),
         queue.store.advanced(job, 9, None),

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};

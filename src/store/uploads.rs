@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Held, Session};
+use crate::job::upload::{Ack, Held, Session, Shape};
 use crate::job::{Identity, JobId};
 
 use super::error::StoreError;
@@ -26,6 +26,7 @@ pub(super) fn opened(
     by: Caller,
     job: JobId,
     session: &Session,
+    shape: &Shape,
     plan: &Plan,
     identity: &Identity,
 ) -> Result<bool, StoreError> {
@@ -33,9 +34,10 @@ pub(super) fn opened(
         return Ok(false);
     }
     forget_upload(c, job)?;
-    let mut insert =
-        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
+    let mut insert = c.prepare_cached(
+        "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    insert.execute(params![job.0, session.0, shape.stored(), plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
     Ok(true)
@@ -200,11 +202,12 @@ fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
 
 pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent FROM uploads WHERE job = ?1",
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, shape FROM uploads WHERE job = ?1",
     )?;
     let upload = select.query_row([job.0], |row| {
         Ok(Upload {
             session: Session(row.get(0)?),
+            shape: row.get::<_, Option<String>>(7)?.and_then(|text| Shape::read(&text)),
             plan: Plan { file_bytes, part_bytes: row.get::<_, i64>(1)?.cast_unsigned().max(1) },
             held: Held::default(),
             held_bytes: row.get::<_, i64>(2)?.cast_unsigned(),

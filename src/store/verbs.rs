@@ -10,7 +10,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
@@ -119,10 +119,10 @@ impl Store {
         self.call(Process, move |queue, by| queue.claim(Caller { now_ms, ..by }, &asking, uploads_max))
     }
 
-    /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
+    /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being sent. Outlives the process; with the
     /// power, a session may be lost that is younger than a second, as its acks are.
-    pub fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Call<bool> {
-        self.call(Process, move |queue, by| queue.opened(by, job, &session, &plan, &identity))
+    pub fn opened(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> Call<bool> {
+        self.call(Process, move |queue, by| queue.opened(by, job, &session, &shape, &plan, &identity))
     }
 
     /// The host has these bytes already; this is exactly the version of the file that has them.

@@ -64,6 +64,8 @@ pub(super) struct FarSide {
     pub(super) repeated: u64,
     /// Answers that were lost.
     pub(super) lost: u64,
+    /// The digests that were told at a finish.
+    pub(super) digests: Vec<Option<String>>,
     pub(super) log: Vec<String>,
 }
 
@@ -72,6 +74,8 @@ pub(super) struct FakeHost {
     pub(super) name: String,
     begun: Instant,
     pub(super) troubles: Vec<TroubleTime>,
+    /// What its settings say now.
+    pub(super) shape: Shape,
     far: Arc<Mutex<FarSide>>,
 }
 
@@ -133,7 +137,7 @@ fn lost_session() -> HostError {
 
 impl Host for FakeHost {
     fn shape(&self, _: u64) -> Shape {
-        Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) }
+        self.shape.clone()
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -172,8 +176,9 @@ impl Host for FakeHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(self.call("finish", 0, |far| {
+    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+        Box::pin(self.call("finish", 0, move |far| {
+            far.digests.push(whole.digest.map(str::to_owned));
             let number = number_of(&at.session);
             let (facts, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
             let path = format!("{}/{}", facts.folder, facts.name);
@@ -236,6 +241,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
         name: (*name).to_owned(),
         begun,
         troubles: troubles.to_vec(),
+        shape: Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) },
         far: Arc::default(),
     };
     let hosts = hosts.iter().map(host).collect();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};

@@ -1,4 +1,4 @@
-use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, StoreError, Tables, Upload};
+use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, Shape, StoreError, Tables, Upload};
 use crate::job::attempt::SessionFate;
 use crate::job::upload::Held;
 
@@ -17,6 +17,7 @@ impl Tables {
         by: Caller,
         job: JobId,
         session: &Session,
+        shape: &Shape,
         plan: &Plan,
         identity: &Identity,
     ) -> Result<bool, StoreError> {
@@ -25,6 +26,7 @@ impl Tables {
         }
         let upload = Upload {
             session: session.clone(),
+            shape: Some(shape.clone()),
             plan: *plan,
             held: Held::default(),
             held_bytes: 0,
