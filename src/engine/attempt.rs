@@ -19,6 +19,7 @@ use crate::crash_point;
 use crate::host::{FileFacts, HostError, Tickets, UploadSession, Whole};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
+use crate::job::content_type;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, Found, Held, Opened, Order, Outcome, Shape};
@@ -177,7 +178,8 @@ impl Attempt {
         let path = self.job.path.clone();
         let base = base_of(&self.worker.system.files, &self.worker.watches, &path);
         let expected = Expected { base, path, version: self.job.identity, fresh };
-        Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await
+        let source = Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await?;
+        Ok(source.with_part_digests(self.shape.part_digest))
     }
 
     /// Asks the host for a session, and commits it with the plan that is made for it.
@@ -189,8 +191,11 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
+        let name = remote_name(&self.job.path);
         let facts = FileFacts {
-            name: remote_name(&self.job.path),
+            content_type: content_type::of_name(&name),
+            mtime_ns: identity.mtime_ns,
+            name,
             folder: worker::remote_folder(&self.worker.watches, &self.job.path, self.job.identity.mtime_ns),
             version: source::version(&self.job.path, &identity),
             bytes: plan.file_bytes,

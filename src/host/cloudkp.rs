@@ -385,15 +385,7 @@ mod tests {
 
     #[test]
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
-        let file = FileFacts {
-            name: "a\\b.zip".into(),
-            folder: String::new(),
-            version: "v".into(),
-            bytes: 7,
-            parts: 1,
-            part_bytes: 131_072,
-            digest: None,
-        };
+        let file = FileFacts::named("a\\b.zip", 7);
         let open = Open::new("http://127.0.0.1:1/kp", &file, &Chance::default());
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));

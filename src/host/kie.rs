@@ -343,18 +343,6 @@ mod tests {
         }
     }
 
-    fn facts(name: &str, bytes: u64) -> FileFacts {
-        FileFacts {
-            name: name.into(),
-            folder: "a/b:c".into(),
-            version: "670f15212a83941c".into(),
-            bytes,
-            parts: 1,
-            part_bytes: u64::MAX,
-            digest: None,
-        }
-    }
-
     #[test]
     fn both_documented_replies_give_the_link() {
         let page = r#"{"success":true,"code":200,"msg":"File uploaded successfully","data":{"fileName":"670f1521-report.pdf",
@@ -428,21 +416,21 @@ mod tests {
 
     #[test]
     fn a_name_is_fixed_before_the_first_attempt_and_safe_everywhere() {
-        let named = Named::new(&settings(KieMethod::Stream), &facts("a \"b\"/..\\ü.pdf", 3)).unwrap();
+        let named = Named::new(&settings(KieMethod::Stream), &FileFacts::named("a \"b\"/..\\ü.pdf", 3)).unwrap();
         assert_eq!((named.upload_path.as_str(), named.name.as_str()), ("inbox/a/b_c", "670f15212a83941c-a _b__.._ü.pdf"));
         assert_eq!(Named::load(&named.store().unwrap()).unwrap(), named);
-        let long = Named::new(&settings(KieMethod::Stream), &facts(&format!("{}.pdf", "ü".repeat(300)), 3)).unwrap();
+        let long = Named::new(&settings(KieMethod::Stream), &FileFacts::named(&format!("{}.pdf", "ü".repeat(300)), 3)).unwrap();
         assert!(long.name.ends_with("ü.pdf") && long.name.len() <= NAME_BYTES_MAX + 17, "{}", long.name);
     }
 
     #[test]
     fn base64_ends_where_the_host_says() {
         let settings = settings(KieMethod::Base64);
-        assert!(Named::new(&settings, &facts("a", BASE64_BYTES_MAX)).is_ok());
-        let error = Named::new(&settings, &facts("a", BASE64_BYTES_MAX + 1)).unwrap_err();
+        assert!(Named::new(&settings, &FileFacts::named("a", BASE64_BYTES_MAX)).is_ok());
+        let error = Named::new(&settings, &FileFacts::named("a", BASE64_BYTES_MAX + 1)).unwrap_err();
         assert_eq!(error.class, Class::FileRejected);
         assert!(error.said.contains("use `method = \"stream\"`"), "{error:?}");
-        let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
+        let (head, tail) = Named::new(&settings, &FileFacts::named("q\"q", 3)).unwrap().base64_envelope();
         let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
         assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));
     }

@@ -87,6 +87,28 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
+    /// Its media type, as its name says; `application/octet-stream` where it says nothing.
+    pub content_type: &'static str,
+    /// When its content changed last, in nanoseconds since the Unix epoch.
+    pub mtime_ns: i64,
+}
+
+#[cfg(test)]
+impl FileFacts {
+    /// A file of one part, below the host's root.
+    pub(crate) fn named(name: &str, bytes: u64) -> FileFacts {
+        FileFacts {
+            name: name.to_owned(),
+            folder: String::new(),
+            version: "670f15212a83941c".to_owned(),
+            bytes,
+            parts: 1,
+            part_bytes: u64::MAX,
+            digest: None,
+            content_type: crate::job::content_type::of_name(name),
+            mtime_ns: 0,
+        }
+    }
 }
 
 /// A half-sent upload, as a host's calls meet it.
@@ -132,6 +154,8 @@ pub struct Part {
     pub offset: u64,
     /// How long it is.
     pub bytes: u64,
+    /// Their digest, where the shape wants one of each part.
+    pub digest: Option<Vec<u8>>,
     /// Its bytes, readable from the start as often as the transport needs.
     pub source: Arc<dyn PartSource>,
 }

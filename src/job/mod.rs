@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod believed;
+pub mod content_type;
 pub mod delivery;
 pub mod digest;
 pub mod event;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::DigestRequirement;
+use super::digest::{Algorithm, DigestRequirement};
 use super::proof::Proof;
 
 /// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever the
@@ -30,6 +30,8 @@ pub struct Shape {
     pub takes_empty_files: bool,
     /// What the host wants to know of the file's bytes.
     pub digest: Option<DigestRequirement>,
+    /// How the digest is computed that the host wants to have with each part.
+    pub part_digest: Option<Algorithm>,
 }
 
 impl Shape {
@@ -46,6 +48,7 @@ impl Shape {
             parallel: 1,
             takes_empty_files: true,
             digest: None,
+            part_digest: None,
         }
     }
 
@@ -244,7 +247,6 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::Algorithm;
     use super::*;
 
     #[test]
@@ -275,6 +277,7 @@ mod tests {
             parallel: 4,
             takes_empty_files: false,
             digest: Some(digest),
+            part_digest: Some(Algorithm::Md5),
             ..Shape::parts(5)
         };
         let stored = [
@@ -287,7 +290,7 @@ mod tests {
                 by_parts,
                 r#"{"order":"in_order","part_bytes":5,"parts_max":10000,"file_bytes_max":9,"session_life":{"secs":1,"nanos":500000000},
                     "repeat":"harmless","parallel":4,"takes_empty_files":false,
-                    "digest":{"algorithm":"sha256","before_open":true,"mid_states":true}}"#,
+                    "digest":{"algorithm":"sha256","before_open":true,"mid_states":true},"part_digest":"md5"}"#,
             ),
             (
                 Shape::parts(7),

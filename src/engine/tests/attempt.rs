@@ -46,12 +46,16 @@ fn worker(world: &World) -> (Worker, PhaseSwitch) {
 
 /// Queues the file of so many bytes.
 async fn queued(world: &World, bytes: usize) {
-    world.write("a", bytes);
+    queued_as(world, "a", bytes).await;
+}
+
+async fn queued_as(world: &World, name: &str, bytes: usize) {
+    world.write(name, bytes);
     let base = crate::os::files::Base::of(&world.system.files, Path::new("/drop"), false);
-    let identity = base.look(Path::new("/drop/a")).unwrap().numbers.into();
+    let identity = base.look(&Path::new("/drop").join(name)).unwrap().numbers.into();
     let arrival = Arrival {
         folder: "/drop".into(),
-        name: "a".into(),
+        name: name.into(),
         identity,
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
@@ -204,6 +208,35 @@ fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
             assert_eq!((far.repeated, &far.digests), (0, &vec![None]), "{shape:?}");
         });
     }
+}
+
+#[test]
+fn a_host_that_wants_it_has_the_digest_of_each_part_with_the_part() {
+    for (seed, order) in (30..).zip([Order::AnyOrder, Order::Whole]) {
+        paused(async {
+            let mut world = world(seed, ONE_HOST, &[("box", &[])]);
+            world.hosts[0].shape = Shape { order, part_digest: Some(Algorithm::Sha256), ..Shape::parts(PART_BYTES) };
+            queued(&world, 2 * PART_BYTES as usize + 5).await;
+            let end = carry(&world).await;
+            assert_eq!((end.state, end.why), (State::Done, None), "{order:?}");
+            assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 2 * PART_BYTES as usize + 5])], "{order:?}");
+        });
+    }
+}
+
+#[test]
+fn a_host_is_told_the_type_and_the_time_of_a_file() {
+    paused(async {
+        let world = world(33, ONE_HOST, &[("box", &[])]);
+        queued_as(&world, "report.PDF", 1000).await;
+        let job = claim(&world).await;
+        let mtime_ns = job.identity.mtime_ns;
+        let (worker, _switch) = worker(&world);
+        worker.carry(job, Arc::default()).await.unwrap();
+        let facts = world.hosts[0].far().sessions[&1].0.clone();
+        assert_eq!((facts.content_type, facts.mtime_ns), ("application/pdf", mtime_ns));
+        assert!(mtime_ns > 0);
+    });
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use sha2::Digest;
 use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
 use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use crate::job::digest::Algorithm;
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
 use crate::os::chance::Chance;
@@ -154,6 +156,14 @@ impl Host for FakeHost {
                 Ok(bytes) => bytes.to_bytes().to_vec(),
                 Err(error) => return Err(HostError::new(Class::Transient, error.to_string())),
             };
+            let algorithm = self.shape.part_digest;
+            let digest = algorithm.map(|algorithm| match algorithm {
+                Algorithm::Md5 => md5::Md5::digest(&bytes).to_vec(),
+                Algorithm::Sha256 => sha2::Sha256::digest(&bytes).to_vec(),
+            });
+            if part.digest != digest {
+                return Err(HostError::new(Class::FileRejected, "the digest of the part is not that of its bytes"));
+            }
             self.call("send", part.bytes, |far| {
                 let (_, parts) = far.sessions.get_mut(&number_of(&at.session)).ok_or_else(lost_session)?;
                 let before = parts.insert(part.number, bytes);
