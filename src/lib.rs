@@ -11,7 +11,6 @@ pub mod hook;
 pub mod host;
 pub mod job;
 pub mod os;
-pub mod sandbox;
 pub mod secret;
 pub mod store;
 pub mod watch;
