@@ -73,7 +73,7 @@ impl From<SourceError> for Reason {
 /// A file held open for its upload.
 #[derive(Clone)]
 pub struct Source {
-    held: Arc<OpenSource>,
+    file: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
@@ -108,11 +108,11 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let held = match OpenSource::at_hand(&expected) {
-            Some(held) => held,
+        let file = match OpenSource::at_hand(&expected) {
+            Some(file) => file,
             None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
-        Ok(Source { held: Arc::new(held), threads, limits, sent, part_digest: None })
+        Ok(Source { file: Arc::new(file), threads, limits, sent, part_digest: None })
     }
 
     /// The same file, whose parts have their digests with them.
@@ -127,16 +127,16 @@ impl Source {
 
     /// The version that is being read.
     pub fn identity(&self) -> Identity {
-        self.held.identity
+        self.file.identity
     }
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
     pub async fn check(&self) -> Result<(), SourceError> {
-        if self.held.is_unchanged_at_hand() {
+        if self.file.is_unchanged_at_hand() {
             return Ok(());
         }
-        let held = self.held.clone();
-        blocking(self.threads, move || held.check()).await
+        let file = self.file.clone();
+        blocking(self.threads, move || file.check()).await
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
@@ -169,9 +169,9 @@ impl Source {
     }
 
     async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
-        let held = self.held.clone();
+        let file = self.file.clone();
         blocking(self.threads, move || {
-            let bytes = held.kept(offset, bytes).map_or_else(|| held.read(offset, bytes), Ok)?;
+            let bytes = file.kept(offset, bytes).map_or_else(|| file.read(offset, bytes), Ok)?;
             hasher.update(&bytes);
             Ok((bytes, hasher))
         })
@@ -180,7 +180,7 @@ impl Source {
 
     /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        match &self.held.whole {
+        match &self.file.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
                 let found = whole
@@ -188,27 +188,27 @@ impl Source {
                     .ok_or(SourceError::Changed("while it was being read: it is shorter now"))?;
                 buffer.copy_from_slice(found);
             }
-            None => self.held.file.read_exact_at(buffer, offset)?,
+            None => self.file.file.read_exact_at(buffer, offset)?,
         }
         Ok(())
     }
 
     /// Makes sure that the handle still means the version that is being read, on the caller's thread.
     pub fn check_handle(&self) -> Result<(), SourceError> {
-        self.held.check_handle()
+        self.file.check_handle()
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
     pub fn failure(&self) -> Option<SourceError> {
-        self.held.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.file.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
-        if let Some(kept) = self.held.kept(offset, bytes) {
+        if let Some(kept) = self.file.kept(offset, bytes) {
             return Ok(kept);
         }
-        let held = self.held.clone();
-        blocking(self.threads, move || held.read(offset, bytes)).await
+        let file = self.file.clone();
+        blocking(self.threads, move || file.read(offset, bytes)).await
     }
 }
 

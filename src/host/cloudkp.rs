@@ -18,7 +18,7 @@ use crate::os::chance::Chance;
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
 // Requests.
 
@@ -336,12 +336,12 @@ impl Host for CloudKp {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
             let reply = self.transport.send(request).await?;
-            finish_reply(&reply, &self.settings.link_base, &whole.held.receipts)
+            finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts)
         })
     }
 

@@ -22,7 +22,7 @@ use super::base64::{Base64Source, encoded_bytes};
 use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -291,8 +291,8 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(async move { stored::outcome(whole) })
+    fn finish<'a>(&'a self, _: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move { stored::outcome(completion) })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
@@ -341,6 +341,10 @@ mod tests {
             upload_path: "inbox".into(),
             kept_for: DAY,
         }
+    }
+
+    fn facts(name: &str, bytes: u64) -> FileFacts {
+        FileFacts { folder: "a/b:c".into(), ..FileFacts::named(name, bytes) }
     }
 
     #[test]
@@ -416,21 +420,21 @@ mod tests {
 
     #[test]
     fn a_name_is_fixed_before_the_first_attempt_and_safe_everywhere() {
-        let named = Named::new(&settings(KieMethod::Stream), &FileFacts::named("a \"b\"/..\\ü.pdf", 3)).unwrap();
+        let named = Named::new(&settings(KieMethod::Stream), &facts("a \"b\"/..\\ü.pdf", 3)).unwrap();
         assert_eq!((named.upload_path.as_str(), named.name.as_str()), ("inbox/a/b_c", "670f15212a83941c-a _b__.._ü.pdf"));
         assert_eq!(Named::load(&named.store().unwrap()).unwrap(), named);
-        let long = Named::new(&settings(KieMethod::Stream), &FileFacts::named(&format!("{}.pdf", "ü".repeat(300)), 3)).unwrap();
+        let long = Named::new(&settings(KieMethod::Stream), &facts(&format!("{}.pdf", "ü".repeat(300)), 3)).unwrap();
         assert!(long.name.ends_with("ü.pdf") && long.name.len() <= NAME_BYTES_MAX + 17, "{}", long.name);
     }
 
     #[test]
     fn base64_ends_where_the_host_says() {
         let settings = settings(KieMethod::Base64);
-        assert!(Named::new(&settings, &FileFacts::named("a", BASE64_BYTES_MAX)).is_ok());
-        let error = Named::new(&settings, &FileFacts::named("a", BASE64_BYTES_MAX + 1)).unwrap_err();
+        assert!(Named::new(&settings, &facts("a", BASE64_BYTES_MAX)).is_ok());
+        let error = Named::new(&settings, &facts("a", BASE64_BYTES_MAX + 1)).unwrap_err();
         assert_eq!(error.class, Class::FileRejected);
         assert!(error.said.contains("use `method = \"stream\"`"), "{error:?}");
-        let (head, tail) = Named::new(&settings, &FileFacts::named("q\"q", 3)).unwrap().base64_envelope();
+        let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
         let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
         assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));
     }

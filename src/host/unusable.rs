@@ -2,7 +2,7 @@
 
 use crate::job::upload::{Ack, Found, Opened, Outcome, Repeat, Shape};
 
-use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 
 /// A host whose secret cannot be had, with the reason.
 pub struct Unusable(pub HostError);
@@ -26,11 +26,11 @@ impl Host for Unusable {
         self.refuse()
     }
 
-    fn probe<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, _: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         self.refuse()
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Outcome> {
         self.refuse()
     }
 

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -279,7 +279,7 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let begun = SessionRecord::load(&at.session)?;
             let now = self.login().await?.cmbs;
@@ -287,8 +287,8 @@ impl Host for UploadGig {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(async move { stored::outcome(whole) })
+    fn finish<'a>(&'a self, _: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move { stored::outcome(completion) })
     }
 
     fn check(&self) -> Answer<'_, String> {

@@ -54,7 +54,7 @@ impl Shape {
 
     /// A host that takes a file in one request, of which nothing else is known: a file that is sent twice may be there twice.
     pub fn whole() -> Shape {
-        Shape { order: Order::Whole, parts_max: 1, ..Shape::parts(u64::MAX) }
+        Shape { order: Order::WholeFile, parts_max: 1, ..Shape::parts(u64::MAX) }
     }
 
     /// The shape of a session that was opened with this one, where the host would open one with `today` now. How the file is cut, sent,
@@ -77,10 +77,10 @@ impl Shape {
 /// What an `open` brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// A place for the parts.
+    /// A session for the parts.
     Session(Session),
     /// The host has these bytes already, and has made the file of them.
-    Whole(Outcome),
+    AlreadyThere(Outcome),
 }
 
 /// In which order parts may arrive. The words are stored, so they are stable.
@@ -92,7 +92,7 @@ pub enum Order {
     /// Each part begins where the host says the last one ended.
     InOrder,
     /// The file travels in one request, which is also its commit.
-    Whole,
+    WholeFile,
 }
 
 /// What a commit does when it is sent twice because the first answer was lost. The words are stored, so they are stable.
@@ -132,7 +132,7 @@ pub enum Found {
     /// Exactly these parts.
     Parts(Vec<Ack>),
     /// All of it, with evidence better than a matching length.
-    Whole(Outcome),
+    Complete(Outcome),
     /// This host cannot say.
     Unsure,
     /// There is evidence, but no proof, that the host has all of it: the evidence, for a person.
@@ -209,17 +209,17 @@ impl Class {
 
 /// The parts of a plan that the host has confirmed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ConfirmedParts {
     words: Vec<u64>,
     count: u32,
     /// What the host wants to see again at `finish`, by part; empty for hosts without receipts.
     pub receipts: BTreeMap<u32, String>,
 }
 
-impl Held {
-    /// Notes `number` as held. Answers whether that is news.
+impl ConfirmedParts {
+    /// Notes `number` as confirmed. Answers whether that is news.
     pub fn insert(&mut self, number: u32) -> bool {
-        let (word, bit) = Held::place(number);
+        let (word, bit) = ConfirmedParts::bit(number);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
         }
@@ -229,18 +229,18 @@ impl Held {
         news
     }
 
-    /// Whether `number` is held.
+    /// Whether `number` is confirmed.
     pub fn contains(&self, number: u32) -> bool {
-        let (word, bit) = Held::place(number);
+        let (word, bit) = ConfirmedParts::bit(number);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// How many parts are held.
+    /// How many parts are confirmed.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    fn place(number: u32) -> (usize, u64) {
+    fn bit(number: u32) -> (usize, u64) {
         ((number / 64) as usize, 1 << (number % 64))
     }
 }
@@ -283,7 +283,7 @@ mod tests {
         let stored = [
             (
                 Shape::whole(),
-                r#"{"order":"whole","part_bytes":18446744073709551615,"parts_max":1,"repeat":"may_duplicate","parallel":1,
+                r#"{"order":"whole_file","part_bytes":18446744073709551615,"parts_max":1,"repeat":"may_duplicate","parallel":1,
                     "takes_empty_files":true}"#,
             ),
             (
@@ -313,26 +313,26 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_the_host_lacks_is_never_taken_for_held() {
-        let mut held = Held::default();
+    fn a_part_that_the_host_lacks_is_never_taken_for_confirmed() {
+        let mut confirmed = ConfirmedParts::default();
         // Each alone, in its word and bit, with the borders of the words among them.
         let numbers = [0, 1, 2, 62, 63, 64, 65, 127, 128, 130, 4096];
         for (before, number) in (0..).zip(numbers) {
-            assert_eq!((held.count(), held.contains(number)), (before, false), "{number}");
-            assert!(held.insert(number));
-            let found: Vec<u32> = (0..5000).filter(|number| held.contains(*number)).collect();
+            assert_eq!((confirmed.count(), confirmed.contains(number)), (before, false), "{number}");
+            assert!(confirmed.insert(number));
+            let found: Vec<u32> = (0..5000).filter(|number| confirmed.contains(*number)).collect();
             assert_eq!(found, numbers[..=before as usize]);
         }
-        assert_eq!(held.words.len(), 65, "a part takes a bit");
+        assert_eq!(confirmed.words.len(), 65, "a part takes a bit");
     }
 
     #[test]
-    fn a_part_held_twice_counts_once() {
-        let mut held = Held::default();
-        assert!(held.insert(130));
-        assert!(!held.insert(130));
-        assert!(held.insert(0));
-        assert_eq!(held.count(), 2);
-        assert!(held.contains(130) && held.contains(0) && !held.contains(64) && !held.contains(9999));
+    fn a_part_confirmed_twice_counts_once() {
+        let mut confirmed = ConfirmedParts::default();
+        assert!(confirmed.insert(130));
+        assert!(!confirmed.insert(130));
+        assert!(confirmed.insert(0));
+        assert_eq!(confirmed.count(), 2);
+        assert!(confirmed.contains(130) && confirmed.contains(0) && !confirmed.contains(64) && !confirmed.contains(9999));
     }
 }

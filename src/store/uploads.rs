@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Held, Session, Shape};
+use crate::job::upload::{Ack, ConfirmedParts, Session, Shape};
 use crate::job::{Identity, JobId};
 
 use super::error::StoreError;
@@ -209,7 +209,7 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
             session: Session(row.get(0)?),
             shape: row.get::<_, Option<String>>(7)?.and_then(|text| Shape::read(&text)),
             plan: Plan { file_bytes, part_bytes: row.get::<_, i64>(1)?.cast_unsigned().max(1) },
-            held: Held::default(),
+            confirmed: ConfirmedParts::default(),
             held_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
             opened_ms: row.get(3)?,
             committing: row.get(4)?,
@@ -222,9 +222,9 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
     let mut rows = select.query([job.0])?;
     while let Some(row) = rows.next()? {
         let number = row.get(0)?;
-        upload.held.insert(number);
+        upload.confirmed.insert(number);
         if let Some(receipt) = row.get(1)? {
-            upload.held.receipts.insert(number, receipt);
+            upload.confirmed.receipts.insert(number, receipt);
         }
     }
     Ok(Some(upload))

@@ -212,7 +212,7 @@ fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
 
 #[test]
 fn a_host_that_wants_it_has_the_digest_of_each_part_with_the_part() {
-    for (seed, order) in (30..).zip([Order::AnyOrder, Order::Whole]) {
+    for (seed, order) in (30..).zip([Order::AnyOrder, Order::WholeFile]) {
         paused(async {
             let mut world = world(seed, ONE_HOST, &[("box", &[])]);
             world.hosts[0].shape = Shape { order, part_digest: Some(Algorithm::Sha256), ..Shape::parts(PART_BYTES) };

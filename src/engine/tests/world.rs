@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
-use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use crate::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 use crate::job::digest::Algorithm;
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
@@ -174,11 +174,11 @@ impl Host for FakeHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(self.call("probe", 0, |far| {
             let number = number_of(&at.session);
             if far.files.contains_key(&number) {
-                return Ok(Found::Whole(outcome(number)));
+                return Ok(Found::Complete(outcome(number)));
             }
             let (_, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
             let ack = |number: &u32| Ack { number: *number, held_to: u64::MAX, receipt: None, moved_to: None };
@@ -186,9 +186,9 @@ impl Host for FakeHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(self.call("finish", 0, move |far| {
-            far.digests.push(whole.digest.map(str::to_owned));
+            far.digests.push(completion.digest.map(str::to_owned));
             let number = number_of(&at.session);
             let (facts, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
             let path = format!("{}/{}", facts.folder, facts.name);

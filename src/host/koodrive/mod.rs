@@ -22,7 +22,7 @@ use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
-use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
 
@@ -318,7 +318,7 @@ impl Host for KooDrive {
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
                 // It found the bytes by their digest.
-                return Ok(Opened::Whole(replies::outcome(&container_id, &file_id, Proof::Digest)));
+                return Ok(Opened::AlreadyThere(replies::outcome(&container_id, &file_id, Proof::Digest)));
             }
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
@@ -348,16 +348,16 @@ impl Host for KooDrive {
     // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
     // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let mut body = object!({ "fileId": created.file_id });
-            if let (Some(digest), Some(fields)) = (whole.digest, body.as_object_mut()) {
+            if let (Some(digest), Some(fields)) = (completion.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.into());
             }
             let outcome = |proof| replies::outcome(&created.container_id, &created.file_id, proof);
             // The digest is compared before the parts become a file (page, 3.4).
-            let compared = if whole.digest.is_some() { Proof::Digest } else { Proof::Word };
+            let compared = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
                 Ok(_) => Ok(outcome(compared)),
                 // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that we have
