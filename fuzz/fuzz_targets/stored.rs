@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use ferryd::config::{self, Environment};
 use ferryd::host::kind::Kind;
 use ferryd::host::kinds::KINDS;
-use ferryd::host::{Host, Tickets, UploadSession, Whole, fuzzing, registry};
+use ferryd::host::{Completion, Host, Tickets, UploadSession, fuzzing, registry};
 use ferryd::job::plan::Plan;
-use ferryd::job::upload::{Borders, Class, Held, Order, Session};
+use ferryd::job::upload::{Class, ConfirmedParts, Order, Session};
 use ferryd_fuzz::{assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 
@@ -52,11 +52,10 @@ fuzz_target!(|data: &[u8]| {
 /// A finish from a receipt sends nothing, so it is ready at once.
 fn finish(host: &dyn Host, receipt: &str) {
     let plan = Plan { file_bytes: 7, part_bytes: 7 };
-    let place =
-        UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, borders: Arc::new(Borders::default()) };
-    let mut held = Held::default();
-    held.receipts.insert(0, receipt.to_owned());
-    let finish = pin!(host.finish(&place, Whole { held: &held, digest: None }));
+    let session = UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, mid_states: Arc::default() };
+    let mut confirmed = ConfirmedParts::default();
+    confirmed.receipts.insert(0, receipt.to_owned());
+    let finish = pin!(host.finish(&session, Completion { confirmed: &confirmed, digest: None }));
     let Poll::Ready(finished) = finish.poll(&mut Context::from_waker(Waker::noop())) else { panic!("a finish that waits") };
     match finished {
         Ok(outcome) => assert_named(&outcome),

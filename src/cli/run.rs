@@ -186,7 +186,7 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let trouble = self.runtime.spawn(publish_store_trouble(store.clone(), self.lock.clone(), self.note.clone()));
+        let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
         let system = System::default();
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
@@ -325,11 +325,11 @@ fn log_rescue(rescue: &Rescue) {
 }
 
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
-async fn publish_store_trouble(store: Store, lock: Arc<Lock>, note: Note) {
-    let mut trouble = store.trouble();
+async fn publish_store_failures(store: Store, lock: Arc<Lock>, note: Note) {
+    let mut failure = store.write_failure();
     drop(store);
-    while trouble.changed().await.is_ok() {
-        let text = trouble.borrow_and_update().as_ref().map(ToString::to_string);
+    while failure.changed().await.is_ok() {
+        let text = failure.borrow_and_update().as_ref().map(ToString::to_string);
         service::status(text.as_deref().unwrap_or("running"));
         if let Err(error) = lock.write(&Note { trouble: text, ..note.clone() }) {
             tracing::warn!("cannot update the lock file: {error}");

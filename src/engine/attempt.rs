@@ -16,11 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::crash_point;
-use crate::host::{FileFacts, HostError, Tickets, UploadSession, Whole};
+use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
+use crate::job::content_type;
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Class, Digest, Found, Held, Opened, Order, Outcome, Shape};
+use crate::job::upload::{Ack, Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
 use crate::store::{Claimed, StoreError, Upload};
 
 use super::base_of;
@@ -34,13 +36,14 @@ use super::worker::{self, Worker};
 pub(super) struct Attempt {
     pub(super) worker: Worker,
     pub(super) job: Claimed,
+    /// What the host can do with the file: as it says today, or as it said when the session was opened that is resumed.
     pub(super) shape: Shape,
     /// Bytes that have flowed, for people to see.
     pub(super) sent: Arc<AtomicU64>,
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
-    pub(super) place: Option<Arc<UploadSession>>,
+    pub(super) session: Option<Arc<UploadSession>>,
     /// The digest, where the host wants one.
     pub(super) digesting: Option<Arc<Digesting>>,
     /// The digest, once it is known.
@@ -48,7 +51,7 @@ pub(super) struct Attempt {
 }
 
 /// What opening or resuming a session leads to.
-enum Begun {
+enum Started {
     Upload(Upload),
     /// The host has the file already.
     Done(Outcome),
@@ -57,7 +60,7 @@ enum Begun {
 impl Attempt {
     pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
-        Attempt { worker, job, shape, sent, progress: false, place: None, digesting: None, digest: None }
+        Attempt { worker, job, shape, sent, progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -66,43 +69,54 @@ impl Attempt {
 
     /// Takes the job as far as it goes.
     pub(super) async fn run(&mut self) -> Result<Outcome, Stop> {
-        let session = self.job.upload.as_ref().map(|upload| self.facts_of(upload));
-        let beginning = attempt::beginning(session.as_ref(), &self.shape, self.worker.on_unknown);
         let earlier = self.job.upload.take();
+        let beginning = self.beginning(earlier.as_ref());
         // Given back should the attempt begin with another.
-        self.place = earlier.as_ref().map(|upload| place(upload, None, Tickets::default()));
-        let (source, begun) = match (beginning, earlier) {
+        self.session = earlier.as_ref().map(|upload| upload_session(upload, None, Tickets::default()));
+        let (source, started) = match (beginning, earlier) {
             (Beginning::Undecidable, _) => return Err(Stop::Undecidable(None)),
             (Beginning::AskAboutFinish, Some(upload)) => return self.resolve_unanswered_finish(upload).await,
             (Beginning::Resume, Some(upload)) => {
                 let source = self.source(false).await?;
-                let begun = self.resume(&source, upload).await?;
-                (source, begun)
+                let started = self.resume(&source, upload).await?;
+                (source, started)
             }
             (Beginning::Open | Beginning::Resume | Beginning::AskAboutFinish, _) => {
                 let source = self.source(true).await?;
-                let begun = self.open(&source).await?;
-                (source, begun)
+                let started = self.open(&source).await?;
+                (source, started)
             }
         };
-        match begun {
-            Begun::Upload(upload) => self.transfer(&source, upload).await,
-            Begun::Done(outcome) => Ok(outcome),
+        match started {
+            Started::Upload(upload) => self.transfer(&source, upload).await,
+            Started::Done(outcome) => Ok(outcome),
         }
+    }
+
+    /// How to begin, with the shape by which the rest is done.
+    fn beginning(&mut self, earlier: Option<&Upload>) -> Beginning {
+        let session = earlier.map(|upload| self.facts_of(upload));
+        let stored = earlier.and_then(|upload| upload.shape.clone());
+        let opened_with = stored.map_or_else(|| self.shape.clone(), |stored| stored.resumed(&self.shape));
+        let beginning = attempt::beginning(session.as_ref(), &opened_with, self.worker.on_unknown);
+        if beginning != Beginning::Open {
+            self.shape = opened_with;
+        }
+        beginning
     }
 
     /// Sends what the host does not hold, and has it make the file.
     async fn transfer(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
         let sender = self.sender(source, &upload);
-        let before = (upload.held.count(), upload.held_bytes);
+        let before = (upload.confirmed.count(), upload.held_bytes);
         let sent = match self.shape.order {
-            Order::Whole => return self.send_whole(source, upload).await,
+            Order::WholeFile => return self.send_whole(source, upload).await,
             Order::InOrder => sender.send_in_order(&mut upload).await.map(|()| None),
             Order::AnyOrder => sender.send_in_any_order(&mut upload, self.shape.parallel).await,
         };
-        self.progress |= (upload.held.count(), upload.held_bytes) > before;
+        self.progress |= (upload.confirmed.count(), upload.held_bytes) > before;
         // The session may have moved.
-        self.place_of(&upload);
+        self.session_of(&upload);
         let last = sent?;
         self.progress |= last.is_some();
         self.commit(source, upload, last).await
@@ -111,10 +125,10 @@ impl Attempt {
     async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
         let sender = self.sender(source, &upload);
         let ack = sender.send_whole(&upload, self.shape.repeat).await?;
-        upload.held = parts::held_of(std::slice::from_ref(&ack));
+        upload.confirmed = parts::confirmed_by(std::slice::from_ref(&ack));
         // Nobody is asked, so the outcome itself is the first thing to be committed.
-        let place = self.place_of(&upload);
-        let outcome = self.worker.host.finish(&place, self.whole(&upload)).await;
+        let session = self.session_of(&upload);
+        let outcome = self.worker.host.finish(&session, self.completion(&upload)).await;
         outcome.map_err(|error| Stop::Host { error: error.during(Step::Finish), session: SessionFate::ResumeUnanswered })
     }
 
@@ -148,8 +162,8 @@ impl Attempt {
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
-        let place = self.place_of(upload);
-        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&place, self.whole(upload))).await;
+        let session = self.session_of(upload);
+        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&session, self.completion(upload))).await;
         finished.map_err(|error| self.after_failed_finish(upload, error))
     }
 
@@ -164,11 +178,12 @@ impl Attempt {
         let path = self.job.path.clone();
         let base = base_of(&self.worker.system.files, &self.worker.watches, &path);
         let expected = Expected { base, path, version: self.job.identity, fresh };
-        Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await
+        let source = Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await?;
+        Ok(source.with_part_digests(self.shape.part_digest))
     }
 
     /// Asks the host for a session, and commits it with the plan that is made for it.
-    async fn open(&mut self, source: &Source) -> Result<Begun, Stop> {
+    async fn open(&mut self, source: &Source) -> Result<Started, Stop> {
         let identity = source.identity();
         let plan = Plan::new(identity.size, &self.shape);
         let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()).during(Step::Open))?;
@@ -176,8 +191,11 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
+        let name = remote_name(&self.job.path);
         let facts = FileFacts {
-            name: remote_name(&self.job.path),
+            content_type: content_type::of_name(&name),
+            mtime_ns: identity.mtime_ns,
+            name,
             folder: worker::remote_folder(&self.worker.watches, &self.job.path, self.job.identity.mtime_ns),
             version: source::version(&self.job.path, &identity),
             bytes: plan.file_bytes,
@@ -190,32 +208,41 @@ impl Attempt {
         let opened = self.worker.request(Step::Open, self.worker.host.open(&facts, &tickets)).await;
         let session = match opened? {
             Opened::Session(session) => session,
-            Opened::Whole(outcome) => {
+            Opened::AlreadyThere(outcome) => {
                 source.check().await?;
                 self.worker.store.sent_as(self.job.id, identity).await?;
-                return Ok(Begun::Done(outcome));
+                return Ok(Started::Done(outcome));
             }
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
-        self.worker.store.opened(self.job.id, session.clone(), plan, identity).await?;
+        self.worker.store.opened(self.job.id, session.clone(), self.shape.clone(), plan, identity).await?;
         crash_point!("open.after_commit");
-        let (held, held_bytes) = (Held::default(), 0);
-        let upload = Upload { session, plan, held, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
-        self.place = Some(place(&upload, self.digesting.as_deref(), tickets));
-        Ok(Begun::Upload(upload))
+        let (confirmed, held_bytes) = (ConfirmedParts::default(), 0);
+        let shape = Some(self.shape.clone());
+        let upload =
+            Upload { session, shape, plan, confirmed, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
+        self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
+        Ok(Started::Upload(upload))
     }
 
     /// What an earlier claim has computed is not computed again.
     async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
         let Some(wanted) = self.shape.digest else { return Ok(()) };
-        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        self.digest = self.known_digest(plan).await?;
         let digesting = match &self.digest {
-            Some(digest) => Digesting::known(digest),
-            None => Digesting::start(source.clone(), plan, wanted.algorithm),
+            Some(digest) => Digesting::known(digest, wanted),
+            None => Digesting::start(source.clone(), plan, wanted),
         };
         self.digesting = Some(Arc::new(digesting));
         Ok(())
+    }
+
+    /// The digest that the host wants, where an earlier claim has kept it.
+    async fn known_digest(&self, plan: Plan) -> Result<Option<Digest>, StoreError> {
+        let Some(wanted) = self.shape.digest else { return Ok(None) };
+        let kept = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        Ok(kept.filter(|digest| digest.meets(wanted, plan.parts())))
     }
 
     /// Waits for the digest, where the host wants one, and keeps it.
@@ -232,38 +259,41 @@ impl Attempt {
     }
 
     /// A session of an earlier claim: the host is asked, and believed over our own rows.
-    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Begun, Stop> {
+    async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Started, Stop> {
         self.start_digest(source, upload.plan).await?;
-        let place = place(&upload, self.digesting.as_deref(), Tickets::default());
-        self.place = Some(place.clone());
-        let all_sent = upload.held.count() == upload.plan.parts();
+        let session = upload_session(&upload, self.digesting.as_deref(), Tickets::default());
+        self.session = Some(session.clone());
+        let all_sent = upload.confirmed.count() == upload.plan.parts();
         // A digest says that everything was sent, and that the host may have made the file of it already.
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
-        let found = self.worker.request(Step::Probe, self.worker.host.probe(&place, Whole { held: &upload.held, digest })).await?;
+        let found = self
+            .worker
+            .request(Step::Probe, self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest }))
+            .await?;
         match (attempt::resumption(&found, all_sent), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
-            (Resumption::Done, Found::Whole(outcome)) => return Ok(Begun::Done(outcome)),
+            (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => {
                 upload.held_bytes = bytes;
                 self.worker.store.found(self.job.id, Vec::new(), bytes, upload.plan).await?;
             }
             (_, Found::Parts(acks)) => {
-                upload.held = parts::held_of(&acks);
+                upload.confirmed = parts::confirmed_by(&acks);
                 self.worker.store.found(self.job.id, acks, 0, upload.plan).await?;
             }
             _ => {}
         }
-        self.sent.store(parts::held_bytes(&upload, self.shape.order), Ordering::Relaxed);
-        Ok(Begun::Upload(upload))
+        self.sent.store(parts::confirmed_bytes(&upload, self.shape.order), Ordering::Relaxed);
+        Ok(Started::Upload(upload))
     }
 
     /// A job whose last finish has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn resolve_unanswered_finish(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         self.know_digest_again(upload.plan).await?;
-        let place = self.place_of(&upload);
-        let found = self.worker.request(Step::Probe, self.worker.host.probe(&place, self.whole(&upload))).await?;
+        let session = self.session_of(&upload);
+        let found = self.worker.request(Step::Probe, self.worker.host.probe(&session, self.completion(&upload))).await?;
         match (attempt::resolution(&found, &self.shape, &self.facts_of(&upload), self.failing_for()), found) {
-            (Resolution::Done, Found::Whole(outcome)) => Ok(outcome),
+            (Resolution::Done, Found::Complete(outcome)) => Ok(outcome),
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
             (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).during(Step::Probe).into()),
             (Resolution::SendAgain, _) => {
@@ -277,11 +307,8 @@ impl Attempt {
 
     /// What was known of the digest when the finish was sent; computed anew where it was not kept.
     async fn know_digest_again(&mut self, plan: Plan) -> Result<(), Stop> {
-        if self.shape.digest.is_none() {
-            return Ok(());
-        }
-        self.digest = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
-        if self.digest.is_none() {
+        self.digest = self.known_digest(plan).await?;
+        if self.shape.digest.is_some() && self.digest.is_none() {
             let source = self.source(false).await?;
             self.start_digest(&source, plan).await?;
             self.know_digest(plan).await?;
@@ -289,13 +316,13 @@ impl Attempt {
         Ok(())
     }
 
-    /// The place of the session in use. One that has moved, or was found committing, has no tickets yet.
-    fn place_of(&mut self, upload: &Upload) -> Arc<UploadSession> {
-        match &self.place {
-            Some(place) if place.session == upload.session => place.clone(),
+    /// The session in use. One that has moved, or was found committing, has no tickets yet.
+    fn session_of(&mut self, upload: &Upload) -> Arc<UploadSession> {
+        match &self.session {
+            Some(open) if open.session == upload.session => open.clone(),
             _ => {
-                let place = place(upload, self.digesting.as_deref(), Tickets::default());
-                self.place.insert(place).clone()
+                let session = upload_session(upload, self.digesting.as_deref(), Tickets::default());
+                self.session.insert(session).clone()
             }
         }
     }
@@ -304,15 +331,15 @@ impl Attempt {
         PartSender {
             worker: self.worker.clone(),
             job: self.job.id,
-            place: self.place_of(upload),
+            session: self.session_of(upload),
             source: source.clone(),
             plan: upload.plan,
             digesting: self.digesting.clone(),
         }
     }
 
-    fn whole<'a>(&'a self, upload: &'a Upload) -> Whole<'a> {
-        Whole { held: &upload.held, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
+    fn completion<'a>(&'a self, upload: &'a Upload) -> Completion<'a> {
+        Completion { confirmed: &upload.confirmed, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
     }
 
     fn facts_of(&self, upload: &Upload) -> SessionFacts {
@@ -334,7 +361,7 @@ impl Attempt {
     }
 }
 
-fn place(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
-    let borders = digesting.map(Digesting::borders).unwrap_or_default();
-    Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, borders })
+fn upload_session(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
+    let mid_states = digesting.map(Digesting::mid_states).unwrap_or_default();
+    Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, mid_states })
 }

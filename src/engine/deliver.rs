@@ -25,7 +25,7 @@ use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
 use super::phase::{Phase, Phases};
-use super::pool::{self, AtStop, Tasks, Work};
+use super::pool::{self, AtStop, Tasks, Workload};
 use super::{EngineError, base_of};
 
 /// Couriers under way at once.
@@ -62,14 +62,14 @@ fn rules(config: &Config) -> Rules {
 pub struct Deliver {
     courier: Courier,
     /// What may be asked of the queue.
-    keys: Vec<Key>,
+    keys: Vec<HookSlots>,
     turn: usize,
 }
 
-type Carried = Tasks<Load, Result<(), StoreError>>;
+type DeliveryTasks = Tasks<Load, Result<(), StoreError>>;
 
 /// The key of a hook, how many couriers it may have under way, and how many deliveries each of them carries.
-struct Key {
+struct HookSlots {
     hook: String,
     couriers: usize,
     each: usize,
@@ -108,14 +108,14 @@ impl Deliver {
             let carrier = Carrier::new(hook, names.clone(), &system)
                 .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
             let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
-            keys.push(Key { hook: key.clone(), couriers, each: carrier.at_once() });
+            keys.push(HookSlots { hook: key.clone(), couriers, each: carrier.at_once() });
             hooks.insert(key, carrier);
         }
         if config.watches.iter().any(|watch| watch.after != After::Keep) {
-            keys.push(Key { hook: AFTER.to_owned(), couriers: AT_ONCE_OF_A_HOOK, each: 1 });
+            keys.push(HookSlots { hook: AFTER.to_owned(), couriers: AT_ONCE_OF_A_HOOK, each: 1 });
         }
         if config.hosts.iter().any(|host| host.refresh) {
-            keys.push(Key { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
+            keys.push(HookSlots { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
         }
         let watches = config.watches.clone();
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
@@ -131,7 +131,7 @@ impl Deliver {
     }
 
     /// Begins what is due as far as there is room, and answers when the next is due.
-    async fn begin_due(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+    async fn begin_due(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         if tasks.clocks.were_set_back() {
             self.courier.store.clock_was_set_back().await?;
         }
@@ -157,7 +157,7 @@ impl Deliver {
         of_a_hook.flat_map(move |deliveries| deliveries.chunks(each(&deliveries[0].hook))).map(<[Delivery]>::to_vec)
     }
 
-    fn send_off(&self, load: Vec<Delivery>, tasks: &mut Carried) {
+    fn send_off(&self, load: Vec<Delivery>, tasks: &mut DeliveryTasks) {
         let Some(first) = load.first() else { return };
         let (hook, tries) = (first.hook.clone(), first.tries);
         let note = Load { ids: ids(&load), hook, tries };
@@ -166,21 +166,21 @@ impl Deliver {
     }
 
     /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
-    fn wanted(&mut self, tasks: &Carried) -> Vec<(String, usize)> {
+    fn wanted(&mut self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
         self.turn = self.turn.wrapping_add(1);
         let count = self.keys.len();
         let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
         let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
-        let room = |key: &Key| key.couriers.saturating_sub(busy(&key.hook)) * key.each;
+        let room = |key: &HookSlots| key.couriers.saturating_sub(busy(&key.hook)) * key.each;
         order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
 }
 
-impl Work for Deliver {
+impl Workload for Deliver {
     type Load = Load;
     type End = Result<(), StoreError>;
 
-    async fn begin(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+    async fn begin(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         self.begin_due(tasks).await
     }
 

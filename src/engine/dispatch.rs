@@ -15,7 +15,7 @@ use crate::watch::Handle;
 use super::leaving::End;
 use super::live::Board;
 use super::phase::Phases;
-use super::pool::{self, AtStop, Tasks, Work};
+use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
 use super::worker::Worker;
 
@@ -65,7 +65,7 @@ pub struct Dispatch {
     served: u64,
 }
 
-type Carried = Tasks<Running, Result<End, StoreError>>;
+type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
@@ -80,7 +80,7 @@ impl Dispatch {
     }
 
     /// Fills the free slots and answers when the next job or host is due.
-    async fn claim(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+    async fn claim(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
@@ -133,7 +133,7 @@ impl Dispatch {
         }
     }
 
-    fn start(&mut self, job: Claimed, tasks: &mut Carried) {
+    fn start(&mut self, job: Claimed, tasks: &mut UploadTasks) {
         let Some(index) = self.hosts.iter().position(|host| host.name == job.host) else { return };
         let host = &mut self.hosts[index];
         host.uploads += 1;
@@ -147,10 +147,10 @@ impl Dispatch {
             failing_since_ms: job.failing_since_ms,
             retry: job.retry,
         };
-        let (worker, place) = (host.worker.clone(), self.board.enter(job.id));
+        let (worker, entry) = (host.worker.clone(), self.board.enter(job.id));
         tasks.start(running, async move {
-            let end = worker.carry(job, place.sent.clone()).await;
-            drop(place);
+            let end = worker.carry(job, entry.sent.clone()).await;
+            drop(entry);
             end
         });
     }
@@ -231,11 +231,11 @@ impl Dispatch {
     }
 }
 
-impl Work for Dispatch {
+impl Workload for Dispatch {
     type Load = Running;
     type End = Result<End, StoreError>;
 
-    async fn begin(&mut self, tasks: &mut Carried) -> Result<Option<Instant>, StoreError> {
+    async fn begin(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
         self.claim(tasks).await
     }
 

@@ -110,8 +110,8 @@ impl Attempt {
 
     /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
     async fn abandon(&mut self) {
-        if let Some(place) = self.place.take()
-            && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&place)).await
+        if let Some(session) = self.session.take()
+            && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
         }

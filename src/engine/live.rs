@@ -18,12 +18,12 @@ const ROWS_MAX: usize = 256;
 
 /// The jobs that move, each with the bytes that have flowed.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Shared>);
+pub struct Board(Arc<BoardState>);
 
 #[derive(Default)]
-struct Shared {
+struct BoardState {
     jobs: Mutex<BTreeMap<JobId, Arc<AtomicU64>>>,
-    begun: Notify,
+    entered: Notify,
 }
 
 /// A job's place on the board, left when dropped.
@@ -40,7 +40,7 @@ impl Board {
         let sent = Arc::new(AtomicU64::new(0));
         let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if jobs.is_empty() {
-            self.0.begun.notify_one();
+            self.0.entered.notify_one();
         }
         jobs.insert(job, sent.clone());
         BoardEntry { board: self.clone(), job, sent }
@@ -62,7 +62,7 @@ impl Board {
                 return error;
             }
             if now.is_empty() {
-                self.0.begun.notified().await;
+                self.0.entered.notified().await;
             }
         }
     }

@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod digest;
 pub mod dispatch;
 mod gate;
+mod hasher;
 pub mod intake;
 mod leaving;
 pub mod live;

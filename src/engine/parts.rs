@@ -9,7 +9,7 @@ use crate::host::{HostError, Part, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
-use crate::job::upload::{Ack, Class, Held, Order, Repeat};
+use crate::job::upload::{Ack, Class, ConfirmedParts, Order, Repeat};
 use crate::store::{JobId, Upload};
 
 use super::digest::Digesting;
@@ -26,7 +26,7 @@ const WITHOUT_PROGRESS_MAX: u32 = 2;
 pub(super) struct PartSender {
     pub(super) worker: Worker,
     pub(super) job: JobId,
-    pub(super) place: Arc<UploadSession>,
+    pub(super) session: Arc<UploadSession>,
     pub(super) source: Source,
     pub(super) plan: Plan,
     pub(super) digesting: Option<Arc<Digesting>>,
@@ -48,7 +48,7 @@ impl PartSender {
         loop {
             while stop.is_none() && in_flight.len() < parallel.max(1) {
                 // What arrives meanwhile has a number below, so it does not disturb the count.
-                let Some(number) = (next..self.plan.parts()).find(|number| !upload.held.contains(*number)) else { break };
+                let Some(number) = (next..self.plan.parts()).find(|number| !upload.confirmed.contains(*number)) else { break };
                 stop = self.go_on().err();
                 if stop.is_none() {
                     next = number + 1;
@@ -74,9 +74,9 @@ impl PartSender {
             let ack = self.request(&part).await?;
             if let Some(session) = &ack.moved_to {
                 upload.session = session.clone();
-                let borders = self.place.borders.clone();
-                self.place =
-                    Arc::new(UploadSession { session: session.clone(), tickets: Tickets::default(), plan: self.plan, borders });
+                let mid_states = self.session.mid_states.clone();
+                self.session =
+                    Arc::new(UploadSession { session: session.clone(), tickets: Tickets::default(), plan: self.plan, mid_states });
             }
             let before = std::mem::replace(&mut upload.held_bytes, ack.held_to.min(self.plan.file_bytes));
             without_progress = if upload.held_bytes > before { 0 } else { without_progress + 1 };
@@ -101,7 +101,7 @@ impl PartSender {
             return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
         }
         crash_point!("part.before_send");
-        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.place, &part)).await;
+        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, &part)).await;
         let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
@@ -143,7 +143,7 @@ impl PartSender {
     }
 
     async fn request(&self, part: &Part) -> Result<Ack, Stop> {
-        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.place, part)).await;
+        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, part)).await;
         sent.map_err(|error| self.source.failure().map_or_else(|| error.into(), Stop::Source))
     }
 
@@ -155,10 +155,10 @@ impl PartSender {
 /// The one part that the host does not hold, if it is one.
 fn only_missing(upload: &Upload) -> Option<u32> {
     let parts = upload.plan.parts();
-    if upload.held.count() + 1 != parts {
+    if upload.confirmed.count() + 1 != parts {
         return None;
     }
-    (0..parts).find(|number| !upload.held.contains(*number))
+    (0..parts).find(|number| !upload.confirmed.contains(*number))
 }
 
 /// Of two reasons to stop, the one that says more about what must follow.
@@ -176,26 +176,26 @@ fn more_severe(first: Option<Stop>, second: Stop) -> Stop {
 
 /// Notes what the host has confirmed.
 pub(super) fn note(upload: &mut Upload, ack: &Ack) {
-    upload.held.insert(ack.number);
-    upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+    upload.confirmed.insert(ack.number);
+    upload.confirmed.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
 }
 
 /// What these acks confirm.
-pub(super) fn held_of(acks: &[Ack]) -> Held {
-    let mut held = Held::default();
+pub(super) fn confirmed_by(acks: &[Ack]) -> ConfirmedParts {
+    let mut confirmed = ConfirmedParts::default();
     for ack in acks {
-        held.insert(ack.number);
-        held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+        confirmed.insert(ack.number);
+        confirmed.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
     }
-    held
+    confirmed
 }
 
 /// How many bytes the host has confirmed.
-pub(super) fn held_bytes(upload: &Upload, order: Order) -> u64 {
+pub(super) fn confirmed_bytes(upload: &Upload, order: Order) -> u64 {
     match order {
         Order::InOrder => upload.held_bytes,
-        Order::AnyOrder | Order::Whole => {
-            let parts = (0..upload.plan.parts()).filter(|number| upload.held.contains(*number));
+        Order::AnyOrder | Order::WholeFile => {
+            let parts = (0..upload.plan.parts()).filter(|number| upload.confirmed.contains(*number));
             parts.map(|number| upload.plan.range(number).bytes).sum()
         }
     }

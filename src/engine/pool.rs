@@ -14,7 +14,7 @@ use super::clocks::Clocks;
 use super::phase::{Phase, Phases};
 
 /// What is claimed, and how it is carried.
-pub(super) trait Work {
+pub(super) trait Workload {
     /// What must be known of a task while it runs.
     type Load;
     /// What a task answers.
@@ -87,7 +87,7 @@ impl<L, E: Send + 'static> Tasks<L, E> {
 }
 
 /// Works until the daemon stops and every task has ended. An error is the queue's own.
-pub(super) async fn run<W: Work>(mut work: W, clock: &Clock, phases: Phases) -> Result<(), StoreError> {
+pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases) -> Result<(), StoreError> {
     let mut tasks = Tasks::new(clock);
     let (mut coming, mut stopped) = (phases.clone(), false);
     loop {
@@ -115,7 +115,7 @@ pub(super) async fn run<W: Work>(mut work: W, clock: &Clock, phases: Phases) -> 
 
 /// Takes back what ended, and everything else that has ended meanwhile. Tasks end together, since one commit serves many; those that have
 /// their answer may take their last step first, so that one claim fills all their slots.
-async fn take_back<W: Work>(
+async fn take_back<W: Workload>(
     work: &mut W,
     tasks: &mut Tasks<W::Load, W::End>,
     ended: Result<(Id, W::End), JoinError>,
@@ -156,7 +156,7 @@ mod tests {
         next_ms: Option<i64>,
     }
 
-    impl Work for Numbers {
+    impl Workload for Numbers {
         type Load = u32;
         type End = u32;
 

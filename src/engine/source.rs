@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::host::{Frames, Part, PartSource};
+use crate::job::digest::Algorithm;
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
 use crate::os::files::{self, Base, File, Kind};
@@ -23,6 +24,7 @@ use crate::os::threads::Threads;
 
 use super::bandwidth::Limits;
 use super::gate::Gate;
+use super::hasher::Hasher;
 
 /// A part up to this size is read at once, before its request begins.
 const PART_BYTES: u64 = 512 * 1024;
@@ -71,10 +73,12 @@ impl From<SourceError> for Reason {
 /// A file held open for its upload.
 #[derive(Clone)]
 pub struct Source {
-    held: Arc<OpenSource>,
+    file: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
+    /// How the digest of each part is computed, where the host wants one.
+    part_digest: Option<Algorithm>,
 }
 
 struct OpenSource {
@@ -104,11 +108,16 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let held = match OpenSource::from_page_cache(&expected) {
-            Some(held) => held,
+        let file = match OpenSource::from_page_cache(&expected) {
+            Some(file) => file,
             None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
-        Ok(Source { held: Arc::new(held), threads, limits, sent })
+        Ok(Source { file: Arc::new(file), threads, limits, sent, part_digest: None })
+    }
+
+    /// The same file, whose parts have their digests with them.
+    pub fn with_part_digests(self, part_digest: Option<Algorithm>) -> Source {
+        Source { part_digest, ..self }
     }
 
     /// Where work on it runs that may wait for a disk.
@@ -118,16 +127,16 @@ impl Source {
 
     /// The version that is being read.
     pub fn identity(&self) -> Identity {
-        self.held.identity
+        self.file.identity
     }
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
     pub async fn check(&self) -> Result<(), SourceError> {
-        if self.held.is_unchanged_in_cache() {
+        if self.file.is_unchanged_in_cache() {
             return Ok(());
         }
-        let held = self.held.clone();
-        blocking(self.threads, move || held.check()).await
+        let file = self.file.clone();
+        blocking(self.threads, move || file.check()).await
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
@@ -137,17 +146,41 @@ impl Source {
 
     /// The same, but its last bytes go only when `gate` has been passed.
     pub async fn part_behind(&self, number: u32, range: Range, gate: Option<Arc<Gate>>) -> Result<Part, SourceError> {
-        let start = match range.bytes <= PART_BYTES {
-            true => Some(self.read(range.offset, range.bytes).await?),
-            false => None,
+        let (start, digest) = match self.part_digest {
+            Some(algorithm) => self.read_for_digest(range, algorithm).await?,
+            None if range.bytes <= PART_BYTES => (Some(self.read(range.offset, range.bytes).await?), None),
+            None => (None, None),
         };
         let source = PartBytes { source: self.clone(), range, start, gate };
-        Ok(Part { number, offset: range.offset, bytes: range.bytes, source: Arc::new(source) })
+        Ok(Part { number, offset: range.offset, bytes: range.bytes, digest, source: Arc::new(source) })
+    }
+
+    /// Reads a part and computes its digest, piece by piece, so that it ends soon when nobody waits any more. A part that fits into one
+    /// read is kept; a larger one is read again as it is sent, since many of them do not fit into memory.
+    async fn read_for_digest(&self, range: Range, algorithm: Algorithm) -> Result<(Option<Bytes>, Option<Vec<u8>>), SourceError> {
+        let fits = range.bytes <= PART_BYTES;
+        let (mut hasher, mut bytes, mut done) = (Hasher::new(algorithm), Bytes::new(), 0);
+        while done < range.bytes {
+            let length = if fits { range.bytes } else { READ_BYTES.min(range.bytes - done) };
+            (bytes, hasher) = self.read_and_hash(range.offset + done, length, hasher).await?;
+            done += length;
+        }
+        Ok((fits.then_some(bytes), Some(hasher.finish())))
+    }
+
+    async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
+        let file = self.file.clone();
+        blocking(self.threads, move || {
+            let bytes = file.kept(offset, bytes).map_or_else(|| file.read(offset, bytes), Ok)?;
+            hasher.update(&bytes);
+            Ok((bytes, hasher))
+        })
+        .await
     }
 
     /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        match &self.held.whole {
+        match &self.file.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
                 let found = whole
@@ -155,29 +188,27 @@ impl Source {
                     .ok_or(SourceError::Changed("while it was being read: it is shorter now"))?;
                 buffer.copy_from_slice(found);
             }
-            None => self.held.file.read_exact_at(buffer, offset)?,
+            None => self.file.file.read_exact_at(buffer, offset)?,
         }
         Ok(())
     }
 
     /// Makes sure that the handle still means the version that is being read, on the caller's thread.
     pub fn check_handle(&self) -> Result<(), SourceError> {
-        self.held.check_handle()
+        self.file.check_handle()
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
     pub fn failure(&self) -> Option<SourceError> {
-        self.held.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.file.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
-        if let Some(whole) = &self.held.whole {
-            let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-            let end = begin.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX)).min(whole.len());
-            return Ok(whole.slice(begin..end));
+        if let Some(kept) = self.file.kept(offset, bytes) {
+            return Ok(kept);
         }
-        let held = self.held.clone();
-        blocking(self.threads, move || held.read(offset, bytes)).await
+        let file = self.file.clone();
+        blocking(self.threads, move || file.read(offset, bytes)).await
     }
 }
 
@@ -231,6 +262,14 @@ impl OpenSource {
             true => Ok(()),
             false => Err(SourceError::Changed("while it was being uploaded")),
         }
+    }
+
+    /// The bytes of a small file, which are in memory.
+    fn kept(&self, offset: u64, bytes: u64) -> Option<Bytes> {
+        let whole = self.whole.as_ref()?;
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        let end = begin.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX)).min(whole.len());
+        Some(whole.slice(begin..end))
     }
 
     fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
@@ -399,6 +438,54 @@ mod tests {
             let expected = Expected { base: Base::new(&self.top, follow), path: self.top.join("sub/file"), version, fresh: true };
             Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await
         }
+    }
+
+    async fn bytes_of(part: &Part) -> Vec<u8> {
+        let mut frames = part.source.frames();
+        let mut bytes = Vec::new();
+        while let Some(frame) = std::future::poll_fn(|cx| frames.as_mut().poll_frame(cx)).await {
+            bytes.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_part_has_the_digest_of_its_own_bytes_and_only_where_the_host_wants_one() {
+        use sha2::Digest;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        // In memory, in one read, and in several with a rest.
+        for size in [WHOLE_BYTES, PART_BYTES, 3 * PART_BYTES + 7] {
+            let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            std::fs::write(&path, &content).unwrap();
+            let version = Identity::of(&std::fs::metadata(&path).unwrap());
+            let expected = Expected { base: Base::new(dir.path(), false), path: path.clone(), version, fresh: true };
+            let source = Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await.unwrap();
+            for (offset, bytes) in [(0, size), (3, size - 5), (size, 0), (5, 1)] {
+                let range = Range { offset, bytes };
+                let wanted = &content[offset as usize..(offset + bytes) as usize];
+                assert_eq!(source.part(0, range).await.unwrap().digest, None);
+                let with = |algorithm| source.clone().with_part_digests(Some(algorithm));
+                let part = with(Algorithm::Sha256).part(0, range).await.unwrap();
+                assert_eq!(part.digest, Some(sha2::Sha256::digest(wanted).to_vec()), "{range:?} of {size}");
+                assert!(bytes_of(&part).await == wanted && bytes_of(&part).await == wanted, "{range:?} of {size}");
+                let part = with(Algorithm::Md5).part(0, range).await.unwrap();
+                assert_eq!(part.digest, Some(md5::Md5::digest(wanted).to_vec()), "{range:?} of {size}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_that_fits_into_one_read_is_not_read_again_after_its_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![7; PART_BYTES as usize]).unwrap();
+        let version = Identity::of(&std::fs::metadata(&path).unwrap());
+        let expected = Expected { base: Base::new(dir.path(), false), path: path.clone(), version, fresh: true };
+        let source = Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await.unwrap();
+        let part = source.with_part_digests(Some(Algorithm::Md5)).part(0, Range { offset: 0, bytes: PART_BYTES }).await.unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(bytes_of(&part).await, vec![7; PART_BYTES as usize]);
     }
 
     #[tokio::test]

@@ -34,8 +34,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::job::digest::MidStates;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Borders, Found, Held, Opened, Outcome, Session, Shape};
+use crate::job::upload::{Ack, ConfirmedParts, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
 
 pub use error::{HostError, excerpt};
@@ -48,18 +49,18 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Sen
 pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
-    /// Reserve a place for the file. A host that has nothing to reserve answers without the network.
+    /// Open a session for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
-    /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `Whole`.
+    /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `WholeFile`.
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack>;
     /// Ask what the host already holds. Changes nothing over there. Many hosts cannot say.
-    fn probe<'a>(&'a self, _at: &'a UploadSession, _whole: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, _at: &'a UploadSession, _completion: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
-    /// Make the parts a file. `whole.held` has every part of the plan. A host whose order is `Whole` asks nobody here: it reads the
-    /// outcome out of the receipt of its one part.
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome>;
-    /// Give the place back, as far as the host allows it. Many know no such thing.
+    /// Make the parts a file. `completion.confirmed` has every part of the plan. A host whose order is `WholeFile` asks nobody here: it
+    /// reads the outcome out of the receipt of its one part.
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome>;
+    /// Give the session back, as far as the host allows it. Many know no such thing.
     fn abandon<'a>(&'a self, _at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -89,6 +90,28 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
+    /// Its media type, as its name says; `application/octet-stream` where it says nothing.
+    pub content_type: &'static str,
+    /// When its content changed last, in nanoseconds since the Unix epoch.
+    pub mtime_ns: i64,
+}
+
+#[cfg(test)]
+impl FileFacts {
+    /// A file of one part, below the host's root.
+    pub(crate) fn named(name: &str, bytes: u64) -> FileFacts {
+        FileFacts {
+            name: name.to_owned(),
+            folder: String::new(),
+            version: "670f15212a83941c".to_owned(),
+            bytes,
+            parts: 1,
+            part_bytes: u64::MAX,
+            digest: None,
+            content_type: crate::job::content_type::of_name(name),
+            mtime_ns: 0,
+        }
+    }
 }
 
 /// A half-sent upload, as a host's calls meet it.
@@ -100,8 +123,8 @@ pub struct UploadSession {
     pub tickets: Tickets,
     /// How the file is cut.
     pub plan: Plan,
-    /// The inner states of the digest at the borders between parts. The one before a part is known when the part is sent.
-    pub borders: Arc<Borders>,
+    /// The mid-states of the digest where parts begin, for a host that wants them: that of a part is known when the part is sent.
+    pub mid_states: Arc<MidStates>,
 }
 
 /// A passing address that bytes go to, with the time it ends. It is a secret, so it is never stored; it is made anew after a restart.
@@ -118,9 +141,9 @@ pub type Tickets = tokio::sync::Mutex<BTreeMap<u32, Ticket>>;
 
 /// What is known of a file when all its parts are held, or may be.
 #[derive(Debug, Clone, Copy)]
-pub struct Whole<'a> {
+pub struct Completion<'a> {
     /// The parts that were confirmed, with what the host wants to see again.
-    pub held: &'a Held,
+    pub confirmed: &'a ConfirmedParts,
     /// The digest of the file, where the shape wants one; in lower-case hexadecimal.
     pub digest: Option<&'a str>,
 }
@@ -134,6 +157,8 @@ pub struct Part {
     pub offset: u64,
     /// How long it is.
     pub bytes: u64,
+    /// Their digest, where the shape wants one of each part.
+    pub digest: Option<Vec<u8>>,
     /// Its bytes, readable from the start as often as the transport needs.
     pub source: Arc<dyn PartSource>,
 }

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 
 use super::error;
 use super::redact::Secrets;
-use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 
 /// An error with what it came from.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
@@ -58,7 +58,7 @@ impl Host for Redacting {
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         self.of(self.host.open(file, tickets), |opened| match opened {
-            Opened::Whole(outcome) => Opened::Whole(self.outcome(outcome)),
+            Opened::AlreadyThere(outcome) => Opened::AlreadyThere(self.outcome(outcome)),
             Opened::Session(session) => Opened::Session(session),
         })
     }
@@ -67,16 +67,16 @@ impl Host for Redacting {
         self.of(self.host.send(at, part), |ack| ack)
     }
 
-    fn probe<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Found> {
-        self.of(self.host.probe(at, whole), |found| match found {
-            Found::Whole(outcome) => Found::Whole(self.outcome(outcome)),
+    fn probe<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Found> {
+        self.of(self.host.probe(at, completion), |found| match found {
+            Found::Complete(outcome) => Found::Complete(self.outcome(outcome)),
             Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
             other => other,
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
-        self.of(self.host.finish(at, whole), |outcome| self.outcome(outcome))
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        self.of(self.host.finish(at, completion), |outcome| self.outcome(outcome))
     }
 
     fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::Proof;
 use crate::job::upload::{Class, Outcome, Session};
 
-use super::{HostError, Whole};
+use super::{Completion, HostError};
 
 /// The format of every session so far; one that changes gets a number of its own.
 const FORMAT: u32 = 1;
@@ -50,8 +50,8 @@ pub(super) fn receipt(Outcome { link, remote_id, expires_ms, proof }: Outcome) -
 }
 
 /// The outcome in the receipt of the one part there was. One without a link is none.
-pub(super) fn outcome(whole: Whole<'_>) -> Result<Outcome, HostError> {
-    let kept = whole.held.receipts.get(&0).and_then(|text| serde_json::from_str(text).ok());
+pub(super) fn outcome(completion: Completion<'_>) -> Result<Outcome, HostError> {
+    let kept = completion.confirmed.receipts.get(&0).and_then(|text| serde_json::from_str(text).ok());
     let kept = kept.filter(|Receipt { link, .. }| link.as_ref().is_some_and(|link| !link.trim().is_empty()));
     let outcome = kept.map(|Receipt { link, remote_id, expires_ms, proof }| {
         let proof = Proof::from_word(&proof).unwrap_or_default();
@@ -63,14 +63,14 @@ pub(super) fn outcome(whole: Whole<'_>) -> Result<Outcome, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::upload::Held;
+    use crate::job::upload::ConfirmedParts;
 
     #[test]
     fn an_outcome_without_a_link_was_not_kept() {
         let handed_out = |text: Option<&str>| {
-            let mut held = Held::default();
-            held.receipts.extend(text.map(|text| (0, text.to_owned())));
-            outcome(Whole { held: &held, digest: None })
+            let mut confirmed = ConfirmedParts::default();
+            confirmed.receipts.extend(text.map(|text| (0, text.to_owned())));
+            outcome(Completion { confirmed: &confirmed, digest: None })
         };
         let (link, remote_id) = (Some("https://x/y".into()), Some("y".into()));
         let kept = Outcome { link, remote_id, expires_ms: Some(7), proof: Proof::Size };

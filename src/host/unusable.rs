@@ -1,8 +1,8 @@
 //! A host that could not be made: every call answers why.
 
-use crate::job::upload::{Ack, Found, Opened, Order, Outcome, Repeat, Shape};
+use crate::job::upload::{Ack, Found, Opened, Outcome, Repeat, Shape};
 
-use super::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 
 /// A host whose secret cannot be had, with the reason.
 pub struct Unusable(pub HostError);
@@ -15,17 +15,7 @@ impl Unusable {
 
 impl Host for Unusable {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::AnyOrder,
-            part_bytes: u64::MAX,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::Harmless,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { repeat: Repeat::Harmless, ..Shape::parts(u64::MAX) }
     }
 
     fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -36,11 +26,11 @@ impl Host for Unusable {
         self.refuse()
     }
 
-    fn probe<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, _: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         self.refuse()
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, _: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Outcome> {
         self.refuse()
     }
 

@@ -8,7 +8,8 @@ use super::health::Feedback;
 use super::reason::Note;
 use super::upload::{Class, Found, Order, Repeat, Shape};
 use super::verdict::{
-    GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Trouble, Verdict, pause_after_lost_session, verdict,
+    FailureFacts, GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Verdict, pause_after_lost_session,
+    verdict,
 };
 use super::{State, Step};
 
@@ -89,7 +90,7 @@ pub fn beginning(session: Option<&SessionFacts>, shape: &Shape, on_unknown: OnUn
 }
 
 fn duplicates_on_resend(shape: &Shape) -> bool {
-    shape.order == Order::Whole && shape.repeat == Repeat::MayDuplicate
+    shape.order == Order::WholeFile && shape.repeat == Repeat::MayDuplicate
 }
 
 /// What follows when a session is resumed and the host has said what it holds.
@@ -108,8 +109,8 @@ pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
         Found::Gone => Resumption::Fail(Class::SessionLost, SESSION_UNKNOWN),
-        Found::Whole(_) if all_sent => Resumption::Done,
-        Found::Whole(_) => {
+        Found::Complete(_) if all_sent => Resumption::Done,
+        Found::Complete(_) => {
             Resumption::Fail(Class::Unreadable, "the host says it has the whole file, but was never asked to complete the upload")
         }
     }
@@ -137,13 +138,13 @@ pub enum Resolution {
 /// What follows from `found` for a session whose finish went unanswered, by a job that has been failing for so long.
 pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_for: Duration) -> Resolution {
     match (found, shape.repeat) {
-        (Found::Whole(_), _) => Resolution::Done,
+        (Found::Complete(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
         (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
         (Found::Gone, Repeat::Harmless) => Resolution::Lost(SESSION_UNKNOWN),
         (Found::Gone, Repeat::MayDuplicate) => Resolution::Undecidable,
-        (_, Repeat::Harmless) if shape.order == Order::Whole => Resolution::SendAgain,
-        (_, Repeat::MayDuplicate) if shape.order == Order::Whole => Resolution::Undecidable,
+        (_, Repeat::Harmless) if shape.order == Order::WholeFile => Resolution::SendAgain,
+        (_, Repeat::MayDuplicate) if shape.order == Order::WholeFile => Resolution::Undecidable,
         // Where a second finish does no harm, it is tried for as long as it takes.
         (_, Repeat::MayDuplicate) if session.unanswered >= UNANSWERED_MAX && failing_for >= PERSISTENT_AFTER => {
             Resolution::Undecidable
@@ -355,7 +356,7 @@ impl History {
         let failures = if self.progress { 1 } else { self.failures.saturating_add(1) };
         let same = self.last_kind.as_ref().filter(|(last, _)| *last == kind && !self.progress);
         let alike = same.map_or(1, |(_, alike)| alike.saturating_add(1));
-        let trouble = Trouble {
+        let facts = FailureFacts {
             class: failure.class,
             worsens: failure.worsens,
             wait: failure.wait,
@@ -366,10 +367,10 @@ impl History {
             retries: self.retries,
         };
         // What has worsened to a lost session is lost as one.
-        let lost = trouble.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
+        let lost = facts.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
         let session = if lost { SessionFate::DropLost } else { failure.session };
         let record = Record { failures, last_kind: Some((kind, alike)), failed: true };
-        match verdict(trouble) {
+        match verdict(facts) {
             Verdict::Retry { floor, ceiling } => {
                 let feedback = if failure.step.is_some_and(Step::opens) { Feedback::OpenFailed } else { Feedback::Nothing };
                 let pause = Pause::Jittered { floor, ceiling };
@@ -412,17 +413,7 @@ mod tests {
     use crate::job::upload::Outcome;
 
     fn shape(order: Order, repeat: Repeat) -> Shape {
-        Shape {
-            order,
-            part_bytes: 8,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: Some(Duration::from_secs(100)),
-            repeat,
-            parallel: 4,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { order, repeat, session_life: Some(Duration::from_secs(100)), ..Shape::parts(8) }
     }
 
     const SESSION: SessionFacts = SessionFacts { age: Duration::ZERO, committing: false, unanswered: 0, resent: false };
@@ -431,8 +422,8 @@ mod tests {
 
     const BY_PART: (Order, Repeat) = (Order::AnyOrder, Repeat::Harmless);
     const BY_PART_ONCE: (Order, Repeat) = (Order::AnyOrder, Repeat::MayDuplicate);
-    const OVERWRITES: (Order, Repeat) = (Order::Whole, Repeat::Harmless);
-    const DUPLICATES: (Order, Repeat) = (Order::Whole, Repeat::MayDuplicate);
+    const OVERWRITES: (Order, Repeat) = (Order::WholeFile, Repeat::Harmless);
+    const DUPLICATES: (Order, Repeat) = (Order::WholeFile, Repeat::MayDuplicate);
 
     #[test]
     fn an_attempt_begins_where_the_last_one_ended_unless_that_would_make_a_second_file() {
@@ -460,7 +451,7 @@ mod tests {
     }
 
     fn whole() -> Found {
-        Found::Whole(Outcome::default())
+        Found::Complete(Outcome::default())
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 pub mod attempt;
 pub mod believed;
+pub mod content_type;
 pub mod delivery;
+pub mod digest;
 pub mod event;
 pub mod health;
 pub mod identity;

@@ -72,22 +72,11 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::super::upload::{Order, Repeat};
     use super::*;
     use proptest::prelude::*;
 
     fn shape(part_bytes: u64) -> Shape {
-        Shape {
-            order: Order::AnyOrder,
-            part_bytes,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::Harmless,
-            parallel: 4,
-            takes_empty_files: false,
-            digest: None,
-        }
+        Shape { takes_empty_files: false, ..Shape::parts(part_bytes) }
     }
 
     #[test]

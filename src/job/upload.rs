@@ -1,13 +1,16 @@
 //! The words of an upload: what a host can do, what it holds, what it answered.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Algorithm, DigestRequirement};
 use super::proof::Proof;
 
-/// What a host can do with a file of a given size. Fixed for one session: it is read once, at `open`, and the plan made of it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever the
+/// settings say later, the session goes on by the shape it was opened with ([`Shape::resumed`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// In which order parts may arrive.
     pub order: Order,
@@ -26,83 +29,75 @@ pub struct Shape {
     /// Whether a file of 0 bytes can be sent.
     pub takes_empty_files: bool,
     /// What the host wants to know of the file's bytes.
-    pub digest: Option<Wanted>,
+    pub digest: Option<DigestRequirement>,
+    /// How the digest is computed that the host wants to have with each part.
+    pub part_digest: Option<Algorithm>,
 }
 
-/// A digest that a host wants to see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// How it is computed.
-    pub algorithm: Algorithm,
-    /// Whether `open` needs it; otherwise it is computed while parts are sent, and needed only at the end.
-    pub before_open: bool,
-}
-
-/// How a digest is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// MD5 of the whole file.
-    Md5,
-    /// SHA-256 of the whole file, and its inner state at every border between parts.
-    Sha256,
-}
-
-/// The inner state of SHA-256 between two blocks: the words H0 to H7.
-pub type Words = [u32; 8];
-
-/// The inner states of a digest at the borders between parts, as far as they are known. Grows from the front, never shrinks.
-#[derive(Debug, Default)]
-pub struct Borders(RwLock<Vec<Words>>);
-
-impl Borders {
-    /// The state after all bytes before part `number`; nothing for the first part, or when it is not known yet.
-    pub fn before(&self, number: u32) -> Option<Words> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.get((number as usize).checked_sub(1)?).copied()
+impl Shape {
+    /// A host of parts of `part_bytes`, of which nothing else is known: in any order, one at a time, without limits, and a finish that is
+    /// sent twice may make two files.
+    pub fn parts(part_bytes: u64) -> Shape {
+        Shape {
+            order: Order::AnyOrder,
+            part_bytes,
+            parts_max: u32::MAX,
+            file_bytes_max: None,
+            session_life: None,
+            repeat: Repeat::MayDuplicate,
+            parallel: 1,
+            takes_empty_files: true,
+            digest: None,
+            part_digest: None,
+        }
     }
 
-    /// Adds the state at the next border.
-    pub fn push(&self, words: Words) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(words);
+    /// A host that takes a file in one request, of which nothing else is known: a file that is sent twice may be there twice.
+    pub fn whole() -> Shape {
+        Shape { order: Order::WholeFile, parts_max: 1, ..Shape::parts(u64::MAX) }
     }
 
-    /// All that are known, in order.
-    pub fn all(&self) -> Vec<Words> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The shape of a session that was opened with this one, where the host would open one with `today` now. How the file is cut, sent,
+    /// digested and finished stays as it was; how many parts go at once, and how old the session may become, is as it is wanted today.
+    pub fn resumed(self, today: &Shape) -> Shape {
+        Shape { parallel: today.parallel, session_life: today.session_life, ..self }
     }
-}
 
-/// A digest that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Digest {
-    /// Of the whole file, in lower-case hexadecimal.
-    pub hex: String,
-    /// The inner states at the borders between parts, where the algorithm has any.
-    pub borders: Vec<Words>,
+    /// The shape as it is stored.
+    pub fn stored(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The shape that `text` stores, if it is one.
+    pub fn read(text: &str) -> Option<Shape> {
+        serde_json::from_str(text).ok()
+    }
 }
 
 /// What an `open` brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    /// A place for the parts.
+    /// A session for the parts.
     Session(Session),
     /// The host has these bytes already, and has made the file of them.
-    Whole(Outcome),
+    AlreadyThere(Outcome),
 }
 
-/// In which order parts may arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In which order parts may arrive. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Parts are numbered; any order, several at once.
     AnyOrder,
     /// Each part begins where the host says the last one ended.
     InOrder,
     /// The file travels in one request, which is also its commit.
-    Whole,
+    WholeFile,
 }
 
-/// What a commit does when it is sent twice because the first answer was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a commit does when it is sent twice because the first answer was lost. The words are stored, so they are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Repeat {
     /// The host ends up with one file all the same.
     Harmless,
@@ -137,7 +132,7 @@ pub enum Found {
     /// Exactly these parts.
     Parts(Vec<Ack>),
     /// All of it, with evidence better than a matching length.
-    Whole(Outcome),
+    Complete(Outcome),
     /// This host cannot say.
     Unsure,
     /// There is evidence, but no proof, that the host has all of it: the evidence, for a person.
@@ -214,17 +209,17 @@ impl Class {
 
 /// The parts of a plan that the host has confirmed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ConfirmedParts {
     words: Vec<u64>,
     count: u32,
     /// What the host wants to see again at `finish`, by part; empty for hosts without receipts.
     pub receipts: BTreeMap<u32, String>,
 }
 
-impl Held {
-    /// Notes `number` as held. Answers whether that is news.
+impl ConfirmedParts {
+    /// Notes `number` as confirmed. Answers whether that is news.
     pub fn insert(&mut self, number: u32) -> bool {
-        let (word, bit) = Held::place(number);
+        let (word, bit) = ConfirmedParts::bit(number);
         if self.words.len() <= word {
             self.words.resize(word + 1, 0);
         }
@@ -234,18 +229,18 @@ impl Held {
         news
     }
 
-    /// Whether `number` is held.
+    /// Whether `number` is confirmed.
     pub fn contains(&self, number: u32) -> bool {
-        let (word, bit) = Held::place(number);
+        let (word, bit) = ConfirmedParts::bit(number);
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// How many parts are held.
+    /// How many parts are confirmed.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    fn place(number: u32) -> (usize, u64) {
+    fn bit(number: u32) -> (usize, u64) {
         ((number / 64) as usize, 1 << (number % 64))
     }
 }
@@ -271,37 +266,73 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_the_host_lacks_is_never_taken_for_held() {
-        let mut held = Held::default();
+    fn what_a_queue_has_stored_of_a_shape_is_read_for_ever() {
+        let digest = DigestRequirement { algorithm: Algorithm::Sha256, before_open: true, mid_states: true };
+        let by_parts = Shape {
+            order: Order::InOrder,
+            parts_max: 10_000,
+            file_bytes_max: Some(9),
+            session_life: Some(Duration::from_millis(1500)),
+            repeat: Repeat::Harmless,
+            parallel: 4,
+            takes_empty_files: false,
+            digest: Some(digest),
+            part_digest: Some(Algorithm::Md5),
+            ..Shape::parts(5)
+        };
+        let stored = [
+            (
+                Shape::whole(),
+                r#"{"order":"whole_file","part_bytes":18446744073709551615,"parts_max":1,"repeat":"may_duplicate","parallel":1,
+                    "takes_empty_files":true}"#,
+            ),
+            (
+                by_parts,
+                r#"{"order":"in_order","part_bytes":5,"parts_max":10000,"file_bytes_max":9,"session_life":{"secs":1,"nanos":500000000},
+                    "repeat":"harmless","parallel":4,"takes_empty_files":false,
+                    "digest":{"algorithm":"sha256","before_open":true,"mid_states":true},"part_digest":"md5"}"#,
+            ),
+            (
+                Shape::parts(7),
+                r#"{"order":"any_order","part_bytes":7,"parts_max":4294967295,"file_bytes_max":null,"session_life":null,
+                    "repeat":"may_duplicate","parallel":1,"takes_empty_files":true,"digest":null,"of a later version":1}"#,
+            ),
+        ];
+        for (shape, text) in stored {
+            assert_eq!(Shape::read(text).as_ref(), Some(&shape), "{text}");
+            assert_eq!(Shape::read(&shape.stored()), Some(shape));
+        }
+        assert_eq!(["", "{}", "null", "a sentence"].map(Shape::read), [None, None, None, None]);
+    }
+
+    #[test]
+    fn a_session_goes_on_as_it_was_opened_at_the_pace_of_today() {
+        let life = Some(Duration::from_secs(9));
+        let today = Shape { parallel: 7, session_life: life, repeat: Repeat::Harmless, takes_empty_files: false, ..Shape::whole() };
+        assert_eq!(Shape::parts(5).resumed(&today), Shape { parallel: 7, session_life: life, ..Shape::parts(5) });
+    }
+
+    #[test]
+    fn a_part_that_the_host_lacks_is_never_taken_for_confirmed() {
+        let mut confirmed = ConfirmedParts::default();
         // Each alone, in its word and bit, with the borders of the words among them.
         let numbers = [0, 1, 2, 62, 63, 64, 65, 127, 128, 130, 4096];
         for (before, number) in (0..).zip(numbers) {
-            assert_eq!((held.count(), held.contains(number)), (before, false), "{number}");
-            assert!(held.insert(number));
-            let found: Vec<u32> = (0..5000).filter(|number| held.contains(*number)).collect();
+            assert_eq!((confirmed.count(), confirmed.contains(number)), (before, false), "{number}");
+            assert!(confirmed.insert(number));
+            let found: Vec<u32> = (0..5000).filter(|number| confirmed.contains(*number)).collect();
             assert_eq!(found, numbers[..=before as usize]);
         }
-        assert_eq!(held.words.len(), 65, "a part takes a bit");
+        assert_eq!(confirmed.words.len(), 65, "a part takes a bit");
     }
 
     #[test]
-    fn a_part_begins_with_the_digest_of_what_is_before_it_and_of_nothing_else() {
-        let borders = Borders::default();
-        assert_eq!((borders.all(), borders.before(0), borders.before(1)), (vec![], None, None));
-        let (first, second) = ([1; 8], [2; 8]);
-        borders.push(first);
-        borders.push(second);
-        assert_eq!(borders.all(), [first, second]);
-        assert_eq!([0, 1, 2, 3].map(|number| borders.before(number)), [None, Some(first), Some(second), None]);
-    }
-
-    #[test]
-    fn a_part_held_twice_counts_once() {
-        let mut held = Held::default();
-        assert!(held.insert(130));
-        assert!(!held.insert(130));
-        assert!(held.insert(0));
-        assert_eq!(held.count(), 2);
-        assert!(held.contains(130) && held.contains(0) && !held.contains(64) && !held.contains(9999));
+    fn a_part_confirmed_twice_counts_once() {
+        let mut confirmed = ConfirmedParts::default();
+        assert!(confirmed.insert(130));
+        assert!(!confirmed.insert(130));
+        assert!(confirmed.insert(0));
+        assert_eq!(confirmed.count(), 2);
+        assert!(confirmed.contains(130) && confirmed.contains(0) && !confirmed.contains(64) && !confirmed.contains(9999));
     }
 }

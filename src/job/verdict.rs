@@ -28,7 +28,7 @@ pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A failure with what is known of the job's past.
 #[derive(Debug, Clone, Copy)]
-pub struct Trouble {
+pub struct FailureFacts {
     /// What the failure means.
     pub class: Class,
     /// What it means once it is persistent.
@@ -47,7 +47,7 @@ pub struct Trouble {
     pub retries: Option<u32>,
 }
 
-impl Trouble {
+impl FailureFacts {
     /// What the failure means after all that went before it. No count of failures makes one the file's own fault.
     pub fn meaning(&self) -> Class {
         let persistent = self.alike >= PERSISTENT_TIMES && self.failing_for >= PERSISTENT_AFTER;
@@ -88,27 +88,27 @@ pub enum Verdict {
 }
 
 /// The one place that decides what a failure leads to. Only a verdict of the host that names the file fails it.
-pub fn verdict(trouble: Trouble) -> Verdict {
-    match trouble.meaning() {
+pub fn verdict(facts: FailureFacts) -> Verdict {
+    match facts.meaning() {
         Class::FileRejected => Verdict::Fail,
         Class::HostRefused => Verdict::HoldHost,
         Class::HostFull => Verdict::HoldForRoom,
-        Class::RateLimited => Verdict::RestHost(rest(trouble)),
-        _ if trouble.has_used_its_retries() => Verdict::Hold,
-        Class::Transient => retry(trouble, backoff(trouble.failures)),
-        _ if trouble.is_given_up() => Verdict::Hold,
-        Class::SessionLost => Verdict::Anew(pause_after_lost_session(trouble.sessions_lost)),
-        Class::OffsetMismatch => retry(trouble, backoff(trouble.failures)),
-        Class::Unreadable | Class::RequestRefused => retry(trouble, unknown_backoff(trouble.failures)),
+        Class::RateLimited => Verdict::RestHost(rest(facts)),
+        _ if facts.has_used_its_retries() => Verdict::Hold,
+        Class::Transient => retry(facts, backoff(facts.failures)),
+        _ if facts.is_given_up() => Verdict::Hold,
+        Class::SessionLost => Verdict::Anew(pause_after_lost_session(facts.sessions_lost)),
+        Class::OffsetMismatch => retry(facts, backoff(facts.failures)),
+        Class::Unreadable | Class::RequestRefused => retry(facts, unknown_backoff(facts.failures)),
     }
 }
 
-fn retry(trouble: Trouble, ceiling: Duration) -> Verdict {
-    Verdict::Retry { floor: trouble.wait.unwrap_or_default().min(LONGEST_WAIT), ceiling }
+fn retry(facts: FailureFacts, ceiling: Duration) -> Verdict {
+    Verdict::Retry { floor: facts.wait.unwrap_or_default().min(LONGEST_WAIT), ceiling }
 }
 
-fn rest(trouble: Trouble) -> Duration {
-    trouble.wait.unwrap_or_else(|| backoff(trouble.failures)).clamp(FIRST_BACKOFF, LONGEST_WAIT)
+fn rest(facts: FailureFacts) -> Duration {
+    facts.wait.unwrap_or_else(|| backoff(facts.failures)).clamp(FIRST_BACKOFF, LONGEST_WAIT)
 }
 
 /// How long a file that has lost `before` sessions waits before it begins anew for the one it has lost now.
@@ -135,8 +135,8 @@ fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    fn trouble(class: Class, failures: u32) -> Trouble {
-        Trouble {
+    fn facts(class: Class, failures: u32) -> FailureFacts {
+        FailureFacts {
             class,
             worsens: None,
             wait: None,
@@ -171,7 +171,7 @@ mod tests {
         ];
         assert_eq!(expected.map(|(class, _)| class), Class::ALL);
         for (class, answer) in expected {
-            assert_eq!(verdict(trouble(class, 1)), answer, "{class:?}");
+            assert_eq!(verdict(facts(class, 1)), answer, "{class:?}");
         }
     }
 
@@ -180,8 +180,8 @@ mod tests {
         for class in Class::ALL.into_iter().filter(|class| *class != Class::FileRejected) {
             for worsens in std::iter::once(None).chain(Class::ALL.map(Some)) {
                 for (failures, failing_for) in [(3, Duration::ZERO), (1000, PERSISTENT_AFTER), (1000, 100 * GIVE_UP_AFTER)] {
-                    let trouble = Trouble { worsens, failing_for, sessions_lost: failures, ..trouble(class, failures) };
-                    assert_ne!(verdict(trouble), Verdict::Fail, "{trouble:?}");
+                    let facts = FailureFacts { worsens, failing_for, sessions_lost: failures, ..facts(class, failures) };
+                    assert_ne!(verdict(facts), Verdict::Fail, "{facts:?}");
                 }
             }
         }
@@ -191,49 +191,49 @@ mod tests {
     fn the_back_off_doubles_and_ends() {
         let ceilings = [1, 2, 3, 9, 10, 1000].map(|failures| backoff(failures).as_secs());
         assert_eq!(ceilings, [1, 2, 4, 256, 300, 300]);
-        let unknown = [1, 2, 3, 9, 10, 1000].map(|failures| verdict(trouble(Class::Unreadable, failures)));
+        let unknown = [1, 2, 3, 9, 10, 1000].map(|failures| verdict(facts(Class::Unreadable, failures)));
         assert_eq!(unknown, [wait(5), wait(10), wait(20), wait(1280), wait(1800), wait(1800)]);
     }
 
     #[test]
     fn what_the_host_asks_for_is_a_lower_bound_and_has_an_end() {
-        let asked = Trouble { wait: Some(seconds(7200)), ..trouble(Class::Transient, 1) };
+        let asked = FailureFacts { wait: Some(seconds(7200)), ..facts(Class::Transient, 1) };
         assert_eq!(verdict(asked), Verdict::Retry { floor: seconds(3600), ceiling: seconds(1) });
-        let limited = Trouble { wait: Some(seconds(7200)), ..trouble(Class::RateLimited, 1) };
+        let limited = FailureFacts { wait: Some(seconds(7200)), ..facts(Class::RateLimited, 1) };
         assert_eq!(verdict(limited), Verdict::RestHost(seconds(3600)));
     }
 
     #[test]
     fn a_file_that_loses_every_session_begins_anew_less_and_less_often() {
-        let lost = |sessions_lost| verdict(Trouble { sessions_lost, ..trouble(Class::SessionLost, 1) });
+        let lost = |sessions_lost| verdict(FailureFacts { sessions_lost, ..facts(Class::SessionLost, 1) });
         assert_eq!([0, 1, 2, 3, 40].map(lost), [0, 300, 1800, 3600, 3600].map(|pause| Verdict::Anew(seconds(pause))));
     }
 
     #[test]
     fn what_nobody_understands_is_shown_to_a_person_after_a_day_and_an_outage_never() {
-        let after_a_day = |class| verdict(Trouble { failing_for: GIVE_UP_AFTER, ..trouble(class, 40) });
+        let after_a_day = |class| verdict(FailureFacts { failing_for: GIVE_UP_AFTER, ..facts(class, 40) });
         for class in [Class::Unreadable, Class::RequestRefused, Class::OffsetMismatch, Class::SessionLost] {
             assert_eq!(after_a_day(class), Verdict::Hold, "{class:?}");
         }
         assert_eq!(after_a_day(Class::Transient), wait(300));
-        let first_after_a_pause = Trouble { failing_for: GIVE_UP_AFTER, ..trouble(Class::Unreadable, 2) };
+        let first_after_a_pause = FailureFacts { failing_for: GIVE_UP_AFTER, ..facts(Class::Unreadable, 2) };
         assert_eq!(verdict(first_after_a_pause), wait(10), "a day in which the daemon did not run is no evidence");
     }
 
     #[test]
     fn a_bad_quarter_of_an_hour_is_no_verdict_on_a_host_and_less_than_a_day_no_matter_for_a_person() {
         let after = |class, failing_for| {
-            verdict(Trouble { worsens: Some(Class::HostRefused), failing_for: seconds(failing_for), ..trouble(class, 3) })
+            verdict(FailureFacts { worsens: Some(Class::HostRefused), failing_for: seconds(failing_for), ..facts(class, 3) })
         };
         assert_eq!([899, 900].map(|failing_for| after(Class::Transient, failing_for)), [wait(4), Verdict::HoldHost]);
-        let unreadable = |failing_for| verdict(Trouble { failing_for: seconds(failing_for), ..trouble(Class::Unreadable, 3) });
+        let unreadable = |failing_for| verdict(FailureFacts { failing_for: seconds(failing_for), ..facts(Class::Unreadable, 3) });
         assert_eq!([86_399, 86_400].map(unreadable), [wait(20), Verdict::Hold]);
     }
 
     #[test]
     fn what_looks_passing_may_turn_out_to_last_and_a_bad_second_says_nothing() {
         let after = |failures, failing_for| {
-            verdict(Trouble { worsens: Some(Class::HostRefused), failing_for, ..trouble(Class::Transient, failures) })
+            verdict(FailureFacts { worsens: Some(Class::HostRefused), failing_for, ..facts(Class::Transient, failures) })
         };
         assert!(matches!(after(1000, PERSISTENT_AFTER - seconds(1)), Verdict::Retry { .. }));
         assert!(matches!(after(2, PERSISTENT_AFTER), Verdict::Retry { .. }));
@@ -242,15 +242,19 @@ mod tests {
 
     #[test]
     fn failures_of_other_kinds_do_not_worsen_this_one() {
-        let first =
-            Trouble { alike: 1, worsens: Some(Class::HostRefused), failing_for: PERSISTENT_AFTER, ..trouble(Class::Transient, 40) };
+        let first = FailureFacts {
+            alike: 1,
+            worsens: Some(Class::HostRefused),
+            failing_for: PERSISTENT_AFTER,
+            ..facts(Class::Transient, 40)
+        };
         assert!(matches!(verdict(first), Verdict::Retry { .. }));
     }
 
     #[test]
     fn a_limit_on_retries_ends_in_held_but_not_within_a_bad_minute() {
         let limited =
-            |failures, failing_for| verdict(Trouble { retries: Some(2), failing_for, ..trouble(Class::Transient, failures) });
+            |failures, failing_for| verdict(FailureFacts { retries: Some(2), failing_for, ..facts(Class::Transient, failures) });
         assert!(matches!(limited(2, PERSISTENT_AFTER), Verdict::Retry { .. }));
         assert!(matches!(limited(3, PERSISTENT_AFTER - seconds(1)), Verdict::Retry { .. }));
         assert_eq!(limited(3, PERSISTENT_AFTER), Verdict::Hold);

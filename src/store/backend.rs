@@ -6,8 +6,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
@@ -43,7 +44,7 @@ macro_rules! verbs {
             jobs::live(live: &[Live]) -> ();
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
-            uploads::opened(job: JobId, session: &Session, plan: &Plan, identity: &Identity) -> bool;
+            uploads::opened(job: JobId, session: &Session, shape: &Shape, plan: &Plan, identity: &Identity) -> bool;
             uploads::acked(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
             uploads::advanced(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
             uploads::found(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;

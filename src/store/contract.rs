@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::backend::Backend;
-use super::driver::{Shared, Wake};
+use super::driver::{SharedBackend, Wake};
 use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::*;
 use crate::job::Proof;
 use crate::job::attempt::SessionFate;
+use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::health::HostState;
 use crate::job::plan::Plan;
 use crate::job::upload::Class;
 use crate::job::upload::Session;
-use crate::job::upload::{Ack, Digest, Outcome};
+use crate::job::upload::{Ack, Outcome, Shape};
 use crate::job::watch::{After, EventSource, Watch};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
 use crate::job::{Identity, Reason, State};
@@ -95,7 +96,7 @@ suite! {
 const NOW_MS: i64 = 1_000_000_000_000;
 
 struct Queue {
-    backend: Shared,
+    backend: SharedBackend,
     now_ms: Arc<AtomicI64>,
     store: Store,
 }
@@ -117,14 +118,14 @@ fn sqlite() -> Box<dyn Backend> {
 
 impl Queue {
     fn new(backend: Box<dyn Backend>) -> Queue {
-        let (backend, now_ms): (Shared, _) = (Arc::new(Mutex::new(backend)), Arc::new(AtomicI64::new(NOW_MS)));
+        let (backend, now_ms): (SharedBackend, _) = (Arc::new(Mutex::new(backend)), Arc::new(AtomicI64::new(NOW_MS)));
         let queue = Queue::of(backend, now_ms, DaemonId::LOCAL);
         let hosts = vec![("box".to_owned(), "cloudkp".to_owned()), ("mirror".to_owned(), "cloudkp".to_owned())];
         queue.store.configured(vec![PathBuf::from("/drop")], hosts).blocking().unwrap();
         queue
     }
 
-    fn of(backend: Shared, now_ms: Arc<AtomicI64>, daemon: DaemonId) -> Queue {
+    fn of(backend: SharedBackend, now_ms: Arc<AtomicI64>, daemon: DaemonId) -> Queue {
         let clock = now_ms.clone();
         let store = Store::inline(backend.clone(), daemon, Arc::new(move || clock.load(Ordering::Relaxed)));
         Queue { backend, now_ms, store }
@@ -558,7 +559,7 @@ fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
     let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
     let (session, acks) = (Session("s".into()), vec![ack]);
     let opened = session.clone();
-    queue.store.opened(job, opened, plan, arrival(0).identity).blocking().unwrap();
+    queue.store.opened(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
     let found = acks.clone();
     queue.store.found(job, found, 0, plan).blocking().unwrap();
     queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
@@ -736,9 +737,13 @@ fn mixed(claims: &Claims) -> (usize, usize) {
 
 pub(super) const YEAR_MS: i64 = 365 * 24 * 3600 * 1000;
 
+fn opened_shape() -> Shape {
+    Shape { parallel: 3, takes_empty_files: false, file_bytes_max: Some(99), ..Shape::parts(4) }
+}
+
 fn opened(queue: &Queue, job: JobId) -> Plan {
-    let plan = Plan { file_bytes: 10, part_bytes: 4 };
-    assert!(queue.store.opened(job, Session("first".into()), plan, arrival(0).identity).blocking().unwrap());
+    let (shape, plan) = (opened_shape(), Plan { file_bytes: 10, part_bytes: 4 });
+    assert!(queue.store.opened(job, Session("first".into()), shape, plan, arrival(0).identity).blocking().unwrap());
     plan
 }
 
@@ -766,8 +771,9 @@ fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
     assert_eq!((row.parts, row.parts_acked, row.sent), (3, 2, 6), "a part that is told of twice counts once");
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.plan, upload.held_bytes), (Session("second".into()), plan, 6));
-    assert_eq!([0, 1, 2].map(|number| upload.held.contains(number)), [true, false, true]);
-    assert_eq!(upload.held.receipts.into_iter().collect::<Vec<_>>(), [(2, "two".to_owned())]);
+    assert_eq!(upload.shape, Some(opened_shape()));
+    assert_eq!([0, 1, 2].map(|number| upload.confirmed.contains(number)), [true, false, true]);
+    assert_eq!(upload.confirmed.receipts.into_iter().collect::<Vec<_>>(), [(2, "two".to_owned())]);
     assert_eq!((upload.opened_ms, upload.committing, upload.commits, upload.resent), (NOW_MS, false, 0, false));
 }
 
@@ -778,10 +784,10 @@ fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
     queue.store.acked(job, vec![ack(0, None, None), ack(1, None, None)], plan).blocking().unwrap();
     queue.store.found(job, vec![ack(2, None, None)], 0, plan).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
-    assert_eq!(([0, 1, 2].map(|number| upload.held.contains(number)), upload.held_bytes), ([false, false, true], 2));
+    assert_eq!(([0, 1, 2].map(|number| upload.confirmed.contains(number)), upload.held_bytes), ([false, false, true], 2));
     queue.store.found(job, Vec::new(), 3, plan).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
-    assert_eq!((upload.held.count(), upload.held_bytes), (0, 3), "one that takes bytes in order says how many");
+    assert_eq!((upload.confirmed.count(), upload.held_bytes), (0, 3), "one that takes bytes in order says how many");
     queue.store.advanced(job, 7, Some(Session("moved".into()))).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.held_bytes), (Session("moved".into()), 7));
@@ -793,7 +799,7 @@ fn what_becomes_of_a_session_is_what_its_worker_says(queue: Queue) {
     let plan = opened(&queue, job);
     queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     queue.store.committing(job).blocking().unwrap();
-    let facts = |upload: Upload| (upload.committing, upload.commits, upload.held.count(), upload.resent);
+    let facts = |upload: Upload| (upload.committing, upload.commits, upload.confirmed.count(), upload.resent);
     let after = |fate| claimed_after(&queue, job, fate).map(facts);
     assert_eq!(after(SessionFate::Resume), Some((true, 0, 1, false)));
     assert_eq!(after(SessionFate::ResumeUncommitted), Some((false, 0, 1, false)));
@@ -814,7 +820,7 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     queue.store.put_back(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     let (lost, upload) = (claimed.sessions_lost, claimed.upload.unwrap());
-    assert_eq!((lost, upload.held.count(), upload.held_bytes), (1, 0, 0));
+    assert_eq!((lost, upload.confirmed.count(), upload.held_bytes), (1, 0, 0));
     assert_eq!((claimed.failures, claimed.failing, claimed.failing_since_ms), (3, Some(("kind".into(), 1)), Some(5)));
     queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     queue.store.put_back(job, PutBack { failures: 0, failing: None, ..put_back(State::Queued) }).blocking().unwrap();
@@ -824,7 +830,12 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
 fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let digest = Digest { hex: "ab".into(), borders: vec![[1, 2, 3, 4, 5, 6, 7, 8]] };
+    let state = |words: std::ops::Range<u32>| MidState(words.collect());
+    let digest = |algorithm, mid_states| Digest { algorithm, hex: "ab".into(), mid_states };
+    let md5 = digest(Algorithm::Md5, vec![state(1..5), state(5..9), state(9..13)]);
+    queue.store.digested(job, 4, md5.clone()).blocking().unwrap();
+    assert_eq!(queue.store.digest(job, 4).blocking().unwrap(), Some(md5));
+    let digest = digest(Algorithm::Sha256, vec![state(1..9), state(9..17)]);
     queue.store.digested(job, 4, digest.clone()).blocking().unwrap();
     let kept = |part_bytes| queue.store.digest(job, part_bytes).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
@@ -884,7 +895,7 @@ fn what_fails_is_undone_and_what_comes_after_it_is_not(queue: Queue) {
         queue.enqueue(by, &[arrival(0)])?;
         Err::<((), Wake), _>(StoreError::Refused("its own fault".into()))
     };
-    Call::new(&queue.store, Durability::Power, Box::new(work)).blocking().unwrap_err();
+    StoreCall::new(&queue.store, Durability::Power, Box::new(work)).blocking().unwrap_err();
     assert_eq!((queue.jobs().len(), queue.look(&arrival(0).identity, &arrival(0))), (0, Seen::Unknown));
     assert_eq!((queue.enqueue(0..1), queue.jobs().len()), (2, 2));
 }
@@ -1076,9 +1087,9 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     other.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     let before = format!("{:?}", queue.job(job));
 
-    let digest = Digest { hex: "ab".into(), borders: Vec::new() };
+    let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
     let told = [
-        queue.store.opened(job, Session("lost".into()), plan, arrival(0).identity),
+        queue.store.opened(job, Session("lost".into()), Shape::whole(), plan, arrival(0).identity),
         queue.store.sent_as(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
         queue.store.acked(job, vec![ack(1, None, None)], plan),
         queue.store.advanced(job, 9, None),
@@ -1094,7 +1105,7 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     assert_eq!(other.store.digest(job, 4).blocking().unwrap(), None);
     other.store.committing(job).blocking().unwrap();
     let upload = claimed_after(&other, job, SessionFate::Resume).unwrap();
-    assert_eq!((upload.session, upload.held.count(), upload.committing), (Session("first".into()), 1, true));
+    assert_eq!((upload.session, upload.confirmed.count(), upload.committing), (Session("first".into()), 1, true));
     other.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, arrival(0).identity);
 }

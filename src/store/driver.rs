@@ -11,7 +11,7 @@ use crate::job::Identity;
 
 use super::backend::{Backend, Lookup};
 use super::error::StoreError;
-use super::thread::{Durability, Trouble, Writer};
+use super::thread::{Durability, WriteFailure, WriterHandle};
 use super::values::Caller;
 use super::{DaemonId, Seen, Store};
 
@@ -19,13 +19,13 @@ use super::{DaemonId, Seen, Store};
 #[derive(Clone)]
 pub(super) enum Driver {
     /// A thread writes, and lookups have a reader beside it.
-    Threaded { reader: Arc<Mutex<Box<dyn Lookup>>>, writer: Writer },
+    Threaded { reader: Arc<Mutex<Box<dyn Lookup>>>, writer: WriterHandle },
     /// Every verb is a commit of its own, made by whoever calls it.
-    Inline { backend: Shared, trouble: Arc<watch::Sender<Trouble>> },
+    Inline { backend: SharedBackend, failure: Arc<watch::Sender<WriteFailure>> },
 }
 
 /// An engine that several stores have together.
-pub(crate) type Shared = Arc<Mutex<Box<dyn Backend>>>;
+pub(crate) type SharedBackend = Arc<Mutex<Box<dyn Backend>>>;
 
 /// A panic in a verb leaves its group unfinished, which the next one undoes.
 fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,18 +33,18 @@ fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Driver {
-    pub(super) fn threaded(reader: Box<dyn Lookup>, writer: Writer) -> Driver {
+    pub(super) fn threaded(reader: Box<dyn Lookup>, writer: WriterHandle) -> Driver {
         Driver::Threaded { reader: Arc::new(Mutex::new(reader)), writer }
     }
 
-    pub(super) fn inline(backend: Shared) -> Driver {
-        Driver::Inline { backend, trouble: Arc::new(watch::channel(None).0) }
+    pub(super) fn inline(backend: SharedBackend) -> Driver {
+        Driver::Inline { backend, failure: Arc::new(watch::channel(None).0) }
     }
 
-    pub(super) fn trouble(&self) -> watch::Receiver<Trouble> {
+    pub(super) fn failure(&self) -> watch::Receiver<WriteFailure> {
         match self {
-            Driver::Threaded { writer, .. } => writer.trouble(),
-            Driver::Inline { trouble, .. } => trouble.subscribe(),
+            Driver::Threaded { writer, .. } => writer.failure(),
+            Driver::Inline { failure, .. } => failure.subscribe(),
         }
     }
 
@@ -101,19 +101,19 @@ pub(super) struct Wake {
     pub(super) deliveries: bool,
 }
 
-type Work<T> = Box<dyn FnMut(&mut dyn Backend, Caller) -> Result<(T, Wake), StoreError> + Send>;
+type VerbBody<T> = Box<dyn FnMut(&mut dyn Backend, Caller) -> Result<(T, Wake), StoreError> + Send>;
 
-/// A verb that is about to be carried out, by awaiting it or by [`Call::blocking`]. Nothing happens before that.
+/// A verb that is about to be carried out, by awaiting it or by [`StoreCall::blocking`]. Nothing happens before that.
 #[must_use = "nothing happens before it is awaited"]
-pub struct Call<T> {
+pub struct StoreCall<T> {
     store: Store,
     durability: Durability,
-    work: Work<T>,
+    work: VerbBody<T>,
 }
 
-impl<T: Send + 'static> Call<T> {
-    pub(super) fn new(store: &Store, durability: Durability, work: Work<T>) -> Call<T> {
-        Call { store: store.clone(), durability, work }
+impl<T: Send + 'static> StoreCall<T> {
+    pub(super) fn new(store: &Store, durability: Durability, work: VerbBody<T>) -> StoreCall<T> {
+        StoreCall { store: store.clone(), durability, work }
     }
 
     /// Carries it out on a thread that may wait, and that no runtime needs.
@@ -144,7 +144,7 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
-impl<T: Send + 'static> IntoFuture for Call<T> {
+impl<T: Send + 'static> IntoFuture for StoreCall<T> {
     type Output = Result<T, StoreError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 

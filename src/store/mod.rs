@@ -34,12 +34,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::os::clock;
 
-use driver::{Driver, Shared};
+use driver::{Driver, SharedBackend};
 
-pub use driver::Call;
+pub use driver::StoreCall;
 pub use error::StoreError;
 pub use rescue::Rescue;
-pub use thread::{Durability, Trouble, WriterThread};
+pub use thread::{Durability, WriteFailure, WriterThread};
 pub use values::{
     AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, PutBack, REFRESH, Resting, Rules, Seen,
     Upload,
@@ -75,7 +75,7 @@ impl Store {
 
     /// The same, with a clock of the caller's.
     pub fn open_with(dir: &Path, clock: Clock) -> Result<(Store, WriterThread), StoreError> {
-        let sqlite::Opened { writer, reader, sync } = sqlite::open(dir)?;
+        let sqlite::OpenQueue { writer, reader, sync } = sqlite::open(dir)?;
         let (writer, thread) = thread::start(Box::new(writer), DaemonId::LOCAL, sync)?;
         Ok((Store::over(Driver::threaded(Box::new(reader), writer), DaemonId::LOCAL, clock), thread))
     }
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// A queue in `backend`, for one of the daemons that share it, without any thread.
-    pub(crate) fn inline(backend: Shared, daemon: DaemonId, clock: Clock) -> Store {
+    pub(crate) fn inline(backend: SharedBackend, daemon: DaemonId, clock: Clock) -> Store {
         Store::over(Driver::inline(backend), daemon, clock)
     }
 
@@ -96,8 +96,8 @@ impl Store {
     }
 
     /// Tells when the store cannot be written, and when it can again.
-    pub fn trouble(&self) -> watch::Receiver<Trouble> {
-        self.driver.trouble()
+    pub fn write_failure(&self) -> watch::Receiver<WriteFailure> {
+        self.driver.failure()
     }
 
     /// A full disk is waited out no longer.

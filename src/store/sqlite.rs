@@ -9,8 +9,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};
@@ -28,7 +29,7 @@ pub(super) struct Sqlite {
 }
 
 /// A queue in a file.
-pub(super) struct Opened<S> {
+pub(super) struct OpenQueue<S> {
     /// Who writes.
     pub writer: Sqlite,
     /// Who looks up beside it.
@@ -38,7 +39,7 @@ pub(super) struct Opened<S> {
 }
 
 /// Opens the queue in `dir`, making it where there is none.
-pub(super) fn open(dir: &Path) -> Result<Opened<impl FnMut() -> std::io::Result<()> + Send + 'static>, StoreError> {
+pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Result<()> + Send + 'static>, StoreError> {
     let path = dir.join(FILE_NAME);
     // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
@@ -49,7 +50,7 @@ pub(super) fn open(dir: &Path) -> Result<Opened<impl FnMut() -> std::io::Result<
     // own has been told already. SQLite never replaces the file meanwhile.
     let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
     let reader = Reader { connection: schema::open_reader(&path)?, routes: Routes::default() };
-    Ok(Opened { writer, reader, sync: move || log.sync_data() })
+    Ok(OpenQueue { writer, reader, sync: move || log.sync_data() })
 }
 
 impl Sqlite {

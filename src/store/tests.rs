@@ -340,13 +340,13 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
 
 impl Queue {
     /// Makes jobs, and fails then unless it is to go well.
-    fn enqueue_and(&self, files: std::ops::Range<i64>, well: bool) -> Call<u64> {
+    fn enqueue_and(&self, files: std::ops::Range<i64>, well: bool) -> StoreCall<u64> {
         let arrivals: Vec<Arrival> = files.map(arrival).collect();
         let work = move |queue: &mut dyn backend::Backend, by| {
             let made = queue.enqueue(by, &arrivals)?;
             if well { Ok((made, driver::Wake::default())) } else { Err(StoreError::Refused("its own fault".into())) }
         };
-        Call::new(self.store.as_ref().unwrap(), Durability::Power, Box::new(work))
+        StoreCall::new(self.store.as_ref().unwrap(), Durability::Power, Box::new(work))
     }
 
     fn fail_after_enqueue(&self, files: std::ops::Range<i64>) {

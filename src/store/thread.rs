@@ -41,13 +41,13 @@ pub enum Durability {
 }
 
 /// What the writer says of itself while it cannot go on; `None` while it can.
-pub type Trouble = Option<StoreError>;
+pub type WriteFailure = Option<StoreError>;
 
 /// The way to the writing thread.
 #[derive(Clone)]
-pub struct Writer {
-    calls: mpsc::Sender<Box<dyn Call>>,
-    trouble: watch::Receiver<Trouble>,
+pub struct WriterHandle {
+    calls: mpsc::Sender<Box<dyn QueuedCall>>,
+    failure: watch::Receiver<WriteFailure>,
     closing: Arc<AtomicBool>,
 }
 
@@ -55,7 +55,7 @@ pub struct Writer {
 pub struct WriterThread(std::thread::JoinHandle<()>);
 
 impl WriterThread {
-    /// Waits until every call has been answered and the database is closed. Every `Writer` must be gone.
+    /// Waits until every call has been answered and the database is closed. Every `WriterHandle` must be gone.
     pub fn join(self) {
         if self.0.join().is_err() {
             tracing::error!("the thread of the queue panicked; the database is intact up to its last commit");
@@ -68,10 +68,10 @@ pub(super) fn start(
     backend: Box<dyn Backend>,
     daemon: DaemonId,
     sync: impl FnMut() -> std::io::Result<()> + Send + 'static,
-) -> std::io::Result<(Writer, WriterThread)> {
+) -> std::io::Result<(WriterHandle, WriterThread)> {
     let (calls, inbox) = mpsc::channel(QUEUE_CALLS);
     let (unsynced, committed) = sync_channel(GROUPS_UNSYNCED);
-    let (tell, trouble) = watch::channel(None);
+    let (tell, failure) = watch::channel(None);
     let closing = Arc::new(AtomicBool::new(false));
     let broken = Arc::new(OnceLock::new());
     let told = broken.clone();
@@ -79,10 +79,10 @@ pub(super) fn start(
         std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync, &told))?;
     let worker = Loop { backend, daemon, inbox, unsynced, broken, tell, closing: closing.clone() };
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
-    Ok((Writer { calls, trouble, closing }, WriterThread(thread)))
+    Ok((WriterHandle { calls, failure, closing }, WriterThread(thread)))
 }
 
-impl Writer {
+impl WriterHandle {
     /// Runs `work` inside the next group and answers when it is committed. `work` may run more than once, and each time against the
     /// state before it.
     pub(super) async fn call<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
@@ -91,7 +91,7 @@ impl Writer {
         F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = Typed { durability, work, result: None, reply };
+        let call = TypedCall { durability, work, result: None, reply };
         self.calls.send(Box::new(call)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -103,14 +103,14 @@ impl Writer {
         F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = Typed { durability, work, result: None, reply };
+        let call = TypedCall { durability, work, result: None, reply };
         self.calls.blocking_send(Box::new(call)).map_err(|_| StoreError::Closed)?;
         answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Tells when the writer gets into trouble or out of it.
-    pub fn trouble(&self) -> watch::Receiver<Trouble> {
-        self.trouble.clone()
+    /// Tells when the writer cannot go on, and when it can again.
+    pub fn failure(&self) -> watch::Receiver<WriteFailure> {
+        self.failure.clone()
     }
 
     /// A full disk is waited out no longer: what cannot be committed is answered with the error.
@@ -119,20 +119,20 @@ impl Writer {
     }
 }
 
-trait Call: Send {
+trait QueuedCall: Send {
     fn durability(&self) -> Durability;
     fn run(&mut self, backend: &mut dyn Backend) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct Typed<T, F> {
+struct TypedCall<T, F> {
     durability: Durability,
     work: F,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Call for Typed<T, F>
+impl<T, F> QueuedCall for TypedCall<T, F>
 where
     T: Send + 'static,
     F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
@@ -158,21 +158,25 @@ where
     }
 }
 
-type Group = Vec<Box<dyn Call>>;
+type CallGroup = Vec<Box<dyn QueuedCall>>;
 
 struct Loop {
     backend: Box<dyn Backend>,
     daemon: DaemonId,
-    inbox: mpsc::Receiver<Box<dyn Call>>,
-    unsynced: SyncSender<Group>,
+    inbox: mpsc::Receiver<Box<dyn QueuedCall>>,
+    unsynced: SyncSender<CallGroup>,
     broken: Arc<OnceLock<StoreError>>,
-    tell: watch::Sender<Trouble>,
+    tell: watch::Sender<WriteFailure>,
     closing: Arc<AtomicBool>,
 }
 
 /// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of it once,
 /// and forgets what it could not write.
-fn answer_when_synced(committed: &Receiver<Group>, mut sync: impl FnMut() -> std::io::Result<()>, broken: &OnceLock<StoreError>) {
+fn answer_when_synced(
+    committed: &Receiver<CallGroup>,
+    mut sync: impl FnMut() -> std::io::Result<()>,
+    broken: &OnceLock<StoreError>,
+) {
     while let Ok(mut group) = committed.recv() {
         group.extend(committed.try_iter().flatten());
         if broken.get().is_none()
@@ -210,8 +214,8 @@ impl Loop {
         backend.close(broken.get().is_none());
     }
 
-    fn answer(&self, group: Group, committed: &Result<(), StoreError>) {
-        let (to_sync, done): (Group, Group) =
+    fn answer(&self, group: CallGroup, committed: &Result<(), StoreError>) {
+        let (to_sync, done): (CallGroup, CallGroup) =
             group.into_iter().partition(|call| committed.is_ok() && call.durability() == Durability::Power);
         for call in done {
             call.answer(committed.clone());
@@ -223,7 +227,7 @@ impl Loop {
         }
     }
 
-    fn commit_when_there_is_room(&mut self, group: &mut Group) -> Result<(), StoreError> {
+    fn commit_when_there_is_room(&mut self, group: &mut CallGroup) -> Result<(), StoreError> {
         loop {
             let committed = self.commit(group);
             let full = matches!(committed, Err(StoreError::Full));
@@ -238,7 +242,7 @@ impl Loop {
 
     /// A call that fails by its own fault is answered and leaves the group, and the rest begins again without it: calls may run more
     /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
-    fn commit(&mut self, group: &mut Group) -> Result<(), StoreError> {
+    fn commit(&mut self, group: &mut CallGroup) -> Result<(), StoreError> {
         loop {
             self.backend.begin()?;
             let backend = self.backend.as_mut();
@@ -262,18 +266,18 @@ impl Loop {
     }
 
     fn say(&self, committed: &Result<(), StoreError>) {
-        let trouble = committed.as_ref().err();
-        let changed = match (&*self.tell.borrow(), trouble) {
+        let failure = committed.as_ref().err();
+        let changed = match (&*self.tell.borrow(), failure) {
             (None, None) => false,
             (Some(before), Some(now)) => std::mem::discriminant(before) != std::mem::discriminant(now),
             _ => true,
         };
         if changed {
-            match trouble {
+            match failure {
                 Some(error) => tracing::error!("cannot write to the queue: {error}; waiting until this is fixed"),
                 None => tracing::info!("the queue can be written to again"),
             }
-            self.tell.send_replace(trouble.cloned());
+            self.tell.send_replace(failure.cloned());
         }
     }
 }
@@ -288,7 +292,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     /// A queue whose disk waits for a word before each sync, and does what the word says.
-    fn with_slow_disk() -> (Writer, WriterThread, std::sync::mpsc::Sender<std::io::Result<()>>) {
+    fn with_slow_disk() -> (WriterHandle, WriterThread, std::sync::mpsc::Sender<std::io::Result<()>>) {
         let backend = Box::new(Sqlite::in_memory().unwrap());
         let (word, words) = channel();
         let (writer, thread) = start(backend, DaemonId::LOCAL, move || words.recv().unwrap_or(Ok(()))).unwrap();
@@ -296,7 +300,7 @@ mod tests {
     }
 
     /// Makes a host more, and answers how many there are.
-    async fn insert(writer: &Writer, durability: Durability) -> Result<usize, StoreError> {
+    async fn insert(writer: &WriterHandle, durability: Durability) -> Result<usize, StoreError> {
         let work = |queue: &mut dyn Backend| {
             let by = Caller { daemon: DaemonId::LOCAL, now_ms: 0 };
             let mut hosts: Vec<(String, String)> =

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::attempt::SessionFate;
+use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Held, Session, Words};
+use crate::job::upload::{Ack, ConfirmedParts, Session, Shape};
 use crate::job::{Identity, JobId};
 
 use super::error::StoreError;
@@ -25,6 +26,7 @@ pub(super) fn opened(
     by: Caller,
     job: JobId,
     session: &Session,
+    shape: &Shape,
     plan: &Plan,
     identity: &Identity,
 ) -> Result<bool, StoreError> {
@@ -32,9 +34,10 @@ pub(super) fn opened(
         return Ok(false);
     }
     forget_upload(c, job)?;
-    let mut insert =
-        c.prepare_cached("INSERT INTO uploads (job, session, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    insert.execute(params![job.0, session.0, plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
+    let mut insert = c.prepare_cached(
+        "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    insert.execute(params![job.0, session.0, shape.stored(), plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, identity.ctime_ns])?;
     Ok(true)
@@ -131,17 +134,21 @@ pub(super) fn digested(c: &Connection, by: Caller, job: JobId, part_bytes: u64, 
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
-    let mut insert = c.prepare_cached("INSERT OR REPLACE INTO digests (job, part_bytes, hex, borders) VALUES (?1, ?2, ?3, ?4)")?;
-    insert.execute(params![job.0, part_bytes.cast_signed(), digest.hex, stored(&digest.borders)])?;
+    let mut insert = c.prepare_cached(
+        "INSERT OR REPLACE INTO digests (job, part_bytes, algorithm, hex, mid_states) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let Digest { algorithm, hex, mid_states } = digest;
+    insert.execute(params![job.0, part_bytes.cast_signed(), algorithm.word(), hex, stored(mid_states)])?;
     Ok(true)
 }
 
 pub(super) fn digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
-    let mut select = c.prepare_cached("SELECT hex, borders FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
+    let mut select = c.prepare_cached("SELECT algorithm, hex, mid_states FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
     let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
-        Ok(Digest { hex: row.get(0)?, borders: loaded(&row.get::<_, Vec<u8>>(1)?) })
+        let Some(algorithm) = Algorithm::from_word(&row.get::<_, String>(0)?) else { return Ok(None) };
+        Ok(Some(Digest { algorithm, hex: row.get(1)?, mid_states: loaded(&row.get::<_, Vec<u8>>(2)?, algorithm) }))
     });
-    Ok(found.optional()?)
+    Ok(found.optional()?.flatten())
 }
 
 pub(super) fn forget_digest(c: &Connection, job: JobId) -> Result<(), StoreError> {
@@ -149,15 +156,15 @@ pub(super) fn forget_digest(c: &Connection, job: JobId) -> Result<(), StoreError
     Ok(())
 }
 
-/// Eight words of four bytes for each border, the lowest byte first.
-fn stored(borders: &[Words]) -> Vec<u8> {
-    borders.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+/// The words of all states, each of four bytes with the lowest first.
+fn stored(states: &[MidState]) -> Vec<u8> {
+    states.iter().flat_map(|MidState(words)| words).flat_map(|word| word.to_le_bytes()).collect()
 }
 
-fn loaded(bytes: &[u8]) -> Vec<Words> {
+fn loaded(bytes: &[u8], algorithm: Algorithm) -> Vec<MidState> {
     let (words, _) = bytes.as_chunks::<4>();
     let words: Vec<u32> = words.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-    words.as_chunks::<8>().0.to_vec()
+    words.chunks_exact(algorithm.state_words()).map(|words| MidState(words.into())).collect()
 }
 
 /// What a worker's leaving does to the half-sent upload. Answers by how much the count of lost sessions grows, and whether the host
@@ -195,13 +202,14 @@ fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
 
 pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent FROM uploads WHERE job = ?1",
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, shape FROM uploads WHERE job = ?1",
     )?;
     let upload = select.query_row([job.0], |row| {
         Ok(Upload {
             session: Session(row.get(0)?),
+            shape: row.get::<_, Option<String>>(7)?.and_then(|text| Shape::read(&text)),
             plan: Plan { file_bytes, part_bytes: row.get::<_, i64>(1)?.cast_unsigned().max(1) },
-            held: Held::default(),
+            confirmed: ConfirmedParts::default(),
             held_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
             opened_ms: row.get(3)?,
             committing: row.get(4)?,
@@ -214,9 +222,9 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
     let mut rows = select.query([job.0])?;
     while let Some(row) = rows.next()? {
         let number = row.get(0)?;
-        upload.held.insert(number);
+        upload.confirmed.insert(number);
         if let Some(receipt) = row.get(1)? {
-            upload.held.receipts.insert(number, receipt);
+            upload.confirmed.receipts.insert(number, receipt);
         }
     }
     Ok(Some(upload))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
-use crate::job::upload::{Held, Session};
+use crate::job::upload::{ConfirmedParts, Session, Shape};
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, Event, Identity, JobId, Reason, State};
 
@@ -102,10 +102,12 @@ pub struct Claimed {
 pub struct Upload {
     /// The host's handle.
     pub session: Session,
+    /// The shape that the host had at `open`; nothing where an older version of ferryd opened the session.
+    pub shape: Option<Shape>,
     /// How the file was cut at `open`.
     pub plan: Plan,
     /// The parts the host has confirmed.
-    pub held: Held,
+    pub confirmed: ConfirmedParts,
     /// The offset up to which a host that takes bytes in order has confirmed them.
     pub held_bytes: u64,
     /// When the session was opened, in milliseconds since the Unix epoch.

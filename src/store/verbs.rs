@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
@@ -17,54 +18,54 @@ use super::Durability::{Power, Process};
 use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
-use super::{Arrival, Asking, Call, Claims, Due, Durability, Live, PutBack, Resting, Rules, Seen, Store, StoreError};
+use super::{Arrival, Asking, Claims, Due, Durability, Live, PutBack, Resting, Rules, Seen, Store, StoreCall, StoreError};
 
 /// The start, and how hosts and watches are doing.
 impl Store {
     /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
-    pub fn configured(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> Call<Vec<bool>> {
+    pub fn configured(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<bool>> {
         self.call(Power, move |queue, by| queue.configured(by, &watches, &hosts))
     }
 
     /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for rest has it,
     /// so that a daemon that is started over and over does not earn a lock-out.
-    pub fn recover(&self) -> Call<()> {
+    pub fn recover(&self) -> StoreCall<()> {
         self.call(Power, |queue, by| queue.recover(by))
     }
 
     /// The hosts that still want to rest.
-    pub fn resting(&self) -> Call<Vec<Resting>> {
+    pub fn resting(&self) -> StoreCall<Vec<Resting>> {
         self.call(Process, |queue, by| queue.resting(by))
     }
 
     /// The time of day was set back: jobs and deliveries that wait for a time are due now, as at a start.
-    pub fn clock_was_set_back(&self) -> Call<()> {
+    pub fn clock_was_set_back(&self) -> StoreCall<()> {
         self.waking(Process, |queue, by| Ok((queue.clock_was_set_back(by)?, Wake { arrivals: true, deliveries: true })))
     }
 
     /// How a host is doing, for people to see.
-    pub fn host_status(&self, host: String, report: HostReport) -> Call<()> {
+    pub fn host_status(&self, host: String, report: HostReport) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.host_status(by, &host, &report))
     }
 
     /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.
-    pub fn host_rests_until(&self, host: String, until_ms: i64) -> Call<()> {
+    pub fn host_rests_until(&self, host: String, until_ms: i64) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.host_rests_until(by, &host, until_ms))
     }
 
     /// A host that was held takes files again: what was held because of it is due now.
-    pub fn release_held(&self, host: String) -> Call<()> {
+    pub fn release_held(&self, host: String) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.release_held(by, &host))
     }
 
     /// How a watch is doing, for people to see.
-    pub fn watch_status(&self, path: PathBuf, report: WatchReport) -> Call<()> {
+    pub fn watch_status(&self, path: PathBuf, report: WatchReport) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.watch_status(by, &path, &report))
     }
 
     /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes
     /// sessions and acks of that second to the disk with it.
-    pub fn live(&self, live: Vec<Live>) -> Call<()> {
+    pub fn live(&self, live: Vec<Live>) -> StoreCall<()> {
         self.call(Power, move |queue, by| queue.live(by, &live))
     }
 }
@@ -78,7 +79,7 @@ impl Store {
     }
 
     /// Makes a job for each arrival and each of its hosts, unless that version is already taken up for that host.
-    pub fn enqueue(&self, arrivals: Vec<Arrival>) -> Call<u64> {
+    pub fn enqueue(&self, arrivals: Vec<Arrival>) -> StoreCall<u64> {
         self.waking(Power, move |queue, by| {
             let made = queue.enqueue(by, &arrivals)?;
             Ok((made, Wake { arrivals: made > 0, ..Wake::default() }))
@@ -86,24 +87,24 @@ impl Store {
     }
 
     /// A writer was seen to close this version of a file, whose jobs were made before.
-    pub fn close_seen(&self, folder: PathBuf, name: OsString, identity: Identity) -> Call<()> {
+    pub fn close_seen(&self, folder: PathBuf, name: OsString, identity: Identity) -> StoreCall<()> {
         self.call_for_deliveries(Process, move |queue, by| queue.close_seen(by, &folder, &name, &identity))
     }
 
     /// A known version of a file has another path now, each a folder and a name: its jobs follow it. Answers whether it was known at the
     /// earlier one.
-    pub fn renamed(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> Call<bool> {
+    pub fn renamed(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> StoreCall<bool> {
         self.call(Power, move |queue, by| queue.renamed(by, (&from.0, &from.1), (&to.0, &to.1), &now))
     }
 
     /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
     /// out again, so it need not outlive the power.
-    pub fn renumbered(&self, folder: PathBuf, name: OsString, now: Identity) -> Call<()> {
+    pub fn renumbered(&self, folder: PathBuf, name: OsString, now: Identity) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.renumbered(by, &folder, &name, &now))
     }
 
     /// Where the file of `job` is, as far as the scan has followed it.
-    pub fn path_of(&self, job: JobId) -> Call<PathBuf> {
+    pub fn path_of(&self, job: JobId) -> StoreCall<PathBuf> {
         self.call(Process, move |queue, by| queue.path(by, job))
     }
 }
@@ -114,56 +115,56 @@ impl Store {
     /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
     /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
     /// with the power is a queued job.
-    pub fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> Call<Claims> {
+    pub fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> StoreCall<Claims> {
         self.call(Process, move |queue, by| queue.claim(Caller { now_ms, ..by }, &asking, uploads_max))
     }
 
-    /// The session is known from now on, and so are the plan and the exact version that is being sent. Outlives the process; with the
+    /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being sent. Outlives the process; with the
     /// power, a session may be lost that is younger than a second, as its acks are.
-    pub fn opened(&self, job: JobId, session: Session, plan: Plan, identity: Identity) -> Call<bool> {
-        self.call(Process, move |queue, by| queue.opened(by, job, &session, &plan, &identity))
+    pub fn opened(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.opened(by, job, &session, &shape, &plan, &identity))
     }
 
     /// The host has these bytes already; this is exactly the version of the file that has them.
-    pub fn sent_as(&self, job: JobId, identity: Identity) -> Call<bool> {
+    pub fn sent_as(&self, job: JobId, identity: Identity) -> StoreCall<bool> {
         self.call(Power, move |queue, by| queue.sent_as(by, job, &identity))
     }
 
     /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
     /// outlive the power.
-    pub fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> Call<bool> {
+    pub fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.digested(by, job, part_bytes, &digest))
     }
 
     /// The digest that was kept of a job's file, cut into parts of this size.
-    pub fn digest(&self, job: JobId, part_bytes: u64) -> Call<Option<Digest>> {
+    pub fn digest(&self, job: JobId, part_bytes: u64) -> StoreCall<Option<Digest>> {
         self.call(Process, move |queue, by| queue.digest(by, job, part_bytes))
     }
 
     /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::live`]): a part sent twice does no
     /// harm.
-    pub fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> Call<bool> {
+    pub fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.acked(by, job, &acks, &plan))
     }
 
     /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
-    pub fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> Call<bool> {
+    pub fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.advanced(by, job, held_bytes, moved_to.as_ref()))
     }
 
     /// The host was asked, and this is what it holds: it is believed over our own rows.
-    pub fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> Call<bool> {
+    pub fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> StoreCall<bool> {
         self.call(Power, move |queue, by| queue.found(by, job, &acks, held_bytes, &plan))
     }
 
     /// The commit is about to be sent. For a job that another daemon has claimed it must not be, so that is an error.
-    pub fn committing(&self, job: JobId) -> Call<()> {
+    pub fn committing(&self, job: JobId) -> StoreCall<()> {
         self.call(Power, move |queue, by| if queue.committing(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) })
     }
 
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
     /// is still to come, else `done`.
-    pub fn uploaded(&self, job: JobId, outcome: Outcome) -> Call<State> {
+    pub fn uploaded(&self, job: JobId, outcome: Outcome) -> StoreCall<State> {
         let rules = self.rules();
         self.waking(Power, move |queue, by| {
             let (state, due) = queue.uploaded(by, job, &outcome, &rules)?;
@@ -172,7 +173,7 @@ impl Store {
     }
 
     /// The worker leaves the job.
-    pub fn put_back(&self, job: JobId, put_back: PutBack) -> Call<()> {
+    pub fn put_back(&self, job: JobId, put_back: PutBack) -> StoreCall<()> {
         let durability = match put_back.state {
             State::Queued if put_back.session == SessionFate::Resume => Process,
             _ => Power,
@@ -186,47 +187,47 @@ impl Store {
 impl Store {
     /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
     /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
-    pub fn follow(&self, rules: Rules) -> Call<Vec<(String, u64)>> {
+    pub fn follow(&self, rules: Rules) -> StoreCall<Vec<(String, u64)>> {
         let rules = self.rules.get_or_init(|| Arc::new(rules)).clone();
         self.call(Power, move |queue, by| queue.follow(by, &rules))
     }
 
     /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the disk.
-    pub fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> Call<Due> {
+    pub fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
         self.call(Power, move |queue, by| queue.due(Caller { now_ms, ..by }, &wanted, &running))
     }
 
     /// What the deliveries ask for has succeeded.
-    pub fn delivered(&self, ids: Vec<DeliveryId>) -> Call<()> {
+    pub fn delivered(&self, ids: Vec<DeliveryId>) -> StoreCall<()> {
         let rules = self.rules();
         self.call_for_deliveries(Power, move |queue, by| queue.delivered(by, &ids, &rules))
     }
 
     /// The file of an after-action that waits for an added host will not be found for it: nothing is waited for any more.
-    pub fn not_found(&self, id: DeliveryId) -> Call<()> {
+    pub fn not_found(&self, id: DeliveryId) -> StoreCall<()> {
         let rules = self.rules();
         self.call_for_deliveries(Power, move |queue, by| queue.not_found(by, id, &rules))
     }
 
     /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
-    pub fn stays(&self, id: DeliveryId, note: Reason) -> Call<()> {
+    pub fn stays(&self, id: DeliveryId, note: Reason) -> StoreCall<()> {
         self.call(Power, move |queue, by| queue.stays(by, id, &note))
     }
 
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
-    pub fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> Call<()> {
+    pub fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.undelivered(by, &ids, &why, soon(by, next_try_ms)))
     }
 
     /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
     /// milliseconds since the Unix epoch.
-    pub fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> Call<()> {
+    pub fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.look_again(by, id, soon(by, next_try_ms)))
     }
 
     /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
     /// away. Answers whether it is queued.
-    pub fn send_again(&self, id: DeliveryId) -> Call<bool> {
+    pub fn send_again(&self, id: DeliveryId) -> StoreCall<bool> {
         self.waking(Power, move |queue, by| {
             let queued = queue.send_again(by, id)?;
             Ok((queued, Wake { arrivals: queued, ..Wake::default() }))
@@ -243,7 +244,7 @@ impl Store {
         &self,
         durability: Durability,
         mut work: impl FnMut(&mut dyn Backend, Caller) -> Result<T, StoreError> + Send + 'static,
-    ) -> Call<T> {
+    ) -> StoreCall<T> {
         self.waking(durability, move |queue, by| Ok((work(queue, by)?, Wake::default())))
     }
 
@@ -252,7 +253,7 @@ impl Store {
         &self,
         durability: Durability,
         mut work: impl FnMut(&mut dyn Backend, Caller) -> Result<bool, StoreError> + Send + 'static,
-    ) -> Call<()> {
+    ) -> StoreCall<()> {
         self.waking(durability, move |queue, by| Ok(((), Wake { deliveries: work(queue, by)?, ..Wake::default() })))
     }
 
@@ -260,8 +261,8 @@ impl Store {
         &self,
         durability: Durability,
         work: impl FnMut(&mut dyn Backend, Caller) -> Result<(T, Wake), StoreError> + Send + 'static,
-    ) -> Call<T> {
-        Call::new(self, durability, Box::new(work))
+    ) -> StoreCall<T> {
+        StoreCall::new(self, durability, Box::new(work))
     }
 }
 

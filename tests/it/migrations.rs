@@ -27,7 +27,10 @@ use sha2::{Digest, Sha256};
 use crate::bench_top::{Bench, Daemon};
 
 /// Table and column of each value that some migration changes on purpose.
-const CHANGED_ON_PURPOSE: &[(&str, &str)] = &[];
+const CHANGED_ON_PURPOSE: &[(&str, &str)] = &[
+    // It is called `mid_states` since version 4.
+    ("digests", "borders"),
+];
 
 /// Where everything was when the fixtures were made, and where the sandbox listened.
 const ROOT: &str = "/srv/ferryd-fixture";
@@ -328,6 +331,34 @@ fn migrated_jobs_have_the_proof_their_hosts_gave_and_no_other_news() {
         });
         assert_eq!(found, wanted.collect::<Vec<_>>(), "{}", fixture.name());
     }
+}
+
+#[test]
+fn migrated_digests_say_how_they_were_computed_and_have_their_states() {
+    let mut seen = BTreeSet::new();
+    for fixture in fixtures().into_iter().filter(|fixture| fixture.version() < 4) {
+        let (as_it_was, dir) = (fixture.queue_in_a_folder(), fixture.queue_in_a_folder());
+        let before = Connection::open(as_it_was.path().join(FILE_NAME)).unwrap();
+        migrate(dir.path());
+        let after = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+        let digests = |queue: &Connection, states: &str| -> Vec<(i64, String, String, Vec<u8>)> {
+            let sql = format!("SELECT d.job, j.host, d.hex, d.{states} FROM digests d JOIN jobs j ON j.id = d.job ORDER BY d.job");
+            let mut select = queue.prepare(&sql).unwrap();
+            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+            rows.collect::<Result<_, _>>().unwrap()
+        };
+        let found = digests(&after, "mid_states");
+        assert_eq!(found, digests(&before, "borders"), "{}", fixture.name());
+        for (job, host, _, states) in found {
+            let sql = "SELECT algorithm FROM digests WHERE job = ?1";
+            let algorithm: String = after.query_row(sql, [job], |row| row.get(0)).unwrap();
+            seen.insert((host, algorithm, !states.is_empty()));
+        }
+    }
+    let seen: BTreeSet<(&str, &str, bool)> =
+        seen.iter().map(|(host, word, states)| (host.as_str(), word.as_str(), *states)).collect();
+    assert!(seen.contains(&("koodrive", "sha256", true)) && seen.contains(&("4shared", "md5", false)), "{seen:?}");
+    assert!(seen.iter().all(|(host, word, _)| (*host == "koodrive") == (*word == "sha256")), "{seen:?}");
 }
 
 /// The fixtures are of use only as long as nothing is missing from them.

@@ -11,7 +11,7 @@ use ferryd::engine::bandwidth::{Bucket, Limits};
 use ferryd::engine::connections::connections;
 use ferryd::engine::phase::phases;
 use ferryd::engine::worker::Worker;
-use ferryd::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use ferryd::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 use ferryd::job::attempt::OnUnknown;
 use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use ferryd::job::{Identity, Watches};
@@ -49,9 +49,9 @@ struct Family {
 
 const BY_PART: Family = Family { order: Order::AnyOrder, repeat: Repeat::Harmless, answers: true };
 const BY_OFFSET: Family = Family { order: Order::InOrder, repeat: Repeat::Harmless, answers: true };
-const SINGLE_SHOT: Family = Family { order: Order::Whole, repeat: Repeat::Harmless, answers: false };
+const SINGLE_SHOT: Family = Family { order: Order::WholeFile, repeat: Repeat::Harmless, answers: false };
 const PARTS_MAY_DUPLICATE: Family = Family { order: Order::AnyOrder, repeat: Repeat::MayDuplicate, answers: false };
-const SHOT_MAY_DUPLICATE: Family = Family { order: Order::Whole, repeat: Repeat::MayDuplicate, answers: false };
+const SHOT_MAY_DUPLICATE: Family = Family { order: Order::WholeFile, repeat: Repeat::MayDuplicate, answers: false };
 
 /// What the far side holds, and what goes wrong on the way to it. Outlives every crash of the daemon.
 struct World {
@@ -130,16 +130,11 @@ struct MemoryHost(Arc<World>);
 
 impl Host for MemoryHost {
     fn shape(&self, _file_bytes: u64) -> Shape {
-        Shape {
-            order: self.0.family.order,
-            part_bytes: if self.0.family.order == Order::Whole { u64::MAX } else { PART_BYTES },
-            parts_max: 10_000,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: self.0.family.repeat,
-            parallel: LANES,
-            takes_empty_files: true,
-            digest: None,
+        let Family { order, repeat, .. } = self.0.family;
+        if order == Order::WholeFile {
+            Shape { repeat, ..Shape::whole() }
+        } else {
+            Shape { order, repeat, parallel: LANES, parts_max: 10_000, ..Shape::parts(PART_BYTES) }
         }
     }
 
@@ -161,7 +156,7 @@ impl Host for MemoryHost {
                     let mut sessions = self.0.sessions.lock().unwrap();
                     sessions.get_mut(&at.session.0).ok_or_else(lost)?.insert(part.offset, bytes.clone());
                     drop(sessions);
-                    let link = (self.0.family.order == Order::Whole).then(|| self.0.store_file(&at.session.0, bytes));
+                    let link = (self.0.family.order == Order::WholeFile).then(|| self.0.store_file(&at.session.0, bytes));
                     let receipt = link.and_then(|outcome| outcome.link);
                     Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
                 })
@@ -169,13 +164,13 @@ impl Host for MemoryHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(self.0.call(|| {
             if !self.0.family.answers {
                 return Ok(Found::Unsure);
             }
             if let Some(outcome) = self.0.whole_file(&at.session.0) {
-                return Ok(Found::Whole(outcome));
+                return Ok(Found::Complete(outcome));
             }
             let sessions = self.0.sessions.lock().unwrap();
             let Some(parts) = sessions.get(&at.session.0) else { return Ok(Found::Gone) };
@@ -193,10 +188,10 @@ impl Host for MemoryHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
-            if self.0.family.order == Order::Whole {
-                return Ok(Outcome { link: whole.held.receipts.get(&0).cloned(), ..Outcome::default() });
+            if self.0.family.order == Order::WholeFile {
+                return Ok(Outcome { link: completion.confirmed.receipts.get(&0).cloned(), ..Outcome::default() });
             }
             self.0
                 .call(|| {

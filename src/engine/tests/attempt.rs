@@ -10,8 +10,9 @@ use super::super::phase::{Phase, PhaseSwitch, phases};
 use super::super::worker::Worker;
 use super::world::{HOUR, PART_BYTES, SECOND, START, Trouble, World, paused, world};
 use crate::job::attempt::OnUnknown;
+use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::health::Feedback;
-use crate::job::upload::Class;
+use crate::job::upload::{Class, Order, Repeat, Shape};
 use crate::job::{ReasonClass, State};
 use crate::store::{Arrival, Asking, Claimed};
 
@@ -45,12 +46,16 @@ fn worker(world: &World) -> (Worker, PhaseSwitch) {
 
 /// Queues the file of so many bytes.
 async fn queued(world: &World, bytes: usize) {
-    world.write("a", bytes);
+    queued_as(world, "a", bytes).await;
+}
+
+async fn queued_as(world: &World, name: &str, bytes: usize) {
+    world.write(name, bytes);
     let base = crate::os::files::Base::of(&world.system.files, Path::new("/drop"), false);
-    let identity = base.look(Path::new("/drop/a")).unwrap().numbers.into();
+    let identity = base.look(&Path::new("/drop").join(name)).unwrap().numbers.into();
     let arrival = Arrival {
         folder: "/drop".into(),
-        name: "a".into(),
+        name: name.into(),
         identity,
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
@@ -159,6 +164,109 @@ fn an_attempt_that_is_told_to_drain_leaves_a_queued_job_with_its_session() {
         assert_eq!((end.unwrap().state, world.state("a", "box")), (State::Queued, (State::Queued, None)));
         assert_eq!(carry(&world).await.state, State::Done);
         assert_eq!((world.calls(0, "open"), world.hosts[0].far().repeated), (1, 0));
+    });
+}
+
+/// Leaves a file of ten parts half sent, and answers how many parts the host has confirmed.
+async fn half_sent(world: &World) -> u64 {
+    queued(world, 10 * PART_BYTES as usize).await;
+    let (worker, switch) = worker(world);
+    let job = claim(world).await;
+    let drain = async {
+        tokio::time::sleep(8 * SECOND).await;
+        switch.advance(Phase::Draining);
+    };
+    let (end, ()) = tokio::join!(worker.carry(job, Arc::default()), drain);
+    assert_eq!(end.unwrap().state, State::Queued);
+    let confirmed = world.job("a", "box").parts_acked;
+    assert!((1..10).contains(&confirmed), "{confirmed}");
+    confirmed
+}
+
+/// A host that cuts files otherwise, or takes them in another way, after its settings were changed.
+#[test]
+fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
+    let digest = DigestRequirement { algorithm: Algorithm::Md5, before_open: true, mid_states: false };
+    let since = [
+        Shape::whole(),
+        Shape { repeat: Repeat::Harmless, ..Shape::whole() },
+        Shape::parts(PART_BYTES / 2),
+        Shape { order: Order::InOrder, ..Shape::parts(PART_BYTES) },
+        Shape { digest: Some(digest), ..Shape::parts(PART_BYTES) },
+    ];
+    for (seed, shape) in (8..).zip(since) {
+        paused(async {
+            let mut world = world(seed, ONE_HOST, &[("box", &[])]);
+            half_sent(&world).await;
+            world.hosts[0].shape = shape.clone();
+            assert_eq!(carry(&world).await.state, State::Done, "{shape:?}");
+            assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 10 * PART_BYTES as usize])], "{shape:?}");
+            let sessions = world.hosts[0].far().sessions.clone();
+            assert_eq!(sessions.len(), 1, "{shape:?}: it was resumed");
+            assert_eq!(sessions[&1].1.len(), 10, "{shape:?}: every part is one of the plan");
+            let far = world.hosts[0].far();
+            assert_eq!((far.repeated, &far.digests), (0, &vec![None]), "{shape:?}");
+        });
+    }
+}
+
+#[test]
+fn a_host_that_wants_it_has_the_digest_of_each_part_with_the_part() {
+    for (seed, order) in (30..).zip([Order::AnyOrder, Order::WholeFile]) {
+        paused(async {
+            let mut world = world(seed, ONE_HOST, &[("box", &[])]);
+            world.hosts[0].shape = Shape { order, part_digest: Some(Algorithm::Sha256), ..Shape::parts(PART_BYTES) };
+            queued(&world, 2 * PART_BYTES as usize + 5).await;
+            let end = carry(&world).await;
+            assert_eq!((end.state, end.why), (State::Done, None), "{order:?}");
+            assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 2 * PART_BYTES as usize + 5])], "{order:?}");
+        });
+    }
+}
+
+#[test]
+fn a_host_is_told_the_type_and_the_time_of_a_file() {
+    paused(async {
+        let world = world(33, ONE_HOST, &[("box", &[])]);
+        queued_as(&world, "report.PDF", 1000).await;
+        let job = claim(&world).await;
+        let mtime_ns = job.identity.mtime_ns;
+        let (worker, _switch) = worker(&world);
+        worker.carry(job, Arc::default()).await.unwrap();
+        let facts = world.hosts[0].far().sessions[&1].0.clone();
+        assert_eq!((facts.content_type, facts.mtime_ns), ("application/pdf", mtime_ns));
+        assert!(mtime_ns > 0);
+    });
+}
+
+#[test]
+fn a_session_that_is_given_up_leaves_its_shape_behind() {
+    paused(async {
+        let mut world = world(20, ONE_HOST, &[("box", &[])]);
+        let confirmed = half_sent(&world).await;
+        world.hosts[0].shape = Shape { session_life: Some(SECOND), ..Shape::whole() };
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(carry(&world).await.state, State::Done);
+        let sessions = world.hosts[0].far().sessions.clone();
+        let parts: Vec<usize> = sessions.values().map(|(_, parts)| parts.len()).collect();
+        assert_eq!(parts, [confirmed as usize, 1], "the new session takes the file in one request");
+        assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 10 * PART_BYTES as usize])]);
+    });
+}
+
+#[test]
+fn a_half_sent_file_that_an_older_version_left_goes_on_by_its_plan_and_the_settings_of_today() {
+    paused(async {
+        let mut world = world(21, ONE_HOST, &[("box", &[])]);
+        half_sent(&world).await;
+        world.hosts[0].shape = Shape { parallel: 1, ..Shape::parts(PART_BYTES / 2) };
+        let (worker, _switch) = worker(&world);
+        let mut job = claim(&world).await;
+        let upload = job.upload.as_mut().unwrap();
+        assert_eq!(upload.shape.take(), Some(Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) }));
+        assert_eq!(worker.carry(job, Arc::default()).await.unwrap().state, State::Done);
+        assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 10 * PART_BYTES as usize])]);
+        assert_eq!(world.hosts[0].far().repeated, 0);
     });
 }
 

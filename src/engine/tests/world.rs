@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use sha2::Digest;
 use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
-use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
+use crate::job::digest::Algorithm;
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
 use crate::os::chance::Chance;
 use crate::os::files::Files;
@@ -64,6 +66,8 @@ pub(super) struct FarSide {
     pub(super) repeated: u64,
     /// Answers that were lost.
     pub(super) lost: u64,
+    /// The digests that were told at a finish.
+    pub(super) digests: Vec<Option<String>>,
     pub(super) log: Vec<String>,
 }
 
@@ -72,6 +76,8 @@ pub(super) struct FakeHost {
     pub(super) name: String,
     begun: Instant,
     pub(super) troubles: Vec<TroubleTime>,
+    /// What its settings say now.
+    pub(super) shape: Shape,
     far: Arc<Mutex<FarSide>>,
 }
 
@@ -133,17 +139,7 @@ fn lost_session() -> HostError {
 
 impl Host for FakeHost {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::AnyOrder,
-            repeat: Repeat::MayDuplicate,
-            parallel: 3,
-            part_bytes: PART_BYTES,
-            parts_max: 10_000,
-            file_bytes_max: None,
-            session_life: None,
-            digest: None,
-            takes_empty_files: true,
-        }
+        self.shape.clone()
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -160,6 +156,14 @@ impl Host for FakeHost {
                 Ok(bytes) => bytes.to_bytes().to_vec(),
                 Err(error) => return Err(HostError::new(Class::Transient, error.to_string())),
             };
+            let algorithm = self.shape.part_digest;
+            let digest = algorithm.map(|algorithm| match algorithm {
+                Algorithm::Md5 => md5::Md5::digest(&bytes).to_vec(),
+                Algorithm::Sha256 => sha2::Sha256::digest(&bytes).to_vec(),
+            });
+            if part.digest != digest {
+                return Err(HostError::new(Class::FileRejected, "the digest of the part is not that of its bytes"));
+            }
             self.call("send", part.bytes, |far| {
                 let (_, parts) = far.sessions.get_mut(&number_of(&at.session)).ok_or_else(lost_session)?;
                 let before = parts.insert(part.number, bytes);
@@ -170,11 +174,11 @@ impl Host for FakeHost {
         })
     }
 
-    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(self.call("probe", 0, |far| {
             let number = number_of(&at.session);
             if far.files.contains_key(&number) {
-                return Ok(Found::Whole(outcome(number)));
+                return Ok(Found::Complete(outcome(number)));
             }
             let (_, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
             let ack = |number: &u32| Ack { number: *number, held_to: u64::MAX, receipt: None, moved_to: None };
@@ -182,8 +186,9 @@ impl Host for FakeHost {
         }))
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(self.call("finish", 0, |far| {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(self.call("finish", 0, move |far| {
+            far.digests.push(completion.digest.map(str::to_owned));
             let number = number_of(&at.session);
             let (facts, parts) = far.sessions.get(&number).ok_or_else(lost_session)?;
             let path = format!("{}/{}", facts.folder, facts.name);
@@ -246,6 +251,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
         name: (*name).to_owned(),
         begun,
         troubles: troubles.to_vec(),
+        shape: Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) },
         far: Arc::default(),
     };
     let hosts = hosts.iter().map(host).collect();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Session, Shape};
 use crate::os::chance::Chance;
 
 use super::error::{HostError, excerpt, names_the_file};
@@ -23,7 +23,7 @@ use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
-use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
 pub use settings::{CloudKpConfig, EmptyFile};
 
@@ -338,15 +338,10 @@ impl Protocol for CloudKp {
 impl Host for CloudKp {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: chunk_bytes(file_bytes),
-            parts_max: u32::MAX,
-            file_bytes_max: None,
             session_life: Some(self.settings.session_max_age),
-            repeat: Repeat::MayDuplicate,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyFile::OneEmptyChunk,
-            digest: None,
+            ..Shape::parts(chunk_bytes(file_bytes))
         }
     }
 
@@ -364,12 +359,12 @@ impl Host for CloudKp {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
             let reply = self.transport.send(request).await?;
-            finish_reply(&reply, &self.settings.link_base, &whole.held.receipts)
+            finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts)
         })
     }
 
@@ -413,15 +408,7 @@ mod tests {
 
     #[test]
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
-        let file = FileFacts {
-            name: "a\\b.zip".into(),
-            folder: String::new(),
-            version: "v".into(),
-            bytes: 7,
-            parts: 1,
-            part_bytes: 131_072,
-            digest: None,
-        };
+        let file = FileFacts::named("a\\b.zip", 7);
         let open = Open::new("http://127.0.0.1:1/kp", &file, &Chance::default());
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::digest::{Algorithm, DigestRequirement};
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use replies::{FINISH, link_of, number, truth};
@@ -27,7 +28,7 @@ use super::http::{Request, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::xml::{self, Element};
-use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, stored};
 
 /// The namespace of the calls (page, 2).
 const NAMESPACE: &str = "http://api.soap.shared.pmstation.com/";
@@ -310,15 +311,11 @@ impl Protocol for FourShared {
 impl Host for FourShared {
     fn shape(&self, _: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: self.settings.part_bytes,
-            parts_max: u32::MAX,
-            file_bytes_max: None,
-            session_life: None,
             repeat: Repeat::Harmless,
             parallel: self.settings.parallel_parts,
             takes_empty_files: false,
-            digest: Some(Wanted { algorithm: Algorithm::Md5, before_open: false }),
+            digest: Some(DigestRequirement { algorithm: Algorithm::Md5, before_open: false, mid_states: false }),
+            ..Shape::parts(self.settings.part_bytes)
         }
     }
 
@@ -352,30 +349,30 @@ impl Host for FourShared {
     }
 
     /// With a digest, which is known only when everything was sent, the host is asked for the whole file first.
-    fn probe<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
-            if let Some(digest) = whole.digest
+            if let Some(digest) = completion.digest
                 && let Some(outcome) = self.whole(&reserved, digest).await?
             {
-                return Ok(Found::Whole(outcome));
+                return Ok(Found::Complete(outcome));
             }
             if self.is_open(&reserved).await? {
                 return Ok(Found::Unsure);
             }
             // A finish that was still under way at the first question may have closed the reservation since.
-            let since = match whole.digest {
+            let since = match completion.digest {
                 Some(digest) => self.whole(&reserved, digest).await?,
                 None => None,
             };
-            Ok(since.map_or(Found::Gone, Found::Whole))
+            Ok(since.map_or(Found::Gone, Found::Complete))
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
-            let digest = whole.digest.unwrap_or_default();
+            let digest = completion.digest.unwrap_or_default();
             let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
             if let Err(error) = finish_text(response.text_of("return")) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.

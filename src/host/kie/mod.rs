@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Class, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use super::address;
@@ -27,7 +27,7 @@ use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
-use super::{Answer, FileFacts, Host, Part, Tickets, UploadSession, Whole, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
 pub use settings::{KieConfig, KieMethod};
 
@@ -296,17 +296,7 @@ impl Protocol for Kie {
 
 impl Host for Kie {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::Whole,
-            part_bytes: u64::MAX,
-            parts_max: 1,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::Harmless,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape { repeat: Repeat::Harmless, ..Shape::whole() }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -325,8 +315,8 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(async move { stored::outcome(whole) })
+    fn finish<'a>(&'a self, _: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move { stored::outcome(completion) })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
@@ -378,15 +368,7 @@ mod tests {
     }
 
     fn facts(name: &str, bytes: u64) -> FileFacts {
-        FileFacts {
-            name: name.into(),
-            folder: "a/b:c".into(),
-            version: "670f15212a83941c".into(),
-            bytes,
-            parts: 1,
-            part_bytes: u64::MAX,
-            digest: None,
-        }
+        FileFacts { folder: "a/b:c".into(), ..FileFacts::named(name, bytes) }
     }
 
     #[test]

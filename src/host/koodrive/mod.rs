@@ -18,14 +18,15 @@ use serde_json::{Map, Value, json as object};
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
-use crate::job::upload::{Ack, Algorithm, Class, Opened, Order, Outcome, Repeat, Session, Shape, Wanted};
+use crate::job::digest::{Algorithm, DigestRequirement, MidState};
+use crate::job::upload::{Ack, Class, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
-use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
 pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin};
@@ -204,7 +205,8 @@ impl KooDrive {
             return Ok(ticket.clone());
         }
         let last = part.number.saturating_add(LINKS_AT_ONCE).min(at.plan.parts());
-        let next = (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.borders.before(*number).is_some());
+        let next =
+            (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.mid_states.before(*number).is_some());
         let wanted: Vec<Value> = std::iter::once(part.number).chain(next).map(|number| part_info(at, number)).collect();
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
         let reply =
@@ -259,7 +261,7 @@ impl KooDrive {
 fn part_info(at: &UploadSession, number: u32) -> Value {
     let range = at.plan.range(number);
     let mut info = object!({ "partNumber": number + 1, "partSize": range.bytes, "partOffset": range.offset });
-    if let (Some(words), Some(fields)) = (at.borders.before(number), info.as_object_mut()) {
+    if let (Some(MidState(words)), Some(fields)) = (at.mid_states.before(number), info.as_object_mut()) {
         fields.insert("hashCtx".into(), object!(words));
     }
     info
@@ -299,15 +301,17 @@ impl Protocol for KooDrive {
 impl Host for KooDrive {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
-            part_bytes: part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes),
             parts_max: PARTS_MAX,
             file_bytes_max: Some(FILE_BYTES_MAX),
-            session_life: None,
             repeat: Repeat::Harmless,
             parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyPart::OneEmptyPart,
-            digest: Some(Wanted { algorithm: Algorithm::Sha256, before_open: self.settings.flash_upload }),
+            digest: Some(DigestRequirement {
+                algorithm: Algorithm::Sha256,
+                before_open: self.settings.flash_upload,
+                mid_states: true,
+            }),
+            ..Shape::parts(part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes))
         }
     }
 
@@ -335,7 +339,7 @@ impl Host for KooDrive {
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
                 // It found the bytes by their digest.
-                return Ok(Opened::Whole(replies::outcome(&container_id, &file_id, Proof::Digest)));
+                return Ok(Opened::AlreadyThere(replies::outcome(&container_id, &file_id, Proof::Digest)));
             }
             let name = json::text(reply.get("fileName")).unwrap_or(name);
             let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
@@ -365,16 +369,16 @@ impl Host for KooDrive {
     // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
     // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let created = Created::load(&at.session)?;
             let mut body = object!({ "fileId": created.file_id });
-            if let (Some(digest), Some(fields)) = (whole.digest, body.as_object_mut()) {
+            if let (Some(digest), Some(fields)) = (completion.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.into());
             }
             let outcome = |proof| replies::outcome(&created.container_id, &created.file_id, proof);
             // The digest is compared before the parts become a file (page, 3.4).
-            let compared = if whole.digest.is_some() { Proof::Digest } else { Proof::Word };
+            let compared = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
                 Ok(_) => Ok(outcome(compared)),
                 // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that we have

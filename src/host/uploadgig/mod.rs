@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::Environment;
 use crate::config::reading::Table;
-use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{Proof, Step};
 use crate::secret::Secret;
 
@@ -21,7 +21,7 @@ use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
-use super::{Answer, FileFacts, Host, Part, Ticket, Tickets, UploadSession, Whole, address, json, stored};
+use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
 pub use settings::UploadGigConfig;
 
@@ -273,17 +273,7 @@ impl Protocol for UploadGig {
 
 impl Host for UploadGig {
     fn shape(&self, _: u64) -> Shape {
-        Shape {
-            order: Order::Whole,
-            part_bytes: u64::MAX,
-            parts_max: 1,
-            file_bytes_max: None,
-            session_life: None,
-            repeat: Repeat::MayDuplicate,
-            parallel: 1,
-            takes_empty_files: true,
-            digest: None,
-        }
+        Shape::whole()
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
@@ -316,7 +306,7 @@ impl Host for UploadGig {
     }
 
     /// Costs a login, and brings evidence at best.
-    fn probe<'a>(&'a self, at: &'a UploadSession, _: Whole<'a>) -> Answer<'a, Found> {
+    fn probe<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let begun = SessionRecord::load(&at.session)?;
             let now = self.login().await?.cmbs;
@@ -324,8 +314,8 @@ impl Host for UploadGig {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, whole: Whole<'a>) -> Answer<'a, Outcome> {
-        Box::pin(async move { stored::outcome(whole) })
+    fn finish<'a>(&'a self, _: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move { stored::outcome(completion) })
     }
 
     fn check(&self) -> Answer<'_, String> {

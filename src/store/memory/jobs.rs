@@ -164,7 +164,7 @@ impl Tables {
                 sent: if has_it { job.identity.size } else { held_bytes.max(sent).min(job.identity.size) },
                 per_second,
                 parts: upload.map_or(0, |upload| upload.plan.parts().into()),
-                parts_acked: upload.map_or(0, |upload| upload.held.count().into()),
+                parts_acked: upload.map_or(0, |upload| upload.confirmed.count().into()),
                 attempts: job.attempts,
                 priority: job.priority,
                 since_ms: job.since,

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Digest, Outcome, Session};
+use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};

@@ -1,6 +1,6 @@
-use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, StoreError, Tables, Upload};
+use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, Shape, StoreError, Tables, Upload};
 use crate::job::attempt::SessionFate;
-use crate::job::upload::Held;
+use crate::job::upload::ConfirmedParts;
 
 impl Tables {
     /// Does `work` to the upload of a job that is this daemon's still.
@@ -17,6 +17,7 @@ impl Tables {
         by: Caller,
         job: JobId,
         session: &Session,
+        shape: &Shape,
         plan: &Plan,
         identity: &Identity,
     ) -> Result<bool, StoreError> {
@@ -25,8 +26,9 @@ impl Tables {
         }
         let upload = Upload {
             session: session.clone(),
+            shape: Some(shape.clone()),
             plan: *plan,
-            held: Held::default(),
+            confirmed: ConfirmedParts::default(),
             held_bytes: 0,
             opened_ms: by.now_ms,
             committing: false,
@@ -65,7 +67,7 @@ impl Tables {
 
     pub(super) fn found(&mut self, by: Caller, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<bool, StoreError> {
         self.with_upload(by, job, |upload| {
-            (upload.held, upload.held_bytes) = (Held::default(), if acks.is_empty() { held_bytes } else { 0 });
+            (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), if acks.is_empty() { held_bytes } else { 0 });
             note(upload, acks, plan);
         })
     }
@@ -98,7 +100,7 @@ impl Tables {
                 upload.commits += 1;
             }
             SessionFate::ResendParts => {
-                (upload.held, upload.held_bytes) = (Held::default(), 0);
+                (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), 0);
                 (upload.resent, upload.committing) = (true, false);
             }
             _ => {}
@@ -117,9 +119,9 @@ impl Tables {
 
 fn note(upload: &mut Upload, acks: &[Ack], plan: &Plan) {
     for ack in acks {
-        if upload.held.insert(ack.number) {
+        if upload.confirmed.insert(ack.number) {
             upload.held_bytes += plan.range(ack.number).bytes;
-            upload.held.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
+            upload.confirmed.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
         }
         upload.session = ack.moved_to.as_ref().unwrap_or(&upload.session).clone();
     }
