@@ -29,7 +29,7 @@ impl Environment for Nothing {
 /// The hosts that finish from a receipt alone.
 static WHOLE: LazyLock<Vec<Arc<dyn Host>>> = LazyLock::new(|| {
     let config = config::parse(HOSTS, Path::new("config.toml"), &Nothing).expect("a sound configuration");
-    config.hosts.iter().map(|host| registry::host(host, &Nothing, &ferryd::os::system::System::default()).expect("a host")).collect()
+    config.hosts.iter().map(|host| registry::host(host, &Nothing, &ferryd::host::http::Clients::new(&ferryd::os::system::System::default())).expect("a host")).collect()
 });
 
 fuzz_target!(|data: &[u8]| {

@@ -7,6 +7,7 @@ mod file;
 mod hook;
 mod hosts;
 mod mask;
+mod network;
 mod problem;
 mod remote;
 mod resolve;
@@ -25,6 +26,7 @@ use crate::job::attempt::OnUnknown;
 
 pub use file::did_you_mean;
 pub use hook::{Field, Hook, HookAction, Template, TemplatePiece};
+pub use network::{Network, ProxySource};
 pub use problem::{ConfigError, Problem};
 pub use secrets::{SecretError, SecretSource};
 
@@ -73,6 +75,8 @@ pub struct HostConfig {
     pub max_connections: Option<usize>,
     /// How long a request may go on without a byte moving.
     pub request_timeout: Duration,
+    /// How its requests travel.
+    pub network: Network,
     /// Failures in a row, without progress, after which a job is held; `None` is unlimited.
     pub retries: Option<u32>,
     /// What to do when a commit may or may not have taken effect and the host cannot be asked.

@@ -16,10 +16,13 @@ pub mod http;
 mod json;
 pub mod kie;
 pub mod koodrive;
+mod lazy;
+mod network;
 mod redact;
 mod redacting;
 pub mod registry;
 mod stored;
+pub mod token;
 mod unusable;
 pub mod uploadgig;
 mod xml;
@@ -36,6 +39,7 @@ use crate::job::upload::{Ack, Borders, Found, Held, Opened, Outcome, Session, Sh
 use crate::secret::Secret;
 
 pub use error::{HostError, excerpt};
+pub use lazy::LazyHost;
 pub use unusable::Unusable;
 
 /// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.

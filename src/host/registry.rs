@@ -2,27 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretError, SecretSource};
-use crate::job::Step;
-use crate::job::upload::Class;
-use crate::os::system::System;
-use crate::secret::Secret;
+use crate::config::{Environment, HostConfig, HostKind, KooDriveLogin, SecretSource};
 
-use super::http::Transport;
+use super::http::Clients;
 use super::redact::Secrets;
 use super::redacting::Redacting;
-use super::{Host, HostError, cloudkp, fourshared, kie, koodrive, uploadgig};
+use super::{Host, HostError, cloudkp, fourshared, kie, koodrive, network, uploadgig};
 
-/// Makes the host that `config` describes, with its secrets read.
+/// Makes the host that `config` describes, with its secrets read. May wait for a program that prints one.
 ///
 /// # Errors
 /// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
-pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System) -> Result<Arc<dyn Host>, HostError> {
+pub fn host(config: &HostConfig, environment: &dyn Environment, clients: &Clients) -> Result<Arc<dyn Host>, HostError> {
     let idle = config.request_timeout;
-    let transport = Transport::new(system, idle)?;
-    let strangers = |allow_private| Transport::for_strangers(system, idle, allow_private);
     let mut secrets = Secrets::default();
-    let mut secret = |source: &SecretSource| read(source, environment).inspect(|secret| secrets.add(secret));
+    let settings = network::settings(&config.network, environment, &mut secrets)?;
+    let transport = clients.transport(&settings, idle)?;
+    let strangers = |allow_private| clients.for_strangers(&settings, idle, allow_private);
+    let mut secret = |source: &SecretSource| network::read(source, environment).inspect(|secret| secrets.add(secret));
     let host: Arc<dyn Host> = match &config.kind {
         HostKind::CloudKp(settings) => Arc::new(cloudkp::CloudKp::new(settings.clone(), transport)),
         HostKind::UploadGig(settings) => {
@@ -43,9 +40,4 @@ pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System)
         }
     };
     Ok(Redacting::around(host, secrets))
-}
-
-fn read(source: &SecretSource, environment: &dyn Environment) -> Result<Secret, HostError> {
-    let failed = |error: SecretError| HostError::new(Class::HostRefused, error.to_string()).during(Step::Secret).caused_by(error);
-    source.read(environment).map_err(failed)
 }

@@ -4,6 +4,7 @@ pub mod at_hand;
 pub mod calendar;
 pub mod chance;
 pub mod clock;
+pub mod command;
 pub mod crash;
 pub mod durable;
 pub mod files;

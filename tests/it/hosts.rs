@@ -81,6 +81,38 @@ fn a_secret_that_cannot_be_read_stops_only_its_host() {
     arrives(KIE, &bench, b"content");
 }
 
+/// Nobody restarts or reloads the daemon here.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_password_that_is_corrected_in_its_file_is_used_at_the_next_try() {
+    use std::os::unix::fs::PermissionsExt;
+    for wrong in [Some("hunter2"), None] {
+        let bench = KIE.bench();
+        let file = bench.dir.path().join("api-key");
+        let bench = bench.change("api_key = \"sk-test\"", &format!("api_key = {{ file = {file:?} }}"));
+        let write = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        wrong.into_iter().for_each(&write);
+        let clock = crate::clock::Clock::ahead(&bench, 0);
+        bench.put("first", b"first");
+        let daemon = clock.start_in_its_time(&bench);
+        let job = bench.wait_state(State::Held);
+        assert_eq!(job.why.unwrap().class, ReasonClass::Host(Class::HostRefused));
+        let asked = requests(&bench, Endpoint::Chunk).len();
+        assert_eq!(asked, usize::from(wrong.is_some()));
+        write("sk-test");
+        bench.put("second", b"second");
+        bench.wait_for("the second file to be held back", || (bench.jobs().len() == 2).then_some(()));
+        assert_eq!(requests(&bench, Endpoint::Chunk).len(), asked, "a host on hold is left alone");
+        clock.set(2 * 3600);
+        bench.put("third", b"third");
+        bench.wait_done(3);
+        bench.stop(daemon);
+    }
+}
+
 #[test]
 fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
     let full = [

@@ -10,7 +10,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("secret", &[]),
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
-    ("config", &["job", "secret"]),
+    ("config", &["job", "os", "secret"]),
     ("host", &["config", "job", "os", "secret"]),
     ("sandbox", &[]),
     ("hook", &["config", "host", "job", "os", "secret"]),
@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 39] = [
+const MAY_KNOW: [(&str, &[&str]); 40] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["host", "sandbox"]),
     ("bytes", &["engine", "host", "sandbox"]),
@@ -40,11 +40,12 @@ const MAY_KNOW: [(&str, &[&str]); 39] = [
     ("multer", &["sandbox"]),
     ("notify", &["watch"]),
     ("percent_encoding", &["host", "sandbox"]),
+    ("plist", &["host"]),
     ("quick_xml", &["host", "sandbox"]),
     ("rand", &["cli", "os", "sandbox"]),
     ("reqwest", &["host"]),
     ("rusqlite", &["store"]),
-    ("rustix", &["cli", "config", "hook", "os", "watch"]),
+    ("rustix", &["cli", "os", "watch"]),
     ("rustls", &["host"]),
     ("sd_notify", &["os"]),
     ("serde", &["cli", "host", "job", "os", "sandbox"]),

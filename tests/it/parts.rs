@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferryd::config::{self, Environment};
+use ferryd::host::http::Clients;
 use ferryd::host::{Host, registry};
 use ferryd::job::plan::{Plan, Range, Unplannable};
 use ferryd::os::system::System;
@@ -40,7 +41,7 @@ impl Kind {
         let text = format!("[[watch]]\npath = \"/somewhere\"\nto = [\"x\"]\n[host.x]\nkind = \"{}\"\n{}", self.word, self.lines);
         let parsed = config::parse(&text, Path::new("config.toml"), &Nothing);
         let config = parsed.unwrap_or_else(|error| panic!("{}", error.render(false)));
-        registry::host(&config.hosts[0], &Nothing, &System::default()).unwrap()
+        registry::host(&config.hosts[0], &Nothing, &Clients::new(&System::default())).unwrap()
     }
 }
 

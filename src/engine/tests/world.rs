@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
-use crate::host::{Answer, FileFacts, Host, HostError, Part, Tickets, UploadSession, Whole};
+use crate::host::{Answer, FileFacts, Host, HostError, LazyHost, Part, Tickets, UploadSession, Whole};
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
 use crate::os::chance::Chance;
@@ -44,6 +44,8 @@ pub(super) enum Trouble {
     Hangs,
     /// The password is refused.
     Refuses,
+    /// The password that was read in this time is a wrong one.
+    WrongPassword,
     /// There is no room for a file.
     Full,
     /// Its own code panics.
@@ -71,6 +73,8 @@ pub(super) struct FarSide {
 pub(super) struct FakeHost {
     pub(super) name: String,
     begun: Instant,
+    /// When it was made, after the morning.
+    made: Duration,
     pub(super) troubles: Vec<TroubleTime>,
     far: Arc<Mutex<FarSide>>,
 }
@@ -90,7 +94,9 @@ impl FakeHost {
         tokio::time::sleep(Duration::from_millis(80)).await;
         tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND as f64)).await;
         let now = self.begun.elapsed();
-        let trouble = self.troubles.iter().find(|(from, to, _)| (*from..*to).contains(&now)).map(|(.., trouble)| *trouble);
+        let counts = |trouble: Trouble| if trouble == Trouble::WrongPassword { self.made } else { now };
+        let is_now = |(from, to, trouble): &&TroubleTime| (*from..*to).contains(&counts(*trouble));
+        let trouble = self.troubles.iter().find(is_now).map(|(.., trouble)| *trouble);
         if trouble == Some(Trouble::Hangs) {
             self.far().log.push(format!("{:>9} ms {} {what} hangs", now.as_millis(), self.name));
             std::future::pending::<()>().await;
@@ -107,7 +113,7 @@ impl FakeHost {
                 drop(act(&mut far));
                 Err(HostError::unanswered(Class::Transient, "the connection broke"))
             }
-            Some(Trouble::Refuses) => Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401)),
+            Some(Trouble::Refuses | Trouble::WrongPassword) => Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401)),
             Some(Trouble::Full) if what == "open" => Err(HostError::new(Class::HostFull, "there is no room")),
             Some(Trouble::Panics) => {
                 drop(far);
@@ -245,6 +251,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
     let host = |(name, troubles): &(&str, &[TroubleTime])| FakeHost {
         name: (*name).to_owned(),
         begun,
+        made: Duration::ZERO,
         troubles: troubles.to_vec(),
         far: Arc::default(),
     };
@@ -258,8 +265,13 @@ impl World {
     pub(super) async fn run(&self, time: Duration) {
         let (switch, watched) = phases();
         let switch = Arc::new(switch);
-        let host = |host: &HostConfig| -> Arc<dyn Host> {
-            Arc::new(self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone())
+        let host = |host: &HostConfig| {
+            let fake = self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone();
+            LazyHost::new(Threads::Caller, move || {
+                let made = fake.begun.elapsed();
+                fake.far().log.push(format!("{:>9} ms {} made", made.as_millis(), fake.name));
+                Arc::new(FakeHost { made, ..fake.clone() })
+            })
         };
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
         let end = async {
