@@ -76,7 +76,7 @@ impl Place {
         let Setup { kind, host_lines, watch_lines, uploads, .. } = setup;
         let daemon = format!("[daemon]\nstate_dir = {:?}\nmax_uploads = {uploads}\nmax_connections = {uploads}", place.state_dir());
         let watch = format!("[[watch]]\npath = {:?}\nsettle = \"0s\"\nto = [{kind:?}]\n{watch_lines}", place.drop_dir());
-        let table = ferryd::sandbox::config_of(kind, host).unwrap();
+        let table = ferryd_sandbox::config_of(kind, host).unwrap();
         std::fs::write(place.config(), format!("{daemon}\n{watch}\n{table}{host_lines}\n")).unwrap();
         std::fs::set_permissions(place.config(), std::fs::Permissions::from_mode(0o600)).unwrap();
         place

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ferryd::sandbox::faults::Endpoint;
-use ferryd::sandbox::log::{Entry, Outcome};
-use ferryd::sandbox::{Options, Sandbox};
+use ferryd_sandbox::faults::Endpoint;
+use ferryd_sandbox::log::{Entry, Outcome};
+use ferryd_sandbox::{Options, Sandbox};
 
 use crate::daemon::{Place, Setup};
 use crate::large;

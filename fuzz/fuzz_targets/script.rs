@@ -1,7 +1,7 @@
 //! A script of faults: what can be read is in its range, and is the same after being written.
 #![no_main]
 
-use ferryd::sandbox::faults::Script;
+use ferryd_sandbox::faults::Script;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

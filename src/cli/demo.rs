@@ -16,10 +16,10 @@ use crate::host::registry;
 use crate::job::{Reason, State};
 use crate::os::clock;
 use crate::os::system::System;
-use crate::sandbox::cloudkp::{EmptyFile, Rules};
-use crate::sandbox::{self, Options, Sandbox};
 use crate::secret::Secret;
 use crate::store::{JobRow, Query, Snapshot, View};
+use ferryd_sandbox::cloudkp::{EmptyFile, Rules};
+use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 
 use super::exit::Exit;
 use super::render::{self, CommandFailure};

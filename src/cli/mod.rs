@@ -1,12 +1,14 @@
 //! What a person types and reads: the command tree, and one module per command.
 
 mod check;
+#[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
 mod links;
 mod queue;
 mod render;
 mod run;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod status;
 
@@ -44,8 +46,10 @@ enum Command {
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
     /// Try ferryd without an account: upload files to five practice hosts on this machine, download and compare them.
+    #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
     /// Run the five practice hosts on this machine, to try settings and faults without an account.
+    #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
 }
 
@@ -57,7 +61,9 @@ pub fn main() -> Exit {
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
+        #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "sandbox")]
         Command::Sandbox(arguments) => sandbox::run(&arguments),
     };
     done.unwrap_or_else(|failure| {

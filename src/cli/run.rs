@@ -16,7 +16,7 @@ use crate::engine::{self, EngineError};
 use crate::host::http::Clients;
 use crate::job::Watch;
 use crate::os::lock::{Lock, LockError, Note};
-use crate::os::signals::{self, Asked};
+use crate::os::signals::{self, Signal};
 use crate::os::system::System;
 use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
@@ -34,8 +34,8 @@ pub(super) struct Arguments {
     log: String,
 }
 
-/// Why the engine's turn ended.
-enum Turn {
+/// Why the engine stopped.
+enum RunEnd {
     Stop,
     Reload,
     Damaged(String),
@@ -51,14 +51,14 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let mut rescues = 0;
     loop {
         make_watch_folders(&config)?;
-        match daemon.turn(&config)? {
-            Turn::Stop => return Ok(Exit::Fine),
-            Turn::Reload => config = daemon.reload(&path, config),
-            Turn::Damaged(damage) if rescues < RESCUES_MAX => {
+        match daemon.run_once(&config)? {
+            RunEnd::Stop => return Ok(Exit::Fine),
+            RunEnd::Reload => config = daemon.reload(&path, config),
+            RunEnd::Damaged(damage) if rescues < RESCUES_MAX => {
                 rescues += 1;
                 daemon.rescue(&damage)?;
             }
-            Turn::Damaged(damage) => return Err(CommandFailure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
+            RunEnd::Damaged(damage) => return Err(CommandFailure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
         }
     }
 }
@@ -139,17 +139,17 @@ struct Daemon {
     lock: Arc<Lock>,
     note: Note,
     runtime: Runtime,
-    wishes: Arc<Mutex<Wishes>>,
+    pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
     _signals: signals::Listener,
 }
 
-/// What signals have asked for, and the switch of the turn they reach.
+/// What signals have asked for, and the running engine they go to.
 #[derive(Default)]
-struct Wishes {
-    asked: Option<Asked>,
+struct PendingSignals {
+    signal: Option<Signal>,
     switch: Option<Arc<PhaseSwitch>>,
-    /// How long that turn lets parts in flight go on.
+    /// How long that engine waits for parts in flight.
     grace: Option<Duration>,
 }
 
@@ -163,9 +163,9 @@ impl Daemon {
             }
             LockError::Io(error) => CommandFailure::store(&state_dir, &error.into()),
         })?;
-        let wishes = Arc::new(Mutex::new(Wishes::default()));
-        let told = wishes.clone();
-        let listener = signals::listen(move |asked| ask(&told, asked)).map_err(fault)?;
+        let pending = Arc::new(Mutex::new(PendingSignals::default()));
+        let shared = pending.clone();
+        let listener = signals::listen(move |signal| note_signal(&shared, signal)).map_err(fault)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(64)
@@ -174,19 +174,19 @@ impl Daemon {
             .build()
             .map_err(fault)?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
-        Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, wishes, _signals: listener })
+        Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, pending, _signals: listener })
     }
 
     /// Runs the engine until somebody asks for something, or it fails.
-    fn turn(&self, config: &Config) -> Result<Turn, CommandFailure> {
+    fn run_once(&self, config: &Config) -> Result<RunEnd, CommandFailure> {
         let Some((store, thread, rescue)) = self.open_queue()? else { return self.after(Ok(())) };
         if let Some(rescue) = rescue {
-            tell_of(&rescue);
+            log_rescue(&rescue);
         }
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let trouble = self.runtime.spawn(tell_trouble(store.clone(), self.lock.clone(), self.note.clone()));
+        let trouble = self.runtime.spawn(publish_store_trouble(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
         let system = System::default();
         let clients = Clients::new(&system);
@@ -224,7 +224,7 @@ impl Daemon {
                 Ok(opened) => {
                     if waits {
                         tracing::info!("the queue can be written to again");
-                        self.say(None);
+                        self.publish_trouble(None);
                     }
                     return Ok(Some(opened));
                 }
@@ -233,10 +233,10 @@ impl Daemon {
             };
             if !waits {
                 tracing::error!("cannot open the queue: {error}; waiting for free disk space");
-                self.say(Some(error.to_string()));
+                self.publish_trouble(Some(error.to_string()));
             }
             waits = true;
-            if self.wishes.lock().unwrap_or_else(PoisonError::into_inner).asked.is_some() {
+            if self.pending.lock().unwrap_or_else(PoisonError::into_inner).signal.is_some() {
                 return Ok(None);
             }
             std::thread::sleep(FULL_PAUSE);
@@ -244,33 +244,33 @@ impl Daemon {
     }
 
     /// Says what is wrong where it needs no room on the disk.
-    fn say(&self, trouble: Option<String>) {
+    fn publish_trouble(&self, trouble: Option<String>) {
         service::status(trouble.as_deref().unwrap_or("running"));
         if let Err(error) = self.lock.write(&Note { trouble, ..self.note.clone() }) {
             tracing::warn!("cannot update the lock file: {error}");
         }
     }
 
-    fn after(&self, ended: Result<(), EngineError>) -> Result<Turn, CommandFailure> {
+    fn after(&self, ended: Result<(), EngineError>) -> Result<RunEnd, CommandFailure> {
         match ended {
-            Ok(()) => Ok(match self.wishes.lock().unwrap_or_else(PoisonError::into_inner).asked.take() {
-                Some(Asked::Reload) => Turn::Reload,
-                _ => Turn::Stop,
+            Ok(()) => Ok(match self.pending.lock().unwrap_or_else(PoisonError::into_inner).signal.take() {
+                Some(Signal::Reload) => RunEnd::Reload,
+                _ => RunEnd::Stop,
             }),
-            Err(EngineError::Store(StoreError::Damaged(damage))) => Ok(Turn::Damaged(damage)),
+            Err(EngineError::Store(StoreError::Damaged(damage))) => Ok(RunEnd::Damaged(damage)),
             Err(EngineError::Store(error)) => Err(CommandFailure::store(&self.state_dir, &error)),
             Err(EngineError::Setup(message)) => Err(CommandFailure::new(Exit::Fault, message)),
         }
     }
 
-    /// A signal that came before this turn began still counts.
+    /// A signal that came before this engine started still counts.
     fn arm(&self, switch: &Arc<PhaseSwitch>, grace: Duration) {
-        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        if wishes.asked.is_some() {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.signal.is_some() {
             switch.advance(Phase::Draining);
         }
-        wishes.switch = Some(switch.clone());
-        wishes.grace = Some(grace);
+        pending.switch = Some(switch.clone());
+        pending.grace = Some(grace);
     }
 
     /// A new configuration takes effect whole or not at all.
@@ -296,27 +296,27 @@ impl Daemon {
             Store::rescue(&self.state_dir, damage.to_owned()).map_err(|error| CommandFailure::store(&self.state_dir, &error))?;
         drop(store);
         thread.join();
-        tell_of(&rescue);
+        log_rescue(&rescue);
         Ok(())
     }
 }
 
-fn ask(wishes: &Mutex<Wishes>, asked: Asked) {
-    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
-    if asked == Asked::Drain || wishes.asked.is_none() {
-        wishes.asked = Some(asked);
+fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
+    let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+    if signal == Signal::Drain || pending.signal.is_none() {
+        pending.signal = Some(signal);
     }
-    if let Some(switch) = &wishes.switch {
+    if let Some(switch) = &pending.switch {
         switch.advance(Phase::Draining);
     }
-    if asked == Asked::Drain {
-        let grace = wishes.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
+    if signal == Signal::Drain {
+        let grace = pending.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
         tracing::info!("stopping: waiting{grace} for parts in flight; signal again to quit at once");
         service::stopping();
     }
 }
 
-fn tell_of(rescue: &Rescue) {
+fn log_rescue(rescue: &Rescue) {
     let Rescue { kept, damage, jobs } = rescue;
     tracing::error!(
         "the queue was damaged ({damage}) and is kept as {kept:?}; a new one takes over {} from it; \
@@ -326,7 +326,7 @@ fn tell_of(rescue: &Rescue) {
 }
 
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
-async fn tell_trouble(store: Store, lock: Arc<Lock>, note: Note) {
+async fn publish_store_trouble(store: Store, lock: Arc<Lock>, note: Note) {
     let mut trouble = store.trouble();
     drop(store);
     while trouble.changed().await.is_ok() {

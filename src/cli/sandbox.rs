@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::os::signals;
-use crate::sandbox::faults::Script;
-use crate::sandbox::{self, Options, Sandbox};
+use ferryd_sandbox::faults::Script;
+use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 
 use super::exit::Exit;
 use super::render::{self, CommandFailure};

@@ -446,23 +446,52 @@ mod tests {
 
     #[test]
     fn the_document_has_the_fields_that_were_promised() {
-        let promised = r#"{ "version": 1,
-          "daemon": { "running": true, "pid": 4242, "since": "2026-01-02T03:04:05Z" },
-          "totals": { "queued": 0, "uploading": 1, "waiting": 0, "held": 0, "uploaded": 0, "done": 7, "failed": 0, "gone": 0, "paused": 0, "cancelled": 0 },
-          "bytes":  { "left": 1048576, "sent": 7340032, "per_second": 1843200 },
-          "watches":[ { "path": "/home/u/Drop", "state": "watching", "events": "native", "last_scan": "…", "settling": 0, "gaps_seen": 0, "why": null } ],
-          "hosts":  [ { "name": "box", "kind": "cloudkp", "state": "ready", "until": null, "why": null } ],
-          "jobs":   [ { "id": 8, "path": "/home/u/Drop/a.mov", "host": "box", "state": "uploading", "bytes": 9437184, "sent": 7340032,
-               "parts": 72, "parts_acked": 56, "attempts": 1, "priority": 0, "since": "…", "next_try": null, "why": null,
-               "link": null, "remote_id": null, "expires": null, "maybe_duplicate": false, "queued_at": "…", "done_at": null } ] }"#;
+        let promised = example();
         let owner = Note { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
         let shot = snapshot(vec![job(State::Uploading, None)]);
         let document = serde_json::to_value(Document::new(&shot, Some(&owner))).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
-        let ours = names(&document);
-        let missing: Vec<_> =
-            names(&serde_json::from_str(promised).unwrap()).into_iter().filter(|name| !ours.contains(name)).collect();
-        assert_eq!(missing, [""; 0]);
+        assert_eq!(names(&document), names(&promised));
+    }
+
+    /// The page that tells scripts what they may rely on.
+    const PROMISES: &str = include_str!("../../docs/STATUS.md");
+
+    fn example() -> serde_json::Value {
+        let (_, json) = PROMISES.split_once("```json").unwrap();
+        serde_json::from_str(json.split("```").next().unwrap()).unwrap()
+    }
+
+    /// The first column of the table under `heading` that begins with `column`.
+    fn listed(heading: &str, column: &str) -> Vec<String> {
+        let section = PROMISES.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+        let (_, table) = section.split_once(&format!("| {column} |")).unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let first = rows.flat_map(|row| row.split('|').nth(1).unwrap().split(','));
+        first.map(|name| name.trim().trim_matches('`').to_owned()).collect()
+    }
+
+    #[test]
+    fn every_word_of_a_state_is_promised_and_none_but_these() {
+        assert_eq!(listed("`jobs`", "`state`"), State::ALL.map(State::word));
+        assert_eq!(listed("`watches`", "`state`"), WatchState::ALL.map(WatchState::word));
+        assert_eq!(listed("`hosts`", "`state`"), HostState::ALL.map(HostState::word));
+    }
+
+    #[test]
+    fn every_field_of_the_document_is_explained() {
+        let example = example();
+        for (heading, object) in [
+            ("`daemon`", &example["daemon"]),
+            ("`watches`", &example["watches"][0]),
+            ("`hosts`", &example["hosts"][0]),
+            ("`jobs`", &example["jobs"][0]),
+        ] {
+            let mut explained = listed(heading, "field");
+            explained.extend((heading != "`daemon`").then(|| "state".to_owned()));
+            explained.sort_unstable();
+            assert_eq!(explained, object.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), "{heading}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the user configured: valid by construction, with every default filled in.
 //!
-//! The road is text, then a tree with positions (`file`), then the meaning (`resolve`). Every problem found on the way is kept, so
+//! The text becomes a tree with positions (`file`), and that the meaning (`resolve`). Every problem found on the way is kept, so
 //! that a person mends a file once and not once per mistake.
 
 mod file;

@@ -103,7 +103,7 @@ impl watch::KnownFiles for Intake {
         self.note(done)
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
+    fn skipped(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, false);
         self.note(done)
     }

@@ -17,8 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use crate::host::{Frames, Part, PartSource};
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
-use crate::os::at_hand;
 use crate::os::files::{self, Base, File, Kind};
+use crate::os::page_cache;
 use crate::os::threads::Threads;
 
 use super::bandwidth::Limits;
@@ -104,7 +104,7 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let held = match OpenSource::at_hand(&expected) {
+        let held = match OpenSource::from_page_cache(&expected) {
             Some(held) => held,
             None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
@@ -123,7 +123,7 @@ impl Source {
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
     pub async fn check(&self) -> Result<(), SourceError> {
-        if self.held.is_unchanged_at_hand() {
+        if self.held.is_unchanged_in_cache() {
             return Ok(());
         }
         let held = self.held.clone();
@@ -185,7 +185,7 @@ impl OpenSource {
     fn open(expected: Expected) -> Result<OpenSource, SourceError> {
         let file = expected.base.open(&expected.path)?;
         let mut held = OpenSource::of(file, expected)?;
-        at_hand::learn(&held.file, held.identity.device);
+        page_cache::remember_filesystem(&held.file, held.identity.device);
         if held.identity.size <= WHOLE_BYTES {
             held.whole = Some(held.read(0, held.identity.size)?);
         }
@@ -193,11 +193,11 @@ impl OpenSource {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn at_hand(expected: &Expected) -> Option<OpenSource> {
+    fn from_page_cache(expected: &Expected) -> Option<OpenSource> {
         let Expected { base, path, version, .. } = expected;
-        let file = at_hand::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
+        let file = page_cache::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
         let mut held = OpenSource::of(file, expected.clone()).ok()?;
-        held.whole = Some(at_hand::read(&held.file, held.identity.size)?.into());
+        held.whole = Some(page_cache::read(&held.file, held.identity.size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
@@ -213,8 +213,8 @@ impl OpenSource {
         }
     }
 
-    fn is_unchanged_at_hand(&self) -> bool {
-        let named = at_hand::look(&self.base, &self.path, self.identity.device).map(|stat| Identity::from(stat.numbers));
+    fn is_unchanged_in_cache(&self) -> bool {
+        let named = page_cache::look(&self.base, &self.path, self.identity.device).map(|stat| Identity::from(stat.numbers));
         named == Some(self.identity) && self.check_handle().is_ok()
     }
 

@@ -77,7 +77,8 @@ pub enum HostState {
 }
 
 impl HostState {
-    const ALL: [HostState; 4] = [HostState::Ready, HostState::Resting, HostState::Held, HostState::Full];
+    /// Every state.
+    pub const ALL: [HostState; 4] = [HostState::Ready, HostState::Resting, HostState::Held, HostState::Full];
 
     /// The state that `word` names.
     pub fn from_word(word: &str) -> Option<HostState> {

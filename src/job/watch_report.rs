@@ -34,7 +34,8 @@ pub enum WatchState {
 }
 
 impl WatchState {
-    const ALL: [WatchState; 4] = [WatchState::Starting, WatchState::Scanning, WatchState::Watching, WatchState::Missing];
+    /// Every state.
+    pub const ALL: [WatchState; 4] = [WatchState::Starting, WatchState::Scanning, WatchState::Watching, WatchState::Missing];
 
     /// The word for it.
     pub fn word(self) -> &'static str {

@@ -1,6 +1,5 @@
 //! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
-pub mod at_hand;
 pub mod calendar;
 pub mod chance;
 pub mod clock;
@@ -12,6 +11,7 @@ pub mod filesystem;
 pub mod lease;
 pub mod lock;
 pub mod names;
+pub mod page_cache;
 pub mod service;
 pub mod signals;
 #[cfg(feature = "simulator")]

@@ -1,4 +1,4 @@
-//! Signals become words: drain, reload. A second request to stop ends the process at once.
+//! Signals as requests: drain, reload. A second request to stop ends the process at once.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Signal {
     /// Finish what is in flight and end.
     Drain,
     /// Read the configuration again.
@@ -26,8 +26,8 @@ pub struct Listener {
 /// The exit code of a second SIGTERM or SIGINT: nothing is lost, but nobody waited for the parts in flight.
 const EXIT_AT_ONCE: i32 = 1;
 
-/// Calls `tell` for each signal, on a thread of its own.
-pub fn listen(mut tell: impl FnMut(Asked) + Send + 'static) -> io::Result<Listener> {
+/// Calls `on_signal` for each signal, on a thread of its own.
+pub fn listen(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::Result<Listener> {
     let asked_to_stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // The order matters: the shutdown is armed only by the registration below it, so the first signal passes it by.
@@ -38,7 +38,7 @@ pub fn listen(mut tell: impl FnMut(Asked) + Send + 'static) -> io::Result<Listen
     let handle = signals.handle();
     let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            tell(if signal == SIGHUP { Asked::Reload } else { Asked::Drain });
+            on_signal(if signal == SIGHUP { Signal::Reload } else { Signal::Drain });
         }
     })?;
     Ok(Listener { handle, thread: Some(thread) })

@@ -50,7 +50,7 @@ impl Events {
             Files::Real => Events::of_the_platform(handle, clock),
             #[cfg(feature = "simulator")]
             Files::Simulated(disk) => {
-                disk.tell(Arc::new(move |event| handle.hear(&event.folder, &event.name, heard_of(event.change, &clock))));
+                disk.on_change(Arc::new(move |event| handle.hear(&event.folder, &event.name, heard_of(event.change, &clock))));
                 Ok(Events::Simulated(disk.clone()))
             }
         }

@@ -1,8 +1,8 @@
 //! Folders become settled files. What happens to a settled file is not known here.
 //!
-//! Hints may be lost; the scan may not. There is one road from a file to a settled file, and start-up, events and the timer all take it:
-//! a look at the file itself (`Watcher::look`). Events only say where to look. The road ends in [`KnownFiles`], which answers for the owner
-//! of the watches, and is the only thing that remembers.
+//! Hints may be lost; the scan may not. Start-up, events and the timer all lead to the same function, which looks at the file itself
+//! (`Watcher::look`); events only say where to look. Settled files are handed to [`KnownFiles`], which answers for the owner of the
+//! watches. Nothing else remembers what was taken up.
 
 mod events;
 pub mod filter;
@@ -56,7 +56,7 @@ pub trait KnownFiles {
     /// Takes up settled files; returns when they are durable.
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
     /// Remembers files that were there before their watch, without taking them up.
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
-    /// Hears how a root is doing.
+    fn skipped(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
+    /// Receives the report of a root that has changed.
     fn report(&mut self, root: usize, report: &WatchReport);
 }

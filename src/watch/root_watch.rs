@@ -1,4 +1,4 @@
-//! How one root is doing: when it is scanned next, how its changes are noticed, and what there is to tell of it. Pure but for the log: the
+//! How one root is doing: when it is scanned next, how its changes are noticed, and when its report is due. Pure but for the log: the
 //! time is handed in.
 
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use super::Root;
 const POLL_PAUSE: Duration = Duration::from_secs(5);
 /// How often a missing root is looked for.
 const MISSING_PAUSE: Duration = Duration::from_secs(5);
-/// How often a mere change of the number of settling files is told.
+/// How often a mere change of the number of settling files is reported.
 const REPORT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A root, and how it is doing.
 pub(super) struct RootWatch {
     pub root: Root,
     pub report: WatchReport,
-    told: Option<(WatchReport, Instant)>,
-    /// Since when there is something to tell that nobody was told.
-    begun: Instant,
+    last_report: Option<(WatchReport, Instant)>,
+    /// When the first report became due.
+    unreported_since: Instant,
     pub next_scan: Instant,
     unreadable: Option<String>,
     fallback: Option<String>,
@@ -31,11 +31,20 @@ pub(super) struct RootWatch {
 }
 
 impl RootWatch {
-    /// A root that nobody was told of yet.
+    /// A root that is due for its first report and its first scan.
     pub fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
-        let events = notice(&root, has_events);
+        let events = event_source(&root, has_events);
         let report = WatchReport { state: WatchState::Scanning, events, ..WatchReport::default() };
-        RootWatch { root, report, told: None, begun: now, next_scan: now, unreadable: None, fallback: None, scanned: false }
+        RootWatch {
+            root,
+            report,
+            last_report: None,
+            unreported_since: now,
+            next_scan: now,
+            unreadable: None,
+            fallback: None,
+            scanned: false,
+        }
     }
 
     /// It was scanned to the end at this time of day, in milliseconds since the Unix epoch.
@@ -46,10 +55,10 @@ impl RootWatch {
         self.next_scan = now + self.scan_pause();
     }
 
-    /// What there is to tell now, which counts as told.
-    pub fn tell(&mut self, now: Instant) -> Option<&WatchReport> {
-        self.untold_until().filter(|until| *until <= now)?;
-        self.told = Some((self.report.clone(), now));
+    /// The report, if it is due; it then counts as delivered.
+    pub fn due_report(&mut self, now: Instant) -> Option<&WatchReport> {
+        self.report_due().filter(|until| *until <= now)?;
+        self.last_report = Some((self.report.clone(), now));
         Some(&self.report)
     }
 
@@ -59,7 +68,7 @@ impl RootWatch {
     }
 
     /// It is not there.
-    pub fn miss(&mut self, why: String, now: Instant) {
+    pub fn mark_missing(&mut self, why: String, now: Instant) {
         if self.report.state != WatchState::Missing {
             tracing::warn!("the watched folder {:?} is missing: {why}", self.root.path());
         }
@@ -69,11 +78,11 @@ impl RootWatch {
     }
 
     /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
-    pub fn find(&mut self, has_events: bool) {
+    pub fn mark_present(&mut self, has_events: bool) {
         if self.report.state == WatchState::Missing {
             tracing::info!("the watched folder {:?} is back", self.root.path());
             self.report.state = WatchState::Scanning;
-            self.report.events = notice(&self.root, has_events);
+            self.report.events = event_source(&self.root, has_events);
             self.fallback = None;
         }
         self.explain();
@@ -105,21 +114,21 @@ impl RootWatch {
         self.report.why = (!reasons.is_empty()).then(|| reasons.join("; "));
     }
 
-    /// When the report should be told, if it should: at once, but for a mere count of settling files, which may change often.
-    pub fn untold_until(&self) -> Option<Instant> {
-        match &self.told {
-            None => Some(self.begun),
-            Some((told, _)) if *told == self.report => None,
-            Some((told, at)) => {
+    /// When the report is due, if it has changed: at once, but for a mere count of settling files, which may change often.
+    pub fn report_due(&self) -> Option<Instant> {
+        match &self.last_report {
+            None => Some(self.unreported_since),
+            Some((last, _)) if *last == self.report => None,
+            Some((last, at)) => {
                 let only_a_count =
-                    WatchReport { settling: told.settling, ..self.report.clone() } == *told && self.report.settling > 0;
+                    WatchReport { settling: last.settling, ..self.report.clone() } == *last && self.report.settling > 0;
                 Some(if only_a_count { *at + REPORT_PAUSE } else { *at })
             }
         }
     }
 }
 
-fn notice(root: &Root, has_events: bool) -> EventSource {
+fn event_source(root: &Root, has_events: bool) -> EventSource {
     match root.watch().events {
         _ if !has_events => EventSource::Poll,
         EventSource::Poll => EventSource::Poll,
@@ -168,9 +177,9 @@ mod tests {
         watch.scanned_at(7, now);
         watch.fall_back("too many", now);
         assert_eq!((watch.report.events, watch.next_scan), (EventSource::Poll, now + Duration::from_secs(9)));
-        watch.miss("gone".into(), now);
+        watch.mark_missing("gone".into(), now);
         assert_eq!((watch.report.state, watch.next_scan), (WatchState::Missing, now + MISSING_PAUSE));
-        watch.find(true);
+        watch.mark_present(true);
         assert_eq!((watch.report.events, watch.report.why.as_deref()), (EventSource::Native, None), "events are asked for anew");
     }
 
@@ -189,14 +198,14 @@ mod tests {
     fn news_is_told_at_once_and_a_mere_count_of_settling_files_twice_a_second() {
         let now = Instant::now();
         let mut watch = root_watch(EventSource::Native, true, now);
-        assert!(watch.tell(now).is_some(), "the first report");
-        assert!(watch.tell(now).is_none(), "nothing new");
+        assert!(watch.due_report(now).is_some(), "the first report");
+        assert!(watch.due_report(now).is_none(), "nothing new");
         watch.report.settling = 1;
-        assert_eq!((watch.tell(now).is_some(), watch.untold_until()), (false, Some(now + REPORT_PAUSE)));
-        assert!(watch.tell(now + REPORT_PAUSE).is_some());
+        assert_eq!((watch.due_report(now).is_some(), watch.report_due()), (false, Some(now + REPORT_PAUSE)));
+        assert!(watch.due_report(now + REPORT_PAUSE).is_some());
         watch.report.settling = 0;
-        assert!(watch.tell(now + REPORT_PAUSE).is_some(), "that nothing settles any more is news");
+        assert!(watch.due_report(now + REPORT_PAUSE).is_some(), "that nothing settles any more is news");
         watch.report.gaps_seen = 1;
-        assert!(watch.tell(now + REPORT_PAUSE).is_some());
+        assert!(watch.due_report(now + REPORT_PAUSE).is_some());
     }
 }

@@ -23,17 +23,17 @@ use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
 /// Folders that are remembered to be scanned again; beyond that the whole root is.
-const LATER_MAX: usize = 4096;
+const RESCANS_MAX: usize = 4096;
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 
-/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the memory says so. Belongs to one thread,
+/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says so. Belongs to one thread,
 /// which it keeps. `on_ready` is called once every root has been scanned.
-pub fn run(roots: Vec<Root>, system: &System, memory: &mut (dyn KnownFiles + Send), handle: &Handle, on_ready: impl FnOnce()) {
+pub fn run(roots: Vec<Root>, system: &System, known_files: &mut (dyn KnownFiles + Send), handle: &Handle, on_ready: impl FnOnce()) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
     }
-    let mut watcher = Watcher::new(roots, system, memory, handle);
+    let mut watcher = Watcher::new(roots, system, known_files, handle);
     // The owner knows why it stopped us.
     if watcher.begin().is_ok() {
         on_ready();
@@ -51,21 +51,21 @@ pub struct Watcher<'a> {
     watches: Watches,
     /// One for each of the watches, in their order.
     roots: Vec<RootWatch>,
-    memory: &'a mut (dyn KnownFiles + Send),
+    known_files: &'a mut (dyn KnownFiles + Send),
     handle: &'a Handle,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
     due: BTreeSet<(Instant, Key)>,
     /// Folders to be scanned again.
-    later: BTreeMap<PathBuf, Instant>,
+    rescans: BTreeMap<PathBuf, Instant>,
     batch: Vec<Settled>,
     /// Files that were there before their watch.
-    passed_over: Vec<Settled>,
+    skipped: Vec<Settled>,
 }
 
 impl<'a> Watcher<'a> {
     /// A watching of `roots`, which are all of [`Root::all`].
-    pub fn new(roots: Vec<Root>, system: &System, memory: &'a mut (dyn KnownFiles + Send), handle: &'a Handle) -> Watcher<'a> {
+    pub fn new(roots: Vec<Root>, system: &System, known_files: &'a mut (dyn KnownFiles + Send), handle: &'a Handle) -> Watcher<'a> {
         let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {
@@ -76,9 +76,9 @@ impl<'a> Watcher<'a> {
         let clock = system.clock.clone();
         let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
         let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), clock.instant())).collect();
-        let (settling, due, later) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        let (batch, passed_over) = (Vec::new(), Vec::new());
-        Watcher { clock, watches, roots, memory, handle, events, settling, due, later, batch, passed_over }
+        let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (batch, skipped) = (Vec::new(), Vec::new());
+        Watcher { clock, watches, roots, known_files, handle, events, settling, due, rescans, batch, skipped }
     }
 
     /// Scans every root for the first time.
@@ -101,7 +101,7 @@ impl<'a> Watcher<'a> {
         }
         self.follow(hints)?;
         self.look_at_due()?;
-        self.scan_later_folders()?;
+        self.scan_due_folders()?;
         self.scan_due()?;
         self.flush()?;
         self.report();
@@ -112,8 +112,8 @@ impl<'a> Watcher<'a> {
     pub fn next_due(&self) -> Option<Instant> {
         let scans = self.roots.iter().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
-        let untold = self.roots.iter().filter_map(RootWatch::untold_until);
-        scans.chain(settling).chain(self.later.values().copied()).chain(untold).min()
+        let reports = self.roots.iter().filter_map(RootWatch::report_due);
+        scans.chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
     }
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
@@ -173,7 +173,7 @@ impl<'a> Watcher<'a> {
             }
             Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
                 let seen = Sighting::of(&stat);
-                let known = self.memory.known(index, folder, &[(name, seen.identity)])?.contains(&true);
+                let known = self.known_files.known(index, folder, &[(name, seen.identity)])?.contains(&true);
                 self.look(index, &Arc::from(folder), name.to_owned(), seen, known, heard)
             }
             _ => {
@@ -183,7 +183,7 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// The one road: a file that is there, looked at, and found known, settling or settled.
+    /// Where every way of noticing a file ends: it is there, and is known, settling or settled.
     fn look(
         &mut self,
         root: usize,
@@ -196,7 +196,7 @@ impl<'a> Watcher<'a> {
         let identity = seen.identity;
         if known {
             if seen.was_closed(heard) {
-                self.memory.closed(folder, &name, &identity)?;
+                self.known_files.closed(folder, &name, &identity)?;
             }
             self.forget(&(root, folder.clone(), name));
             return Ok(());
@@ -243,11 +243,11 @@ impl<'a> Watcher<'a> {
     }
 
     fn flush(&mut self) -> Result<(), WatchingEnds> {
-        if !self.passed_over.is_empty() {
-            self.memory.passed_over(std::mem::take(&mut self.passed_over))?;
+        if !self.skipped.is_empty() {
+            self.known_files.skipped(std::mem::take(&mut self.skipped))?;
         }
         if !self.batch.is_empty() {
-            self.memory.settled(std::mem::take(&mut self.batch))?;
+            self.known_files.settled(std::mem::take(&mut self.batch))?;
         }
         Ok(())
     }
@@ -270,8 +270,8 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_again_later(&mut self, folder: PathBuf, due: Instant) {
-        if self.later.len() < LATER_MAX || self.later.contains_key(&folder) {
-            self.later.insert(folder, due);
+        if self.rescans.len() < RESCANS_MAX || self.rescans.contains_key(&folder) {
+            self.rescans.insert(folder, due);
         } else {
             self.roots.iter_mut().for_each(|watch| watch.next_scan = watch.next_scan.min(due));
         }
@@ -296,11 +296,11 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
-    fn scan_later_folders(&mut self) -> Result<(), WatchingEnds> {
+    fn scan_due_folders(&mut self) -> Result<(), WatchingEnds> {
         let now = self.clock.instant();
-        let due: Vec<PathBuf> = self.later.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
+        let due: Vec<PathBuf> = self.rescans.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
-            self.later.remove(&folder);
+            self.rescans.remove(&folder);
             self.list_folder(&folder)?;
         }
         Ok(())
@@ -321,10 +321,10 @@ impl<'a> Watcher<'a> {
     fn scan_root(&mut self, index: usize) -> Result<(), WatchingEnds> {
         let path = self.roots[index].root.path().to_owned();
         if let Some(why) = self.roots[index].root.missing() {
-            self.roots[index].miss(why, self.clock.instant());
+            self.roots[index].mark_missing(why, self.clock.instant());
             return Ok(());
         }
-        self.roots[index].find(self.events.is_some());
+        self.roots[index].mark_present(self.events.is_some());
         self.report();
         self.walk(index, &path, true)?;
         self.flush()?;
@@ -354,10 +354,10 @@ impl<'a> Watcher<'a> {
             let mut found = Vec::new();
             let each = |one| {
                 found.push(one);
-                if found.len() >= KNOWN_AT_ONCE { self.meet_all(index, &shared, &mut found) } else { Ok(()) }
+                if found.len() >= KNOWN_AT_ONCE { self.look_at_found(index, &shared, &mut found) } else { Ok(()) }
             };
             walk.list(&folder, each, |path, error| unreadable = Some(format!("cannot read {path:?}: {error}")))?;
-            self.meet_all(index, &shared, &mut found)?;
+            self.look_at_found(index, &shared, &mut found)?;
         }
         if walk.passed_links() {
             self.roots[index].next_scan = self.clock.instant();
@@ -369,28 +369,29 @@ impl<'a> Watcher<'a> {
     }
 
     /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
-    fn meet_all(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
+    fn look_at_found(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
         let watch = &self.roots[index];
         if !watch.scanned && !watch.root.existing {
-            return self.pass_over(index, folder, found);
+            return self.skip_existing(index, folder, found);
         }
         let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
-        let known = self.memory.known(index, folder, &asked)?;
-        let mut met = found.drain(..).zip(known);
-        met.try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
+        let known = self.known_files.known(index, folder, &asked)?;
+        let mut looked_at = found.drain(..).zip(known);
+        looked_at
+            .try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
     /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
-    fn pass_over(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
-        let passed_over = found.drain(..).map(|FoundFile { name, sighting }| Settled {
+    fn skip_existing(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
+        let skipped = found.drain(..).map(|FoundFile { name, sighting }| Settled {
             root: index,
             folder: folder.to_path_buf(),
             name,
             identity: sighting.identity,
             close_seen: false,
         });
-        self.passed_over.extend(passed_over);
-        if self.passed_over.len() >= BATCH { self.flush() } else { Ok(()) }
+        self.skipped.extend(skipped);
+        if self.skipped.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
@@ -420,8 +421,8 @@ impl<'a> Watcher<'a> {
     fn report(&mut self) {
         let now = self.clock.instant();
         for (index, watch) in self.roots.iter_mut().enumerate() {
-            if let Some(report) = watch.tell(now) {
-                self.memory.report(index, report);
+            if let Some(report) = watch.due_report(now) {
+                self.known_files.report(index, report);
             }
         }
     }

@@ -7,9 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ferryd::job::State;
-use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
-use ferryd::sandbox::{Lose, Options, Sandbox, SandboxError};
 use ferryd::store::{JobRow, Query, Snapshot, View};
+use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::{Lose, Options, Sandbox, SandboxError};
 
 /// Longer than anything here takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -141,7 +141,7 @@ impl Bench {
         let addr = self.sandbox.addr();
         let hosts = self.kinds.iter().enumerate().map(|(index, kind)| {
             let more = if index == 0 { self.host_lines.as_str() } else { "" };
-            format!("{}{more}\n", ferryd::sandbox::config_of(kind, addr).unwrap())
+            format!("{}{more}\n", ferryd_sandbox::config_of(kind, addr).unwrap())
         });
         let text = format!(
             "[daemon]\nstate_dir = {:?}\n\n[[watch]]\npath = {:?}\nto = {:?}\n{}\n{}",

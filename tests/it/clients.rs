@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ferryd::sandbox::cloudkp::{ChunkReply, FinishReply};
-use ferryd::sandbox::kie::ReplyShape;
-use ferryd::sandbox::{Options, Rules, Sandbox};
+use ferryd_sandbox::cloudkp::{ChunkReply, FinishReply};
+use ferryd_sandbox::kie::ReplyShape;
+use ferryd_sandbox::{Options, Rules, Sandbox};
 
 use crate::skip::skipped;
 

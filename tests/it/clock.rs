@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ferryd::job::State;
 use ferryd::job::health::HostState;
-use ferryd::sandbox::faults::{Action, Endpoint, RetryAfter, Script, When};
+use ferryd_sandbox::faults::{Action, Endpoint, RetryAfter, Script, When};
 
 use crate::bench_top::{Bench, Daemon, one};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
-use ferryd::sandbox::faults::Endpoint;
-use ferryd::sandbox::log::{Entry, Outcome};
+use ferryd_sandbox::faults::Endpoint;
+use ferryd_sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
 
 use crate::bench_top::{Bench, bytes};

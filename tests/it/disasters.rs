@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use ferryd::job::{ReasonClass, State};
 #[cfg(target_os = "linux")]
 use ferryd::os::lock;
-use ferryd::sandbox::faults::{Action, Endpoint, When};
+use ferryd_sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
 
 use crate::bench_top::{Bench, Daemon, bytes, one};

@@ -4,9 +4,9 @@ use ferryd::job::health::HostState;
 use ferryd::job::reason::Note;
 use ferryd::job::upload::Class;
 use ferryd::job::{ReasonClass, State, Step};
-use ferryd::sandbox::cloudkp::{ChunkReply, FinishReply, Replay};
-use ferryd::sandbox::faults::{Action, Endpoint, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
+use ferryd_sandbox::cloudkp::{ChunkReply, FinishReply, Replay};
+use ferryd_sandbox::faults::{Action, Endpoint, RetryAfter, Rule, Script, When};
 
 use crate::bench_top::{Bench, bytes, one};
 

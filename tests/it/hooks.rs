@@ -12,7 +12,7 @@ use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
 use ferryd::job::upload::Outcome;
 use ferryd::job::{Identity, Reason, ReasonClass, State};
 use ferryd::os::clock;
-use ferryd::sandbox::faults::{Action, Endpoint, When};
+use ferryd_sandbox::faults::{Action, Endpoint, When};
 
 use ferryd::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use ferryd::job::health::HostState;
 use ferryd::job::upload::Class;
 use ferryd::job::{Reason, ReasonClass, State, Step};
-use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
-use ferryd::sandbox::kie::{Errors, ReplyShape};
-use ferryd::sandbox::uploadgig::{Cmbs, ResultShape};
-use ferryd::sandbox::{Lose, fourshared, koodrive};
 use ferryd::store::JobRow;
+use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::kie::{Errors, ReplyShape};
+use ferryd_sandbox::uploadgig::{Cmbs, ResultShape};
+use ferryd_sandbox::{Lose, fourshared, koodrive};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::kinds::{FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked, no_secret_is_told};

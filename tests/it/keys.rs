@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use ferryd::config::{self, Environment};
 use ferryd::job::State;
 use ferryd::job::watch::EventSource;
-use ferryd::sandbox::cloudkp::EmptyFile;
-use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
-use ferryd::sandbox::kie::ReplyShape;
 use ferryd::store::{FILE_NAME, JobRow};
+use ferryd_sandbox::cloudkp::EmptyFile;
+use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::kie::ReplyShape;
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::world::{at_once, folder_at_4shared, records, requests, uploads_at_once};
@@ -140,7 +140,7 @@ fn every_key_has_a_test() {
     for (table, text) in [("the configuration", ""), ("daemon", "[daemon]"), ("watch", "[[watch]]"), ("hook", "[[hook]]")] {
         assert_eq!(known_in(text), tested(table), "[{table}]");
     }
-    for kind in ferryd::sandbox::kinds() {
+    for kind in ferryd_sandbox::kinds() {
         let known = known_in(&format!("[host.x]\nkind = \"{kind}\""));
         let tested: BTreeSet<String> = tested("host").union(&tested(kind)).cloned().collect();
         assert_eq!(known, tested, "[host.NAME] of the kind {kind}");
@@ -385,7 +385,7 @@ fn to_two_slow_hosts(bench: Bench, files: u64, parts: usize) -> Bench {
     bench
 }
 
-fn of_host<'e>(log: &'e [ferryd::sandbox::log::Entry], kind: &str) -> Vec<&'e ferryd::sandbox::log::Entry> {
+fn of_host<'e>(log: &'e [ferryd_sandbox::log::Entry], kind: &str) -> Vec<&'e ferryd_sandbox::log::Entry> {
     log.iter().filter(|entry| entry.host.as_deref() == Some(kind)).collect()
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use ferryd::job::State;
 use ferryd::job::health::HostState;
-use ferryd::sandbox::Options;
-use ferryd::sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 use ferryd::store::JobRow;
+use ferryd_sandbox::Options;
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 
 use ferryd::os::crash::POINTS;
 use rand::{RngExt, SeedableRng};

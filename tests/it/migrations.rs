@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use ferryd::job::{Identity, State};
 use ferryd::os::clock;
-use ferryd::sandbox::faults::Endpoint;
-use ferryd::sandbox::log::Outcome;
 use ferryd::store::{FILE_NAME, JobRow, Store};
+use ferryd_sandbox::faults::Endpoint;
+use ferryd_sandbox::log::Outcome;
 use percent_encoding::percent_decode_str;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -355,7 +355,7 @@ fn the_queues_of_version_1_hold_everything_that_version_could_write() {
     let hosts = |wanted: &dyn Fn(&JobFacts) -> bool| -> BTreeSet<&str> {
         jobs().filter(|job| job.state == "uploading" && wanted(job)).map(|job| job.host.as_str()).collect()
     };
-    assert_eq!(hosts(&|job| job.parts > job.parts_acked && job.committing == 0), ferryd::sandbox::kinds().into());
+    assert_eq!(hosts(&|job| job.parts > job.parts_acked && job.committing == 0), ferryd_sandbox::kinds().into());
     // A finish of Kie.ai is the file itself, and may be sent as often as one likes.
     assert_eq!(hosts(&|job| job.committing == 1), ["4shared", "cloudkp", "koodrive", "uploadgig"].into());
     assert!(jobs().any(|job| job.maybe_duplicate == 1 && job.state == "done") && jobs().any(|job| job.path.contains("%FF")));

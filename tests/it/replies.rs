@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use ferryd::job::{Reason, ReasonClass, State};
-use ferryd::sandbox::faults::{Action, Endpoint, When};
-use ferryd::sandbox::kie::ReplyShape;
 use ferryd::store::JobRow;
+use ferryd_sandbox::faults::{Action, Endpoint, When};
+use ferryd_sandbox::kie::ReplyShape;
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::kinds::{CLOUDKP, FOURSHARED, KIE, KOODRIVE, Kind, UPLOADGIG, is_parked};
@@ -295,7 +295,7 @@ fn a_name_that_4shared_reserves_nothing_for_waits_and_is_tried_again() {
     let bench = FOURSHARED.bench();
     // The third call at this endpoint is the reservation; room and limit are asked for before it.
     let script = [3, 7, 11].map(|nth| one(Endpoint::Open, When::Nth(nth), says(200, answer)).rules);
-    bench.faults(ferryd::sandbox::faults::Script::of(script.into_iter().flatten()));
+    bench.faults(ferryd_sandbox::faults::Script::of(script.into_iter().flatten()));
     bench.put("file", b"content");
     let daemon = bench.start();
     let job = bench.wait_for("an end", || bench.jobs().into_iter().find(is_parked_for_good));

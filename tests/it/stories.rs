@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ferryd::job::watch::EventSource;
 use ferryd::job::{ReasonClass, State, WatchState};
-use ferryd::sandbox::faults::{Action, Endpoint, When};
+use ferryd_sandbox::faults::{Action, Endpoint, When};
 
 use crate::bench_top::{Bench, bytes, one, peak_resident};
 use crate::world::requests;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ferryd::sandbox::faults::Endpoint;
-use ferryd::sandbox::log::Entry;
+use ferryd_sandbox::faults::Endpoint;
+use ferryd_sandbox::log::Entry;
 use serde_json::Value;
 
 use crate::bench_top::Bench;

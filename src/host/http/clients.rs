@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client};
@@ -43,13 +43,13 @@ pub enum Proxy {
 }
 
 /// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of certificates
-/// and about 150 KiB. One that nobody uses any more is dropped. Clones share.
+/// and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
 ///
 /// A client belongs to the runtime that it is first used on, so these must not outlive it.
 #[derive(Clone)]
 pub struct Clients {
     system: System,
-    made: Arc<Mutex<HashMap<Key, Weak<Client>>>>,
+    made: Arc<Mutex<HashMap<Key, Arc<Client>>>>,
 }
 
 /// All that makes one client another one.
@@ -107,12 +107,12 @@ impl Clients {
 
     fn client(&self, key: Key) -> Result<Arc<Client>, HostError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = made.get(&key).and_then(Weak::upgrade) {
-            return Ok(client);
+        if let Some(client) = made.get(&key) {
+            return Ok(client.clone());
         }
         let client = Arc::new(client(&key)?);
-        made.retain(|_, client| client.strong_count() > 0);
-        made.insert(key, Arc::downgrade(&client));
+        made.retain(|_, client| Arc::strong_count(client) > 1);
+        made.insert(key, client.clone());
         Ok(client)
     }
 }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_nobody_uses_is_dropped() {
+    fn clients_that_nobody_uses_any_more_are_dropped() {
         let clients = Clients::new(&System::default());
         for number in 0..3 {
             let settings = Settings { proxy: Proxy::At(Secret::new(format!("http://proxy:{number}"))), ..Settings::default() };

@@ -19,7 +19,7 @@ struct Remembered {
     known: BTreeMap<PathBuf, Identity>,
     /// Files that were taken up, in order, with the hour, minute and second of the day at which they were.
     settled: Vec<(String, u64)>,
-    passed_over: Vec<String>,
+    skipped: Vec<String>,
     reports: Vec<WatchReport>,
     looks: usize,
     closed: Vec<String>,
@@ -62,11 +62,11 @@ impl KnownFiles for Owner {
         Ok(())
     }
 
-    fn passed_over(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
+    fn skipped(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let mut remembered = self.lock();
         for Settled { folder, name, identity, .. } in batch {
             let path = folder.join(name);
-            remembered.passed_over.push(path.display().to_string());
+            remembered.skipped.push(path.display().to_string());
             remembered.known.insert(path, identity);
         }
         Ok(())
@@ -183,7 +183,7 @@ fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
         disk.make_folders(Path::new("/drop/sub")).unwrap();
     });
     // Nobody is told any more.
-    world.disk.tell(Arc::new(|_| {}));
+    world.disk.on_change(Arc::new(|_| {}));
     world.pass(10 * SECOND);
     world.write("/drop/sub/a");
     world.pass(HOUR - 11 * SECOND);
@@ -195,7 +195,7 @@ fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
 #[test]
 fn events_that_the_platform_has_lost_are_made_up_for_by_a_scan_at_once() {
     let mut world = world(vec![drop_folder()], |_| {});
-    world.disk.tell(Arc::new(|_| {}));
+    world.disk.on_change(Arc::new(|_| {}));
     world.write("/drop/a");
     world.pass(10 * SECOND);
     assert_eq!(world.settled(), []);
@@ -227,7 +227,7 @@ fn a_folder_that_is_moved_in_with_all_that_is_in_it_is_scanned_and_watched() {
 fn files_that_were_there_before_their_watch_are_passed_over_where_they_are_not_wanted() {
     let watch = Watch { existing: false, ..drop_folder() };
     let mut world = world(vec![watch], |disk| disk.write(Path::new("/drop/old"), b"words").unwrap());
-    assert_eq!(world.remembered().passed_over, ["/drop/old"]);
+    assert_eq!(world.remembered().skipped, ["/drop/old"]);
     world.write("/drop/new");
     world.pass(24 * HOUR);
     assert_eq!(world.settled(), [at("/drop/new", 2)]);

@@ -103,7 +103,7 @@ impl Disk {
     }
 
     /// Tells `tell` of what happens in folders that [`Disk::watch`] names. There is one who is told.
-    pub fn tell(&self, tell: Tell) {
+    pub fn on_change(&self, tell: Tell) {
         self.lock().tell = Some(tell);
     }
 

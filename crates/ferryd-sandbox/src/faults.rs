@@ -6,7 +6,7 @@
 //! cannot disturb each other's fate.
 //!
 //! ```
-//! use ferryd::sandbox::faults::{Action, Endpoint, Rule, Script, When};
+//! use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 //!
 //! let built = Script::of([Rule::new(Action::ResetAfterBody).host("cloudkp").at(Endpoint::Chunk).part(3).when(When::First(2))]);
 //! let read = Script::parse(

@@ -1,9 +1,9 @@
-//! What the kernel has in memory, taken without waiting for a disk: the short way for small files, most of whose cost would be the
+//! What the kernel has in memory, taken without waiting for a disk: the fast path for small files, most of whose cost would be the
 //! hand-over to a thread that may wait.
 //!
-//! Where anything would have to be waited for the answer is `None`, and the caller takes the long way, which also finds out what is wrong.
+//! Where anything would have to be waited for the answer is `None`, and the caller takes the slow path, which also finds out what is wrong.
 //! Nothing is tried on a file system that another machine or another process may serve: there even an open may wait for ever. A file
-//! system is known not to be one of these once [`learn`] has looked at a file of it. What is not ruled out is a mount that is laid over a
+//! system is known not to be one of these once [`remember_filesystem`] has looked at a file of it. What is not ruled out is a mount that is laid over a
 //! known folder in the moment before, and a virus scanner that keeps every open waiting.
 
 use std::path::Path;
@@ -27,7 +27,7 @@ fn real(base: &Base) -> bool {
 
 /// The file of this machine, which alone has a kernel that can be asked.
 #[cfg_attr(not(feature = "simulator"), expect(clippy::unnecessary_wraps, reason = "a simulator has others"))]
-fn of_the_kernel(file: &File) -> Option<&std::fs::File> {
+fn kernel_file(file: &File) -> Option<&std::fs::File> {
     match file {
         File::Real(file) => Some(file),
         #[cfg(feature = "simulator")]
@@ -38,13 +38,13 @@ fn of_the_kernel(file: &File) -> Option<&std::fs::File> {
 /// The first bytes of `file`, if so many are in memory.
 pub fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
     let mut buffer = vec![0; usize::try_from(bytes).ok()?];
-    (buffer.is_empty() || platform::read(of_the_kernel(file)?, &mut buffer)? == buffer.len()).then_some(buffer)
+    (buffer.is_empty() || platform::read(kernel_file(file)?, &mut buffer)? == buffer.len()).then_some(buffer)
 }
 
 /// Finds out whether the file system of this open file, whose device has this number, is one of this machine's own. May wait.
-pub fn learn(file: &File, device: i64) {
-    if let Some(file) = of_the_kernel(file) {
-        platform::learn(file, device);
+pub fn remember_filesystem(file: &File, device: i64) {
+    if let Some(file) = kernel_file(file) {
+        platform::remember_filesystem(file, device);
     }
 }
 
@@ -65,7 +65,7 @@ mod platform {
     /// others, network file systems among them, to whoever comes next.
     const OWN: [u32; 3] = [0xEF53, 0x5846_5342, 0xF2F5_2010];
 
-    static KNOWN: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
+    static KNOWN_DEVICES: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
 
     pub fn open(base: &Base, path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
         if !is_known(device) {
@@ -86,14 +86,14 @@ mod platform {
         rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], 0, ReadWriteFlags::NOWAIT).ok()
     }
 
-    pub fn learn(file: &File, device: i64) {
+    pub fn remember_filesystem(file: &File, device: i64) {
         if !is_known(device) && rustix::fs::fstatfs(file).is_ok_and(|fs| OWN.contains(&(fs.f_type as u32))) {
-            KNOWN.write().unwrap_or_else(PoisonError::into_inner).insert(device);
+            KNOWN_DEVICES.write().unwrap_or_else(PoisonError::into_inner).insert(device);
         }
     }
 
     fn is_known(device: i64) -> bool {
-        KNOWN.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
+        KNOWN_DEVICES.read().unwrap_or_else(PoisonError::into_inner).contains(&device)
     }
 }
 
@@ -112,7 +112,7 @@ mod platform {
         None
     }
 
-    pub fn learn(_: &File, _: i64) {}
+    pub fn remember_filesystem(_: &File, _: i64) {}
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -121,15 +121,15 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn what_was_just_written_is_at_hand_and_nothing_else_is() {
+    fn what_was_just_written_is_cached_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, b"words").unwrap();
         let device = path.metadata().unwrap().dev().cast_signed();
         for base in [Base::new(dir.path(), false), Base::new(dir.path(), true)] {
-            let Some(file) = learned(&base, &path, device).then(|| open(&base, &path, device)).flatten() else { return };
+            let Some(file) = known_after_a_look(&base, &path, device).then(|| open(&base, &path, device)).flatten() else { return };
             assert_eq!(read(&file, 5).as_deref(), Some(&b"words"[..]));
-            assert_eq!(read(&file, 6), None, "a file that is shorter is looked at on the long way");
+            assert_eq!(read(&file, 6), None, "a file that is shorter takes the slow path");
             assert_eq!(read(&file, 0).as_deref(), Some(&b""[..]));
             assert_eq!(look(&base, &path, device).unwrap().size(), 5);
             assert!(open(&base, &dir.path().join("other"), device).is_none());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_link_leads_to_is_at_hand_only_where_links_are_followed() {
+    fn what_a_link_leads_to_is_cached_only_where_links_are_followed() {
         let dir = tempfile::tempdir().unwrap();
         let (folder, link) = (dir.path().join("folder"), dir.path().join("link"));
         std::fs::create_dir(&folder).unwrap();
@@ -147,15 +147,15 @@ mod tests {
         std::os::unix::fs::symlink("folder/file", dir.path().join("file link")).unwrap();
         let device = folder.metadata().unwrap().dev().cast_signed();
         let (strict, follows) = (Base::new(dir.path(), false), Base::new(dir.path(), true));
-        if !learned(&strict, &folder.join("file"), device) {
+        if !known_after_a_look(&strict, &folder.join("file"), device) {
             return;
         }
         for path in [link.join("file"), dir.path().join("file link")] {
-            assert!(is_at_hand(&follows, &path, device), "{path:?}");
+            assert!(is_cached(&follows, &path, device), "{path:?}");
             assert!(open(&strict, &path, device).is_none() && look(&strict, &path, device).is_none(), "{path:?}");
         }
         // The folder at the top may be one.
-        assert!(is_at_hand(&Base::new(&link, false), &link.join("file"), device));
+        assert!(is_cached(&Base::new(&link, false), &link.join("file"), device));
     }
 
     #[test]
@@ -163,18 +163,18 @@ mod tests {
         let path = Path::new("/proc/self/stat");
         let device = path.metadata().unwrap().dev().cast_signed();
         let base = Base::new(Path::new("/proc"), true);
-        assert!(!learned(&base, path, device) && open(&base, path, device).is_none());
+        assert!(!known_after_a_look(&base, path, device) && open(&base, path, device).is_none());
     }
 
-    /// Whether the file at `path` is at hand. The kernel may let go of what it has in memory, and then has it again after a look.
-    fn is_at_hand(base: &Base, path: &Path, device: i64) -> bool {
+    /// Whether the file at `path` is cached. The kernel may let go of what it has in memory, and then has it again after a look.
+    fn is_cached(base: &Base, path: &Path, device: i64) -> bool {
         (0..100).any(|_| path.metadata().is_ok() && open(base, path, device).is_some() && look(base, path, device).is_some())
     }
 
     /// Whether the temporary folder's file system is one that is known, and the kernel has such calls at all.
-    fn learned(base: &Base, path: &Path, device: i64) -> bool {
+    fn known_after_a_look(base: &Base, path: &Path, device: i64) -> bool {
         std::fs::File::open(path).is_ok_and(|file| {
-            learn(&File::Real(file), device);
+            remember_filesystem(&File::Real(file), device);
             open(base, path, device).is_some()
         })
     }
