@@ -6,7 +6,7 @@ use std::time::Duration;
 use ferryd::job::health::HostState;
 use ferryd::job::upload::Class;
 use ferryd::job::{Reason, ReasonClass, State, Step};
-use ferryd::store::JobRow;
+use ferryd::store::{HostRow, JobRow};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::{Errors, ReplyShape};
 use ferryd_sandbox::uploadgig::{Cmbs, ResultShape};
@@ -98,8 +98,9 @@ fn a_password_that_is_corrected_in_its_file_is_used_at_the_next_try() {
         let clock = crate::clock::Clock::ahead(&bench, 0);
         bench.put("first", b"first");
         let daemon = clock.start_in_its_time(&bench);
-        let job = bench.wait_state(State::Held);
-        assert_eq!(job.why.unwrap().class, ReasonClass::Host(Class::HostRefused));
+        let held = |host: &HostRow| host.report.state == HostState::Held;
+        bench.wait_for("the host to be on hold", || bench.snapshot()?.hosts.into_iter().find(held));
+        assert!(stands(&bench.jobs()[0], State::Held, ReasonClass::Host(Class::HostRefused), ""));
         write("sk-test");
         clock.set(2 * 3600);
         // What arrives has the daemon look at the time.
