@@ -155,7 +155,7 @@ async fn read(from: &mut Option<impl AsyncRead + Unpin>, into: &mut [u8]) -> usi
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(30);
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -192,12 +192,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_program_leaves_behind_keeps_nobody_waiting_and_lives_on() {
-        let ended = run(shell("sleep 600 & echo $!; echo err >&2"), bounds(LONG, Kept::End(100))).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let script = "(while [ ! -e go ]; do sleep 0.01; done; echo > done; exec sleep 600) & echo $!; echo err >&2";
+        let mut command = shell(script);
+        command.current_dir(&dir);
+        let ended = run(command, bounds(LONG, Kept::End(100))).await.unwrap();
         let output = String::from_utf8(ended.output.clone()).unwrap();
         assert!(succeeded(&ended) && output.contains("err"), "{output}");
-        let child: i32 = output.lines().find_map(|line| line.parse().ok()).unwrap();
-        let process = rustix::process::Pid::from_raw(child).unwrap();
-        rustix::process::kill_process(process, Signal::KILL).unwrap();
+        std::fs::write(dir.path().join("go"), "").unwrap();
+        let begun = std::time::Instant::now();
+        while !dir.path().join("done").exists() {
+            assert!(begun.elapsed() < LONG, "it was ended");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let left: i32 = output.lines().find_map(|line| line.parse().ok()).unwrap();
+        rustix::process::kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
     }
 
     #[tokio::test]

@@ -111,6 +111,26 @@ fn a_password_that_is_corrected_in_its_file_is_used_at_the_next_try() {
 }
 
 #[test]
+fn ten_thousand_hosts_fit_into_64_mib() {
+    let kinds = [
+        "kind = \"cloudkp\"",
+        "kind = \"kie\"\napi_key = \"k\"",
+        "kind = \"uploadgig\"\nuser = \"a@b.c\"\npassword = \"p\"",
+        "kind = \"4shared\"\nuser = \"a@b.c\"\npassword = \"p\"",
+    ];
+    let hosts: String = (0..10_000).map(|number| format!("\n[host.h{number}]\n{}\n", kinds[number % kinds.len()])).collect();
+    let bench = Bench::new().host(&hosts);
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    if let Some(peak) = crate::bench_top::peak_resident(daemon.pid()) {
+        assert!(peak < 64 * MIB as u64, "{peak} bytes");
+    }
+    bench.stop(daemon);
+    assert_eq!(bench.held("file"), [b"content"]);
+}
+
+#[test]
 fn a_full_account_holds_what_does_not_fit_and_takes_what_does() {
     let full = [
         (UPLOADGIG, UPLOADGIG.bench_with(|options| options.rules.uploadgig.storage_mib = 1), "the account has 1 MiB free"),
