@@ -105,7 +105,11 @@ fn how_requests_travel_is_read_and_what_is_wrong_with_it_is_told_at_once() {
     assert!(matches!(&network.proxy, ProxySource::At(SecretSource::Plain(at)) if at.reveal() == "http://proxy.example:3128"));
 
     let all = with_host_lines(&format!("ca_file = \"{away}\"\nproxy = \"proxy:hunter2\"\nuser_agent = \"\u{e4}\""));
-    let starts = ["7:11 `ca_file` in [host.box] cannot be read: `", "8:9 `proxy` in [host.box] is no address", "9:14 `user_agent` in [host.box] cannot be sent"];
+    let starts = [
+        "7:11 `ca_file` in [host.box] cannot be read: `",
+        "8:9 `proxy` in [host.box] is no address",
+        "9:14 `user_agent` in [host.box] cannot be sent",
+    ];
     assert_eq!(all.len(), starts.len(), "{all:#?}");
     for (said, start) in all.iter().zip(starts) {
         assert!(said.starts_with(start) && !said.contains("hunter2"), "{said}");

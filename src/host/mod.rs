@@ -1,7 +1,8 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
-//! A host's code holds settings and a transport and remembers nothing. It never sleeps, retries, spawns or stores: the engine calls,
-//! commits what was answered, and only then relies on it. It knows no path: a part is a handle to bytes that can be read again.
+//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while ([`token`]). It never
+//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a part is a
+//! handle to bytes that can be read again.
 
 mod address;
 mod addresses;

@@ -71,6 +71,9 @@ mod tests {
     fn a_file_of_certificates_that_went_away_is_named() {
         let network = Network { ca_file: Some("/nowhere/ca.pem".into()), ..Network::default() };
         let error = settings(&network, &Variable(""), &mut Secrets::default()).unwrap_err();
-        assert!(error.class == Class::HostRefused && error.said.starts_with("cannot read `/nowhere/ca.pem` (`ca_file`)"), "{error}");
+        assert!(
+            error.class == Class::HostRefused && error.said.starts_with("cannot read `/nowhere/ca.pem` (`ca_file`)"),
+            "{error}"
+        );
     }
 }

@@ -665,7 +665,10 @@ fn a_host_is_reached_through_its_proxy_and_told_who_asks() {
     assert!(!asked.is_empty());
     for head in asked {
         assert!(head.starts_with("post http://box.invalid/cloudkp/upload"), "{head}");
-        assert!(head.contains("proxy-authorization: basic bwu6ahvudgvymg==\r\n") && head.contains("user-agent: backup/1.0\r\n"), "{head}");
+        assert!(
+            head.contains("proxy-authorization: basic bwu6ahvudgvymg==\r\n") && head.contains("user-agent: backup/1.0\r\n"),
+            "{head}"
+        );
     }
     assert!(!bench.log_text().contains("hunter2"));
 }

@@ -113,7 +113,9 @@ impl FakeHost {
                 drop(act(&mut far));
                 Err(HostError::unanswered(Class::Transient, "the connection broke"))
             }
-            Some(Trouble::Refuses | Trouble::WrongPassword) => Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401)),
+            Some(Trouble::Refuses | Trouble::WrongPassword) => {
+                Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401))
+            }
             Some(Trouble::Full) if what == "open" => Err(HostError::new(Class::HostFull, "there is no room")),
             Some(Trouble::Panics) => {
                 drop(far);

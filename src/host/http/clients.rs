@@ -137,7 +137,9 @@ fn client(key: &Key) -> Result<Client, HostError> {
         .tcp_nodelay(true)
         .http1_only();
     if let Some(pem) = &key.ca {
-        let refused = |error| HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error);
+        let refused = |error| {
+            HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error)
+        };
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(refused)?);
     }
     builder = match &key.proxy {

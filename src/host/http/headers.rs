@@ -77,7 +77,8 @@ mod tests {
     fn a_secret_is_in_no_header_and_no_value_in_debug_output() {
         let mut secrets = Secrets::default();
         secrets.add(&Secret::new("hunter2"));
-        let headers: Headers = [("location", "https://h.example/?key=hunter2&a=1"), ("cookie", "aHVudGVyMg==")].into_iter().collect();
+        let headers: Headers =
+            [("location", "https://h.example/?key=hunter2&a=1"), ("cookie", "aHVudGVyMg==")].into_iter().collect();
         assert_eq!(format!("{headers:?}"), "[\"location\", \"cookie\"]");
         let shown = headers.without(&secrets);
         assert_eq!(shown.get("location"), Some("https://h.example/?key=[secret]&a=1"));

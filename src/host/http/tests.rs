@@ -125,7 +125,8 @@ async fn a_secret_in_a_header_leads_on_but_is_not_told() {
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let circle = format!("HTTP/1.1 307 x\r\nconnection: close\r\nlocation: http://{address}/b?key=hunter2\r\ncontent-length: 0\r\n\r\n");
+    let circle =
+        format!("HTTP/1.1 307 x\r\nconnection: close\r\nlocation: http://{address}/b?key=hunter2\r\ncontent-length: 0\r\n\r\n");
     let (tell, asked) = channel();
     std::thread::spawn(move || {
         for answer in [circle, answer("", "there")] {

@@ -127,7 +127,9 @@ impl Transport {
             let status = response.status().as_u16();
             return Err(HostError::new(Class::Transient, format!("the host answered {status}")).with_status(status));
         }
-        while let Some(frame) = tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(|error| self.lost(error))? {
+        while let Some(frame) =
+            tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(|error| self.lost(error))?
+        {
             each(&frame);
         }
         Ok(())
