@@ -4,7 +4,7 @@
 ///
 /// It has no `Display`, and its `Debug` shows nothing of it, so that no log line, error text or panic message can carry it by
 /// accident. The one way to the text is [`Secret::reveal`], which is easy to search for.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

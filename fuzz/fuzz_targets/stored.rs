@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 use ferryd::config::{self, Environment};
+use ferryd::host::http::Clients;
 use ferryd::host::kind::Kind;
 use ferryd::host::kinds::KINDS;
 use ferryd::host::{Completion, Host, Tickets, UploadSession, fuzzing, registry};
@@ -30,9 +31,9 @@ static WHOLE: LazyLock<Vec<Arc<dyn Host>>> = LazyLock::new(|| {
     let hosts = ferryd_sandbox::config_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
     let text = format!("[[watch]]\npath = \"/somewhere\"\nto = {:?}\n{hosts}", ferryd_sandbox::kinds());
     let config = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing).expect("a sound configuration");
-    let system = ferryd::os::system::System::default();
-    let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &system).expect("a host"));
-    hosts.filter(|host| host.shape(7).order == Order::Whole).collect()
+    let clients = Clients::new(&ferryd::os::system::System::default());
+    let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &clients).expect("a host"));
+    hosts.filter(|host| host.shape(7).order == Order::WholeFile).collect()
 });
 
 fuzz_target!(|data: &[u8]| {

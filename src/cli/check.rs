@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
+use crate::host::http::Clients;
 use crate::host::registry;
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch};
@@ -189,11 +190,12 @@ fn check_limits(folders: usize, report: &mut Report) {
 
 fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), CommandFailure> {
     let runtime = super::runtime()?;
+    let clients = Clients::new(&System::default());
     for host in &config.hosts {
         let (name, kind) = (&host.name, host.kind.word());
         let is_used = config.watches.iter().any(|watch| watch.to.contains(name));
         let unused = if is_used { "" } else { "; no watch uses it" };
-        match registry::host(host, &ProcessEnvironment, &System::default()) {
+        match registry::host(host, &ProcessEnvironment, &clients) {
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}{unused}")),
                 Err(error) => {

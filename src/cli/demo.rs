@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{ContentArrangement, Table};
 
 use crate::config::{Config, ProcessEnvironment};
-use crate::host::http::Transport;
+use crate::host::http::{Clients, Transport};
 use crate::host::registry;
 use crate::job::upload::Class;
 use crate::job::{Reason, ReasonClass, State};
@@ -321,7 +321,7 @@ async fn address(config: &Config, job: &JobRow) -> Option<Secret> {
         return Some(Secret::new(link));
     }
     let host = config.hosts.iter().find(|host| host.name == job.host)?;
-    let speaks = registry::host(host, &ProcessEnvironment, &System::default()).ok()?;
+    let speaks = registry::host(host, &ProcessEnvironment, &Clients::new(&System::default())).ok()?;
     speaks.address(job.remote_id.as_deref()?).await.ok()?
 }
 

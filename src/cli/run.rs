@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, phases};
 use crate::engine::{self, EngineError};
+use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
 use crate::os::lock::{Lock, LockError, Note};
@@ -189,12 +190,13 @@ impl Daemon {
         let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), self.note.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
         let system = System::default();
+        let clients = Clients::new(&system);
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
         let watched: Vec<String> = config.watches.iter().map(line).collect();
         let ended = self.runtime.block_on(engine::run(
             config,
             &system,
-            |host| engine::host_of(host, &system),
+            |host| engine::host_of(host, &clients),
             store,
             switch,
             phases,

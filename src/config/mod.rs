@@ -8,6 +8,7 @@ mod hook;
 mod hosts;
 mod kind;
 mod mask;
+mod network;
 mod problem;
 pub(crate) mod reading;
 mod remote;
@@ -32,6 +33,7 @@ use kind::Kinds;
 pub use file::did_you_mean;
 pub use hook::{Field, Hook, HookAction, Template, TemplatePiece};
 pub use kind::{HostKind, HostSettings};
+pub use network::{Network, ProxySource};
 pub use problem::{ConfigError, Problem};
 pub use secrets::{SecretError, SecretSource};
 
@@ -82,6 +84,8 @@ pub struct HostConfig {
     pub max_connections: Option<usize>,
     /// How long a request may go on without a byte moving.
     pub request_timeout: Duration,
+    /// How its requests travel.
+    pub network: Network,
     /// Failures in a row, without progress, after which a job is held; `None` is unlimited.
     pub retries: Option<u32>,
     /// What to do when a commit may or may not have taken effect and the host cannot be asked.

@@ -14,6 +14,7 @@ use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
 use super::kind::{Kinds, names_of_those_that_probe, words};
+use super::network::network;
 use super::remote::remote_path;
 use super::units::{duration, path, rate, size};
 use super::{Config, Daemon, Environment, HostConfig, HostKind};
@@ -122,6 +123,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
     let max_uploads = count(&table, "max_uploads", 1024);
     let max_connections = count(&table, "max_connections", 4096);
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
+    let network = network(&table, environment);
     let retries = table.get("retries", None, retries);
     let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
     let trust_replies = table.get("trust_replies", false, boolean);
@@ -139,6 +141,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
         max_uploads,
         max_connections,
         request_timeout,
+        network,
         retries,
         on_unknown,
         trust_replies,

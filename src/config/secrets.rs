@@ -1,15 +1,14 @@
-//! Where a password, key or token comes from: named in the configuration, read when the daemon starts.
+//! Where a password, key or token comes from: named in the configuration, read when its host is made, and again after
+//! the host has refused it or it could not be read.
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use toml::de::DeValue;
 
+use crate::os::command::{self, Bounds, Kept};
 use crate::secret::Secret;
 
 use super::Environment;
@@ -18,10 +17,9 @@ use super::units::path;
 
 /// How long a command may take to print a secret.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
-/// How long what it printed may take to arrive once it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The longest secret that makes sense, in bytes.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
+const BOUNDS: Bounds = Bounds { time: COMMAND_TIME, term_grace: Duration::ZERO, output: Kept::Beginning(SECRET_BYTES_MAX) };
 
 /// Where a secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,60 +104,16 @@ fn bounded(bytes: Vec<u8>, what: &str) -> Result<String, SecretError> {
 fn run(words: &[String]) -> Result<String, SecretError> {
     let Some((program, arguments)) = words.split_first() else { return Err(SecretError("the command is empty".into())) };
     let failed = |why: String| SecretError(format!("`{program}` {why}"));
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    let printed = read_aside(child.stdout.take());
-    let begun = Instant::now();
-    let ended = loop {
-        match child.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(ended) => break ended,
-            None if begun.elapsed() > COMMAND_TIME => {
-                kill_group(&child);
-                child.wait().map_err(|error| failed(error.to_string()))?;
-                return Err(failed(format!("was still running after {} s", COMMAND_TIME.as_secs())));
-            }
-            None => std::thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    if !ended.success() {
-        return Err(failed(format!("failed: {ended}")));
-    }
-    // What it left behind may hold the pipe open for ever; what it printed itself is in the pipe by now.
-    let mut output = Vec::new();
-    while let Ok(more) = printed.recv_timeout(LAST_WORDS) {
-        output.extend(more);
-    }
-    bounded(output, &format!("the output of `{program}`"))
-}
-
-/// Reads on a thread of its own, so that nobody waits for whoever else holds the pipe. Ends soon after more than a secret can be.
-fn read_aside(pipe: Option<ChildStdout>) -> Receiver<Vec<u8>> {
-    let (tell, printed) = channel();
-    let read = move || {
-        let Some(mut pipe) = pipe else { return };
-        let (mut buffer, mut total) = (vec![0; 4096], 0);
-        while let Ok(bytes @ 1..) = pipe.read(&mut buffer) {
-            total += bytes;
-            if tell.send(buffer[..bytes].to_vec()).is_err() || total > SECRET_BYTES_MAX {
-                return;
-            }
-        }
-    };
-    // Without the thread nothing is printed, which is an error of its own.
-    drop(std::thread::Builder::new().name("secret".into()).spawn(read));
-    printed
-}
-
-fn kill_group(child: &Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(Err(error)) = group.map(|group| rustix::process::kill_process_group(group, rustix::process::Signal::KILL)) {
-        tracing::debug!("cannot end a command: {error}");
+    let mut command = Command::new(program);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    let ended = command::run_and_wait(command, BOUNDS).map_err(|error| failed(format!("cannot be run: {error}")))?;
+    match ended.status {
+        None => Err(failed(format!("was still running after {} s", COMMAND_TIME.as_secs()))),
+        // It may have been ended because nobody read on.
+        _ if ended.output.len() > SECRET_BYTES_MAX => bounded(ended.output, &format!("the output of `{program}`")),
+        Some(Err(error)) => Err(failed(error.to_string())),
+        Some(Ok(status)) if !status.success() => Err(failed(format!("failed: {status}"))),
+        Some(Ok(_)) => bounded(ended.output, &format!("the output of `{program}`")),
     }
 }
 

@@ -84,6 +84,78 @@ fn every_problem_is_told_at_once_with_its_place() {
     assert_eq!(described(text), expected);
 }
 
+/// What is wrong with these lines in the host.
+fn with_host_lines(lines: &str) -> Vec<String> {
+    described(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}{lines}\n"))
+}
+
+#[test]
+fn how_requests_travel_is_read_and_what_is_wrong_with_it_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let pem = file("ca.pem", "# mine\n-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n");
+    let none = file("none.pem", "-----BEGIN PRIVATE KEY-----\n");
+    let away = dir.path().join("away.pem").display().to_string();
+    let sound = format!("ca_file = \"{pem}\"\nproxy = \"http://proxy.example:3128\"\nuser_agent = \"backup/1.0 (me)\"");
+    let config = read(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}{sound}\n")).unwrap();
+    let network = &config.hosts[0].network;
+    assert_eq!((network.ca_file.as_deref(), network.user_agent.as_deref()), (Some(Path::new(&pem)), Some("backup/1.0 (me)")));
+    assert!(matches!(&network.proxy, ProxySource::At(SecretSource::Plain(at)) if at.reveal() == "http://proxy.example:3128"));
+
+    let all = with_host_lines(&format!("ca_file = \"{away}\"\nproxy = \"proxy:hunter2\"\nuser_agent = \"\u{e4}\""));
+    let starts = [
+        "7:11 `ca_file` in [host.box] cannot be read: `",
+        "8:9 `proxy` in [host.box] is no address",
+        "9:14 `user_agent` in [host.box] cannot be sent",
+    ];
+    assert_eq!(all.len(), starts.len(), "{all:#?}");
+    for (said, start) in all.iter().zip(starts) {
+        assert!(said.starts_with(start) && !said.contains("hunter2"), "{said}");
+    }
+    let cases = [
+        (format!("ca_file = \"{none}\""), "has no certificate in it"),
+        (format!("ca_file = \"{}\"", dir.path().display()), "cannot be read"),
+        ("ca_file = \"ca.pem\"".into(), "which is not an absolute path"),
+        ("proxy = 3128".into(), "must be the address of a proxy, not the number 3128"),
+        ("proxy = \"socks5://proxy:1080\"".into(), "is no address of an HTTP proxy"),
+        ("proxy = \"http://proxy/path\"".into(), "is no address of an HTTP proxy"),
+        ("proxy = { evn = \"X\" }".into(), "did you mean `env`?"),
+        ("user_agent = \"\"".into(), "cannot be sent"),
+        ("user_agent = \"a\\nb\"".into(), "cannot be sent"),
+    ];
+    for (lines, expected) in cases {
+        let said = with_host_lines(&lines);
+        assert!(said.len() == 1 && said[0].contains(expected), "{lines}: {said:#?}");
+    }
+}
+
+#[test]
+fn a_proxy_is_none_or_a_secret_and_its_password_is_shown_nowhere() {
+    let proxy = |line: &str| {
+        let text = format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}{line}\n");
+        read(&text).unwrap().hosts.remove(0).network.proxy
+    };
+    assert!(matches!(proxy("proxy = \"none\""), ProxySource::Direct));
+    assert!(matches!(proxy("proxy = { env = \"P\" }"), ProxySource::At(SecretSource::Env(name)) if name == "P"));
+    assert!(matches!(proxy(""), ProxySource::Environment));
+    let with_password = proxy("proxy = \"http://me:hunter2@proxy:1\"");
+    assert!(!format!("{with_password:?}").contains("hunter2"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("open.toml");
+    let text = format!("{HOST}proxy = \"http://me:hunter2@proxy:1\"\n");
+    std::fs::write(&file, &text).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let shown = load(&file, KINDS, &home()).unwrap_err().render(false);
+    assert!(shown.contains("other users can read") && !shown.contains("hunter2"), "{shown}");
+    let wrong = read(&format!("{HOST}proxy = \"me:hunter2@proxy:1\"\n")).unwrap_err().render(false);
+    assert!(wrong.contains("is no address of an HTTP proxy") && !wrong.contains("hunter2"), "{wrong}");
+}
+
 #[test]
 fn wrong_values_say_what_would_be_right() {
     let cases = [

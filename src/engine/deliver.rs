@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::config::{Config, Hook};
 use crate::hook::after::{self, Deed, Done, Task};
 use crate::hook::{Carrier, Facts, HookError};
+use crate::host::http::Clients;
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
@@ -103,9 +104,10 @@ impl Deliver {
         let mut hooks = HashMap::new();
         let mut keys = Vec::new();
         let names = Arc::new(Names::new(&system, &config.daemon.state_dir));
+        let clients = Clients::new(&system);
         for hook in &config.hooks {
             let key = hook.key();
-            let carrier = Carrier::new(hook, names.clone(), &system)
+            let carrier = Carrier::new(hook, names.clone(), &clients)
                 .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
             let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(HookSlots { hook: key.clone(), couriers, each: carrier.at_once() });

@@ -4,6 +4,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::crash_point;
+use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
@@ -24,7 +25,7 @@ pub struct HostSlots {
     /// Its name in the configuration.
     pub name: String,
     /// What a worker for it needs.
-    pub worker: Worker,
+    pub worker: Worker<LazyHost>,
     /// Jobs that may upload to it at once.
     pub uploads_max: usize,
     /// How it is doing.
@@ -47,6 +48,8 @@ pub(super) struct Running {
     /// Its host's place in the list.
     host: usize,
     attempted: Attempted,
+    /// What speaks to its host for it.
+    speaker: LazyHost,
     failures: u32,
     failing_since_ms: Option<i64>,
     /// Whether it had been tried before.
@@ -143,13 +146,14 @@ impl Dispatch {
             job: job.id,
             host: index,
             attempted,
+            speaker: host.worker.host.clone(),
             failures: job.failures,
             failing_since_ms: job.failing_since_ms,
             retry: job.retry,
         };
         let (worker, entry) = (host.worker.clone(), self.board.enter(job.id));
         tasks.start(running, async move {
-            let end = worker.carry(job, entry.sent.clone()).await;
+            let end = worker.ready().await.carry(job, entry.sent.clone()).await;
             drop(entry);
             end
         });
@@ -168,6 +172,9 @@ impl Dispatch {
         let host = &mut self.hosts[running.host];
         if matches!(feedback, Feedback::Full { .. }) {
             host.no_room = why.cloned();
+        }
+        if feedback == Feedback::Refused {
+            host.renew(&running.speaker);
         }
         for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
             host.tell(&change, why);
@@ -264,8 +271,16 @@ impl Workload for Dispatch {
 
 impl HostSlots {
     /// A host that has nothing under way.
-    pub fn new(name: String, worker: Worker, uploads_max: usize, health: HostHealth) -> HostSlots {
+    pub fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
         HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
+    }
+
+    /// What was refused is made anew, with its secrets read again, for the next attempt. Attempts that began together share one making, and
+    /// the next begins when the host is tried again, so nobody reads a secret more often than that.
+    fn renew(&mut self, refused: &LazyHost) {
+        if self.worker.host.is(refused) {
+            self.worker.host = refused.anew();
+        }
     }
 
     fn asks(&self, now: Instant) -> Asking {

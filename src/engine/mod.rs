@@ -33,7 +33,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{Config, HostConfig, ProcessEnvironment};
-use crate::host::{Host, Unusable, registry};
+use crate::host::http::Clients;
+use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
 use crate::job::health::HostHealth;
 use crate::os::files::{Base, Files};
@@ -67,12 +68,12 @@ impl From<BadGlob> for EngineError {
     }
 }
 
-/// Runs the daemon's work until `phases` says that it ends. `host` makes what speaks to a configured host ([`host_of`]); `ready` is called
+/// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready` is called
 /// once every folder is watched.
 pub async fn run(
     config: &Config,
     system: &System,
-    host: impl Fn(&HostConfig) -> Arc<dyn Host>,
+    host: impl Fn(&HostConfig) -> LazyHost,
     store: Store,
     switch: Arc<PhaseSwitch>,
     phases: Phases,
@@ -87,6 +88,8 @@ pub async fn run(
     deliver::follow(config, &store).await?;
     let hosts = host_slots(config, system, host, &store, &phases, &store.resting().await?);
 
+    let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
+
     let hints = Handle::default();
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
     let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
@@ -99,6 +102,7 @@ pub async fn run(
     let watching = then_drain(watching::end(watching, hints, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
+    making.abort();
     writing_down.abort();
     grace.abort();
     dispatched?;
@@ -123,7 +127,7 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
 fn host_slots(
     config: &Config,
     system: &System,
-    made: impl Fn(&HostConfig) -> Arc<dyn Host>,
+    lazy: impl Fn(&HostConfig) -> LazyHost,
     store: &Store,
     phases: &Phases,
     resting: &[Resting],
@@ -136,7 +140,7 @@ fn host_slots(
         let worker = Worker {
             system: system.clone(),
             store: store.clone(),
-            host: made(host),
+            host: lazy(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
             connections,
@@ -153,12 +157,23 @@ fn host_slots(
     config.hosts.iter().zip(connections).map(slots).collect()
 }
 
+/// Makes the hosts one after the other, so that a secret is read while whoever started the daemon may still be there to unlock it, and the
+/// log says early what is missing. Jobs do not wait for this.
+async fn make_all(hosts: Vec<LazyHost>) {
+    for host in hosts {
+        host.get().await;
+    }
+}
+
 /// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are held, with
-/// the reason.
-pub fn host_of(host: &HostConfig, system: &System) -> Arc<dyn Host> {
-    registry::host(host, &ProcessEnvironment, system).unwrap_or_else(|error| {
-        tracing::warn!("host {} cannot be used: {error}", host.name);
-        Arc::new(Unusable(error))
+/// the reason, and it is made anew for the next that is tried.
+pub fn host_of(host: &HostConfig, clients: &Clients) -> LazyHost {
+    let (host, clients) = (host.clone(), clients.clone());
+    LazyHost::new(clients.system().threads, move || {
+        registry::host(&host, &ProcessEnvironment, &clients).unwrap_or_else(|error| {
+            tracing::warn!("host {} cannot be used: {error}", host.name);
+            Arc::new(Unusable(error))
+        })
     })
 }
 

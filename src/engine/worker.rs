@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
 use crate::job::{Step, Watches};
 use crate::os::calendar;
@@ -16,13 +16,13 @@ use super::phase::Phases;
 
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
-pub struct Worker {
+pub struct Worker<H = Arc<dyn Host>> {
     /// Time, chance, files and threads.
     pub system: System,
     /// The queue.
     pub store: Store,
     /// The protocol.
-    pub host: Arc<dyn Host>,
+    pub host: H,
     /// What to do when a commit may or may not have taken effect.
     pub on_unknown: OnUnknown,
     /// Failures in a row that are allowed.
@@ -35,6 +35,15 @@ pub struct Worker {
     pub watches: Watches,
     /// Whether the daemon goes on.
     pub phases: Phases,
+}
+
+impl Worker<LazyHost> {
+    /// The same with its host made. One attempt has one host from beginning to end.
+    pub(super) async fn ready(self) -> Worker {
+        let Worker { system, store, host, on_unknown, retries, connections, limits, watches, phases } = self;
+        let host = host.get().await;
+        Worker { system, store, host, on_unknown, retries, connections, limits, watches, phases }
+    }
 }
 
 impl Worker {

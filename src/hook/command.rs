@@ -2,14 +2,11 @@
 //! runs it again.
 
 use std::ffi::{OsStr, OsString};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
-
 use crate::config::{Field, Template};
+use crate::os::command::{self, Bounds, Kept};
 
 use super::{Facts, HookError};
 
@@ -17,8 +14,6 @@ use super::{Facts, HookError};
 const OUTPUT_BYTES: usize = 4096;
 /// How long it has to end after SIGTERM.
 const TERM_GRACE: Duration = Duration::from_secs(5);
-/// How long its output is waited for once it has ended; a child it left behind may hold it open.
-const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 /// Variables that are passed on: what programs need to find their way, and nothing that may be a secret of ours.
 const PASSED_ON: [&str; 16] = [
     "PATH",
@@ -43,62 +38,19 @@ const PASSED_ON: [&str; 16] = [
 pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> Result<(), HookError> {
     let arguments: Vec<OsString> = words.iter().map(|word| facts.fill(word)).collect();
     let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("no program is given")) };
-    let mut child = command(program, rest, facts)
-        .spawn()
-        .map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let output = tokio::spawn(tail(child.stdout.take(), child.stderr.take()));
-    let abort = output.abort_handle();
-    let ended = wait(&mut child, &mut group, limit).await;
-    let said = tokio::time::timeout(OUTPUT_GRACE, output).await.ok().and_then(Result::ok).unwrap_or_default();
-    abort.abort();
-    judge(ended, &one_line(&said), limit)
+    let bounds = Bounds { time: limit, term_grace: TERM_GRACE, output: Kept::End(OUTPUT_BYTES) };
+    let ended = command::run(command(program, rest, facts), bounds).await;
+    let ended = ended.map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
+    judge(ended.status, &one_line(&ended.output), limit)
 }
 
 fn command(program: &OsStr, arguments: &[OsString], facts: &Facts) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
     let locale = std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LC_"));
     command.envs(PASSED_ON.iter().filter_map(|key| Some((*key, std::env::var_os(key)?)))).envs(locale);
     command.envs(Field::ALL.into_iter().map(|field| (Facts::variable(field), facts.value(field))));
-    command.process_group(0).kill_on_drop(true);
     command
-}
-
-/// The command with all that it has started; ended when dropped before the command has ended.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        // A group that is gone is what we want.
-        if let Some(group) = self.0 {
-            kill_process_group(group, signal).ok();
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
-/// How it ended; nothing when its time was over.
-async fn wait(child: &mut Child, group: &mut Group, limit: Duration) -> Option<std::io::Result<ExitStatus>> {
-    if let Ok(ended) = tokio::time::timeout(limit, child.wait()).await {
-        // What it has left running on purpose goes on, and its number may be another's from now on.
-        group.0 = None;
-        return Some(ended);
-    }
-    group.signal(Signal::TERM);
-    let ended = tokio::time::timeout(TERM_GRACE, child.wait()).await;
-    group.signal(Signal::KILL);
-    if ended.is_err() {
-        // SIGKILL is not refused.
-        drop(child.wait().await);
-    }
-    group.0 = None;
-    None
 }
 
 fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration) -> Result<(), HookError> {
@@ -116,35 +68,6 @@ fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration
     };
     let HookError(reason) = HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") });
     Err(HookError(reason.code(code)))
-}
-
-/// The end of both outputs, in the order in which they came.
-async fn tail(out: Option<impl AsyncRead + Unpin>, err: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let (mut out, mut err) = (out, err);
-    let (mut first, mut second) = ([0; 1024], [0; 1024]);
-    while out.is_some() || err.is_some() {
-        tokio::select! {
-            read = read(&mut out, &mut first), if out.is_some() => keep(&mut kept, &first[..read]),
-            read = read(&mut err, &mut second), if err.is_some() => keep(&mut kept, &second[..read]),
-        }
-    }
-    kept
-}
-
-async fn read(from: &mut Option<impl AsyncRead + Unpin>, into: &mut [u8]) -> usize {
-    let Some(stream) = from else { return 0 };
-    let read = stream.read(into).await.unwrap_or(0);
-    if read == 0 {
-        *from = None;
-    }
-    read
-}
-
-fn keep(kept: &mut Vec<u8>, more: &[u8]) {
-    kept.extend_from_slice(more);
-    let surplus = kept.len().saturating_sub(OUTPUT_BYTES);
-    kept.drain(..surplus);
 }
 
 fn one_line(bytes: &[u8]) -> String {

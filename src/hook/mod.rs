@@ -14,10 +14,9 @@ use std::sync::Arc;
 use crate::config::{Hook, HookAction};
 use crate::crash_point;
 use crate::host::HostError;
-use crate::host::http::Transport;
+use crate::host::http::{Clients, Settings, Transport};
 use crate::job::{Reason, ReasonClass};
 use crate::os::names::Names;
-use crate::os::system::System;
 use crate::os::threads::Threads;
 
 pub use facts::Facts;
@@ -47,7 +46,7 @@ impl From<HostError> for HookError {
 #[derive(Clone)]
 pub struct Carrier {
     hook: Arc<Hook>,
-    /// For a webhook alone: a client has threads and tables of its own.
+    /// For a webhook alone: a client has tables and connections of its own.
     transport: Option<Transport>,
     names: Arc<Names>,
     threads: Threads,
@@ -59,12 +58,12 @@ impl Carrier {
     /// # Errors
     ///
     /// Says why no request can be made on this machine.
-    pub fn new(hook: &Hook, names: Arc<Names>, system: &System) -> Result<Carrier, HookError> {
+    pub fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<Carrier, HookError> {
         let transport = match hook.action {
-            HookAction::Webhook(_) => Some(Transport::new(system, hook.time_limit)?),
+            HookAction::Webhook(_) => Some(clients.transport(&Settings::default(), hook.time_limit)?),
             _ => None,
         };
-        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: system.threads })
+        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.

@@ -1,13 +1,16 @@
 //! The web addresses that a shortcut file holds: `*.url` (Windows), `*.webloc` (macOS), `*.uri-list` (RFC 2483).
 
-use quick_xml::Reader;
-use quick_xml::events::Event;
+use std::io::Cursor;
+
+use plist::stream::Event;
 use url::Url;
 
 /// The most addresses one file may hold.
 const ADDRESSES_MAX: usize = 100;
 /// The longest file that can be a list of addresses, in bytes.
 pub const LIST_BYTES_MAX: u64 = 64 * 1024;
+/// How much of a property list is read, in beginnings, ends and values.
+const PLIST_EVENTS_MAX: usize = 1000;
 
 /// Whether a file of this name holds addresses.
 pub fn is_list(name: &str) -> bool {
@@ -37,12 +40,7 @@ fn kind(name: &str) -> Option<Kind> {
 pub fn read(name: &str, content: &[u8]) -> Result<Vec<String>, String> {
     let text = String::from_utf8_lossy(content);
     let found = match kind(name) {
-        Some(Kind::Webloc) if content.starts_with(b"bplist") => {
-            return Err(
-                "the file is a binary property list, which is not supported; convert it with `plutil -convert xml1 FILE`".into()
-            );
-        }
-        Some(Kind::Webloc) => webloc(&text),
+        Some(Kind::Webloc) => webloc(content),
         Some(Kind::UriList) => {
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
         }
@@ -79,22 +77,23 @@ fn shortcut(text: &str) -> Vec<String> {
     found
 }
 
-/// The text after the key `URL` of a property list.
-fn webloc(text: &str) -> Vec<String> {
-    let mut reader = Reader::from_str(text);
-    let (mut texts, mut now): (Vec<String>, String) = (Vec::new(), String::new());
-    loop {
-        match reader.read_event() {
-            Ok(Event::Text(text)) => now.push_str(&text.xml10_content()),
-            Ok(Event::GeneralRef(name)) => now.push_str(&super::xml::reference(&name)),
-            Ok(Event::Start(_) | Event::End(_)) => texts.push(std::mem::take(&mut now).trim().to_owned()),
-            Ok(Event::Eof) | Err(_) => break,
-            Ok(_) => {}
+/// The texts after the keys `URL` of a property list, XML or binary. Read as it comes and to a limit: the objects of a binary list may hold
+/// one another so often that a few bytes would fill any memory.
+fn webloc(content: &[u8]) -> Vec<String> {
+    let events = plist::stream::Reader::new(Cursor::new(content)).take(PLIST_EVENTS_MAX);
+    let mut found = Vec::new();
+    let mut is_next = false;
+    for event in events.map_while(Result::ok) {
+        match event {
+            Event::String(text) if is_next => {
+                is_next = false;
+                found.push(text.trim().to_owned());
+            }
+            Event::String(text) => is_next = text == "URL",
+            _ => is_next = false,
         }
     }
-    texts.retain(|text| !text.is_empty());
-    let keys = texts.windows(2).filter(|pair| pair[0] == "URL");
-    keys.map(|pair| pair[1].clone()).collect()
+    found
 }
 
 #[cfg(test)]
@@ -112,11 +111,50 @@ mod tests {
         assert_eq!(read("x.uri-list", list.as_bytes()).unwrap(), ["https://a.example/1", "https://a.example/2"]);
     }
 
+    /// A binary property list of these objects, the first of which is its root.
+    fn binary(objects: &[&[u8]]) -> Vec<u8> {
+        let mut list = b"bplist00".to_vec();
+        let mut offsets = Vec::new();
+        for object in objects {
+            offsets.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
+            list.extend_from_slice(object);
+        }
+        let table = list.len() as u64;
+        list.extend(offsets);
+        list.extend([0, 0, 0, 0, 0, 0, 2, 1]);
+        for number in [objects.len() as u64, 0, table] {
+            list.extend(number.to_be_bytes());
+        }
+        list
+    }
+
+    #[test]
+    fn a_shortcut_that_safari_writes_in_binary_gives_its_address() {
+        let address = "https://example.org/a?b=1&c=2";
+        let text = [&[0x5f, 0x10, address.len() as u8], address.as_bytes()].concat();
+        let list = binary(&[&[0xd1, 1, 2], b"\x53URL", &text]);
+        assert_eq!(read("x.webloc", &list).unwrap(), [address]);
+        let wide: Vec<u8> = address.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let text = [&[0x6f, 0x10, address.len() as u8], wide.as_slice()].concat();
+        assert_eq!(read("x.webloc", &binary(&[&[0xd1, 1, 2], b"\x53URL", &text])).unwrap(), [address]);
+        for cut in 0..list.len() {
+            assert!(read("x.webloc", &list[..cut]).is_err(), "cut after {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_shortcut_whose_objects_hold_one_another_without_end_is_read_to_a_limit() {
+        let holds: Vec<[u8; 11]> = (1..=60).map(|next| [[0xaa].as_slice(), &[next; 10]].concat().try_into().unwrap()).collect();
+        let mut objects: Vec<&[u8]> = holds.iter().map(<[u8; 11]>::as_slice).collect();
+        objects.push(b"\x51x");
+        assert!(read("x.webloc", &binary(&objects)).unwrap_err().contains("contains no address"));
+    }
+
     #[test]
     fn what_is_no_list_of_addresses_says_why() {
         for (name, content, said) in [
             ("x.url", "", "contains no address"),
-            ("x.webloc", "bplist00\u{1}", "binary property list"),
+            ("x.webloc", "bplist00\u{1}", "contains no address"),
             ("x.webloc", "<plist><dict><key>URL", "contains no address"),
             ("x.uri-list", "ftp://a/b", "`ftp://a/b` is not an http or https address"),
             ("x.uri-list", "file:///etc/passwd", "is not an http"),

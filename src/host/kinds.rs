@@ -24,6 +24,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
     use std::path::Path;
 
+    use super::super::http::Clients;
     use super::super::supplies::Supplies;
     use super::*;
     use crate::config::{self, Config, Environment, SecretSource};
@@ -37,6 +38,10 @@ mod tests {
         fn get(&self, _: &str) -> Option<String> {
             None
         }
+    }
+
+    fn clients() -> Clients {
+        Clients::new(&System::default())
     }
 
     /// A configuration with these tables.
@@ -79,9 +84,9 @@ mod tests {
         let hosts = one_of_each().hosts;
         for (host, other) in hosts.iter().zip(hosts.iter().rev()).filter(|(host, other)| host.kind.word() != other.kind.word()) {
             let mixed = config::HostConfig { settings: other.settings.clone(), ..host.clone() };
-            let error = registry::host(&mixed, &Nothing, &System::default()).err().unwrap();
+            let error = registry::host(&mixed, &Nothing, &clients()).err().unwrap();
             assert_eq!(error.class, Class::HostRefused);
-            assert!(registry::host(host, &Nothing, &System::default()).is_ok());
+            assert!(registry::host(host, &Nothing, &clients()).is_ok());
         }
     }
 
@@ -89,8 +94,8 @@ mod tests {
     fn every_configured_secret_is_kept_out_of_what_its_host_says() {
         let hosts = one_of_each().hosts;
         for host in &hosts {
-            let (environment, system) = (Nothing, System::default());
-            let mut supplies = Supplies::new(host, &environment, &system);
+            let (environment, clients) = (Nothing, clients());
+            let mut supplies = Supplies::new(host, &environment, &clients).unwrap();
             assert!(of(host.kind.word()).unwrap().make(host, &mut supplies).is_ok());
             let read = supplies.into_secrets();
             for (key, source) in host.settings.secrets() {

@@ -1,7 +1,8 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
-//! A host's code holds settings and a transport and remembers nothing. It never sleeps, retries, spawns or stores: the engine calls,
-//! commits what was answered, and only then relies on it. It knows no path: a part is a handle to bytes that can be read again.
+//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while ([`token`]). It never
+//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a part is a
+//! handle to bytes that can be read again.
 
 mod address;
 mod addresses;
@@ -18,11 +19,14 @@ pub mod kie;
 pub mod kind;
 pub mod kinds;
 pub mod koodrive;
+mod lazy;
+mod network;
 mod redact;
 mod redacting;
 pub mod registry;
 mod stored;
 mod supplies;
+pub mod token;
 mod unusable;
 pub mod uploadgig;
 mod xml;
@@ -40,6 +44,7 @@ use crate::job::upload::{Ack, ConfirmedParts, Found, Opened, Outcome, Session, S
 use crate::secret::Secret;
 
 pub use error::{HostError, excerpt};
+pub use lazy::LazyHost;
 pub use unusable::Unusable;
 
 /// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.

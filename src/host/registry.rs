@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use crate::config::{Environment, HostConfig};
 use crate::job::upload::Class;
-use crate::os::system::System;
 
+use super::http::Clients;
 use super::redacting::Redacting;
 use super::supplies::Supplies;
 use super::{Host, HostError, kinds};
 
-/// Makes the host that `config` describes, with its secrets read.
+/// Makes the host that `config` describes, with its secrets read. May wait for a program that prints one.
 ///
 /// # Errors
 /// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
-pub fn host(config: &HostConfig, environment: &dyn Environment, system: &System) -> Result<Arc<dyn Host>, HostError> {
-    let mut supplies = Supplies::new(config, environment, system);
+pub fn host(config: &HostConfig, environment: &dyn Environment, clients: &Clients) -> Result<Arc<dyn Host>, HostError> {
+    let mut supplies = Supplies::new(config, environment, clients)?;
     let unknown = || HostError::new(Class::HostRefused, format!("nothing here speaks to a host of the kind {:?}", config.kind));
     let host = kinds::of(config.kind.word()).ok_or_else(unknown)?.make(config, &mut supplies)?;
     Ok(Redacting::around(host, supplies.into_secrets()))

@@ -1,4 +1,6 @@
 //! XML as hosts send it: a small tree of elements by their local names, whatever the prefixes. Bounded like the reply it comes from.
+//!
+//! Prefixes need not be declared: what a fault says counts all the same. Parsers that know namespaces refuse such a text as a whole.
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};
@@ -70,18 +72,14 @@ fn element(start: &quick_xml::events::BytesStart<'_>) -> Option<Element> {
     let mut nil = false;
     for attribute in start.attributes() {
         let attribute = attribute.ok()?;
-        nil |= text_of(attribute.key.local_name().as_ref()) == "nil" && matches!(text_of(&attribute.value), "true" | "1");
+        nil |= attribute.key.local_name().as_ref() == "nil" && matches!(attribute.value.as_ref(), "true" | "1");
     }
-    let name = Some(text_of(start.local_name().as_ref()).to_owned()).filter(|name| !name.is_empty())?;
+    let name = Some(start.local_name().as_ref().to_owned()).filter(|name| !name.is_empty())?;
     Some(Element { name, nil, ..Element::default() })
 }
 
-fn text_of(text: &str) -> &str {
-    text
-}
-
 /// What `&name;` means; nothing for names only a document type would explain.
-pub fn reference(name: &BytesRef<'_>) -> String {
+fn reference(name: &BytesRef<'_>) -> String {
     if let Ok(Some(c)) = name.resolve_char_ref() {
         return c.to_string();
     }

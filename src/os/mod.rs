@@ -3,6 +3,7 @@
 pub mod calendar;
 pub mod chance;
 pub mod clock;
+pub mod command;
 pub mod crash;
 pub mod durable;
 pub mod files;

@@ -12,14 +12,14 @@ use crate::bench_top::{Bench, Daemon, one};
 const YEAR: i64 = 365 * 24 * 3600;
 
 /// A clock for a daemon that can be set while it runs.
-struct Clock {
+pub struct Clock {
     shim: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
     /// A clock that is ahead by so many seconds.
-    fn ahead(bench: &Bench, seconds: i64) -> Clock {
+    pub fn ahead(bench: &Bench, seconds: i64) -> Clock {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock.c");
         let clock = Clock { shim: bench.dir.path().join("clock.so"), file: bench.dir.path().join("clock") };
         let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&clock.shim).arg(source).status();
@@ -28,15 +28,26 @@ impl Clock {
         clock
     }
 
-    fn set(&self, seconds: i64) {
+    pub fn set(&self, seconds: i64) {
         let aside = self.file.with_extension("next");
         std::fs::write(&aside, seconds.to_string()).unwrap();
         std::fs::rename(aside, &self.file).unwrap();
     }
 
     fn start(&self, bench: &Bench) -> Daemon {
+        self.start_with(bench, &[])
+    }
+
+    /// A daemon for which time itself passes when this clock is set ahead.
+    pub fn start_in_its_time(&self, bench: &Bench) -> Daemon {
+        self.start_with(bench, &[("FERRYD_TEST_ALL_CLOCKS", "1")])
+    }
+
+    fn start_with(&self, bench: &Bench, more: &[(&str, &str)]) -> Daemon {
         let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
-        bench.start_with(&[("LD_PRELOAD", path(&self.shim).as_str()), ("FERRYD_TEST_CLOCK", path(&self.file).as_str())])
+        let (shim, file) = (path(&self.shim), path(&self.file));
+        let environment = [("LD_PRELOAD", shim.as_str()), ("FERRYD_TEST_CLOCK", file.as_str())];
+        bench.start_with(&[&environment, more].concat())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ferryd::job::health::HostState;
 use ferryd::job::upload::Class;
 use ferryd::job::{Reason, ReasonClass, State, Step};
-use ferryd::store::JobRow;
+use ferryd::store::{HostRow, JobRow};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::{Errors, ReplyShape};
 use ferryd_sandbox::uploadgig::{Cmbs, ResultShape};
@@ -79,6 +79,55 @@ fn a_secret_that_cannot_be_read_stops_only_its_host() {
     assert_eq!(job.why.unwrap().step, Some(Step::Secret));
     let bench = KIE.bench().change("api_key = \"sk-test\"", "api_key = { command = [\"echo\", \"sk-test\"] }");
     arrives(KIE, &bench, b"content");
+}
+
+/// Nobody restarts or reloads the daemon here.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_password_that_is_corrected_in_its_file_is_used_at_the_next_try() {
+    use std::os::unix::fs::PermissionsExt;
+    for wrong in [Some("hunter2"), None] {
+        let bench = KIE.bench();
+        let file = bench.dir.path().join("api-key");
+        let bench = bench.change("api_key = \"sk-test\"", &format!("api_key = {{ file = {file:?} }}"));
+        let write = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        wrong.into_iter().for_each(&write);
+        let clock = crate::clock::Clock::ahead(&bench, 0);
+        bench.put("first", b"first");
+        let daemon = clock.start_in_its_time(&bench);
+        let held = |host: &HostRow| host.report.state == HostState::Held;
+        bench.wait_for("the host to be on hold", || bench.snapshot()?.hosts.into_iter().find(held));
+        assert!(stands(&bench.jobs()[0], State::Held, ReasonClass::Host(Class::HostRefused), ""));
+        write("sk-test");
+        clock.set(2 * 3600);
+        // What arrives has the daemon look at the time.
+        bench.put("second", b"second");
+        bench.wait_done(2);
+        bench.stop(daemon);
+    }
+}
+
+#[test]
+fn ten_thousand_hosts_fit_into_64_mib() {
+    let kinds = [
+        "kind = \"cloudkp\"",
+        "kind = \"kie\"\napi_key = \"k\"",
+        "kind = \"uploadgig\"\nuser = \"a@b.c\"\npassword = \"p\"",
+        "kind = \"4shared\"\nuser = \"a@b.c\"\npassword = \"p\"",
+    ];
+    let hosts: String = (0..10_000).map(|number| format!("\n[host.h{number}]\n{}\n", kinds[number % kinds.len()])).collect();
+    let bench = Bench::new().host(&hosts);
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    if let Some(peak) = crate::bench_top::peak_resident(daemon.pid()) {
+        assert!(peak < 64 * MIB as u64, "{peak} bytes");
+    }
+    bench.stop(daemon);
+    assert_eq!(bench.held("file"), [b"content"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Every key of the configuration does what it says, from the text to the host: one test for each, and a list that lacks none.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the kinds are
 /// hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 68] = [
+const TESTED: [(&str, &str, &str); 71] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -54,13 +55,16 @@ const TESTED: [(&str, &str, &str); 68] = [
     ),
     ("watch", "to", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "bandwidth", "keys::bytes_flow_no_faster_than_the_host_and_the_daemon_allow"),
+    ("host", "ca_file", "keys::a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file"),
     ("host", "kind", "hosts::one_file_goes_to_every_kind_of_host"),
     ("host", "max_connections", "keys::no_more_requests_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "max_uploads", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "on_unknown", "hosts::with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again"),
+    ("host", "proxy", "keys::a_host_is_reached_through_its_proxy_and_told_who_asks"),
     ("host", "refresh", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
     ("host", "request_timeout", "faults::a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time"),
     ("host", "trust_replies", "replies::a_source_waits_for_proof_until_its_host_is_trusted"),
+    ("host", "user_agent", "keys::a_host_is_reached_through_its_proxy_and_told_who_asks"),
     ("host", "retries", "faults::with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes"),
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
@@ -609,6 +613,111 @@ fn a_command_and_a_webhook_may_take_so_long() {
     });
     assert_eq!(bench.jobs()[0].state, State::Uploaded);
     bench.stop(daemon);
+}
+
+/// The beginning of a message, up to its empty line; nothing at the end of the connection.
+fn head(stream: &mut impl Read) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Takes one request from `client`, has it answered by the server at `to`, and tells how it began.
+fn pass_on(client: &mut (impl Read + Write), to: SocketAddr) -> Option<String> {
+    let head = head(client)?;
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    client.read_exact(&mut body).ok()?;
+    let mut server = TcpStream::connect(to).ok()?;
+    let last = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    server.write_all(&[last.as_bytes(), &body].concat()).ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).ok()?;
+    client.write_all(&answer).and_then(|()| client.flush()).ok()?;
+    Some(head)
+}
+
+#[test]
+fn a_host_is_reached_through_its_proxy_and_told_who_asks() {
+    let bench = Bench::new();
+    let host = bench.sandbox.addr();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let (tell, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let tell = tell.clone();
+            std::thread::spawn(move || pass_on(&mut client.unwrap(), host).map(|head| tell.send(head).ok()));
+        }
+    });
+    let lines = format!("proxy = \"http://me:hunter2@{proxy}\"\nuser_agent = \"backup/1.0\"");
+    // Only the proxy could know where that is.
+    let bench = bench.host(&lines).change(&format!("http://{host}/cloudkp"), "http://box.invalid/cloudkp");
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!(bench.held("file"), [b"content"]);
+    let asked: Vec<String> = asked.try_iter().map(|head| head.to_ascii_lowercase()).collect();
+    assert!(!asked.is_empty());
+    for head in asked {
+        assert!(head.starts_with("post http://box.invalid/cloudkp/upload"), "{head}");
+        assert!(
+            head.contains("proxy-authorization: basic bwu6ahvudgvymg==\r\n") && head.contains("user-agent: backup/1.0\r\n"),
+            "{head}"
+        );
+    }
+    assert!(!bench.log_text().contains("hunter2"));
+}
+
+#[test]
+fn a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file() {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let config = std::sync::Arc::new(config);
+
+    let bench = Bench::new();
+    let host = bench.sandbox.addr();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let private = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                let connection = rustls::ServerConnection::new(config).unwrap();
+                let mut stream = rustls::StreamOwned::new(connection, client.unwrap());
+                drop(pass_on(&mut stream, host));
+                stream.conn.send_close_notify();
+                stream.flush().ok();
+            });
+        }
+    });
+    let bench = bench.change(&format!("http://{host}/cloudkp"), &format!("https://{private}/cloudkp"));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    assert!(job.why.unwrap().to_string().contains("certificate"));
+    bench.stop(daemon);
+    let file = bench.dir.path().join("ca.pem");
+    std::fs::write(&file, authority).unwrap();
+    let bench = bench.host(&format!("ca_file = {file:?}"));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!(bench.held("file"), [b"content"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("secret", &[]),
     ("watch", &["job", "os"]),
     ("store", &["job", "os"]),
-    ("config", &["job", "secret"]),
+    ("config", &["job", "os", "secret"]),
     ("host", &["config", "job", "os", "secret"]),
     ("hook", &["config", "host", "job", "os", "secret"]),
     ("engine", &["config", "hook", "host", "job", "os", "store", "watch"]),
@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 37] = [
+const MAY_KNOW: [(&str, &[&str]); 38] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["host"]),
     ("bytes", &["engine", "host"]),
@@ -39,11 +39,12 @@ const MAY_KNOW: [(&str, &[&str]); 37] = [
     ("md5", &["engine"]),
     ("notify", &["watch"]),
     ("percent_encoding", &["host"]),
+    ("plist", &["host"]),
     ("quick_xml", &["host"]),
     ("rand", &["cli", "os"]),
     ("reqwest", &["host"]),
     ("rusqlite", &["store"]),
-    ("rustix", &["cli", "config", "hook", "os", "watch"]),
+    ("rustix", &["cli", "os", "watch"]),
     ("rustls", &["host"]),
     ("sd_notify", &["os"]),
     ("serde", &["cli", "host", "job", "os"]),

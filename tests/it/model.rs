@@ -274,7 +274,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
     };
     store.enqueue(vec![arrival]).await.unwrap();
     let (_switch, phases) = phases();
-    let worker = Worker {
+    let worker: Worker = Worker {
         system: System::default(),
         store: store.clone(),
         host: Arc::new(MemoryHost(world.clone())),

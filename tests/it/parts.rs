@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferryd::config::{self, Environment};
+use ferryd::host::http::Clients;
 use ferryd::host::kinds::KINDS;
 use ferryd::host::{Host, registry};
 use ferryd::job::plan::{Plan, Range, Unplannable};
@@ -43,7 +44,7 @@ impl Kind {
         let text = format!("[[watch]]\npath = \"/somewhere\"\nto = [\"x\"]\n[host.x]\nkind = \"{}\"\n{}", self.word, self.lines);
         let parsed = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing);
         let config = parsed.unwrap_or_else(|error| panic!("{}", error.render(false)));
-        registry::host(&config.hosts[0], &Nothing, &System::default()).unwrap()
+        registry::host(&config.hosts[0], &Nothing, &Clients::new(&System::default())).unwrap()
     }
 }
 

@@ -30,7 +30,7 @@ const ONE_HOST: &str = r#"
 /// A worker of the host, and what stops it.
 fn worker(world: &World) -> (Worker, PhaseSwitch) {
     let (switch, phases) = phases();
-    let worker = Worker {
+    let worker: Worker = Worker {
         system: world.system.clone(),
         store: world.store.clone(),
         host: Arc::new(world.hosts[0].clone()),

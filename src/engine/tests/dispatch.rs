@@ -71,6 +71,22 @@ fn a_refused_password_holds_the_host_and_everything_goes_when_it_is_right() {
 }
 
 #[test]
+fn a_password_that_is_corrected_at_its_source_is_read_at_the_next_try_and_no_earlier() {
+    paused(async {
+        let world = world(3, TWO_HOSTS, &[("box", &[(START, 30 * MINUTE, Trouble::WrongPassword)]), ("mirror", &[])]);
+        for number in 0..10 {
+            world.write(&format!("{number}"), 1000);
+        }
+        let meanwhile = async {
+            tokio::time::sleep(50 * MINUTE).await;
+            assert_eq!((world.files(0).len(), world.calls(0, "made")), (0, 1), "nothing is read before the host is tried again");
+        };
+        world.run_and(5 * HOUR, meanwhile).await;
+        assert_eq!((world.files(0).len(), world.calls(0, "made"), world.calls(1, "made")), (10, 2, 1));
+    });
+}
+
+#[test]
 fn a_host_that_asks_for_rest_has_it() {
     paused(async {
         let world = world(4, TWO_HOSTS, &[("box", &[(START, 10 * MINUTE, Trouble::Busy)]), ("mirror", &[])]);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
 use crate::config::{self, Config, Environment, HostConfig};
-use crate::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
+use crate::host::{Answer, Completion, FileFacts, Host, HostError, LazyHost, Part, Tickets, UploadSession};
 use crate::job::digest::Algorithm;
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Session, Shape};
 use crate::job::{JobRow, Proof, Reason, State};
@@ -46,6 +46,8 @@ pub(super) enum Trouble {
     Hangs,
     /// The password is refused.
     Refuses,
+    /// The password that was read in this time is a wrong one.
+    WrongPassword,
     /// There is no room for a file.
     Full,
     /// Its own code panics.
@@ -75,6 +77,8 @@ pub(super) struct FarSide {
 pub(super) struct FakeHost {
     pub(super) name: String,
     begun: Instant,
+    /// When it was made, after the morning.
+    made: Duration,
     pub(super) troubles: Vec<TroubleTime>,
     /// What its settings say now.
     pub(super) shape: Shape,
@@ -96,7 +100,9 @@ impl FakeHost {
         tokio::time::sleep(Duration::from_millis(80)).await;
         tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND as f64)).await;
         let now = self.begun.elapsed();
-        let trouble = self.troubles.iter().find(|(from, to, _)| (*from..*to).contains(&now)).map(|(.., trouble)| *trouble);
+        let counts = |trouble: Trouble| if trouble == Trouble::WrongPassword { self.made } else { now };
+        let is_now = |(from, to, trouble): &&TroubleTime| (*from..*to).contains(&counts(*trouble));
+        let trouble = self.troubles.iter().find(is_now).map(|(.., trouble)| *trouble);
         if trouble == Some(Trouble::Hangs) {
             self.far().log.push(format!("{:>9} ms {} {what} hangs", now.as_millis(), self.name));
             std::future::pending::<()>().await;
@@ -113,7 +119,9 @@ impl FakeHost {
                 drop(act(&mut far));
                 Err(HostError::unanswered(Class::Transient, "the connection broke"))
             }
-            Some(Trouble::Refuses) => Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401)),
+            Some(Trouble::Refuses | Trouble::WrongPassword) => {
+                Err(HostError::new(Class::HostRefused, "the password is wrong").with_status(401))
+            }
             Some(Trouble::Full) if what == "open" => Err(HostError::new(Class::HostFull, "there is no room")),
             Some(Trouble::Panics) => {
                 drop(far);
@@ -250,6 +258,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
     let host = |(name, troubles): &(&str, &[TroubleTime])| FakeHost {
         name: (*name).to_owned(),
         begun,
+        made: Duration::ZERO,
         troubles: troubles.to_vec(),
         shape: Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) },
         far: Arc::default(),
@@ -264,8 +273,13 @@ impl World {
     pub(super) async fn run(&self, time: Duration) {
         let (switch, watched) = phases();
         let switch = Arc::new(switch);
-        let host = |host: &HostConfig| -> Arc<dyn Host> {
-            Arc::new(self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone())
+        let host = |host: &HostConfig| {
+            let fake = self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone();
+            LazyHost::new(Threads::Caller, move || {
+                let made = fake.begun.elapsed();
+                fake.far().log.push(format!("{:>9} ms {} made", made.as_millis(), fake.name));
+                Arc::new(FakeHost { made, ..fake.clone() })
+            })
         };
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
         let end = async {

@@ -130,7 +130,7 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
     if !reply.is_success() {
         return Err(reply.refusal());
     }
-    if reply.html {
+    if reply.is_markup() {
         return Err(strange(Class::Unreadable, "a web page instead of an answer", reply));
     }
     match parse(&reply.text) {
@@ -147,7 +147,7 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
     if !reply.is_success() {
         return Err(reply.refusal());
     }
-    if reply.html {
+    if reply.is_markup() {
         return Err(unknown("a web page instead of an answer", reply));
     }
     match parse(&reply.text) {

@@ -137,7 +137,9 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
         (_, Some(_)) => Ok(PartReply::Held),
         _ if hidden(&reply.text, "alert").is_some_and(|text| !text.is_empty()) => Err(part_failure(0, reply)),
         // A page without any of the fields is somebody else's page.
-        _ if reply.html => Err(reply.failure(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text)))),
+        _ if reply.is_markup() => {
+            Err(reply.failure(Class::Unreadable, format!("the host sent a web page: `{}`", excerpt(&reply.text))))
+        }
         _ if reply.text.trim_start().starts_with(['{', '[']) => {
             Err(reply.failure(Class::Unreadable, format!("the host sent a truncated answer: `{}`", excerpt(&reply.text))))
         }

@@ -18,9 +18,10 @@ const WRAPPERS: [&str; 7] = [
 ];
 
 /// A connection that failed before a reply came. Where no connection was made, nothing was sent.
-pub(super) fn lost(error: reqwest::Error) -> HostError {
-    let said = sentence(&error);
-    let failed = if error.is_connect() && (certificate_refused(&error) || is_private(&error)) {
+pub(super) fn lost(error: reqwest::Error, is_through_proxy: bool) -> HostError {
+    let proxy = if is_through_proxy && error.is_connect() { "; the connection goes through `proxy`" } else { "" };
+    let said = format!("{}{proxy}", sentence(&error));
+    let failed = if error.is_connect() && (certificate_refused(&error) || is_private(&error) || proxy_refused(&error)) {
         HostError::new(Class::HostRefused, said)
     } else if error.is_connect() || error.is_builder() {
         HostError::new(Class::Transient, said)
@@ -93,12 +94,23 @@ fn is_private(error: &reqwest::Error) -> bool {
     causes(error).any(|cause| cause.is::<PrivateName>())
 }
 
+/// Whether a proxy wants other credentials before it makes a connection.
+fn proxy_refused(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.to_string().contains("proxy authorization required"))
+}
+
 fn certificate_refused(error: &reqwest::Error) -> bool {
     let refused = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
-    causes(error).any(|cause| {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        cause.downcast_ref().or(inner.and_then(|inner| inner.downcast_ref())).is_some_and(refused)
-    })
+    causes(error).any(|cause| within(cause).and_then(|inner| inner.downcast_ref()).is_some_and(refused))
+}
+
+/// What an error is under all the I/O errors around it, which do not count it as their cause.
+fn within<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e (dyn std::error::Error + 'static)> {
+    let inner = |error: &&'e (dyn std::error::Error + 'static)| {
+        let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+        Some(inner as &(dyn std::error::Error + 'static))
+    };
+    std::iter::successors(Some(error), inner).last()
 }
 
 #[cfg(test)]

@@ -2,12 +2,19 @@
 //! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
 
 mod body;
+mod clients;
 mod failure;
+mod headers;
 mod names;
+mod page;
 mod reply;
 mod request;
+#[cfg(test)]
+mod tests;
 mod transport;
 
+pub use clients::{Clients, Proxy, Settings};
+pub use headers::Headers;
 pub use reply::Reply;
 pub(super) use reply::parse_retry_after;
 pub use request::Request;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 
 use super::super::error::{HostError, excerpt};
+use super::super::redact::Secrets;
 use super::body::Meter;
 use super::failure::cut_short;
+use super::headers::Headers;
+use super::page::is_html;
 use crate::job::upload::Class;
 
 /// A complete reply, or as much of it as is worth reading.
@@ -16,10 +19,10 @@ pub struct Reply {
     pub status: u16,
     /// The rest the host asks for.
     pub retry_after: Option<Duration>,
-    /// Whether it says that it is HTML, or looks like it.
+    /// Its headers.
+    pub headers: Headers,
+    /// Whether it says that it is HTML, or looks like it. XML is not HTML; see [`Reply::is_markup`].
     pub html: bool,
-    /// Where it sends us, if it does.
-    pub location: Option<String>,
     /// The body, at most 64 KiB of it unless the request allows more.
     pub text: String,
     /// Whether there was more.
@@ -28,10 +31,8 @@ pub struct Reply {
 
 pub(super) async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize, now_ms: i64) -> Result<Reply, HostError> {
     let status = response.status();
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let retry_after = header("retry-after").and_then(|text| parse_retry_after(text, now_ms));
-    let location = header("location").map(str::to_owned);
-    let says_html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    let headers = Headers::of(response.headers());
+    let retry_after = headers.get("retry-after").and_then(|text| parse_retry_after(text, now_ms));
     let (mut body, mut cut) = (Vec::new(), false);
     while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
         meter.add(chunk.len());
@@ -43,8 +44,8 @@ pub(super) async fn read_reply(mut response: Response, meter: &Meter, bytes_max:
         }
     }
     let text = String::from_utf8_lossy(&body).into_owned();
-    let html = says_html || text.trim_start().starts_with('<');
-    Ok(Reply { status: status.as_u16(), retry_after, html, location, text, cut })
+    let html = is_html(headers.get("content-type"), &text);
+    Ok(Reply { status: status.as_u16(), retry_after, headers, html, text, cut })
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
@@ -59,6 +60,21 @@ pub(in crate::host) fn parse_retry_after(text: &str, now_ms: i64) -> Option<Dura
 }
 
 impl Reply {
+    /// The first value of the header `name`, in whatever letters either is written.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
+    }
+
+    /// Whether it is HTML or XML: of a host that speaks neither, this is somebody else's answer.
+    pub fn is_markup(&self) -> bool {
+        self.html || self.text.trim_start().starts_with('<')
+    }
+
+    /// The same without these secrets.
+    pub(super) fn without(self, secrets: &Secrets) -> Reply {
+        Reply { text: secrets.taken_out_of(self.text), headers: self.headers.without(secrets), ..self }
+    }
+
     /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -73,7 +89,7 @@ impl Reply {
             408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
             // What is said of the request, or of its size, says nothing of the file.
             400 | 413 | 415 | 422 => Class::RequestRefused,
-            300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => Class::HostRefused,
+            300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 501 => Class::HostRefused,
             _ => Class::Unreadable,
         };
         let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
@@ -93,6 +109,7 @@ impl Reply {
             300..=399 => "; the host has moved: set its new `base_url`",
             401 | 403 => "; check the credentials",
             404 | 405 | 410 => "; check `base_url`",
+            407 => "; check `proxy`",
             _ => "",
         };
         let body = excerpt(&self.text);
@@ -127,6 +144,7 @@ mod tests {
             (400, Class::RequestRefused),
             (401, Class::HostRefused),
             (404, Class::HostRefused),
+            (407, Class::HostRefused),
             (408, Class::Transient),
             (413, Class::RequestRefused),
             (415, Class::RequestRefused),

@@ -19,7 +19,8 @@ const SECRET_BYTES_MIN: usize = 6;
 
 /// A request on its way to be sent.
 pub struct Request<'a> {
-    pub(super) method: Method,
+    /// `None` if what was asked for is no method.
+    pub(super) method: Option<Method>,
     pub(super) url: &'a str,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Payload<'a>,
@@ -54,9 +55,29 @@ impl<'a> Request<'a> {
         Request::new(Method::PUT, url)
     }
 
+    /// A HEAD, whose reply has headers and no text.
+    pub fn head(url: &'a str) -> Request<'a> {
+        Request::new(Method::HEAD, url)
+    }
+
+    /// A PATCH.
+    pub fn patch(url: &'a str) -> Request<'a> {
+        Request::new(Method::PATCH, url)
+    }
+
+    /// A DELETE.
+    pub fn delete(url: &'a str) -> Request<'a> {
+        Request::new(Method::DELETE, url)
+    }
+
+    /// Any other, such as MKCOL. A name that cannot be one is an error when the request is sent.
+    pub fn custom(method: &str, url: &'a str) -> Request<'a> {
+        Request { method: Method::from_bytes(method.as_bytes()).ok(), ..Request::new(Method::GET, url) }
+    }
+
     fn new(method: Method, url: &'a str) -> Request<'a> {
         Request {
-            method,
+            method: Some(method),
             url,
             headers: Vec::new(),
             body: Payload::Nothing,

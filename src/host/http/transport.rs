@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, Method};
+use reqwest::{Client, Method};
 use url::{Position, Url};
 
 use super::super::error::HostError;
 use super::super::form::Form;
 use super::body::{Around, Meter, watched};
 use super::failure::lost;
-use super::names::PublicNames;
 use super::reply::{Reply, read_reply};
 use super::request::{Payload, Request};
 use crate::job::upload::Class;
@@ -18,35 +17,38 @@ use crate::os::chance::Chance;
 use crate::os::clock::Clock;
 use crate::os::system::System;
 
-/// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection nobody uses is kept.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
 /// How many redirections of a call are followed (`docs/protocols/README.md`, section 2).
 const REDIRECTS_MAX: usize = 5;
 
-/// A client with its connections. Cheap to clone.
+/// What we say of ourselves where nobody wants otherwise.
+const USER_AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
+
+/// A client with its connections, and how it is used. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client,
+    client: Arc<Client>,
     idle: Duration,
+    user_agent: Option<Arc<str>>,
+    is_through_proxy: bool,
     clock: Clock,
     chance: Chance,
 }
 
 impl Transport {
-    /// A client that gives up on a request when no byte has moved for `idle`.
-    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
-        Transport::of(Client::builder(), system, idle)
+    pub(super) fn of(
+        client: Arc<Client>,
+        system: &System,
+        idle: Duration,
+        user_agent: Option<&str>,
+        is_through_proxy: bool,
+    ) -> Transport {
+        let (clock, chance) = (system.clock.clone(), system.chance.clone());
+        Transport { client, idle, user_agent: user_agent.map(Arc::from), is_through_proxy, clock, chance }
     }
 
-    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network.
-    pub fn for_strangers(system: &System, idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
-        if allow_private {
-            return Transport::new(system, idle);
-        }
-        // A proxy would resolve the names itself.
-        Transport::of(Client::builder().dns_resolver(Arc::new(PublicNames)).no_proxy(), system, idle)
+    #[cfg(test)]
+    pub(super) fn shares_client_with(&self, other: &Transport) -> bool {
+        Arc::ptr_eq(&self.client, &other.client)
     }
 
     /// The time by which replies are read.
@@ -65,23 +67,6 @@ impl Transport {
         Form::with_boundary(format!("ferryd-{boundary}"))
     }
 
-    fn of(builder: ClientBuilder, system: &System, idle: Duration) -> Result<Transport, HostError> {
-        // Another part of the process may have chosen a provider before; any will do.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = builder
-            .user_agent(concat!("ferryd/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(KEEP_IDLE)
-            .tcp_nodelay(true)
-            .http1_only()
-            .build()
-            .map_err(|error| {
-                HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
-            })?;
-        Ok(Transport { client, idle, clock: system.clock.clone(), chance: system.chance.clone() })
-    }
-
     /// Sends a request and reads its reply, whatever its status.
     pub async fn send(&self, request: Request<'_>) -> Result<Reply, HostError> {
         let mut url = Url::parse(request.url).map_err(|_| unusable_address())?;
@@ -90,11 +75,11 @@ impl Transport {
         }
         for _ in 0..REDIRECTS_MAX {
             let reply = self.send_once(&request, url.clone()).await?;
-            let target = reply.location.as_deref().filter(|_| request.follows && matches!(reply.status, 307 | 308));
+            let target = reply.header("location").filter(|_| request.follows && matches!(reply.status, 307 | 308));
             let next = target.and_then(|target| url.join(target).ok()).filter(|next| same_host(next, &url));
             match next {
                 Some(next) => url = next,
-                None => return Ok(reply),
+                None => return Ok(reply.without(&request.secrets)),
             }
         }
         Err(HostError::new(Class::HostRefused, "the host redirects in circles"))
@@ -102,12 +87,14 @@ impl Transport {
 
     async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {
         let meter = Arc::new(Meter::default());
-        let mut builder = self.client.request(request.method.clone(), url);
+        let method = request.method.clone().ok_or_else(|| HostError::new(Class::Unreadable, "the request has no valid method"))?;
+        let may_have_no_length = matches!(method, Method::GET | Method::HEAD | Method::DELETE);
+        let mut builder = self.client.request(method, url).header("user-agent", self.user_agent());
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
         builder = match &request.body {
-            Payload::Nothing if request.method == Method::GET => builder,
+            Payload::Nothing if may_have_no_length => builder,
             Payload::Nothing => builder.header("content-length", "0"),
             Payload::Text(text) => builder.body(text.clone()),
             Payload::Around { head, file, tail } => {
@@ -116,23 +103,33 @@ impl Transport {
                 if body.left == 0 { builder.header("content-length", "0") } else { builder.body(reqwest::Body::wrap(body)) }
             }
         };
-        let ready = builder.build().map_err(lost)?;
+        let ready = builder.build().map_err(|error| self.lost(error))?;
         let exchange = async {
-            let response = self.client.execute(ready).await.map_err(lost)?;
+            let response = self.client.execute(ready).await.map_err(|error| self.lost(error))?;
             read_reply(response, &meter, request.reply_bytes_max, self.clock.now_ms()).await
         };
-        let reply = watched(exchange, &meter, self.idle.max(request.patience)).await?;
-        Ok(Reply { text: request.secrets.taken_out_of(reply.text), ..reply })
+        watched(exchange, &meter, self.idle.max(request.patience)).await
+    }
+
+    fn user_agent(&self) -> &str {
+        self.user_agent.as_deref().unwrap_or(USER_AGENT)
+    }
+
+    fn lost(&self, error: reqwest::Error) -> HostError {
+        lost(error, self.is_through_proxy)
     }
 
     /// Fetches what is at `url`, and hands it to `each` as it comes.
     pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
-        let mut response = self.client.get(url).send().await.map_err(lost)?;
+        let request = self.client.get(url).header("user-agent", self.user_agent());
+        let mut response = request.send().await.map_err(|error| self.lost(error))?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             return Err(HostError::new(Class::Transient, format!("the host answered {status}")).with_status(status));
         }
-        while let Some(frame) = tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(lost)? {
+        while let Some(frame) =
+            tokio::time::timeout(self.idle, response.chunk()).await.unwrap_or(Ok(None)).map_err(|error| self.lost(error))?
+        {
             each(&frame);
         }
         Ok(())

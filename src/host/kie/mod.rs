@@ -201,7 +201,7 @@ fn without_json(reply: &Reply) -> HostError {
     match reply.status {
         200..=299 => unknown("no JSON", reply),
         // A firewall in front of the host speaks HTML; the host itself does not.
-        403 if reply.html => {
+        403 if reply.is_markup() => {
             let said = format!("{}; a firewall may have blocked the request", reply.said());
             reply.failure(Class::Transient, said).worsening_to(Class::HostRefused)
         }

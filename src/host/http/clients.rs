@@ -1,0 +1,215 @@
+//! HTTP clients, shared by all who want the same.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client};
+
+use super::super::error::HostError;
+use super::names::PublicNames;
+use super::transport::Transport;
+use crate::job::upload::Class;
+use crate::os::system::System;
+use crate::secret::Secret;
+
+/// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection nobody uses is kept.
+const KEEP_IDLE: Duration = Duration::from_secs(30);
+
+/// How requests travel, whatever their protocol.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Certificates in PEM that are trusted besides those of the system.
+    pub ca: Option<Arc<[u8]>>,
+    /// The way out.
+    pub proxy: Proxy,
+    /// What is said of the program, where it is not its name and version.
+    pub user_agent: Option<String>,
+}
+
+/// The way that requests go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// As the variables of the environment say (`HTTPS_PROXY`, `NO_PROXY` and the like).
+    #[default]
+    Environment,
+    /// Straight to the host.
+    Direct,
+    /// Through the proxy at this address, which may hold a password.
+    At(Secret),
+}
+
+/// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of certificates
+/// and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
+///
+/// A client belongs to the runtime that it is first used on, so these must not outlive it.
+#[derive(Clone)]
+pub struct Clients {
+    system: System,
+    made: Arc<Mutex<HashMap<Key, Arc<Client>>>>,
+}
+
+/// All that makes one client another one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    ca: Option<Arc<[u8]>>,
+    proxy: Proxy,
+    /// Whether names may lead to the Internet only.
+    public_only: bool,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clients")
+    }
+}
+
+impl Clients {
+    /// No client yet.
+    pub fn new(system: &System) -> Clients {
+        Clients { system: system.clone(), made: Arc::default() }
+    }
+
+    /// Time, chance and threads of whoever uses these clients.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// A client that gives up on a request when no byte has moved for `idle`.
+    ///
+    /// # Errors
+    /// `HostRefused` when the certificates or the proxy's address make no sense.
+    pub fn transport(&self, settings: &Settings, idle: Duration) -> Result<Transport, HostError> {
+        let key = Key { ca: settings.ca.clone(), proxy: settings.proxy.clone(), public_only: false };
+        self.of(key, settings, idle)
+    }
+
+    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network, and no proxy is
+    /// used, for it would resolve the names itself.
+    ///
+    /// # Errors
+    /// As for [`Clients::transport`].
+    pub fn for_strangers(&self, settings: &Settings, idle: Duration, allow_private: bool) -> Result<Transport, HostError> {
+        if allow_private {
+            return self.transport(settings, idle);
+        }
+        self.of(Key { ca: settings.ca.clone(), proxy: Proxy::Direct, public_only: true }, settings, idle)
+    }
+
+    fn of(&self, key: Key, settings: &Settings, idle: Duration) -> Result<Transport, HostError> {
+        let is_through_proxy = matches!(key.proxy, Proxy::At(_));
+        let client = self.client(key)?;
+        Ok(Transport::of(client, &self.system, idle, settings.user_agent.as_deref(), is_through_proxy))
+    }
+
+    fn client(&self, key: Key) -> Result<Arc<Client>, HostError> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = made.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(client(&key)?);
+        made.retain(|_, client| Arc::strong_count(client) > 1);
+        made.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+impl Transport {
+    /// A client of its own that gives up on a request when no byte has moved for `idle`.
+    pub fn new(system: &System, idle: Duration) -> Result<Transport, HostError> {
+        Clients::new(system).transport(&Settings::default(), idle)
+    }
+}
+
+fn client(key: &Key) -> Result<Client, HostError> {
+    // Another part of the process may have chosen a provider before; any will do.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let failed = |error: reqwest::Error| {
+        HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
+    };
+    let mut builder = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(KEEP_IDLE)
+        .tcp_nodelay(true)
+        .http1_only();
+    if let Some(pem) = &key.ca {
+        let refused = |error| {
+            HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error)
+        };
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(refused)?);
+    }
+    builder = match &key.proxy {
+        Proxy::Environment => builder,
+        Proxy::Direct => builder.no_proxy(),
+        Proxy::At(address) => builder.proxy(proxy(address)?),
+    };
+    if key.public_only {
+        builder = builder.dns_resolver(Arc::new(PublicNames));
+    }
+    builder.build().map_err(failed)
+}
+
+fn proxy(address: &Secret) -> Result<reqwest::Proxy, HostError> {
+    // What the library says of a wrong address may quote it.
+    let sound = url::Url::parse(address.reveal()).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let proxy = reqwest::Proxy::all(address.reveal()).ok().filter(|_| sound);
+    proxy.ok_or_else(|| HostError::new(Class::HostRefused, "`proxy` is no address of an HTTP proxy, such as http://HOST:PORT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn equal_settings_share_one_client() {
+        let clients = Clients::new(&System::default());
+        let plain = Settings::default();
+        let first = clients.transport(&plain, IDLE).unwrap();
+        let other_time = clients.clone().transport(&plain, 2 * IDLE).unwrap();
+        let named = clients.transport(&Settings { user_agent: Some("me".into()), ..plain.clone() }, IDLE).unwrap();
+        let allowed = clients.for_strangers(&plain, IDLE, true).unwrap();
+        for same in [&other_time, &named, &allowed] {
+            assert!(first.shares_client_with(same));
+        }
+        let strangers = clients.for_strangers(&plain, IDLE, false).unwrap();
+        assert!(!first.shares_client_with(&strangers), "what strangers name must not lead to a private network");
+        let through = |address: &str| Settings { proxy: Proxy::At(Secret::new(address)), ..Settings::default() };
+        let one = clients.transport(&through("http://u:a@proxy:1"), IDLE).unwrap();
+        let two = clients.transport(&through("http://u:b@proxy:1"), IDLE).unwrap();
+        let direct = clients.transport(&Settings { proxy: Proxy::Direct, ..Settings::default() }, IDLE).unwrap();
+        for other in [&two, &direct, &first] {
+            assert!(!one.shares_client_with(other));
+        }
+        assert!(strangers.shares_client_with(&clients.for_strangers(&through("http://proxy:1"), IDLE, false).unwrap()));
+    }
+
+    #[test]
+    fn clients_that_nobody_uses_any_more_are_dropped() {
+        let clients = Clients::new(&System::default());
+        for number in 0..3 {
+            let settings = Settings { proxy: Proxy::At(Secret::new(format!("http://proxy:{number}"))), ..Settings::default() };
+            clients.transport(&settings, IDLE).unwrap();
+        }
+        assert_eq!(clients.made.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_say_so_and_show_no_password() {
+        let clients = Clients::new(&System::default());
+        for address in ["hunter2", "u:hunter2@proxy:1", "socks5://u:hunter2@proxy:1", "http://u:hunter2@:1"] {
+            let settings = Settings { proxy: Proxy::At(Secret::new(address)), ..Settings::default() };
+            let error = clients.transport(&settings, IDLE).err().unwrap();
+            assert!(error.said.starts_with("`proxy` is no address") && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        let pem = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        let settings = Settings { ca: Some(pem.as_bytes().into()), ..Settings::default() };
+        let error = clients.transport(&settings, IDLE).err().unwrap();
+        assert!(error.class == Class::HostRefused && error.said.contains("`ca_file`"), "{error:?}");
+    }
+}
