@@ -73,7 +73,7 @@ impl From<SourceError> for Reason {
 /// A file held open for its upload.
 #[derive(Clone)]
 pub struct Source {
-    file: Arc<OpenSource>,
+    open: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
     sent: Arc<AtomicU64>,
@@ -108,11 +108,11 @@ pub struct Expected {
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
     pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
-        let file = match OpenSource::from_page_cache(&expected) {
-            Some(file) => file,
+        let open = match OpenSource::from_page_cache(&expected) {
+            Some(open) => open,
             None => blocking(threads, move || OpenSource::open(expected)).await?,
         };
-        Ok(Source { file: Arc::new(file), threads, limits, sent, part_digest: None })
+        Ok(Source { open: Arc::new(open), threads, limits, sent, part_digest: None })
     }
 
     /// The same file, whose parts have their digests with them.
@@ -127,16 +127,16 @@ impl Source {
 
     /// The version that is being read.
     pub fn identity(&self) -> Identity {
-        self.file.identity
+        self.open.identity
     }
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
     pub async fn check(&self) -> Result<(), SourceError> {
-        if self.file.is_unchanged_in_cache() {
+        if self.open.is_unchanged_in_cache() {
             return Ok(());
         }
-        let file = self.file.clone();
-        blocking(self.threads, move || file.check()).await
+        let open = self.open.clone();
+        blocking(self.threads, move || open.check()).await
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
@@ -169,9 +169,9 @@ impl Source {
     }
 
     async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
-        let file = self.file.clone();
+        let open = self.open.clone();
         blocking(self.threads, move || {
-            let bytes = file.kept(offset, bytes).map_or_else(|| file.read(offset, bytes), Ok)?;
+            let bytes = open.kept(offset, bytes).map_or_else(|| open.read(offset, bytes), Ok)?;
             hasher.update(&bytes);
             Ok((bytes, hasher))
         })
@@ -180,7 +180,7 @@ impl Source {
 
     /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
     pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
-        match &self.file.whole {
+        match &self.open.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
                 let found = whole
@@ -188,27 +188,27 @@ impl Source {
                     .ok_or(SourceError::Changed("while it was being read: it is shorter now"))?;
                 buffer.copy_from_slice(found);
             }
-            None => self.file.file.read_exact_at(buffer, offset)?,
+            None => self.open.file.read_exact_at(buffer, offset)?,
         }
         Ok(())
     }
 
     /// Makes sure that the handle still means the version that is being read, on the caller's thread.
     pub fn check_handle(&self) -> Result<(), SourceError> {
-        self.file.check_handle()
+        self.open.check_handle()
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
     pub fn failure(&self) -> Option<SourceError> {
-        self.file.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.open.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
-        if let Some(kept) = self.file.kept(offset, bytes) {
+        if let Some(kept) = self.open.kept(offset, bytes) {
             return Ok(kept);
         }
-        let file = self.file.clone();
-        blocking(self.threads, move || file.read(offset, bytes)).await
+        let open = self.open.clone();
+        blocking(self.threads, move || open.read(offset, bytes)).await
     }
 }
 

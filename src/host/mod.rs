@@ -162,7 +162,7 @@ pub struct Part {
     pub offset: u64,
     /// How long it is.
     pub bytes: u64,
-    /// Their digest, where the shape wants one of each part.
+    /// The digest of its bytes, where the shape wants one of each part.
     pub digest: Option<Vec<u8>>,
     /// Its bytes, readable from the start as often as the transport needs.
     pub source: Arc<dyn PartSource>,

@@ -9,6 +9,7 @@ use ferryd::job::{Reason, ReasonClass, State, Step};
 use ferryd::store::{HostRow, JobRow};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::{Errors, ReplyShape};
+use ferryd_sandbox::log::Outcome;
 use ferryd_sandbox::uploadgig::{Cmbs, ResultShape};
 use ferryd_sandbox::{Lose, fourshared, koodrive};
 
@@ -473,6 +474,27 @@ fn a_place_that_is_given_up_is_given_back() {
     bench.wait_state(State::Gone);
     bench.wait_for("the cancel", || (requests(&bench, Endpoint::Abandon).len() == 1).then_some(()));
     bench.stop(daemon);
+}
+
+#[test]
+fn a_file_that_was_begun_keeps_its_parts_when_their_size_is_changed() {
+    for (kind, size, since, length) in [(FOURSHARED, "256 KiB", "1 MiB", 2 * MIB), (KOODRIVE, "5 MiB", "16 MiB", 16 * MIB)] {
+        let bench = kind.bench().host(&format!("bandwidth = \"{} B/s\"\npart_size = \"{size}\"", length / 2));
+        let content = bytes(1, length);
+        bench.put("file", &content);
+        let daemon = bench.start();
+        bench.wait_for("a part", || bench.jobs().first().filter(|job| job.parts_acked >= 1).map(drop));
+        daemon.kill();
+        let job = bench.jobs().remove(0);
+        let bench = bench.change(size, since);
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        assert!(kind.held(&bench, "file") == [content], "{}", kind.word);
+        // A new session would have parts of the new size, which are fewer.
+        let acked = requests(&bench, Endpoint::Chunk).into_iter().filter(|entry| entry.outcome == Outcome::Acked).count() as u64;
+        assert!((job.parts..=2 * job.parts - job.parts_acked).contains(&acked), "{}: {acked} of {job:?}", kind.word);
+    }
 }
 
 #[test]
