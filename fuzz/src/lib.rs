@@ -30,7 +30,7 @@ impl Input {
         input.reply = Reply {
             status: input.words.iter().find_map(|word| word.parse().ok()).unwrap_or(200).clamp(100, 999),
             retry_after: input.number("wait").map(Duration::from_secs),
-            html: input.has("html") || text.trim_start().starts_with('<'),
+            html: input.has("html"),
             headers: input.word("to").map(|to| ("location", to)).into_iter().collect(),
             text,
             cut: cut || input.has("cut"),

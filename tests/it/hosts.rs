@@ -120,9 +120,12 @@ fn ten_thousand_hosts_fit_into_64_mib() {
         "kind = \"4shared\"\nuser = \"a@b.c\"\npassword = \"p\"",
     ];
     let hosts: String = (0..10_000).map(|number| format!("\n[host.h{number}]\n{}\n", kinds[number % kinds.len()])).collect();
-    let bench = Bench::new().host(&hosts);
+    // The last one to be made, which says so.
+    let last = "\n[host.zz]\nkind = \"kie\"\napi_key = { env = \"FERRYD_TEST_NOT_SET\" }\n";
+    let bench = Bench::new().host(&format!("{hosts}{last}"));
     bench.put("file", b"content");
     let daemon = bench.start();
+    bench.wait_for("all hosts to be made", || bench.log_text().contains("host zz cannot be used").then_some(()));
     bench.wait_done(1);
     if let Some(peak) = crate::bench_top::peak_resident(daemon.pid()) {
         assert!(peak < 64 * MIB as u64, "{peak} bytes");
