@@ -1,4 +1,4 @@
-//! What a kind of host is to the rest of the program: [`Protocol`] is what its folder must offer, [`Kind`] the same without its types, so
+//! What a kind of host is to the rest of the program: `Protocol` is what its folder must offer, [`Kind`] the same without its types, so
 //! that all of them stand in one list (`kinds`).
 
 use std::any::type_name;
