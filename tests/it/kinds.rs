@@ -263,7 +263,7 @@ fn files_of_every_size_arrive_once_and_equal() {
             bench.put(name, content);
         }
         let daemon = bench.start();
-        let jobs = bench.wait_done(sizes.len());
+        let jobs = bench.wait_done(contents.len());
         for (name, content) in &contents {
             assert!(kind.held(&bench, name) == [content.clone()], "{}: {name}", kind.word);
         }
