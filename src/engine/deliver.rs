@@ -38,7 +38,7 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
 /// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
 pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
-    for (key, rows) in store.follow(rules(config)).await? {
+    for (key, rows) in store.set_rules(rules(config)).await? {
         let name = Hook::name_of(&key);
         tracing::warn!("hook `{name}` is no longer configured; pending calls dropped: {rows}");
     }
@@ -143,7 +143,7 @@ impl Deliver {
             return Ok(None);
         }
         let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
-        let due = self.courier.store.due(wanted, running, tasks.clocks.wall_ms()).await?;
+        let due = self.courier.store.due_deliveries(wanted, running, tasks.clocks.wall_ms()).await?;
         let loads: Vec<Vec<Delivery>> = self.loads(&due.deliveries).take(free).collect();
         let full = loads.len() == free;
         for load in loads {
@@ -196,7 +196,7 @@ impl Workload for Deliver {
             .about(Hook::name_of(&load.hook))
             .detail("ferryd panicked; this is a bug in ferryd");
         let next_try_ms = self.courier.later(backoff(load.tries.saturating_add(1)));
-        self.courier.store.undelivered(load.ids, why, next_try_ms).await
+        self.courier.store.record_failed_delivery(load.ids, why, next_try_ms).await
     }
 
     async fn arrivals(&self) {
@@ -233,7 +233,7 @@ impl Courier {
                 for delivery in &load {
                     tracing::debug!(job.id = %delivery.job, "hook `{}` has run for {:?}", Hook::name_of(&delivery.hook), delivery.path);
                 }
-                self.store.delivered(ids(&load)).await
+                self.store.record_delivery(ids(&load)).await
             }
             Err(error) => self.fail(&load, error).await,
         }
@@ -250,7 +250,7 @@ impl Courier {
         for delivery in load {
             tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; will retry", delivery.path, delivery.host, why.fragment());
         }
-        self.store.undelivered(ids(load), why, self.later(pause)).await
+        self.store.record_failed_delivery(ids(load), why, self.later(pause)).await
     }
 
     /// The after-action of a file that every host has. Commits how it went.
@@ -261,7 +261,7 @@ impl Courier {
             Ok(Some(Done::Later(pause))) => {
                 let why = Reason::new(ReasonClass::MayBeWritten);
                 tracing::info!(job.id = %job, "leaving {path:?} in place for now: {}", why.fragment());
-                return self.store.undelivered(vec![delivery.id], why, self.later(pause)).await;
+                return self.store.record_failed_delivery(vec![delivery.id], why, self.later(pause)).await;
             }
             Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
             Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
@@ -271,12 +271,12 @@ impl Courier {
                     Some(Done::Moved(to)) => tracing::info!(job.id = %job, "moved {path:?} to {to:?}: uploaded to every host"),
                     _ => tracing::info!(job.id = %job, "{path:?} no longer exists; nothing to do after its upload"),
                 }
-                return self.store.delivered(vec![delivery.id]).await;
+                return self.store.record_delivery(vec![delivery.id]).await;
             }
         };
         let note = Reason::new(class);
         tracing::info!(job.id = %job, "{path:?}: {note}");
-        self.store.stays(delivery.id, note).await
+        self.store.keep_source(delivery.id, note).await
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.
@@ -300,10 +300,10 @@ impl Courier {
         let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
         let look = move || courier.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
         if self.system.threads.run(look).await.unwrap_or(true) {
-            return self.store.look_again(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
+            return self.store.look_again_later(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is missing, changed or now excluded; skipping its after-action", delivery.path);
-        self.store.not_found(delivery.id).await
+        self.store.record_missing_file(delivery.id).await
     }
 
     /// The root whose scan would find a file at `path`.
@@ -341,14 +341,14 @@ impl Courier {
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
         if !self.is_still_there(delivery).await {
             tracing::info!(job.id = %delivery.job, "the link of {:?} expires and cannot be renewed: the file has changed or is gone", delivery.path);
-            return self.store.delivered(vec![delivery.id]).await;
+            return self.store.record_delivery(vec![delivery.id]).await;
         }
-        match self.store.send_again(delivery.id).await? {
+        match self.store.requeue(delivery.id).await? {
             true => {
                 tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
                 Ok(())
             }
-            false => self.store.undelivered(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE)).await,
+            false => self.store.record_failed_delivery(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE)).await,
         }
     }
 }

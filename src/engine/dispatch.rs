@@ -10,7 +10,7 @@ use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::system::System;
-use crate::store::{Asking, Claimed, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, Release, Store, StoreError};
 use crate::watch::Handle;
 
 use super::leaving::End;
@@ -122,7 +122,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         for host in &self.hosts {
             if let Some(until) = host.health.shown_until(now) {
-                self.store.host_rests_until(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
+                self.store.record_host_rest(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
             }
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Dispatch {
         for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
             host.tell(&change, why);
             if change.releases_held {
-                self.store.release_held(host.name.clone()).await?;
+                self.store.requeue_held(host.name.clone()).await?;
             }
             let report = HostReport {
                 state: change.shown,
@@ -187,7 +187,7 @@ impl Dispatch {
                 why: why.filter(|_| change.shown != HostState::Ready).cloned(),
                 rests: host.health.rests(),
             };
-            self.store.host_status(host.name.clone(), report).await?;
+            self.store.record_host(host.name.clone(), report).await?;
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
-        let put_back = PutBack {
+        let release = Release {
             state: State::Held,
             why: host.no_room.clone(),
             next_try_ms: Some(self.system.clock.in_ms(until - now)),
@@ -206,7 +206,7 @@ impl Dispatch {
             failing_since_ms: job.failing_since_ms,
             session: SessionFate::Resume,
         };
-        self.store.put_back(job.id, put_back).await?;
+        self.store.release(job.id, release).await?;
         Ok(true)
     }
 
@@ -234,7 +234,7 @@ impl Dispatch {
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
-        self.store.put_back(running.job, super::leaving::put_back(&self.system, leaving, why, Some(since_ms))).await
+        self.store.release(running.job, super::leaving::release(&self.system, leaving, why, Some(since_ms))).await
     }
 }
 

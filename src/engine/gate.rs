@@ -28,7 +28,7 @@ impl Gate {
             return Ok(());
         }
         crash_point!("finish.before_commit");
-        match self.store.committing(self.job).await {
+        match self.store.record_commit_intent(self.job).await {
             Ok(()) => {
                 self.passed.store(true, Ordering::Release);
                 crash_point!("finish.before_send");

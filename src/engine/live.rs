@@ -58,7 +58,7 @@ impl Board {
             tokio::time::sleep(PERIOD).await;
             let now = self.read();
             shown = now.iter().map(|(job, sent)| (*job, next(shown.get(job), *job, *sent))).collect();
-            if let Err(error) = store.live(shown.values().copied().collect()).await {
+            if let Err(error) = store.record_progress(shown.values().copied().collect()).await {
                 return error;
             }
             if now.is_empty() {

@@ -82,11 +82,11 @@ pub async fn run(
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let seen_before = store.configured(watches, hosts).await?;
+    let seen_before = store.configure(watches, hosts).await?;
     store.recover().await?;
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, host, &store, &phases, &store.resting().await?);
+    let hosts = host_slots(config, system, host, &store, &phases, &store.resting_hosts().await?);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 

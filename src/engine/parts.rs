@@ -83,7 +83,7 @@ impl PartSender {
             if without_progress > WITHOUT_PROGRESS_MAX {
                 return Err(HostError::new(Class::OffsetMismatch, "the host accepts no more bytes").during(Step::SendPart).into());
             }
-            self.worker.store.advanced(self.job, upload.held_bytes, ack.moved_to).await?;
+            self.worker.store.record_offset(self.job, upload.held_bytes, ack.moved_to).await?;
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl PartSender {
     async fn send(self, number: u32) -> Result<Ack, Stop> {
         let ack = self.deliver(number).await?;
         crash_point!("ack.before_commit");
-        self.worker.store.acked(self.job, vec![ack.clone()], self.plan).await?;
+        self.worker.store.record_acks(self.job, vec![ack.clone()], self.plan).await?;
         crash_point!("ack.after_commit");
         Ok(ack)
     }

@@ -41,7 +41,7 @@ pub use error::StoreError;
 pub use rescue::Rescue;
 pub use thread::{Durability, WriteFailure, WriterThread};
 pub use values::{
-    AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, PutBack, REFRESH, Resting, Rules, Seen,
+    AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, Release, REFRESH, Resting, Rules, Seen,
     Upload,
 };
 pub use view::{Query, Snapshot, View, WatchRow};
@@ -62,7 +62,7 @@ pub struct Store {
     daemon: DaemonId,
     clock: Clock,
     arrivals: Arc<Notify>,
-    /// What follows a change of state; nothing before [`Store::follow`].
+    /// What follows a change of state; nothing before [`Store::set_rules`].
     rules: Arc<OnceLock<Arc<Rules>>>,
     deliveries: Arc<Notify>,
 }

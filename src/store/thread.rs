@@ -304,12 +304,12 @@ mod tests {
         let work = |queue: &mut dyn Backend| {
             let by = Caller { daemon: DaemonId::LOCAL, now_ms: 0 };
             let mut hosts: Vec<(String, String)> =
-                queue.resting(Caller { now_ms: -1, ..by })?.into_iter().map(|rest| (rest.host, "cloudkp".to_owned())).collect();
+                queue.resting_hosts(Caller { now_ms: -1, ..by })?.into_iter().map(|rest| (rest.host, "cloudkp".to_owned())).collect();
             let name = hosts.len().to_string();
             hosts.push((name.clone(), "cloudkp".to_owned()));
-            queue.configured(by, &[], &hosts)?;
+            queue.configure(by, &[], &hosts)?;
             let rests = HostReport { state: HostState::Resting, until_ms: Some(1), why: None, rests: 1 };
-            queue.host_status(by, &name, &rests)?;
+            queue.record_host(by, &name, &rests)?;
             Ok(hosts.len())
         };
         writer.call(durability, work).await

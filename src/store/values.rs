@@ -122,7 +122,7 @@ pub struct Upload {
 
 /// How a worker leaves a job that it could not carry to the end.
 #[derive(Debug, Clone)]
-pub struct PutBack {
+pub struct Release {
     /// Where it goes.
     pub state: State,
     /// The reason, for a person.

@@ -62,7 +62,7 @@ async fn queued_as(world: &World, name: &str, bytes: usize) {
         priority: 0,
         close_seen: true,
     };
-    world.store.configured(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
+    world.store.configure(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
     world.store.enqueue(vec![arrival]).await.unwrap();
 }
 

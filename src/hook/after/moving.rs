@@ -63,7 +63,7 @@ impl SentFile<'_> {
     fn leave_for(&self, place: &Destination<'_>, name: &OsStr) -> io::Result<Done> {
         match self.remove()? {
             Removed::Gone | Removed::Vanished => Ok(self.with_sidecar(place, name)),
-            Removed::PutBack => Ok(Done::Changed),
+            Removed::Release => Ok(Done::Changed),
         }
     }
 

@@ -256,7 +256,7 @@ fn what_takes_the_name_between_the_look_and_the_removal_is_put_back() {
         rename(&place.task.path, &place.at("kept"));
         put(&place.task.path, &place.at("kept"));
         let (before, is_link) = (std::fs::read(&place.task.path).unwrap(), place.task.path.is_symlink());
-        assert_eq!(source.remove().unwrap(), Removed::PutBack);
+        assert_eq!(source.remove().unwrap(), Removed::Release);
         assert_eq!(place.left(), ["a.mov", "kept"]);
         assert!(std::fs::read(&place.task.path).unwrap() == before && place.task.path.is_symlink() == is_link);
     }
@@ -294,7 +294,7 @@ fn what_cannot_be_put_back_under_its_name_gets_a_visible_one() {
     // Somebody writes it through an old handle, and somebody else takes its name.
     std::fs::write(place.aside(), "rewritten").unwrap();
     std::fs::write(&place.task.path, "another").unwrap();
-    assert_eq!(source.remove_aside().unwrap(), Removed::PutBack);
+    assert_eq!(source.remove_aside().unwrap(), Removed::Release);
     assert_eq!(place.left(), ["a (1).mov", "a.mov"]);
     assert_eq!((text(place.at("a (1).mov")), text(&place.task.path)), ("rewritten".to_owned(), "another".to_owned()));
 }
@@ -306,7 +306,7 @@ fn what_somebody_opens_for_writing_at_the_last_moment_is_put_back() {
     let source = place.source();
     durable::take_aside(&source.folder, &source.name, &source.aside).unwrap();
     let _writer = OpenOptions::new().append(true).open(place.aside()).unwrap();
-    assert_eq!(source.remove_aside().unwrap(), Removed::PutBack);
+    assert_eq!(source.remove_aside().unwrap(), Removed::Release);
     assert_eq!(place.left(), ["a.mov"]);
 }
 
