@@ -10,7 +10,7 @@ use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::system::System;
-use crate::store::{Asking, Claimed, Release, Store, StoreError};
+use crate::store::{Asking, Claimed, ReturnedJob, Store, StoreError};
 use crate::watch::Handle;
 
 use super::leaving::End;
@@ -153,7 +153,7 @@ impl Dispatch {
         };
         let (worker, entry) = (host.worker.clone(), self.board.enter(job.id));
         tasks.start(running, async move {
-            let end = worker.ready().await.carry(job, entry.sent.clone()).await;
+            let end = worker.ready().await.run(job, entry.sent.clone()).await;
             drop(entry);
             end
         });
@@ -197,7 +197,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
-        let release = Release {
+        let returned = ReturnedJob {
             state: State::Held,
             why: host.no_room.clone(),
             next_try_ms: Some(self.system.clock.in_ms(until - now)),
@@ -206,7 +206,7 @@ impl Dispatch {
             failing_since_ms: job.failing_since_ms,
             session: SessionFate::Resume,
         };
-        self.store.release(job.id, release).await?;
+        self.store.return_job(job.id, returned).await?;
         Ok(true)
     }
 
@@ -234,7 +234,7 @@ impl Dispatch {
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
-        self.store.release(running.job, super::leaving::release(&self.system, leaving, why, Some(since_ms))).await
+        self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, Some(since_ms))).await
     }
 }
 

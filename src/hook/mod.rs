@@ -44,7 +44,7 @@ impl From<HostError> for HookError {
 
 /// A hook, ready to be carried out. Cheap to clone.
 #[derive(Clone)]
-pub struct Carrier {
+pub struct HookRunner {
     hook: Arc<Hook>,
     /// For a webhook alone: a client has tables and connections of its own.
     transport: Option<Transport>,
@@ -52,18 +52,18 @@ pub struct Carrier {
     threads: Threads,
 }
 
-impl Carrier {
+impl HookRunner {
     /// Makes ready what `hook` needs. What it writes for a moment beside a source gets one of these `names`.
     ///
     /// # Errors
     ///
     /// Says why no request can be made on this machine.
-    pub fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<Carrier, HookError> {
+    pub fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<HookRunner, HookError> {
         let transport = match hook.action {
             HookAction::Webhook(_) => Some(clients.transport(&Settings::default(), hook.time_limit)?),
             _ => None,
         };
-        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
+        Ok(HookRunner { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
@@ -82,21 +82,21 @@ impl Carrier {
     /// # Errors
     ///
     /// Says what failed. Nothing is known then of whether others have seen it: it is done again, whole.
-    pub async fn carry(&self, facts: &[Facts]) -> Result<(), HookError> {
+    pub async fn run(&self, facts: &[Facts]) -> Result<(), HookError> {
         crash_point!("hook.before_run");
         if let HookAction::LinksFile(path) = &self.hook.action {
             let (path, facts) = (path.clone(), facts.to_vec());
             blocking(self.threads, move || links_file::append(&path, &facts)).await?;
         } else {
             for facts in facts {
-                self.carry_one(facts).await?;
+                self.run_one(facts).await?;
             }
         }
         crash_point!("hook.after_run");
         Ok(())
     }
 
-    async fn carry_one(&self, facts: &Facts) -> Result<(), HookError> {
+    async fn run_one(&self, facts: &Facts) -> Result<(), HookError> {
         let limit = self.hook.time_limit;
         match (&self.hook.action, &self.transport) {
             (HookAction::LinksFile(_), _) => Ok(()),

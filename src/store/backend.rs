@@ -12,7 +12,7 @@ use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
-use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Release, Resting, Rules, Seen};
+use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
@@ -36,7 +36,7 @@ macro_rules! verbs {
             /// stays as it is.
             jobs::record_outcome(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
             /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays as it is.
-            jobs::release(job: JobId, release: &Release, rules: &Rules) -> Option<bool>;
+            jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
             jobs::record_host(host: &str, report: &HostReport) -> ();
             jobs::record_host_rest(host: &str, until_ms: i64) -> ();
             jobs::requeue_held(host: &str) -> ();

@@ -178,8 +178,8 @@ impl Queue {
     /// Every job of a host has been tried, and its next try is at the millisecond of its place in the queue.
     fn put_off(&self, host: &str) {
         for (at, job) in (1..).zip(self.claim_as(vec![Asking::new(host, 1000)], 1000, i64::MAX).jobs) {
-            let waiting = Release { next_try_ms: Some(at), ..release(State::Waiting) };
-            self.store.release(job.id, waiting).blocking().unwrap();
+            let waiting = ReturnedJob { next_try_ms: Some(at), ..return_job(State::Waiting) };
+            self.store.return_job(job.id, waiting).blocking().unwrap();
         }
     }
 
@@ -252,8 +252,8 @@ impl Queue {
     /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
     fn hold(&self, why: &Reason) -> bool {
         let job = self.claim_on("box");
-        let release = Release { why: Some(why.clone()), ..release(State::Held) };
-        self.store.release(job, release).blocking().unwrap();
+        let return_job = ReturnedJob { why: Some(why.clone()), ..return_job(State::Held) };
+        self.store.return_job(job, return_job).blocking().unwrap();
         let told = self.events(i64::MAX) == [(Event::Held, job)];
         self.deliver(Event::Held);
         told
@@ -272,8 +272,8 @@ pub(super) fn arrival(number: i64) -> Arrival {
     }
 }
 
-pub(super) fn release(state: State) -> Release {
-    Release {
+pub(super) fn return_job(state: State) -> ReturnedJob {
+    ReturnedJob {
         state,
         why: Some(told("a reason")),
         next_try_ms: Some(5),
@@ -360,7 +360,7 @@ fn a_host_that_will_never_take_the_file_leaves_it_where_it_is(queue: Queue) {
     queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
     queue.record_outcome(first, None);
-    queue.store.release(second, release(State::Failed)).blocking().unwrap();
+    queue.store.return_job(second, return_job(State::Failed)).blocking().unwrap();
     assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
 }
 
@@ -428,7 +428,7 @@ fn a_look_that_comes_too_late_takes_no_after_action_away(queue: Queue) {
 
 fn a_host_that_failed_is_not_hidden_by_one_that_was_added(mut queue: Queue) {
     let (first, second) = queue.with_an_added_host();
-    queue.store.release(second, release(State::Failed)).blocking().unwrap();
+    queue.store.return_job(second, return_job(State::Failed)).blocking().unwrap();
     assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
 }
 
@@ -504,7 +504,7 @@ fn a_removed_hook_holds_nothing_up_and_is_named(mut queue: Queue) {
     queue.set_rules(rules(&[Event::Done, Event::Held], false));
     let (first, second) = queue.pair();
     queue.record_outcome(first, None);
-    queue.store.release(second, release(State::Held)).blocking().unwrap();
+    queue.store.return_job(second, return_job(State::Held)).blocking().unwrap();
     assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
     queue.restart();
     let dropped = queue.set_rules(Rules::default());
@@ -517,7 +517,7 @@ fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again(queue: Queue) {
     queue.set_rules(rules(&[Event::Done, Event::Held], false));
     let (first, second) = queue.pair();
     queue.record_outcome(first, None);
-    queue.store.release(second, release(State::Held)).blocking().unwrap();
+    queue.store.return_job(second, return_job(State::Held)).blocking().unwrap();
     let later = queue.now_ms() + 60_000;
     for delivery in queue.due_deliveries(later - 1).deliveries {
         queue.store.record_failed_delivery(vec![delivery.id], hook_failed(), later).blocking().unwrap();
@@ -562,11 +562,11 @@ fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
     queue.store.record_session(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
     let found = acks.clone();
     queue.store.replace_acks(job, found, 0, plan).blocking().unwrap();
-    queue.store.release(job, release(State::Waiting)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(!queue.hold(&wrong), "what the host had already is no progress, and waiting neither");
     let job = queue.claim_on("box");
     queue.store.record_acks(job, acks, plan).blocking().unwrap();
-    queue.store.release(job, release(State::Waiting)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(queue.hold(&wrong), "after progress it is news");
     queue.store.recover().blocking().unwrap();
     assert!(queue.hold(&wrong), "and after a start, which lets it go");
@@ -592,7 +592,7 @@ fn a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later(queue: 
 fn a_gone_file_is_forgotten_and_met_again(queue: Queue) {
     queue.enqueue(0..1);
     let job = queue.claim(1).remove(0).id;
-    queue.store.release(job, Release { session: SessionFate::Drop, ..release(State::Gone) }).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { session: SessionFate::Drop, ..return_job(State::Gone) }).blocking().unwrap();
     assert_eq!(queue.enqueue(0..1), 1, "the other host keeps its job");
 }
 
@@ -636,16 +636,16 @@ fn a_version_never_has_two_live_jobs_for_one_host(queue: Queue) {
         queue.jobs().iter().filter(moves).filter(|row| row.host == "box").count()
     };
     assert_eq!(live(), 1, "of the changed version, none has begun");
-    queue.store.release(job.id, release(State::Gone)).blocking().unwrap();
+    queue.store.return_job(job.id, return_job(State::Gone)).blocking().unwrap();
     assert_eq!((enqueue(vec![arrival(1)]), live()), (1, 1), "met again once its job is over");
 }
 
 fn only_a_job_under_way_can_be_left_or_be_uploaded(queue: Queue) {
     queue.enqueue(0..1);
     let job = queue.claim(1).remove(0).id;
-    queue.store.release(job, release(State::Gone)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Gone)).blocking().unwrap();
     // An attempt that ends twice, or after somebody else has ended its job, changes nothing.
-    queue.store.release(job, release(State::Queued)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(queue.record_outcome(job, None), State::Gone);
     assert_eq!(queue.state(job).0, State::Gone);
 }
@@ -754,8 +754,8 @@ fn ack(number: u32, receipt: Option<&str>, moved_to: Option<&str>) -> Ack {
 
 /// Leaves a job of `box` as `fate` says, and answers its upload at the next claim.
 fn claimed_after(queue: &Queue, job: JobId, fate: SessionFate) -> Option<Upload> {
-    let waiting = Release { session: fate, ..release(State::Waiting) };
-    queue.store.release(job, waiting).blocking().unwrap();
+    let waiting = ReturnedJob { session: fate, ..return_job(State::Waiting) };
+    queue.store.return_job(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     assert_eq!(claimed.id, job);
     claimed.upload
@@ -816,14 +816,14 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
     with_session(&queue, job);
-    let waiting = Release { failures: 3, failing_since_ms: Some(5), ..release(State::Waiting) };
-    queue.store.release(job, waiting).blocking().unwrap();
+    let waiting = ReturnedJob { failures: 3, failing_since_ms: Some(5), ..return_job(State::Waiting) };
+    queue.store.return_job(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     let (lost, upload) = (claimed.sessions_lost, claimed.upload.unwrap());
     assert_eq!((lost, upload.confirmed.count(), upload.held_bytes), (1, 0, 0));
     assert_eq!((claimed.failures, claimed.failing, claimed.failing_since_ms), (3, Some(("kind".into(), 1)), Some(5)));
     queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
-    queue.store.release(job, Release { failures: 0, failing: None, ..release(State::Queued) }).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { failures: 0, failing: None, ..return_job(State::Queued) }).blocking().unwrap();
     assert_eq!(queue.claim_one("box").failing_since_ms, Some(1));
 }
 
@@ -849,7 +849,7 @@ fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at
     let job = queue.claim_on("box");
     let looked_at = Identity { ctime_ns: 9, ..arrival(0).identity };
     assert!(queue.store.record_version(job, looked_at).blocking().unwrap());
-    queue.store.release(job, release(State::Waiting)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, looked_at);
 }
 
@@ -866,7 +866,10 @@ fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forg
     assert!(!queue.store.record_rename(path(&old), path(&arrival(7)), now).blocking().unwrap(), "it is not there any more");
     let newcomer = Arrival { identity: Identity { inode: 99, size: 12, ..old.identity }, ..old.clone() };
     queue.store.enqueue(vec![newcomer.clone()]).blocking().unwrap();
-    assert!(!queue.store.record_rename(path(&old), path(&arrival(7)), now).blocking().unwrap(), "what is there now is another file");
+    assert!(
+        !queue.store.record_rename(path(&old), path(&arrival(7)), now).blocking().unwrap(),
+        "what is there now is another file"
+    );
     assert_eq!(queue.look(&newcomer.identity, &newcomer), Seen::Known);
     assert_eq!(queue.look(&taken.identity, &old), Seen::Unknown, "the file that had the name is met anew");
 }
@@ -955,7 +958,7 @@ fn a_host_is_forgotten_with_its_configuration(queue: Queue) {
 fn left_for_an_hour(queue: &Queue, state: State) -> JobId {
     let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
     let next_try_ms = Some(queue.now_ms() + 3_600_000);
-    queue.store.release(job, Release { next_try_ms, ..release(state) }).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { next_try_ms, ..return_job(state) }).blocking().unwrap();
     job
 }
 
@@ -990,8 +993,8 @@ fn a_job_whose_time_is_a_year_ahead_is_worked_on(queue: Queue) {
     queue.enqueue_for("box", 0..2);
     left_for_an_hour(&queue, State::Waiting);
     let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
-    let far = Release { next_try_ms: Some(queue.now_ms() + YEAR_MS), ..release(State::Waiting) };
-    queue.store.release(job, far).blocking().unwrap();
+    let far = ReturnedJob { next_try_ms: Some(queue.now_ms() + YEAR_MS), ..return_job(State::Waiting) };
+    queue.store.return_job(job, far).blocking().unwrap();
     let claims = queue.claim_as(vec![Asking::new("box", 9)], 9, queue.now_ms());
     assert_eq!(claims.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [job]);
     assert_eq!(claims.next_due_ms, Some(queue.now_ms() + 3_600_000), "an hour is a time that a host may have asked for");
@@ -1013,7 +1016,9 @@ fn a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time(que
     queue.record_outcome(first, None);
     queue.pass(1);
     queue.record_outcome(second, None);
-    let one = |running: Vec<DeliveryId>| queue.store.due_deliveries(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap();
+    let one = |running: Vec<DeliveryId>| {
+        queue.store.due_deliveries(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap()
+    };
     let running = one(Vec::new()).deliveries.remove(0);
     assert_eq!((running.job, running.made_ms, running.number, running.kind.as_str()), (first, NOW_MS, 1, "cloudkp"));
     let next = one(vec![running.id]).deliveries.remove(0);
@@ -1031,7 +1036,10 @@ fn whoever_looks_in_vain_for_an_added_host_looks_again_later(mut queue: Queue) {
     assert_eq!(look.why, about(ReasonClass::WaitsForHost, "third"));
     let other = queue.of_another_daemon();
     other.store.look_again_later(look.id, queue.now_ms() + 60_000).blocking().unwrap();
-    assert!(queue.due_deliveries(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id), "it is not the other's to put off");
+    assert!(
+        queue.due_deliveries(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id),
+        "it is not the other's to put off"
+    );
     queue.store.look_again_later(look.id, queue.now_ms() + 60_000).blocking().unwrap();
     let later = queue.due_deliveries(queue.now_ms());
     assert!(later.deliveries.iter().all(|delivery| delivery.id != look.id));
@@ -1082,7 +1090,7 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     let job = queue.claim_on("box");
     let plan = with_session(&queue, job);
     // Somebody has given it back in the name of the daemon that is lost, and another one claims it.
-    queue.store.release(job, release(State::Queued)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(other.claim_on("box"), job);
     other.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     let before = format!("{:?}", queue.job(job));
@@ -1099,14 +1107,14 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 6]);
     assert!(matches!(queue.store.record_commit_intent(job).blocking(), Err(StoreError::NotOurs { .. })));
     assert_eq!(queue.record_outcome(job, None), State::Uploading, "it is told how the job stands");
-    queue.store.release(job, release(State::Failed)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Failed)).blocking().unwrap();
 
     assert_eq!(format!("{:?}", queue.job(job)), before);
     assert_eq!(other.store.saved_digest(job, 4).blocking().unwrap(), None);
     other.store.record_commit_intent(job).blocking().unwrap();
     let upload = claimed_after(&other, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.confirmed.count(), upload.committing), (Session("first".into()), 1, true));
-    other.store.release(job, release(State::Queued)).blocking().unwrap();
+    other.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, arrival(0).identity);
 }
 
@@ -1170,15 +1178,19 @@ fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held(queue: 
     queue.enqueue(0..1);
     let job = queue.claim_on("box");
     let full = Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left");
-    let held = Release { why: Some(full.clone()), ..release(State::Held) };
-    queue.store.release(job, held).blocking().unwrap();
+    let held = ReturnedJob { why: Some(full.clone()), ..return_job(State::Held) };
+    queue.store.return_job(job, held).blocking().unwrap();
     let delivery = queue.due_deliveries(i64::MAX).deliveries.remove(0);
     assert_eq!(delivery.why.as_ref(), Some(&full));
     queue.store.record_failed_delivery(vec![delivery.id], hook_failed(), 1).blocking().unwrap();
     let both = full.clone().and_also(Some(hook_failed()));
     assert_eq!(queue.state(job), (State::Held, Some(both.clone())));
     assert_eq!(both.to_string(), "12 bytes left; hook `command sh` failed: exit status: 3");
-    assert_eq!(queue.due_deliveries(i64::MAX).deliveries.remove(0).why.as_ref(), Some(&full), "the hook hears of the job, not of itself");
+    assert_eq!(
+        queue.due_deliveries(i64::MAX).deliveries.remove(0).why.as_ref(),
+        Some(&full),
+        "the hook hears of the job, not of itself"
+    );
     queue.deliver(Event::Held);
     assert_eq!(queue.state(job), (State::Held, Some(full)));
 }

@@ -204,9 +204,9 @@ pub(super) fn review(
             family.stay(c, &why, None).map(|()| false)
         }
         Release::HooksPending => family.look_no_more(c).map(|()| false),
-        Release::Due(carrier) => {
+        Release::Due(on_behalf_of) => {
             family.look_no_more(c)?;
-            family.be_due(c, carrier.map_or(job, |at| ids[at]), now_ms)
+            family.be_due(c, on_behalf_of.map_or(job, |at| ids[at]), now_ms)
         }
     }
 }
@@ -220,11 +220,11 @@ struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// The after-action is due, on behalf of `carrier`.
-    fn be_due(&self, c: &Connection, carrier: JobId, now_ms: i64) -> Result<bool, StoreError> {
+    /// The after-action is due, on behalf of this job.
+    fn be_due(&self, c: &Connection, on_behalf_of: JobId, now_ms: i64) -> Result<bool, StoreError> {
         let mut update =
             c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
-        let due = update.execute(params![carrier.0, now_ms])? > 0;
+        let due = update.execute(params![on_behalf_of.0, now_ms])? > 0;
         if due {
             let mut update = c.prepare_cached("UPDATE jobs SET why = NULL WHERE id = ?1 AND state = 'uploaded'")?;
             for id in self.ids {
@@ -493,7 +493,12 @@ fn delivered_one(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: Deliver
 }
 
 /// The after-action will never be done to this version, for the reason in `note`.
-pub(super) fn keep_source(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId, note: &Reason) -> Result<(), StoreError> {
+pub(super) fn keep_source(
+    c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
+    id: DeliveryId,
+    note: &Reason,
+) -> Result<(), StoreError> {
     match row_of(c, by, id)? {
         Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
         _ => Ok(()),

@@ -14,7 +14,7 @@ use crate::job::{HostReport, Identity, JobId, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::values::{Asking, Caller, Claimed, Claims, Live, Release, Resting, Rules};
+use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules};
 use super::{deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
@@ -259,7 +259,7 @@ pub(super) fn record_outcome(
     Ok((state, made))
 }
 
-/// The state of a job that this daemon does not carry any more, whatever its attempt still has to say: somebody else has moved it.
+/// The state of a job that this daemon works on no more, whatever its attempt still has to say: somebody else has moved it.
 fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, StoreError> {
     let mut select = c.prepare_cached("SELECT state, owner FROM jobs WHERE id = ?1")?;
     let (word, owner): (String, i64) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -285,23 +285,23 @@ pub(super) fn path(c: &Connection, _: Caller, job: JobId) -> Result<PathBuf, Sto
     Ok(select.query_row([job.0], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-pub(super) fn release(
+pub(super) fn return_job(
     c: &Connection,
     by @ Caller { now_ms, .. }: Caller,
     job: JobId,
-    release: &Release,
+    returned: &ReturnedJob,
     rules: &Rules,
 ) -> Result<Option<bool>, StoreError> {
     if moved_on(c, by, job)?.is_some() {
         return Ok(None);
     }
-    let (lost, maybe_duplicate) = uploads::keep(c, job, release.session)?;
+    let (lost, maybe_duplicate) = uploads::keep(c, job, returned.session)?;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
                 failing_since = ?11 WHERE id = ?1",
     )?;
-    let Release { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = release;
+    let ReturnedJob { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = returned;
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
     let values =
         params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike, failing_since_ms];

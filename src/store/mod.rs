@@ -41,8 +41,8 @@ pub use error::StoreError;
 pub use rescue::Rescue;
 pub use thread::{Durability, WriteFailure, WriterThread};
 pub use values::{
-    AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, Release, REFRESH, Resting, Rules, Seen,
-    Upload,
+    AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules,
+    Seen, Upload,
 };
 pub use view::{Query, Snapshot, View, WatchRow};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::backend::Backend as _;
-use super::contract::{YEAR_MS, arrival, release, rules, told};
+use super::contract::{YEAR_MS, arrival, return_job, rules, told};
 use super::*;
 use crate::job::upload::{Class, Outcome};
 use crate::job::{Event, Proof, ReasonClass};
@@ -252,7 +252,7 @@ fn a_moment_in_which_another_program_has_the_lock_is_waited_for() {
     let calling = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // Dropped before it is told, as the last of them may be waited for.
-        let left = runtime.block_on(async move { store.release(job, release(State::Queued)).await });
+        let left = runtime.block_on(async move { store.return_job(job, return_job(State::Queued)).await });
         told.send(left).unwrap();
     });
     let early = answer.recv_timeout(std::time::Duration::from_millis(200));
@@ -492,7 +492,7 @@ proptest! {
                 queue.run(|store| async move {
                     match state {
                         State::Done => store.record_outcome(job.id, Outcome::default()).await.map(drop),
-                        _ => store.release(job.id, release(state)).await,
+                        _ => store.return_job(job.id, return_job(state)).await,
                     }
                 }).unwrap();
             }
@@ -513,8 +513,8 @@ fn a_sentence_of_an_older_version_is_shown_and_its_job_told_of_once_more() {
     // Whether hooks are told that the one job of `box` is held for this.
     let hold = || {
         let job = queue.claim_on("box");
-        let held = Release { why: Some(wrong.clone()), ..release(State::Held) };
-        queue.run(|store| async move { store.release(job, held).await }).unwrap();
+        let held = ReturnedJob { why: Some(wrong.clone()), ..return_job(State::Held) };
+        queue.run(|store| async move { store.return_job(job, held).await }).unwrap();
         let due = queue.due_deliveries(i64::MAX).deliveries;
         let ids: Vec<_> = due.iter().map(|delivery| delivery.id).collect();
         queue.run(|store| async move { store.record_delivery(ids).await }).unwrap();

@@ -303,8 +303,11 @@ mod tests {
     async fn insert(writer: &WriterHandle, durability: Durability) -> Result<usize, StoreError> {
         let work = |queue: &mut dyn Backend| {
             let by = Caller { daemon: DaemonId::LOCAL, now_ms: 0 };
-            let mut hosts: Vec<(String, String)> =
-                queue.resting_hosts(Caller { now_ms: -1, ..by })?.into_iter().map(|rest| (rest.host, "cloudkp".to_owned())).collect();
+            let mut hosts: Vec<(String, String)> = queue
+                .resting_hosts(Caller { now_ms: -1, ..by })?
+                .into_iter()
+                .map(|rest| (rest.host, "cloudkp".to_owned()))
+                .collect();
             let name = hosts.len().to_string();
             hosts.push((name.clone(), "cloudkp".to_owned()));
             queue.configure(by, &[], &hosts)?;

@@ -120,9 +120,9 @@ pub struct Upload {
     pub resent: bool,
 }
 
-/// How a worker leaves a job that it could not carry to the end.
+/// How a worker leaves a job that it could not finish.
 #[derive(Debug, Clone)]
-pub struct Release {
+pub struct ReturnedJob {
     /// Where it goes.
     pub state: State,
     /// The reason, for a person.

@@ -18,7 +18,7 @@ use super::Durability::{Power, Process};
 use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, Due, Durability, Live, Release, Resting, Rules, Seen, Store, StoreCall, StoreError};
+use super::{Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Store, StoreCall, StoreError};
 
 /// The start, and how hosts and watches are doing.
 impl Store {
@@ -159,7 +159,10 @@ impl Store {
 
     /// The commit is about to be sent. For a job that another daemon has claimed it must not be, so that is an error.
     pub fn record_commit_intent(&self, job: JobId) -> StoreCall<()> {
-        self.call(Power, move |queue, by| if queue.record_commit_intent(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) })
+        self.call(
+            Power,
+            move |queue, by| if queue.record_commit_intent(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) },
+        )
     }
 
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
@@ -173,13 +176,13 @@ impl Store {
     }
 
     /// The worker leaves the job.
-    pub fn release(&self, job: JobId, release: Release) -> StoreCall<()> {
-        let durability = match release.state {
-            State::Queued if release.session == SessionFate::Resume => Process,
+    pub fn return_job(&self, job: JobId, returned: ReturnedJob) -> StoreCall<()> {
+        let durability = match returned.state {
+            State::Queued if returned.session == SessionFate::Resume => Process,
             _ => Power,
         };
         let rules = self.rules();
-        self.call_for_deliveries(durability, move |queue, by| Ok(queue.release(by, job, &release, &rules)?.unwrap_or(false)))
+        self.call_for_deliveries(durability, move |queue, by| Ok(queue.return_job(by, job, &returned, &rules)?.unwrap_or(false)))
     }
 }
 

@@ -30,7 +30,7 @@ use crate::os::lease::Writers;
 use super::HookError;
 use find::{Search, find};
 use source::Removed;
-pub use task::{Deed, Done, Task};
+pub use task::{AfterAction, Done, Task};
 
 /// How long a file of which nobody tells who writes it is left alone after its last change.
 const UNASKED_QUIET: Duration = Duration::from_secs(24 * 3600);
@@ -57,9 +57,9 @@ pub fn act(task: &Task) -> Result<Done, HookError> {
         }
     }
     crash_point!("after.before_move");
-    let done = match &task.deed {
-        Deed::Delete => source.remove().map(Removed::done).map_err(|error| format!("cannot remove the file: {error}")),
-        Deed::Move { folder, below } => source
+    let done = match &task.action {
+        AfterAction::Delete => source.remove().map(Removed::done).map_err(|error| format!("cannot remove the file: {error}")),
+        AfterAction::Move { folder, below } => source
             .go_below(folder, below)
             .map_err(|error| format!("cannot move the file to `{}`: {}", folder.join(below).display(), explained(&error))),
     };

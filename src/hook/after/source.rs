@@ -38,7 +38,7 @@ pub(super) enum Removed {
     /// It had no name any more.
     Vanished,
     /// What had its name was not what was looked at, or somebody writes it: it has been put back.
-    Release,
+    PutBack,
 }
 
 impl Removed {
@@ -46,7 +46,7 @@ impl Removed {
         match self {
             Removed::Gone => Done::Deleted,
             Removed::Vanished => Done::Vanished,
-            Removed::Release => Done::Changed,
+            Removed::PutBack => Done::Changed,
         }
     }
 }
@@ -78,7 +78,7 @@ impl SentFile<'_> {
     pub(super) fn remove_aside(&self) -> io::Result<Removed> {
         if !self.is_at(&self.folder, &self.aside) || self.file.writers() == Writers::Somebody {
             put_back(&self.folder, &self.aside, &self.folder, self.own_name)?;
-            return Ok(Removed::Release);
+            return Ok(Removed::PutBack);
         }
         self.folder.remove(&self.aside)?;
         self.folder.sync()?;

@@ -112,9 +112,9 @@ impl Tables {
             }
             Release::UnprovenBy(host) => self.stay(by, &family, &Reason::new(ReasonClass::UnprovenByHost).about(host), None)?,
             Release::HooksPending => self.look_no_more(&family),
-            Release::Due(carrier) => {
+            Release::Due(on_behalf_of) => {
                 self.look_no_more(&family);
-                return Ok(self.be_due(by, &family, carrier.map_or(id, |at| family[at].0)));
+                return Ok(self.be_due(by, &family, on_behalf_of.map_or(id, |at| family[at].0)));
             }
         }
         Ok(false)
@@ -130,8 +130,8 @@ impl Tables {
         }
     }
 
-    fn be_due(&mut self, by: Caller, family: &Family, carrier: JobId) -> bool {
-        let mut rows = self.after_rows(family).filter(|row| row.job == carrier && row.next_try.is_none());
+    fn be_due(&mut self, by: Caller, family: &Family, on_behalf_of: JobId) -> bool {
+        let mut rows = self.after_rows(family).filter(|row| row.job == on_behalf_of && row.next_try.is_none());
         let due = rows.next().map(|row| row.next_try = Some(by.now_ms)).is_some();
         drop(rows);
         for (id, _) in family.iter().filter(|_| due) {
@@ -215,7 +215,12 @@ impl Tables {
         }
     }
 
-    pub(super) fn due_deliveries(&mut self, by: Caller, wanted: &[(String, usize)], running: &[DeliveryId]) -> Result<Due, StoreError> {
+    pub(super) fn due_deliveries(
+        &mut self,
+        by: Caller,
+        wanted: &[(String, usize)],
+        running: &[DeliveryId],
+    ) -> Result<Due, StoreError> {
         let mut due = Due::default();
         for (hook, room) in wanted {
             let rows = self.deliveries.iter().filter(|(_, row)| row.daemon == by.daemon && row.hook == *hook);
@@ -296,7 +301,13 @@ impl Tables {
         }
     }
 
-    pub(super) fn record_failed_delivery(&mut self, by: Caller, ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> Result<(), StoreError> {
+    pub(super) fn record_failed_delivery(
+        &mut self,
+        by: Caller,
+        ids: &[DeliveryId],
+        why: &Reason,
+        next_try_ms: i64,
+    ) -> Result<(), StoreError> {
         for id in ids {
             let Some(row) = self.deliveries.get_mut(id).filter(|row| row.daemon == by.daemon) else { continue };
             row.tries += 1;

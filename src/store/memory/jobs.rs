@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, Release, Rules, State, StoreError, Tables};
+use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after};
 use crate::job::share::{self, Holder, Mix};
@@ -129,7 +129,13 @@ impl Tables {
         Ok((state, made))
     }
 
-    pub(super) fn release(&mut self, by: Caller, id: JobId, left: &Release, rules: &Rules) -> Result<Option<bool>, StoreError> {
+    pub(super) fn return_job(
+        &mut self,
+        by: Caller,
+        id: JobId,
+        left: &ReturnedJob,
+        rules: &Rules,
+    ) -> Result<Option<bool>, StoreError> {
         if self.moved_on(by, id)?.is_some() {
             return Ok(None);
         }

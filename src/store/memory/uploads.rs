@@ -65,7 +65,14 @@ impl Tables {
         Ok(ours)
     }
 
-    pub(super) fn replace_acks(&mut self, by: Caller, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<bool, StoreError> {
+    pub(super) fn replace_acks(
+        &mut self,
+        by: Caller,
+        job: JobId,
+        acks: &[Ack],
+        held_bytes: u64,
+        plan: &Plan,
+    ) -> Result<bool, StoreError> {
         self.with_upload(by, job, |upload| {
             (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), if acks.is_empty() { held_bytes } else { 0 });
             note(upload, acks, plan);
