@@ -68,13 +68,12 @@ fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
 fn arrival(elsewhere: &Path, number: u64) -> Arrival {
     let name = format!("a file with an ordinary name {number}.mov");
     let hosts: Arc<[String]> = Arc::new(["kie".to_owned()]);
-    let (folder, identity) = match number < UNDER_WAY {
-        true => {
-            let path = elsewhere.join(&name);
-            std::fs::write(&path, [7; 4096]).unwrap();
-            (elsewhere.to_owned(), Identity::of(&std::fs::metadata(path).unwrap()))
-        }
-        false => (folder(elsewhere, number), Identity::of(&std::fs::metadata(elsewhere).unwrap())),
+    let (folder, identity) = if number < UNDER_WAY {
+        let path = elsewhere.join(&name);
+        std::fs::write(&path, [7; 4096]).unwrap();
+        (elsewhere.to_owned(), Identity::of(&std::fs::metadata(path).unwrap()))
+    } else {
+        (folder(elsewhere, number), Identity::of(&std::fs::metadata(elsewhere).unwrap()))
     };
     // Another file of its own as far as the queue knows.
     let inode = identity.inode.wrapping_add(if number < UNDER_WAY { 0 } else { number.cast_signed() << 20 });

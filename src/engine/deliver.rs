@@ -345,16 +345,13 @@ impl DeliveryTask {
             tracing::info!(job.id = %delivery.job, "the link of {:?} expires and cannot be renewed: the file has changed or is gone", delivery.path);
             return self.store.record_delivery(vec![delivery.id]).await;
         }
-        match self.store.requeue(delivery.id).await? {
-            true => {
-                tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
-                Ok(())
-            }
-            false => {
-                self.store
-                    .record_failed_delivery(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE))
-                    .await
-            }
+        if self.store.requeue(delivery.id).await? {
+            tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
+            Ok(())
+        } else {
+            self.store
+                .record_failed_delivery(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE))
+                .await
         }
     }
 }

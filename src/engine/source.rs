@@ -251,16 +251,18 @@ impl OpenSource {
 
     fn check(&self) -> Result<(), SourceError> {
         self.check_handle()?;
-        match Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
-            true => Ok(()),
-            false => Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone")),
+        if Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
+            Ok(())
+        } else {
+            Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone"))
         }
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
-        match Identity::from(self.file.stat()?.numbers) == self.identity {
-            true => Ok(()),
-            false => Err(SourceError::Changed("while it was being uploaded")),
+        if Identity::from(self.file.stat()?.numbers) == self.identity {
+            Ok(())
+        } else {
+            Err(SourceError::Changed("while it was being uploaded"))
         }
     }
 
@@ -341,9 +343,10 @@ impl Cursor {
                 Err(error) => return Some((Err(io::Error::other(error)), self)),
             }
         }
-        let bytes = match self.source.limits.is_unlimited() {
-            true => std::mem::take(&mut self.ready),
-            false => self.ready.split_to(self.ready.len().min(THROTTLED_BYTES)),
+        let bytes = if self.source.limits.is_unlimited() {
+            std::mem::take(&mut self.ready)
+        } else {
+            self.ready.split_to(self.ready.len().min(THROTTLED_BYTES))
         };
         let length = bytes.len() as u64;
         self.source.limits.take(length).await;

@@ -37,15 +37,14 @@ pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => true,
     };
-    match is_private && !allow_private {
-        true => {
-            let at = url.host_str().unwrap_or_default();
-            let said = format!(
-                "the host gave the upload address {at}, which is in a private network; set `allow_private = true` to allow that"
-            );
-            Err(HostError::new(Class::HostRefused, said))
-        }
-        false => Ok(()),
+    if is_private && !allow_private {
+        let at = url.host_str().unwrap_or_default();
+        let said = format!(
+            "the host gave the upload address {at}, which is in a private network; set `allow_private = true` to allow that"
+        );
+        Err(HostError::new(Class::HostRefused, said))
+    } else {
+        Ok(())
     }
 }
 

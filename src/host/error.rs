@@ -167,12 +167,11 @@ fn without_queries(text: &str) -> String {
         let name = query.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.%".contains(c)));
         let is_query = name.is_some_and(|end| end > 0 && query[end..].starts_with('='));
         let end = query.find(|c: char| c.is_whitespace() || "\"'<>`\\)]}".contains(c)).unwrap_or(query.len());
-        rest = match is_query {
-            true => {
-                shown.push('…');
-                &query[end..]
-            }
-            false => query,
+        rest = if is_query {
+            shown.push('…');
+            &query[end..]
+        } else {
+            query
         };
     }
     shown.push_str(rest);

@@ -232,9 +232,10 @@ mod tests {
         async fn grant(&self) -> Result<Granted, HostError> {
             let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
             self.doors.acquire().await.unwrap().forget();
-            match self.closed.load(Ordering::Relaxed) {
-                true => Err(HostError::new(Class::Transient, format!("closed at {number}"))),
-                false => Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life }),
+            if self.closed.load(Ordering::Relaxed) {
+                Err(HostError::new(Class::Transient, format!("closed at {number}")))
+            } else {
+                Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life })
             }
         }
 

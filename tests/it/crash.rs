@@ -55,10 +55,7 @@ impl Kill {
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file() {
     for point in POINTS.iter().chain(POINTS_AFTERWARDS) {
-        let bench = match POINTS_AFTERWARDS.contains(point) {
-            true => with_hook_and_move(Bench::new()),
-            false => Bench::new(),
-        };
+        let bench = if POINTS_AFTERWARDS.contains(point) { with_hook_and_move(Bench::new()) } else { Bench::new() };
         let content = bytes(7, 300_000);
         let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
         bench.put("a.bin", &content);

@@ -201,10 +201,7 @@ fn delete_never_takes_a_version_that_was_not_sent() {
 
 #[test]
 fn a_move_to_another_file_system_keeps_the_way_and_overwrites_nothing() {
-    let dir = match Path::new("/dev/shm").is_dir() {
-        true => tempfile::tempdir_in("/dev/shm"),
-        false => tempfile::tempdir(),
-    };
+    let dir = if Path::new("/dev/shm").is_dir() { tempfile::tempdir_in("/dev/shm") } else { tempfile::tempdir() };
     let target = dir.unwrap();
     let watch = format!("settle = \"0s\"\nafter = {{ move = {:?} }}", target.path());
     let bench = Bench::new().watch(&watch).host("trust_replies = true");

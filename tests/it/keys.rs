@@ -234,9 +234,10 @@ fn folders_below_count_only_where_the_watch_is_recursive() {
         bench.wait_done(count);
         bench.stop(daemon);
         scan_again(&bench, count);
-        let expected: &[&str] = match below {
-            true => &["early.bin", "late.bin", "late.bin", "top-late.bin", "top.bin", "zz-last.bin"],
-            false => &["top-late.bin", "top.bin", "zz-last.bin"],
+        let expected: &[&str] = if below {
+            &["early.bin", "late.bin", "late.bin", "top-late.bin", "top.bin", "zz-last.bin"]
+        } else {
+            &["top-late.bin", "top.bin", "zz-last.bin"]
         };
         assert_eq!(names(&bench), expected);
     }

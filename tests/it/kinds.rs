@@ -464,10 +464,7 @@ fn every_fault(kind: Kind) {
                 while let Some((endpoint, action)) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let mut now = life.take().unwrap_or_else(|| Life::begin(kind));
                     let job = through(&mut now, kind, *endpoint, action);
-                    match now.is_as_new(&job) {
-                        true => life = Some(now),
-                        false => now.end(kind.word),
-                    }
+                    if now.is_as_new(&job) { life = Some(now) } else { now.end(kind.word) }
                 }
                 life.into_iter().for_each(|life| life.end(kind.word));
             });

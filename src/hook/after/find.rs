@@ -44,10 +44,8 @@ pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     let stat = file.stat()?;
     let identity = Identity::from(stat.numbers);
     let source = SentFile { task, folder, own_name, aside, name, file, identity };
-    let is_it = match identity == task.sent {
-        true => true,
-        // A rename or a link of our own has changed its inode.
-        false => identity.same_inode(&task.sent) && (source.is_aside() || (stat.links > 1 && source.has_arrived()?)),
-    };
+    // A rename or a link of our own changes the inode's times.
+    let is_ours = |source: &SentFile<'_>| Ok::<_, io::Error>(source.is_aside() || (stat.links > 1 && source.has_arrived()?));
+    let is_it = identity == task.sent || (identity.same_inode(&task.sent) && is_ours(&source)?);
     Ok(if stat.kind == Kind::File && is_it { Search::Source(source) } else { Search::Nothing(Done::Changed) })
 }

@@ -75,9 +75,10 @@ fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map
     let text = json::text(fields.get("error_msg")).unwrap_or_default();
     let said = format!("the gateway answered {}: `{}`", excerpt(code), excerpt(&text));
     let throttled = code.ends_with(".0308");
-    let error = match throttled {
-        true => HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..reply.failure(Class::RateLimited, said) },
-        false => credentials(reply, said),
+    let error = if throttled {
+        HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..reply.failure(Class::RateLimited, said) }
+    } else {
+        credentials(reply, said)
     };
     Err(Box::new(Refused { code: None, credentials: !throttled, error: error.with_code(code) }))
 }
@@ -135,9 +136,10 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
     let error = xml::parse(&reply.text);
     let code = error.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
     let message = error.as_ref().and_then(|error| error.text_of("Message")).unwrap_or_default();
-    let said = match code.is_empty() {
-        true => reply.said(),
-        false => format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message)),
+    let said = if code.is_empty() {
+        reply.said()
+    } else {
+        format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message))
     };
     let of = |class| reply.failure(class, &said).with_code(code);
     let transient = || HostError { wait: reply.retry_after, ..of(Class::Transient) };
