@@ -18,7 +18,7 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::digest::Algorithm;
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
-use crate::os::files::{self, Base, File, Kind};
+use crate::os::files::{self, Base, File, FileKind};
 use crate::os::page_cache;
 use crate::os::threads::Threads;
 
@@ -237,7 +237,7 @@ impl OpenSource {
         let stat = file.stat()?;
         let identity = Identity::from(stat.numbers);
         let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
-        if stat.kind == Kind::File && same {
+        if stat.kind == FileKind::File && same {
             Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
         } else {
             Err(SourceError::Changed("since it was queued"))

@@ -46,13 +46,13 @@ impl Token {
 /// The token of one account.
 pub struct TokenCell {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
     /// How many fetches have ended. Read without waiting for one that is under way.
     ended: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     held: Option<Held>,
     /// Tokens fetched so far.
     fetched: u64,
@@ -126,7 +126,7 @@ impl TokenCell {
 
     async fn fetch(
         &self,
-        state: &mut MutexGuard<'_, State>,
+        state: &mut MutexGuard<'_, TokenState>,
         fetch: impl AsyncFnOnce() -> Result<Granted, HostError>,
     ) -> Result<Token, HostError> {
         let asked_at = self.clock.instant();
@@ -155,7 +155,7 @@ impl TokenCell {
     }
 
     /// The present token, if it has not ended.
-    fn still_good(&self, state: &State) -> Option<Token> {
+    fn still_good(&self, state: &TokenState) -> Option<Token> {
         let held = state.held.as_ref()?;
         let is_good = held.times.is_none_or(|(_, ends_at)| self.clock.instant() < ends_at);
         is_good.then(|| held.token.clone())

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
-use crate::os::files::{self, Base, Files, Kind, Stat};
+use crate::os::files::{self, Base, FileKind, Files, Stat};
 use crate::os::filesystem::Served;
 
 use super::filter::{BadGlob, Filter};
@@ -57,7 +57,7 @@ impl Root {
     /// Why there is no folder to be scanned; nothing where there is one.
     pub(super) fn missing(&self) -> Option<String> {
         match self.base().look_at_top() {
-            Ok(stat) if stat.kind == Kind::Folder => None,
+            Ok(stat) if stat.kind == FileKind::Folder => None,
             Ok(_) => Some("not a folder".into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("the folder does not exist".into()),
             Err(error) => Some(format!("cannot access it: {error}")),
@@ -66,7 +66,7 @@ impl Root {
 
     /// Whether `path` is itself a symbolic link.
     pub(super) fn is_link(&self, path: &Path) -> bool {
-        self.base().without_links().look(path).is_ok_and(|stat| stat.kind == Kind::Link)
+        self.base().without_links().look(path).is_ok_and(|stat| stat.kind == FileKind::Link)
     }
 
     /// What sort of file system it is on.
@@ -117,6 +117,6 @@ impl Root {
 
     /// Whether the file at `path` counts.
     pub(super) fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
-        stat.kind == Kind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
+        stat.kind == FileKind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, Watches};
 use crate::os::clock::Clock;
-use crate::os::files::{File, Kind};
+use crate::os::files::{File, FileKind};
 use crate::os::lease::{self, Writers};
 use crate::os::system::System;
 
@@ -160,7 +160,7 @@ impl<'a> Watcher<'a> {
             return Ok(());
         }
         match root.base().look(&path) {
-            Ok(stat) if stat.kind == Kind::Folder => {
+            Ok(stat) if stat.kind == FileKind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
                     if root.is_link(&path) {

@@ -139,7 +139,7 @@ impl Base {
 #[cfg(test)]
 mod tests {
     use super::super::beneath::step_by_step;
-    use super::super::stat::{Kind, is_link};
+    use super::super::stat::{FileKind, is_link};
     use super::*;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -198,7 +198,7 @@ mod tests {
         symlink(&top, &link).unwrap();
         let base = Base::new(&link, false);
         assert!(base.open(&link.join("a/b/file")).is_ok() && base.folder(&link).is_ok());
-        assert_eq!(base.look(&link).unwrap().kind, Kind::Folder);
+        assert_eq!(base.look(&link).unwrap().kind, FileKind::Folder);
         assert!(is_link(&base.open(&link.join("link/file")).unwrap_err()));
     }
 
@@ -223,7 +223,7 @@ mod tests {
                         i64::try_from(born).unwrap(),
                     ]
                 );
-                let kinds = (stat.kind == Kind::File, stat.kind == Kind::Folder, stat.kind == Kind::Link);
+                let kinds = (stat.kind == FileKind::File, stat.kind == FileKind::Folder, stat.kind == FileKind::Link);
                 assert_eq!(kinds, (metadata.is_file(), metadata.is_dir(), metadata.is_symlink()));
                 assert_eq!(stat.blocks, metadata.blocks());
             }
@@ -242,9 +242,9 @@ mod tests {
             found.push((entry.name().to_str().unwrap().to_owned(), stat.kind));
         }
         found.sort_by(|one, other| one.0.cmp(&other.0));
-        let expected = [("a", Kind::Folder), ("file link", Kind::Link), ("link", Kind::Link)];
+        let expected = [("a", FileKind::Folder), ("file link", FileKind::Link), ("link", FileKind::Link)];
         assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
-        assert_eq!(listing.look_through(OsStr::new("file link")).unwrap().kind, Kind::File);
+        assert_eq!(listing.look_through(OsStr::new("file link")).unwrap().kind, FileKind::File);
     }
 
     #[test]

@@ -24,4 +24,4 @@ mod top;
 pub use base::Base;
 pub use file::{File, Files};
 pub use folder::{Folder, Listing};
-pub use stat::{Entry, Kind, Stat, is_link};
+pub use stat::{Entry, FileKind, Stat, is_link};

@@ -5,7 +5,7 @@ use std::io;
 
 /// What sort of thing has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A folder.
@@ -20,7 +20,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Device, inode, size in bytes, and the times of the last change, of the last change of the inode, and of birth: in nanoseconds since
     /// the Unix epoch, the last one 0 where it is not known.
     pub numbers: [i64; 6],
@@ -53,13 +53,13 @@ impl Stat {
 #[derive(Debug, Clone)]
 pub struct Entry {
     name: OsString,
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
     inode: i64,
 }
 
 impl Entry {
     /// An entry of this name and inode.
-    pub(in crate::os::files) fn new(name: OsString, kind: Option<Kind>, inode: i64) -> Entry {
+    pub(in crate::os::files) fn new(name: OsString, kind: Option<FileKind>, inode: i64) -> Entry {
         Entry { name, kind, inode }
     }
 
@@ -69,7 +69,7 @@ impl Entry {
     }
 
     /// What it is; not every file system tells in a listing.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<FileKind> {
         self.kind
     }
 
