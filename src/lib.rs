@@ -5,13 +5,20 @@
 //! after-action, each step committed before the next relies on it. `docs/ARCHITECTURE.md` describes
 //! the modules; `docs/STATE.md` says what a crash leaves behind at each step.
 
-pub mod cli;
-pub mod config;
-pub mod engine;
-pub mod hook;
-pub mod host;
-pub mod job;
-pub mod os;
-pub mod secret;
-pub mod store;
-pub mod watch;
+// Some of what is public here is so for `internals` alone.
+#![cfg_attr(not(feature = "internals"), allow(unreachable_pub))]
+
+mod cli;
+mod config;
+mod engine;
+mod hook;
+mod host;
+#[cfg(feature = "internals")]
+pub mod internals;
+mod job;
+mod os;
+mod secret;
+mod store;
+mod watch;
+
+pub use cli::{Exit, main};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ferryd::job::State;
-use ferryd::store::{Query, View};
+use ferryd::internals::job::State;
+use ferryd::internals::store::{Query, View};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ferryd");
 const LOOK: Duration = Duration::from_millis(2);

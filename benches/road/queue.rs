@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferryd::job::Identity;
-use ferryd::store::{Arrival, Store};
+use ferryd::internals::job::Identity;
+use ferryd::internals::store::{Arrival, Store};
 
 use crate::daemon::{Place, Setup, silent_host};
 use crate::machine::{MIB, ROUNDS, median, milliseconds, number, own, resident, tell};
@@ -26,7 +26,7 @@ pub fn row() {
         std::thread::sleep(REST);
         let ((now, peak), own) = (resident(daemon.id()), own(daemon.id()));
         let status = median_of(|place| place.command(&["status", "--json"]), &place);
-        let size = std::fs::metadata(place.state_dir().join(ferryd::store::FILE_NAME)).unwrap().len() / MIB;
+        let size = std::fs::metadata(place.state_dir().join(ferryd::internals::store::FILE_NAME)).unwrap().len() / MIB;
         let what = format!("{jobs} queued jobs ({size} MiB of database, {UNDER_WAY} under way)");
         let start = milliseconds(start);
         tell(

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};

@@ -3,7 +3,7 @@
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};

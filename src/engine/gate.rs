@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::store::{JobId, Store, StoreError};
 
 /// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
 use crate::os::files::{Base, Files};
 use crate::os::system::System;

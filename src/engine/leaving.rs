@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::host::HostError;
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;

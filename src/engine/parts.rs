@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::host::{HostError, Part, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt;

@@ -12,7 +12,7 @@ mod webhook;
 use std::sync::Arc;
 
 use crate::config::{Hook, HookAction};
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::host::HostError;
 use crate::host::http::{Clients, Settings, Transport};
 use crate::job::{Reason, ReasonClass};

@@ -4,13 +4,13 @@
 //! first or the Nth time the point is reached.
 
 /// Dies here when the environment asks for it.
-#[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
         $crate::os::crash::reached($name)
     };
 }
+pub(crate) use crash_point;
 
 /// Every point on the way to the host, in the order in which a file passes them.
 #[cfg(feature = "crash-points")]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ferryd::job::State;
-use ferryd::store::{JobRow, Query, Snapshot, View};
+use ferryd::internals::job::State;
+use ferryd::internals::store::{JobRow, Query, Snapshot, View};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::{Lose, Options, Sandbox, SandboxError};
 
@@ -193,7 +193,7 @@ impl Bench {
 
     /// The queue as `status` sees it; nothing before there is one.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        let query = Query { limit: 100_000, now_ms: ferryd::os::clock::now_ms(), ..Query::default() };
+        let query = Query { limit: 100_000, now_ms: ferryd::internals::os::clock::now_ms(), ..Query::default() };
         View::open(&self.state_dir()).ok().flatten()?.snapshot(&query).ok()
     }
 

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use ferryd::job::State;
-use ferryd::job::health::HostState;
+use ferryd::internals::job::State;
+use ferryd::internals::job::health::HostState;
 use ferryd_sandbox::faults::{Action, Endpoint, RetryAfter, Script, When};
 
 use crate::bench_top::{Bench, Daemon, one};
@@ -70,7 +70,7 @@ fn a_job_that_waits_is_not_kept_by_a_clock_that_is_set_back_while_the_daemon_run
         let clock = Clock::ahead(&bench, ahead);
         let daemon = clock.start(&bench);
         let waiting = bench.wait_state(State::Waiting);
-        assert!(waiting.since_ms > ferryd::os::clock::now_ms() + ahead * 900, "the clock was ahead: {waiting:#?}");
+        assert!(waiting.since_ms > ferryd::internals::os::clock::now_ms() + ahead * 900, "the clock was ahead: {waiting:#?}");
         clock.set(0);
         bench.faults(Script::default());
         bench.wait_done(1);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
+use ferryd::internals::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
 use ferryd_sandbox::faults::Endpoint;
 use ferryd_sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use ferryd::job::{ReasonClass, State};
+use ferryd::internals::job::{ReasonClass, State};
 #[cfg(target_os = "linux")]
-use ferryd::os::lock;
+use ferryd::internals::os::lock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
 
@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn queue(bench: &Bench) -> PathBuf {
-    bench.state_dir().join(ferryd::store::FILE_NAME)
+    bench.state_dir().join(ferryd::internals::store::FILE_NAME)
 }
 
 fn set_aside(bench: &Bench) -> Vec<PathBuf> {

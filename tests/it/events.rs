@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use ferryd::job::watch::EventSource;
-use ferryd::job::{WatchReport, WatchState};
+use ferryd::internals::job::watch::EventSource;
+use ferryd::internals::job::{WatchReport, WatchState};
 use rustix::process::Signal;
 
 use crate::bench_top::{Bench, Daemon};

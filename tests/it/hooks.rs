@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::config::{self, Config, ProcessEnvironment};
-use ferryd::engine::deliver::{self, Deliver};
-use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
-use ferryd::host::kinds::KINDS;
-use ferryd::job::upload::Outcome;
-use ferryd::job::{Identity, Reason, ReasonClass, State};
-use ferryd::os::clock;
+use ferryd::internals::config::{self, Config, ProcessEnvironment};
+use ferryd::internals::engine::deliver::{self, Deliver};
+use ferryd::internals::engine::phase::{Phase, PhaseSwitch, phases};
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::job::upload::Outcome;
+use ferryd::internals::job::{Identity, Reason, ReasonClass, State};
+use ferryd::internals::os::clock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 
-use ferryd::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
+use ferryd::internals::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
 
 use crate::bench_top::{Bench, bytes, one};
 
@@ -342,7 +342,7 @@ impl Desk {
         let (store, thread) = Store::open(dir.path()).unwrap();
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();
-        let task = tokio::spawn(Deliver::new(&config, ferryd::os::system::System::default(), store.clone(), phases).unwrap().run());
+        let task = tokio::spawn(Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases).unwrap().run());
         Desk { dir, config, store, thread, switch, task }
     }
 

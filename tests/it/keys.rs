@@ -7,11 +7,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ferryd::config::{self, Environment};
-use ferryd::host::kinds::KINDS;
-use ferryd::job::State;
-use ferryd::job::watch::EventSource;
-use ferryd::store::{FILE_NAME, JobRow};
+use ferryd::internals::config::{self, Environment};
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::job::State;
+use ferryd::internals::job::watch::EventSource;
+use ferryd::internals::store::{FILE_NAME, JobRow};
 use ferryd_sandbox::cloudkp::EmptyFile;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::ReplyShape;

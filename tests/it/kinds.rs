@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ferryd::job::State;
-use ferryd::job::health::HostState;
-use ferryd::store::JobRow;
+use ferryd::internals::job::State;
+use ferryd::internals::job::health::HostState;
+use ferryd::internals::store::JobRow;
 use ferryd_sandbox::Options;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 
-use ferryd::os::crash::POINTS;
+use ferryd::internals::os::crash::POINTS;
 use rand::{RngExt, SeedableRng};
 
 use crate::bench_top::{Bench, Daemon, bytes};
@@ -169,10 +169,10 @@ fn folders_of_kinds() -> BTreeSet<String> {
 
 #[test]
 fn a_kind_is_in_every_list_or_in_none() {
-    let words: Vec<&str> = ferryd::host::kinds::KINDS.iter().map(ferryd::host::kind::Kind::word).collect();
+    let words: Vec<&str> = ferryd::internals::host::kinds::KINDS.iter().map(ferryd::internals::host::kind::Kind::word).collect();
     assert_eq!(ferryd_sandbox::kinds(), words, "src/host/kinds.rs and crates/ferryd-sandbox/src/kinds.rs");
     assert_eq!(KINDS.iter().map(|kind| kind.word).collect::<Vec<_>>(), words, "src/host/kinds.rs and tests/it/kinds.rs");
-    let modules: BTreeSet<String> = ferryd::host::kinds::KINDS.iter().map(|kind| kind.module().to_owned()).collect();
+    let modules: BTreeSet<String> = ferryd::internals::host::kinds::KINDS.iter().map(|kind| kind.module().to_owned()).collect();
     assert_eq!(modules, folders_of_kinds(), "src/host/kinds.rs and the folders of src/host");
     let targets = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
     let lacks = |module: &&String| !targets.contains(&format!("path = \"fuzz_targets/{module}.rs\""));
@@ -363,7 +363,7 @@ fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
 
 /// A job that has ended, or is left alone for a long time, with its reason.
 pub fn is_parked(job: &JobRow) -> bool {
-    let later = ferryd::os::clock::now_ms() + 20_000;
+    let later = ferryd::internals::os::clock::now_ms() + 20_000;
     job.state.is_final() || job.state == State::Held || job.next_try_ms.is_some_and(|at| at > later)
 }
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ferryd::host::kinds::KINDS;
+use ferryd::internals::host::kinds::KINDS;
 
 /// Each part of the house, with the parts it may know.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("job", &[]),
     ("os", &[]),
     ("secret", &[]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("hook", &["config", "host", "job", "os", "secret"]),
     ("engine", &["config", "hook", "host", "job", "os", "store", "watch"]),
     ("cli", &["config", "engine", "host", "job", "os", "secret", "store"]),
+    ("internals", &["config", "engine", "host", "job", "os", "store"]),
     ("main", &["cli"]),
 ];
 

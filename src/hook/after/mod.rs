@@ -22,7 +22,7 @@ mod tests;
 use std::io;
 use std::time::Duration;
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::job::Identity;
 use crate::os::files;
 use crate::os::lease::Writers;
