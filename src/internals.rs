@@ -17,8 +17,8 @@ pub mod engine {
 /// The protocols, and what their replies mean.
 pub mod host {
     pub use crate::host::{
-        Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession, cloudkp, fourshared, fuzzing, http, kie, kind,
-        kinds, koodrive, registry, uploadgig,
+        Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession, cloudkp, fourshared, fuzzing, http, kie,
+        kind, kinds, koodrive, registry, uploadgig,
     };
 }
 
@@ -31,6 +31,8 @@ pub mod job {
 
 /// What the daemon is handed of the world.
 pub mod os {
+    #[cfg(feature = "simulator")]
+    pub use crate::os::simulated_time;
     pub use crate::os::{clock, lock, system};
 
     /// The points at which a test can have the process die.

@@ -18,7 +18,7 @@ const ROWS_IN_ONE_COMMIT: u64 = 10_000;
 const FILES_IN_ONE_FOLDER: u64 = 1000;
 const REST: Duration = Duration::from_secs(2);
 
-pub fn row() {
+pub(crate) fn row() {
     let alone = median_of(|place| place.command(&["--version"]), &place_with(0).0);
     for jobs in [UNDER_WAY, number("FERRYD_BENCH_JOBS", 100_000)] {
         let (place, _silent) = place_with(jobs);

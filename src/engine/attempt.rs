@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::os::crash::crash_point;
 use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
@@ -23,6 +22,7 @@ use crate::job::content_type;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
+use crate::os::crash::crash_point;
 use crate::store::{Claimed, StoreError, Upload};
 
 use super::base_of;

@@ -3,12 +3,12 @@
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::os::crash::crash_point;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
+use crate::os::crash::crash_point;
 use crate::os::system::System;
 use crate::store::{Asking, Claimed, ReturnedJob, Store, StoreError};
 use crate::watch::Handle;
@@ -21,7 +21,7 @@ use super::split;
 use super::worker::Worker;
 
 /// A host with its limits, what it has under way, and how it is doing.
-pub struct HostSlots {
+pub(crate) struct HostSlots {
     /// Its name in the configuration.
     pub name: String,
     /// What a worker for it needs.
@@ -57,7 +57,7 @@ pub(super) struct Running {
 }
 
 /// Claims jobs for every host, and has each carried by a task.
-pub struct Dispatch {
+pub(crate) struct Dispatch {
     system: System,
     store: Store,
     hosts: Vec<HostSlots>,
@@ -72,12 +72,19 @@ type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, board: Board, hints: Handle) -> Dispatch {
+    pub(crate) fn new(
+        system: System,
+        store: Store,
+        hosts: Vec<HostSlots>,
+        uploads_max: usize,
+        board: Board,
+        hints: Handle,
+    ) -> Dispatch {
         Dispatch { system, store, hosts, uploads_max, board, hints, served: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
-    pub async fn run(self, phases: Phases) -> Result<(), StoreError> {
+    pub(crate) async fn run(self, phases: Phases) -> Result<(), StoreError> {
         let clock = self.system.clock.clone();
         pool::run(self, &clock, phases).await
     }
@@ -271,7 +278,7 @@ impl Workload for Dispatch {
 
 impl HostSlots {
     /// A host that has nothing under way.
-    pub fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
+    pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
         HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
     }
 

@@ -9,7 +9,7 @@ use crate::store::{JobId, Store, StoreError};
 
 /// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
 /// it is certain that the host has nothing.
-pub struct Gate {
+pub(crate) struct Gate {
     store: Store,
     job: JobId,
     passed: AtomicBool,
@@ -18,12 +18,12 @@ pub struct Gate {
 
 impl Gate {
     /// A gate nothing has passed.
-    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
+    pub(crate) fn new(store: Store, job: JobId) -> Arc<Gate> {
         Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
     }
 
     /// Commits the intent. An error is kept for [`Gate::failure`].
-    pub async fn pass(&self) -> io::Result<()> {
+    pub(crate) async fn pass(&self) -> io::Result<()> {
         if self.passed() {
             return Ok(());
         }
@@ -43,12 +43,12 @@ impl Gate {
     }
 
     /// Whether the last bytes may have left.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.passed.load(Ordering::Acquire)
     }
 
     /// Why the intent could not be committed.
-    pub fn failure(&self) -> Option<StoreError> {
+    pub(crate) fn failure(&self) -> Option<StoreError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::os::crash::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
+use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
@@ -14,7 +14,7 @@ use crate::watch::{self, Settled, WatchingEnds};
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
-pub struct Intake {
+pub(crate) struct Intake {
     store: Store,
     system: System,
     watches: Watches,
@@ -24,12 +24,12 @@ pub struct Intake {
 
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
-    pub fn new(system: System, store: Store, watches: Watches) -> Intake {
+    pub(crate) fn new(system: System, store: Store, watches: Watches) -> Intake {
         Intake { system, store, watches, failed: None }
     }
 
     /// Why the watching stopped, if the queue was the reason.
-    pub fn into_failure(self) -> Option<StoreError> {
+    pub(crate) fn into_failure(self) -> Option<StoreError> {
         self.failed
     }
 

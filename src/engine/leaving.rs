@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::os::crash::crash_point;
 use crate::host::HostError;
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::crash::crash_point;
 use crate::os::files::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};

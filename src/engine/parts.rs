@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::os::crash::crash_point;
 use crate::host::{HostError, Part, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, ConfirmedParts, Order, Repeat};
+use crate::os::crash::crash_point;
 use crate::store::{JobId, Upload};
 
 use super::digest::Digesting;

@@ -8,12 +8,12 @@ use url::Url;
 /// The most addresses one file may hold.
 const ADDRESSES_MAX: usize = 100;
 /// The longest file that can be a list of addresses, in bytes.
-pub const LIST_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const LIST_BYTES_MAX: u64 = 64 * 1024;
 /// How much of a property list is read, in beginnings, ends and values.
 const PLIST_EVENTS_MAX: usize = 1000;
 
 /// Whether a file of this name holds addresses.
-pub fn is_list(name: &str) -> bool {
+pub(super) fn is_list(name: &str) -> bool {
     kind(name).is_some()
 }
 

@@ -21,7 +21,7 @@ const NEXT_TRY: Duration = Duration::from_secs(10);
 
 /// A token as a host gives it out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
+pub(crate) struct Granted {
     /// What opens the door.
     pub secret: Secret,
     /// How long it is good for, counted from when it was asked for; nothing for one that does not end by itself.
@@ -30,7 +30,7 @@ pub struct Granted {
 
 /// A token in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     secret: Secret,
     /// Which one of those that were fetched it is.
     number: u64,
@@ -38,13 +38,13 @@ pub struct Token {
 
 impl Token {
     /// What opens the door. Requests that carry it name it with `Request::secret`.
-    pub fn secret(&self) -> &Secret {
+    pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 }
 
 /// The token of one account.
-pub struct TokenCell {
+pub(crate) struct TokenCell {
     clock: Clock,
     state: Mutex<TokenState>,
     /// How many fetches have ended. Read without waiting for one that is under way.
@@ -74,7 +74,7 @@ impl fmt::Debug for TokenCell {
 
 impl TokenCell {
     /// No token yet.
-    pub fn new(clock: Clock) -> TokenCell {
+    pub(crate) fn new(clock: Clock) -> TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
     }
 
@@ -83,7 +83,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// When `fetch` fails, unless the present token is still good.
-    pub async fn get(&self, fetch: impl AsyncFnOnce() -> Result<Granted, HostError>) -> Result<Token, HostError> {
+    pub(crate) async fn get(&self, fetch: impl AsyncFnOnce() -> Result<Granted, HostError>) -> Result<Token, HostError> {
         let before = self.ended();
         let mut state = self.state.lock().await;
         if let Some(held) = &state.held
@@ -102,7 +102,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// The call's, or that of fetching a token.
-    pub async fn with<T>(
+    pub(crate) async fn with<T>(
         &self,
         fetch: impl AsyncFn() -> Result<Granted, HostError>,
         is_refused: impl Fn(&HostError) -> bool,
@@ -119,7 +119,7 @@ impl TokenCell {
     }
 
     /// Takes in that the host refused this token. One that was fetched since stays.
-    pub async fn refused(&self, token: &Token) {
+    pub(crate) async fn refused(&self, token: &Token) {
         let mut state = self.state.lock().await;
         state.held.take_if(|held| held.token.number == token.number);
     }

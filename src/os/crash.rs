@@ -40,7 +40,7 @@ pub const POINTS_OF_REMOVAL: &[&str] = &["after.before_move", "after.aside", "af
 
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
-pub fn reached(name: &str) {
+pub(crate) fn reached(name: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -33,7 +33,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a commit must outlive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// The death of this process.
     Process,
     /// The loss of power.
@@ -41,11 +41,11 @@ pub enum Durability {
 }
 
 /// What the writer says of itself while it cannot go on; `None` while it can.
-pub type WriteFailure = Option<StoreError>;
+pub(crate) type WriteFailure = Option<StoreError>;
 
 /// The way to the writing thread.
 #[derive(Clone)]
-pub struct WriterHandle {
+pub(super) struct WriterHandle {
     calls: mpsc::Sender<Box<dyn QueuedCall>>,
     failure: watch::Receiver<WriteFailure>,
     closing: Arc<AtomicBool>,
@@ -109,12 +109,12 @@ impl WriterHandle {
     }
 
     /// Tells when the writer cannot go on, and when it can again.
-    pub fn failure(&self) -> watch::Receiver<WriteFailure> {
+    pub(super) fn failure(&self) -> watch::Receiver<WriteFailure> {
         self.failure.clone()
     }
 
     /// A full disk is waited out no longer: what cannot be committed is answered with the error.
-    pub fn give_up_waiting(&self) {
+    pub(super) fn give_up_waiting(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 }

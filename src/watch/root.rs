@@ -11,7 +11,7 @@ use super::filter::{BadGlob, Filter};
 
 /// A folder to watch.
 #[derive(Debug, Clone)]
-pub struct Root {
+pub(crate) struct Root {
     files: Files,
     watches: Watches,
     /// Which of them this is.
@@ -27,7 +27,7 @@ pub struct Root {
 impl Root {
     /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that whatever is
     /// new in it counts.
-    pub fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
+    pub(crate) fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
         let root = |(index, watch): (usize, &Watch)| {
             Ok(Root {
                 files: files.clone(),
@@ -42,7 +42,7 @@ impl Root {
     }
 
     /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
-    pub fn would_find(&self, path: &Path, version: &Identity) -> bool {
+    pub(crate) fn would_find(&self, path: &Path, version: &Identity) -> bool {
         let Some(name) = path.file_name() else { return false };
         if !self.filter.enters_all_above(self.relative(path)) || self.is_excepted(path) {
             return false;

@@ -12,14 +12,14 @@ use crate::bench_top::{Bench, Daemon, one};
 const YEAR: i64 = 365 * 24 * 3600;
 
 /// A clock for a daemon that can be set while it runs.
-pub struct Clock {
+pub(crate) struct Clock {
     shim: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
     /// A clock that is ahead by so many seconds.
-    pub fn ahead(bench: &Bench, seconds: i64) -> Clock {
+    pub(crate) fn ahead(bench: &Bench, seconds: i64) -> Clock {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock.c");
         let clock = Clock { shim: bench.dir.path().join("clock.so"), file: bench.dir.path().join("clock") };
         let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&clock.shim).arg(source).status();
@@ -28,7 +28,7 @@ impl Clock {
         clock
     }
 
-    pub fn set(&self, seconds: i64) {
+    pub(crate) fn set(&self, seconds: i64) {
         let aside = self.file.with_extension("next");
         std::fs::write(&aside, seconds.to_string()).unwrap();
         std::fs::rename(aside, &self.file).unwrap();
@@ -39,7 +39,7 @@ impl Clock {
     }
 
     /// A daemon for which time itself passes when this clock is set ahead.
-    pub fn start_in_its_time(&self, bench: &Bench) -> Daemon {
+    pub(crate) fn start_in_its_time(&self, bench: &Bench) -> Daemon {
         self.start_with(bench, &[("FERRYD_TEST_ALL_CLOCKS", "1")])
     }
 

@@ -167,7 +167,7 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
 }
 
 /// A command that file permissions hold for, also when the tests run as root.
-pub fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
+pub(crate) fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
     let mut command = if rustix::process::getuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]);

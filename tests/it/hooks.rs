@@ -342,7 +342,9 @@ impl Desk {
         let (store, thread) = Store::open(dir.path()).unwrap();
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();
-        let task = tokio::spawn(Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases).unwrap().run());
+        let task = tokio::spawn(
+            Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases).unwrap().run(),
+        );
         Desk { dir, config, store, thread, switch, task }
     }
 

@@ -18,7 +18,7 @@ use crate::skip::skipped;
 
 /// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code under test.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind {
+pub(crate) struct Kind {
     pub word: &'static str,
     /// Whether a file of 0 bytes arrives.
     takes_empty_files: bool,
@@ -50,7 +50,7 @@ pub struct Kind {
 /// The list of the kinds, with the tests that every one of them has under a name of its own: further tests are further lines.
 macro_rules! kinds {
     ($($(#[cfg($cfg:meta)])? $name:ident: $kind:expr, { $($(#[cfg($test_cfg:meta)])? $test:ident: $run:ident,)* })+) => {
-        $($(#[cfg($cfg)])? pub const $name: Kind = $kind;)+
+        $($(#[cfg($cfg)])? pub(crate) const $name: Kind = $kind;)+
         const KINDS: &[Kind] = &[$($(#[cfg($cfg)])? $name,)+];
         $($(
             $(#[cfg($test_cfg)])?
@@ -156,7 +156,7 @@ kinds! {
 }
 
 /// Every kind, whichever is asked for.
-pub fn all() -> &'static [Kind] {
+pub(crate) fn all() -> &'static [Kind] {
     KINDS
 }
 
@@ -196,19 +196,19 @@ fn is_asked_for(kind: Kind) -> bool {
 }
 
 impl Kind {
-    pub fn part_bytes(self) -> Option<usize> {
+    pub(crate) fn part_bytes(self) -> Option<usize> {
         self.part_bytes
     }
 
-    pub fn small_parts(self) -> &'static str {
+    pub(crate) fn small_parts(self) -> &'static str {
         self.small_parts
     }
 
-    pub fn bench(self) -> Bench {
+    pub(crate) fn bench(self) -> Bench {
         self.bench_with(|_| {})
     }
 
-    pub fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
+    pub(crate) fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
@@ -223,7 +223,7 @@ impl Kind {
     }
 
     /// What the host holds under the name of a file.
-    pub fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
         let is_it = |held: &str| held == name || (self.renames && held.split_once('-').is_some_and(|(_, rest)| rest == name));
         let objects = bench.sandbox.objects().into_iter().filter(|object| is_it(&object.name));
         objects.map(|object| bench.sandbox.read(&object).unwrap()).collect()
@@ -362,7 +362,7 @@ fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
 }
 
 /// A job that has ended, or is left alone for a long time, with its reason.
-pub fn is_parked(job: &JobRow) -> bool {
+pub(crate) fn is_parked(job: &JobRow) -> bool {
     let later = ferryd::internals::os::clock::now_ms() + 20_000;
     job.state.is_final() || job.state == State::Held || job.next_try_ms.is_some_and(|at| at > later)
 }
@@ -421,7 +421,7 @@ fn through(life: &mut Life, kind: Kind, endpoint: Endpoint, action: &Action) -> 
 }
 
 /// Nothing of a password, key, signature, pre-signed query or `identity` is in the log, the rows, or what `status` prints.
-pub fn no_secret_is_told(bench: &Bench, told: &str) {
+pub(crate) fn no_secret_is_told(bench: &Bench, told: &str) {
     let mut places = vec![("the log", bench.log_text().into_bytes())];
     for name in ["queue.db", "queue.db-wal"] {
         places.push(("the queue", std::fs::read(bench.state_dir().join(name)).unwrap_or_default()));

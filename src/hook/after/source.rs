@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use crate::os::crash::crash_point;
 use crate::job::Identity;
+use crate::os::crash::crash_point;
 use crate::os::durable;
 use crate::os::files::{self, File, FileKind, Folder};
 use crate::os::lease::Writers;

@@ -12,7 +12,7 @@ use crate::os::names::Names;
 
 /// What is to be done with a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AfterAction {
+pub(crate) enum AfterAction {
     /// It is removed.
     Delete,
     /// It goes below `folder`, to the place `below`, or one like it where that is taken.
@@ -26,7 +26,7 @@ pub enum AfterAction {
 
 /// A action and all that it depends on.
 #[derive(Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// The watched folder.
     pub base: Base,
     /// Where the source is.
@@ -47,7 +47,7 @@ pub struct Task {
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
+pub(crate) enum Done {
     /// It was removed.
     Deleted,
     /// It is here now.

@@ -29,7 +29,7 @@ pub enum Call {
 const THROTTLED: Duration = Duration::from_secs(3);
 
 /// "no such upload task".
-pub const NO_TASK: i64 = 13_000_401;
+pub(super) const NO_TASK: i64 = 13_000_401;
 
 /// A control call that did not succeed.
 #[derive(Debug)]
@@ -160,18 +160,18 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
 }
 
 /// Whether a detail is that of the whole file.
-pub fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
+pub(super) fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
     let size = ["size", "length", "fileSize"].iter().find_map(|key| json::number(detail.get(*key)));
     json::flag(detail.get("recycled")) != Some(true) && size.and_then(|size| u64::try_from(size).ok()) == Some(bytes)
 }
 
 /// The lasting name of a file; there is no lasting link (page, 3.5).
-pub fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
+pub(super) fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
     Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None, proof }
 }
 
 /// The first web address anywhere in a reply.
-pub fn first_address(value: &Value) -> Option<String> {
+pub(super) fn first_address(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()).filter(|text| text.starts_with("https://") || text.starts_with("http://")),
         Value::Array(items) => items.iter().find_map(first_address),

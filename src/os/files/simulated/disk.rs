@@ -38,7 +38,7 @@ pub(super) struct State {
 }
 
 /// Who is told of events.
-pub type Tell = Arc<dyn Fn(&FolderEvent) + Send + Sync>;
+pub(crate) type Tell = Arc<dyn Fn(&FolderEvent) + Send + Sync>;
 
 /// What has happened to a name in a watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]

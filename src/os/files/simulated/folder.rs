@@ -10,14 +10,14 @@ use super::file::File;
 
 /// A folder that is open.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub(crate) struct Folder {
     pub(super) disk: Disk,
     pub(super) inode: i64,
 }
 
 /// A folder that is being listed.
 #[derive(Debug)]
-pub struct Listing {
+pub(crate) struct Listing {
     folder: Folder,
     left: std::vec::IntoIter<Entry>,
 }
