@@ -16,6 +16,8 @@ pub mod engine {
 
 /// The protocols, and what their replies mean.
 pub mod host {
+    #[cfg(feature = "example-kind")]
+    pub use crate::host::example;
     pub use crate::host::{
         Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession, cloudkp, fourshared, fuzzing, http, kie,
         kind, kinds, koodrive, registry, uploadgig,

@@ -11,6 +11,9 @@ use ferryd::internals::host::http::Reply;
 /// The most of a body that the transport reads.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The words for headers of the reply.
+const HEADERS: [(&str, &str); 3] = [("to", "location"), ("etag", "etag"), ("session", "session-id")];
+
 /// An input, taken apart.
 pub struct Input {
     words: Vec<String>,
@@ -31,7 +34,7 @@ impl Input {
             status: input.words.iter().find_map(|word| word.parse().ok()).unwrap_or(200).clamp(100, 999),
             retry_after: input.number("wait").map(Duration::from_secs),
             html: input.has("html"),
-            headers: input.word("to").map(|to| ("location", to)).into_iter().collect(),
+            headers: HEADERS.into_iter().filter_map(|(word, name)| Some((name, input.word(word)?))).collect(),
             text,
             cut: cut || input.has("cut"),
         };

@@ -47,15 +47,15 @@ pub(super) fn config(
 }
 
 fn nothing_to_do(root: &DeTable<'_>, kinds: &Kinds, problems: &Problems) {
-    let example = format!(
+    let minimal = format!(
         "a minimal configuration:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\n{}\n\n\
                    config.example.toml shows every key; `ferryd demo` needs no configuration",
         line_of_kind(kinds)
     );
     if !root.contains_key("watch") && !root.contains_key("host") {
-        problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(example));
+        problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(minimal));
     } else if !root.contains_key("watch") {
-        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(example));
+        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(minimal));
     }
 }
 

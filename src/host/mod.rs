@@ -9,6 +9,8 @@ mod addresses;
 mod base64;
 pub mod cloudkp;
 mod error;
+#[cfg(feature = "example-kind")]
+pub mod example;
 mod form;
 pub mod fourshared;
 #[doc(hidden)]

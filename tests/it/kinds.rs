@@ -153,6 +153,24 @@ kinds! {
         every_fault_of_4shared_ends_with_the_file_there_or_a_reason: every_fault,
         fourshared_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+    EXAMPLE: Kind {
+        word: "example",
+        takes_empty_files: true,
+        small_parts: "part_size = \"64 KiB\"",
+        part_bytes: Some(64 * 1024),
+        may_duplicate: false,
+        renames: false,
+        expires: true,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Chunk, Endpoint::Finish],
+        secrets: &["s3cret-example"],
+        passing_secrets: &[],
+        fine: "(example): logged in",
+        login: Some(("s3cret-example", "hunter2")),
+    }, {
+        every_fault_of_example_ends_with_the_file_there_or_a_reason: every_fault,
+        example_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
 }
 
 /// Every kind, whichever is asked for.
