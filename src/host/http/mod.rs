@@ -9,6 +9,8 @@ mod names;
 mod page;
 mod reply;
 mod request;
+#[cfg(feature = "simulator")]
+mod simulated;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -18,4 +20,6 @@ pub use headers::Headers;
 pub use reply::Reply;
 pub(super) use reply::parse_retry_after;
 pub use request::Request;
+#[cfg(feature = "simulator")]
+pub use simulated::{Connecting, Connector, Destination, Stream};
 pub use transport::Transport;
