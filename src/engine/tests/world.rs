@@ -211,7 +211,7 @@ impl Host for FakeHost {
     }
 }
 
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Environment for Nothing {
     fn get(&self, _: &str) -> Option<String> {
@@ -271,8 +271,6 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
 impl World {
     /// Runs the daemon for so long, then has it drain.
     pub(super) async fn run(&self, time: Duration) {
-        let (switch, watched) = phases();
-        let switch = Arc::new(switch);
         let host = |host: &HostConfig| {
             let fake = self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone();
             LazyHost::new(Threads::Caller, move || {
@@ -281,6 +279,13 @@ impl World {
                 Arc::new(FakeHost { made, ..fake.clone() })
             })
         };
+        self.run_with(host, time).await;
+    }
+
+    /// The same with these hosts.
+    pub(super) async fn run_with(&self, host: impl Fn(&HostConfig) -> LazyHost, time: Duration) {
+        let (switch, watched) = phases();
+        let switch = Arc::new(switch);
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
         let end = async {
             tokio::time::sleep(time).await;

@@ -172,3 +172,6 @@ fn on_the_wire(request: reqwest::Request) -> Result<http::Request<Body>, Box<dyn
     request.headers_mut().entry(HOST).or_insert(host);
     Ok(request)
 }
+
+#[cfg(test)]
+mod tests;
