@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 38] = [
+const MAY_KNOW: [(&str, &[&str]); 40] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["host"]),
     ("bytes", &["engine", "host"]),
@@ -34,6 +34,8 @@ const MAY_KNOW: [(&str, &[&str]); 38] = [
     ("http_body", &["engine", "host"]),
     ("http_body_util", &["host"]),
     ("httpdate", &["host"]),
+    ("hyper", &["host"]),
+    ("hyper_util", &["host"]),
     ("jiff", &["cli", "config", "host", "job", "os"]),
     ("libc", &["engine", "hook", "os", "watch"]),
     ("md5", &["engine"]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -331,6 +332,11 @@ impl World {
 
 /// Runs in one thread, on a clock that jumps ahead whenever there is nothing else to do.
 pub(super) fn paused<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(work)
+    let threads = Arc::new(AtomicUsize::new(0));
+    let begun = threads.clone();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).on_thread_start(move || drop(begun.fetch_add(1, Ordering::Relaxed)));
+    let result = runtime.build().unwrap().block_on(work);
+    assert_eq!(threads.load(Ordering::Relaxed), 0, "no other thread may have a say in what happens");
+    result
 }

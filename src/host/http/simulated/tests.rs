@@ -98,8 +98,9 @@ fn lan(peer: Peer, keeps: bool) -> (Transport, Arc<Lan>) {
 async fn over_a_socket(peer: Peer) -> Result<Reply, HostError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/f?key=HUSH", listener.local_addr().unwrap());
-    let listener = if matches!(peer, Peer::Refuses) { None } else { Some(listener) };
-    if let Some(listener) = listener {
+    if matches!(peer, Peer::Refuses) {
+        drop(listener);
+    } else {
         tokio::spawn(async move { play(peer, listener.accept().await.unwrap().0).await });
     }
     Transport::new(&System::default(), IDLE).unwrap().send(Request::get(&url)).await
