@@ -14,14 +14,9 @@ pub mod engine {
     pub use crate::engine::{bandwidth, connections, deliver, phase, worker};
 }
 
-/// The protocols, and what their replies mean.
+/// The protocols, and what their replies mean: everything that is public there, so that no kind need be named.
 pub mod host {
-    #[cfg(feature = "example-kind")]
-    pub use crate::host::example;
-    pub use crate::host::{
-        Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession, cloudkp, fourshared, fuzzing, http, kie,
-        kind, kinds, koodrive, registry, uploadgig,
-    };
+    pub use crate::host::*;
 }
 
 /// The nouns of an upload, and the rules that decide.

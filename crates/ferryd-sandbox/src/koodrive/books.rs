@@ -9,12 +9,9 @@
 //! hash-SHA256-BYTES     a file of these bytes
 //! ```
 
-use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 use super::super::Shared;
@@ -87,11 +84,21 @@ pub(super) struct Books<'s>(pub &'s Shared);
 impl Books<'_> {
     /// Begins an upload. The id of its file.
     pub(super) fn begin(self, upload: &Upload) -> Result<String, Reject> {
-        let id = new_id();
+        let id = self.new_id();
         // How many parts there will be is known at the end.
         self.0.store.begin(KIND, &id, Totals { parts: 0, bytes: upload.bytes })?;
         self.set_upload(&id, upload)?;
         Ok(id)
+    }
+
+    /// An id nobody has.
+    pub(super) fn new_id(self) -> String {
+        format!("Fx{}", self.0.chance.letters(ID_CHARS))
+    }
+
+    /// An id of an upload at the object storage.
+    pub(super) fn new_upload_id(self) -> String {
+        format!("000001{:026X}", self.0.chance.number() >> 24)
     }
 
     /// Changes what is known of an upload.
@@ -155,7 +162,7 @@ impl Books<'_> {
         let mut spool = Spool::new(self.0.store.aside()?)?;
         let mut buffer = vec![0; COPY_BYTES];
         for path in files {
-            let mut from = File::open(path)?;
+            let mut from = self.0.store.open_file(path)?;
             loop {
                 let read = from.read(&mut buffer)?;
                 if read == 0 {
@@ -223,17 +230,6 @@ impl Books<'_> {
         let files = (0..count).map(|number| self.0.store.part_path(KIND, id, number).ok_or(Refusal::NoSession));
         Ok(files.collect::<Result<_, _>>()?)
     }
-}
-
-/// An id nobody has.
-pub(super) fn new_id() -> String {
-    let id: String = rand::rng().sample_iter(Alphanumeric).take(ID_CHARS).map(char::from).collect();
-    format!("Fx{id}")
-}
-
-/// An id of an upload at the object storage.
-pub(super) fn new_upload_id() -> String {
-    format!("000001{:026X}", rand::rng().random::<u128>() >> 24)
 }
 
 fn session(id: &str) -> String {

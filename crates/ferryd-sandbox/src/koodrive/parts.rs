@@ -1,6 +1,5 @@
 //! What goes over links: parts in, files out. A link says by its own signature for what, for how many bytes and for how long it is.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use hyper::{HeaderMap, Method};
@@ -254,7 +253,7 @@ impl Drive {
         let books = Books(shared);
         let (context, offset) = start(books, slip)?;
         let reached: Option<Reached> = match &spooled.path {
-            Some(path) => Some(reach(context, offset, File::open(path)?)?),
+            Some(path) => Some(reach(context, offset, shared.store.open_file(path)?)?),
             None => None,
         };
         let held = Held { place: Place { offset, bytes: spooled.bytes }, context, reached };
@@ -287,7 +286,7 @@ impl Drive {
         }
         let opened = exchange.work(move |shared| {
             let (object, _) = Books(shared).file(&said.id)?;
-            Some((shared.store.object_path(KIND, &said.id).map(File::open), object.bytes))
+            Some((shared.store.open_object(KIND, &said.id), object.bytes))
         });
         match opened.await? {
             Some((Some(Ok(file)), bytes)) => Ok(Answer::plain(Reply::file(file, bytes), Outcome::Served)),
