@@ -1,10 +1,10 @@
 //! The example's answers to everything it is asked for.
 #![no_main]
 
-use ferryd::host::example::{
+use ferryd::internals::host::example::{
     Listing, account_reply, finish_reply, gone_reply, listing_reply, open_reply, part_reply, token_reply,
 };
-use ferryd::job::upload::Class;
+use ferryd::internals::job::upload::Class;
 use ferryd_fuzz::{Input, assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use ferryd::host::HostError;
-use ferryd::host::http::Reply;
+use ferryd::internals::host::HostError;
+use ferryd::internals::host::http::Reply;
 
 /// The most of a body that the transport reads.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -67,7 +67,7 @@ pub fn assert_told(error: &HostError) {
 }
 
 /// What is true of every outcome: it has a link or an id.
-pub fn assert_named(outcome: &ferryd::job::upload::Outcome) {
+pub fn assert_named(outcome: &ferryd::internals::job::upload::Outcome) {
     let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
     assert!(says(&outcome.link) || says(&outcome.remote_id), "a success without a name: {outcome:?}");
 }

@@ -296,9 +296,12 @@ fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
     for (index, name) in to.iter().enumerate() {
         let known = name.get_ref();
         if !hosts.contains(known) {
-            let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| match hosts.is_empty() {
-                true => format!("add [host.{known}] with its `kind`"),
-                false => format!("the configured hosts are: {}", hosts.join(", ")),
+            let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| {
+                if hosts.is_empty() {
+                    format!("add [host.{known}] with its `kind`")
+                } else {
+                    format!("the configured hosts are: {}", hosts.join(", "))
+                }
             });
             problems.add(Some(name.span()), format!("`to` lists the host \"{known}\", which is not configured"), Some(help));
         } else if to[..index].iter().any(|earlier| earlier.get_ref() == known) {

@@ -30,7 +30,7 @@ pub struct Granted {
 
 /// A token in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     secret: Secret,
     /// Which one of those that were fetched it is.
     number: u64,
@@ -38,21 +38,21 @@ pub struct Token {
 
 impl Token {
     /// What opens the door. Requests that carry it name it with `Request::secret`.
-    pub fn secret(&self) -> &Secret {
+    pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 }
 
 /// The token of one account.
-pub struct TokenCell {
+pub(crate) struct TokenCell {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
     /// How many fetches have ended. Read without waiting for one that is under way.
     ended: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     held: Option<Held>,
     /// Tokens fetched so far.
     fetched: u64,
@@ -74,7 +74,7 @@ impl fmt::Debug for TokenCell {
 
 impl TokenCell {
     /// No token yet.
-    pub fn new(clock: Clock) -> TokenCell {
+    pub(crate) fn new(clock: Clock) -> TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
     }
 
@@ -83,7 +83,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// When `fetch` fails, unless the present token is still good.
-    pub async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
+    pub(crate) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
     where
         F: Future<Output = Result<Granted, HostError>>,
     {
@@ -108,7 +108,7 @@ impl TokenCell {
     ///
     /// # Errors
     /// The call's, or that of fetching a token.
-    pub async fn with<T, F, C>(
+    pub(crate) async fn with<T, F, C>(
         &self,
         fetch: impl Fn() -> F,
         is_refused: impl Fn(&HostError) -> bool,
@@ -129,12 +129,12 @@ impl TokenCell {
     }
 
     /// Takes in that the host refused this token. One that was fetched since stays.
-    pub async fn refused(&self, token: &Token) {
+    pub(crate) async fn refused(&self, token: &Token) {
         let mut state = self.state.lock().await;
         state.held.take_if(|held| held.token.number == token.number);
     }
 
-    async fn fetch<F>(&self, state: &mut MutexGuard<'_, State>, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
+    async fn fetch<F>(&self, state: &mut MutexGuard<'_, TokenState>, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
     where
         F: Future<Output = Result<Granted, HostError>>,
     {
@@ -164,7 +164,7 @@ impl TokenCell {
     }
 
     /// The present token, if it has not ended.
-    fn still_good(&self, state: &State) -> Option<Token> {
+    fn still_good(&self, state: &TokenState) -> Option<Token> {
         let held = state.held.as_ref()?;
         let is_good = held.times.is_none_or(|(_, ends_at)| self.clock.instant() < ends_at);
         is_good.then(|| held.token.clone())
@@ -241,9 +241,10 @@ mod tests {
         async fn grant(&self) -> Result<Granted, HostError> {
             let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
             self.doors.acquire().await.unwrap().forget();
-            match self.closed.load(Ordering::Relaxed) {
-                true => Err(HostError::new(Class::Transient, format!("closed at {number}"))),
-                false => Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life }),
+            if self.closed.load(Ordering::Relaxed) {
+                Err(HostError::new(Class::Transient, format!("closed at {number}")))
+            } else {
+                Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life })
             }
         }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ferryd::job::State;
+use ferryd::internals::job::State;
 use ferryd_sandbox::Lose;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
 use ferryd_sandbox::log::{Entry, Outcome};

@@ -7,12 +7,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ferryd::config::{self, Environment};
-use ferryd::host::kind::Kind;
-use ferryd::host::kinds::KINDS;
-use ferryd::job::State;
-use ferryd::job::watch::EventSource;
-use ferryd::store::{FILE_NAME, JobRow};
+use ferryd::internals::config::{self, Environment};
+use ferryd::internals::host::kind::Kind;
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::job::State;
+use ferryd::internals::job::watch::EventSource;
+use ferryd::internals::store::{FILE_NAME, JobRow};
 use ferryd_sandbox::cloudkp::EmptyFile;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::ReplyShape;
@@ -235,9 +235,10 @@ fn folders_below_count_only_where_the_watch_is_recursive() {
         bench.wait_done(count);
         bench.stop(daemon);
         scan_again(&bench, count);
-        let expected: &[&str] = match below {
-            true => &["early.bin", "late.bin", "late.bin", "top-late.bin", "top.bin", "zz-last.bin"],
-            false => &["top-late.bin", "top.bin", "zz-last.bin"],
+        let expected: &[&str] = if below {
+            &["early.bin", "late.bin", "late.bin", "top-late.bin", "top.bin", "zz-last.bin"]
+        } else {
+            &["top-late.bin", "top.bin", "zz-last.bin"]
         };
         assert_eq!(names(&bench), expected);
     }

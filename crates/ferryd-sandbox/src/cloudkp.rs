@@ -5,7 +5,6 @@
 //! text with an `error`, so they come with status 200; only requests that are no such form at all get a 4xx. The wording of the errors
 //! is ours, since the host documents none.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
@@ -455,7 +454,7 @@ async fn serve(exchange: &mut Exchange) -> Result<Answer, Stop> {
     exchange.met(Met { host: KIND, endpoint: Endpoint::Link, session: None, part: None, file: Some(object.name.clone()) })?;
     exchange.received().await?;
     let Object { id, name, bytes, .. } = object;
-    let file = exchange.work(move |shared| shared.store.object_path(KIND, &id).map(File::open)).await?;
+    let file = exchange.work(move |shared| shared.store.open_object(KIND, &id)).await?;
     let Some(Ok(file)) = file else { return Err(nothing()) };
     let reply = Reply::file(file, bytes).header("content-disposition", &attachment(&name));
     Ok(Answer::plain(reply, Outcome::Served))

@@ -53,7 +53,7 @@ fn shift_clock(shared: &Shared, head: &Parts) -> Reply {
     let query = head.uri.query().unwrap_or_default();
     match query.strip_prefix("shift=").and_then(|seconds| seconds.parse::<i64>().ok()) {
         Some(seconds) => {
-            shared.clock.0.fetch_add(seconds.saturating_mul(1000), std::sync::atomic::Ordering::Relaxed);
+            shared.clock.shift(seconds);
             Reply::empty(204)
         }
         None => Reply::text(400, "say by how many seconds: ?shift=3600"),

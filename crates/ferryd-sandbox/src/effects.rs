@@ -1,10 +1,11 @@
 //! What the actions of a script do to a request and to its reply, and the ways a JSON text can be bent without ceasing to be JSON.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
+use super::clock::Clock;
 use super::faults::{Action, ErrorBody, RetryAfter};
 use super::reply::Reply;
 use super::wire::Payload;
@@ -50,7 +51,7 @@ impl Action {
     }
 
     /// What happens in place of the host's own work; nothing when the host does its work. `url` is the path and query asked for.
-    pub(super) fn instead(&self, url: &str) -> Option<Instead> {
+    pub(super) fn instead(&self, url: &str, clock: &Clock) -> Option<Instead> {
         match self {
             Action::CloseBeforeReading { reset } => Some(Instead::End { reset: *reset }),
             Action::ResetAfterBytes { .. } | Action::ResetAfterBody => Some(Instead::End { reset: true }),
@@ -58,7 +59,7 @@ impl Action {
             Action::Expire => Some(Instead::Expired),
             Action::Deny => Some(Instead::Denied),
             Action::Limit => Some(Instead::Limited),
-            Action::TooManyRequests { retry_after } => Some(Instead::Reply(retry_after.reply())),
+            Action::TooManyRequests { retry_after } => Some(Instead::Reply(retry_after.reply(clock))),
             Action::EarlyReply { status, body, .. } => Some(Instead::Reply(body.reply(*status))),
             Action::Moved => Some(Instead::Reply(Reply::text(404, "not found"))),
             Action::Redirect { status, to } => {
@@ -122,16 +123,12 @@ impl ErrorBody {
 }
 
 impl RetryAfter {
-    #[allow(clippy::disallowed_methods, reason = "the sandbox is not the daemon: its clock is its own")]
-    fn reply(self) -> Reply {
+    fn reply(self, clock: &Clock) -> Reply {
         let reply = ErrorBody::Json.reply(429);
         match self {
             RetryAfter::Absent => reply,
             RetryAfter::Seconds(seconds) => reply.header("retry-after", &seconds.to_string()),
-            RetryAfter::DateInSeconds(seconds) => {
-                let date = SystemTime::now() + Duration::from_secs(seconds.into());
-                reply.header("retry-after", &httpdate::fmt_http_date(date))
-            }
+            RetryAfter::DateInSeconds(seconds) => reply.header("retry-after", &clock.http_date(seconds)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! request; a finish names all of them by what was answered. What the page does not allow is refused, in XML, with a status and a code.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
@@ -16,7 +16,6 @@ use md5::{Digest, Md5};
 use quick_xml::Reader;
 use quick_xml::escape::{escape, resolve_predefined_entity};
 use quick_xml::events::Event;
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{hex, sha256};
@@ -326,7 +325,7 @@ impl Request {
         if !known {
             return Err(wrong_login());
         }
-        let value = random_id();
+        let value = random_id(shared);
         let seconds = self.rules.token_seconds;
         let until_ms = later(shared, seconds);
         shared.records.set(KIND, &token_record(&value), &Token { until_ms, requests_left: self.rules.token_requests })?;
@@ -355,7 +354,7 @@ impl Request {
         if bytes > self.rules.account_bytes.saturating_sub(used(shared)) {
             return Err(Refusal::Full.into());
         }
-        let id = random_id();
+        let id = random_id(shared);
         let until_ms = later(shared, self.rules.session_seconds);
         let session = Session { name: name.clone(), content_type: self.content_type.clone(), until_ms, parts: BTreeMap::new() };
         shared.store.begin(KIND, &id, Totals { parts, bytes })?;
@@ -474,8 +473,8 @@ async fn text(exchange: &mut Exchange) -> Result<String, Stop> {
     String::from_utf8(body).map_err(|_| refused(400, "the body is not UTF-8"))
 }
 
-fn random_id() -> String {
-    format!("{:032x}", rand::rng().random::<u128>())
+fn random_id(shared: &Shared) -> String {
+    format!("{:032x}", shared.chance.number())
 }
 
 fn later(shared: &Shared, seconds: u64) -> i64 {
@@ -530,7 +529,11 @@ fn sound(shared: &Shared, id: &str, session: &Session) -> std::io::Result<BTreeM
         let number = part + 1;
         let Some(md5) = session.parts.get(&number) else { continue };
         let now = match shared.store.part_path(KIND, id, part) {
-            Some(path) => hex(&Md5::digest(std::fs::read(path)?)),
+            Some(path) => {
+                let mut bytes = Vec::new();
+                shared.store.open_file(&path)?.read_to_end(&mut bytes)?;
+                hex(&Md5::digest(&bytes))
+            }
             None => md5.clone(),
         };
         if now == *md5 {
@@ -553,7 +556,7 @@ fn fetch(shared: &Shared, id: &str) -> Result<Answer, Fault> {
     let nothing = || Fault::new(404, "NoSuchFile", "there is no such file");
     let kept: Served = shared.records.get(KIND, &file_record(id)).ok_or_else(nothing)?;
     let object = shared.store.object(KIND, id).ok_or_else(nothing)?;
-    let file = File::open(shared.store.object_path(KIND, id).ok_or_else(nothing)?)?;
+    let file = shared.store.open_object(KIND, id).ok_or_else(nothing)??;
     Ok(served(Reply::file(file, object.bytes).header("content-type", &kept.content_type)))
 }
 

@@ -14,11 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
+use hyper::header::DATE;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Response};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use super::clock::Clock;
 use super::effects::{InBody, Instead, duration};
 use super::faults::{Action, Met};
 use super::log::{Conclusion, Delivery, Outcome, Ticket};
@@ -227,7 +229,7 @@ impl Exchange {
         body: Incoming,
     ) -> Exchange {
         let url = head.uri.path_and_query().map_or("/", |url| url.as_str()).to_owned();
-        let ticket = shared.log.begin(head.method.as_str(), &url);
+        let ticket = shared.log.begin(head.method.as_str(), &url, shared.clock.now_ms());
         ticket.describe(|entry| entry.host = Some(host.kind().to_owned()));
         Exchange {
             path: head.uri.path().get(1 + host.kind().len()..).unwrap_or_default().to_owned(),
@@ -266,7 +268,7 @@ impl Exchange {
     pub(super) async fn received(&mut self) -> Result<(), Stop> {
         self.body.drain().await?;
         let Some(action) = &self.action else { return Ok(()) };
-        if action.instead(&self.url).is_some() {
+        if action.instead(&self.url, &self.shared.clock).is_some() {
             return Err(Stop::Faulted);
         }
         if *action == Action::LoseSession
@@ -301,9 +303,10 @@ impl Exchange {
         Ok(spool.end())
     }
 
-    /// Runs `job`, which may wait for the disk, where that holds up nobody. It runs to its end even when the client goes away.
+    /// Runs `job`, which may wait for the disk, where that holds up nobody: on a thread of its own, unless there is no disk. It runs to its end
+    /// even when the client goes away.
     pub(super) async fn work<T: Send + 'static>(&self, job: impl FnOnce(&Shared) -> T + Send + 'static) -> Result<T, Stop> {
-        if self.discards() {
+        if self.discards() || self.shared.is_detached {
             return Ok(job(&self.shared));
         }
         let (shared, alive) = (Arc::clone(&self.shared), self.alive.clone());
@@ -374,7 +377,7 @@ impl Exchange {
     }
 
     fn fault(self, host: &dyn Emulated) -> Ended {
-        let how = match self.action.as_ref().and_then(|action| action.instead(&self.url)) {
+        let how = match self.action.as_ref().and_then(|action| action.instead(&self.url, &self.shared.clock)) {
             None => How::End { reset: true },
             Some(Instead::End { reset }) => How::End { reset },
             Some(Instead::Full) => How::whole(host.full()),
@@ -472,7 +475,7 @@ impl Ended {
     ///
     /// # Errors
     /// When nothing is to be sent and the connection must end.
-    pub(super) fn response(self, control: &Arc<Control>) -> Result<Response<ReplyBody>, Hangup> {
+    pub(super) fn response(self, control: &Arc<Control>, clock: &Clock) -> Result<Response<ReplyBody>, Hangup> {
         let Ended { how, delivery } = self;
         let (reply, shape, half_open) = match how {
             How::Reply { reply, shape, half_open } => (reply, shape, half_open),
@@ -486,6 +489,8 @@ impl Ended {
         if let Some(time) = half_open {
             control.half_open_for(time);
         }
+        // Of the hosts' own clock, where the HTTP server would take the machine's.
+        let reply = if reply.headers.contains_key(DATE) { reply } else { reply.header("date", &clock.http_date(0)) };
         let length = reply.payload.len();
         Ok(match shape {
             Shape::Cut(bytes) if bytes < length => reply.response(length, |payload| ReplyBody::cut(payload, bytes, control)),

@@ -124,7 +124,7 @@ impl Form {
                 let (field, begun) = file.take().ok_or_else(|| malformed("there is no file"))?;
                 let bytes = skim_file(&mut self.body, begun, boundary).await?;
                 let head = FileHead { field, content_type: None };
-                Ok((head, Spooled { bytes, sha256: None, md5: None, path: None }))
+                Ok((head, Spooled::discarded(bytes)))
             }
         }
     }

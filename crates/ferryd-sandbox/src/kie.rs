@@ -4,7 +4,6 @@
 //! what is kept until it expires. An address to fetch from must be of this machine. Whether an error is in the status or in the body under
 //! status 200 is a rule, since the service does both.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,7 +15,6 @@ use hyper::body::Bytes;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -146,9 +144,10 @@ impl Kie {
 
     fn check_key(&self, exchange: &Exchange) -> Result<(), Reject> {
         let given = exchange.headers.get("authorization").and_then(|value| value.to_str().ok());
-        match given.and_then(|given| given.strip_prefix("Bearer ")) == Some(self.rules.api_key.as_str()) {
-            true => Ok(()),
-            false => Err(Reject(401, "You do not have access permissions".into())),
+        if given.and_then(|given| given.strip_prefix("Bearer ")) == Some(self.rules.api_key.as_str()) {
+            Ok(())
+        } else {
+            Err(Reject(401, "You do not have access permissions".into()))
         }
     }
 
@@ -219,8 +218,9 @@ impl Kie {
         let Some(url) = fields.get("fileUrl").and_then(Value::as_str) else {
             return Ok(self.rejected("Missing required parameter: fileUrl".into()));
         };
-        let fetched =
-            tokio::time::timeout(FETCH_TIME, fetch(url)).await.unwrap_or_else(|_| Err("The download took too long".into()));
+        let fetched = tokio::time::timeout(FETCH_TIME, fetch(exchange.shared(), url))
+            .await
+            .unwrap_or_else(|_| Err("The download took too long".into()));
         match fetched {
             Ok(bytes) => {
                 let spooled = spool(exchange.shared(), &bytes)?;
@@ -353,7 +353,7 @@ fn keep(shared: &Shared, rules: &Rules, wanted: Wanted, spooled: Spooled) -> Res
     };
     let name = match wanted.name {
         Some(name) => checked_name(name)?,
-        None => format!("{:016x}", rand::rng().random::<u64>()),
+        None => format!("{:016x}", shared.chance.number() >> 64),
     };
     if spooled.bytes > rules.file_bytes_max {
         return Err(Reject(413, "The file is too large".into()));
@@ -372,23 +372,24 @@ fn keep(shared: &Shared, rules: &Rules, wanted: Wanted, spooled: Spooled) -> Res
 
 fn checked_path(path: String) -> Result<String, Reject> {
     let wrong = |name: &str| matches!(name, "" | "." | "..") || name.contains(|c: char| c.is_control() || c == '\\');
-    match path.len() > PATH_BYTES_MAX || path.split('/').any(wrong) {
-        true => Err("Invalid parameter: uploadPath".into()),
-        false => Ok(path),
-    }
+    if path.len() > PATH_BYTES_MAX || path.split('/').any(wrong) { Err("Invalid parameter: uploadPath".into()) } else { Ok(path) }
 }
 
 fn checked_name(name: String) -> Result<String, Reject> {
     let wrong = |c: char| c.is_control() || matches!(c, '/' | '\\');
-    match matches!(name.as_str(), "" | "." | "..") || name.len() > NAME_BYTES_MAX || name.contains(wrong) {
-        true => Err("Invalid parameter: fileName".into()),
-        false => Ok(name),
+    if matches!(name.as_str(), "" | "." | "..") || name.len() > NAME_BYTES_MAX || name.contains(wrong) {
+        Err("Invalid parameter: fileName".into())
+    } else {
+        Ok(name)
     }
 }
 
 /// Fetches an address of this machine: the sandbox talks to nobody else.
-async fn fetch(url: &str) -> Result<Bytes, Reject> {
+async fn fetch(shared: &Shared, url: &str) -> Result<Bytes, Reject> {
     let failed = |what: &str| Reject(400, format!("The file cannot be downloaded: {what}"));
+    if shared.is_detached {
+        return Err(failed("a sandbox without a listener fetches nothing"));
+    }
     let parsed = url::Url::parse(url).ok().filter(|url| url.scheme() == "http").ok_or_else(|| failed("not an http address"))?;
     let ip = match parsed.host() {
         Some(url::Host::Ipv4(ip)) if ip.is_loopback() => ip.to_string(),
@@ -423,7 +424,7 @@ async fn serve(exchange: &mut Exchange) -> Result<Answer, Stop> {
         let object = shared.store.object(KIND, &id).filter(|object| object.name == name)?;
         let fresh = kept.until_ms > shared.clock.now_ms();
         fresh.then_some(())?;
-        Some((File::open(shared.store.object_path(KIND, &id)?).ok()?, object.bytes))
+        Some((shared.store.open_object(KIND, &id)?.ok()?, object.bytes))
     });
     let (file, bytes) = found.await?.ok_or_else(nothing)?;
     Ok(Answer::plain(Reply::file(file, bytes), Outcome::Served))

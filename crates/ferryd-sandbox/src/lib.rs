@@ -11,6 +11,8 @@
 //! `Emulated` and one more entry in `kinds`. Nothing here is shared with the code that uploads: both are written from the same protocol
 //! notes, so that a misreading on one side shows.
 
+mod chance;
+mod clock;
 pub mod cloudkp;
 mod control;
 mod digest;
@@ -38,10 +40,10 @@ mod wire;
 
 use std::convert::Infallible;
 use std::fmt::Debug;
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Incoming;
@@ -49,12 +51,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::chance::Chance;
+use self::clock::Clock;
+pub use self::clock::Time;
 use self::exchange::{Answer, Ended, Exchange, Hangup, Stop};
 use self::faults::{Faults, Script, ScriptError};
+use self::files::Files;
 use self::kinds::hosts;
 pub use self::kinds::{Rules, config_for, config_of, kinds};
 use self::log::{Entry, Log};
@@ -84,6 +91,10 @@ pub struct Options {
     pub discard: bool,
     /// How each host is to be.
     pub rules: Rules,
+    /// Where ids and keys come from.
+    pub chance: Chance,
+    /// Who tells the time.
+    pub time: Time,
 }
 
 impl Options {
@@ -96,6 +107,8 @@ impl Options {
             lose: Lose::Nothing,
             discard: false,
             rules: Rules::default(),
+            chance: Chance::default(),
+            time: Time::default(),
         }
     }
 }
@@ -145,6 +158,8 @@ pub struct Sandbox {
     shared: Arc<Shared>,
     dir: PathBuf,
     addr: SocketAddr,
+    /// Nothing once it is being stopped.
+    server: Option<Server>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<Infallible>,
 }
@@ -155,26 +170,49 @@ impl Sandbox {
     /// # Errors
     /// When the script is wrong, the address is taken or not a loopback address, or the folder cannot be used.
     pub fn start(options: Options) -> Result<Sandbox, SandboxError> {
-        let Options { listen, dir, faults, lose, discard, rules } = options;
-        faults.check()?;
+        let listen = options.listen;
+        options.faults.check()?;
         if !listen.ip().is_loopback() {
             return Err(SandboxError::NotLoopback(listen));
         }
-        let kept = (!discard).then_some(dir.as_path());
-        let (store, records, log) = remembered(kept, lose).map_err(|source| SandboxError::State { dir: dir.clone(), source })?;
+        let (server, mut sandbox) = assembled(options, None)?;
         let (listener, addr) = bind(listen).map_err(|source| SandboxError::Listen { addr: listen, source })?;
-        let (faults, stats) = (Faults::new(faults), Counters::default());
-        let shared = Shared { store, records, clock: Clock::default(), log, faults, stats, hosts: hosts(rules) };
-        let shared = Arc::new(shared);
-        let (stop, stopped) = watch::channel(false);
-        // Nothing is ever sent: the channel closes when the last task that holds its other end is gone.
-        let (alive, ended) = mpsc::channel(1);
-        let server = Server { shared: Arc::clone(&shared), stopped, alive };
         tokio::spawn(server.accept(listener));
-        Ok(Sandbox { shared, dir, addr, stop, ended })
+        sandbox.addr = addr;
+        Ok(sandbox)
     }
 
-    /// The address it listens at.
+    /// The hosts without a listener, a disk and a thread: whoever has this brings them the connections ([`Sandbox::serve`]), and they do all
+    /// their work as tasks of the runtime that those are polled in. What they hold is in memory alone. With a chance and a time in
+    /// `options`, they do the same whenever they are asked the same.
+    ///
+    /// They believe that they are at `options.listen`; `options.dir` and `options.lose` mean nothing.
+    ///
+    /// # Errors
+    /// When the script is wrong.
+    pub fn detached(options: Options) -> Result<Sandbox, SandboxError> {
+        options.faults.check()?;
+        Ok(assembled(options, Some(Files::in_memory()))?.1)
+    }
+
+    /// Serves one connection, until it ends or the sandbox stops. A reset is the end of the stream, as nothing else can be done to it.
+    pub fn serve<S>(&self, stream: S) -> impl Future<Output = ()> + Send + 'static
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let server = self.server.clone();
+        async move {
+            let Some(server) = server else { return };
+            let mut stopped = server.stopped.clone();
+            tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = server.connection(stream, |_| Ok(())) => {}
+            }
+        }
+    }
+
+    /// The address it listens at, or believes to be at.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -187,6 +225,7 @@ impl Sandbox {
     /// Stops listening, ends every connection, and waits until nothing touches the state any more. The state stays.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
+        self.server = None;
         self.ended.recv().await;
     }
 
@@ -210,13 +249,15 @@ impl Sandbox {
         self.shared.store.objects()
     }
 
-    /// The bytes of an object, from its file.
+    /// The bytes of an object.
     ///
     /// # Errors
     /// When there is no such object, or bytes are discarded, or the file cannot be read.
     pub fn read(&self, object: &Object) -> std::io::Result<Vec<u8>> {
-        let path = self.shared.store.object_path(&object.host, &object.id);
-        std::fs::read(path.ok_or(std::io::ErrorKind::Unsupported)?)
+        let mut bytes = Vec::new();
+        let opened = self.shared.store.open_object(&object.host, &object.id);
+        opened.ok_or(std::io::ErrorKind::Unsupported)??.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// The counters.
@@ -252,7 +293,7 @@ impl Sandbox {
 
     /// Puts the clock of the hosts forward by so many seconds, or back.
     pub fn shift_clock(&self, seconds: i64) {
-        self.shared.clock.0.fetch_add(seconds.saturating_mul(1000), Ordering::Relaxed);
+        self.shared.clock.shift(seconds);
     }
 
     /// Forgets objects, sessions, records, log, counters and faults, and sets the clock right.
@@ -302,8 +343,33 @@ trait Emulated: Debug + Send + Sync {
     }
 }
 
-fn remembered(dir: Option<&std::path::Path>, lose: Lose) -> std::io::Result<(Store, Records, Log)> {
-    let store = Store::open(dir)?;
+/// The hosts of a sandbox, with what `options.dir` holds of an earlier run, or what they hold in memory.
+fn assembled(options: Options, memory: Option<Files>) -> Result<(Server, Sandbox), SandboxError> {
+    let Options { listen: addr, dir, faults, lose, discard, rules, chance, time } = options;
+    let is_detached = memory.is_some();
+    let kept = match memory {
+        Some(files) => in_memory((!discard).then_some(files), &chance),
+        None => remembered((!discard).then_some(dir.as_path()), lose, &chance),
+    };
+    let (store, records, log) = kept.map_err(|source| SandboxError::State { dir: dir.clone(), source })?;
+    let (faults, stats) = (Faults::new(faults), Counters::default());
+    let shared = Shared { store, records, clock: Clock::new(time), chance, log, faults, stats, hosts: hosts(rules), is_detached };
+    let shared = Arc::new(shared);
+    let (stop, stopped) = watch::channel(false);
+    // Nothing is ever sent: the channel closes when the last task that holds its other end is gone.
+    let (alive, ended) = mpsc::channel(1);
+    let server = Server { shared: Arc::clone(&shared), stopped, alive };
+    let sandbox = Sandbox { shared, dir, addr, server: Some(server.clone()), stop, ended };
+    Ok((server, sandbox))
+}
+
+fn in_memory(files: Option<Files>, chance: &Chance) -> std::io::Result<(Store, Records, Log)> {
+    let root = files.is_some().then_some(Path::new("/"));
+    Ok((Store::open(files.unwrap_or_default(), chance.clone(), root)?, Records::open(None)?, Log::open(None)?))
+}
+
+fn remembered(dir: Option<&Path>, lose: Lose, chance: &Chance) -> std::io::Result<(Store, Records, Log)> {
+    let store = Store::open(Files::default(), chance.clone(), dir)?;
     let records = Records::open(dir)?;
     let log = Log::open(dir)?;
     match lose {
@@ -331,29 +397,19 @@ fn bind(listen: SocketAddr) -> std::io::Result<(TcpListener, SocketAddr)> {
 /// How the names of those records begin that are about a half-sent upload, and are forgotten with the sessions.
 const SESSION_RECORDS: &str = "session-";
 
-/// The clock of the hosts, which may be put forward and back.
-#[derive(Debug, Default)]
-struct Clock(AtomicI64);
-
-impl Clock {
-    /// Milliseconds since the Unix epoch, as the hosts believe.
-    #[allow(clippy::disallowed_methods, reason = "the sandbox is not the daemon: its clock is its own")]
-    fn now_ms(&self) -> i64 {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_add(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
     store: Store,
     records: Records,
     clock: Clock,
+    chance: Chance,
     log: Log,
     faults: Faults,
     stats: Counters,
     hosts: Vec<Box<dyn Emulated>>,
+    /// Whether all work is done where it is asked for, without a thread or a socket.
+    is_detached: bool,
 }
 
 impl Shared {
@@ -365,7 +421,7 @@ impl Shared {
     fn reset(&self) -> std::io::Result<()> {
         self.faults.replace(Script::default());
         self.stats.clear();
-        self.clock.0.store(0, Ordering::Relaxed);
+        self.clock.reset();
         self.records.clear("")?;
         self.store.clear()?;
         self.log.clear()
@@ -404,19 +460,27 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match stream {
-                Ok((stream, _)) => drop(connections.spawn(self.clone().connection(stream, slot.ok()))),
+                Ok((stream, _)) => drop(connections.spawn(self.clone().tcp_connection(stream, slot.ok()))),
                 Err(error) => tracing::warn!(%error, "the sandbox cannot accept a connection"),
             }
         }
         connections.shutdown().await;
     }
 
-    async fn connection(self, stream: TcpStream, _slot: Option<tokio::sync::OwnedSemaphorePermit>) {
+    async fn tcp_connection(self, stream: TcpStream, _slot: Option<tokio::sync::OwnedSemaphorePermit>) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection of the sandbox is gone at once");
         }
+        self.connection(stream, TcpStream::set_zero_linger).await;
+    }
+
+    /// Serves one connection; `reset` sees to it that its end is a reset.
+    async fn connection<S>(self, stream: S, reset: fn(&S) -> std::io::Result<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let control = Arc::new(Control::default());
-        let wire = TokioIo::new(Wire::new(stream, Arc::clone(&control)));
+        let wire = TokioIo::new(Wire::new(stream, reset, Arc::clone(&control)));
         let service = service_fn(|request| self.clone().reply(request, Arc::clone(&control)));
         // An error here is a client that went away or a fault that wanted it so; the log has both.
         http1::Builder::new().serve_connection(wire, service).await.ok();
@@ -425,14 +489,13 @@ impl Server {
     /// Answers one request. The work is a task of its own, because the HTTP server drops what it waits for when the client goes away,
     /// and a host goes on with what it has received.
     async fn reply(self, request: Request<Incoming>, control: Arc<Control>) -> Result<Response<ReplyBody>, Hangup> {
-        let ended = match self.shared.host_of(request.uri().path()) {
+        let shared = Arc::clone(&self.shared);
+        let ended = match shared.host_of(request.uri().path()) {
             Some(host) => tokio::spawn(self.serve(host, request)).await.unwrap_or_else(|_| Ended::stopped()),
-            None if request.uri().path().starts_with(control::PREFIX) => {
-                Ended::unlogged(control::answer(&self.shared, request).await)
-            }
+            None if request.uri().path().starts_with(control::PREFIX) => Ended::unlogged(control::answer(&shared, request).await),
             None => self.unknown(&request),
         };
-        ended.response(&control)
+        ended.response(&control, &shared.clock)
     }
 
     async fn serve(mut self, host: usize, request: Request<Incoming>) -> Ended {
@@ -452,7 +515,7 @@ impl Server {
 
     fn unknown(&self, request: &Request<Incoming>) -> Ended {
         let url = request.uri().path_and_query().map_or("/", |url| url.as_str());
-        let ticket = self.shared.log.begin(request.method().as_str(), url);
+        let ticket = self.shared.log.begin(request.method().as_str(), url, self.shared.clock.now_ms());
         Ended::nothing_there(ticket)
     }
 }

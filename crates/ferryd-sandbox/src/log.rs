@@ -29,6 +29,9 @@ pub struct Entry {
     pub seq: u64,
     /// The mark at which the outcome was decided, before the reply was written. Empty while the request is being received.
     pub ended: Option<u64>,
+    /// When that was, by the clock of the hosts, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub at_ms: i64,
     /// The method, as sent.
     pub method: String,
     /// Path and query, shortened to 300 bytes.
@@ -159,14 +162,14 @@ impl Log {
     }
 
     /// Notes that a request has arrived.
-    pub(super) fn begin(&self, method: &str, path: &str) -> Ticket {
+    pub(super) fn begin(&self, method: &str, path: &str, at_ms: i64) -> Ticket {
         let mut state = hold(&self.inner.state);
         let seq = state.mark();
         state.open += 1;
         if state.entries.len() >= ENTRIES_MAX {
             state.entries.pop_front();
         }
-        state.entries.push_back(arrived(seq, method, path));
+        state.entries.push_back(arrived(seq, at_ms, method, path));
         Ticket { log: self.clone(), seq, concluded: false }
     }
 
@@ -355,10 +358,11 @@ impl Drop for Delivery {
     }
 }
 
-fn arrived(seq: u64, method: &str, path: &str) -> Entry {
+fn arrived(seq: u64, at_ms: i64, method: &str, path: &str) -> Entry {
     Entry {
         seq,
         ended: None,
+        at_ms,
         method: excerpt(method, TEXT_BYTES_MAX),
         path: excerpt(path, TEXT_BYTES_MAX),
         host: None,

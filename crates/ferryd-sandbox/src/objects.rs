@@ -14,22 +14,20 @@
 //! Locks: the table of sessions and objects may be taken while one session is held, never the other way round, except by `try_lock`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::chance::Chance;
 use super::digest::hex;
-use super::files::{names, read_json, remove, rename, write_json};
+use super::files::{Files, Opened};
 use super::hold;
-use super::spool::{Spool, Spooled};
+use super::spool::{Aside, Spool, Spooled};
 
 /// How many sessions are remembered, over all hosts. When they are full, those that are finished or lost are forgotten.
 pub(super) const SESSIONS_MAX: usize = 100_000;
@@ -132,6 +130,8 @@ pub(super) enum Refusal {
 /// All that is held, over all hosts.
 #[derive(Debug)]
 pub(super) struct Store {
+    files: Files,
+    chance: Chance,
     root: Option<PathBuf>,
     state: Mutex<State>,
     scratch: AtomicU64,
@@ -155,6 +155,7 @@ struct Session {
     totals: Totals,
     stage: Stage,
     parts: BTreeMap<u64, u64>,
+    files: Files,
     dir: Option<PathBuf>,
 }
 
@@ -166,15 +167,15 @@ struct SessionFile {
 
 impl Store {
     /// The store in `root`, with what an earlier run left there; one that discards when there is no `root`.
-    pub(super) fn open(root: Option<&Path>) -> std::io::Result<Store> {
+    pub(super) fn open(files: Files, chance: Chance, root: Option<&Path>) -> std::io::Result<Store> {
         let mut state = State::default();
         if let Some(root) = root {
-            fs::create_dir_all(root)?;
-            for kind in names(root)? {
-                state.recall(root, &kind)?;
+            files.create_dir_all(root)?;
+            for kind in files.names(root)? {
+                state.recall(&files, root, &kind)?;
             }
         }
-        Ok(Store { root: root.map(Path::to_owned), state: Mutex::new(state), scratch: AtomicU64::new(0) })
+        Ok(Store { files, chance, root: root.map(Path::to_owned), state: Mutex::new(state), scratch: AtomicU64::new(0) })
     }
 
     /// Whether bytes are counted instead of kept.
@@ -214,9 +215,9 @@ impl Store {
             return Err(Refusal::Full);
         }
         let dir = self.root.as_ref().map(|root| root.join(host).join("sessions").join(file_name(session)));
-        let new = Session { totals, stage: Stage::Open, parts: BTreeMap::new(), dir };
+        let new = Session { totals, stage: Stage::Open, parts: BTreeMap::new(), files: self.files.clone(), dir };
         if let Some(dir) = &new.dir {
-            fs::create_dir_all(dir)?;
+            self.files.create_dir_all(dir)?;
         }
         new.note()?;
         state.sessions.insert(key(host, session), Arc::new(Mutex::new(new)));
@@ -234,14 +235,14 @@ impl Store {
         };
         let put = hold(&session).take(part, bytes, fresh.as_deref());
         if let (Err(_), Some(fresh)) = (&put, &fresh) {
-            remove(fresh)?;
+            self.files.remove(fresh)?;
         }
         put
     }
 
     fn write_aside(&self, dir: &Path, data: &[u8]) -> std::io::Result<PathBuf> {
         let path = dir.join(format!("new-{}", self.scratch.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&path, data)?;
+        self.files.write(&path, data)?;
         Ok(path)
     }
 
@@ -259,7 +260,7 @@ impl Store {
         held.stage = Stage::Done(object.id.clone());
         held.note()?;
         held.parts.clear();
-        parts.iter().try_for_each(|part| remove(part))?;
+        parts.iter().try_for_each(|part| self.files.remove(part))?;
         Ok(object)
     }
 
@@ -272,11 +273,12 @@ impl Store {
     }
 
     /// A path for bytes that are still coming in; nothing when bytes are discarded.
-    pub(super) fn aside(&self) -> std::io::Result<Option<PathBuf>> {
+    pub(super) fn aside(&self) -> std::io::Result<Option<Aside>> {
         let Some(root) = &self.root else { return Ok(None) };
         let folder = root.join("incoming");
-        fs::create_dir_all(&folder)?;
-        Ok(Some(folder.join(format!("{}", self.scratch.fetch_add(1, Ordering::Relaxed)))))
+        self.files.create_dir_all(&folder)?;
+        let path = folder.join(format!("{}", self.scratch.fetch_add(1, Ordering::Relaxed)));
+        Ok(Some(Aside { files: self.files.clone(), path }))
     }
 
     /// Takes over bytes as a part, in place of an earlier one of the same number.
@@ -286,7 +288,7 @@ impl Store {
         let (bytes, fresh) = (spooled.bytes, spooled.path.take());
         let put = session.take(part, bytes, fresh.as_deref());
         if let (Err(_), Some(fresh)) = (&put, &fresh) {
-            remove(fresh)?;
+            self.files.remove(fresh)?;
         }
         put
     }
@@ -309,8 +311,8 @@ impl Store {
 
     fn keep_as(&self, host: &str, id: String, name: &str, session: &str, mut spooled: Spooled) -> Result<Object, Refusal> {
         if let (Some(from), Some(to)) = (spooled.path.take(), self.object_path(host, &id)) {
-            fs::create_dir_all(to.parent().unwrap_or(&to))?;
-            rename(&from, &to)?;
+            self.files.create_dir_all(to.parent().unwrap_or(&to))?;
+            self.files.rename(&from, &to)?;
         }
         let (bytes, sha256) = (spooled.bytes, spooled.sha256.take());
         self.add_object(Object { host: host.into(), id, name: name.into(), bytes, sha256, session: session.into(), stored: 0 })
@@ -337,7 +339,7 @@ impl Store {
         held.note()?;
         let parts = std::mem::take(&mut held.parts);
         let dir = held.dir.clone();
-        dir.map_or(Ok(()), |dir| parts.keys().try_for_each(|part| remove(&dir.join(part_name(*part)))))?;
+        dir.map_or(Ok(()), |dir| parts.keys().try_for_each(|part| self.files.remove(&dir.join(part_name(*part)))))?;
         Ok(object)
     }
 
@@ -365,7 +367,7 @@ impl Store {
 
     fn add_object(&self, object: Object) -> Result<Object, Refusal> {
         if let Some(path) = self.path(&object.host, &format!("{}.json", object.id)) {
-            write_json(&path, &object)?;
+            self.files.write_json(&path, &object)?;
         }
         Ok(hold(&self.state).add(object))
     }
@@ -374,13 +376,13 @@ impl Store {
     fn join(&self, host: &str, id: &str, files: &[PathBuf]) -> Result<Option<String>, Refusal> {
         let Some(path) = self.path(host, &format!("{id}.bytes")) else { return Ok(None) };
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+            self.files.create_dir_all(dir)?;
         }
-        let mut to = File::create(path)?;
+        let mut to = self.files.create(&path)?;
         let mut digest = Sha256::new();
         let mut buffer = vec![0; COPY_BYTES];
         for path in files {
-            let mut from = File::open(path)?;
+            let mut from = self.files.open(path)?;
             loop {
                 let read = from.read(&mut buffer)?;
                 if read == 0 {
@@ -410,19 +412,29 @@ impl Store {
         self.path(host, &format!("{id}.bytes"))
     }
 
+    /// Opens a file whose path the store gave.
+    pub(super) fn open_file(&self, path: &Path) -> std::io::Result<Opened> {
+        self.files.open(path)
+    }
+
+    /// Opens the bytes of an object; nothing when bytes are discarded.
+    pub(super) fn open_object(&self, host: &str, id: &str) -> Option<std::io::Result<Opened>> {
+        self.object_path(host, id).map(|path| self.files.open(&path))
+    }
+
     /// Takes a part away again, behind the client's back. Whether it was there.
     pub(super) fn drop_part(&self, host: &str, session: &str, part: u64) -> bool {
         let Some(session) = self.session(host, session) else { return false };
         let mut session = hold(&session);
         let path = session.dir.as_ref().map(|dir| dir.join(part_name(part)));
-        session.parts.remove(&part).is_some() && path.is_none_or(|path| remove(&path).is_ok())
+        session.parts.remove(&part).is_some() && path.is_none_or(|path| self.files.remove(&path).is_ok())
     }
 
     /// Changes the first byte of a part, behind the client's back. Whether there was one.
     pub(super) fn corrupt_part(&self, host: &str, session: &str, part: u64) -> bool {
         let Some(session) = self.session(host, session) else { return false };
         let session = hold(&session);
-        session.dir.as_ref().is_some_and(|dir| flip_first_byte(&dir.join(part_name(part))).is_ok())
+        session.dir.as_ref().is_some_and(|dir| self.files.flip_first_byte(&dir.join(part_name(part))).is_ok())
     }
 
     /// Loses one session; the host says so from then on.
@@ -460,7 +472,7 @@ impl Store {
         };
         for (host, id) in objects.keys() {
             for end in ["json", "bytes"] {
-                self.path(host, &format!("{id}.{end}")).map_or(Ok(()), |path| remove(&path))?;
+                self.path(host, &format!("{id}.{end}")).map_or(Ok(()), |path| self.files.remove(&path))?;
             }
         }
         Ok(())
@@ -476,7 +488,7 @@ impl Store {
             return Err(Refusal::Full);
         }
         loop {
-            let id: String = rand::rng().sample_iter(Alphanumeric).take(ID_CHARS).map(char::from).collect();
+            let id = self.chance.letters(ID_CHARS);
             // Never a word: one in a few hundred would be.
             let mixed = id.contains(|c: char| c.is_ascii_digit()) && id.contains(|c: char| c.is_ascii_lowercase());
             if mixed && !state.objects.contains_key(&key(host, &id)) {
@@ -491,16 +503,16 @@ impl Store {
 }
 
 impl State {
-    fn recall(&mut self, root: &Path, kind: &str) -> std::io::Result<()> {
-        for name in names(&root.join(kind).join("objects"))? {
+    fn recall(&mut self, files: &Files, root: &Path, kind: &str) -> std::io::Result<()> {
+        for name in files.names(&root.join(kind).join("objects"))? {
             let path = root.join(kind).join("objects").join(&name);
-            if let (true, Some(object)) = (name.ends_with(".json"), read_json::<Object>(&path)) {
+            if let (true, Some(object)) = (name.ends_with(".json"), files.read_json::<Object>(&path)) {
                 self.add(object);
             }
         }
-        for name in names(&root.join(kind).join("sessions"))? {
+        for name in files.names(&root.join(kind).join("sessions"))? {
             let session = percent_decode_str(&name).decode_utf8_lossy().into_owned();
-            if let Some(held) = Session::recall(root.join(kind).join("sessions").join(&name))? {
+            if let Some(held) = Session::recall(files, root.join(kind).join("sessions").join(&name))? {
                 self.sessions.insert(key(kind, &session), Arc::new(Mutex::new(held)));
                 self.order.push_back(key(kind, &session));
             }
@@ -535,17 +547,17 @@ impl State {
 }
 
 impl Session {
-    fn recall(dir: PathBuf) -> std::io::Result<Option<Session>> {
-        let Some(SessionFile { totals, stage }) = read_json(&dir.join("session.json")) else { return Ok(None) };
+    fn recall(files: &Files, dir: PathBuf) -> std::io::Result<Option<Session>> {
+        let Some(SessionFile { totals, stage }) = files.read_json(&dir.join("session.json")) else { return Ok(None) };
         let mut parts = BTreeMap::new();
-        for name in names(&dir)? {
+        for name in files.names(&dir)? {
             if let Ok(part) = name.parse() {
-                parts.insert(part, fs::metadata(dir.join(&name))?.len());
+                parts.insert(part, files.len(&dir.join(&name))?);
             } else if name.starts_with("new-") {
-                remove(&dir.join(name))?;
+                files.remove(&dir.join(name))?;
             }
         }
-        Ok(Some(Session { totals, stage, parts, dir: Some(dir) }))
+        Ok(Some(Session { totals, stage, parts, files: files.clone(), dir: Some(dir) }))
     }
 
     fn take(&mut self, part: u64, bytes: u64, fresh: Option<&Path>) -> Result<Put, Refusal> {
@@ -557,8 +569,8 @@ impl Session {
         let mut put = Put { again: self.parts.contains_key(&part), differed: false };
         if let (Some(dir), Some(fresh)) = (&self.dir, fresh) {
             let path = dir.join(part_name(part));
-            put.differed = put.again && !same_bytes(&path, fresh)?;
-            rename(fresh, &path)?;
+            put.differed = put.again && !same_bytes(&self.files, &path, fresh)?;
+            self.files.rename(fresh, &path)?;
         }
         self.parts.insert(part, bytes);
         Ok(put)
@@ -576,12 +588,12 @@ impl Session {
     fn joined(&self, store: &Store, pieces: &[Piece]) -> std::io::Result<Spooled> {
         let Some(dir) = &self.dir else {
             let bytes = pieces.iter().map(|piece| piece.bytes).sum();
-            return Ok(Spooled { bytes, sha256: None, md5: None, path: None });
+            return Ok(Spooled::discarded(bytes));
         };
         let mut spool = Spool::new(store.aside()?)?;
         let mut buffer = vec![0; COPY_BYTES];
         for piece in pieces {
-            let mut file = File::open(dir.join(part_name(piece.part)))?;
+            let mut file = self.files.open(&dir.join(part_name(piece.part)))?;
             file.seek(SeekFrom::Start(piece.from))?;
             let mut left = piece.bytes;
             while left > 0 {
@@ -610,28 +622,25 @@ impl Session {
         self.stage = Stage::Lost;
         let lost = std::mem::take(&mut self.parts);
         let Some(dir) = &self.dir else { return Ok(()) };
-        lost.keys().try_for_each(|part| remove(&dir.join(part_name(*part))))?;
+        lost.keys().try_for_each(|part| self.files.remove(&dir.join(part_name(*part))))?;
         self.note()
     }
 
     fn remove(&self) -> std::io::Result<()> {
-        match self.dir.as_ref().map(fs::remove_dir_all) {
-            Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        self.dir.as_ref().map_or(Ok(()), |dir| self.files.remove_dir_all(dir))
     }
 
     fn note(&self) -> std::io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        write_json(&dir.join("session.json"), &SessionFile { totals: self.totals, stage: self.stage.clone() })
+        self.files.write_json(&dir.join("session.json"), &SessionFile { totals: self.totals, stage: self.stage.clone() })
     }
 }
 
-fn same_bytes(one: &Path, other: &Path) -> std::io::Result<bool> {
-    if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
+fn same_bytes(files: &Files, one: &Path, other: &Path) -> std::io::Result<bool> {
+    if files.len(one)? != files.len(other)? {
         return Ok(false);
     }
-    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let (mut one, mut other) = (files.open(one)?, files.open(other)?);
     let (mut ours, mut theirs) = (vec![0; COPY_BYTES], vec![0; COPY_BYTES]);
     loop {
         let read = one.read(&mut ours)?;
@@ -661,12 +670,4 @@ fn file_name(session: &str) -> String {
 
 fn part_name(part: u64) -> String {
     format!("{part:010}")
-}
-
-fn flip_first_byte(path: &Path) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut byte = [0];
-    file.read_exact(&mut byte)?;
-    file.rewind()?;
-    file.write_all(&[!byte[0]])
 }

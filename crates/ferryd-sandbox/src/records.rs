@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::files::{names, read_json, remove, write_json};
+use super::files::Files;
 use super::hold;
 
 /// The records of all hosts.
 #[derive(Debug)]
 pub(super) struct Records {
+    files: Files,
     root: Option<PathBuf>,
     known: Mutex<BTreeMap<(String, String), Value>>,
 }
@@ -23,17 +24,17 @@ pub(super) struct Records {
 impl Records {
     /// The records in `root`, with what an earlier run left there; only in memory when there is no `root`.
     pub(super) fn open(root: Option<&std::path::Path>) -> std::io::Result<Records> {
-        let mut known = BTreeMap::new();
-        for kind in root.map(names).transpose()?.unwrap_or_default() {
+        let (files, mut known) = (Files::default(), BTreeMap::new());
+        for kind in root.map(|root| files.names(root)).transpose()?.unwrap_or_default() {
             let folder = root.map(|root| root.join(&kind).join("records")).unwrap_or_default();
-            for name in names(&folder)? {
+            for name in files.names(&folder)? {
                 let plain = percent_decode_str(name.trim_end_matches(".json")).decode_utf8_lossy().into_owned();
-                if let Some(value) = read_json(&folder.join(&name)) {
+                if let Some(value) = files.read_json(&folder.join(&name)) {
                     known.insert((kind.clone(), plain), value);
                 }
             }
         }
-        Ok(Records { root: root.map(std::path::Path::to_owned), known: Mutex::new(known) })
+        Ok(Records { files, root: root.map(std::path::Path::to_owned), known: Mutex::new(known) })
     }
 
     /// The record of this name.
@@ -77,14 +78,14 @@ impl Records {
             Some(value) => {
                 let value = serde_json::to_value(value)?;
                 if let Some(path) = path {
-                    std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
-                    write_json(&path, &value)?;
+                    self.files.create_dir_all(path.parent().unwrap_or(&path))?;
+                    self.files.write_json(&path, &value)?;
                 }
                 known.insert(key, value);
             }
             None => {
                 known.remove(&key);
-                path.map_or(Ok(()), |path| remove(&path))?;
+                path.map_or(Ok(()), |path| self.files.remove(&path))?;
             }
         }
         Ok(result)

@@ -1,11 +1,10 @@
 //! What the client is told: status, headers, bytes.
 
-use std::fs::File;
-
 use bytes::Bytes;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::files::Opened;
 use super::wire::{Payload, ReplyBody};
 
 /// A reply before it meets the connection.
@@ -43,7 +42,7 @@ impl Reply {
     }
 
     /// The first `bytes` of an open file.
-    pub(super) fn file(file: File, bytes: u64) -> Reply {
+    pub(super) fn file(file: Opened, bytes: u64) -> Reply {
         Reply { payload: Payload::File { file, bytes }, ..Reply::empty(200) }.header("content-type", "application/octet-stream")
     }
 

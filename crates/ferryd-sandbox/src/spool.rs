@@ -1,6 +1,5 @@
 //! Bytes on their way to the disk: a body or the file of a form, taken as it comes, so that no file has to fit into memory.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -8,6 +7,14 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::digest::hex;
+use super::files::{Created, Files};
+
+/// A place for bytes that are still coming in.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) files: Files,
+    pub(super) path: PathBuf,
+}
 
 /// Bytes being taken.
 #[derive(Debug)]
@@ -19,8 +26,8 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 struct Kept {
-    file: File,
-    path: PathBuf,
+    file: Created,
+    aside: Aside,
     sha256: Sha256,
     md5: Md5,
 }
@@ -36,13 +43,14 @@ pub(super) struct Spooled {
     pub(super) md5: Option<String>,
     /// Where they are; nothing when bytes are discarded.
     pub(super) path: Option<PathBuf>,
+    files: Files,
 }
 
 impl Spool {
-    /// Begins in the file `path`, or to discard when there is none.
-    pub(super) fn new(path: Option<PathBuf>) -> std::io::Result<Spool> {
-        let kept = match path {
-            Some(path) => Some(Kept { file: File::create(&path)?, path, sha256: Sha256::new(), md5: Md5::new() }),
+    /// Begins in the file of `aside`, or to discard when there is none.
+    pub(super) fn new(aside: Option<Aside>) -> std::io::Result<Spool> {
+        let kept = match aside {
+            Some(aside) => Some(Kept { file: aside.files.create(&aside.path)?, aside, sha256: Sha256::new(), md5: Md5::new() }),
             None => None,
         };
         Ok(Spool { kept, bytes: 0 })
@@ -60,14 +68,22 @@ impl Spool {
     /// There is no more.
     pub(super) fn end(mut self) -> Spooled {
         match self.kept.take() {
-            None => Spooled { bytes: self.bytes, sha256: None, md5: None, path: None },
-            Some(Kept { path, sha256, md5, .. }) => Spooled {
+            None => Spooled::discarded(self.bytes),
+            Some(Kept { aside: Aside { files, path }, sha256, md5, .. }) => Spooled {
                 bytes: self.bytes,
                 sha256: Some(hex(&sha256.finalize())),
                 md5: Some(hex(&md5.finalize())),
                 path: Some(path),
+                files,
             },
         }
+    }
+}
+
+impl Spooled {
+    /// So many bytes, of which nothing is kept.
+    pub(super) fn discarded(bytes: u64) -> Spooled {
+        Spooled { bytes, sha256: None, md5: None, path: None, files: Files::default() }
     }
 }
 
@@ -75,7 +91,7 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if let Some(kept) = &self.kept {
-            std::fs::remove_file(&kept.path).ok();
+            kept.aside.files.remove(&kept.aside.path).ok();
         }
     }
 }
@@ -83,7 +99,7 @@ impl Drop for Spool {
 impl Drop for Spooled {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            std::fs::remove_file(path).ok();
+            self.files.remove(path).ok();
         }
     }
 }

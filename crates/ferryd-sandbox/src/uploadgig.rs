@@ -4,14 +4,12 @@
 //! the `Slug` header; `GET PREFIX/file/download/ID/NAME` serves the file. Logins are counted, and too many lock the account for a while;
 //! what is left of the account's room shrinks with every file.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
 use hyper::Method;
 use hyper::header::CONTENT_TYPE;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -171,10 +169,7 @@ impl UploadGig {
     }
 
     fn coded(&self, code: &str, result: Value) -> Reply {
-        let code = match self.rules.code_as_number {
-            true => json!(code.parse::<i64>().unwrap_or(0)),
-            false => json!(code),
-        };
+        let code = if self.rules.code_as_number { json!(code.parse::<i64>().unwrap_or(0)) } else { json!(code) };
         Reply::json(200, json!({ "code": code, "result": result }).to_string())
     }
 
@@ -309,7 +304,7 @@ fn let_in(shared: &Shared, rules: &Rules, known: bool) -> std::io::Result<LetIn>
     if !known {
         return Ok(Err(("0", "Email or password was incorrect!")));
     }
-    let identity = format!("{:032x}", rand::rng().random::<u128>());
+    let identity = format!("{:032x}", shared.chance.number());
     let action = Action { until_ms: now + rules.action_seconds * 1000, used: false };
     shared.records.set(KIND, &action_record(&identity), &action)?;
     let left = (rules.storage_mib * MIB).saturating_sub(account.used_bytes) / MIB;
@@ -364,7 +359,7 @@ async fn serve(exchange: &mut Exchange) -> Result<Answer, Stop> {
         let stored: Stored = shared.records.get(KIND, &format!("file-{id}"))?;
         let object = shared.store.object(KIND, &id)?;
         (stored.live_ms <= shared.clock.now_ms()).then_some(())?;
-        Some((File::open(shared.store.object_path(KIND, &id)?).ok()?, object.bytes))
+        Some((shared.store.open_object(KIND, &id)?.ok()?, object.bytes))
     });
     let (file, bytes) = found.await?.ok_or_else(nothing)?;
     Ok(Answer::plain(Reply::file(file, bytes), Outcome::Served))

@@ -2,7 +2,6 @@
 //!
 //! The HTTP crate keeps a server honest; the faults need one that is not. Everything dishonest is done here, below it.
 
-use std::fs::File;
 use std::io::{IoSlice, Read};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::files::Opened;
 use super::hold;
 use super::log::Delivery;
 
@@ -63,27 +62,28 @@ impl Control {
     }
 }
 
-/// A socket that obeys a [`Control`].
-#[derive(Debug)]
-pub(super) struct Wire {
-    stream: TcpStream,
+/// A connection that obeys a [`Control`].
+pub(super) struct Wire<S> {
+    stream: S,
+    reset: fn(&S) -> std::io::Result<()>,
     control: Arc<Control>,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, control: Arc<Control>) -> Wire {
-        Wire { stream, control, linger: None }
+impl<S> Wire<S> {
+    /// `reset` makes the end of the stream a reset.
+    pub(super) fn new(stream: S, reset: fn(&S) -> std::io::Result<()>, control: Arc<Control>) -> Wire<S> {
+        Wire { stream, reset, control, linger: None }
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -119,10 +119,10 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl Drop for Wire {
+impl<S> Drop for Wire<S> {
     fn drop(&mut self) {
         if self.control.reset.load(Ordering::Relaxed)
-            && let Err(error) = self.stream.set_zero_linger()
+            && let Err(error) = (self.reset)(&self.stream)
         {
             tracing::warn!(%error, "the sandbox cannot reset a connection");
         }
@@ -137,7 +137,7 @@ pub(super) enum Payload {
     /// An open file, served from its start.
     File {
         /// The handle, at its start.
-        file: File,
+        file: Opened,
         /// How many bytes of it to serve.
         bytes: u64,
     },

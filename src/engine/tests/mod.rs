@@ -4,4 +4,5 @@ mod attempt;
 mod day;
 mod deliver;
 mod dispatch;
+mod real_hosts;
 mod world;

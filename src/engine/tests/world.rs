@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -211,7 +212,7 @@ impl Host for FakeHost {
     }
 }
 
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Environment for Nothing {
     fn get(&self, _: &str) -> Option<String> {
@@ -271,8 +272,6 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
 impl World {
     /// Runs the daemon for so long, then has it drain.
     pub(super) async fn run(&self, time: Duration) {
-        let (switch, watched) = phases();
-        let switch = Arc::new(switch);
         let host = |host: &HostConfig| {
             let fake = self.hosts.iter().find(|fake| fake.name == host.name).unwrap().clone();
             LazyHost::new(Threads::Caller, move || {
@@ -281,6 +280,13 @@ impl World {
                 Arc::new(FakeHost { made, ..fake.clone() })
             })
         };
+        self.run_with(host, time).await;
+    }
+
+    /// The same with these hosts.
+    pub(super) async fn run_with(&self, host: impl Fn(&HostConfig) -> LazyHost, time: Duration) {
+        let (switch, watched) = phases();
+        let switch = Arc::new(switch);
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
         let end = async {
             tokio::time::sleep(time).await;
@@ -326,6 +332,13 @@ impl World {
 
 /// Runs in one thread, on a clock that jumps ahead whenever there is nothing else to do.
 pub(super) fn paused<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(work)
+    let threads = Arc::new(AtomicUsize::new(0));
+    let begun = threads.clone();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).on_thread_start(move || {
+        begun.fetch_add(1, Ordering::Relaxed);
+    });
+    let result = runtime.build().unwrap().block_on(work);
+    assert_eq!(threads.load(Ordering::Relaxed), 0, "no other thread may have a say in what happens");
+    result
 }

@@ -5,19 +5,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, ClientBuilder};
 
 use super::super::error::HostError;
 use super::names::PublicNames;
+#[cfg(feature = "simulator")]
+use super::simulated::{Connector, Network};
 use super::transport::Transport;
 use crate::job::upload::Class;
 use crate::os::system::System;
 use crate::secret::Secret;
 
 /// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection nobody uses is kept.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
+pub(super) const KEEP_IDLE: Duration = Duration::from_secs(30);
 
 /// How requests travel, whatever their protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Proxy {
 pub struct Clients {
     system: System,
     made: Arc<Mutex<HashMap<Key, Arc<Client>>>>,
+    #[cfg(feature = "simulator")]
+    simulated: Option<Arc<Network>>,
 }
 
 /// All that makes one client another one.
@@ -70,7 +74,22 @@ impl fmt::Debug for Clients {
 impl Clients {
     /// No client yet.
     pub fn new(system: &System) -> Clients {
-        Clients { system: system.clone(), made: Arc::default() }
+        Clients {
+            system: system.clone(),
+            made: Arc::default(),
+            #[cfg(feature = "simulator")]
+            simulated: None,
+        }
+    }
+
+    /// Clients whose connections `connector` makes, all of them: what the settings say of certificates and of the way out has no effect.
+    ///
+    /// # Errors
+    /// `HostRefused` when the HTTP library cannot be set up.
+    #[cfg(feature = "simulator")]
+    pub fn simulated(system: &System, connector: Arc<dyn Connector>) -> Result<Clients, HostError> {
+        let unconnected = builder().no_proxy().tls_certs_only([]).build().map_err(failed)?;
+        Ok(Clients { simulated: Some(Arc::new(Network::new(connector, unconnected))), ..Clients::new(system) })
     }
 
     /// Time, chance and threads of whoever uses these clients.
@@ -100,6 +119,11 @@ impl Clients {
     }
 
     fn of(&self, key: Key, settings: &Settings, idle: Duration) -> Result<Transport, HostError> {
+        #[cfg(feature = "simulator")]
+        if let Some(network) = &self.simulated {
+            let transport = Transport::of(network.client.clone(), &self.system, idle, settings.user_agent.as_deref(), false);
+            return Ok(transport.on(network));
+        }
         let is_through_proxy = matches!(key.proxy, Proxy::At(_));
         let client = self.client(key)?;
         Ok(Transport::of(client, &self.system, idle, settings.user_agent.as_deref(), is_through_proxy))
@@ -124,18 +148,23 @@ impl Transport {
     }
 }
 
-fn client(key: &Key) -> Result<Client, HostError> {
+fn failed(error: reqwest::Error) -> HostError {
+    HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
+}
+
+fn builder() -> ClientBuilder {
     // Another part of the process may have chosen a provider before; any will do.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let failed = |error: reqwest::Error| {
-        HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
-    };
-    let mut builder = Client::builder()
+    Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(KEEP_IDLE)
         .tcp_nodelay(true)
-        .http1_only();
+        .http1_only()
+}
+
+fn client(key: &Key) -> Result<Client, HostError> {
+    let mut builder = builder();
     if let Some(pem) = &key.ca {
         let refused = |error| {
             HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error)

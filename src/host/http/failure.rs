@@ -1,5 +1,7 @@
 //! Connections that fail.
 
+use std::error::Error;
+
 use reqwest::StatusCode;
 
 use super::super::error::{HostError, excerpt};
@@ -17,18 +19,46 @@ const WRAPPERS: [&str; 7] = [
     "failed to lookup address information",
 ];
 
+/// How far a request came that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It could not be put into words.
+    Built,
+    /// There was no connection for it.
+    Connected,
+    /// Nobody knows how much of it has arrived.
+    Sent,
+}
+
 /// A connection that failed before a reply came. Where no connection was made, nothing was sent.
 pub(super) fn lost(error: reqwest::Error, is_through_proxy: bool) -> HostError {
-    let proxy = if is_through_proxy && error.is_connect() { "; the connection goes through `proxy`" } else { "" };
-    let said = format!("{}{proxy}", sentence(&error));
-    let failed = if error.is_connect() && (certificate_refused(&error) || is_private(&error) || proxy_refused(&error)) {
-        HostError::new(Class::HostRefused, said)
-    } else if error.is_connect() || error.is_builder() {
-        HostError::new(Class::Transient, said)
-    } else {
-        HostError::unanswered(Class::Transient, said)
+    let at = error.url().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
+    let stage = match (error.is_connect(), error.is_builder()) {
+        (true, _) => Stage::Connected,
+        (false, true) => Stage::Built,
+        (false, false) => Stage::Sent,
     };
-    failed.caused_by(error.without_url())
+    failed(at, stage, error.without_url(), is_through_proxy)
+}
+
+/// The same for whatever failed `at` a host and port, at a stage.
+pub(super) fn failed(
+    at: Option<(String, u16)>,
+    stage: Stage,
+    error: impl Error + Send + Sync + 'static,
+    is_through_proxy: bool,
+) -> HostError {
+    let is_connect = stage == Stage::Connected;
+    let proxy = if is_through_proxy && is_connect { "; the connection goes through `proxy`" } else { "" };
+    let said = format!("{}{proxy}", sentence(at, is_connect, &error));
+    let failed = if is_connect && (certificate_refused(&error) || is_private(&error) || proxy_refused(&error)) {
+        HostError::new(Class::HostRefused, said)
+    } else if stage == Stage::Sent {
+        HostError::unanswered(Class::Transient, said)
+    } else {
+        HostError::new(Class::Transient, said)
+    };
+    failed.caused_by(error)
 }
 
 pub(super) fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError {
@@ -37,10 +67,9 @@ pub(super) fn cut_short(status: StatusCode, error: reqwest::Error) -> HostError 
 }
 
 /// What failed, with the host and port of the address and no more of it: the rest may hold what must not be shown.
-fn sentence(error: &reqwest::Error) -> String {
-    let host = error.url().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
-    match host {
-        Some((host, port)) if !is_private(error) => told(&host, port, error.is_connect(), texts(error)),
+fn sentence(at: Option<(String, u16)>, is_connect: bool, error: &dyn Error) -> String {
+    match at {
+        Some((host, port)) if !is_private(error) => told(&host, port, is_connect, texts(error)),
         _ => chain(texts(error)),
     }
 }
@@ -57,7 +86,7 @@ fn told(host: &str, port: u16, is_connect: bool, texts: Vec<String>) -> String {
     }
 }
 
-fn texts(error: &reqwest::Error) -> Vec<String> {
+fn texts(error: &dyn Error) -> Vec<String> {
     causes(error).map(ToString::to_string).collect()
 }
 
@@ -70,10 +99,7 @@ fn chain(texts: Vec<String>) -> String {
             said.push(text);
         }
     }
-    match said.is_empty() {
-        true => "the request cannot be sent".into(),
-        false => excerpt(&said.join(": ")),
-    }
+    if said.is_empty() { "the request cannot be sent".into() } else { excerpt(&said.join(": ")) }
 }
 
 fn unwrapped(text: &str) -> &str {
@@ -86,29 +112,29 @@ fn unwrapped(text: &str) -> &str {
 }
 
 /// What an error came from, outermost first.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(std::error::Error::source(error), |error| error.source())
+fn causes(error: &dyn Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error| (**error).source())
 }
 
-fn is_private(error: &reqwest::Error) -> bool {
+fn is_private(error: &dyn Error) -> bool {
     causes(error).any(|cause| cause.is::<PrivateName>())
 }
 
 /// Whether a proxy wants other credentials before it makes a connection.
-fn proxy_refused(error: &reqwest::Error) -> bool {
+fn proxy_refused(error: &dyn Error) -> bool {
     causes(error).any(|cause| cause.to_string().contains("proxy authorization required"))
 }
 
-fn certificate_refused(error: &reqwest::Error) -> bool {
+fn certificate_refused(error: &dyn Error) -> bool {
     let refused = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
     causes(error).any(|cause| within(cause).and_then(|inner| inner.downcast_ref()).is_some_and(refused))
 }
 
 /// What an error is under all the I/O errors around it, which do not count it as their cause.
-fn within<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e (dyn std::error::Error + 'static)> {
-    let inner = |error: &&'e (dyn std::error::Error + 'static)| {
+fn within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    let inner = |error: &&'e (dyn Error + 'static)| {
         let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
-        Some(inner as &(dyn std::error::Error + 'static))
+        Some(inner as &(dyn Error + 'static))
     };
     std::iter::successors(Some(error), inner).last()
 }

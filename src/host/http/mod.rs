@@ -1,4 +1,4 @@
-//! The transport: the one user of reqwest. Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
+//! The transport: the one user of reqwest (and of hyper, in a simulator). Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
 //! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
 
 mod body;
@@ -9,6 +9,8 @@ mod names;
 mod page;
 mod reply;
 mod request;
+#[cfg(feature = "simulator")]
+mod simulated;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -18,4 +20,6 @@ pub use headers::Headers;
 pub use reply::Reply;
 pub(super) use reply::parse_retry_after;
 pub use request::Request;
+#[cfg(feature = "simulator")]
+pub use simulated::{Connecting, Connector, Destination, Stream};
 pub use transport::Transport;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, Response};
 use url::{Position, Url};
 
 use super::super::error::HostError;
@@ -12,6 +12,8 @@ use super::body::{Around, Meter, watched};
 use super::failure::lost;
 use super::reply::{Reply, read_reply};
 use super::request::{Payload, Request};
+#[cfg(feature = "simulator")]
+use super::simulated::Network;
 use crate::job::upload::Class;
 use crate::os::chance::Chance;
 use crate::os::clock::Clock;
@@ -27,6 +29,8 @@ const USER_AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
 #[derive(Clone)]
 pub struct Transport {
     client: Arc<Client>,
+    #[cfg(feature = "simulator")]
+    network: Option<Arc<Network>>,
     idle: Duration,
     user_agent: Option<Arc<str>>,
     is_through_proxy: bool,
@@ -43,7 +47,22 @@ impl Transport {
         is_through_proxy: bool,
     ) -> Transport {
         let (clock, chance) = (system.clock.clone(), system.chance.clone());
-        Transport { client, idle, user_agent: user_agent.map(Arc::from), is_through_proxy, clock, chance }
+        Transport {
+            client,
+            #[cfg(feature = "simulator")]
+            network: None,
+            idle,
+            user_agent: user_agent.map(Arc::from),
+            is_through_proxy,
+            clock,
+            chance,
+        }
+    }
+
+    /// The same over the connections of a simulator.
+    #[cfg(feature = "simulator")]
+    pub(super) fn on(self, network: &Arc<Network>) -> Transport {
+        Transport { network: Some(network.clone()), ..self }
     }
 
     #[cfg(test)]
@@ -105,10 +124,18 @@ impl Transport {
         };
         let ready = builder.build().map_err(|error| self.lost(error))?;
         let exchange = async {
-            let response = self.client.execute(ready).await.map_err(|error| self.lost(error))?;
+            let response = self.execute(ready).await?;
             read_reply(response, &meter, request.reply_bytes_max, self.clock.now_ms()).await
         };
         watched(exchange, &meter, self.idle.max(request.patience)).await
+    }
+
+    async fn execute(&self, request: reqwest::Request) -> Result<Response, HostError> {
+        #[cfg(feature = "simulator")]
+        if let Some(network) = &self.network {
+            return network.execute(request).await;
+        }
+        self.client.execute(request).await.map_err(|error| self.lost(error))
     }
 
     fn user_agent(&self) -> &str {
@@ -122,7 +149,7 @@ impl Transport {
     /// Fetches what is at `url`, and hands it to `each` as it comes.
     pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
         let request = self.client.get(url).header("user-agent", self.user_agent());
-        let mut response = request.send().await.map_err(|error| self.lost(error))?;
+        let mut response = self.execute(request.build().map_err(|error| self.lost(error))?).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
             return Err(HostError::new(Class::Transient, format!("the host answered {status}")).with_status(status));

@@ -10,8 +10,6 @@
 
 use std::io::Result;
 
-use rand::RngExt;
-use rand::distr::Alphanumeric;
 use serde::{Deserialize, Serialize};
 
 use super::super::Shared;
@@ -159,7 +157,7 @@ impl<'s> Account<'s> {
 
     /// Makes a session key for a folder.
     pub(super) fn add_key(&self, folder: i64) -> Result<String> {
-        let name: String = rand::rng().sample_iter(Alphanumeric).take(KEY_CHARS).map(char::from).collect();
+        let name = self.shared.chance.letters(KEY_CHARS);
         let key = Key { folder, since_ms: self.shared.clock.now_ms(), centers: Vec::new() };
         self.shared.records.set(KIND, &format!("key-{name}"), &key)?;
         Ok(name)

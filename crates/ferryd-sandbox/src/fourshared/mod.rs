@@ -14,7 +14,6 @@ mod service;
 mod soap;
 mod wsdl;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -296,7 +295,7 @@ async fn serve(exchange: &mut Exchange, id: &str) -> Result<Answer, Stop> {
     let file = Some(object.name.clone());
     exchange.met(Met { host: KIND, endpoint: Endpoint::Link, session: Some(object.id.clone()), part: None, file })?;
     exchange.received().await?;
-    let file = exchange.work(move |shared| shared.store.object_path(KIND, &object.id).map(File::open)).await?;
+    let file = exchange.work(move |shared| shared.store.open_object(KIND, &object.id)).await?;
     let Some(Ok(file)) = file else { return Err(nothing()) };
     Ok(Answer::plain(Reply::file(file, object.bytes), Outcome::Served))
 }

@@ -4,7 +4,6 @@
 //! over others is remembered to do so.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -280,15 +279,15 @@ fn overlap(shared: &Shared, session: &str, first: u64, spooled: &Spooled) -> std
         (found.again, found.others) = (true, found.others || *part != first);
         let (from, to) = (first.max(*part), end.min(part + bytes));
         if let (Some(held), Some(fresh)) = (shared.store.part_path(KIND, session, *part), &spooled.path) {
-            found.differed |= !same_bytes((&held, from - part), (fresh, from - first), to - from)?;
+            found.differed |= !same_bytes(shared, (&held, from - part), (fresh, from - first), to - from)?;
         }
     }
     Ok(found)
 }
 
-fn same_bytes(one: (&Path, u64), other: (&Path, u64), mut bytes: u64) -> std::io::Result<bool> {
+fn same_bytes(shared: &Shared, one: (&Path, u64), other: (&Path, u64), mut bytes: u64) -> std::io::Result<bool> {
     let open = |(path, from): (&Path, u64)| {
-        let mut file = File::open(path)?;
+        let mut file = shared.store.open_file(path)?;
         file.seek(SeekFrom::Start(from)).map(|_| file)
     };
     let (mut one, mut other) = (open(one)?, open(other)?);

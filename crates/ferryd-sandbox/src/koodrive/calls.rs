@@ -15,7 +15,7 @@ use super::super::objects::Object;
 use super::super::reply::Reply;
 use super::super::spool::Spooled;
 use super::super::{Shared, hold};
-use super::books::{Books, Filed, Held, Place, Upload, new_id, new_upload_id};
+use super::books::{Books, Filed, Held, Place, Upload};
 use super::fields::Fields;
 use super::hash::{INITIAL, Words};
 use super::parts::{PartLink, fetch_link};
@@ -51,7 +51,7 @@ const PART_FIELDS: [&str; 4] = ["partNumber", "partSize", "partOffset", "hashCtx
 
 /// Which call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// Create a file.
     Create,
     /// Give links for parts.
@@ -66,7 +66,7 @@ pub enum Call {
 
 impl Call {
     /// The call at this path below `files/`.
-    pub fn of(path: &str) -> Option<Call> {
+    pub(super) fn of(path: &str) -> Option<Call> {
         match path {
             "create" => Some(Call::Create),
             "multipart/uploadUrl" => Some(Call::Links),
@@ -100,7 +100,7 @@ impl Call {
 
 impl Drive {
     /// Answers a call.
-    pub async fn call(self: &Arc<Self>, exchange: &mut Exchange, call: Call) -> Result<Answer, Stop> {
+    pub(super) async fn call(self: &Arc<Self>, exchange: &mut Exchange, call: Call) -> Result<Answer, Stop> {
         let bytes = whole_body(exchange).await?;
         let body: Option<Value> = serde_json::from_slice(&bytes).ok();
         let met = call.met(exchange.shared(), body.as_ref().unwrap_or(&Value::Null));
@@ -257,7 +257,7 @@ impl<'j> Job<'j> {
         if fields.needed_number("uploadType")? != 1 {
             return Err(Reject::parameter("`uploadType` must be 1"));
         }
-        Ok(Upload { name: name.into(), folder, bytes, sha256: fields.digest("sha256")?, upload_id: new_upload_id() })
+        Ok(Upload { name: name.into(), folder, bytes, sha256: fields.digest("sha256")?, upload_id: self.books.new_upload_id() })
     }
 
     fn check_name(self, name: &str) -> Result<(), Reject> {
@@ -320,7 +320,7 @@ impl<'j> Job<'j> {
     fn flash(self, upload: &Upload) -> Result<Option<String>, Reject> {
         let Some(digest) = upload.sha256.as_deref().filter(|_| self.drive.rules.flash) else { return Ok(None) };
         let Some(path) = self.books.of_hash(digest, upload.bytes) else { return Ok(None) };
-        let id = new_id();
+        let id = self.books.new_id();
         self.books.keep(&id, upload, self.books.join(&[path])?)?;
         Ok(Some(id))
     }
@@ -364,7 +364,7 @@ impl<'j> Job<'j> {
         let asked = self.asked(Some(id), &upload, asked)?;
         if self.drive.rules.upload_id == UploadId::Changes {
             self.books.forget_parts(id)?;
-            upload.upload_id = new_upload_id();
+            upload.upload_id = self.books.new_upload_id();
             self.books.set_upload(id, &upload)?;
         }
         let given = self.give(id, &upload, &asked)?;
@@ -564,7 +564,7 @@ impl<'j> Job<'j> {
     fn joined(self, id: &str, parts: &[Held], digests: &[Option<&str>]) -> Result<Spooled, Reject> {
         if self.shared.store.discards() {
             let bytes = parts.iter().map(|held| held.place.bytes).sum();
-            return Ok(Spooled { bytes, sha256: None, md5: None, path: None });
+            return Ok(Spooled::discarded(bytes));
         }
         let reached = chain(parts)?;
         if digests.iter().flatten().any(|digest| *digest != reached) {

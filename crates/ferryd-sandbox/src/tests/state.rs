@@ -1,8 +1,9 @@
 //! What outlives a restart, what the log tells, and the control interface.
 
-use super::super::Lose;
 use super::super::cloudkp::Replay;
 use super::super::faults::When;
+use super::super::files::Files;
+use super::super::{Chance, Lose};
 use super::*;
 
 #[tokio::test]
@@ -286,7 +287,7 @@ async fn the_configuration_names_the_hosts_as_served() {
 #[tokio::test]
 async fn sessions_have_a_bound_and_finished_ones_make_room() {
     use super::super::objects::{SESSIONS_MAX, Store, Totals};
-    let store = Store::open(None).unwrap();
+    let store = Store::open(Files::default(), Chance::default(), None).unwrap();
     let totals = Totals { parts: 1, bytes: 1 };
     for number in 0..SESSIONS_MAX {
         store.begin("cloudkp", &number.to_string(), totals).unwrap();

@@ -1,0 +1,239 @@
+//! The real hosts of every kind in a simulated world: the daemon and the hosts that it talks to are tasks of one thread, on one clock, and
+//! what happens follows from one number.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
+use ferryd_sandbox::log::Entry;
+use ferryd_sandbox::{Options, Sandbox};
+use tokio::io::duplex;
+
+use super::world::{HOUR, MINUTE, Nothing, SECOND, World, paused, world};
+use crate::config;
+use crate::host::http::{Clients, Connecting, Connector, Destination, Stream};
+use crate::host::kind::Kind;
+use crate::host::kinds::KINDS;
+use crate::host::{LazyHost, Unusable, registry};
+use crate::job::State;
+use crate::os::chance::Chance;
+use crate::os::threads::Threads;
+
+/// Where the hosts believe to be.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// What is between the two ends of a connection.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// More than one part where the parts are as small as a kind allows.
+const FILE_BYTES: usize = 6 * 1024 * 1024;
+
+/// A network on which all hosts are.
+struct Lan {
+    sandbox: Sandbox,
+    chance: Chance,
+    keeps: bool,
+    connections: AtomicUsize,
+}
+
+impl Connector for Lan {
+    fn connect(&self, to: &Destination) -> Connecting<'_> {
+        assert_eq!((to.host.as_str(), to.port), ("127.0.0.1", 8080), "the address of the hosts");
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis((self.chance.fraction() * 200.0) as u64)).await;
+            self.connections.fetch_add(1, Ordering::Relaxed);
+            let (ours, theirs) = duplex(BUFFER_BYTES);
+            tokio::spawn(self.sandbox.serve(theirs));
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+
+    fn keeps_connections(&self) -> bool {
+        self.keeps
+    }
+}
+
+/// The table of a kind, with the smallest parts that it can be told to make.
+fn table(kind: &Kind) -> String {
+    let plain = ferryd_sandbox::config_of(kind.word(), ADDRESS).unwrap();
+    let small = ["256 KiB", "5 MiB"].map(|size| format!("{plain}part_size = \"{size}\"\n"));
+    let is_right = |table: &String| config::parse(&whole(&[kind], table), Path::new("/config.toml"), KINDS, &Nothing).is_ok();
+    small.into_iter().find(is_right).unwrap_or(plain)
+}
+
+fn whole(kinds: &[&Kind], tables: &str) -> String {
+    let words: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.word())).collect();
+    format!("[daemon]\nstate_dir = \"/state\"\n[[watch]]\npath = \"/drop\"\nto = [{}]\n{tables}", words.join(", "))
+}
+
+/// A daemon and its hosts.
+struct Bench {
+    world: World,
+    lan: Arc<Lan>,
+    clients: Clients,
+}
+
+fn bench(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script) -> Bench {
+    let tables: String = kinds.iter().map(|kind| table(kind)).collect();
+    let world = world(seed, &whole(kinds, &tables), &[]);
+    let clock = world.system.clock.clone();
+    let options = Options {
+        listen: ADDRESS,
+        faults,
+        chance: ferryd_sandbox::Chance::seeded(seed),
+        time: ferryd_sandbox::Time::of(move || clock.now_ms()),
+        ..Options::new("/nowhere")
+    };
+    let sandbox = Sandbox::detached(options).unwrap();
+    let lan = Arc::new(Lan { sandbox, chance: Chance::seeded(seed), keeps, connections: AtomicUsize::new(0) });
+    let clients = Clients::simulated(&world.system, lan.clone()).unwrap();
+    Bench { world, lan, clients }
+}
+
+impl Bench {
+    async fn run(&self, time: Duration) {
+        let host = |host: &config::HostConfig| {
+            let (host, clients) = (host.clone(), self.clients.clone());
+            LazyHost::new(Threads::Caller, move || {
+                registry::host(&host, &Nothing, &clients).unwrap_or_else(|error| Arc::new(Unusable(error)))
+            })
+        };
+        self.world.run_with(host, time).await;
+    }
+
+    /// A file whose bytes are all different ones.
+    fn put(&self, name: &str, bytes: usize) -> Vec<u8> {
+        let content: Vec<u8> = (0..bytes as u64).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 16) as u8).collect();
+        self.world.disk.write(&Path::new("/drop").join(name), &content).unwrap();
+        content
+    }
+
+    /// What a host holds.
+    fn held(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        let sandbox = &self.lan.sandbox;
+        let objects = sandbox.objects().into_iter().filter(|object| object.host == kind.word());
+        objects.map(|object| sandbox.read(&object).unwrap()).collect()
+    }
+
+    fn log(&self) -> Vec<Entry> {
+        self.lan.sandbox.log()
+    }
+
+    fn is_done(&self, kind: &Kind, name: &str) {
+        let (state, why) = self.world.state(name, kind.word());
+        assert_eq!(state, State::Done, "{}: {why:?}\n{:#?}", kind.word(), self.log());
+    }
+}
+
+/// One file to a host that this happens to, and how long the daemon needed.
+fn through(kind: &Kind, action: Action, endpoint: Endpoint) -> Bench {
+    paused(async {
+        let script = Script::of([Rule::new(action).at(endpoint).when(When::First(1))]);
+        let bench = bench(7, &[kind], true, script);
+        let content = bench.put("file", FILE_BYTES);
+        bench.run(3 * HOUR).await;
+        bench.is_done(kind, "file");
+        let held = bench.held(kind);
+        assert!(!held.is_empty() && held.iter().all(|held| *held == content), "{}: {} files", kind.word(), held.len());
+        bench
+    })
+}
+
+#[test]
+fn a_file_reaches_every_kind_of_host_without_a_socket_or_a_thread() {
+    for kind in KINDS {
+        let connections = [true, false].map(|keeps| {
+            paused(async {
+                let bench = bench(7, &[kind], keeps, Script::default());
+                let content = bench.put("file", FILE_BYTES);
+                bench.run(5 * MINUTE).await;
+                bench.is_done(kind, "file");
+                assert!(bench.held(kind) == [content], "{}: {:#?}", kind.word(), bench.log());
+                (bench.lan.connections.load(Ordering::Relaxed), bench.log().len())
+            })
+        });
+        let [(kept, _), (single, requests)] = connections;
+        assert!(kept <= single && single == requests, "{}: {kept} and {single} connections, {requests} requests", kind.word());
+    }
+}
+
+#[test]
+fn an_hour_of_a_host_that_does_not_answer_passes_in_a_moment() {
+    let stalled = Action::Stall { after_bytes: 1000, seconds: 3600.0 };
+    for kind in KINDS {
+        for action in [Action::SlowReply { seconds: 3600.0 }, stalled.clone()] {
+            let bench = through(kind, action, Endpoint::Chunk);
+            let log = bench.log();
+            let parts: Vec<&Entry> = log.iter().filter(|entry| entry.endpoint == Some(Endpoint::Chunk)).collect();
+            assert!(parts[0].fault.is_some() && parts[0].replied == Some(false), "{}: {log:#?}", kind.word());
+            let again = parts.iter().find(|entry| entry.at_ms >= parts[0].at_ms + 60_000);
+            assert!(again.is_some(), "{}: it was given up, and tried again later: {log:#?}", kind.word());
+        }
+    }
+}
+
+#[test]
+fn a_reset_and_a_lost_reply_are_seen_and_the_file_arrives_all_the_same() {
+    let actions = [
+        Action::CloseBeforeReading { reset: true },
+        Action::ResetAfterBytes { bytes: 500 },
+        Action::ResetAfterBody,
+        Action::LoseReply { reset: true },
+        Action::LoseReply { reset: false },
+        Action::CutReply { bytes: 3 },
+        Action::EarlyReply { status: 503, body: ErrorBody::Json, after_bytes: 100, hold_seconds: 5.0 },
+    ];
+    for kind in KINDS {
+        for action in &actions {
+            let bench = through(kind, action.clone(), Endpoint::Chunk);
+            let log = bench.log();
+            let met: Vec<&Entry> = log.iter().filter(|entry| entry.fault.is_some()).collect();
+            assert_eq!(met.len(), 1, "{} {action:?}: {log:#?}", kind.word());
+            let is_answered = matches!(action, Action::EarlyReply { .. });
+            // A reply without a body cannot be cut.
+            let may_be_whole = matches!(action, Action::CutReply { .. });
+            assert!(may_be_whole || met[0].replied == Some(is_answered), "{} {action:?}: {:#?}", kind.word(), met[0]);
+            let is_lost = matches!(action, Action::LoseReply { .. } | Action::CutReply { .. });
+            assert_eq!(met[0].held, is_lost, "{} {action:?}: {:#?}", kind.word(), met[0]);
+        }
+    }
+}
+
+/// All kinds at once, on a bad day: the log of the hosts, and how the jobs ended.
+fn a_bad_day(seed: u64) -> Vec<String> {
+    let sometimes = |action, number| Rule::new(action).when(When::Probability { chance: 0.06, seed: seed + number });
+    let script = Script::of([
+        sometimes(Action::ResetAfterBytes { bytes: 300 }, 1),
+        sometimes(Action::LoseReply { reset: true }, 2),
+        sometimes(Action::SlowReply { seconds: 600.0 }, 3),
+        sometimes(Action::Status { code: 502, body: ErrorBody::Plain, stored: false }, 4),
+    ]);
+    paused(async {
+        let kinds: Vec<&Kind> = KINDS.iter().collect();
+        let bench = bench(seed, &kinds, true, script);
+        let names = ["one", "two", "three"];
+        for (index, name) in names.iter().enumerate() {
+            bench.put(name, 300_000 * (index + 1));
+        }
+        bench.run(20 * MINUTE + 7 * SECOND).await;
+        bench.run(8 * HOUR).await;
+        let mut told: Vec<String> = bench.log().iter().map(|entry| format!("{entry:?}")).collect();
+        for (kind, name) in kinds.iter().flat_map(|kind| names.map(|name| (kind, name))) {
+            let (job, to) = (bench.world.job(name, kind.word()), kind.word());
+            told.push(format!("{to} {name} {:?} {:?} {:?}", job.state, job.link, job.why));
+        }
+        told
+    })
+}
+
+#[test]
+fn the_same_number_gives_the_same_requests_at_the_same_times() {
+    let first = a_bad_day(3);
+    assert!(first.iter().filter(|line| line.contains("fault: Some")).count() > 3, "{first:#?}");
+    for (ours, theirs) in first.iter().zip(a_bad_day(3).iter()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(first.len(), a_bad_day(3).len());
+    assert_ne!(first, a_bad_day(4));
+}
