@@ -120,8 +120,7 @@ impl Network {
     fn kept(&self, to: &Destination) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         forget_old(&mut idle);
-        let senders = idle.get_mut(to)?;
-        std::iter::from_fn(|| senders.pop()).map(|(sender, _)| sender).find(|sender| sender.is_ready() && !sender.is_closed())
+        idle.get_mut(to)?.pop().map(|(sender, _)| sender)
     }
 
     /// Keeps a connection for the next request, once this reply has been read.
