@@ -5,13 +5,20 @@
 //! after-action, each step committed before the next relies on it. `docs/ARCHITECTURE.md` describes
 //! the modules; `docs/STATE.md` says what a crash leaves behind at each step.
 
-pub mod cli;
-pub mod config;
-pub mod engine;
-pub mod hook;
-pub mod host;
-pub mod job;
-pub mod os;
-pub mod secret;
-pub mod store;
-pub mod watch;
+// Without `internals` nobody sees what is there for it alone: whether it is used, and how far it must be visible, is checked with it.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
+
+mod cli;
+mod config;
+mod engine;
+mod hook;
+mod host;
+#[cfg(feature = "internals")]
+pub mod internals;
+mod job;
+mod os;
+mod secret;
+mod store;
+mod watch;
+
+pub use cli::{Exit, main};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ferryd::cli::main().into()
+    ferryd::main().into()
 }

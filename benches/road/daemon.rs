@@ -7,28 +7,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ferryd::job::State;
-use ferryd::store::{Query, View};
+use ferryd::internals::job::State;
+use ferryd::internals::store::{Query, View};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ferryd");
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A process that ends with its row.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 
     /// SIGKILL, and the end of it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
     /// SIGTERM, and the end of it.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.0.wait().unwrap();
@@ -44,7 +44,7 @@ impl Drop for Process {
 
 /// How a daemon is to be.
 #[derive(Clone)]
-pub struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     /// The kind of its one host.
     pub kind: &'static str,
     /// More lines of the host.
@@ -57,20 +57,20 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    pub fn new(kind: &'static str) -> Setup<'static> {
+    pub(crate) fn new(kind: &'static str) -> Setup<'static> {
         Setup { kind, host_lines: "", watch_lines: "", uploads: 32, environment: Vec::new() }
     }
 }
 
 /// Where a daemon finds its configuration, its folder and its queue.
-pub struct Place {
+pub(crate) struct Place {
     pub dir: tempfile::TempDir,
     environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Place {
     /// A place for a daemon whose host is at `host`.
-    pub fn new(setup: &Setup<'_>, host: SocketAddr) -> Place {
+    pub(crate) fn new(setup: &Setup<'_>, host: SocketAddr) -> Place {
         let place = Place { dir: tempfile::tempdir().unwrap(), environment: setup.environment.clone() };
         std::fs::create_dir_all(place.drop_dir()).unwrap();
         let Setup { kind, host_lines, watch_lines, uploads, .. } = setup;
@@ -82,11 +82,11 @@ impl Place {
         place
     }
 
-    pub fn drop_dir(&self) -> PathBuf {
+    pub(crate) fn drop_dir(&self) -> PathBuf {
         self.dir.path().join("drop")
     }
 
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
@@ -94,14 +94,14 @@ impl Place {
         self.dir.path().join("config.toml")
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(self.config()).args(words).stdin(Stdio::null());
         command
     }
 
     /// Starts the daemon and waits until every folder is in view; answers how long that took.
-    pub fn start(&self) -> (Process, Duration) {
+    pub(crate) fn start(&self) -> (Process, Duration) {
         let begun = Instant::now();
         let mut command = self.command(&["run", "--log", "warn,ferryd::cli=info"]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -114,11 +114,11 @@ impl Place {
         (Process(child), took)
     }
 
-    pub fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         View::open(&self.state_dir()).unwrap().unwrap()
     }
 
-    pub fn wait_done(&self, jobs: u64) {
+    pub(crate) fn wait_done(&self, jobs: u64) {
         let mut view = self.view();
         loop {
             let snapshot = view.snapshot(&Query::default()).unwrap();
@@ -130,7 +130,7 @@ impl Place {
     }
 
     /// How the watch is noticed, in its own word.
-    pub fn events(&self) -> String {
+    pub(crate) fn events(&self) -> String {
         self.view().snapshot(&Query::default()).unwrap().watches[0].report.events.word().to_owned()
     }
 }
@@ -143,7 +143,7 @@ fn pass_on(line: &str) {
 }
 
 /// A sandbox that counts and discards, and where it listens.
-pub fn sandbox(dir: &Path) -> (Process, SocketAddr) {
+pub(crate) fn sandbox(dir: &Path) -> (Process, SocketAddr) {
     let mut command = Command::new(PROGRAM);
     command.args(["sandbox", "--listen", "127.0.0.1:0", "--discard", "--dir"]).arg(dir.join("host"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -154,7 +154,7 @@ pub fn sandbox(dir: &Path) -> (Process, SocketAddr) {
 }
 
 /// A host that takes connections and never says a word.
-pub fn silent_host() -> (TcpListener, SocketAddr) {
+pub(crate) fn silent_host() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)

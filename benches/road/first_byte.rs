@@ -23,7 +23,7 @@ const WARM: usize = 5;
 /// The number of a file, and when its first byte came.
 type Arrival = (usize, Instant);
 
-pub fn rows() {
+pub(crate) fn rows() {
     let (tell_arrival, arrivals) = channel();
     let addr = listener::serve(REPLY, move |first, beginning| {
         if let Some(number) = number_in(beginning) {

@@ -12,7 +12,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(3);
 const FOLDERS_IN_ONE: u64 = 100;
 
-pub fn row() {
+pub(crate) fn row() {
     let folders = number("FERRYD_BENCH_FOLDERS", 10_000);
     let (_silent, addr) = silent_host();
     let place = Place::new(&Setup::new("kie"), addr);

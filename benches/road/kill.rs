@@ -25,7 +25,7 @@ struct Seen {
     killed_at: f64,
 }
 
-pub fn row() {
+pub(crate) fn row() {
     let (mebibytes, kills) = (number("FERRYD_BENCH_KILL_MIB", 256), number("FERRYD_BENCH_KILLS", 5));
     let undisturbed = send(mebibytes, None);
     let killed: Vec<Seen> = (0..kills).map(|_| send(mebibytes, Some(undisturbed.part_bytes))).collect();

@@ -11,7 +11,7 @@ use crate::machine::{MD5, MIB, RAW, ROUNDS, SHA256, Yardstick, cpu, curl_if_any,
 const PLAIN: &str = "1.5 x curl, 20 MiB resident";
 const DIGEST: &str = "1.2 x SHA-256 alone";
 
-pub fn rows() {
+pub(crate) fn rows() {
     let mebibytes = number("FERRYD_BENCH_MIB", 1024);
     let plain: Vec<Yardstick> = [RAW].into_iter().chain(curl_if_any()).collect();
     let and = |digest: Yardstick| [plain.as_slice(), &[digest]].concat();
@@ -60,7 +60,7 @@ fn row(kind: &'static str, host_lines: &str, mebibytes: u64, yardsticks: &[Yards
 }
 
 /// Sixteen files at once over sixteen connections: what that takes of memory.
-pub fn busy() {
+pub(crate) fn busy() {
     const FILES: u64 = 16;
     let mebibytes = (number("FERRYD_BENCH_MIB", 1024) / FILES).max(1);
     for kind in ["cloudkp", "kie", "koodrive"] {
@@ -81,7 +81,7 @@ pub fn busy() {
 }
 
 /// A file of so many MiB that is another for each `seed`.
-pub fn write(path: &Path, mebibytes: u64, seed: u8) {
+pub(crate) fn write(path: &Path, mebibytes: u64, seed: u8) {
     let mut file = File::create(path).unwrap();
     let block: Vec<u8> = (0..MIB).map(|index| (index % 251) as u8 ^ seed).collect();
     (0..mebibytes).for_each(|_| file.write_all(&block).unwrap());

@@ -8,7 +8,7 @@ use std::time::Instant;
 const SHOWN_BYTES: usize = 16 * 1024;
 
 /// Listens until the process ends. `hear` is told of each request when it is complete: when its first byte came, and how it begins.
-pub fn serve(reply: &'static [u8], hear: impl Fn(Instant, &[u8]) + Clone + Send + 'static) -> SocketAddr {
+pub(crate) fn serve(reply: &'static [u8], hear: impl Fn(Instant, &[u8]) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {

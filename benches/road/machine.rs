@@ -10,37 +10,37 @@ use std::time::{Duration, Instant};
 use crate::listener;
 
 /// Rounds of which the median is told.
-pub const ROUNDS: usize = 5;
-pub const MIB: u64 = 1024 * 1024;
+pub(crate) const ROUNDS: usize = 5;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// A size or a count that the environment may set.
-pub fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     share(values, 0.5)
 }
 
 /// The value below which this share of all lies.
-pub fn share(values: &[f64], share: f64) -> f64 {
+pub(crate) fn share(values: &[f64], share: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[((values.len() as f64 * share) as usize).min(values.len() - 1)]
 }
 
-pub fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
 /// One row, next to what is wanted of it.
-pub fn tell(row: &str, goal: &str) {
+pub(crate) fn tell(row: &str, goal: &str) {
     println!("{row} | goal: {goal}");
     std::io::stdout().flush().ok();
 }
 
 /// How much else is going on, since that decides what the figures are worth.
-pub fn state() -> String {
+pub(crate) fn state() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown").to_owned();
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
@@ -48,7 +48,7 @@ pub fn state() -> String {
 }
 
 /// CPU seconds of a process.
-pub fn cpu(pid: u32) -> f64 {
+pub(crate) fn cpu(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
@@ -56,12 +56,12 @@ pub fn cpu(pid: u32) -> f64 {
 }
 
 /// Resident memory of a process, in MiB: now, and at its peak.
-pub fn resident(pid: u32) -> (f64, f64) {
+pub(crate) fn resident(pid: u32) -> (f64, f64) {
     (status(pid, "VmRSS:"), status(pid, "VmHWM:"))
 }
 
 /// What of it is a process's own and not pages of the program's file, which the kernel can drop and read again: in MiB.
-pub fn own(pid: u32) -> f64 {
+pub(crate) fn own(pid: u32) -> f64 {
     status(pid, "RssAnon:")
 }
 
@@ -72,7 +72,7 @@ fn status(pid: u32, field: &str) -> f64 {
 }
 
 /// How often each thread of a process has gone to sleep of itself, by the number and the name of the thread: it woke up as often.
-pub fn sleeps(pid: u32) -> Vec<(String, u64)> {
+pub(crate) fn sleeps(pid: u32) -> Vec<(String, u64)> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let thread = |path: &Path| {
         let status = std::fs::read_to_string(path.join("status")).ok()?;
@@ -84,14 +84,14 @@ pub fn sleeps(pid: u32) -> Vec<(String, u64)> {
 }
 
 /// What a row is held against: the same bytes by other means.
-pub type Yardstick = (&'static str, fn(&Path) -> Duration);
+pub(crate) type Yardstick = (&'static str, fn(&Path) -> Duration);
 
-pub const RAW: Yardstick = ("raw", raw);
-pub const SHA256: Yardstick = ("SHA-256 alone", digest_alone::<sha2::Sha256>);
-pub const MD5: Yardstick = ("MD5 alone", digest_alone::<md5::Md5>);
+pub(crate) const RAW: Yardstick = ("raw", raw);
+pub(crate) const SHA256: Yardstick = ("SHA-256 alone", digest_alone::<sha2::Sha256>);
+pub(crate) const MD5: Yardstick = ("MD5 alone", digest_alone::<md5::Md5>);
 
 /// `curl -T`, where there is curl.
-pub fn curl_if_any() -> Option<Yardstick> {
+pub(crate) fn curl_if_any() -> Option<Yardstick> {
     let there = Command::new("curl").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     there.is_ok_and(|status| status.success()).then_some(("curl", curl))
 }
@@ -144,7 +144,7 @@ fn each_piece(path: &Path, mut work: impl FnMut(&[u8])) {
 }
 
 /// Milliseconds of so many appends of 4 KiB in `dir`, each on the disk.
-pub fn synced_appends(dir: &Path, count: usize) -> Vec<f64> {
+pub(crate) fn synced_appends(dir: &Path, count: usize) -> Vec<f64> {
     let mut file = File::create(dir.join("appended")).unwrap();
     let append = |_| {
         let begun = Instant::now();
@@ -156,7 +156,7 @@ pub fn synced_appends(dir: &Path, count: usize) -> Vec<f64> {
 }
 
 /// Every file below `dir` looked at, and nothing else.
-pub fn walk(dir: &Path) -> (u64, Duration) {
+pub(crate) fn walk(dir: &Path) -> (u64, Duration) {
     let begun = Instant::now();
     let (mut files, mut left) = (0, vec![dir.to_owned()]);
     while let Some(folder) = left.pop() {

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferryd::job::Identity;
-use ferryd::store::{Arrival, Store};
+use ferryd::internals::job::Identity;
+use ferryd::internals::store::{Arrival, Store};
 
 use crate::daemon::{Place, Setup, silent_host};
 use crate::machine::{MIB, ROUNDS, median, milliseconds, number, own, resident, tell};
@@ -18,7 +18,7 @@ const ROWS_IN_ONE_COMMIT: u64 = 10_000;
 const FILES_IN_ONE_FOLDER: u64 = 1000;
 const REST: Duration = Duration::from_secs(2);
 
-pub fn row() {
+pub(crate) fn row() {
     let alone = median_of(|place| place.command(&["--version"]), &place_with(0).0);
     for jobs in [UNDER_WAY, number("FERRYD_BENCH_JOBS", 100_000)] {
         let (place, _silent) = place_with(jobs);
@@ -26,7 +26,7 @@ pub fn row() {
         std::thread::sleep(REST);
         let ((now, peak), own) = (resident(daemon.id()), own(daemon.id()));
         let status = median_of(|place| place.command(&["status", "--json"]), &place);
-        let size = std::fs::metadata(place.state_dir().join(ferryd::store::FILE_NAME)).unwrap().len() / MIB;
+        let size = std::fs::metadata(place.state_dir().join(ferryd::internals::store::FILE_NAME)).unwrap().len() / MIB;
         let what = format!("{jobs} queued jobs ({size} MiB of database, {UNDER_WAY} under way)");
         let start = milliseconds(start);
         tell(
@@ -68,13 +68,12 @@ fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
 fn arrival(elsewhere: &Path, number: u64) -> Arrival {
     let name = format!("a file with an ordinary name {number}.mov");
     let hosts: Arc<[String]> = Arc::new(["kie".to_owned()]);
-    let (folder, identity) = match number < UNDER_WAY {
-        true => {
-            let path = elsewhere.join(&name);
-            std::fs::write(&path, [7; 4096]).unwrap();
-            (elsewhere.to_owned(), Identity::of(&std::fs::metadata(path).unwrap()))
-        }
-        false => (folder(elsewhere, number), Identity::of(&std::fs::metadata(elsewhere).unwrap())),
+    let (folder, identity) = if number < UNDER_WAY {
+        let path = elsewhere.join(&name);
+        std::fs::write(&path, [7; 4096]).unwrap();
+        (elsewhere.to_owned(), Identity::of(&std::fs::metadata(path).unwrap()))
+    } else {
+        (folder(elsewhere, number), Identity::of(&std::fs::metadata(elsewhere).unwrap()))
     };
     // Another file of its own as far as the queue knows.
     let inode = identity.inode.wrapping_add(if number < UNDER_WAY { 0 } else { number.cast_signed() << 20 });

@@ -9,7 +9,7 @@ use crate::machine::{median, number, resident, tell, walk};
 const STARTS: usize = 3;
 const FILES_IN_ONE_FOLDER: u64 = 1000;
 
-pub fn row() {
+pub(crate) fn row() {
     let files = number("FERRYD_BENCH_SCAN_FILES", 100_000);
     let (_silent, addr) = silent_host();
     // Files that were there before are remembered and not sent: the scan is all there is to do.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 const SOURCE: &str = include_str!("slow_sync.c");
 
-pub struct SlowDisk {
+pub(crate) struct SlowDisk {
     dir: tempfile::TempDir,
     /// What each sync takes more.
     pub micros: u64,
@@ -13,7 +13,7 @@ pub struct SlowDisk {
 
 impl SlowDisk {
     /// Builds the replacement; where that cannot be, says why.
-    pub fn new(micros: u64) -> Result<SlowDisk, String> {
+    pub(crate) fn new(micros: u64) -> Result<SlowDisk, String> {
         if !cfg!(target_os = "linux") {
             return Err("only Linux lets a library be preloaded so".into());
         }
@@ -38,13 +38,13 @@ impl SlowDisk {
     }
 
     /// What a process needs in its environment to have this disk.
-    pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         let micros = PathBuf::from(self.micros.to_string());
         vec![("LD_PRELOAD", self.library()), ("FERRYD_BENCH_SYNC_US", micros), ("FERRYD_BENCH_SYNC_COUNT", self.count())]
     }
 
     /// Syncs so far.
-    pub fn syncs(&self) -> u64 {
+    pub(crate) fn syncs(&self) -> u64 {
         u64::from_ne_bytes(std::fs::read(self.count()).unwrap().try_into().unwrap())
     }
 }

@@ -11,11 +11,11 @@ const UPLOADS: [u64; 2] = [32, 64];
 /// The kinds, each with the requests it takes a file.
 const KINDS: [(&str, &str); 2] = [("cloudkp", "two requests"), ("kie", "one request")];
 
-pub fn rows() {
+pub(crate) fn rows() {
     each(None, "15,000 files/s");
 }
 
-pub fn rows_on_a_slow_disk() {
+pub(crate) fn rows_on_a_slow_disk() {
     match SlowDisk::new(number("FERRYD_BENCH_SYNC_US", 5000)) {
         Ok(disk) => each(Some(&disk), "5,000 files/s with 5 ms"),
         Err(why) => println!("small files on a slow disk are not measured: {why}"),

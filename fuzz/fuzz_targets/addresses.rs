@@ -1,7 +1,7 @@
 //! The addresses in a shortcut file of each kind, and the `Retry-After` header.
 #![no_main]
 
-use ferryd::host::fuzzing;
+use ferryd::internals::host::fuzzing;
 use ferryd_fuzz::assert_told;
 use libfuzzer_sys::fuzz_target;
 use url::Url;

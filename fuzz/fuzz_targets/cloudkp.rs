@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ferryd::host::cloudkp::{chunk_reply, finish_reply};
+use ferryd::internals::host::cloudkp::{chunk_reply, finish_reply};
 use ferryd_fuzz::{Input, assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 

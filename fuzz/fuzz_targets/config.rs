@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use ferryd::config::{self, Config, ConfigError, Environment};
-use ferryd::host::kinds::KINDS;
+use ferryd::internals::config::{self, Config, ConfigError, Environment};
+use ferryd::internals::host::kinds::KINDS;
 use libfuzzer_sys::fuzz_target;
 
 /// What nobody may see who sees an error; the seeds have it in the places of secrets.

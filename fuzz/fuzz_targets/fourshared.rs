@@ -1,7 +1,7 @@
 //! 4shared's answers to a call, to a part and to a finish.
 #![no_main]
 
-use ferryd::host::fourshared::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
+use ferryd::internals::host::fourshared::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
 use ferryd_fuzz::{Input, assert_told};
 use libfuzzer_sys::fuzz_target;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ferryd::host::kie::upload_reply;
+use ferryd::internals::host::kie::upload_reply;
 use ferryd_fuzz::{Input, assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! KooDrive's answers to a control call and to a part.
 #![no_main]
 
-use ferryd::host::koodrive::{Call, PartReply, control_reply, part_reply};
+use ferryd::internals::host::koodrive::{Call, PartReply, control_reply, part_reply};
 use ferryd_fuzz::{Input, assert_told};
 use libfuzzer_sys::fuzz_target;
 

@@ -8,13 +8,13 @@ use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
-use ferryd::config::{self, Environment};
-use ferryd::host::http::Clients;
-use ferryd::host::kind::Kind;
-use ferryd::host::kinds::KINDS;
-use ferryd::host::{Completion, Host, Tickets, UploadSession, fuzzing, registry};
-use ferryd::job::plan::Plan;
-use ferryd::job::upload::{Class, ConfirmedParts, Order, Session};
+use ferryd::internals::config::{self, Environment};
+use ferryd::internals::host::http::Clients;
+use ferryd::internals::host::kind::Kind;
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::host::{Completion, Host, Tickets, UploadSession, fuzzing, registry};
+use ferryd::internals::job::plan::Plan;
+use ferryd::internals::job::upload::{Class, ConfirmedParts, Order, Session};
 use ferryd_fuzz::{assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,7 @@ static WHOLE: LazyLock<Vec<Arc<dyn Host>>> = LazyLock::new(|| {
     let hosts = ferryd_sandbox::config_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
     let text = format!("[[watch]]\npath = \"/somewhere\"\nto = {:?}\n{hosts}", ferryd_sandbox::kinds());
     let config = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing).expect("a sound configuration");
-    let clients = Clients::new(&ferryd::os::system::System::default());
+    let clients = Clients::new(&ferryd::internals::os::system::System::default());
     let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &clients).expect("a host"));
     hosts.filter(|host| host.shape(7).order == Order::WholeFile).collect()
 });

@@ -1,8 +1,8 @@
 //! UploadGig's answers to a login and to an upload. They are read whatever the status, as the service's own samples do.
 #![no_main]
 
-use ferryd::host::fuzzing;
-use ferryd::host::uploadgig::{login_reply, upload_reply};
+use ferryd::internals::host::fuzzing;
+use ferryd::internals::host::uploadgig::{login_reply, upload_reply};
 use ferryd_fuzz::{Input, assert_named, assert_told};
 use libfuzzer_sys::fuzz_target;
 

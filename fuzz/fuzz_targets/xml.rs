@@ -1,7 +1,7 @@
 //! The XML reader, and what it makes of a text that we wrote ourselves.
 #![no_main]
 
-use ferryd::host::fuzzing::{Element, escaped, xml};
+use ferryd::internals::host::fuzzing::{Element, escaped, xml};
 use libfuzzer_sys::fuzz_target;
 
 /// How deep the reader lets elements nest.

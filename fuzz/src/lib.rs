@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use ferryd::host::HostError;
-use ferryd::host::http::Reply;
+use ferryd::internals::host::HostError;
+use ferryd::internals::host::http::Reply;
 
 /// The most of a body that the transport reads.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The words for headers of the reply.
+const HEADERS: [(&str, &str); 3] = [("to", "location"), ("etag", "etag"), ("session", "session-id")];
 
 /// An input, taken apart.
 pub struct Input {
@@ -31,7 +34,7 @@ impl Input {
             status: input.words.iter().find_map(|word| word.parse().ok()).unwrap_or(200).clamp(100, 999),
             retry_after: input.number("wait").map(Duration::from_secs),
             html: input.has("html"),
-            headers: input.word("to").map(|to| ("location", to)).into_iter().collect(),
+            headers: HEADERS.into_iter().filter_map(|(word, name)| Some((name, input.word(word)?))).collect(),
             text,
             cut: cut || input.has("cut"),
         };
@@ -64,7 +67,7 @@ pub fn assert_told(error: &HostError) {
 }
 
 /// What is true of every outcome: it has a link or an id.
-pub fn assert_named(outcome: &ferryd::job::upload::Outcome) {
+pub fn assert_named(outcome: &ferryd::internals::job::upload::Outcome) {
     let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
     assert!(says(&outcome.link) || says(&outcome.remote_id), "a success without a name: {outcome:?}");
 }

@@ -9,7 +9,7 @@ use crate::host::http::Clients;
 use crate::host::registry;
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch};
-use crate::os::lock::{self, Note};
+use crate::os::lock::{self, LockNote};
 use crate::os::system::System;
 use crate::store::View;
 
@@ -111,11 +111,11 @@ fn check_state_dir(dir: &Path, report: &mut Report) {
 /// The queue as the next start would find it. It is read whole, which nothing else does.
 fn check_queue(dir: &Path, report: &mut Report) {
     match lock::owner(dir) {
-        Some(Note { pid, trouble: Some(trouble), .. }) => {
+        Some(LockNote { pid, trouble: Some(trouble), .. }) => {
             let text = format!("the daemon (PID {pid}) cannot continue: {trouble}");
             report.problem_of(Exit::State, text, "it continues by itself once this is fixed");
         }
-        Some(Note { pid, .. }) => report.ok(format!("daemon: running (PID {pid})")),
+        Some(LockNote { pid, .. }) => report.ok(format!("daemon: running (PID {pid})")),
         None => {}
     }
     match View::open(dir).and_then(|view| view.map(|view| view.check()).transpose()) {

@@ -43,10 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
         .prefix("ferryd-demo-")
         .tempdir()
         .map_err(|error| failed("cannot create a temporary folder", &error))?;
-    let files = match arguments.files.is_empty() {
-        true => vec![make_sample(folder.path())?],
-        false => arguments.files.clone(),
-    };
+    let files = if arguments.files.is_empty() { vec![make_sample(folder.path())?] } else { arguments.files.clone() };
     check(&files)?;
     let runtime = super::runtime()?;
     let options = Options::new(folder.path().join("host"));
@@ -72,9 +69,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let config = super::load(Some(demo.config_file()))?;
     let fetched = runtime.block_on(fetch_back(&config, &snapshot, &dropped))?;
     render::out(&table(&fetched))?;
-    match fetched.iter().all(|file| file.came.is_fine()) {
-        true => Ok(Exit::Fine),
-        false => Err(CommandFailure::new(Exit::Fault, "some files differ from what was uploaded")),
+    if fetched.iter().all(|file| file.came.is_fine()) {
+        Ok(Exit::Fine)
+    } else {
+        Err(CommandFailure::new(Exit::Fault, "some files differ from what was uploaded"))
     }
 }
 
@@ -296,9 +294,10 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
             let Some(job) = snapshot.jobs.iter().find(|job| job.path == *path && job.host == kind) else { continue };
             let name = render::path(original.file_name().unwrap_or_default().as_ref());
             let link = job.link.clone().or(job.remote_id.clone()).unwrap_or_default();
-            let came = match is_rejected_for_being_empty(job) {
-                true => Comparison::TakesNoEmptyFiles,
-                false => fetch_one(config, &transport, job, original).await?,
+            let came = if is_rejected_for_being_empty(job) {
+                Comparison::TakesNoEmptyFiles
+            } else {
+                fetch_one(config, &transport, job, original).await?
             };
             fetched.push(Fetched { name, host: kind.to_owned(), bytes: job.bytes, link, came });
         }

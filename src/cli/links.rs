@@ -60,10 +60,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
     let mut source = LinkRows { view, dir: &place.dir, arguments };
-    render::stream(|out| match arguments.json {
-        true => print_json(&mut source, out),
-        false => print_table(&mut source, out),
-    })?;
+    render::stream(|out| if arguments.json { print_json(&mut source, out) } else { print_table(&mut source, out) })?;
     Ok(Exit::Fine)
 }
 

@@ -19,7 +19,7 @@ pub(super) struct QueueFolder {
 
 impl QueueFolder {
     /// The state folder that was named, or the one of the configuration.
-    pub fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
+    pub(super) fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
             return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
         }
@@ -28,7 +28,7 @@ impl QueueFolder {
     }
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
-    pub fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
+    pub(super) fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
         let failed = |error| CommandFailure::store(&self.dir, &error);
         let view = View::open(&self.dir).map_err(failed)?;
         let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();

@@ -14,7 +14,7 @@ use super::exit::Exit;
 
 /// What went wrong, for a person, with what to do about it.
 #[derive(Debug)]
-pub struct CommandFailure {
+pub(super) struct CommandFailure {
     /// How the process ends.
     pub exit: Exit,
     /// What failed, on what, why.
@@ -25,22 +25,22 @@ pub struct CommandFailure {
 
 impl CommandFailure {
     /// A failure without advice.
-    pub fn new(exit: Exit, message: impl Into<String>) -> CommandFailure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> CommandFailure {
         CommandFailure { exit, message: message.into(), hint: None }
     }
 
     /// The same with advice.
-    pub fn hint(self, hint: impl Into<String>) -> CommandFailure {
+    pub(super) fn hint(self, hint: impl Into<String>) -> CommandFailure {
         CommandFailure { hint: Some(hint.into()), ..self }
     }
 
     /// A configuration with all its problems.
-    pub fn configuration(error: &ConfigError) -> CommandFailure {
+    pub(super) fn configuration(error: &ConfigError) -> CommandFailure {
         CommandFailure::new(Exit::Configuration, error.render(color(&io::stderr())))
     }
 
     /// A queue that cannot be used.
-    pub fn store(dir: &Path, error: &StoreError) -> CommandFailure {
+    pub(super) fn store(dir: &Path, error: &StoreError) -> CommandFailure {
         let dir = dir.display();
         let exit = if matches!(error, StoreError::Closed | StoreError::Refused(_)) { Exit::Fault } else { Exit::State };
         let failure = CommandFailure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
@@ -60,19 +60,19 @@ impl CommandFailure {
 }
 
 /// Prints data. A reader that has seen enough ends it quietly.
-pub fn out(text: &str) -> Result<(), CommandFailure> {
+pub(super) fn out(text: &str) -> Result<(), CommandFailure> {
     stream(|out| written(out.write_all(text.as_bytes())))
 }
 
 /// Prints data of any length as it comes. A reader that has seen enough ends it quietly.
-pub fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), CommandFailure>) -> Result<(), CommandFailure> {
+pub(super) fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), CommandFailure>) -> Result<(), CommandFailure> {
     let mut stdout = io::BufWriter::new(io::stdout().lock());
     write(&mut stdout)?;
     written(stdout.flush())
 }
 
 /// What became of data for stdout: a closed pipe, as in `ferryd status | head`, is no failure; a full disk is.
-pub fn written(result: io::Result<()>) -> Result<(), CommandFailure> {
+pub(super) fn written(result: io::Result<()>) -> Result<(), CommandFailure> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandFailure::new(Exit::Fault, format!("cannot write the output: {error}")))
@@ -82,13 +82,13 @@ pub fn written(result: io::Result<()>) -> Result<(), CommandFailure> {
 }
 
 /// Prints a remark.
-pub fn note(text: impl Display) {
+pub(super) fn note(text: impl Display) {
     let mut stderr = io::stderr().lock();
     drop(writeln!(stderr, "{text}"));
 }
 
 /// Prints a failure the way every failure is printed.
-pub fn failure(failure: &CommandFailure) {
+pub(super) fn failure(failure: &CommandFailure) {
     let prefix = if failure.exit == Exit::Configuration { "" } else { "ferryd: " };
     note(format!("{prefix}{}", failure.message));
     if let Some(hint) = &failure.hint {
@@ -97,17 +97,17 @@ pub fn failure(failure: &CommandFailure) {
 }
 
 /// Whether a stream takes colour: a terminal, and nobody said no.
-pub fn color(stream: &impl IsTerminal) -> bool {
+pub(super) fn color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A size: `5.2 MiB`.
-pub fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
 /// A duration in its largest unit: `12 s`, `3 min`, `2 h`, `4 d`.
-pub fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min", seconds / 60),
@@ -117,12 +117,12 @@ pub fn duration(duration: Duration) -> String {
 }
 
 /// How long ago a time is: `3 min`. Nothing if it is still to come, as after a clock that was wrong.
-pub fn elapsed(at_ms: i64, now_ms: i64) -> Option<String> {
+pub(super) fn elapsed(at_ms: i64, now_ms: i64) -> Option<String> {
     (at_ms <= now_ms).then(|| duration(Duration::from_millis(at_ms.abs_diff(now_ms))))
 }
 
 /// When something is to happen: `in 12 s`, or `now`.
-pub fn next(at_ms: i64, now_ms: i64) -> String {
+pub(super) fn next(at_ms: i64, now_ms: i64) -> String {
     if at_ms <= now_ms {
         return "now".into();
     }
@@ -130,7 +130,7 @@ pub fn next(at_ms: i64, now_ms: i64) -> String {
 }
 
 /// A text with what comes before it, if either is there: `for 3 s: no reply`.
-pub fn after(before: Option<String>, text: &str) -> String {
+pub(super) fn after(before: Option<String>, text: &str) -> String {
     match before {
         Some(before) if text.is_empty() => before,
         Some(before) => format!("{before}: {text}"),
@@ -139,25 +139,25 @@ pub fn after(before: Option<String>, text: &str) -> String {
 }
 
 /// A number of things: `1 file`, `1,500 files`.
-pub fn count(number: u64, noun: &str) -> String {
+pub(super) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", thousands(number))
 }
 
 /// A number whose digits stand in groups of three: `192,536`.
-pub fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let comma_before = |at: usize| at > 0 && (digits.len() - at).is_multiple_of(3);
     digits.chars().enumerate().flat_map(|(at, digit)| comma_before(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
 /// A text on one line: control characters are shown, never sent to the terminal.
-pub fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// A path on one line.
-pub fn path(path: &Path) -> String {
+pub(super) fn path(path: &Path) -> String {
     line(&path.to_string_lossy())
 }
 

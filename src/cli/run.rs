@@ -16,7 +16,7 @@ use crate::engine::{self, EngineError};
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
-use crate::os::lock::{Lock, LockError, Note};
+use crate::os::lock::{Lock, LockError, LockNote};
 use crate::os::signals::{self, Signal};
 use crate::os::system::System;
 use crate::os::{clock, service};
@@ -138,7 +138,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 struct Daemon {
     state_dir: PathBuf,
     lock: Arc<Lock>,
-    note: Note,
+    note: LockNote,
     runtime: Runtime,
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
@@ -157,7 +157,7 @@ struct PendingSignals {
 impl Daemon {
     fn start(state_dir: PathBuf) -> Result<Daemon, CommandFailure> {
         let fault = |error: io::Error| CommandFailure::new(Exit::Fault, format!("cannot start: {error}"));
-        let note = Note { pid: std::process::id(), since_ms: clock::now_ms(), trouble: None };
+        let note = LockNote { pid: std::process::id(), since_ms: clock::now_ms(), trouble: None };
         let lock = Lock::take(&state_dir, &note).map_err(|error| match error {
             LockError::Held(other) => {
                 CommandFailure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid })
@@ -247,7 +247,7 @@ impl Daemon {
     /// Says what is wrong where it needs no room on the disk.
     fn publish_trouble(&self, trouble: Option<String>) {
         service::status(trouble.as_deref().unwrap_or("running"));
-        if let Err(error) = self.lock.write(&Note { trouble, ..self.note.clone() }) {
+        if let Err(error) = self.lock.write(&LockNote { trouble, ..self.note.clone() }) {
             tracing::warn!("cannot update the lock file: {error}");
         }
     }
@@ -327,13 +327,13 @@ fn log_rescue(rescue: &Rescue) {
 }
 
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
-async fn publish_store_failures(store: Store, lock: Arc<Lock>, note: Note) {
+async fn publish_store_failures(store: Store, lock: Arc<Lock>, note: LockNote) {
     let mut failure = store.write_failure();
     drop(store);
     while failure.changed().await.is_ok() {
         let text = failure.borrow_and_update().as_ref().map(ToString::to_string);
         service::status(text.as_deref().unwrap_or("running"));
-        if let Err(error) = lock.write(&Note { trouble: text, ..note.clone() }) {
+        if let Err(error) = lock.write(&LockNote { trouble: text, ..note.clone() }) {
             tracing::warn!("cannot update the lock file: {error}");
         }
     }

@@ -13,7 +13,7 @@ use crate::job::health::HostState;
 use crate::job::report::timestamp;
 use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
 use crate::os::clock;
-use crate::os::lock::{self, Note};
+use crate::os::lock::{self, LockNote};
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
@@ -78,7 +78,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
 }
 
-fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<Note>), CommandFailure> {
+fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<LockNote>), CommandFailure> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let query = Query {
         states: arguments.state.clone(),
@@ -148,7 +148,7 @@ struct WatchDocument {
 }
 
 impl Document<'_> {
-    fn new<'a>(snapshot: &'a Snapshot, owner: Option<&Note>) -> Document<'a> {
+    fn new<'a>(snapshot: &'a Snapshot, owner: Option<&LockNote>) -> Document<'a> {
         let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
         Document {
             version: 1,
@@ -181,7 +181,7 @@ impl Document<'_> {
 /// What a person reads.
 struct Page<'a> {
     snapshot: &'a Snapshot,
-    owner: Option<&'a Note>,
+    owner: Option<&'a LockNote>,
     now_ms: i64,
     color: bool,
 }
@@ -201,11 +201,11 @@ impl Page<'_> {
     fn daemon(&self) -> String {
         match self.owner {
             None => "Daemon not running; start it with `ferryd run`.".into(),
-            Some(Note { pid, since_ms, trouble: None }) => {
+            Some(LockNote { pid, since_ms, trouble: None }) => {
                 let long = render::elapsed(*since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
                 format!("Daemon running{long} (PID {pid}).")
             }
-            Some(Note { pid, trouble: Some(trouble), .. }) => format!("Daemon cannot continue (PID {pid}): {trouble}."),
+            Some(LockNote { pid, trouble: Some(trouble), .. }) => format!("Daemon cannot continue (PID {pid}): {trouble}."),
         }
     }
 
@@ -328,7 +328,7 @@ impl Page<'_> {
     /// When a held job is tried again, and how a person has it tried at once.
     fn next_of_held(&self, job: &JobRow) -> String {
         match (self.next(job), self.owner) {
-            (Some(next), Some(Note { pid, .. })) => format!("; next try {next}, or now with `kill -HUP {pid}`"),
+            (Some(next), Some(LockNote { pid, .. })) => format!("; next try {next}, or now with `kill -HUP {pid}`"),
             (Some(next), None) => format!("; next try {next}"),
             (None, _) => String::new(),
         }
@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn the_document_has_the_fields_that_were_promised() {
         let promised = example();
-        let owner = Note { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
+        let owner = LockNote { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
         let shot = snapshot(vec![job(State::Uploading, None)]);
         let document = serde_json::to_value(Document::new(&shot, Some(&owner))).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
@@ -503,7 +503,7 @@ mod tests {
             job(State::Done, None),
         ];
         let shot = snapshot(jobs);
-        let owner = Note { pid: 7, since_ms: 0, trouble: None };
+        let owner = LockNote { pid: 7, since_ms: 0, trouble: None };
         let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
         for expected in [
             "Daemon running for 1 min (PID 7).",
@@ -525,7 +525,7 @@ mod tests {
         let jobs = jobs.map(|state| JobRow { since_ms: 9_000_000, ..job(state, Some("no reply")) });
         let unexplained = JobRow { since_ms: 9_000_000, ..job(State::Queued, None) };
         let shot = snapshot(jobs.into_iter().chain([unexplained]).collect());
-        let owner = Note { pid: 7, since_ms: 9_000_000, trouble: None };
+        let owner = LockNote { pid: 7, since_ms: 9_000_000, trouble: None };
         let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
         assert!(page.contains("Daemon running (PID 7)."), "{page}");
         assert!(!page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue\n"), "{page}");
@@ -545,10 +545,10 @@ mod tests {
     #[test]
     fn a_dead_daemon_and_a_troubled_one_say_so() {
         let shot = snapshot(vec![job(State::Queued, None)]);
-        let page = |owner: Option<&Note>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
+        let page = |owner: Option<&LockNote>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
         assert!(page(None).contains("start it with `ferryd run`"));
         assert!(page(None).contains("waiting for the daemon to start"));
-        let full = Note { pid: 7, since_ms: 0, trouble: Some("no space left for the queue".into()) };
+        let full = LockNote { pid: 7, since_ms: 0, trouble: Some("no space left for the queue".into()) };
         assert!(page(Some(&full)).contains("Daemon cannot continue (PID 7): no space left"));
     }
 }

@@ -133,7 +133,7 @@ impl<'t> Table<'t> {
 }
 
 /// "did you mean …", if anything is near.
-pub fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(word, known), known));
     let (score, nearest) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (score >= ALIKE).then(|| format!("did you mean `{nearest}`?"))

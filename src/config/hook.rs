@@ -222,11 +222,10 @@ pub(super) fn hooks(top: &Table<'_>, watches: &Watches, environment: &dyn Enviro
         };
         let Some(hook) = hook(Table::new("[[hook]]", fields, span.clone(), problems), environment, problems) else { continue };
         check_links_file(&hook, watches, &span, problems);
-        match hooks.iter().any(|other| other.key() == hook.key()) {
-            true => {
-                problems.add(Some(span), "this [[hook]] repeats an earlier one", Some("list all its events in one `on`".into()))
-            }
-            false => hooks.push(hook),
+        if hooks.iter().any(|other| other.key() == hook.key()) {
+            problems.add(Some(span), "this [[hook]] repeats an earlier one", Some("list all its events in one `on`".into()))
+        } else {
+            hooks.push(hook)
         }
     }
     hooks
@@ -293,9 +292,10 @@ fn events(value: &Value<'_>) -> Result<Vec<Event>, Wrong> {
             }
         }
     }
-    match events.is_empty() {
-        true => Err(Wrong::new("is empty, so the hook would never run", format!("list at least one of {known}"))),
-        false => Ok(events),
+    if events.is_empty() {
+        Err(Wrong::new("is empty, so the hook would never run", format!("list at least one of {known}")))
+    } else {
+        Ok(events)
     }
 }
 
@@ -336,9 +336,10 @@ fn address(value: &Value<'_>) -> Result<Secret, Wrong> {
 }
 
 fn sidecar(value: &Value<'_>) -> Result<HookAction, Wrong> {
-    match boolean(value)? {
-        true => Ok(HookAction::Sidecar),
-        false => Err(Wrong::new("is false, so the hook would do nothing", "write `sidecar = true`, or remove the hook")),
+    if boolean(value)? {
+        Ok(HookAction::Sidecar)
+    } else {
+        Err(Wrong::new("is false, so the hook would do nothing", "write `sidecar = true`, or remove the hook"))
     }
 }
 

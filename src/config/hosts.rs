@@ -42,9 +42,10 @@ fn is_loopback(address: &str) -> bool {
 /// A text of an account, exactly as it is there.
 pub(crate) fn filled_text(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
-    match given.is_empty() || given.chars().any(char::is_control) {
-        true => Err(Wrong::new("is empty or contains a control character", "write it exactly as in your account")),
-        false => Ok(given),
+    if given.is_empty() || given.chars().any(char::is_control) {
+        Err(Wrong::new("is empty or contains a control character", "write it exactly as in your account"))
+    } else {
+        Ok(given)
     }
 }
 

@@ -25,6 +25,7 @@ pub struct HostKind {
     pub(crate) max_uploads: Option<usize>,
     pub(crate) gives_only_its_word: bool,
     pub(crate) probes_if_told_to: bool,
+    pub(crate) documented: bool,
     pub(crate) read: ReadSettings,
 }
 
@@ -59,14 +60,19 @@ impl HostKind {
     pub fn probes_if_told_to(&self) -> bool {
         self.probes_if_told_to
     }
+
+    /// Whether people are told of this kind. One that is built for tests alone is not.
+    pub fn is_documented(&self) -> bool {
+        self.documented
+    }
 }
 
 /// Every kind that there is.
 pub(super) type Kinds = Vec<&'static HostKind>;
 
-/// The words of the kinds, in the order of their list.
+/// The words of the kinds that people are told of, in the order of their list.
 pub(super) fn words(kinds: &Kinds) -> Vec<&'static str> {
-    kinds.iter().map(|kind| kind.word).collect()
+    kinds.iter().filter(|kind| kind.documented).map(|kind| kind.word).collect()
 }
 
 /// The names of those kinds that can be asked if the user wants it, as a sentence has them.
@@ -89,16 +95,18 @@ mod tests {
         max_uploads: None,
         gives_only_its_word: false,
         probes_if_told_to: false,
+        documented: true,
         read: |_, _| None,
     };
     static ONE: HostKind = HostKind { name: "B", probes_if_told_to: true, ..NONE };
     static TWO: HostKind = HostKind { name: "C", probes_if_told_to: true, ..NONE };
+    static HIDDEN: HostKind = HostKind { documented: false, ..NONE };
 
     #[test]
     fn who_may_be_asked_is_told_by_name() {
         assert_eq!(names_of_those_that_probe(&vec![&NONE]), "no kind of host supports");
         assert_eq!(names_of_those_that_probe(&vec![&NONE, &ONE]), "only B supports");
         assert_eq!(names_of_those_that_probe(&vec![&ONE, &NONE, &TWO]), "only B and C support");
-        assert_eq!(words(&vec![&NONE, &ONE]), ["a", "a"]);
+        assert_eq!(words(&vec![&NONE, &HIDDEN, &ONE]), ["a", "a"]);
     }
 }

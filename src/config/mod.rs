@@ -30,12 +30,13 @@ use crate::job::attempt::OnUnknown;
 
 use kind::Kinds;
 
-pub use file::did_you_mean;
-pub use hook::{Field, Hook, HookAction, Template, TemplatePiece};
-pub use kind::{HostKind, HostSettings};
-pub use network::{Network, ProxySource};
-pub use problem::{ConfigError, Problem};
-pub use secrets::{SecretError, SecretSource};
+pub(crate) use file::did_you_mean;
+pub(crate) use hook::{Field, Hook, HookAction, Template, TemplatePiece};
+pub(crate) use kind::{HostKind, HostSettings};
+pub(crate) use network::{Network, ProxySource};
+pub use problem::ConfigError;
+pub(crate) use problem::Problem;
+pub(crate) use secrets::{SecretError, SecretSource};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -120,7 +121,7 @@ impl Environment for ProcessEnvironment {
 }
 
 /// Where the configuration is when nobody says: `$FERRYD_CONFIG`, else the user's own, else the machine's.
-pub fn default_path(environment: &dyn Environment) -> PathBuf {
+pub(crate) fn default_path(environment: &dyn Environment) -> PathBuf {
     let given = |key| environment.get(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = given("FERRYD_CONFIG") {
         return path;
@@ -135,7 +136,11 @@ pub fn default_path(environment: &dyn Environment) -> PathBuf {
 }
 
 /// Reads the configuration at `path`, whose hosts are of these kinds. The error holds everything that is wrong with it.
-pub fn load<K: AsRef<HostKind>>(path: &Path, kinds: &'static [K], environment: &dyn Environment) -> Result<Config, ConfigError> {
+pub(crate) fn load<K: AsRef<HostKind>>(
+    path: &Path,
+    kinds: &'static [K],
+    environment: &dyn Environment,
+) -> Result<Config, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;

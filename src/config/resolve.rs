@@ -47,15 +47,15 @@ pub(super) fn config(
 }
 
 fn nothing_to_do(root: &DeTable<'_>, kinds: &Kinds, problems: &Problems) {
-    let example = format!(
+    let minimal = format!(
         "a minimal configuration:\n\n[[watch]]\npath = \"~/Drop\"\ncreate = true\nto = [\"box\"]\n\n[host.box]\n{}\n\n\
                    config.example.toml shows every key; `ferryd demo` needs no configuration",
         line_of_kind(kinds)
     );
     if !root.contains_key("watch") && !root.contains_key("host") {
-        problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(example));
+        problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(minimal));
     } else if !root.contains_key("watch") {
-        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(example));
+        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(minimal));
     }
 }
 
@@ -296,9 +296,12 @@ fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
     for (index, name) in to.iter().enumerate() {
         let known = name.get_ref();
         if !hosts.contains(known) {
-            let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| match hosts.is_empty() {
-                true => format!("add [host.{known}] with its `kind`"),
-                false => format!("the configured hosts are: {}", hosts.join(", ")),
+            let help = did_you_mean(known, hosts.iter().map(String::as_str)).unwrap_or_else(|| {
+                if hosts.is_empty() {
+                    format!("add [host.{known}] with its `kind`")
+                } else {
+                    format!("the configured hosts are: {}", hosts.join(", "))
+                }
             });
             problems.add(Some(name.span()), format!("`to` lists the host \"{known}\", which is not configured"), Some(help));
         } else if to[..index].iter().any(|earlier| earlier.get_ref() == known) {

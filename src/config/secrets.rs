@@ -57,10 +57,7 @@ impl SecretSource {
             SecretSource::Command(words) => run(words)?,
         };
         let secret = secret.strip_suffix('\n').map_or(secret.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        match secret.is_empty() {
-            true => Err(SecretError(format!("{} is empty", self.told()))),
-            false => Ok(Secret::new(secret)),
-        }
+        if secret.is_empty() { Err(SecretError(format!("{} is empty", self.told()))) } else { Ok(Secret::new(secret)) }
     }
 
     fn told(&self) -> String {

@@ -74,10 +74,11 @@ pub(super) fn path(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Resu
             },
             _ => PathBuf::from(&given),
         };
-        match expanded.is_absolute() {
+        if expanded.is_absolute() {
             // Also takes out `.`, doubled slashes and a slash at the end, so that one folder has one name.
-            true => Ok(expanded.components().collect()),
-            false => Err(Wrong::new(format!("is \"{given}\", which is not an absolute path"), "start it with `/` or `~/`")),
+            Ok(expanded.components().collect())
+        } else {
+            Err(Wrong::new(format!("is \"{given}\", which is not an absolute path"), "start it with `/` or `~/`"))
         }
     }
 }

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::crash_point;
 use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
@@ -23,6 +22,7 @@ use crate::job::content_type;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
+use crate::os::crash::crash_point;
 use crate::store::{Claimed, StoreError, Upload};
 
 use super::base_of;
@@ -141,18 +141,18 @@ impl Attempt {
         if let Some(ack) = last.take_if(|_| unchanged.is_err() || self.digest_is_pending()) {
             // The digest may take a while, and the ack must not wait for it.
             parts::note(&mut upload, &ack);
-            store.acked(self.job.id, vec![ack], upload.plan).await?;
+            store.record_acks(self.job.id, vec![ack], upload.plan).await?;
             crash_point!("ack.after_commit");
         }
         unchanged?;
         self.know_digest(upload.plan).await?;
         crash_point!("finish.before_commit");
         match last {
-            None => store.committing(self.job.id).await?,
+            None => store.record_commit_intent(self.job.id).await?,
             Some(ack) => {
                 parts::note(&mut upload, &ack);
                 let (acked, committing) =
-                    tokio::join!(store.acked(self.job.id, vec![ack], upload.plan), store.committing(self.job.id));
+                    tokio::join!(store.record_acks(self.job.id, vec![ack], upload.plan), store.record_commit_intent(self.job.id));
                 crash_point!("ack.after_commit");
                 acked.and(committing)?;
             }
@@ -210,13 +210,13 @@ impl Attempt {
             Opened::Session(session) => session,
             Opened::AlreadyThere(outcome) => {
                 source.check().await?;
-                self.worker.store.sent_as(self.job.id, identity).await?;
+                self.worker.store.record_version(self.job.id, identity).await?;
                 return Ok(Started::Done(outcome));
             }
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
-        self.worker.store.opened(self.job.id, session.clone(), self.shape.clone(), plan, identity).await?;
+        self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, identity).await?;
         crash_point!("open.after_commit");
         let (confirmed, held_bytes) = (ConfirmedParts::default(), 0);
         let shape = Some(self.shape.clone());
@@ -241,7 +241,7 @@ impl Attempt {
     /// The digest that the host wants, where an earlier claim has kept it.
     async fn known_digest(&self, plan: Plan) -> Result<Option<Digest>, StoreError> {
         let Some(wanted) = self.shape.digest else { return Ok(None) };
-        let kept = self.worker.store.digest(self.job.id, plan.part_bytes).await?;
+        let kept = self.worker.store.saved_digest(self.job.id, plan.part_bytes).await?;
         Ok(kept.filter(|digest| digest.meets(wanted, plan.parts())))
     }
 
@@ -249,7 +249,7 @@ impl Attempt {
     async fn know_digest(&mut self, plan: Plan) -> Result<(), Stop> {
         let (None, Some(digesting)) = (&self.digest, &self.digesting) else { return Ok(()) };
         let digest = digesting.whole().await?;
-        self.worker.store.digested(self.job.id, plan.part_bytes, digest.clone()).await?;
+        self.worker.store.save_digest(self.job.id, plan.part_bytes, digest.clone()).await?;
         self.digest = Some(digest);
         Ok(())
     }
@@ -275,11 +275,11 @@ impl Attempt {
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => {
                 upload.held_bytes = bytes;
-                self.worker.store.found(self.job.id, Vec::new(), bytes, upload.plan).await?;
+                self.worker.store.replace_acks(self.job.id, Vec::new(), bytes, upload.plan).await?;
             }
             (_, Found::Parts(acks)) => {
                 upload.confirmed = parts::confirmed_by(&acks);
-                self.worker.store.found(self.job.id, acks, 0, upload.plan).await?;
+                self.worker.store.replace_acks(self.job.id, acks, 0, upload.plan).await?;
             }
             _ => {}
         }

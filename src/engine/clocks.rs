@@ -13,7 +13,7 @@ const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
 /// Both clocks as they were when somebody last looked. Whoever works and sleeps by what they said then meets a clock that is set meanwhile
 /// at its next look; by the time of day alone it would sleep for the difference.
 #[derive(Debug)]
-pub struct Clocks {
+pub(crate) struct Clocks {
     clock: Clock,
     wall_ms: i64,
     at: Instant,
@@ -21,12 +21,12 @@ pub struct Clocks {
 
 impl Clocks {
     /// Looks at them.
-    pub fn of(clock: &Clock) -> Clocks {
+    pub(crate) fn of(clock: &Clock) -> Clocks {
         Clocks { clock: clock.clone(), wall_ms: clock.now_ms(), at: Instant::now() }
     }
 
     /// Looks again. Whether the time of day was set back since the last look.
-    pub fn were_set_back(&mut self) -> bool {
+    pub(crate) fn were_set_back(&mut self) -> bool {
         let now = Clocks::of(&self.clock);
         let set_back = was_set_back(self.wall_ms, now.wall_ms, now.at.saturating_duration_since(self.at));
         *self = now;
@@ -34,12 +34,12 @@ impl Clocks {
     }
 
     /// The time of day at the last look, in milliseconds since the Unix epoch.
-    pub fn wall_ms(&self) -> i64 {
+    pub(crate) fn wall_ms(&self) -> i64 {
         self.wall_ms
     }
 
     /// When it is `at_ms`, in milliseconds since the Unix epoch, or a day after the last look if that comes first.
-    pub fn instant_of(&self, at_ms: i64) -> Instant {
+    pub(crate) fn instant_of(&self, at_ms: i64) -> Instant {
         let left = u64::try_from(at_ms.saturating_sub(self.wall_ms)).unwrap_or(0);
         // One millisecond more, so that the time has certainly come when the sleep ends.
         self.at + Duration::from_millis(left.saturating_add(1).min(LONGEST_SLEEP_MS))

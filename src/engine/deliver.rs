@@ -1,6 +1,6 @@
-//! What follows an upload: takes due deliveries to their hooks, does the after-actions, and has dying links renewed.
+//! What follows an upload: runs hooks and after-actions that are due, and renews links that are about to end.
 //!
-//! A delivery's row goes only after its hook has succeeded, so a crash at any point has it carried again: at least once. The end waits
+//! A delivery's row goes only after its hook has succeeded, so a crash at any point runs it again: at least once. The end waits
 //! for what is under way; when the grace is over, commands and requests are dropped, and their rows stay as they are.
 
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::config::{Config, Hook};
-use crate::hook::after::{self, Deed, Done, Task};
-use crate::hook::{Carrier, Facts, HookError};
+use crate::hook::after::{self, AfterAction, Done, Task};
+use crate::hook::{Facts, HookError, HookRunner};
 use crate::host::http::Clients;
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
@@ -29,16 +29,16 @@ use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::{EngineError, base_of};
 
-/// Couriers under way at once.
+/// Tasks under way at once.
 const AT_ONCE: usize = 4;
-/// Of these, couriers of one hook: a slow one leaves room for the others.
+/// Of these, tasks of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
 /// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
 pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
-    for (key, rows) in store.follow(rules(config)).await? {
+    for (key, rows) in store.set_rules(rules(config)).await? {
         let name = Hook::name_of(&key);
         tracing::warn!("hook `{name}` is no longer configured; pending calls dropped: {rows}");
     }
@@ -59,36 +59,36 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// Takes due deliveries, and has them carried by tasks.
+/// Takes due deliveries, and runs them in tasks.
 pub struct Deliver {
-    courier: Courier,
+    task: DeliveryTask,
     /// What may be asked of the queue.
     keys: Vec<HookSlots>,
     turn: usize,
 }
 
-type DeliveryTasks = Tasks<Load, Result<(), StoreError>>;
+type DeliveryTasks = Tasks<RunningBatch, Result<(), StoreError>>;
 
-/// The key of a hook, how many couriers it may have under way, and how many deliveries each of them carries.
+/// The key of a hook, how many tasks it may have under way, and how many deliveries each of them has.
 struct HookSlots {
     hook: String,
-    couriers: usize,
+    tasks_max: usize,
     each: usize,
 }
 
-/// What a courier has with it.
-pub(super) struct Load {
+/// What a task is doing.
+pub(super) struct RunningBatch {
     ids: Vec<DeliveryId>,
     hook: String,
     tries: u32,
 }
 
-/// What carries one delivery, or several that one hook takes together.
+/// Runs one delivery, or several that one hook takes together.
 #[derive(Clone)]
-struct Courier {
+struct DeliveryTask {
     system: System,
     store: Store,
-    hooks: Arc<HashMap<String, Carrier>>,
+    hooks: Arc<HashMap<String, HookRunner>>,
     watches: Watches,
     /// The same as the scan sees them.
     roots: Arc<[Root]>,
@@ -107,35 +107,35 @@ impl Deliver {
         let clients = Clients::new(&system);
         for hook in &config.hooks {
             let key = hook.key();
-            let carrier = Carrier::new(hook, names.clone(), &clients)
+            let runner = HookRunner::new(hook, names.clone(), &clients)
                 .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
-            let couriers = if carrier.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
-            keys.push(HookSlots { hook: key.clone(), couriers, each: carrier.at_once() });
-            hooks.insert(key, carrier);
+            let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
+            keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
+            hooks.insert(key, runner);
         }
         if config.watches.iter().any(|watch| watch.after != After::Keep) {
-            keys.push(HookSlots { hook: AFTER.to_owned(), couriers: AT_ONCE_OF_A_HOOK, each: 1 });
+            keys.push(HookSlots { hook: AFTER.to_owned(), tasks_max: AT_ONCE_OF_A_HOOK, each: 1 });
         }
         if config.hosts.iter().any(|host| host.refresh) {
-            keys.push(HookSlots { hook: REFRESH.to_owned(), couriers: 1, each: 1 });
+            keys.push(HookSlots { hook: REFRESH.to_owned(), tasks_max: 1, each: 1 });
         }
         let watches = config.watches.clone();
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
-        let courier = Courier { system, store, hooks, watches, roots, phases, names, stop };
-        Ok(Deliver { courier, keys, turn: 0 })
+        let task = DeliveryTask { system, store, hooks, watches, roots, phases, names, stop };
+        Ok(Deliver { task, keys, turn: 0 })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
     pub async fn run(self) -> Result<(), StoreError> {
-        let (clock, phases) = (self.courier.system.clock.clone(), self.courier.phases.clone());
+        let (clock, phases) = (self.task.system.clock.clone(), self.task.phases.clone());
         pool::run(self, &clock, phases).await
     }
 
     /// Begins what is due as far as there is room, and answers when the next is due.
     async fn begin_due(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         if tasks.clocks.were_set_back() {
-            self.courier.store.clock_was_set_back().await?;
+            self.task.store.clock_was_set_back().await?;
         }
         let free = AT_ONCE.saturating_sub(tasks.count());
         let wanted = self.wanted(tasks);
@@ -143,28 +143,28 @@ impl Deliver {
             return Ok(None);
         }
         let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
-        let due = self.courier.store.due(wanted, running, tasks.clocks.wall_ms()).await?;
-        let loads: Vec<Vec<Delivery>> = self.loads(&due.deliveries).take(free).collect();
-        let full = loads.len() == free;
-        for load in loads {
-            self.send_off(load, tasks);
+        let due = self.task.store.due_deliveries(wanted, running, tasks.clocks.wall_ms()).await?;
+        let batches: Vec<Vec<Delivery>> = self.batches(&due.deliveries).take(free).collect();
+        let full = batches.len() == free;
+        for batch in batches {
+            self.spawn(batch, tasks);
         }
         Ok(tasks.wake_at(due.next_due_ms, full))
     }
 
     /// Deliveries of one hook that go together.
-    fn loads<'a>(&'a self, due: &'a [Delivery]) -> impl Iterator<Item = Vec<Delivery>> + 'a {
+    fn batches<'a>(&'a self, due: &'a [Delivery]) -> impl Iterator<Item = Vec<Delivery>> + 'a {
         let each = |hook: &str| self.keys.iter().find(|key| key.hook == hook).map_or(1, |key| key.each);
         let of_a_hook = due.chunk_by(|one, next| one.hook == next.hook);
         of_a_hook.flat_map(move |deliveries| deliveries.chunks(each(&deliveries[0].hook))).map(<[Delivery]>::to_vec)
     }
 
-    fn send_off(&self, load: Vec<Delivery>, tasks: &mut DeliveryTasks) {
-        let Some(first) = load.first() else { return };
+    fn spawn(&self, batch: Vec<Delivery>, tasks: &mut DeliveryTasks) {
+        let Some(first) = batch.first() else { return };
         let (hook, tries) = (first.hook.clone(), first.tries);
-        let note = Load { ids: ids(&load), hook, tries };
-        let courier = self.courier.clone();
-        tasks.start(note, async move { courier.carry(load).await });
+        let running = RunningBatch { ids: ids(&batch), hook, tries };
+        let task = self.task.clone();
+        tasks.start(running, async move { task.run(batch).await });
     }
 
     /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
@@ -173,20 +173,20 @@ impl Deliver {
         let count = self.keys.len();
         let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
         let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
-        let room = |key: &HookSlots| key.couriers.saturating_sub(busy(&key.hook)) * key.each;
+        let room = |key: &HookSlots| key.tasks_max.saturating_sub(busy(&key.hook)) * key.each;
         order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
 }
 
 impl Workload for Deliver {
-    type Load = Load;
+    type Load = RunningBatch;
     type End = Result<(), StoreError>;
 
     async fn begin(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         self.begin_due(tasks).await
     }
 
-    async fn end(&mut self, load: Load, end: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+    async fn end(&mut self, load: RunningBatch, end: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
         let panic = match end {
             Ok(end) => return end,
             Err(panic) => panic,
@@ -195,73 +195,73 @@ impl Workload for Deliver {
         let why = Reason::new(ReasonClass::HookFailed)
             .about(Hook::name_of(&load.hook))
             .detail("ferryd panicked; this is a bug in ferryd");
-        let next_try_ms = self.courier.later(backoff(load.tries.saturating_add(1)));
-        self.courier.store.undelivered(load.ids, why, next_try_ms).await
+        let next_try_ms = self.task.later(backoff(load.tries.saturating_add(1)));
+        self.task.store.record_failed_delivery(load.ids, why, next_try_ms).await
     }
 
     async fn arrivals(&self) {
-        self.courier.store.deliveries().await;
+        self.task.store.deliveries().await;
     }
 
-    /// Each courier knows how it ends: a command and a request are dropped, a file that is being written is waited for.
+    /// Each task ends by itself: a command and a request are dropped, a file that is being written is waited for.
     fn stop(&mut self) -> AtStop {
-        self.courier.stop.store(true, Ordering::Relaxed);
+        self.task.stop.store(true, Ordering::Relaxed);
         AtStop::Wait
     }
 }
 
-impl Courier {
-    /// Carries its load and commits how it went.
-    async fn carry(mut self, load: Vec<Delivery>) -> Result<(), StoreError> {
-        let Some(first) = load.first() else { return Ok(()) };
+impl DeliveryTask {
+    /// Does its batch and commits how it went.
+    async fn run(mut self, batch: Vec<Delivery>) -> Result<(), StoreError> {
+        let Some(first) = batch.first() else { return Ok(()) };
         let done = match first.event {
             Event::Refresh => return self.refresh(first).await,
-            Event::After if first.why.is_some() => return self.look_for_the_scan(first).await,
+            Event::After if first.why.is_some() => return self.check_still_wanted(first).await,
             Event::After => return self.act(first).await,
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
-                let Some(carrier) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
-                let facts: Vec<Facts> = load.iter().map(|delivery| self.facts(delivery)).collect();
+                let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
+                let facts: Vec<Facts> = batch.iter().map(|delivery| self.facts(delivery)).collect();
                 tokio::select! {
-                    done = carrier.carry(&facts) => done,
-                    // What is dropped here is carried again at the next start. A file that is being written is waited for.
-                    () = self.phases.reached(Phase::Stopping), if !carrier.one_at_a_time() => return Ok(()),
+                    done = runner.run(&facts) => done,
+                    // What is dropped here is run again at the next start. A file that is being written is waited for.
+                    () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(()),
                 }
             }
         };
         match done {
             Ok(()) => {
-                for delivery in &load {
+                for delivery in &batch {
                     tracing::debug!(job.id = %delivery.job, "hook `{}` has run for {:?}", Hook::name_of(&delivery.hook), delivery.path);
                 }
-                self.store.delivered(ids(&load)).await
+                self.store.record_delivery(ids(&batch)).await
             }
-            Err(error) => self.fail(&load, error).await,
+            Err(error) => self.fail(&batch, error).await,
         }
     }
 
-    async fn fail(&self, load: &[Delivery], HookError(reason): HookError) -> Result<(), StoreError> {
-        let Some(first) = load.first() else { return Ok(()) };
+    async fn fail(&self, batch: &[Delivery], HookError(reason): HookError) -> Result<(), StoreError> {
+        let Some(first) = batch.first() else { return Ok(()) };
         let ceiling = backoff(first.tries.saturating_add(1));
         let pause = ceiling.mul_f64(0.5 + self.system.chance.fraction() / 2.0);
         let why = match first.event {
             Event::After => Reason { class: ReasonClass::AfterFailed, ..reason },
             _ => reason.about(Hook::name_of(&first.hook)),
         };
-        for delivery in load {
+        for delivery in batch {
             tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; will retry", delivery.path, delivery.host, why.fragment());
         }
-        self.store.undelivered(ids(load), why, self.later(pause)).await
+        self.store.record_failed_delivery(ids(batch), why, self.later(pause)).await
     }
 
     /// The after-action of a file that every host has. Commits how it went.
     async fn act(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (job, path) = (delivery.job, &delivery.path);
-        let class = match self.do_deed(delivery).await {
+        let class = match self.run_after_action(delivery).await {
             Err(error) => return self.fail(std::slice::from_ref(delivery), error).await,
             Ok(Some(Done::Later(pause))) => {
                 let why = Reason::new(ReasonClass::MayBeWritten);
                 tracing::info!(job.id = %job, "leaving {path:?} in place for now: {}", why.fragment());
-                return self.store.undelivered(vec![delivery.id], why, self.later(pause)).await;
+                return self.store.record_failed_delivery(vec![delivery.id], why, self.later(pause)).await;
             }
             Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
             Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
@@ -271,17 +271,17 @@ impl Courier {
                     Some(Done::Moved(to)) => tracing::info!(job.id = %job, "moved {path:?} to {to:?}: uploaded to every host"),
                     _ => tracing::info!(job.id = %job, "{path:?} no longer exists; nothing to do after its upload"),
                 }
-                return self.store.delivered(vec![delivery.id]).await;
+                return self.store.record_delivery(vec![delivery.id]).await;
             }
         };
         let note = Reason::new(class);
         tracing::info!(job.id = %job, "{path:?}: {note}");
-        self.store.stays(delivery.id, note).await
+        self.store.keep_source(delivery.id, note).await
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.
-    async fn do_deed(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
-        let Some((watch, deed)) = self.deed(&delivery.path) else { return Ok(None) };
+    async fn run_after_action(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
+        let Some((watch, action)) = self.action_for(&delivery.path) else { return Ok(None) };
         let base = base_of(&self.system.files, &self.watches, &delivery.path);
         // A disk that is away for a while has not lost its files.
         if base.look_at_top().is_err() {
@@ -289,21 +289,21 @@ impl Courier {
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
-        let task = Task { base, path, sent, close_seen, deed, names, clock, stop };
+        let task = Task { base, path, sent, close_seen, action, names, clock, stop };
         let acting = self.system.threads.run(move || after::act(&task));
         acting.await.unwrap_or_else(|error| Err(HookError::new(error.to_string()))).map(Some)
     }
 
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
     /// any more, is waited for no longer.
-    async fn look_for_the_scan(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let (courier, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
-        let look = move || courier.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
+    async fn check_still_wanted(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let (task, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
+        let look = move || task.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
         if self.system.threads.run(look).await.unwrap_or(true) {
-            return self.store.look_again(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
+            return self.store.look_again_later(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is missing, changed or now excluded; skipping its after-action", delivery.path);
-        self.store.not_found(delivery.id).await
+        self.store.record_missing_file(delivery.id).await
     }
 
     /// The root whose scan would find a file at `path`.
@@ -312,14 +312,16 @@ impl Courier {
     }
 
     /// What the watch of `path` wants to happen to it.
-    fn deed(&self, path: &Path) -> Option<(&Watch, Deed)> {
+    fn action_for(&self, path: &Path) -> Option<(&Watch, AfterAction)> {
         let watch = self.watches.of_file(path)?;
-        let deed = match &watch.after {
+        let action = match &watch.after {
             After::Keep => return None,
-            After::Delete => Deed::Delete,
-            After::Move(target) => Deed::Move { folder: target.clone(), below: path.strip_prefix(&watch.path).ok()?.to_owned() },
+            After::Delete => AfterAction::Delete,
+            After::Move(target) => {
+                AfterAction::Move { folder: target.clone(), below: path.strip_prefix(&watch.path).ok()?.to_owned() }
+            }
         };
-        Some((watch, deed))
+        Some((watch, action))
     }
 
     fn later(&self, pause: Duration) -> i64 {
@@ -341,14 +343,15 @@ impl Courier {
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
         if !self.is_still_there(delivery).await {
             tracing::info!(job.id = %delivery.job, "the link of {:?} expires and cannot be renewed: the file has changed or is gone", delivery.path);
-            return self.store.delivered(vec![delivery.id]).await;
+            return self.store.record_delivery(vec![delivery.id]).await;
         }
-        match self.store.send_again(delivery.id).await? {
-            true => {
-                tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
-                Ok(())
-            }
-            false => self.store.undelivered(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE)).await,
+        if self.store.requeue(delivery.id).await? {
+            tracing::info!(job.id = %delivery.job, "uploading {:?} to {} again for a new link", delivery.path, delivery.host);
+            Ok(())
+        } else {
+            self.store
+                .record_failed_delivery(vec![delivery.id], Reason::new(ReasonClass::AfterDue), self.later(REFRESH_PAUSE))
+                .await
         }
     }
 }

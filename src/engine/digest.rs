@@ -17,7 +17,7 @@ use super::source::{Source, SourceError};
 const READ_BYTES: u64 = 256 * 1024;
 
 /// A digest that is known, or on its way. Dropped, it stops.
-pub struct Digesting {
+pub(crate) struct Digesting {
     requirement: DigestRequirement,
     mid_states: Arc<MidStates>,
     progress: watch::Receiver<Progress>,
@@ -36,7 +36,7 @@ enum Progress {
 
 impl Digesting {
     /// Begins to read `source` from its first byte.
-    pub fn start(source: Source, plan: Plan, requirement: DigestRequirement) -> Digesting {
+    pub(crate) fn start(source: Source, plan: Plan, requirement: DigestRequirement) -> Digesting {
         let mid_states = Arc::<MidStates>::default();
         let (tell, progress) = watch::channel(Progress::Parts(0));
         let stopped = Arc::new(AtomicBool::new(false));
@@ -48,24 +48,24 @@ impl Digesting {
     }
 
     /// A digest that an earlier claim has computed.
-    pub fn known(digest: &Digest, requirement: DigestRequirement) -> Digesting {
+    pub(crate) fn known(digest: &Digest, requirement: DigestRequirement) -> Digesting {
         let mid_states = Arc::new(MidStates::from(digest.mid_states.clone()));
         let (_, progress) = watch::channel(Progress::Finished(digest.hex.clone()));
         Digesting { requirement, mid_states, progress, stopped: Arc::default() }
     }
 
     /// The states where parts begin, as far as they are known.
-    pub fn mid_states(&self) -> Arc<MidStates> {
+    pub(crate) fn mid_states(&self) -> Arc<MidStates> {
         self.mid_states.clone()
     }
 
     /// Waits until everything before part `number` is hashed.
-    pub async fn before_part(&self, number: u32) -> Result<(), SourceError> {
+    pub(crate) async fn before_part(&self, number: u32) -> Result<(), SourceError> {
         self.wait(|progress| matches!(progress, Progress::Parts(hashed) if *hashed < number as usize)).await.map(drop)
     }
 
     /// Waits for the whole digest.
-    pub async fn whole(&self) -> Result<Digest, SourceError> {
+    pub(crate) async fn whole(&self) -> Result<Digest, SourceError> {
         match self.wait(|progress| matches!(progress, Progress::Parts(_))).await? {
             Progress::Finished(hex) => Ok(Digest { algorithm: self.requirement.algorithm, hex, mid_states: self.mid_states.all() }),
             _ => Err(ended()),

@@ -3,14 +3,14 @@
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::crash_point;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
+use crate::os::crash::crash_point;
 use crate::os::system::System;
-use crate::store::{Asking, Claimed, PutBack, Store, StoreError};
+use crate::store::{Asking, Claimed, ReturnedJob, Store, StoreError};
 use crate::watch::Handle;
 
 use super::leaving::End;
@@ -21,7 +21,7 @@ use super::split;
 use super::worker::Worker;
 
 /// A host with its limits, what it has under way, and how it is doing.
-pub struct HostSlots {
+pub(crate) struct HostSlots {
     /// Its name in the configuration.
     pub name: String,
     /// What a worker for it needs.
@@ -57,7 +57,7 @@ pub(super) struct Running {
 }
 
 /// Claims jobs for every host, and has each carried by a task.
-pub struct Dispatch {
+pub(crate) struct Dispatch {
     system: System,
     store: Store,
     hosts: Vec<HostSlots>,
@@ -72,12 +72,19 @@ type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, board: Board, hints: Handle) -> Dispatch {
+    pub(crate) fn new(
+        system: System,
+        store: Store,
+        hosts: Vec<HostSlots>,
+        uploads_max: usize,
+        board: Board,
+        hints: Handle,
+    ) -> Dispatch {
         Dispatch { system, store, hosts, uploads_max, board, hints, served: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
-    pub async fn run(self, phases: Phases) -> Result<(), StoreError> {
+    pub(crate) async fn run(self, phases: Phases) -> Result<(), StoreError> {
         let clock = self.system.clock.clone();
         pool::run(self, &clock, phases).await
     }
@@ -122,7 +129,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         for host in &self.hosts {
             if let Some(until) = host.health.shown_until(now) {
-                self.store.host_rests_until(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
+                self.store.record_host_rest(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
             }
         }
         Ok(())
@@ -153,7 +160,7 @@ impl Dispatch {
         };
         let (worker, entry) = (host.worker.clone(), self.board.enter(job.id));
         tasks.start(running, async move {
-            let end = worker.ready().await.carry(job, entry.sent.clone()).await;
+            let end = worker.ready().await.run(job, entry.sent.clone()).await;
             drop(entry);
             end
         });
@@ -179,7 +186,7 @@ impl Dispatch {
         for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
             host.tell(&change, why);
             if change.releases_held {
-                self.store.release_held(host.name.clone()).await?;
+                self.store.requeue_held(host.name.clone()).await?;
             }
             let report = HostReport {
                 state: change.shown,
@@ -187,7 +194,7 @@ impl Dispatch {
                 why: why.filter(|_| change.shown != HostState::Ready).cloned(),
                 rests: host.health.rests(),
             };
-            self.store.host_status(host.name.clone(), report).await?;
+            self.store.record_host(host.name.clone(), report).await?;
         }
         Ok(())
     }
@@ -197,7 +204,7 @@ impl Dispatch {
         let now = Instant::now().into_std();
         let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
         let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
-        let put_back = PutBack {
+        let returned = ReturnedJob {
             state: State::Held,
             why: host.no_room.clone(),
             next_try_ms: Some(self.system.clock.in_ms(until - now)),
@@ -206,7 +213,7 @@ impl Dispatch {
             failing_since_ms: job.failing_since_ms,
             session: SessionFate::Resume,
         };
-        self.store.put_back(job.id, put_back).await?;
+        self.store.return_job(job.id, returned).await?;
         Ok(true)
     }
 
@@ -234,7 +241,7 @@ impl Dispatch {
         };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
-        self.store.put_back(running.job, super::leaving::put_back(&self.system, leaving, why, Some(since_ms))).await
+        self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, Some(since_ms))).await
     }
 }
 
@@ -271,7 +278,7 @@ impl Workload for Dispatch {
 
 impl HostSlots {
     /// A host that has nothing under way.
-    pub fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
+    pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
         HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
     }
 

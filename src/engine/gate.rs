@@ -4,12 +4,12 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::crash_point;
+use crate::os::crash::crash_point;
 use crate::store::{JobId, Store, StoreError};
 
 /// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
 /// it is certain that the host has nothing.
-pub struct Gate {
+pub(crate) struct Gate {
     store: Store,
     job: JobId,
     passed: AtomicBool,
@@ -18,17 +18,17 @@ pub struct Gate {
 
 impl Gate {
     /// A gate nothing has passed.
-    pub fn new(store: Store, job: JobId) -> Arc<Gate> {
+    pub(crate) fn new(store: Store, job: JobId) -> Arc<Gate> {
         Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
     }
 
     /// Commits the intent. An error is kept for [`Gate::failure`].
-    pub async fn pass(&self) -> io::Result<()> {
+    pub(crate) async fn pass(&self) -> io::Result<()> {
         if self.passed() {
             return Ok(());
         }
         crash_point!("finish.before_commit");
-        match self.store.committing(self.job).await {
+        match self.store.record_commit_intent(self.job).await {
             Ok(()) => {
                 self.passed.store(true, Ordering::Release);
                 crash_point!("finish.before_send");
@@ -43,12 +43,12 @@ impl Gate {
     }
 
     /// Whether the last bytes may have left.
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         self.passed.load(Ordering::Acquire)
     }
 
     /// Why the intent could not be committed.
-    pub fn failure(&self) -> Option<StoreError> {
+    pub(crate) fn failure(&self) -> Option<StoreError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

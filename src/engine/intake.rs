@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::crash_point;
 use crate::job::{Identity, Watch, WatchReport, Watches};
+use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
@@ -14,7 +14,7 @@ use crate::watch::{self, Settled, WatchingEnds};
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
-pub struct Intake {
+pub(crate) struct Intake {
     store: Store,
     system: System,
     watches: Watches,
@@ -24,12 +24,12 @@ pub struct Intake {
 
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
-    pub fn new(system: System, store: Store, watches: Watches) -> Intake {
+    pub(crate) fn new(system: System, store: Store, watches: Watches) -> Intake {
         Intake { system, store, watches, failed: None }
     }
 
     /// Why the watching stopped, if the queue was the reason.
-    pub fn into_failure(self) -> Option<StoreError> {
+    pub(crate) fn into_failure(self) -> Option<StoreError> {
         self.failed
     }
 
@@ -51,7 +51,7 @@ impl Intake {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
             Seen::Renumbered => {
-                self.store.renumbered(folder.to_owned(), name.to_owned(), *now).blocking()?;
+                self.store.record_new_numbers(folder.to_owned(), name.to_owned(), *now).blocking()?;
                 Ok(true)
             }
             Seen::Elsewhere { folder: before, name: named } => {
@@ -60,7 +60,7 @@ impl Intake {
                     return Ok(false);
                 }
                 tracing::info!("{path:?} was renamed to {:?}; not uploading it again", folder.join(name));
-                self.store.renamed((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+                self.store.record_rename((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
                 // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
                 Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
@@ -94,7 +94,7 @@ impl watch::KnownFiles for Intake {
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
-        let done = self.store.close_seen(folder.to_owned(), name.to_owned(), *identity).blocking();
+        let done = self.store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking();
         self.note(done)
     }
 
@@ -109,7 +109,7 @@ impl watch::KnownFiles for Intake {
     }
 
     fn report(&mut self, root: usize, report: &WatchReport) {
-        let told = self.store.watch_status(self.watches[root].path.clone(), report.clone()).blocking();
+        let told = self.store.record_watch(self.watches[root].path.clone(), report.clone()).blocking();
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }

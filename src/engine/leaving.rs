@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::crash_point;
 use crate::host::HostError;
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::crash::crash_point;
 use crate::os::files::Base;
 use crate::os::system::System;
-use crate::store::{Claimed, PutBack, StoreError};
+use crate::store::{Claimed, ReturnedJob, StoreError};
 
 use super::attempt::Attempt;
 use super::source::SourceError;
@@ -31,13 +31,13 @@ pub struct End {
 impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own: nothing
     /// more can be done.
-    pub async fn carry(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
+    pub async fn run(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let mut attempt = Attempt::new(self.clone(), job, sent);
         match attempt.run().await {
             Ok(outcome) => {
                 let job = attempt.job();
                 crash_point!("uploaded.before_commit");
-                let state = self.store.uploaded(job.id, outcome).await?;
+                let state = self.store.record_outcome(job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
                 tracing::info!(job.id = %job.id, bytes = job.identity.size, "uploaded {:?} to {}", job.path, job.host);
                 Ok(End { state, feedback: Feedback::Fine, why: None })
@@ -59,7 +59,7 @@ impl Attempt {
         log(&self.job, leaving.state, &reason);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let kept = (cause != Cause::Draining).then(|| reason.clone());
-        self.worker.store.put_back(self.job.id, put_back(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
+        self.worker.store.return_job(self.job.id, returned(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
@@ -119,14 +119,14 @@ impl Attempt {
 }
 
 /// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
-pub(super) fn put_back(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> PutBack {
+pub(super) fn returned(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> ReturnedJob {
     let pause = match leaving.pause {
         Pause::None => None,
         Pause::For(pause) => Some(pause),
         Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(system.chance.fraction())),
     };
     let begins = leaving.record.failed && failing_since_ms.is_none();
-    PutBack {
+    ReturnedJob {
         state: leaving.state,
         why,
         next_try_ms: pause.map(|pause| system.clock.in_ms(pause)),

@@ -18,7 +18,7 @@ const ROWS_MAX: usize = 256;
 
 /// The jobs that move, each with the bytes that have flowed.
 #[derive(Clone, Default)]
-pub struct Board(Arc<BoardState>);
+pub(crate) struct Board(Arc<BoardState>);
 
 #[derive(Default)]
 struct BoardState {
@@ -27,7 +27,7 @@ struct BoardState {
 }
 
 /// A job's place on the board, left when dropped.
-pub struct BoardEntry {
+pub(crate) struct BoardEntry {
     board: Board,
     job: JobId,
     /// Bytes that have flowed.
@@ -36,7 +36,7 @@ pub struct BoardEntry {
 
 impl Board {
     /// Puts `job` on the board.
-    pub fn enter(&self, job: JobId) -> BoardEntry {
+    pub(crate) fn enter(&self, job: JobId) -> BoardEntry {
         let sent = Arc::new(AtomicU64::new(0));
         let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if jobs.is_empty() {
@@ -52,13 +52,13 @@ impl Board {
     }
 
     /// Writes what moves until the queue fails. Wakes nobody while nothing moves.
-    pub async fn write_down(&self, store: Store) -> StoreError {
+    pub(crate) async fn write_down(&self, store: Store) -> StoreError {
         let mut shown: BTreeMap<JobId, Live> = BTreeMap::new();
         loop {
             tokio::time::sleep(PERIOD).await;
             let now = self.read();
             shown = now.iter().map(|(job, sent)| (*job, next(shown.get(job), *job, *sent))).collect();
-            if let Err(error) = store.live(shown.values().copied().collect()).await {
+            if let Err(error) = store.record_progress(shown.values().copied().collect()).await {
                 return error;
             }
             if now.is_empty() {

@@ -5,20 +5,20 @@
 
 mod attempt;
 pub mod bandwidth;
-pub mod clocks;
+pub(crate) mod clocks;
 pub mod connections;
 pub mod deliver;
-pub mod digest;
-pub mod dispatch;
+pub(crate) mod digest;
+pub(crate) mod dispatch;
 mod gate;
 mod hasher;
-pub mod intake;
+pub(crate) mod intake;
 mod leaving;
-pub mod live;
+pub(crate) mod live;
 mod parts;
 pub mod phase;
 mod pool;
-pub mod source;
+pub(crate) mod source;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -70,7 +70,7 @@ impl From<BadGlob> for EngineError {
 
 /// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready` is called
 /// once every folder is watched.
-pub async fn run(
+pub(crate) async fn run(
     config: &Config,
     system: &System,
     host: impl Fn(&HostConfig) -> LazyHost,
@@ -82,11 +82,11 @@ pub async fn run(
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let seen_before = store.configured(watches, hosts).await?;
+    let seen_before = store.configure(watches, hosts).await?;
     store.recover().await?;
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, host, &store, &phases, &store.resting().await?);
+    let hosts = host_slots(config, system, host, &store, &phases, &store.resting_hosts().await?);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
@@ -167,7 +167,7 @@ async fn make_all(hosts: Vec<LazyHost>) {
 
 /// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are held, with
 /// the reason, and it is made anew for the next that is tried.
-pub fn host_of(host: &HostConfig, clients: &Clients) -> LazyHost {
+pub(crate) fn host_of(host: &HostConfig, clients: &Clients) -> LazyHost {
     let (host, clients) = (host.clone(), clients.clone());
     LazyHost::new(clients.system().threads, move || {
         registry::host(&host, &ProcessEnvironment, &clients).unwrap_or_else(|error| {

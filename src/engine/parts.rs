@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::crash_point;
 use crate::host::{HostError, Part, Tickets, UploadSession};
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
 use crate::job::upload::{Ack, Class, ConfirmedParts, Order, Repeat};
+use crate::os::crash::crash_point;
 use crate::store::{JobId, Upload};
 
 use super::digest::Digesting;
@@ -83,7 +83,7 @@ impl PartSender {
             if without_progress > WITHOUT_PROGRESS_MAX {
                 return Err(HostError::new(Class::OffsetMismatch, "the host accepts no more bytes").during(Step::SendPart).into());
             }
-            self.worker.store.advanced(self.job, upload.held_bytes, ack.moved_to).await?;
+            self.worker.store.record_offset(self.job, upload.held_bytes, ack.moved_to).await?;
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl PartSender {
     async fn send(self, number: u32) -> Result<Ack, Stop> {
         let ack = self.deliver(number).await?;
         crash_point!("ack.before_commit");
-        self.worker.store.acked(self.job, vec![ack.clone()], self.plan).await?;
+        self.worker.store.record_acks(self.job, vec![ack.clone()], self.plan).await?;
         crash_point!("ack.after_commit");
         Ok(ack)
     }

@@ -18,7 +18,7 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::digest::Algorithm;
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
-use crate::os::files::{self, Base, File, Kind};
+use crate::os::files::{self, Base, File, FileKind};
 use crate::os::page_cache;
 use crate::os::threads::Threads;
 
@@ -72,7 +72,7 @@ impl From<SourceError> for Reason {
 
 /// A file held open for its upload.
 #[derive(Clone)]
-pub struct Source {
+pub(crate) struct Source {
     open: Arc<OpenSource>,
     threads: Threads,
     limits: Limits,
@@ -94,7 +94,7 @@ struct OpenSource {
 
 /// Which version of which file is to be sent.
 #[derive(Debug, Clone)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// The folder from which the file is reached.
     pub base: Base,
     /// The file.
@@ -107,7 +107,12 @@ pub struct Expected {
 
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
-    pub async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<AtomicU64>) -> Result<Source, SourceError> {
+    pub(crate) async fn open(
+        expected: Expected,
+        threads: Threads,
+        limits: Limits,
+        sent: Arc<AtomicU64>,
+    ) -> Result<Source, SourceError> {
         let open = match OpenSource::from_page_cache(&expected) {
             Some(open) => open,
             None => blocking(threads, move || OpenSource::open(expected)).await?,
@@ -116,22 +121,22 @@ impl Source {
     }
 
     /// The same file, whose parts have their digests with them.
-    pub fn with_part_digests(self, part_digest: Option<Algorithm>) -> Source {
+    pub(crate) fn with_part_digests(self, part_digest: Option<Algorithm>) -> Source {
         Source { part_digest, ..self }
     }
 
     /// Where work on it runs that may wait for a disk.
-    pub fn threads(&self) -> Threads {
+    pub(crate) fn threads(&self) -> Threads {
         self.threads
     }
 
     /// The version that is being read.
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         self.open.identity
     }
 
     /// Makes sure that the handle and the path still mean the version that is being sent.
-    pub async fn check(&self) -> Result<(), SourceError> {
+    pub(crate) async fn check(&self) -> Result<(), SourceError> {
         if self.open.is_unchanged_in_cache() {
             return Ok(());
         }
@@ -140,12 +145,12 @@ impl Source {
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
-    pub async fn part(&self, number: u32, range: Range) -> Result<Part, SourceError> {
+    pub(crate) async fn part(&self, number: u32, range: Range) -> Result<Part, SourceError> {
         self.part_behind(number, range, None).await
     }
 
     /// The same, but its last bytes go only when `gate` has been passed.
-    pub async fn part_behind(&self, number: u32, range: Range, gate: Option<Arc<Gate>>) -> Result<Part, SourceError> {
+    pub(crate) async fn part_behind(&self, number: u32, range: Range, gate: Option<Arc<Gate>>) -> Result<Part, SourceError> {
         let (start, digest) = match self.part_digest {
             Some(algorithm) => self.read_for_digest(range, algorithm).await?,
             None if range.bytes <= PART_BYTES => (Some(self.read(range.offset, range.bytes).await?), None),
@@ -179,7 +184,7 @@ impl Source {
     }
 
     /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
-    pub fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+    pub(crate) fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         match &self.open.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
@@ -194,12 +199,12 @@ impl Source {
     }
 
     /// Makes sure that the handle still means the version that is being read, on the caller's thread.
-    pub fn check_handle(&self) -> Result<(), SourceError> {
+    pub(crate) fn check_handle(&self) -> Result<(), SourceError> {
         self.open.check_handle()
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
-    pub fn failure(&self) -> Option<SourceError> {
+    pub(crate) fn failure(&self) -> Option<SourceError> {
         self.open.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -237,7 +242,7 @@ impl OpenSource {
         let stat = file.stat()?;
         let identity = Identity::from(stat.numbers);
         let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
-        if stat.kind == Kind::File && same {
+        if stat.kind == FileKind::File && same {
             Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
         } else {
             Err(SourceError::Changed("since it was queued"))
@@ -251,16 +256,18 @@ impl OpenSource {
 
     fn check(&self) -> Result<(), SourceError> {
         self.check_handle()?;
-        match Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
-            true => Ok(()),
-            false => Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone")),
+        if Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
+            Ok(())
+        } else {
+            Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone"))
         }
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
-        match Identity::from(self.file.stat()?.numbers) == self.identity {
-            true => Ok(()),
-            false => Err(SourceError::Changed("while it was being uploaded")),
+        if Identity::from(self.file.stat()?.numbers) == self.identity {
+            Ok(())
+        } else {
+            Err(SourceError::Changed("while it was being uploaded"))
         }
     }
 
@@ -341,9 +348,10 @@ impl Cursor {
                 Err(error) => return Some((Err(io::Error::other(error)), self)),
             }
         }
-        let bytes = match self.source.limits.is_unlimited() {
-            true => std::mem::take(&mut self.ready),
-            false => self.ready.split_to(self.ready.len().min(THROTTLED_BYTES)),
+        let bytes = if self.source.limits.is_unlimited() {
+            std::mem::take(&mut self.ready)
+        } else {
+            self.ready.split_to(self.ready.len().min(THROTTLED_BYTES))
         };
         let length = bytes.len() as u64;
         self.source.limits.take(length).await;
@@ -386,13 +394,13 @@ impl Body for Reading {
 }
 
 /// The name a host is given: the file's own, without control characters, never empty, never one that means a folder.
-pub fn remote_name(path: &Path) -> String {
+pub(crate) fn remote_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(OsStr::new("file")).to_string_lossy();
     name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }
 
 /// A short text that is another one for every version of every file: where it is, its size, and when it was written, digested.
-pub fn version(path: &Path, identity: &Identity) -> String {
+pub(crate) fn version(path: &Path, identity: &Identity) -> String {
     use sha2::{Digest, Sha256};
     let Identity { size, mtime_ns, .. } = identity;
     let mut digest = Sha256::new();

@@ -12,7 +12,7 @@ use crate::os::files::Base;
 
 /// What a hook is told.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// What happened, to which job.
     pub delivery: Delivery,
     /// The watched folder from which the source is reached.
@@ -21,7 +21,7 @@ pub struct Facts {
 
 impl Facts {
     /// What stands for `field`; empty where nothing is known. The file system's own bytes for what comes from it.
-    pub fn value(&self, field: Field) -> OsString {
+    pub(crate) fn value(&self, field: Field) -> OsString {
         // No argument can hold a zero byte, and a host may say anything.
         let text = |text: &str| OsString::from(text.replace('\0', " "));
         let told = &self.delivery;
@@ -43,7 +43,7 @@ impl Facts {
     }
 
     /// The text of `template` for this job, as one argument: nothing in a value is ever read as anything but itself.
-    pub fn fill(&self, template: &Template) -> OsString {
+    pub(crate) fn fill(&self, template: &Template) -> OsString {
         let mut filled = Vec::new();
         for piece in &template.0 {
             match piece {
@@ -55,7 +55,7 @@ impl Facts {
     }
 
     /// The same as a JSON object; a path that is not Unicode is shown as far as it can be.
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         let text = |field: Field| self.value(field).to_string_lossy().into_owned();
         let told = &self.delivery;
         serde_json::json!({
@@ -82,17 +82,17 @@ impl Facts {
     }
 
     /// When it happened, as RFC 3339 in UTC, in seconds.
-    pub fn time(&self) -> String {
+    pub(crate) fn time(&self) -> String {
         timestamp(self.delivery.made_ms).map(|at| at.to_string()).unwrap_or_default()
     }
 
     /// When the link dies, likewise.
-    pub fn expires(&self) -> Option<String> {
+    pub(crate) fn expires(&self) -> Option<String> {
         self.delivery.expires_ms.and_then(timestamp).map(|at| at.to_string())
     }
 
     /// The name of a variable that tells a command about `field`.
-    pub fn variable(field: Field) -> String {
+    pub(crate) fn variable(field: Field) -> String {
         format!("FERRYD_{}", field.word().to_ascii_uppercase())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything here may be asked for again after a crash, so every module says what a repetition does.
 
-pub mod after;
+pub(crate) mod after;
 mod command;
 mod facts;
 mod links_file;
@@ -12,14 +12,14 @@ mod webhook;
 use std::sync::Arc;
 
 use crate::config::{Hook, HookAction};
-use crate::crash_point;
 use crate::host::HostError;
 use crate::host::http::{Clients, Settings, Transport};
 use crate::job::{Reason, ReasonClass};
+use crate::os::crash::crash_point;
 use crate::os::names::Names;
 use crate::os::threads::Threads;
 
-pub use facts::Facts;
+pub(crate) use facts::Facts;
 
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
 const LINES_AT_ONCE: usize = 100;
@@ -27,11 +27,11 @@ const LINES_AT_ONCE: usize = 100;
 /// Why a hook or an after-action did not succeed: a reason without the hook's name, whose detail is short, on one line, and has no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.0.detail.as_deref().unwrap_or_default())]
-pub struct HookError(pub Reason);
+pub(crate) struct HookError(pub Reason);
 
 impl HookError {
     /// A failure in these words.
-    pub fn new(why: impl Into<String>) -> HookError {
+    pub(crate) fn new(why: impl Into<String>) -> HookError {
         HookError(Reason::new(ReasonClass::HookFailed).detail(why))
     }
 }
@@ -44,7 +44,7 @@ impl From<HostError> for HookError {
 
 /// A hook, ready to be carried out. Cheap to clone.
 #[derive(Clone)]
-pub struct Carrier {
+pub(crate) struct HookRunner {
     hook: Arc<Hook>,
     /// For a webhook alone: a client has tables and connections of its own.
     transport: Option<Transport>,
@@ -52,27 +52,27 @@ pub struct Carrier {
     threads: Threads,
 }
 
-impl Carrier {
+impl HookRunner {
     /// Makes ready what `hook` needs. What it writes for a moment beside a source gets one of these `names`.
     ///
     /// # Errors
     ///
     /// Says why no request can be made on this machine.
-    pub fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<Carrier, HookError> {
+    pub(crate) fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<HookRunner, HookError> {
         let transport = match hook.action {
             HookAction::Webhook(_) => Some(clients.transport(&Settings::default(), hook.time_limit)?),
             _ => None,
         };
-        Ok(Carrier { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
+        Ok(HookRunner { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
-    pub fn one_at_a_time(&self) -> bool {
+    pub(crate) fn one_at_a_time(&self) -> bool {
         matches!(self.hook.action, HookAction::LinksFile(_) | HookAction::Sidecar)
     }
 
     /// How many deliveries it carries together, for the price of one.
-    pub fn at_once(&self) -> usize {
+    pub(crate) fn at_once(&self) -> usize {
         if matches!(self.hook.action, HookAction::LinksFile(_)) { LINES_AT_ONCE } else { 1 }
     }
 
@@ -82,21 +82,21 @@ impl Carrier {
     /// # Errors
     ///
     /// Says what failed. Nothing is known then of whether others have seen it: it is done again, whole.
-    pub async fn carry(&self, facts: &[Facts]) -> Result<(), HookError> {
+    pub(crate) async fn run(&self, facts: &[Facts]) -> Result<(), HookError> {
         crash_point!("hook.before_run");
         if let HookAction::LinksFile(path) = &self.hook.action {
             let (path, facts) = (path.clone(), facts.to_vec());
             blocking(self.threads, move || links_file::append(&path, &facts)).await?;
         } else {
             for facts in facts {
-                self.carry_one(facts).await?;
+                self.run_one(facts).await?;
             }
         }
         crash_point!("hook.after_run");
         Ok(())
     }
 
-    async fn carry_one(&self, facts: &Facts) -> Result<(), HookError> {
+    async fn run_one(&self, facts: &Facts) -> Result<(), HookError> {
         let limit = self.hook.time_limit;
         match (&self.hook.action, &self.transport) {
             (HookAction::LinksFile(_), _) => Ok(()),

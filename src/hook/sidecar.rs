@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use serde_json::{Map, Value};
 
 use crate::os::durable;
-use crate::os::files::{self, Folder, Kind};
+use crate::os::files::{self, FileKind, Folder};
 use crate::os::names::{Names, Purpose};
 
 use super::facts::name_with;
@@ -44,14 +44,14 @@ pub(super) fn name_of(name: &OsStr) -> OsString {
 pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Existing> {
     // Before it is opened, since opening a device may do something.
     match folder.look(sidecar) {
-        Ok(stat) if stat.kind == Kind::File => {}
-        Ok(stat) if stat.kind == Kind::Link => return Ok(Existing::Foreign("a symbolic link")),
+        Ok(stat) if stat.kind == FileKind::File => {}
+        Ok(stat) if stat.kind == FileKind::Link => return Ok(Existing::Foreign("a symbolic link")),
         Ok(_) => return Ok(Existing::InTheWay),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Nothing),
         Err(error) => return Err(error),
     }
     let file = folder.open(sidecar)?;
-    if file.stat()?.kind != Kind::File {
+    if file.stat()?.kind != FileKind::File {
         return Ok(Existing::InTheWay);
     }
     let mut text = Vec::new();

@@ -14,7 +14,7 @@ const LINK_BYTES_MAX: usize = 2048;
 
 /// A link as a host names it, if it is one: an http or https address with a host, of at most 2 KiB and without control characters. A
 /// host that answers everything with one word has named none.
-pub fn link(text: &str) -> Option<String> {
+pub(super) fn link(text: &str) -> Option<String> {
     let sound = text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control);
     let url = Url::parse(text).ok().filter(|url| sound && matches!(url.scheme(), "http" | "https") && url.has_host());
     url.map(|_| text.to_owned())
@@ -37,20 +37,19 @@ pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => true,
     };
-    match is_private && !allow_private {
-        true => {
-            let at = url.host_str().unwrap_or_default();
-            let said = format!(
-                "the host gave the upload address {at}, which is in a private network; set `allow_private = true` to allow that"
-            );
-            Err(HostError::new(Class::HostRefused, said))
-        }
-        false => Ok(()),
+    if is_private && !allow_private {
+        let at = url.host_str().unwrap_or_default();
+        let said = format!(
+            "the host gave the upload address {at}, which is in a private network; set `allow_private = true` to allow that"
+        );
+        Err(HostError::new(Class::HostRefused, said))
+    } else {
+        Ok(())
     }
 }
 
 /// Whether an address is one of the Internet.
-pub fn is_public(ip: IpAddr) -> bool {
+pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => is_public_v6(ip),

@@ -8,27 +8,27 @@ use url::Url;
 /// The most addresses one file may hold.
 const ADDRESSES_MAX: usize = 100;
 /// The longest file that can be a list of addresses, in bytes.
-pub const LIST_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const LIST_BYTES_MAX: u64 = 64 * 1024;
 /// How much of a property list is read, in beginnings, ends and values.
 const PLIST_EVENTS_MAX: usize = 1000;
 
 /// Whether a file of this name holds addresses.
-pub fn is_list(name: &str) -> bool {
+pub(super) fn is_list(name: &str) -> bool {
     kind(name).is_some()
 }
 
-enum Kind {
+enum LinkFile {
     Url,
     Webloc,
     UriList,
 }
 
-fn kind(name: &str) -> Option<Kind> {
+fn kind(name: &str) -> Option<LinkFile> {
     let (_, end) = name.rsplit_once('.')?;
     match end.to_ascii_lowercase().as_str() {
-        "url" => Some(Kind::Url),
-        "webloc" => Some(Kind::Webloc),
-        "uri-list" => Some(Kind::UriList),
+        "url" => Some(LinkFile::Url),
+        "webloc" => Some(LinkFile::Webloc),
+        "uri-list" => Some(LinkFile::UriList),
         _ => None,
     }
 }
@@ -40,8 +40,8 @@ fn kind(name: &str) -> Option<Kind> {
 pub fn read(name: &str, content: &[u8]) -> Result<Vec<String>, String> {
     let text = String::from_utf8_lossy(content);
     let found = match kind(name) {
-        Some(Kind::Webloc) => webloc(content),
-        Some(Kind::UriList) => {
+        Some(LinkFile::Webloc) => webloc(content),
+        Some(LinkFile::UriList) => {
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
         }
         _ => shortcut(&text),

@@ -12,10 +12,10 @@ use http_body::{Body, Frame};
 use super::{Frames, PartSource};
 
 /// A source whose bytes come encoded.
-pub struct Base64Source(pub Arc<dyn PartSource>);
+pub(super) struct Base64Source(pub Arc<dyn PartSource>);
 
 /// How many characters `bytes` bytes become.
-pub fn encoded_bytes(bytes: u64) -> u64 {
+pub(super) fn encoded_bytes(bytes: u64) -> u64 {
     bytes.div_ceil(3) * 4
 }
 

@@ -112,7 +112,7 @@ impl From<HostError> for Reason {
 
 /// Whether a host's words are a verdict on the file itself: it is too large, its name or type is not taken, it is empty. Only such words
 /// may fail a file; any others may be about the request, or about the host. A refusal that asks to be tried again is none.
-pub fn names_the_file(text: &str) -> bool {
+pub(super) fn names_the_file(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let has = |known: &[&str]| words.iter().any(|word| known.contains(word));
@@ -147,7 +147,7 @@ pub fn names_the_file(text: &str) -> bool {
 
 /// The beginning of a reply in one line, for a person: control characters become spaces, it never grows long, and of an address nothing
 /// is shown behind its `?`, where hosts put what opens doors.
-pub fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let text = &without_queries(text);
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
@@ -167,12 +167,11 @@ fn without_queries(text: &str) -> String {
         let name = query.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.%".contains(c)));
         let is_query = name.is_some_and(|end| end > 0 && query[end..].starts_with('='));
         let end = query.find(|c: char| c.is_whitespace() || "\"'<>`\\)]}".contains(c)).unwrap_or(query.len());
-        rest = match is_query {
-            true => {
-                shown.push('…');
-                &query[end..]
-            }
-            false => query,
+        rest = if is_query {
+            shown.push('…');
+            &query[end..]
+        } else {
+            query
         };
     }
     shown.push_str(rest);

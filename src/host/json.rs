@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// The fields of an object; nothing where `text` is none, or is cut short.
-pub fn object(text: &str) -> Option<Map<String, Value>> {
+pub(super) fn object(text: &str) -> Option<Map<String, Value>> {
     match serde_json::from_str(text.trim()) {
         Ok(Value::Object(fields)) => Some(fields),
         _ => None,
@@ -11,7 +11,7 @@ pub fn object(text: &str) -> Option<Map<String, Value>> {
 }
 
 /// A whole number, also where it is written as a text.
-pub fn number(value: Option<&Value>) -> Option<i64> {
+pub(super) fn number(value: Option<&Value>) -> Option<i64> {
     match value? {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -20,7 +20,7 @@ pub fn number(value: Option<&Value>) -> Option<i64> {
 }
 
 /// A text that says something, also where it is written as a number.
-pub fn text(value: Option<&Value>) -> Option<String> {
+pub(super) fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Number(number) => Some(number.to_string()),
@@ -29,7 +29,7 @@ pub fn text(value: Option<&Value>) -> Option<String> {
 }
 
 /// A yes or no, also where it is written as a number or a text.
-pub fn flag(value: Option<&Value>) -> Option<bool> {
+pub(super) fn flag(value: Option<&Value>) -> Option<bool> {
     match value? {
         Value::Bool(flag) => Some(*flag),
         Value::Number(number) => number.as_i64().map(|number| number != 0),

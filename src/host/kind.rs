@@ -25,6 +25,8 @@ pub(crate) trait Protocol: Host + Sized + 'static {
     /// Whether `on_unknown = "probe"` is offered: the service can be asked about a finish that went unanswered, but at a cost, so the user
     /// decides. A service that can be asked for nothing is always asked.
     const PROBES_IF_TOLD_TO: bool = false;
+    /// Whether people are told of it: in messages, in `config.example.toml`, in the README. One that is built for tests alone is not.
+    const DOCUMENTED: bool = true;
 
     /// The settings that only this kind has.
     type Settings: HostSettings;
@@ -60,6 +62,7 @@ impl Kind {
             max_uploads: P::MAX_UPLOADS,
             gives_only_its_word: P::GIVES_ONLY_ITS_WORD,
             probes_if_told_to: P::PROBES_IF_TOLD_TO,
+            documented: P::DOCUMENTED,
             read: read::<P>,
         };
         Kind { config, path: type_name::<P>, make: make::<P>, stored_again: P::stored_again }

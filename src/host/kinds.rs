@@ -11,6 +11,8 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<koodrive::KooDrive>(),
     Kind::of::<kie::Kie>(),
     Kind::of::<fourshared::FourShared>(),
+    #[cfg(feature = "example-kind")]
+    Kind::of::<super::example::Example>(),
 ];
 
 /// The kind with this word.

@@ -1,6 +1,6 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
-//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while ([`token`]). It never
+//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while (`token`). It never
 //! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a part is a
 //! handle to bytes that can be read again.
 
@@ -9,6 +9,8 @@ mod addresses;
 mod base64;
 pub mod cloudkp;
 mod error;
+#[cfg(feature = "example-kind")]
+pub mod example;
 mod form;
 pub mod fourshared;
 #[doc(hidden)]
@@ -26,7 +28,8 @@ mod redacting;
 pub mod registry;
 mod stored;
 mod supplies;
-pub mod token;
+#[cfg(any(test, feature = "example-kind"))]
+pub(crate) mod token;
 mod unusable;
 pub mod uploadgig;
 mod xml;
@@ -43,9 +46,10 @@ use crate::job::plan::Plan;
 use crate::job::upload::{Ack, ConfirmedParts, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
 
-pub use error::{HostError, excerpt};
-pub use lazy::LazyHost;
-pub use unusable::Unusable;
+pub use error::HostError;
+pub(crate) use error::excerpt;
+pub(crate) use lazy::LazyHost;
+pub(crate) use unusable::Unusable;
 
 /// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Send + 'a>>;
@@ -178,4 +182,4 @@ pub trait PartSource: Send + Sync {
 }
 
 /// The bytes of a part on their way, some at a time.
-pub type Frames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = std::io::Error> + Send + Sync>>;
+pub(crate) type Frames = Pin<Box<dyn http_body::Body<Data = Bytes, Error = std::io::Error> + Send + Sync>>;

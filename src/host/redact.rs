@@ -13,7 +13,7 @@ const MASK: &str = "[secret]";
 /// ... and where the secret is a part of that: shorter than any secret that is taken out.
 const SHORT_MASK: &str = "***";
 /// What stands in place of a text that shows a secret in a way that it cannot be taken out of.
-pub const WITHHELD: &str = "[withheld: the reply holds a secret]";
+pub(super) const WITHHELD: &str = "[withheld: the reply holds a secret]";
 /// A shorter secret would be found in any reply, and taking it out would spoil the answer.
 const TAKEN_OUT_BYTES_MIN: usize = 4;
 /// How often a text is decoded, one way after the other.
@@ -25,7 +25,7 @@ const STEPS_PER_CHAR: usize = 8;
 
 /// What must not be told.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(Vec<Sought>);
+pub(super) struct Secrets(Vec<Sought>);
 
 /// A secret as it is looked for: without spaces at its ends, which are lost on many ways.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl Sought {
 
 impl Secrets {
     /// Adds a secret. One that nobody could see is none.
-    pub fn add(&mut self, secret: &Secret) {
+    pub(super) fn add(&mut self, secret: &Secret) {
         let text = Secret::new(secret.reveal().trim());
         if !text.reveal().is_empty() && !self.0.iter().any(|known| known.text == text) {
             self.0.push(Sought { folded: Secret::new(fold(text.reveal())), text });
@@ -50,12 +50,12 @@ impl Secrets {
     }
 
     /// Whether there is nothing to be kept.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// A reply as it may be read: without secrets of four bytes and more, or withheld.
-    pub fn taken_out_of(&self, reply: String) -> String {
+    pub(super) fn taken_out_of(&self, reply: String) -> String {
         if reply.is_empty() || !self.is_shown_in(&reply) {
             return reply;
         }
@@ -64,13 +64,13 @@ impl Secrets {
     }
 
     /// Words for a person: withheld if they show any secret, also the shortest.
-    pub fn kept_out_of(&self, words: String) -> String {
+    pub(super) fn kept_out_of(&self, words: String) -> String {
         let sought: Vec<&Sought> = self.0.iter().collect();
         if is_shown(&sought, &words, LEVELS) { WITHHELD.to_owned() } else { words }
     }
 
     /// Whether a text shows a secret of four bytes or more.
-    pub fn is_shown_in(&self, text: &str) -> bool {
+    pub(super) fn is_shown_in(&self, text: &str) -> bool {
         let sought: Vec<&Sought> = self.0.iter().filter(|sought| sought.is_taken_out()).collect();
         is_shown(&sought, text, if text.len() > LONG_TEXT_BYTES { 1 } else { LEVELS })
     }

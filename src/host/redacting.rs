@@ -19,14 +19,14 @@ fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn
 }
 
 /// A host whose words are looked through.
-pub struct Redacting {
+pub(super) struct Redacting {
     host: Arc<dyn Host>,
     secrets: Secrets,
 }
 
 impl Redacting {
     /// `host` with its words looked through for `secrets`; itself where there are none.
-    pub fn around(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
+    pub(super) fn around(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
         if secrets.is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
     }
 

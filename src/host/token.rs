@@ -30,7 +30,7 @@ pub struct Granted {
 
 /// A token in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     secret: Secret,
     /// Which one of those that were fetched it is.
     number: u64,
@@ -38,21 +38,21 @@ pub struct Token {
 
 impl Token {
     /// What opens the door. Requests that carry it name it with `Request::secret`.
-    pub fn secret(&self) -> &Secret {
+    pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 }
 
 /// The token of one account.
-pub struct TokenCell {
+pub(crate) struct TokenCell {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
     /// How many fetches have ended. Read without waiting for one that is under way.
     ended: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     held: Option<Held>,
     /// Tokens fetched so far.
     fetched: u64,
@@ -74,7 +74,7 @@ impl fmt::Debug for TokenCell {
 
 impl TokenCell {
     /// No token yet.
-    pub fn new(clock: Clock) -> TokenCell {
+    pub(crate) fn new(clock: Clock) -> TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
     }
 
@@ -83,7 +83,10 @@ impl TokenCell {
     ///
     /// # Errors
     /// When `fetch` fails, unless the present token is still good.
-    pub async fn get(&self, fetch: impl AsyncFnOnce() -> Result<Granted, HostError>) -> Result<Token, HostError> {
+    pub(crate) async fn get<F>(&self, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
+    where
+        F: Future<Output = Result<Granted, HostError>>,
+    {
         let before = self.ended();
         let mut state = self.state.lock().await;
         if let Some(held) = &state.held
@@ -100,35 +103,41 @@ impl TokenCell {
 
     /// Makes `call` with the token. Where `is_refused` says that its error means the token, another is fetched and the call made once more.
     ///
+    /// The futures are parameters, since of those of an `AsyncFn` the compiler cannot show that they may go to another thread, as an answer
+    /// of a host does.
+    ///
     /// # Errors
     /// The call's, or that of fetching a token.
-    pub async fn with<T>(
+    pub(crate) async fn with<T, F, C>(
         &self,
-        fetch: impl AsyncFn() -> Result<Granted, HostError>,
+        fetch: impl Fn() -> F,
         is_refused: impl Fn(&HostError) -> bool,
-        call: impl AsyncFn(&Token) -> Result<T, HostError>,
-    ) -> Result<T, HostError> {
+        call: impl Fn(Token) -> C,
+    ) -> Result<T, HostError>
+    where
+        F: Future<Output = Result<Granted, HostError>>,
+        C: Future<Output = Result<T, HostError>>,
+    {
         let token = self.get(&fetch).await?;
-        match call(&token).await {
+        match call(token.clone()).await {
             Err(error) if is_refused(&error) => {
                 self.refused(&token).await;
-                call(&self.get(&fetch).await?).await
+                call(self.get(&fetch).await?).await
             }
             result => result,
         }
     }
 
     /// Takes in that the host refused this token. One that was fetched since stays.
-    pub async fn refused(&self, token: &Token) {
+    pub(crate) async fn refused(&self, token: &Token) {
         let mut state = self.state.lock().await;
         state.held.take_if(|held| held.token.number == token.number);
     }
 
-    async fn fetch(
-        &self,
-        state: &mut MutexGuard<'_, State>,
-        fetch: impl AsyncFnOnce() -> Result<Granted, HostError>,
-    ) -> Result<Token, HostError> {
+    async fn fetch<F>(&self, state: &mut MutexGuard<'_, TokenState>, fetch: impl FnOnce() -> F) -> Result<Token, HostError>
+    where
+        F: Future<Output = Result<Granted, HostError>>,
+    {
         let asked_at = self.clock.instant();
         let granted = fetch().await;
         self.ended.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
@@ -155,7 +164,7 @@ impl TokenCell {
     }
 
     /// The present token, if it has not ended.
-    fn still_good(&self, state: &State) -> Option<Token> {
+    fn still_good(&self, state: &TokenState) -> Option<Token> {
         let held = state.held.as_ref()?;
         let is_good = held.times.is_none_or(|(_, ends_at)| self.clock.instant() < ends_at);
         is_good.then(|| held.token.clone())
@@ -232,9 +241,10 @@ mod tests {
         async fn grant(&self) -> Result<Granted, HostError> {
             let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
             self.doors.acquire().await.unwrap().forget();
-            match self.closed.load(Ordering::Relaxed) {
-                true => Err(HostError::new(Class::Transient, format!("closed at {number}"))),
-                false => Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life }),
+            if self.closed.load(Ordering::Relaxed) {
+                Err(HostError::new(Class::Transient, format!("closed at {number}")))
+            } else {
+                Ok(Granted { secret: Secret::new(format!("token {number}")), life: self.life })
             }
         }
 
@@ -244,7 +254,7 @@ mod tests {
     }
 
     async fn token(cell: &TokenCell, office: &Office) -> Result<String, String> {
-        cell.get(async || office.grant().await).await.map(|token| token.secret().reveal().to_owned()).map_err(|error| error.said)
+        cell.get(|| office.grant()).await.map(|token| token.secret().reveal().to_owned()).map_err(|error| error.said)
     }
 
     #[tokio::test]
@@ -314,12 +324,14 @@ mod tests {
         let (cell, office) = (Hand::new().cell(), Office::new(Some(HOUR)));
         let refused = |error: &HostError| error.status == Some(401);
         let works_from = |number: u32| {
-            async move |token: &Token| match token.secret().reveal().split_once(' ').unwrap().1.parse::<u32>().unwrap() {
-                given if given >= number => Ok(given),
-                given => Err(HostError::new(Class::HostRefused, format!("no {given}")).with_status(401)),
+            move |token: Token| {
+                std::future::ready(match token.secret().reveal().split_once(' ').unwrap().1.parse::<u32>().unwrap() {
+                    given if given >= number => Ok(given),
+                    given => Err(HostError::new(Class::HostRefused, format!("no {given}")).with_status(401)),
+                })
             }
         };
-        let fetch = async || office.grant().await;
+        let fetch = || office.grant();
         let call = || cell.with(fetch, refused, works_from(2));
         let (a, b) = tokio::join!(call(), call());
         assert_eq!((a.unwrap(), b.unwrap(), office.asked()), (2, 2, 2));
@@ -327,6 +339,20 @@ mod tests {
         assert_eq!((error.said.as_str(), office.asked()), ("no 3", 3), "a host that refuses every token is asked twice");
         let other = cell.with(fetch, |_| false, works_from(99)).await.unwrap_err();
         assert_eq!((other.said.as_str(), office.asked()), ("no 3", 3), "another failure says nothing of the token");
+    }
+
+    /// As every answer of a host must: it does not compile otherwise.
+    #[tokio::test]
+    async fn a_call_with_a_token_may_go_to_another_thread() {
+        let (cell, office, name) = (Hand::new().cell(), Office::new(None), String::from("call"));
+        let call: crate::host::Answer<'_, String> = Box::pin(async {
+            let with_name = |token: Token| {
+                let name = &name;
+                async move { Ok(format!("{name} with {}", token.secret().reveal())) }
+            };
+            cell.with(|| office.grant(), |_| false, with_name).await
+        });
+        assert_eq!(call.await.unwrap(), "call with token 1");
     }
 
     #[tokio::test]
@@ -342,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn no_token_shows_in_debug_output() {
         let (cell, office) = (Hand::new().cell(), Office::new(Some(HOUR)));
-        let token = cell.get(async || office.grant().await).await.unwrap();
+        let token = cell.get(|| office.grant()).await.unwrap();
         assert!(!format!("{cell:?} {token:?} {:?}", office.grant().await).contains("token 1"));
     }
 }

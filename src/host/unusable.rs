@@ -5,7 +5,7 @@ use crate::job::upload::{Ack, Found, Opened, Outcome, Repeat, Shape};
 use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 
 /// A host whose secret cannot be had, with the reason.
-pub struct Unusable(pub HostError);
+pub(crate) struct Unusable(pub HostError);
 
 impl Unusable {
     fn refuse<T: Send + 'static>(&self) -> Answer<'_, T> {

@@ -93,7 +93,7 @@ pub fn escaped(text: &str) -> String {
 }
 
 /// A text as an element can say it. Characters that XML 1.0 has no way to write become `_`.
-pub fn writable(text: &str) -> String {
+pub(super) fn writable(text: &str) -> String {
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     text.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }

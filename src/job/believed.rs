@@ -5,25 +5,25 @@ use std::time::Duration;
 use super::verdict::{LONGEST_BACKOFF, LONGEST_WAIT};
 
 /// No job waits longer for its next try: what its host asked for, and a back-off on top.
-pub const LONGEST_TO_NEXT_TRY: Duration = Duration::from_secs(LONGEST_WAIT.as_secs() + LONGEST_BACKOFF.as_secs());
+pub(crate) const LONGEST_TO_NEXT_TRY: Duration = Duration::from_secs(LONGEST_WAIT.as_secs() + LONGEST_BACKOFF.as_secs());
 
 /// How far a clock may fall behind before it counts as set back; less is the rounding and slewing of every clock.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// The moment `longest` after `now_ms`; both in milliseconds since the Unix epoch.
-pub fn after(now_ms: i64, longest: Duration) -> i64 {
+pub(crate) fn after(now_ms: i64, longest: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// `until_ms`, unless it lies further ahead of `now_ms` than any wait there is: then one of the clocks was wrong, and nothing is known of
 /// the time. All in milliseconds since the Unix epoch.
-pub fn believed(until_ms: i64, now_ms: i64, longest: Duration) -> Option<i64> {
+pub(crate) fn believed(until_ms: i64, now_ms: i64, longest: Duration) -> Option<i64> {
     (until_ms <= after(now_ms, longest)).then_some(until_ms)
 }
 
 /// Whether a clock that said `before_ms` was set back, if it says `now_ms` when `passed` has passed. Both in milliseconds since the Unix
 /// epoch.
-pub fn was_set_back(before_ms: i64, now_ms: i64, passed: Duration) -> bool {
+pub(crate) fn was_set_back(before_ms: i64, now_ms: i64, passed: Duration) -> bool {
     after(now_ms, SLACK) < after(before_ms, passed)
 }
 

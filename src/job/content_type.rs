@@ -1,7 +1,7 @@
 //! The media type of a file, as its name says.
 
 /// What is said of a file whose name says nothing.
-pub const UNKNOWN: &str = "application/octet-stream";
+pub(crate) const UNKNOWN: &str = "application/octet-stream";
 
 /// Extensions in lower case, in order, with the types that are registered for them or that browsers go by.
 const BY_EXTENSION: [(&str, &str); 68] = [
@@ -76,7 +76,7 @@ const BY_EXTENSION: [(&str, &str); 68] = [
 ];
 
 /// The media type of a file of this name, by its last extension alone.
-pub fn of_name(name: &str) -> &'static str {
+pub(crate) fn of_name(name: &str) -> &'static str {
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
     let found = extension.and_then(|wanted| BY_EXTENSION.binary_search_by_key(&wanted.as_str(), |(known, _)| known).ok());
     found.map_or(UNKNOWN, |index| BY_EXTENSION[index].1)

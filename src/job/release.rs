@@ -6,7 +6,7 @@ use super::{Proof, State};
 
 /// A job of the version, as far as its after-action goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sibling {
+pub(crate) struct Sibling {
     /// Its host.
     pub host: String,
     /// Its state.
@@ -25,7 +25,7 @@ impl Sibling {
 
 /// What is to be done about the after-action of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Release<'a> {
+pub(crate) enum Release<'a> {
     /// No watch asks for one any more.
     Unwanted,
     /// It waits until this host has the file.
@@ -44,7 +44,7 @@ pub enum Release<'a> {
 
 /// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch, if that
 /// has an after-action; `trusted` are taken at their word.
-pub fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
+pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
     let Some(hosts) = hosts else { return Release::Unwanted };
     let of = |host: &'a str| siblings.iter().filter(move |sibling| sibling.host == host);
     let on_its_way = siblings.iter().find(|s| hosts.contains(&s.host) && !s.state.is_final() && !s.has_it());

@@ -119,7 +119,7 @@ impl JobRow {
 }
 
 /// A time in milliseconds since the Unix epoch, in whole seconds; nothing where no calendar has it. Shown as RFC 3339, in UTC.
-pub fn timestamp(at_ms: i64) -> Option<Timestamp> {
+pub(crate) fn timestamp(at_ms: i64) -> Option<Timestamp> {
     Timestamp::from_second(at_ms.div_euclid(1000)).ok()
 }
 

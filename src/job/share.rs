@@ -5,7 +5,7 @@
 
 /// A host, as far as its share of the places goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Places it holds.
     pub holds: usize,
     /// Places it may hold by a limit of its own.
@@ -18,7 +18,7 @@ pub struct Holder {
 
 /// How many of `places` a host is sure of, with so many hosts in all and with its own limit. The hosts together are sure of no more than
 /// there are, and of none where there are fewer places than hosts.
-pub fn sure(places: usize, hosts: usize, limit: usize) -> usize {
+pub(crate) fn sure(places: usize, hosts: usize, limit: usize) -> usize {
     if hosts > places { 0 } else { (places / (2 * hosts.max(1))).max(1).min(limit) }
 }
 
@@ -26,7 +26,7 @@ pub fn sure(places: usize, hosts: usize, limit: usize) -> usize {
 ///
 /// Those with the fewest come first, and of these the one that has waited longest. Where there are fewer places than hosts, nobody can be
 /// sure of one; half of them are kept for hosts that hold none, and these take turns.
-pub fn places(places: usize, hosts: &[Holder]) -> Vec<usize> {
+pub(crate) fn places(places: usize, hosts: &[Holder]) -> Vec<usize> {
     let few = hosts.len() > places;
     let sure = |host: &Holder| if few { 1.min(host.limit) } else { sure(places, hosts.len(), host.limit) };
     let mut given = vec![0; hosts.len()];
@@ -47,7 +47,7 @@ pub fn places(places: usize, hosts: &[Holder]) -> Vec<usize> {
 
 /// The jobs of one host that could be carried, and those that are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mix {
+pub(crate) struct Mix {
     /// Jobs that upload.
     pub running: usize,
     /// Of these, the retries.
@@ -64,7 +64,7 @@ pub struct Mix {
 ///
 /// While new jobs wait, retries hold at most half of the host's places, those that upload already counted; a single place they share by
 /// turns. What one of the two has no use for is lent to the other.
-pub fn mix(given: usize, mix: Mix) -> (usize, usize) {
+pub(crate) fn mix(given: usize, mix: Mix) -> (usize, usize) {
     let all = mix.running + given;
     let most = if all == 1 { usize::from(!mix.retried_last) } else { (all / 2).saturating_sub(mix.retrying) };
     let lent = given.saturating_sub(mix.new);

@@ -5,30 +5,30 @@ use std::time::Duration;
 use super::upload::Class;
 
 /// The first back-off, doubled with every failure in a row.
-pub const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Where the doubling ends.
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// The longest rest a host may ask for.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How often a host that needs a person, or more room, is tried without being told to.
-pub const RECHECK: Duration = Duration::from_secs(3600);
+pub(crate) const RECHECK: Duration = Duration::from_secs(3600);
 /// The first back-off where nobody knows what a failure means, doubled with every failure in a row.
-pub const FIRST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(5);
 /// Where that doubling ends.
-pub const LONGEST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(1800);
+pub(crate) const LONGEST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(1800);
 /// How long a file begins anew after each session it has lost; the last one stands for all further ones.
 const SESSION_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(3600)];
 /// A failure is persistent when it was met this often ...
 const PERSISTENT_TIMES: u32 = 3;
 /// ... over at least this time, with no success in between. A host that has a bad minute costs the minute, and nothing else.
-pub const PERSISTENT_AFTER: Duration = Duration::from_secs(15 * 60);
+pub(crate) const PERSISTENT_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A row of failures this old, whose cause is not known to pass, is shown to a person.
-pub const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// A failure with what is known of the job's past.
 #[derive(Debug, Clone, Copy)]
-pub struct FailureFacts {
+pub(crate) struct FailureFacts {
     /// What the failure means.
     pub class: Class,
     /// What it means once it is persistent.
@@ -49,7 +49,7 @@ pub struct FailureFacts {
 
 impl FailureFacts {
     /// What the failure means after all that went before it. No count of failures makes one the file's own fault.
-    pub fn meaning(&self) -> Class {
+    pub(crate) fn meaning(&self) -> Class {
         let persistent = self.alike >= PERSISTENT_TIMES && self.failing_for >= PERSISTENT_AFTER;
         self.worsens.filter(|class| persistent && *class != Class::FileRejected).unwrap_or(self.class)
     }
@@ -65,7 +65,7 @@ impl FailureFacts {
 
 /// What the engine does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The job waits: at least `floor`, and a random share of `ceiling`.
     Retry {
         /// What the host asked for.
@@ -88,7 +88,7 @@ pub enum Verdict {
 }
 
 /// The one place that decides what a failure leads to. Only a verdict of the host that names the file fails it.
-pub fn verdict(facts: FailureFacts) -> Verdict {
+pub(crate) fn verdict(facts: FailureFacts) -> Verdict {
     match facts.meaning() {
         Class::FileRejected => Verdict::Fail,
         Class::HostRefused => Verdict::HoldHost,
@@ -112,12 +112,12 @@ fn rest(facts: FailureFacts) -> Duration {
 }
 
 /// How long a file that has lost `before` sessions waits before it begins anew for the one it has lost now.
-pub fn pause_after_lost_session(before: u32) -> Duration {
+pub(crate) fn pause_after_lost_session(before: u32) -> Duration {
     SESSION_PAUSES[(before as usize).min(SESSION_PAUSES.len() - 1)]
 }
 
 /// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by chance.
-pub fn backoff(failures: u32) -> Duration {
+pub(crate) fn backoff(failures: u32) -> Duration {
     doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF)
 }
 

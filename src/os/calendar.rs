@@ -1,7 +1,7 @@
 //! Days, as the time zone of this machine has them.
 
 /// The local day of a time in nanoseconds since the Unix epoch: `2026-01-02`.
-pub fn local_day(at_ns: i64) -> String {
+pub(crate) fn local_day(at_ns: i64) -> String {
     let at = jiff::Timestamp::from_nanosecond(at_ns.into()).unwrap_or_default();
     at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d").to_string()
 }

@@ -18,7 +18,7 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What a program may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// How long it may run.
     pub time: Duration,
     /// How long it has to end after SIGTERM when that is over, before SIGKILL; zero is no SIGTERM at all.
@@ -29,7 +29,7 @@ pub struct Bounds {
 
 /// Which part of the output is kept, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// The beginning, and one read more, so that too much can be told from enough. Reading ends there.
     Beginning(usize),
     /// The end.
@@ -38,7 +38,7 @@ pub enum Kept {
 
 /// A program that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct CommandEnd {
     /// How; nothing when its time was over, and it was ended with all that it had started.
     pub status: Option<io::Result<ExitStatus>>,
     /// What is kept of what it wrote to those of its outputs that are piped, in the order in which it came.
@@ -50,7 +50,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// It could not be started.
-pub async fn run(mut command: Command, bounds: Bounds) -> io::Result<Ended> {
+pub(crate) async fn run(mut command: Command, bounds: Bounds) -> io::Result<CommandEnd> {
     command.stdin(Stdio::null()).process_group(0);
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
@@ -68,14 +68,14 @@ pub async fn run(mut command: Command, bounds: Bounds) -> io::Result<Ended> {
             }
         }
     };
-    Ok(Ended { status, output })
+    Ok(CommandEnd { status, output })
 }
 
 /// The same for who has no runtime, or must not wait on the one it has. Keeps the calling thread.
 ///
 /// # Errors
 /// It could not be started.
-pub fn run_and_wait(command: Command, bounds: Bounds) -> io::Result<Ended> {
+pub(crate) fn run_and_wait(command: Command, bounds: Bounds) -> io::Result<CommandEnd> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(run(command, bounds))
@@ -167,7 +167,7 @@ mod tests {
         Bounds { time, term_grace: LONG, output }
     }
 
-    fn succeeded(ended: &Ended) -> bool {
+    fn succeeded(ended: &CommandEnd) -> bool {
         matches!(&ended.status, Some(Ok(status)) if status.success())
     }
 

@@ -4,13 +4,13 @@
 //! first or the Nth time the point is reached.
 
 /// Dies here when the environment asks for it.
-#[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
         $crate::os::crash::reached($name)
     };
 }
+pub(crate) use crash_point;
 
 /// Every point on the way to the host, in the order in which a file passes them.
 #[cfg(feature = "crash-points")]
@@ -40,7 +40,7 @@ pub const POINTS_OF_REMOVAL: &[&str] = &["after.before_move", "after.aside", "af
 
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
-pub fn reached(name: &str) {
+pub(crate) fn reached(name: &str) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::files::{File, Folder};
 
 /// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not followed.
-pub fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = create_aside(folder, aside, mode)?;
     let written = file.write_all(bytes).and_then(|()| file.sync());
     if let Err(error) = written.and_then(|()| folder.rename_over(aside, folder, name)) {
@@ -20,7 +20,7 @@ pub fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode:
 }
 
 /// A new file of a name that is ours alone: what an earlier attempt has left of it goes first.
-pub fn create_aside(folder: &Folder, name: &OsStr, mode: u32) -> io::Result<File> {
+pub(crate) fn create_aside(folder: &Folder, name: &OsStr, mode: u32) -> io::Result<File> {
     match folder.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -30,7 +30,7 @@ pub fn create_aside(folder: &Folder, name: &OsStr, mode: u32) -> io::Result<File
 
 /// How a file has come to its new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
+pub(crate) enum Came {
     /// It has only the new name.
     Renamed,
     /// It has the old one, too: no rename of this file system spares what is there.
@@ -39,7 +39,7 @@ pub enum Came {
 
 /// Gives the file `name` the name `new` in the folder `to`, unless something is there: then the error is `AlreadyExists`, and nothing has
 /// changed. Across file systems the error is `CrossesDevices`.
-pub fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
+pub(crate) fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
     let came = match from.rename_new(name, to, new) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => from.link(name, to, new).map(|()| Came::Linked)?,
         renamed => renamed.map(|()| Came::Renamed)?,
@@ -50,7 +50,7 @@ pub fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Re
 }
 
 /// The same for a file whose old name is ours alone, so that it can be removed by its name.
-pub fn rename_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
     match name_new(from, name, to, new)? {
         Came::Renamed => Ok(()),
         Came::Linked => {
@@ -61,7 +61,7 @@ pub fn rename_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::
 }
 
 /// Gives the file `name` a name that is ours alone, and that nothing has. Not durable by itself: what follows is.
-pub fn take_aside(folder: &Folder, name: &OsStr, aside: &OsStr) -> io::Result<()> {
+pub(crate) fn take_aside(folder: &Folder, name: &OsStr, aside: &OsStr) -> io::Result<()> {
     match folder.rename_new(name, folder, aside) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => folder.rename_over(name, folder, aside),
         renamed => renamed,
@@ -69,7 +69,7 @@ pub fn take_aside(folder: &Folder, name: &OsStr, aside: &OsStr) -> io::Result<()
 }
 
 /// Makes what happened to the names in the folder of `path` durable.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     std::fs::File::open(folder)?.sync_all()
 }

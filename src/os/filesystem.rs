@@ -15,12 +15,12 @@ pub enum Served {
 }
 
 /// Of the file system of this open file.
-pub fn of(file: impl AsFd) -> Served {
+pub(crate) fn of(file: impl AsFd) -> Served {
     platform::of(file)
 }
 
 /// Of the file system at `path`; where it cannot be told, it is taken for this machine's own.
-pub fn at(path: &Path) -> Served {
+pub(crate) fn at(path: &Path) -> Served {
     platform::at(path)
 }
 
@@ -36,11 +36,11 @@ mod platform {
     /// 9P, FUSE, AFS, Ceph, Lustre, Coda.
     const ELSEWHERE: [u32; 6] = [0x0102_1997, 0x6573_5546, 0x5346_414F, 0x00C3_6400, 0x0BD0_0BD0, 0x7375_7245];
 
-    pub fn of(file: impl AsFd) -> Served {
+    pub(super) fn of(file: impl AsFd) -> Served {
         rustix::fs::fstatfs(file).map_or(Served::Here, |fs| served(fs.f_type as u32))
     }
 
-    pub fn at(path: &Path) -> Served {
+    pub(super) fn at(path: &Path) -> Served {
         rustix::fs::statfs(path).map_or(Served::Here, |fs| served(fs.f_type as u32))
     }
 

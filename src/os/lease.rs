@@ -15,7 +15,7 @@ use super::filesystem::{self, Served};
 
 /// Who has a file open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writers {
+pub(crate) enum Writers {
     /// No process of this machine.
     Nobody,
     /// At least one.
@@ -26,7 +26,7 @@ pub enum Writers {
 
 /// Asks who has `file` open for writing; the handle must be open for reading only.
 #[cfg(target_os = "linux")]
-pub fn writers(file: &File) -> Writers {
+pub(crate) fn writers(file: &File) -> Writers {
     let asked = set_lease(file, libc::F_RDLCK);
     if asked.is_ok() && set_lease(file, libc::F_UNLCK).is_err() {
         return Writers::Unknown;
@@ -61,7 +61,7 @@ fn set_lease(file: &File, kind: libc::c_int) -> io::Result<()> {
 }
 
 /// A writer that arrives in the microseconds a lease is held makes the kernel send SIGIO, which would end the process.
-pub fn ignore_lease_signal() -> io::Result<()> {
+pub(crate) fn ignore_lease_signal() -> io::Result<()> {
     signal_hook::flag::register(signal_hook::consts::SIGIO, Arc::new(AtomicBool::new(false))).map(|_| ())
 }
 

@@ -20,7 +20,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// What the owner of a state folder says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct LockNote {
     /// Its process id.
     pub pid: u32,
     /// When it started, in milliseconds since the Unix epoch.
@@ -39,14 +39,14 @@ pub struct Lock {
 #[derive(Debug)]
 pub enum LockError {
     /// Somebody else holds it, and said this.
-    Held(Note),
+    Held(LockNote),
     /// The file cannot be opened or locked.
     Io(io::Error),
 }
 
 impl Lock {
     /// Takes the lock in `dir` and writes `note` into it.
-    pub fn take(dir: &Path, note: &Note) -> Result<Lock, LockError> {
+    pub fn take(dir: &Path, note: &LockNote) -> Result<Lock, LockError> {
         let file = open(dir, true).map_err(LockError::Io)?;
         for _ in 0..TRIES {
             match file.try_lock() {
@@ -63,7 +63,7 @@ impl Lock {
     }
 
     /// Replaces the note. Needs no new room on the disk.
-    pub fn write(&self, note: &Note) -> io::Result<()> {
+    pub fn write(&self, note: &LockNote) -> io::Result<()> {
         let mut note = note.clone();
         if let Some(trouble) = &mut note.trouble {
             trouble.truncate(trouble.floor_char_boundary(TROUBLE_BYTES_MAX));
@@ -76,7 +76,7 @@ impl Lock {
 
 /// Who owns `dir` right now; `None` when nobody does. Never blocks, and never stands in the way of a daemon that starts: it asks for
 /// a shared lock, which it gives back at once.
-pub fn owner(dir: &Path) -> Option<Note> {
+pub fn owner(dir: &Path) -> Option<LockNote> {
     let file = open(dir, false).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => Some(read(&file)),
@@ -88,7 +88,7 @@ fn open(dir: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(create).create(create).truncate(false).mode(0o600).open(dir.join(FILE_NAME))
 }
 
-fn read(file: &File) -> Note {
+fn read(file: &File) -> LockNote {
     let mut text = [0; NOTE_BYTES];
     let length = file.read_at(&mut text, 0).unwrap_or(0);
     serde_json::from_slice(&text[..length]).unwrap_or_default()
@@ -102,12 +102,12 @@ mod tests {
     fn a_second_daemon_is_told_who_owns_the_folder() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(owner(dir.path()), None);
-        let note = Note { pid: 42, since_ms: 7, trouble: Some("no space".repeat(400)) };
+        let note = LockNote { pid: 42, since_ms: 7, trouble: Some("no space".repeat(400)) };
         let lock = Lock::take(dir.path(), &note).unwrap();
         let Err(LockError::Held(seen)) = Lock::take(dir.path(), &note) else { panic!("locked twice") };
         assert_eq!((seen.pid, seen.since_ms), (42, 7));
         assert!(seen.trouble.is_some_and(|trouble| trouble.starts_with("no space")));
-        lock.write(&Note { trouble: None, ..note }).unwrap();
+        lock.write(&LockNote { trouble: None, ..note }).unwrap();
         assert_eq!(owner(dir.path()).unwrap().trouble, None);
         drop(lock);
         assert_eq!(owner(dir.path()), None);

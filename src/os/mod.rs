@@ -1,20 +1,20 @@
 //! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
-pub mod calendar;
-pub mod chance;
+pub(crate) mod calendar;
+pub(crate) mod chance;
 pub mod clock;
-pub mod command;
-pub mod crash;
-pub mod durable;
-pub mod files;
-pub mod filesystem;
-pub mod lease;
+pub(crate) mod command;
+pub(crate) mod crash;
+pub(crate) mod durable;
+pub(crate) mod files;
+pub(crate) mod filesystem;
+pub(crate) mod lease;
 pub mod lock;
-pub mod names;
-pub mod page_cache;
-pub mod service;
-pub mod signals;
+pub(crate) mod names;
+pub(crate) mod page_cache;
+pub(crate) mod service;
+pub(crate) mod signals;
 #[cfg(feature = "simulator")]
 pub mod simulated_time;
 pub mod system;
-pub mod threads;
+pub(crate) mod threads;

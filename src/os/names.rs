@@ -23,7 +23,7 @@ const NAME_BYTES: usize = 16;
 
 /// What a name is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// A sidecar that is being written.
     Sidecar,
     /// A copy on another file system that is being written.
@@ -34,7 +34,7 @@ pub enum Purpose {
 
 /// The names of one state folder.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     system: System,
     dir: PathBuf,
     salt: Mutex<Option<[u8; SALT_BYTES]>>,
@@ -42,7 +42,7 @@ pub struct Names {
 
 impl Names {
     /// The names of this state folder. Nothing is read or written before the first is asked for.
-    pub fn new(system: &System, state_dir: &Path) -> Names {
+    pub(crate) fn new(system: &System, state_dir: &Path) -> Names {
         Names { system: system.clone(), dir: state_dir.to_owned(), salt: Mutex::new(None) }
     }
 
@@ -51,7 +51,7 @@ impl Names {
     /// # Errors
     ///
     /// The salt cannot be read or made.
-    pub fn of(&self, purpose: Purpose, path: &Path) -> io::Result<OsString> {
+    pub(crate) fn of(&self, purpose: Purpose, path: &Path) -> io::Result<OsString> {
         let word: &[u8] = match purpose {
             Purpose::Sidecar => b"sidecar",
             Purpose::Copy => b"copy",

@@ -11,12 +11,12 @@ use std::path::Path;
 use super::files::{Base, File, Files, Stat};
 
 /// Opens the file at `path` on a file system that is known, to be read.
-pub fn open(base: &Base, path: &Path, device: i64) -> Option<File> {
+pub(crate) fn open(base: &Base, path: &Path, device: i64) -> Option<File> {
     real(base).then(|| platform::open(base, path, device, false)).flatten().map(File::Real)
 }
 
 /// What the file system says of `path`, on a file system that is known.
-pub fn look(base: &Base, path: &Path, device: i64) -> Option<Stat> {
+pub(crate) fn look(base: &Base, path: &Path, device: i64) -> Option<Stat> {
     let opened = real(base).then(|| platform::open(base, path, device, true)).flatten()?;
     File::Real(opened).stat().ok()
 }
@@ -36,13 +36,13 @@ fn kernel_file(file: &File) -> Option<&std::fs::File> {
 }
 
 /// The first bytes of `file`, if so many are in memory.
-pub fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
+pub(crate) fn read(file: &File, bytes: u64) -> Option<Vec<u8>> {
     let mut buffer = vec![0; usize::try_from(bytes).ok()?];
     (buffer.is_empty() || platform::read(kernel_file(file)?, &mut buffer)? == buffer.len()).then_some(buffer)
 }
 
 /// Finds out whether the file system of this open file, whose device has this number, is one of this machine's own. May wait.
-pub fn remember_filesystem(file: &File, device: i64) {
+pub(crate) fn remember_filesystem(file: &File, device: i64) {
     if let Some(file) = kernel_file(file) {
         platform::remember_filesystem(file, device);
     }
@@ -67,7 +67,7 @@ mod platform {
 
     static KNOWN_DEVICES: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());
 
-    pub fn open(base: &Base, path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
+    pub(super) fn open(base: &Base, path: &Path, device: i64, only_looked_at: bool) -> Option<File> {
         if !is_known(device) {
             return None;
         }
@@ -82,11 +82,11 @@ mod platform {
         rustix::fs::openat2(top, base.relative(path).ok()?, flags, Mode::empty(), resolve).ok().map(File::from)
     }
 
-    pub fn read(file: &File, buffer: &mut [u8]) -> Option<usize> {
+    pub(super) fn read(file: &File, buffer: &mut [u8]) -> Option<usize> {
         rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], 0, ReadWriteFlags::NOWAIT).ok()
     }
 
-    pub fn remember_filesystem(file: &File, device: i64) {
+    pub(super) fn remember_filesystem(file: &File, device: i64) {
         if !is_known(device) && rustix::fs::fstatfs(file).is_ok_and(|fs| OWN.contains(&(fs.f_type as u32))) {
             KNOWN_DEVICES.write().unwrap_or_else(PoisonError::into_inner).insert(device);
         }

@@ -1,17 +1,17 @@
 //! What the service manager is told: systemd by its notification socket; nothing where there is none.
 
 /// Every watch is in place and scanned once.
-pub fn ready() {
+pub(crate) fn ready() {
     tell(&[Notice::Ready]);
 }
 
 /// The daemon drains.
-pub fn stopping() {
+pub(crate) fn stopping() {
     tell(&[Notice::Stopping]);
 }
 
 /// A line for `systemctl status`.
-pub fn status(line: &str) {
+pub(crate) fn status(line: &str) {
     tell(&[Notice::Status(line)]);
 }
 

@@ -10,7 +10,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// Finish what is in flight and end.
     Drain,
     /// Read the configuration again.
@@ -18,7 +18,7 @@ pub enum Signal {
 }
 
 /// Listens until dropped.
-pub struct Listener {
+pub(crate) struct Listener {
     handle: Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -27,7 +27,7 @@ pub struct Listener {
 const EXIT_AT_ONCE: i32 = 1;
 
 /// Calls `on_signal` for each signal, on a thread of its own.
-pub fn listen(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::Result<Listener> {
+pub(crate) fn listen(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::Result<Listener> {
     let asked_to_stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // The order matters: the shutdown is armed only by the registration below it, so the first signal passes it by.

@@ -12,7 +12,7 @@ use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
-use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen};
+use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
@@ -26,52 +26,52 @@ macro_rules! verbs {
     ($with:ident) => {
         $with! {
             jobs::recover() -> ();
-            jobs::configured(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
-            jobs::resting() -> Vec<Resting>;
+            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
+            jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
-            jobs::sent_as(job: JobId, identity: &Identity) -> bool;
+            jobs::record_version(job: JobId, identity: &Identity) -> bool;
             /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by another daemon,
             /// stays as it is.
-            jobs::uploaded(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
+            jobs::record_outcome(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
             /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays as it is.
-            jobs::put_back(job: JobId, put_back: &PutBack, rules: &Rules) -> Option<bool>;
-            jobs::host_status(host: &str, report: &HostReport) -> ();
-            jobs::host_rests_until(host: &str, until_ms: i64) -> ();
-            jobs::release_held(host: &str) -> ();
-            jobs::watch_status(path: &Path, report: &WatchReport) -> ();
-            jobs::live(live: &[Live]) -> ();
+            jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
+            jobs::record_host(host: &str, report: &HostReport) -> ();
+            jobs::record_host_rest(host: &str, until_ms: i64) -> ();
+            jobs::requeue_held(host: &str) -> ();
+            jobs::record_watch(path: &Path, report: &WatchReport) -> ();
+            jobs::record_progress(live: &[Live]) -> ();
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
-            uploads::opened(job: JobId, session: &Session, shape: &Shape, plan: &Plan, identity: &Identity) -> bool;
-            uploads::acked(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
-            uploads::advanced(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
-            uploads::found(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;
-            uploads::committing(job: JobId) -> bool;
-            uploads::digested(job: JobId, part_bytes: u64, digest: &Digest) -> bool;
-            uploads::digest(job: JobId, part_bytes: u64) -> Option<Digest>;
+            uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, identity: &Identity) -> bool;
+            uploads::record_acks(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
+            uploads::record_offset(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
+            uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;
+            uploads::record_commit_intent(job: JobId) -> bool;
+            uploads::save_digest(job: JobId, part_bytes: u64, digest: &Digest) -> bool;
+            uploads::saved_digest(job: JobId, part_bytes: u64) -> Option<Digest>;
 
             /// Answers how many jobs were made.
             files::enqueue(arrivals: &[Arrival]) -> u64;
             /// Answers whether the file was known there.
-            files::renamed(from: (&Path, &OsStr), to: (&Path, &OsStr), now: &Identity) -> bool;
-            files::renumbered(folder: &Path, name: &OsStr, now: &Identity) -> ();
+            files::record_rename(from: (&Path, &OsStr), to: (&Path, &OsStr), now: &Identity) -> bool;
+            files::record_new_numbers(folder: &Path, name: &OsStr, now: &Identity) -> ();
 
             /// Answers whether an after-action that waited may run now.
-            deliveries::close_seen(folder: &Path, name: &OsStr, version: &Identity) -> bool;
+            deliveries::record_close(folder: &Path, name: &OsStr, version: &Identity) -> bool;
             /// Answers which hooks are gone, each with the number of its rows.
-            deliveries::follow(rules: &Rules) -> Vec<(String, u64)>;
-            deliveries::due(wanted: &[(String, usize)], running: &[DeliveryId]) -> Due;
+            deliveries::set_rules(rules: &Rules) -> Vec<(String, u64)>;
+            deliveries::due_deliveries(wanted: &[(String, usize)], running: &[DeliveryId]) -> Due;
             /// Answers whether an after-action is due now.
-            deliveries::delivered(ids: &[DeliveryId], rules: &Rules) -> bool;
+            deliveries::record_delivery(ids: &[DeliveryId], rules: &Rules) -> bool;
             /// Answers whether an after-action is due now.
-            deliveries::not_found(id: DeliveryId, rules: &Rules) -> bool;
-            deliveries::stays(id: DeliveryId, note: &Reason) -> ();
-            deliveries::undelivered(ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> ();
-            deliveries::look_again(id: DeliveryId, next_try_ms: i64) -> ();
+            deliveries::record_missing_file(id: DeliveryId, rules: &Rules) -> bool;
+            deliveries::keep_source(id: DeliveryId, note: &Reason) -> ();
+            deliveries::record_failed_delivery(ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> ();
+            deliveries::look_again_later(id: DeliveryId, next_try_ms: i64) -> ();
             /// Answers whether the job is queued.
-            deliveries::send_again(id: DeliveryId) -> bool;
+            deliveries::requeue(id: DeliveryId) -> bool;
         }
     };
 }

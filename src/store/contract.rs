@@ -121,7 +121,7 @@ impl Queue {
         let (backend, now_ms): (SharedBackend, _) = (Arc::new(Mutex::new(backend)), Arc::new(AtomicI64::new(NOW_MS)));
         let queue = Queue::of(backend, now_ms, DaemonId::LOCAL);
         let hosts = vec![("box".to_owned(), "cloudkp".to_owned()), ("mirror".to_owned(), "cloudkp".to_owned())];
-        queue.store.configured(vec![PathBuf::from("/drop")], hosts).blocking().unwrap();
+        queue.store.configure(vec![PathBuf::from("/drop")], hosts).blocking().unwrap();
         queue
     }
 
@@ -178,8 +178,8 @@ impl Queue {
     /// Every job of a host has been tried, and its next try is at the millisecond of its place in the queue.
     fn put_off(&self, host: &str) {
         for (at, job) in (1..).zip(self.claim_as(vec![Asking::new(host, 1000)], 1000, i64::MAX).jobs) {
-            let waiting = PutBack { next_try_ms: Some(at), ..put_back(State::Waiting) };
-            self.store.put_back(job.id, waiting).blocking().unwrap();
+            let waiting = ReturnedJob { next_try_ms: Some(at), ..return_job(State::Waiting) };
+            self.store.return_job(job.id, waiting).blocking().unwrap();
         }
     }
 
@@ -210,50 +210,50 @@ impl Queue {
         self.store.look_up(folder, &[(name.as_os_str(), *identity)], hosts).unwrap().remove(0)
     }
 
-    fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
-        self.store.follow(rules).blocking().unwrap()
+    fn set_rules(&self, rules: Rules) -> Vec<(String, u64)> {
+        self.store.set_rules(rules).blocking().unwrap()
     }
 
-    fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
+    fn record_outcome(&self, job: JobId, expires_ms: Option<i64>) -> State {
         self.uploaded_with(job, expires_ms, Proof::Size)
     }
 
     fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
         let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
-        self.store.uploaded(job, outcome).blocking().unwrap()
+        self.store.record_outcome(job, outcome).blocking().unwrap()
     }
 
-    fn due(&self, now_ms: i64) -> Due {
+    fn due_deliveries(&self, now_ms: i64) -> Due {
         let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
-        self.store.due(wanted, Vec::new(), now_ms).blocking().unwrap()
+        self.store.due_deliveries(wanted, Vec::new(), now_ms).blocking().unwrap()
     }
 
     fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
-        self.due(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
+        self.due_deliveries(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
     }
 
     fn deliver(&self, event: Event) {
-        for delivery in self.due(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
-            self.store.delivered(vec![delivery.id]).blocking().unwrap();
+        for delivery in self.due_deliveries(i64::MAX).deliveries.into_iter().filter(|delivery| delivery.event == event) {
+            self.store.record_delivery(vec![delivery.id]).blocking().unwrap();
         }
     }
 
     /// Two jobs of a file, the first uploaded, and a third host that was added since.
     fn with_an_added_host(&mut self) -> (JobId, JobId) {
-        self.follow(rules(&[], true));
+        self.set_rules(rules(&[], true));
         let (first, second) = self.pair();
-        self.uploaded(first, None);
+        self.record_outcome(first, None);
         let more = with_hosts(rules(&[], true), &["third", "box", "mirror"]);
         self.restart();
-        self.follow(more);
+        self.set_rules(more);
         (first, second)
     }
 
     /// Claims the one job of `box` and leaves it held for `why`; whether hooks are told.
     fn hold(&self, why: &Reason) -> bool {
         let job = self.claim_on("box");
-        let put_back = PutBack { why: Some(why.clone()), ..put_back(State::Held) };
-        self.store.put_back(job, put_back).blocking().unwrap();
+        let return_job = ReturnedJob { why: Some(why.clone()), ..return_job(State::Held) };
+        self.store.return_job(job, return_job).blocking().unwrap();
         let told = self.events(i64::MAX) == [(Event::Held, job)];
         self.deliver(Event::Held);
         told
@@ -272,8 +272,8 @@ pub(super) fn arrival(number: i64) -> Arrival {
     }
 }
 
-pub(super) fn put_back(state: State) -> PutBack {
-    PutBack {
+pub(super) fn return_job(state: State) -> ReturnedJob {
+    ReturnedJob {
         state,
         why: Some(told("a reason")),
         next_try_ms: Some(5),
@@ -315,12 +315,12 @@ pub(super) fn rules(on: &[Event], acts: bool) -> Rules {
 }
 
 fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it(queue: Queue) {
-    queue.follow(rules(&[Event::Done], true));
+    queue.set_rules(rules(&[Event::Done], true));
     let (first, second) = queue.pair();
-    assert_eq!(queue.uploaded(first, None), State::Uploaded);
+    assert_eq!(queue.record_outcome(first, None), State::Uploaded);
     queue.deliver(Event::Done);
     assert_eq!(queue.state(first), (State::Uploaded, about(ReasonClass::WaitsForHost, "mirror")));
-    assert_eq!(queue.uploaded(second, None), State::Uploaded);
+    assert_eq!(queue.record_outcome(second, None), State::Uploaded);
     assert_eq!(queue.events(i64::MAX), [(Event::Done, second)], "the hook goes first");
     queue.deliver(Event::Done);
     assert_eq!(queue.events(i64::MAX), [(Event::After, second)], "once for the file");
@@ -329,17 +329,17 @@ fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_
 }
 
 fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for(mut queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0).id;
     // It was tried in vain, and so would be due at once after a restart.
-    queue.store.undelivered(vec![due], told("the target is away"), 1).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![due], told("the target is away"), 1).blocking().unwrap();
     let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
     queue.restart();
-    queue.follow(more);
-    let looks = queue.due(i64::MAX).deliveries;
+    queue.set_rules(more);
+    let looks = queue.due_deliveries(i64::MAX).deliveries;
     assert!(
         looks.iter().all(|look| look.why == about(ReasonClass::WaitsForHost, "third")),
         "the third host has not got it: {looks:?}"
@@ -348,24 +348,24 @@ fn a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for(mut queue:
     let three = Arrival { hosts: Arc::from(["box".to_owned(), "mirror".to_owned(), "third".to_owned()]), ..arrival(0) };
     assert_eq!(queue.store.enqueue(vec![three]).blocking().unwrap(), 1);
     for look in looks {
-        queue.store.look_again(look.id, 1).blocking().unwrap();
+        queue.store.look_again_later(look.id, 1).blocking().unwrap();
     }
     assert_eq!(queue.events(i64::MAX), [], "who looked before the job was made sets nothing off");
     let third = queue.store.claim(vec![Asking::new("third", 1)], 1, i64::MAX).blocking().unwrap().jobs.remove(0).id;
-    queue.uploaded(third, None);
+    queue.record_outcome(third, None);
     assert_eq!(queue.events(i64::MAX).len(), 1, "once, when all three have it");
 }
 
 fn a_host_that_will_never_take_the_file_leaves_it_where_it_is(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.store.put_back(second, put_back(State::Failed)).blocking().unwrap();
+    queue.record_outcome(first, None);
+    queue.store.return_job(second, return_job(State::Failed)).blocking().unwrap();
     assert_eq!((queue.state(first).0, queue.events(i64::MAX).len()), (State::Done, 0));
 }
 
 fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it(mut queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
     queue.uploaded_with(first, None, Proof::Digest);
     assert_eq!(queue.uploaded_with(second, None, Proof::Word), State::Uploaded);
@@ -375,10 +375,10 @@ fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it(mut qu
         assert_eq!((state, why), (State::Uploaded, about(ReasonClass::UnprovenByHost, "mirror")));
     }
     queue.restart();
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     assert_eq!(queue.events(i64::MAX), [], "a start alone changes nothing");
     queue.restart();
-    queue.follow(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
+    queue.set_rules(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
     assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
     assert_eq!(queue.state(first), (State::Uploaded, None));
     queue.deliver(Event::After);
@@ -386,29 +386,29 @@ fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it(mut qu
 }
 
 fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard(mut queue: Queue) {
-    queue.follow(rules(&[Event::Done], true));
+    queue.set_rules(rules(&[Event::Done], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
     queue.deliver(Event::Done);
-    let due = queue.due(i64::MAX).deliveries.remove(0).id;
-    queue.store.undelivered(vec![due], told("the target is away"), 1).blocking().unwrap();
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0).id;
+    queue.store.record_failed_delivery(vec![due], told("the target is away"), 1).blocking().unwrap();
     let more = with_hosts(rules(&[Event::Done], true), &["box", "mirror", "third"]);
     queue.restart();
-    queue.follow(more.clone());
+    queue.set_rules(more.clone());
     let three = Arrival { hosts: more.watches[0].to.clone(), ..arrival(0) };
     queue.store.enqueue(vec![three]).blocking().unwrap();
     let third = queue.claim_on("third");
-    queue.uploaded(third, None);
+    queue.record_outcome(third, None);
     queue.restart();
-    queue.follow(more);
+    queue.set_rules(more);
     assert_eq!(queue.events(i64::MAX), [(Event::Done, third)]);
 }
 
 fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for(mut queue: Queue) {
     let (first, second) = queue.with_an_added_host();
     assert_eq!(queue.events(i64::MAX), [], "`mirror` has a job, which is waited for");
-    queue.uploaded(second, None);
+    queue.record_outcome(second, None);
     assert_eq!(queue.events(i64::MAX).len(), 2, "somebody is to look for the file");
     queue.deliver(Event::After);
     let note = about(ReasonClass::NotFoundForHost, "third");
@@ -416,26 +416,26 @@ fn an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for(mut queue: Qu
 }
 
 fn a_look_that_comes_too_late_takes_no_after_action_away(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0).id;
     let before = queue.events(i64::MAX);
-    queue.store.not_found(due).blocking().unwrap();
+    queue.store.record_missing_file(due).blocking().unwrap();
     assert!(!before.is_empty() && queue.events(i64::MAX) == before);
 }
 
 fn a_host_that_failed_is_not_hidden_by_one_that_was_added(mut queue: Queue) {
     let (first, second) = queue.with_an_added_host();
-    queue.store.put_back(second, put_back(State::Failed)).blocking().unwrap();
+    queue.store.return_job(second, return_job(State::Failed)).blocking().unwrap();
     assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
 }
 
 fn a_changed_file_frees_what_waited_for_its_earlier_version(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, _) = queue.pair();
-    queue.uploaded(first, None);
+    queue.record_outcome(first, None);
     assert_eq!(queue.state(first).0, State::Uploaded);
     let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
     queue.store.enqueue(vec![changed]).blocking().unwrap();
@@ -443,45 +443,45 @@ fn a_changed_file_frees_what_waited_for_its_earlier_version(queue: Queue) {
 }
 
 fn a_changed_file_frees_an_after_action_that_waits_for_a_time_to_come(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries.remove(0).id;
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0).id;
     let tomorrow = queue.now_ms() + 86_400_000;
-    queue.store.undelivered(vec![due], told("it may be written"), tomorrow).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![due], told("it may be written"), tomorrow).blocking().unwrap();
     let changed = Arrival { identity: Identity { mtime_ns: 2, ..arrival(0).identity }, ..arrival(0) };
     queue.store.enqueue(vec![changed]).blocking().unwrap();
     assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Done));
 }
 
 fn that_a_writer_was_seen_to_close_a_version_is_told_with_its_after_action(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let closed = Arrival { hosts: Arc::from(["box".to_owned()]), close_seen: true, ..arrival(0) };
     queue.store.enqueue(vec![closed]).blocking().unwrap();
     let first = queue.claim_on("box");
-    queue.uploaded(first, None);
+    queue.record_outcome(first, None);
     // The job for a host that is added later, by a scan, which sees nobody close anything.
     queue.store.enqueue(vec![arrival(0)]).blocking().unwrap();
     let second = queue.claim_on("mirror");
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries;
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries;
     assert_eq!(due.iter().map(|delivery| (delivery.job, delivery.close_seen)).collect::<Vec<_>>(), [(second, true)]);
 }
 
 fn a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no_other(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries.remove(0);
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0);
     assert!(!due.close_seen);
     let tomorrow = queue.now_ms() + 86_400_000;
-    queue.store.undelivered(vec![due.id], told("it may be written"), tomorrow).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![due.id], told("it may be written"), tomorrow).blocking().unwrap();
     let close = |identity: Identity| {
         let Arrival { folder, name, .. } = arrival(0);
-        queue.store.close_seen(folder, name, identity).blocking().unwrap();
-        queue.due(queue.now_ms()).deliveries.iter().map(|delivery| delivery.close_seen).collect::<Vec<_>>()
+        queue.store.record_close(folder, name, identity).blocking().unwrap();
+        queue.due_deliveries(queue.now_ms()).deliveries.iter().map(|delivery| delivery.close_seen).collect::<Vec<_>>()
     };
     let version = arrival(0).identity;
     assert!(close(Identity { ctime_ns: 2, ..version }).is_empty(), "another version was closed");
@@ -489,65 +489,65 @@ fn a_close_that_is_seen_later_sets_off_the_after_action_that_waits_for_it_and_no
 }
 
 fn an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_the_reason(queue: Queue) {
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
-    let due = queue.due(i64::MAX).deliveries.remove(0).id;
-    queue.store.stays(due, told("it stays")).blocking().unwrap();
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let due = queue.due_deliveries(i64::MAX).deliveries.remove(0).id;
+    queue.store.keep_source(due, told("it stays")).blocking().unwrap();
     let note = Some(told("it stays"));
     assert_eq!((queue.state(first), queue.state(second)), ((State::Done, note.clone()), (State::Done, note)));
     assert_eq!(queue.events(i64::MAX), []);
 }
 
 fn a_removed_hook_holds_nothing_up_and_is_named(mut queue: Queue) {
-    queue.follow(rules(&[Event::Done, Event::Held], false));
+    queue.set_rules(rules(&[Event::Done, Event::Held], false));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.store.put_back(second, put_back(State::Held)).blocking().unwrap();
+    queue.record_outcome(first, None);
+    queue.store.return_job(second, return_job(State::Held)).blocking().unwrap();
     assert_eq!(queue.events(i64::MAX), [(Event::Done, first), (Event::Held, second)]);
     queue.restart();
-    let dropped = queue.follow(Rules::default());
+    let dropped = queue.set_rules(Rules::default());
     assert!(dropped.iter().all(|(hook, _)| hook == "hook"), "{dropped:?}");
     assert_eq!(dropped.iter().map(|(_, rows)| rows).sum::<u64>(), 2);
     assert_eq!((queue.state(first).0, queue.state(second).0), (State::Done, State::Held));
 }
 
 fn a_delivery_that_fails_is_seen_in_its_job_and_tried_again(queue: Queue) {
-    queue.follow(rules(&[Event::Done, Event::Held], false));
+    queue.set_rules(rules(&[Event::Done, Event::Held], false));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.store.put_back(second, put_back(State::Held)).blocking().unwrap();
+    queue.record_outcome(first, None);
+    queue.store.return_job(second, return_job(State::Held)).blocking().unwrap();
     let later = queue.now_ms() + 60_000;
-    for delivery in queue.due(later - 1).deliveries {
-        queue.store.undelivered(vec![delivery.id], hook_failed(), later).blocking().unwrap();
+    for delivery in queue.due_deliveries(later - 1).deliveries {
+        queue.store.record_failed_delivery(vec![delivery.id], hook_failed(), later).blocking().unwrap();
     }
-    assert_eq!(queue.due(later - 1).next_due_ms, Some(later));
+    assert_eq!(queue.due_deliveries(later - 1).next_due_ms, Some(later));
     assert_eq!(queue.state(first), (State::Uploaded, Some(hook_failed())));
     assert_eq!(queue.state(second), (State::Held, Some(told("a reason").and_also(Some(hook_failed())))));
-    assert_eq!(queue.due(i64::MAX).deliveries[0].tries, 1);
+    assert_eq!(queue.due_deliveries(i64::MAX).deliveries[0].tries, 1);
     queue.deliver(Event::Done);
     queue.deliver(Event::Held);
     assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Held, Some(told("a reason")))));
 }
 
 fn a_dying_link_is_told_of_and_renewed_once(queue: Queue) {
-    queue.follow(rules(&[Event::Expiring], false));
+    queue.set_rules(rules(&[Event::Expiring], false));
     let (first, second) = queue.pair();
     let expires_ms = queue.now_ms() + 100_000_000;
-    assert_eq!((queue.uploaded(first, Some(expires_ms)), queue.uploaded(second, None)), (State::Done, State::Done));
+    assert_eq!((queue.record_outcome(first, Some(expires_ms)), queue.record_outcome(second, None)), (State::Done, State::Done));
     assert_eq!(queue.events(queue.now_ms()), []);
     assert_eq!(queue.events(expires_ms - 1000), [(Event::Expiring, first), (Event::Refresh, first)]);
-    let refresh = queue.due(expires_ms).deliveries.remove(1);
-    assert!(queue.store.send_again(refresh.id).blocking().unwrap());
+    let refresh = queue.due_deliveries(expires_ms).deliveries.remove(1);
+    assert!(queue.store.requeue(refresh.id).blocking().unwrap());
     assert_eq!(queue.state(first).0, State::Queued);
     assert_eq!(queue.claim(1)[0].id, first);
-    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    queue.record_outcome(first, Some(expires_ms + 100_000_000));
     assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
 }
 
 fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
-    queue.follow(rules(&[Event::Held], false));
+    queue.set_rules(rules(&[Event::Held], false));
     queue.enqueue(0..1);
     let full = |said: &str| Reason::new(ReasonClass::Host(Class::HostFull)).detail(said);
     let wrong = Reason::new(ReasonClass::Host(Class::HostRefused)).detail("the password is wrong");
@@ -559,14 +559,14 @@ fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
     let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
     let (session, acks) = (Session("s".into()), vec![ack]);
     let opened = session.clone();
-    queue.store.opened(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
+    queue.store.record_session(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
     let found = acks.clone();
-    queue.store.found(job, found, 0, plan).blocking().unwrap();
-    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    queue.store.replace_acks(job, found, 0, plan).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(!queue.hold(&wrong), "what the host had already is no progress, and waiting neither");
     let job = queue.claim_on("box");
-    queue.store.acked(job, acks, plan).blocking().unwrap();
-    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    queue.store.record_acks(job, acks, plan).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(queue.hold(&wrong), "after progress it is news");
     queue.store.recover().blocking().unwrap();
     assert!(queue.hold(&wrong), "and after a start, which lets it go");
@@ -592,7 +592,7 @@ fn a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later(queue: 
 fn a_gone_file_is_forgotten_and_met_again(queue: Queue) {
     queue.enqueue(0..1);
     let job = queue.claim(1).remove(0).id;
-    queue.store.put_back(job, PutBack { session: SessionFate::Drop, ..put_back(State::Gone) }).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { session: SessionFate::Drop, ..return_job(State::Gone) }).blocking().unwrap();
     assert_eq!(queue.enqueue(0..1), 1, "the other host keeps its job");
 }
 
@@ -608,7 +608,7 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version(mut queue: Queue) {
     ] {
         assert_eq!(look(&queue, &now), Seen::Renumbered, "{now:?}");
         let Arrival { folder, name, .. } = before.clone();
-        queue.store.renumbered(folder, name, now).blocking().unwrap();
+        queue.store.record_new_numbers(folder, name, now).blocking().unwrap();
         assert_eq!(look(&queue, &now), Seen::Known);
         let again = vec![Arrival { identity: Identity { device: 3, ..now }, ..arrival(1) }];
         assert_eq!(queue.store.enqueue(again).blocking().unwrap(), 0, "a settled file that was met before");
@@ -636,17 +636,17 @@ fn a_version_never_has_two_live_jobs_for_one_host(queue: Queue) {
         queue.jobs().iter().filter(moves).filter(|row| row.host == "box").count()
     };
     assert_eq!(live(), 1, "of the changed version, none has begun");
-    queue.store.put_back(job.id, put_back(State::Gone)).blocking().unwrap();
+    queue.store.return_job(job.id, return_job(State::Gone)).blocking().unwrap();
     assert_eq!((enqueue(vec![arrival(1)]), live()), (1, 1), "met again once its job is over");
 }
 
 fn only_a_job_under_way_can_be_left_or_be_uploaded(queue: Queue) {
     queue.enqueue(0..1);
     let job = queue.claim(1).remove(0).id;
-    queue.store.put_back(job, put_back(State::Gone)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Gone)).blocking().unwrap();
     // An attempt that ends twice, or after somebody else has ended its job, changes nothing.
-    queue.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
-    assert_eq!(queue.uploaded(job, None), State::Gone);
+    queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
+    assert_eq!(queue.record_outcome(job, None), State::Gone);
     assert_eq!(queue.state(job).0, State::Gone);
 }
 
@@ -720,12 +720,12 @@ fn a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it(
 }
 
 fn a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_most(queue: Queue) {
-    queue.follow(rules(&[Event::Done], false));
+    queue.set_rules(rules(&[Event::Done], false));
     let (first, _) = queue.pair();
-    queue.uploaded(first, None);
-    let failed = queue.due(queue.now_ms()).deliveries.remove(0).id;
+    queue.record_outcome(first, None);
+    let failed = queue.due_deliveries(queue.now_ms()).deliveries.remove(0).id;
     let far = queue.now_ms() + YEAR_MS;
-    queue.store.undelivered(vec![failed], told("it failed"), far).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![failed], told("it failed"), far).blocking().unwrap();
     assert_eq!(queue.events(queue.now_ms() + 3_600_000), [(Event::Done, first)]);
 }
 
@@ -741,9 +741,9 @@ fn opened_shape() -> Shape {
     Shape { parallel: 3, takes_empty_files: false, file_bytes_max: Some(99), ..Shape::parts(4) }
 }
 
-fn opened(queue: &Queue, job: JobId) -> Plan {
+fn with_session(queue: &Queue, job: JobId) -> Plan {
     let (shape, plan) = (opened_shape(), Plan { file_bytes: 10, part_bytes: 4 });
-    assert!(queue.store.opened(job, Session("first".into()), shape, plan, arrival(0).identity).blocking().unwrap());
+    assert!(queue.store.record_session(job, Session("first".into()), shape, plan, arrival(0).identity).blocking().unwrap());
     plan
 }
 
@@ -754,8 +754,8 @@ fn ack(number: u32, receipt: Option<&str>, moved_to: Option<&str>) -> Ack {
 
 /// Leaves a job of `box` as `fate` says, and answers its upload at the next claim.
 fn claimed_after(queue: &Queue, job: JobId, fate: SessionFate) -> Option<Upload> {
-    let waiting = PutBack { session: fate, ..put_back(State::Waiting) };
-    queue.store.put_back(job, waiting).blocking().unwrap();
+    let waiting = ReturnedJob { session: fate, ..return_job(State::Waiting) };
+    queue.store.return_job(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     assert_eq!(claimed.id, job);
     claimed.upload
@@ -764,9 +764,9 @@ fn claimed_after(queue: &Queue, job: JobId, fate: SessionFate) -> Option<Upload>
 fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let plan = opened(&queue, job);
-    queue.store.acked(job, vec![ack(2, Some("two"), None), ack(0, None, Some("second"))], plan).blocking().unwrap();
-    queue.store.acked(job, vec![ack(2, Some("two"), None)], plan).blocking().unwrap();
+    let plan = with_session(&queue, job);
+    queue.store.record_acks(job, vec![ack(2, Some("two"), None), ack(0, None, Some("second"))], plan).blocking().unwrap();
+    queue.store.record_acks(job, vec![ack(2, Some("two"), None)], plan).blocking().unwrap();
     let row = queue.job(job);
     assert_eq!((row.parts, row.parts_acked, row.sent), (3, 2, 6), "a part that is told of twice counts once");
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
@@ -780,15 +780,15 @@ fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
 fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let plan = opened(&queue, job);
-    queue.store.acked(job, vec![ack(0, None, None), ack(1, None, None)], plan).blocking().unwrap();
-    queue.store.found(job, vec![ack(2, None, None)], 0, plan).blocking().unwrap();
+    let plan = with_session(&queue, job);
+    queue.store.record_acks(job, vec![ack(0, None, None), ack(1, None, None)], plan).blocking().unwrap();
+    queue.store.replace_acks(job, vec![ack(2, None, None)], 0, plan).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!(([0, 1, 2].map(|number| upload.confirmed.contains(number)), upload.held_bytes), ([false, false, true], 2));
-    queue.store.found(job, Vec::new(), 3, plan).blocking().unwrap();
+    queue.store.replace_acks(job, Vec::new(), 3, plan).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.confirmed.count(), upload.held_bytes), (0, 3), "one that takes bytes in order says how many");
-    queue.store.advanced(job, 7, Some(Session("moved".into()))).blocking().unwrap();
+    queue.store.record_offset(job, 7, Some(Session("moved".into()))).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.held_bytes), (Session("moved".into()), 7));
 }
@@ -796,9 +796,9 @@ fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
 fn what_becomes_of_a_session_is_what_its_worker_says(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let plan = opened(&queue, job);
-    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
-    queue.store.committing(job).blocking().unwrap();
+    let plan = with_session(&queue, job);
+    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.record_commit_intent(job).blocking().unwrap();
     let facts = |upload: Upload| (upload.committing, upload.commits, upload.confirmed.count(), upload.resent);
     let after = |fate| claimed_after(&queue, job, fate).map(facts);
     assert_eq!(after(SessionFate::Resume), Some((true, 0, 1, false)));
@@ -812,18 +812,18 @@ fn what_becomes_of_a_session_is_what_its_worker_says(queue: Queue) {
 fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
-    let plan = opened(&queue, job);
-    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    let plan = with_session(&queue, job);
+    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
-    opened(&queue, job);
-    let waiting = PutBack { failures: 3, failing_since_ms: Some(5), ..put_back(State::Waiting) };
-    queue.store.put_back(job, waiting).blocking().unwrap();
+    with_session(&queue, job);
+    let waiting = ReturnedJob { failures: 3, failing_since_ms: Some(5), ..return_job(State::Waiting) };
+    queue.store.return_job(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     let (lost, upload) = (claimed.sessions_lost, claimed.upload.unwrap());
     assert_eq!((lost, upload.confirmed.count(), upload.held_bytes), (1, 0, 0));
     assert_eq!((claimed.failures, claimed.failing, claimed.failing_since_ms), (3, Some(("kind".into(), 1)), Some(5)));
-    queue.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
-    queue.store.put_back(job, PutBack { failures: 0, failing: None, ..put_back(State::Queued) }).blocking().unwrap();
+    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { failures: 0, failing: None, ..return_job(State::Queued) }).blocking().unwrap();
     assert_eq!(queue.claim_one("box").failing_since_ms, Some(1));
 }
 
@@ -833,14 +833,14 @@ fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue)
     let state = |words: std::ops::Range<u32>| MidState(words.collect());
     let digest = |algorithm, mid_states| Digest { algorithm, hex: "ab".into(), mid_states };
     let md5 = digest(Algorithm::Md5, vec![state(1..5), state(5..9), state(9..13)]);
-    queue.store.digested(job, 4, md5.clone()).blocking().unwrap();
-    assert_eq!(queue.store.digest(job, 4).blocking().unwrap(), Some(md5));
+    queue.store.save_digest(job, 4, md5.clone()).blocking().unwrap();
+    assert_eq!(queue.store.saved_digest(job, 4).blocking().unwrap(), Some(md5));
     let digest = digest(Algorithm::Sha256, vec![state(1..9), state(9..17)]);
-    queue.store.digested(job, 4, digest.clone()).blocking().unwrap();
-    let kept = |part_bytes| queue.store.digest(job, part_bytes).blocking().unwrap();
+    queue.store.save_digest(job, 4, digest.clone()).blocking().unwrap();
+    let kept = |part_bytes| queue.store.saved_digest(job, part_bytes).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
     assert_eq!((kept(4).as_ref(), kept(5)), (Some(&digest), None));
-    queue.uploaded(job, None);
+    queue.record_outcome(job, None);
     assert_eq!(kept(4), None);
 }
 
@@ -848,8 +848,8 @@ fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let looked_at = Identity { ctime_ns: 9, ..arrival(0).identity };
-    assert!(queue.store.sent_as(job, looked_at).blocking().unwrap());
-    queue.store.put_back(job, put_back(State::Waiting)).blocking().unwrap();
+    assert!(queue.store.record_version(job, looked_at).blocking().unwrap());
+    queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, looked_at);
 }
 
@@ -860,13 +860,16 @@ fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forg
     let now = Identity { ctime_ns: 9, ..old.identity };
     assert_eq!(queue.look(&now, &taken), Seen::Elsewhere { folder: old.folder.clone(), name: old.name.clone() });
     let job = queue.jobs().into_iter().find(|job| job.path.ends_with("f1")).unwrap().id;
-    assert!(queue.store.renamed(path(&old), path(&taken), now).blocking().unwrap());
+    assert!(queue.store.record_rename(path(&old), path(&taken), now).blocking().unwrap());
     assert_eq!(queue.store.path_of(job).blocking().unwrap(), taken.folder.join(&taken.name));
     assert_eq!(queue.look(&now, &taken), Seen::Known);
-    assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "it is not there any more");
+    assert!(!queue.store.record_rename(path(&old), path(&arrival(7)), now).blocking().unwrap(), "it is not there any more");
     let newcomer = Arrival { identity: Identity { inode: 99, size: 12, ..old.identity }, ..old.clone() };
     queue.store.enqueue(vec![newcomer.clone()]).blocking().unwrap();
-    assert!(!queue.store.renamed(path(&old), path(&arrival(7)), now).blocking().unwrap(), "what is there now is another file");
+    assert!(
+        !queue.store.record_rename(path(&old), path(&arrival(7)), now).blocking().unwrap(),
+        "what is there now is another file"
+    );
     assert_eq!(queue.look(&newcomer.identity, &newcomer), Seen::Known);
     assert_eq!(queue.look(&taken.identity, &old), Seen::Unknown, "the file that had the name is met anew");
 }
@@ -903,7 +906,7 @@ fn what_fails_is_undone_and_what_comes_after_it_is_not(queue: Queue) {
 fn a_watch_has_been_seen_before_once_it_was_scanned_to_its_end(queue: Queue) {
     let seen = |watches: &[&str]| {
         let watches = watches.iter().map(PathBuf::from).collect();
-        queue.store.configured(watches, vec![("box".into(), "kie".into())]).blocking().unwrap()
+        queue.store.configure(watches, vec![("box".into(), "kie".into())]).blocking().unwrap()
     };
     let status = |last_scan_ms| WatchReport {
         state: WatchState::Watching,
@@ -911,34 +914,34 @@ fn a_watch_has_been_seen_before_once_it_was_scanned_to_its_end(queue: Queue) {
         last_scan_ms,
         ..WatchReport::default()
     };
-    queue.store.watch_status("/drop".into(), status(None)).blocking().unwrap();
+    queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
     assert_eq!(seen(&["/other", "/drop"]), [false, false]);
-    queue.store.watch_status("/drop".into(), status(Some(1))).blocking().unwrap();
-    queue.store.watch_status("/drop".into(), status(None)).blocking().unwrap();
+    queue.store.record_watch("/drop".into(), status(Some(1))).blocking().unwrap();
+    queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
     assert_eq!(seen(&["/other"]), [false]);
     assert_eq!(seen(&["/other", "/drop"]), [false, true], "also after a while without it");
 }
 
 fn rests(queue: &Queue) -> Vec<(String, u64, u32)> {
-    let rests = queue.store.resting().blocking().unwrap();
+    let rests = queue.store.resting_hosts().blocking().unwrap();
     rests.into_iter().map(|rest| (rest.host, rest.left.as_secs(), rest.rests)).collect()
 }
 
 fn rest(queue: &Queue, host: &str, seconds: i64) {
     let until_ms = Some(queue.now_ms() + 1000 * seconds);
     let status = HostReport { state: HostState::Resting, until_ms, why: Some(told("it asked for it")), rests: 2 };
-    queue.store.host_status(host.into(), status).blocking().unwrap();
+    queue.store.record_host(host.into(), status).blocking().unwrap();
 }
 
 fn a_host_that_asked_for_rest_has_it_also_after_a_start(queue: Queue) {
     rest(&queue, "box", 30);
     let held = HostReport { state: HostState::Held, until_ms: Some(i64::MAX), why: None, rests: 0 };
-    queue.store.host_status("mirror".into(), held).blocking().unwrap();
+    queue.store.record_host("mirror".into(), held).blocking().unwrap();
     queue.pass(10_000);
     queue.store.recover().blocking().unwrap();
     assert_eq!(rests(&queue), [("box".to_owned(), 20, 2)]);
-    queue.store.host_rests_until("box".into(), queue.now_ms() + 5_000).blocking().unwrap();
-    queue.store.host_rests_until("mirror".into(), queue.now_ms() + 5_000).blocking().unwrap();
+    queue.store.record_host_rest("box".into(), queue.now_ms() + 5_000).blocking().unwrap();
+    queue.store.record_host_rest("mirror".into(), queue.now_ms() + 5_000).blocking().unwrap();
     assert_eq!(rests(&queue), [("box".to_owned(), 5, 2)], "who does not rest is not made to");
     queue.pass(5_000);
     assert_eq!(rests(&queue), []);
@@ -947,7 +950,7 @@ fn a_host_that_asked_for_rest_has_it_also_after_a_start(queue: Queue) {
 fn a_host_is_forgotten_with_its_configuration(queue: Queue) {
     rest(&queue, "box", 30);
     rest(&queue, "mirror", 30);
-    queue.store.configured(Vec::new(), vec![("mirror".into(), "kie".into())]).blocking().unwrap();
+    queue.store.configure(Vec::new(), vec![("mirror".into(), "kie".into())]).blocking().unwrap();
     assert_eq!(rests(&queue), [("mirror".to_owned(), 30, 2)]);
 }
 
@@ -955,7 +958,7 @@ fn a_host_is_forgotten_with_its_configuration(queue: Queue) {
 fn left_for_an_hour(queue: &Queue, state: State) -> JobId {
     let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
     let next_try_ms = Some(queue.now_ms() + 3_600_000);
-    queue.store.put_back(job, PutBack { next_try_ms, ..put_back(state) }).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { next_try_ms, ..return_job(state) }).blocking().unwrap();
     job
 }
 
@@ -967,9 +970,9 @@ fn due_now(queue: &Queue) -> Vec<JobId> {
 fn what_was_held_because_of_its_host_is_due_when_the_host_takes_files_again(queue: Queue) {
     queue.enqueue_for("box", 0..2);
     let (held, _) = (left_for_an_hour(&queue, State::Held), left_for_an_hour(&queue, State::Waiting));
-    queue.store.release_held("mirror".into()).blocking().unwrap();
+    queue.store.requeue_held("mirror".into()).blocking().unwrap();
     assert_eq!(due_now(&queue), []);
-    queue.store.release_held("box".into()).blocking().unwrap();
+    queue.store.requeue_held("box".into()).blocking().unwrap();
     assert_eq!(due_now(&queue), [held]);
 }
 
@@ -990,8 +993,8 @@ fn a_job_whose_time_is_a_year_ahead_is_worked_on(queue: Queue) {
     queue.enqueue_for("box", 0..2);
     left_for_an_hour(&queue, State::Waiting);
     let job = queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs.remove(0).id;
-    let far = PutBack { next_try_ms: Some(queue.now_ms() + YEAR_MS), ..put_back(State::Waiting) };
-    queue.store.put_back(job, far).blocking().unwrap();
+    let far = ReturnedJob { next_try_ms: Some(queue.now_ms() + YEAR_MS), ..return_job(State::Waiting) };
+    queue.store.return_job(job, far).blocking().unwrap();
     let claims = queue.claim_as(vec![Asking::new("box", 9)], 9, queue.now_ms());
     assert_eq!(claims.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [job]);
     assert_eq!(claims.next_due_ms, Some(queue.now_ms() + 3_600_000), "an hour is a time that a host may have asked for");
@@ -1001,42 +1004,47 @@ fn what_moves_is_shown_until_the_next_word_of_it(queue: Queue) {
     let (first, second) = queue.pair();
     let live = |job| Live { job, sent: 7, per_second: 3 };
     let shown = || [first, second].map(|job| (queue.job(job).sent, queue.job(job).per_second));
-    queue.store.live(vec![live(first)]).blocking().unwrap();
+    queue.store.record_progress(vec![live(first)]).blocking().unwrap();
     assert_eq!(shown(), [(7, 3), (0, 0)]);
-    queue.store.live(vec![live(second)]).blocking().unwrap();
+    queue.store.record_progress(vec![live(second)]).blocking().unwrap();
     assert_eq!(shown(), [(0, 0), (7, 3)]);
 }
 
 fn a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time(queue: Queue) {
-    queue.follow(rules(&[Event::Done], false));
+    queue.set_rules(rules(&[Event::Done], false));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
+    queue.record_outcome(first, None);
     queue.pass(1);
-    queue.uploaded(second, None);
-    let one = |running: Vec<DeliveryId>| queue.store.due(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap();
+    queue.record_outcome(second, None);
+    let one = |running: Vec<DeliveryId>| {
+        queue.store.due_deliveries(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap()
+    };
     let running = one(Vec::new()).deliveries.remove(0);
     assert_eq!((running.job, running.made_ms, running.number, running.kind.as_str()), (first, NOW_MS, 1, "cloudkp"));
     let next = one(vec![running.id]).deliveries.remove(0);
     assert_eq!(next.job, second);
-    queue.store.undelivered(vec![running.id], told("it failed"), NOW_MS + 60_000).blocking().unwrap();
-    queue.store.delivered(vec![next.id]).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![running.id], told("it failed"), NOW_MS + 60_000).blocking().unwrap();
+    queue.store.record_delivery(vec![next.id]).blocking().unwrap();
     let due = one(Vec::new());
     assert_eq!((due.deliveries.len(), due.next_due_ms), (0, Some(NOW_MS + 60_000)));
 }
 
 fn whoever_looks_in_vain_for_an_added_host_looks_again_later(mut queue: Queue) {
     let (_, second) = queue.with_an_added_host();
-    queue.uploaded(second, None);
-    let look = queue.due(i64::MAX).deliveries.remove(0);
+    queue.record_outcome(second, None);
+    let look = queue.due_deliveries(i64::MAX).deliveries.remove(0);
     assert_eq!(look.why, about(ReasonClass::WaitsForHost, "third"));
     let other = queue.of_another_daemon();
-    other.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
-    assert!(queue.due(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id), "it is not the other's to put off");
-    queue.store.look_again(look.id, queue.now_ms() + 60_000).blocking().unwrap();
-    let later = queue.due(queue.now_ms());
+    other.store.look_again_later(look.id, queue.now_ms() + 60_000).blocking().unwrap();
+    assert!(
+        queue.due_deliveries(queue.now_ms()).deliveries.iter().any(|delivery| delivery.id == look.id),
+        "it is not the other's to put off"
+    );
+    queue.store.look_again_later(look.id, queue.now_ms() + 60_000).blocking().unwrap();
+    let later = queue.due_deliveries(queue.now_ms());
     assert!(later.deliveries.iter().all(|delivery| delivery.id != look.id));
     assert_eq!(later.next_due_ms, Some(queue.now_ms() + 60_000));
-    queue.store.not_found(look.id).blocking().unwrap();
+    queue.store.record_missing_file(look.id).blocking().unwrap();
     assert_eq!(queue.jobs().iter().map(|job| job.state).collect::<Vec<_>>(), [State::Done, State::Done]);
 }
 
@@ -1045,7 +1053,7 @@ fn a_start_of_one_daemon_leaves_the_claims_of_another_alone(queue: Queue) {
     let other = queue.of_another_daemon();
     let (ours, theirs) = (queue.claim_on("box"), other.claim_on("box"));
     let (our_hold, their_hold) = (left_for_an_hour(&queue, State::Held), left_for_an_hour(&other, State::Held));
-    let live = |queue: &Queue, job| queue.store.live(vec![Live { job, sent: 7, per_second: 3 }]).blocking().unwrap();
+    let live = |queue: &Queue, job| queue.store.record_progress(vec![Live { job, sent: 7, per_second: 3 }]).blocking().unwrap();
     live(&other, theirs);
     live(&queue, ours);
     queue.store.recover().blocking().unwrap();
@@ -1053,7 +1061,7 @@ fn a_start_of_one_daemon_leaves_the_claims_of_another_alone(queue: Queue) {
     assert_eq!((shown(ours), shown(theirs)), ((State::Queued, 0), (State::Uploading, 3)));
     let next_try = |job| queue.job(job).next_try_ms.unwrap() - NOW_MS;
     assert_eq!((next_try(our_hold), next_try(their_hold)), (0, 3_600_000));
-    queue.store.release_held("box".into()).blocking().unwrap();
+    queue.store.requeue_held("box".into()).blocking().unwrap();
     queue.store.clock_was_set_back().blocking().unwrap();
     assert_eq!(next_try(their_hold), 3_600_000);
 }
@@ -1061,17 +1069,17 @@ fn a_start_of_one_daemon_leaves_the_claims_of_another_alone(queue: Queue) {
 fn what_one_daemon_notes_of_hosts_and_watches_is_its_own(queue: Queue) {
     let other = queue.of_another_daemon();
     let (watches, hosts) = (vec![PathBuf::from("/drop")], vec![("box".to_owned(), "kie".to_owned())]);
-    other.store.configured(watches.clone(), hosts.clone()).blocking().unwrap();
+    other.store.configure(watches.clone(), hosts.clone()).blocking().unwrap();
     rest(&queue, "box", 30);
     rest(&other, "box", 60);
-    queue.store.host_rests_until("box".into(), NOW_MS + 40_000).blocking().unwrap();
+    queue.store.record_host_rest("box".into(), NOW_MS + 40_000).blocking().unwrap();
     let scanned =
         WatchReport { state: WatchState::Watching, events: EventSource::Native, last_scan_ms: Some(1), ..WatchReport::default() };
-    queue.store.watch_status("/drop".into(), scanned).blocking().unwrap();
+    queue.store.record_watch("/drop".into(), scanned).blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![("box".into(), 40, 2)], vec![("box".into(), 60, 2)]));
-    let seen = |queue: &Queue| queue.store.configured(watches.clone(), hosts.clone()).blocking().unwrap();
+    let seen = |queue: &Queue| queue.store.configure(watches.clone(), hosts.clone()).blocking().unwrap();
     assert_eq!((seen(&queue), seen(&other)), (vec![true], vec![false]));
-    queue.store.configured(Vec::new(), Vec::new()).blocking().unwrap();
+    queue.store.configure(Vec::new(), Vec::new()).blocking().unwrap();
     queue.store.recover().blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![], vec![("box".into(), 60, 2)]), "one that has no hosts takes nobody's away");
 }
@@ -1080,53 +1088,53 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let other = queue.of_another_daemon();
     let job = queue.claim_on("box");
-    let plan = opened(&queue, job);
+    let plan = with_session(&queue, job);
     // Somebody has given it back in the name of the daemon that is lost, and another one claims it.
-    queue.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
+    queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(other.claim_on("box"), job);
-    other.store.acked(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    other.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
     let before = format!("{:?}", queue.job(job));
 
     let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
     let told = [
-        queue.store.opened(job, Session("lost".into()), Shape::whole(), plan, arrival(0).identity),
-        queue.store.sent_as(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
-        queue.store.acked(job, vec![ack(1, None, None)], plan),
-        queue.store.advanced(job, 9, None),
-        queue.store.found(job, Vec::new(), 9, plan),
-        queue.store.digested(job, 4, digest),
+        queue.store.record_session(job, Session("lost".into()), Shape::whole(), plan, arrival(0).identity),
+        queue.store.record_version(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
+        queue.store.record_acks(job, vec![ack(1, None, None)], plan),
+        queue.store.record_offset(job, 9, None),
+        queue.store.replace_acks(job, Vec::new(), 9, plan),
+        queue.store.save_digest(job, 4, digest),
     ];
     assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 6]);
-    assert!(matches!(queue.store.committing(job).blocking(), Err(StoreError::NotOurs { .. })));
-    assert_eq!(queue.uploaded(job, None), State::Uploading, "it is told how the job stands");
-    queue.store.put_back(job, put_back(State::Failed)).blocking().unwrap();
+    assert!(matches!(queue.store.record_commit_intent(job).blocking(), Err(StoreError::NotOurs { .. })));
+    assert_eq!(queue.record_outcome(job, None), State::Uploading, "it is told how the job stands");
+    queue.store.return_job(job, return_job(State::Failed)).blocking().unwrap();
 
     assert_eq!(format!("{:?}", queue.job(job)), before);
-    assert_eq!(other.store.digest(job, 4).blocking().unwrap(), None);
-    other.store.committing(job).blocking().unwrap();
+    assert_eq!(other.store.saved_digest(job, 4).blocking().unwrap(), None);
+    other.store.record_commit_intent(job).blocking().unwrap();
     let upload = claimed_after(&other, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.confirmed.count(), upload.committing), (Session("first".into()), 1, true));
-    other.store.put_back(job, put_back(State::Queued)).blocking().unwrap();
+    other.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, arrival(0).identity);
 }
 
 fn deliveries_belong_to_the_daemon_that_made_them(queue: Queue) {
     let other = queue.of_another_daemon();
-    queue.follow(rules(&[Event::Done], true));
-    other.follow(rules(&[Event::Done], true));
+    queue.set_rules(rules(&[Event::Done], true));
+    other.set_rules(rules(&[Event::Done], true));
     queue.enqueue(0..1);
     let (first, second) = (queue.claim_on("box"), other.claim_on("mirror"));
-    queue.uploaded(first, None);
-    other.uploaded(second, None);
+    queue.record_outcome(first, None);
+    other.record_outcome(second, None);
     assert_eq!((queue.events(i64::MAX), other.events(i64::MAX)), (vec![(Event::Done, first)], vec![(Event::Done, second)]));
-    let theirs = other.due(i64::MAX).deliveries.remove(0).id;
-    queue.store.undelivered(vec![theirs], told("not ours"), NOW_MS + 60_000).blocking().unwrap();
-    queue.store.delivered(vec![theirs]).blocking().unwrap();
-    assert_eq!(other.due(NOW_MS).deliveries.iter().map(|due| (due.id, due.tries)).collect::<Vec<_>>(), [(theirs, 0)]);
+    let theirs = other.due_deliveries(i64::MAX).deliveries.remove(0).id;
+    queue.store.record_failed_delivery(vec![theirs], told("not ours"), NOW_MS + 60_000).blocking().unwrap();
+    queue.store.record_delivery(vec![theirs]).blocking().unwrap();
+    assert_eq!(other.due_deliveries(NOW_MS).deliveries.iter().map(|due| (due.id, due.tries)).collect::<Vec<_>>(), [(theirs, 0)]);
 
     // The first one is configured anew, without hooks and after-actions.
     let restarted = Queue::of(queue.backend.clone(), queue.now_ms.clone(), DaemonId::LOCAL);
-    assert_eq!(restarted.follow(Rules::default()).len(), 1);
+    assert_eq!(restarted.set_rules(Rules::default()).len(), 1);
     assert_eq!((queue.state(first).0, other.state(second).0), (State::Done, State::Uploaded));
     other.deliver(Event::Done);
     assert_eq!(other.events(i64::MAX), [(Event::After, second)]);
@@ -1134,51 +1142,55 @@ fn deliveries_belong_to_the_daemon_that_made_them(queue: Queue) {
 
 fn a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action(queue: Queue) {
     let other = queue.of_another_daemon();
-    queue.follow(rules(&[], true));
-    other.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
+    other.set_rules(rules(&[], true));
     queue.enqueue(0..1);
     let (first, second) = (other.claim_on("box"), queue.claim_on("mirror"));
-    other.uploaded(first, None);
-    queue.uploaded(second, None);
+    other.record_outcome(first, None);
+    queue.record_outcome(second, None);
     let more = with_hosts(rules(&[], true), &["box", "mirror", "third"]);
-    queue.of_another_daemon().follow(more);
-    let due = |queue: &Queue| queue.due(NOW_MS).deliveries.into_iter().map(|due| (due.job, due.why)).collect::<Vec<_>>();
+    queue.of_another_daemon().set_rules(more);
+    let due = |queue: &Queue| queue.due_deliveries(NOW_MS).deliveries.into_iter().map(|due| (due.job, due.why)).collect::<Vec<_>>();
     assert_eq!((due(&queue), due(&other)), (vec![(second, None)], vec![(first, about(ReasonClass::WaitsForHost, "third"))]));
 }
 
 fn a_delivery_of_another_daemon_is_neither_done_nor_sent_again(queue: Queue) {
     let other = queue.of_another_daemon();
-    other.follow(rules(&[], true));
-    queue.follow(rules(&[], true));
+    other.set_rules(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     queue.enqueue(0..1);
     let (first, second) = (other.claim_on("box"), other.claim_on("mirror"));
-    other.uploaded(first, Some(NOW_MS + 100_000_000));
-    other.uploaded(second, None);
-    let due = other.due(i64::MAX).deliveries;
+    other.record_outcome(first, Some(NOW_MS + 100_000_000));
+    other.record_outcome(second, None);
+    let due = other.due_deliveries(i64::MAX).deliveries;
     for delivery in &due {
-        queue.store.stays(delivery.id, told("not ours")).blocking().unwrap();
-        queue.store.not_found(delivery.id).blocking().unwrap();
-        queue.store.look_again(delivery.id, 1).blocking().unwrap();
-        assert!(!queue.store.send_again(delivery.id).blocking().unwrap());
+        queue.store.keep_source(delivery.id, told("not ours")).blocking().unwrap();
+        queue.store.record_missing_file(delivery.id).blocking().unwrap();
+        queue.store.look_again_later(delivery.id, 1).blocking().unwrap();
+        assert!(!queue.store.requeue(delivery.id).blocking().unwrap());
     }
     let ids = |due: &[crate::job::Delivery]| due.iter().map(|delivery| (delivery.id, delivery.event)).collect::<Vec<_>>();
-    assert_eq!((due.len(), ids(&other.due(i64::MAX).deliveries)), (2, ids(&due)));
+    assert_eq!((due.len(), ids(&other.due_deliveries(i64::MAX).deliveries)), (2, ids(&due)));
 }
 
 fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held(queue: Queue) {
-    queue.follow(rules(&[Event::Held], false));
+    queue.set_rules(rules(&[Event::Held], false));
     queue.enqueue(0..1);
     let job = queue.claim_on("box");
     let full = Reason::new(ReasonClass::Host(Class::HostFull)).detail("12 bytes left");
-    let held = PutBack { why: Some(full.clone()), ..put_back(State::Held) };
-    queue.store.put_back(job, held).blocking().unwrap();
-    let delivery = queue.due(i64::MAX).deliveries.remove(0);
+    let held = ReturnedJob { why: Some(full.clone()), ..return_job(State::Held) };
+    queue.store.return_job(job, held).blocking().unwrap();
+    let delivery = queue.due_deliveries(i64::MAX).deliveries.remove(0);
     assert_eq!(delivery.why.as_ref(), Some(&full));
-    queue.store.undelivered(vec![delivery.id], hook_failed(), 1).blocking().unwrap();
+    queue.store.record_failed_delivery(vec![delivery.id], hook_failed(), 1).blocking().unwrap();
     let both = full.clone().and_also(Some(hook_failed()));
     assert_eq!(queue.state(job), (State::Held, Some(both.clone())));
     assert_eq!(both.to_string(), "12 bytes left; hook `command sh` failed: exit status: 3");
-    assert_eq!(queue.due(i64::MAX).deliveries.remove(0).why.as_ref(), Some(&full), "the hook hears of the job, not of itself");
+    assert_eq!(
+        queue.due_deliveries(i64::MAX).deliveries.remove(0).why.as_ref(),
+        Some(&full),
+        "the hook hears of the job, not of itself"
+    );
     queue.deliver(Event::Held);
     assert_eq!(queue.state(job), (State::Held, Some(full)));
 }

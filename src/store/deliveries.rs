@@ -204,9 +204,9 @@ pub(super) fn review(
             family.stay(c, &why, None).map(|()| false)
         }
         Release::HooksPending => family.look_no_more(c).map(|()| false),
-        Release::Due(carrier) => {
+        Release::Due(on_behalf_of) => {
             family.look_no_more(c)?;
-            family.be_due(c, carrier.map_or(job, |at| ids[at]), now_ms)
+            family.be_due(c, on_behalf_of.map_or(job, |at| ids[at]), now_ms)
         }
     }
 }
@@ -220,11 +220,11 @@ struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// The after-action is due, on behalf of `carrier`.
-    fn be_due(&self, c: &Connection, carrier: JobId, now_ms: i64) -> Result<bool, StoreError> {
+    /// The after-action is due, on behalf of this job.
+    fn be_due(&self, c: &Connection, on_behalf_of: JobId, now_ms: i64) -> Result<bool, StoreError> {
         let mut update =
             c.prepare_cached("UPDATE deliveries SET next_try = ?2 WHERE job = ?1 AND event = 'after' AND next_try IS NULL")?;
-        let due = update.execute(params![carrier.0, now_ms])? > 0;
+        let due = update.execute(params![on_behalf_of.0, now_ms])? > 0;
         if due {
             let mut update = c.prepare_cached("UPDATE jobs SET why = NULL WHERE id = ?1 AND state = 'uploaded'")?;
             for id in self.ids {
@@ -304,7 +304,7 @@ pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), St
 
 /// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for something
 /// may run now.
-pub(super) fn close_seen(
+pub(super) fn record_close(
     c: &Connection,
     Caller { now_ms, .. }: Caller,
     folder: &Path,
@@ -341,7 +341,7 @@ fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Res
 
 /// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at once.
 /// Answers which hooks are gone, each with the number of its rows.
-pub(super) fn follow(
+pub(super) fn set_rules(
     c: &Connection,
     by @ Caller { daemon, now_ms }: Caller,
     rules: &Rules,
@@ -409,7 +409,7 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
     WHERE d.daemon = ?4 AND d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
 /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
-pub(super) fn due(
+pub(super) fn due_deliveries(
     c: &Connection,
     Caller { daemon, now_ms }: Caller,
     wanted: &[(String, usize)],
@@ -467,7 +467,7 @@ fn row_of(c: &Connection, by: Caller, id: DeliveryId) -> Result<Option<(JobId, E
 }
 
 /// What the rows ask for has succeeded. Answers whether that made an after-action due.
-pub(super) fn delivered(c: &Connection, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
+pub(super) fn record_delivery(c: &Connection, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
     let mut due = false;
     for id in ids {
         due |= delivered_one(c, by, *id, rules)?;
@@ -493,7 +493,12 @@ fn delivered_one(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: Deliver
 }
 
 /// The after-action will never be done to this version, for the reason in `note`.
-pub(super) fn stays(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId, note: &Reason) -> Result<(), StoreError> {
+pub(super) fn keep_source(
+    c: &Connection,
+    by @ Caller { now_ms, .. }: Caller,
+    id: DeliveryId,
+    note: &Reason,
+) -> Result<(), StoreError> {
     match row_of(c, by, id)? {
         Some((job, Event::After, _)) => release_without_action(c, job, Some(note), now_ms),
         _ => Ok(()),
@@ -501,7 +506,7 @@ pub(super) fn stays(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: Deli
 }
 
 /// No scan will find the file for the added host; unless the host's job was made meanwhile, its after-action waits no longer.
-pub(super) fn not_found(c: &Connection, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
+pub(super) fn record_missing_file(c: &Connection, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
     match row_of(c, by, id)? {
         Some((.., Some(_))) => delivered_one(c, by, id, rules),
         _ => Ok(false),
@@ -509,7 +514,7 @@ pub(super) fn not_found(c: &Connection, by: Caller, id: DeliveryId, rules: &Rule
 }
 
 /// It has not; it is tried again at `next_try_ms`.
-pub(super) fn undelivered(
+pub(super) fn record_failed_delivery(
     c: &Connection,
     by: Caller,
     ids: &[DeliveryId],
@@ -528,7 +533,7 @@ pub(super) fn undelivered(
 
 /// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody
 /// looks again at `next_try_ms`.
-pub(super) fn look_again(c: &Connection, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+pub(super) fn look_again_later(c: &Connection, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL AND daemon = ?3",
     )?;
@@ -553,7 +558,7 @@ fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_tr
 
 /// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not while
 /// the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
-pub(super) fn send_again(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
+pub(super) fn requeue(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
     let Some((job, ..)) = row_of(c, by, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = ?3

@@ -182,7 +182,7 @@ fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> R
 }
 
 /// The file system has given the file at this path other numbers since it was taken up.
-pub(super) fn renumbered(c: &Connection, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+pub(super) fn record_new_numbers(c: &Connection, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
     match find_file(c, folder, name)? {
         Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
         _ => Ok(()),
@@ -300,7 +300,7 @@ fn insert_job(
 }
 
 /// Moves what is remembered of a file to another path. Whatever was remembered there before is of a file that is no more.
-pub(super) fn renamed(
+pub(super) fn record_rename(
     c: &Connection,
     _: Caller,
     from: (&Path, &OsStr),

@@ -14,7 +14,7 @@ use crate::job::{HostReport, Identity, JobId, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::values::{Asking, Caller, Claimed, Claims, Live, PutBack, Resting, Rules};
+use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules};
 use super::{deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
@@ -33,7 +33,7 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
          WHERE daemon = ?2 AND state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
         [now_ms, daemon.0],
     )?;
-    for Resting { host, left, .. } in resting(c, by)? {
+    for Resting { host, left, .. } in resting_hosts(c, by)? {
         let until_ms = after(now_ms, left);
         let sql = "UPDATE hosts SET until = ?2, since = ?3 WHERE daemon = ?4 AND name = ?1 AND until > ?2";
         c.execute(sql, params![host, until_ms, now_ms, daemon.0])?;
@@ -57,7 +57,7 @@ pub(super) fn clock_was_set_back(c: &Connection, by: Caller) -> Result<(), Store
     deliveries::be_due(c, by)
 }
 
-pub(super) fn resting(c: &Connection, Caller { daemon, now_ms }: Caller) -> Result<Vec<Resting>, StoreError> {
+pub(super) fn resting_hosts(c: &Connection, Caller { daemon, now_ms }: Caller) -> Result<Vec<Resting>, StoreError> {
     let mut select =
         c.prepare_cached("SELECT name, until, since, rests FROM hosts WHERE daemon = ?2 AND state = 'resting' AND until > ?1")?;
     let rows = select.query_map([now_ms, daemon.0], |row| {
@@ -73,7 +73,7 @@ fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
     believed(until_ms, now_ms, whole).map_or(whole, |until_ms| between(now_ms, until_ms))
 }
 
-pub(super) fn configured(
+pub(super) fn configure(
     c: &Connection,
     Caller { daemon, now_ms }: Caller,
     watches: &[PathBuf],
@@ -233,7 +233,7 @@ fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
 
 /// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
 /// a delivery may be to come.
-pub(super) fn uploaded(
+pub(super) fn record_outcome(
     c: &Connection,
     by @ Caller { now_ms, .. }: Caller,
     job: JobId,
@@ -259,7 +259,7 @@ pub(super) fn uploaded(
     Ok((state, made))
 }
 
-/// The state of a job that this daemon does not carry any more, whatever its attempt still has to say: somebody else has moved it.
+/// The state of a job that this daemon works on no more, whatever its attempt still has to say: somebody else has moved it.
 fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, StoreError> {
     let mut select = c.prepare_cached("SELECT state, owner FROM jobs WHERE id = ?1")?;
     let (word, owner): (String, i64) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -270,7 +270,7 @@ fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, Sto
 }
 
 /// The host has these bytes without being sent them: the version that was looked at is the one that counts.
-pub(super) fn sent_as(c: &Connection, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
     if !uploads::is_ours(c, by, job)? {
         return Ok(false);
     }
@@ -285,23 +285,23 @@ pub(super) fn path(c: &Connection, _: Caller, job: JobId) -> Result<PathBuf, Sto
     Ok(select.query_row([job.0], |row| Ok(path_of(row.get(0)?, row.get(1)?)))?)
 }
 
-pub(super) fn put_back(
+pub(super) fn return_job(
     c: &Connection,
     by @ Caller { now_ms, .. }: Caller,
     job: JobId,
-    put_back: &PutBack,
+    returned: &ReturnedJob,
     rules: &Rules,
 ) -> Result<Option<bool>, StoreError> {
     if moved_on(c, by, job)?.is_some() {
         return Ok(None);
     }
-    let (lost, maybe_duplicate) = uploads::keep(c, job, put_back.session)?;
+    let (lost, maybe_duplicate) = uploads::keep(c, job, returned.session)?;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
                 failing_since = ?11 WHERE id = ?1",
     )?;
-    let PutBack { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = put_back;
+    let ReturnedJob { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = returned;
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
     let values =
         params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike, failing_since_ms];
@@ -315,7 +315,7 @@ pub(super) fn put_back(
     deliveries::after_leaving(c, by, job, *state, why.as_ref(), rules).map(Some)
 }
 
-pub(super) fn host_status(
+pub(super) fn record_host(
     c: &Connection,
     Caller { daemon, now_ms }: Caller,
     host: &str,
@@ -328,7 +328,7 @@ pub(super) fn host_status(
     Ok(())
 }
 
-pub(super) fn host_rests_until(
+pub(super) fn record_host_rest(
     c: &Connection,
     Caller { daemon, now_ms }: Caller,
     host: &str,
@@ -340,14 +340,14 @@ pub(super) fn host_rests_until(
     Ok(())
 }
 
-pub(super) fn release_held(c: &Connection, Caller { daemon, now_ms }: Caller, host: &str) -> Result<(), StoreError> {
+pub(super) fn requeue_held(c: &Connection, Caller { daemon, now_ms }: Caller, host: &str) -> Result<(), StoreError> {
     let mut update =
         c.prepare_cached("UPDATE jobs SET next_try = ?2 WHERE host = ?1 AND state = 'held' AND next_try > ?2 AND owner = ?3")?;
     update.execute(params![host, now_ms, daemon.0])?;
     Ok(())
 }
 
-pub(super) fn watch_status(c: &Connection, by: Caller, path: &std::path::Path, report: &WatchReport) -> Result<(), StoreError> {
+pub(super) fn record_watch(c: &Connection, by: Caller, path: &std::path::Path, report: &WatchReport) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE watches SET state = ?2, events = ?3, last_scan = coalesce(?4, last_scan), settling = ?5, gaps_seen = ?6, why = ?7
          WHERE daemon = ?8 AND path = ?1",
@@ -359,7 +359,7 @@ pub(super) fn watch_status(c: &Connection, by: Caller, path: &std::path::Path, r
     Ok(())
 }
 
-pub(super) fn live(c: &Connection, Caller { daemon, now_ms }: Caller, live: &[Live]) -> Result<(), StoreError> {
+pub(super) fn record_progress(c: &Connection, Caller { daemon, now_ms }: Caller, live: &[Live]) -> Result<(), StoreError> {
     c.prepare_cached("DELETE FROM live WHERE daemon = ?1")?.execute([daemon.0])?;
     let mut insert = c.prepare_cached("INSERT INTO live (job, sent, per_second, at, daemon) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for Live { job, sent, per_second } in live {

@@ -36,15 +36,17 @@ use crate::os::clock;
 
 use driver::{Driver, SharedBackend};
 
-pub use driver::StoreCall;
+pub(crate) use driver::StoreCall;
 pub use error::StoreError;
-pub use rescue::Rescue;
-pub use thread::{Durability, WriteFailure, WriterThread};
-pub use values::{
-    AFTER, Arrival, Asking, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, PutBack, REFRESH, Resting, Rules, Seen,
-    Upload,
+pub(crate) use rescue::Rescue;
+pub use thread::WriterThread;
+pub(crate) use thread::{Durability, WriteFailure};
+pub(crate) use values::{
+    AFTER, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules, Seen, Upload,
 };
-pub use view::{Query, Snapshot, View, WatchRow};
+pub use values::{Arrival, Asking};
+pub(crate) use view::WatchRow;
+pub use view::{Query, Snapshot, View};
 
 pub use crate::job::{HostRow, JobId, JobRow};
 
@@ -52,7 +54,7 @@ pub use crate::job::{HostRow, JobId, JobRow};
 pub const FILE_NAME: &str = "queue.db";
 
 /// Tells what time it is, in milliseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The queue.
 #[derive(Clone)]
@@ -62,7 +64,7 @@ pub struct Store {
     daemon: DaemonId,
     clock: Clock,
     arrivals: Arc<Notify>,
-    /// What follows a change of state; nothing before [`Store::follow`].
+    /// What follows a change of state; nothing before [`Store::set_rules`].
     rules: Arc<OnceLock<Arc<Rules>>>,
     deliveries: Arc<Notify>,
 }

@@ -23,7 +23,7 @@ const MIGRATIONS: &[&str] =
     &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
 
 /// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here, too.
-pub const COUNTING: &str = "
+pub(super) const COUNTING: &str = "
     CREATE TEMP TABLE moved (
         host  TEXT NOT NULL,
         state TEXT NOT NULL,
@@ -43,17 +43,17 @@ pub const COUNTING: &str = "
     END;";
 
 /// Adds what was gathered to the rows of a daemon.
-pub const COUNT: &str = "INSERT INTO totals (daemon, host, state, jobs, bytes)
+pub(super) const COUNT: &str = "INSERT INTO totals (daemon, host, state, jobs, bytes)
     SELECT ?1, host, state, jobs, bytes FROM moved WHERE jobs <> 0 OR bytes <> 0
     ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, bytes = bytes + excluded.bytes";
 
 /// The version this build reads and writes.
-pub fn version() -> i64 {
+pub(super) fn version() -> i64 {
     MIGRATIONS.len() as i64
 }
 
 /// Prepares the one connection that writes, to the database at `path`.
-pub fn prepare_writer(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn prepare_writer(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     refuse_strangers(connection)?;
     keep_plans(connection)?;
     connection.execute_batch(
@@ -88,7 +88,7 @@ fn prepare_reader(connection: &Connection) -> Result<(), StoreError> {
 }
 
 /// Whether the file has no schema yet: whoever made it has not come further, because its disk is full, for one.
-pub fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
+pub(super) fn is_empty(connection: &Connection) -> Result<bool, StoreError> {
     Ok(user_version(connection)? == 0)
 }
 

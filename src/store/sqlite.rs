@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::files::Routes;
 use super::values::Caller;
 use super::{
-    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, PutBack, Resting, Rules, Seen, deliveries, files, jobs, schema,
+    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, deliveries, files, jobs, schema,
     uploads,
 };
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::backend::Backend as _;
-use super::contract::{YEAR_MS, arrival, put_back, rules, told};
+use super::contract::{YEAR_MS, arrival, return_job, rules, told};
 use super::*;
 use crate::job::upload::{Class, Outcome};
 use crate::job::{Event, Proof, ReasonClass};
@@ -28,7 +28,7 @@ impl Queue {
         let queue = Queue { dir, store: Some(store), thread: Some(thread), runtime };
         queue.refuse_illegal_moves();
         let hosts = vec![("box".to_owned(), "cloudkp".to_owned()), ("mirror".to_owned(), "cloudkp".to_owned())];
-        queue.run(|store| async move { store.configured(vec![PathBuf::from("/drop")], hosts).await }).unwrap();
+        queue.run(|store| async move { store.configure(vec![PathBuf::from("/drop")], hosts).await }).unwrap();
         queue
     }
 
@@ -91,26 +91,26 @@ impl Queue {
         self.store.as_ref().unwrap().look_up(folder, &[(name.as_os_str(), *identity)], hosts).unwrap().remove(0)
     }
 
-    fn follow(&self, rules: Rules) -> Vec<(String, u64)> {
-        self.run(|store| async move { store.follow(rules).await }).unwrap()
+    fn set_rules(&self, rules: Rules) -> Vec<(String, u64)> {
+        self.run(|store| async move { store.set_rules(rules).await }).unwrap()
     }
 
-    fn uploaded(&self, job: JobId, expires_ms: Option<i64>) -> State {
+    fn record_outcome(&self, job: JobId, expires_ms: Option<i64>) -> State {
         self.uploaded_with(job, expires_ms, Proof::Size)
     }
 
     fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
         let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
-        self.run(|store| async move { store.uploaded(job, outcome).await }).unwrap()
+        self.run(|store| async move { store.record_outcome(job, outcome).await }).unwrap()
     }
 
-    fn due(&self, now_ms: i64) -> Due {
+    fn due_deliveries(&self, now_ms: i64) -> Due {
         let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
-        self.run(|store| async move { store.due(wanted, Vec::new(), now_ms).await }).unwrap()
+        self.run(|store| async move { store.due_deliveries(wanted, Vec::new(), now_ms).await }).unwrap()
     }
 
     fn events(&self, now_ms: i64) -> Vec<(Event, JobId)> {
-        self.due(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
+        self.due_deliveries(now_ms).deliveries.iter().map(|delivery| (delivery.event, delivery.job)).collect()
     }
 
     fn state(&self, job: JobId) -> (State, Option<Reason>) {
@@ -142,15 +142,15 @@ fn a_lookup_sees_what_is_committed_and_leaves_nothing_in_the_way_of_folding_the_
 #[test]
 fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
     let mut queue = Queue::new();
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     let (first, second) = queue.pair();
-    queue.uploaded(first, None);
-    queue.uploaded(second, None);
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
     assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
     // As an older version leaves it: due, tried in vain, and nothing known of what the hosts have told.
     queue.connection().execute_batch("UPDATE jobs SET proof = NULL; UPDATE deliveries SET tries = 3").unwrap();
     queue.restart();
-    queue.follow(rules(&[], true));
+    queue.set_rules(rules(&[], true));
     assert_eq!(queue.events(i64::MAX), []);
     assert_eq!(queue.state(second).1, Some(Reason::new(ReasonClass::UnprovenByHost).about("box")));
 }
@@ -195,13 +195,13 @@ impl Queue {
 #[test]
 fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
     let queue = Queue::new();
-    queue.follow(rules(&[Event::Expiring], true));
+    queue.set_rules(rules(&[Event::Expiring], true));
     let (first, second) = queue.pair();
     let expires_ms = clock::now_ms() + 100_000_000;
-    assert_eq!(queue.uploaded(first, Some(expires_ms)), State::Uploaded);
+    assert_eq!(queue.record_outcome(first, Some(expires_ms)), State::Uploaded);
     assert_eq!(queue.events(expires_ms), [(Event::Expiring, first), (Event::Refresh, first)]);
-    let refresh = queue.due(expires_ms).deliveries.remove(1);
-    assert!(queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap());
+    let refresh = queue.due_deliveries(expires_ms).deliveries.remove(1);
+    assert!(queue.run(|store| async move { store.requeue(refresh.id).await }).unwrap());
     assert_eq!(queue.state(first).0, State::Queued);
     let mut links = Vec::new();
     let mut view = View::open(queue.dir.path()).unwrap().unwrap();
@@ -211,14 +211,14 @@ fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
     })
     .unwrap();
     assert_eq!(links, [first], "the old link is there until the new one");
-    queue.uploaded(second, None);
+    queue.record_outcome(second, None);
     let acts = || queue.events(i64::MAX).iter().any(|(event, _)| *event == Event::After);
     assert!(!acts(), "the file stays until the new link is there");
     assert_eq!(queue.claim_on("box"), first);
-    queue.uploaded(first, Some(expires_ms + 100_000_000));
+    queue.record_outcome(first, Some(expires_ms + 100_000_000));
     assert!(acts());
-    let refresh = queue.due(i64::MAX).deliveries.into_iter().find(|delivery| delivery.event == Event::Refresh).unwrap();
-    assert!(!queue.run(|store| async move { store.send_again(refresh.id).await }).unwrap(), "the file is about to go");
+    let refresh = queue.due_deliveries(i64::MAX).deliveries.into_iter().find(|delivery| delivery.event == Event::Refresh).unwrap();
+    assert!(!queue.run(|store| async move { store.requeue(refresh.id).await }).unwrap(), "the file is about to go");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_moment_in_which_another_program_has_the_lock_is_waited_for() {
     let calling = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         // Dropped before it is told, as the last of them may be waited for.
-        let left = runtime.block_on(async move { store.put_back(job, put_back(State::Queued)).await });
+        let left = runtime.block_on(async move { store.return_job(job, return_job(State::Queued)).await });
         told.send(left).unwrap();
     });
     let early = answer.recv_timeout(std::time::Duration::from_millis(200));
@@ -305,7 +305,7 @@ fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
     queue.sql("UPDATE hosts SET state = 'resting', since = 0, until = ?1 WHERE name = 'mirror'", [far]);
     for _ in 0..2 {
         queue.run(|store| async move { store.recover().await }).unwrap();
-        let rests = queue.run(|store| async move { store.resting().await }).unwrap();
+        let rests = queue.run(|store| async move { store.resting_hosts().await }).unwrap();
         let left: Vec<_> = rests.iter().map(|rest| (rest.host.as_str(), rest.left.as_secs().div_ceil(10) * 10)).collect();
         assert_eq!(left, [("box", 30), ("mirror", 3600)]);
         let shown = queue.snapshot(&Query::default()).hosts;
@@ -317,13 +317,13 @@ fn a_rest_that_ends_a_year_ahead_lasts_no_longer_than_the_host_asked_for() {
 fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is() {
     let mut queue = Queue::new();
     let wanted = rules(&[Event::Done, Event::Expiring], false);
-    queue.follow(wanted.clone());
+    queue.set_rules(wanted.clone());
     let (first, second) = queue.pair();
     let expires_ms = clock::now_ms() + 100_000_000;
-    queue.uploaded(first, Some(expires_ms));
-    queue.uploaded(second, None);
-    let tried = queue.due(clock::now_ms()).deliveries.remove(0).id;
-    queue.run(|store| async move { store.undelivered(vec![tried], told("it failed"), 1).await }).unwrap();
+    queue.record_outcome(first, Some(expires_ms));
+    queue.record_outcome(second, None);
+    let tried = queue.due_deliveries(clock::now_ms()).deliveries.remove(0).id;
+    queue.run(|store| async move { store.record_failed_delivery(vec![tried], told("it failed"), 1).await }).unwrap();
     for set_back in [true, false] {
         queue.sql("UPDATE deliveries SET next_try = ?1 WHERE event = 'done'", [clock::now_ms() + YEAR_MS]);
         assert_eq!(queue.events(clock::now_ms()), []);
@@ -331,7 +331,7 @@ fn a_delivery_that_is_a_year_ahead_is_due_and_the_end_of_a_link_stays_what_it_is
             queue.run(|store| async move { store.clock_was_set_back().await }).unwrap();
         } else {
             queue.restart();
-            queue.follow(wanted.clone());
+            queue.set_rules(wanted.clone());
         }
         assert_eq!(queue.events(clock::now_ms()), [(Event::Done, first), (Event::Done, second)]);
         assert_eq!(queue.events(expires_ms).len(), 4, "what is to come before the link dies comes then");
@@ -405,7 +405,7 @@ fn a_snapshot_filters_and_puts_first_what_moves() {
     queue.enqueue(0..4);
     let claimed = queue.claim(1);
     let (first, second) = (claimed[0].id, claimed[1].id);
-    queue.run(|store| async move { store.uploaded(first, Outcome::default()).await }).unwrap();
+    queue.run(|store| async move { store.record_outcome(first, Outcome::default()).await }).unwrap();
     let all = Query { limit: 100, ..Query::default() };
     let states: Vec<State> = queue.snapshot(&all).jobs.iter().map(|job| job.state).collect();
     assert_eq!((states[0], states[states.len() - 1], states.len()), (State::Uploading, State::Done, 8));
@@ -491,8 +491,8 @@ proptest! {
                 let state = states[usize::from(verb)];
                 queue.run(|store| async move {
                     match state {
-                        State::Done => store.uploaded(job.id, Outcome::default()).await.map(drop),
-                        _ => store.put_back(job.id, put_back(state)).await,
+                        State::Done => store.record_outcome(job.id, Outcome::default()).await.map(drop),
+                        _ => store.return_job(job.id, return_job(state)).await,
                     }
                 }).unwrap();
             }
@@ -507,17 +507,17 @@ proptest! {
 #[test]
 fn a_sentence_of_an_older_version_is_shown_and_its_job_told_of_once_more() {
     let queue = Queue::new();
-    queue.follow(rules(&[Event::Held], false));
+    queue.set_rules(rules(&[Event::Held], false));
     queue.enqueue(0..1);
     let wrong = Reason::new(ReasonClass::Host(Class::HostRefused)).detail("the password is wrong");
     // Whether hooks are told that the one job of `box` is held for this.
     let hold = || {
         let job = queue.claim_on("box");
-        let held = PutBack { why: Some(wrong.clone()), ..put_back(State::Held) };
-        queue.run(|store| async move { store.put_back(job, held).await }).unwrap();
-        let due = queue.due(i64::MAX).deliveries;
+        let held = ReturnedJob { why: Some(wrong.clone()), ..return_job(State::Held) };
+        queue.run(|store| async move { store.return_job(job, held).await }).unwrap();
+        let due = queue.due_deliveries(i64::MAX).deliveries;
         let ids: Vec<_> = due.iter().map(|delivery| delivery.id).collect();
-        queue.run(|store| async move { store.delivered(ids).await }).unwrap();
+        queue.run(|store| async move { store.record_delivery(ids).await }).unwrap();
         !due.is_empty()
     };
     assert!(hold());

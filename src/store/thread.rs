@@ -33,7 +33,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a commit must outlive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// The death of this process.
     Process,
     /// The loss of power.
@@ -41,11 +41,11 @@ pub enum Durability {
 }
 
 /// What the writer says of itself while it cannot go on; `None` while it can.
-pub type WriteFailure = Option<StoreError>;
+pub(crate) type WriteFailure = Option<StoreError>;
 
 /// The way to the writing thread.
 #[derive(Clone)]
-pub struct WriterHandle {
+pub(super) struct WriterHandle {
     calls: mpsc::Sender<Box<dyn QueuedCall>>,
     failure: watch::Receiver<WriteFailure>,
     closing: Arc<AtomicBool>,
@@ -109,12 +109,12 @@ impl WriterHandle {
     }
 
     /// Tells when the writer cannot go on, and when it can again.
-    pub fn failure(&self) -> watch::Receiver<WriteFailure> {
+    pub(super) fn failure(&self) -> watch::Receiver<WriteFailure> {
         self.failure.clone()
     }
 
     /// A full disk is waited out no longer: what cannot be committed is answered with the error.
-    pub fn give_up_waiting(&self) {
+    pub(super) fn give_up_waiting(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 }
@@ -303,13 +303,16 @@ mod tests {
     async fn insert(writer: &WriterHandle, durability: Durability) -> Result<usize, StoreError> {
         let work = |queue: &mut dyn Backend| {
             let by = Caller { daemon: DaemonId::LOCAL, now_ms: 0 };
-            let mut hosts: Vec<(String, String)> =
-                queue.resting(Caller { now_ms: -1, ..by })?.into_iter().map(|rest| (rest.host, "cloudkp".to_owned())).collect();
+            let mut hosts: Vec<(String, String)> = queue
+                .resting_hosts(Caller { now_ms: -1, ..by })?
+                .into_iter()
+                .map(|rest| (rest.host, "cloudkp".to_owned()))
+                .collect();
             let name = hosts.len().to_string();
             hosts.push((name.clone(), "cloudkp".to_owned()));
-            queue.configured(by, &[], &hosts)?;
+            queue.configure(by, &[], &hosts)?;
             let rests = HostReport { state: HostState::Resting, until_ms: Some(1), why: None, rests: 1 };
-            queue.host_status(by, &name, &rests)?;
+            queue.record_host(by, &name, &rests)?;
             Ok(hosts.len())
         };
         writer.call(durability, work).await

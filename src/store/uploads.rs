@@ -21,7 +21,7 @@ pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, St
     Ok(owner == by.daemon)
 }
 
-pub(super) fn opened(
+pub(super) fn record_session(
     c: &Connection,
     by: Caller,
     job: JobId,
@@ -43,7 +43,7 @@ pub(super) fn opened(
     Ok(true)
 }
 
-pub(super) fn acked(c: &Connection, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
+pub(super) fn record_acks(c: &Connection, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
@@ -83,7 +83,7 @@ fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<()
     Ok(())
 }
 
-pub(super) fn advanced(
+pub(super) fn record_offset(
     c: &Connection,
     by: Caller,
     job: JobId,
@@ -100,7 +100,7 @@ pub(super) fn advanced(
 }
 
 /// For a host that takes bytes in order, `acks` is empty and `held_bytes` says all.
-pub(super) fn found(
+pub(super) fn replace_acks(
     c: &Connection,
     by: Caller,
     job: JobId,
@@ -122,7 +122,7 @@ pub(super) fn found(
     Ok(true)
 }
 
-pub(super) fn committing(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
+pub(super) fn record_commit_intent(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
@@ -130,7 +130,7 @@ pub(super) fn committing(c: &Connection, by: Caller, job: JobId) -> Result<bool,
     Ok(true)
 }
 
-pub(super) fn digested(c: &Connection, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
+pub(super) fn save_digest(c: &Connection, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
@@ -142,7 +142,7 @@ pub(super) fn digested(c: &Connection, by: Caller, job: JobId, part_bytes: u64, 
     Ok(true)
 }
 
-pub(super) fn digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+pub(super) fn saved_digest(c: &Connection, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
     let mut select = c.prepare_cached("SELECT algorithm, hex, mid_states FROM digests WHERE job = ?1 AND part_bytes = ?2")?;
     let found = select.query_row(params![job.0, part_bytes.cast_signed()], |row| {
         let Some(algorithm) = Algorithm::from_word(&row.get::<_, String>(0)?) else { return Ok(None) };

@@ -12,19 +12,19 @@ use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, Event, Identity, JobId, Reason, State};
 
 /// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.
-pub const LOOKUPS_MAX: usize = 256;
+pub(crate) const LOOKUPS_MAX: usize = 256;
 
 /// The key of rows that ask for the after-action.
-pub const AFTER: &str = Event::After.word();
+pub(crate) const AFTER: &str = Event::After.word();
 /// The key of rows that ask for a new link.
-pub const REFRESH: &str = Event::Refresh.word();
+pub(crate) const REFRESH: &str = Event::Refresh.word();
 /// The number of a daemon among those that share a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DaemonId(pub i64);
+pub(crate) struct DaemonId(pub i64);
 
 impl DaemonId {
     /// The daemon of a queue in a local file, which is shared with nobody.
-    pub const LOCAL: DaemonId = DaemonId(1);
+    pub(crate) const LOCAL: DaemonId = DaemonId(1);
 }
 
 /// A file that is settled, and the hosts it goes to.
@@ -120,9 +120,9 @@ pub struct Upload {
     pub resent: bool,
 }
 
-/// How a worker leaves a job that it could not carry to the end.
+/// How a worker leaves a job that it could not finish.
 #[derive(Debug, Clone)]
-pub struct PutBack {
+pub struct ReturnedJob {
     /// Where it goes.
     pub state: State,
     /// The reason, for a person.

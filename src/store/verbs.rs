@@ -18,13 +18,13 @@ use super::Durability::{Power, Process};
 use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, Due, Durability, Live, PutBack, Resting, Rules, Seen, Store, StoreCall, StoreError};
+use super::{Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Store, StoreCall, StoreError};
 
 /// The start, and how hosts and watches are doing.
 impl Store {
     /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
-    pub fn configured(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<bool>> {
-        self.call(Power, move |queue, by| queue.configured(by, &watches, &hosts))
+    pub fn configure(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<bool>> {
+        self.call(Power, move |queue, by| queue.configure(by, &watches, &hosts))
     }
 
     /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for rest has it,
@@ -34,8 +34,8 @@ impl Store {
     }
 
     /// The hosts that still want to rest.
-    pub fn resting(&self) -> StoreCall<Vec<Resting>> {
-        self.call(Process, |queue, by| queue.resting(by))
+    pub fn resting_hosts(&self) -> StoreCall<Vec<Resting>> {
+        self.call(Process, |queue, by| queue.resting_hosts(by))
     }
 
     /// The time of day was set back: jobs and deliveries that wait for a time are due now, as at a start.
@@ -44,29 +44,29 @@ impl Store {
     }
 
     /// How a host is doing, for people to see.
-    pub fn host_status(&self, host: String, report: HostReport) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.host_status(by, &host, &report))
+    pub fn record_host(&self, host: String, report: HostReport) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_host(by, &host, &report))
     }
 
     /// The rest of a host ends at another time of day than was said, in milliseconds since the Unix epoch.
-    pub fn host_rests_until(&self, host: String, until_ms: i64) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.host_rests_until(by, &host, until_ms))
+    pub fn record_host_rest(&self, host: String, until_ms: i64) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_host_rest(by, &host, until_ms))
     }
 
     /// A host that was held takes files again: what was held because of it is due now.
-    pub fn release_held(&self, host: String) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.release_held(by, &host))
+    pub fn requeue_held(&self, host: String) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.requeue_held(by, &host))
     }
 
     /// How a watch is doing, for people to see.
-    pub fn watch_status(&self, path: PathBuf, report: WatchReport) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.watch_status(by, &path, &report))
+    pub fn record_watch(&self, path: PathBuf, report: WatchReport) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_watch(by, &path, &report))
     }
 
     /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes
     /// sessions and acks of that second to the disk with it.
-    pub fn live(&self, live: Vec<Live>) -> StoreCall<()> {
-        self.call(Power, move |queue, by| queue.live(by, &live))
+    pub fn record_progress(&self, live: Vec<Live>) -> StoreCall<()> {
+        self.call(Power, move |queue, by| queue.record_progress(by, &live))
     }
 }
 
@@ -87,20 +87,20 @@ impl Store {
     }
 
     /// A writer was seen to close this version of a file, whose jobs were made before.
-    pub fn close_seen(&self, folder: PathBuf, name: OsString, identity: Identity) -> StoreCall<()> {
-        self.call_for_deliveries(Process, move |queue, by| queue.close_seen(by, &folder, &name, &identity))
+    pub fn record_close(&self, folder: PathBuf, name: OsString, identity: Identity) -> StoreCall<()> {
+        self.call_for_deliveries(Process, move |queue, by| queue.record_close(by, &folder, &name, &identity))
     }
 
     /// A known version of a file has another path now, each a folder and a name: its jobs follow it. Answers whether it was known at the
     /// earlier one.
-    pub fn renamed(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> StoreCall<bool> {
-        self.call(Power, move |queue, by| queue.renamed(by, (&from.0, &from.1), (&to.0, &to.1), &now))
+    pub fn record_rename(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> StoreCall<bool> {
+        self.call(Power, move |queue, by| queue.record_rename(by, (&from.0, &from.1), (&to.0, &to.1), &now))
     }
 
     /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
     /// out again, so it need not outlive the power.
-    pub fn renumbered(&self, folder: PathBuf, name: OsString, now: Identity) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.renumbered(by, &folder, &name, &now))
+    pub fn record_new_numbers(&self, folder: PathBuf, name: OsString, now: Identity) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_new_numbers(by, &folder, &name, &now))
     }
 
     /// Where the file of `job` is, as far as the scan has followed it.
@@ -121,65 +121,68 @@ impl Store {
 
     /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being sent. Outlives the process; with the
     /// power, a session may be lost that is younger than a second, as its acks are.
-    pub fn opened(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.opened(by, job, &session, &shape, &plan, &identity))
+    pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &identity))
     }
 
     /// The host has these bytes already; this is exactly the version of the file that has them.
-    pub fn sent_as(&self, job: JobId, identity: Identity) -> StoreCall<bool> {
-        self.call(Power, move |queue, by| queue.sent_as(by, job, &identity))
+    pub fn record_version(&self, job: JobId, identity: Identity) -> StoreCall<bool> {
+        self.call(Power, move |queue, by| queue.record_version(by, job, &identity))
     }
 
     /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
     /// outlive the power.
-    pub fn digested(&self, job: JobId, part_bytes: u64, digest: Digest) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.digested(by, job, part_bytes, &digest))
+    pub fn save_digest(&self, job: JobId, part_bytes: u64, digest: Digest) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.save_digest(by, job, part_bytes, &digest))
     }
 
     /// The digest that was kept of a job's file, cut into parts of this size.
-    pub fn digest(&self, job: JobId, part_bytes: u64) -> StoreCall<Option<Digest>> {
-        self.call(Process, move |queue, by| queue.digest(by, job, part_bytes))
+    pub fn saved_digest(&self, job: JobId, part_bytes: u64) -> StoreCall<Option<Digest>> {
+        self.call(Process, move |queue, by| queue.saved_digest(by, job, part_bytes))
     }
 
-    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::live`]): a part sent twice does no
+    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::record_progress`]): a part sent twice does no
     /// harm.
-    pub fn acked(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.acked(by, job, &acks, &plan))
+    pub fn record_acks(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_acks(by, job, &acks, &plan))
     }
 
     /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
-    pub fn advanced(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.advanced(by, job, held_bytes, moved_to.as_ref()))
+    pub fn record_offset(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_offset(by, job, held_bytes, moved_to.as_ref()))
     }
 
     /// The host was asked, and this is what it holds: it is believed over our own rows.
-    pub fn found(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> StoreCall<bool> {
-        self.call(Power, move |queue, by| queue.found(by, job, &acks, held_bytes, &plan))
+    pub fn replace_acks(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> StoreCall<bool> {
+        self.call(Power, move |queue, by| queue.replace_acks(by, job, &acks, held_bytes, &plan))
     }
 
     /// The commit is about to be sent. For a job that another daemon has claimed it must not be, so that is an error.
-    pub fn committing(&self, job: JobId) -> StoreCall<()> {
-        self.call(Power, move |queue, by| if queue.committing(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) })
+    pub fn record_commit_intent(&self, job: JobId) -> StoreCall<()> {
+        self.call(
+            Power,
+            move |queue, by| if queue.record_commit_intent(by, job)? { Ok(()) } else { Err(StoreError::NotOurs { job }) },
+        )
     }
 
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
     /// is still to come, else `done`.
-    pub fn uploaded(&self, job: JobId, outcome: Outcome) -> StoreCall<State> {
+    pub fn record_outcome(&self, job: JobId, outcome: Outcome) -> StoreCall<State> {
         let rules = self.rules();
         self.waking(Power, move |queue, by| {
-            let (state, due) = queue.uploaded(by, job, &outcome, &rules)?;
+            let (state, due) = queue.record_outcome(by, job, &outcome, &rules)?;
             Ok((state, Wake { deliveries: due, ..Wake::default() }))
         })
     }
 
     /// The worker leaves the job.
-    pub fn put_back(&self, job: JobId, put_back: PutBack) -> StoreCall<()> {
-        let durability = match put_back.state {
-            State::Queued if put_back.session == SessionFate::Resume => Process,
+    pub fn return_job(&self, job: JobId, returned: ReturnedJob) -> StoreCall<()> {
+        let durability = match returned.state {
+            State::Queued if returned.session == SessionFate::Resume => Process,
             _ => Power,
         };
         let rules = self.rules();
-        self.call_for_deliveries(durability, move |queue, by| Ok(queue.put_back(by, job, &put_back, &rules)?.unwrap_or(false)))
+        self.call_for_deliveries(durability, move |queue, by| Ok(queue.return_job(by, job, &returned, &rules)?.unwrap_or(false)))
     }
 }
 
@@ -187,49 +190,49 @@ impl Store {
 impl Store {
     /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
     /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
-    pub fn follow(&self, rules: Rules) -> StoreCall<Vec<(String, u64)>> {
+    pub fn set_rules(&self, rules: Rules) -> StoreCall<Vec<(String, u64)>> {
         let rules = self.rules.get_or_init(|| Arc::new(rules)).clone();
-        self.call(Power, move |queue, by| queue.follow(by, &rules))
+        self.call(Power, move |queue, by| queue.set_rules(by, &rules))
     }
 
     /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the disk.
-    pub fn due(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
-        self.call(Power, move |queue, by| queue.due(Caller { now_ms, ..by }, &wanted, &running))
+    pub fn due_deliveries(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
+        self.call(Power, move |queue, by| queue.due_deliveries(Caller { now_ms, ..by }, &wanted, &running))
     }
 
     /// What the deliveries ask for has succeeded.
-    pub fn delivered(&self, ids: Vec<DeliveryId>) -> StoreCall<()> {
+    pub fn record_delivery(&self, ids: Vec<DeliveryId>) -> StoreCall<()> {
         let rules = self.rules();
-        self.call_for_deliveries(Power, move |queue, by| queue.delivered(by, &ids, &rules))
+        self.call_for_deliveries(Power, move |queue, by| queue.record_delivery(by, &ids, &rules))
     }
 
     /// The file of an after-action that waits for an added host will not be found for it: nothing is waited for any more.
-    pub fn not_found(&self, id: DeliveryId) -> StoreCall<()> {
+    pub fn record_missing_file(&self, id: DeliveryId) -> StoreCall<()> {
         let rules = self.rules();
-        self.call_for_deliveries(Power, move |queue, by| queue.not_found(by, id, &rules))
+        self.call_for_deliveries(Power, move |queue, by| queue.record_missing_file(by, id, &rules))
     }
 
     /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
-    pub fn stays(&self, id: DeliveryId, note: Reason) -> StoreCall<()> {
-        self.call(Power, move |queue, by| queue.stays(by, id, &note))
+    pub fn keep_source(&self, id: DeliveryId, note: Reason) -> StoreCall<()> {
+        self.call(Power, move |queue, by| queue.keep_source(by, id, &note))
     }
 
     /// It has not; it is tried again at `next_try_ms`, in milliseconds since the Unix epoch. `why` says what failed, for a person.
-    pub fn undelivered(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.undelivered(by, &ids, &why, soon(by, next_try_ms)))
+    pub fn record_failed_delivery(&self, ids: Vec<DeliveryId>, why: Reason, next_try_ms: i64) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_failed_delivery(by, &ids, &why, soon(by, next_try_ms)))
     }
 
     /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
     /// milliseconds since the Unix epoch.
-    pub fn look_again(&self, id: DeliveryId, next_try_ms: i64) -> StoreCall<()> {
-        self.call(Process, move |queue, by| queue.look_again(by, id, soon(by, next_try_ms)))
+    pub fn look_again_later(&self, id: DeliveryId, next_try_ms: i64) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.look_again_later(by, id, soon(by, next_try_ms)))
     }
 
     /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
     /// away. Answers whether it is queued.
-    pub fn send_again(&self, id: DeliveryId) -> StoreCall<bool> {
+    pub fn requeue(&self, id: DeliveryId) -> StoreCall<bool> {
         self.waking(Power, move |queue, by| {
-            let queued = queue.send_again(by, id)?;
+            let queued = queue.requeue(by, id)?;
             Ok((queued, Wake { arrivals: queued, ..Wake::default() }))
         })
     }

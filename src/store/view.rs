@@ -315,9 +315,8 @@ fn totals(c: &Connection, into: &mut Snapshot) -> Result<(), StoreError> {
     let find = |state: State| counted.iter().find(|(word, ..)| word == state.word());
     into.totals = State::ALL.map(|state| (state, find(state).map_or(0, |(_, jobs, _)| *jobs))).to_vec();
     let bytes_in = |done: bool| -> u64 {
-        let states = State::ALL.into_iter().filter(|state| match done {
-            true => matches!(state, State::Done | State::Uploaded),
-            false => !state.is_final() && *state != State::Uploaded,
+        let states = State::ALL.into_iter().filter(|state| {
+            if done { matches!(state, State::Done | State::Uploaded) } else { !state.is_final() && *state != State::Uploaded }
         });
         states.filter_map(find).map(|(_, _, bytes)| *bytes).sum()
     };

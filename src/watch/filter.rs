@@ -12,7 +12,7 @@ const OURS: &[u8] = b".ferryd.json";
 
 /// The names and sizes that count below a root.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     include: Globs,
     exclude: Globs,
     min_size: u64,
@@ -39,24 +39,24 @@ struct Globs {
 impl Filter {
     /// Reads the globs. A file counts when it matches one of `include`, nothing on its way matches one of `exclude`, and its size is in
     /// bounds.
-    pub fn new(include: &[String], exclude: &[String], min_size: u64, max_size: Option<u64>) -> Result<Filter, BadGlob> {
+    pub(crate) fn new(include: &[String], exclude: &[String], min_size: u64, max_size: Option<u64>) -> Result<Filter, BadGlob> {
         Ok(Filter { include: Globs::new(include)?, exclude: Globs::new(exclude)?, min_size, max_size })
     }
 
     /// Whether a file of this `name`, at `relative` below its root, counts. Folders on the way are asked about by [`Filter::enters`].
-    pub fn takes(&self, relative: &Path, name: &OsStr) -> bool {
+    pub(crate) fn takes(&self, relative: &Path, name: &OsStr) -> bool {
         !name.as_bytes().ends_with(OURS)
             && (self.include.everything || self.include.matches(relative, name))
             && !self.exclude.matches(relative, name)
     }
 
     /// Whether the folder of this `name`, at `relative` below the root, is entered.
-    pub fn enters(&self, relative: &Path, name: &OsStr) -> bool {
+    pub(crate) fn enters(&self, relative: &Path, name: &OsStr) -> bool {
         !self.exclude.matches(relative, name)
     }
 
     /// Whether every folder on the way to `relative` is entered, for a file that was not found by walking there.
-    pub fn enters_all_above(&self, relative: &Path) -> bool {
+    pub(crate) fn enters_all_above(&self, relative: &Path) -> bool {
         let mut folders = relative.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         folders.all(|folder| match folder.components().next_back() {
             Some(Component::Normal(name)) => self.enters(folder, name),
@@ -65,7 +65,7 @@ impl Filter {
     }
 
     /// Whether a file of so many bytes counts.
-    pub fn takes_size(&self, bytes: u64) -> bool {
+    pub(crate) fn takes_size(&self, bytes: u64) -> bool {
         bytes >= self.min_size && self.max_size.is_none_or(|max| bytes <= max)
     }
 }

@@ -14,7 +14,7 @@ const HINTS_MAX: usize = 4096;
 
 /// The set, shared by everybody who has a hint to give.
 #[derive(Clone, Default)]
-pub struct Handle(Arc<Shared>);
+pub(crate) struct Handle(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -25,7 +25,7 @@ struct Shared {
 
 /// What there is to look at.
 #[derive(Debug, Default)]
-pub struct Hints {
+pub(crate) struct Hints {
     /// By folder.
     pub(super) folders: BTreeMap<PathBuf, Hint>,
     /// Everything must be scanned.
@@ -71,17 +71,12 @@ impl Heard {
 
 impl Handle {
     /// Look at the file `name` in `folder`.
-    pub fn look(&self, folder: &Path, name: &OsStr) {
+    pub(crate) fn look(&self, folder: &Path, name: &OsStr) {
         self.hear(folder, name, Heard::Nothing);
     }
 
-    /// Scan everything.
-    pub fn rescan(&self) {
-        self.give(Hints::add_everything);
-    }
-
     /// End the watching.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.give(|hints| hints.stop = true);
     }
 
@@ -112,12 +107,12 @@ impl Handle {
     }
 
     /// Has `wake` called after each hint, for whoever does not wait in [`run`](super::run).
-    pub fn on_hint(&self, wake: impl Fn() + Send + Sync + 'static) {
+    pub(crate) fn on_hint(&self, wake: impl Fn() + Send + Sync + 'static) {
         *self.0.on_hint.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(wake));
     }
 
     /// Takes all the hints there are.
-    pub fn take_now(&self) -> Hints {
+    pub(crate) fn take_now(&self) -> Hints {
         Handle::take_from(&mut self.0.hints.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

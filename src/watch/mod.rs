@@ -5,7 +5,7 @@
 //! watches. Nothing else remembers what was taken up.
 
 mod events;
-pub mod filter;
+pub(crate) mod filter;
 mod hints;
 mod root;
 mod root_watch;
@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, WatchReport};
 
-pub use filter::{BadGlob, Filter};
-pub use hints::{Handle, Hints};
-pub use root::Root;
-pub use watcher::{Watcher, run};
+pub(crate) use filter::BadGlob;
+pub(crate) use hints::Handle;
+pub(crate) use root::Root;
+pub(crate) use watcher::{Watcher, run};
 
 /// A file that nobody is writing any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// The place of its root in the list given to [`run`].
     pub root: usize,
     /// The folder it is in.
@@ -40,13 +40,13 @@ pub struct Settled {
 
 /// The owner cannot go on: the watching ends. The owner knows why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WatchingEnds;
+pub(crate) struct WatchingEnds;
 
 /// Files that are asked about together at most.
-pub const KNOWN_AT_ONCE: usize = 256;
+pub(crate) const KNOWN_AT_ONCE: usize = 256;
 
 /// What the owner of the watches answers, on the watches' own thread.
-pub trait KnownFiles {
+pub(crate) trait KnownFiles {
     /// Whether these versions of files in `folder` are already taken up, in their order. At most [`KNOWN_AT_ONCE`] are asked about.
     fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds>;
     /// A writer was seen to close this version of a file that is taken up already.

@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
-use crate::os::files::{self, Base, Files, Kind, Stat};
+use crate::os::files::{self, Base, FileKind, Files, Stat};
 use crate::os::filesystem::Served;
 
 use super::filter::{BadGlob, Filter};
 
 /// A folder to watch.
 #[derive(Debug, Clone)]
-pub struct Root {
+pub(crate) struct Root {
     files: Files,
     watches: Watches,
     /// Which of them this is.
@@ -27,7 +27,7 @@ pub struct Root {
 impl Root {
     /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that whatever is
     /// new in it counts.
-    pub fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
+    pub(crate) fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
         let root = |(index, watch): (usize, &Watch)| {
             Ok(Root {
                 files: files.clone(),
@@ -42,7 +42,7 @@ impl Root {
     }
 
     /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
-    pub fn would_find(&self, path: &Path, version: &Identity) -> bool {
+    pub(crate) fn would_find(&self, path: &Path, version: &Identity) -> bool {
         let Some(name) = path.file_name() else { return false };
         if !self.filter.enters_all_above(self.relative(path)) || self.is_excepted(path) {
             return false;
@@ -57,7 +57,7 @@ impl Root {
     /// Why there is no folder to be scanned; nothing where there is one.
     pub(super) fn missing(&self) -> Option<String> {
         match self.base().look_at_top() {
-            Ok(stat) if stat.kind == Kind::Folder => None,
+            Ok(stat) if stat.kind == FileKind::Folder => None,
             Ok(_) => Some("not a folder".into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("the folder does not exist".into()),
             Err(error) => Some(format!("cannot access it: {error}")),
@@ -66,7 +66,7 @@ impl Root {
 
     /// Whether `path` is itself a symbolic link.
     pub(super) fn is_link(&self, path: &Path) -> bool {
-        self.base().without_links().look(path).is_ok_and(|stat| stat.kind == Kind::Link)
+        self.base().without_links().look(path).is_ok_and(|stat| stat.kind == FileKind::Link)
     }
 
     /// What sort of file system it is on.
@@ -117,6 +117,6 @@ impl Root {
 
     /// Whether the file at `path` counts.
     pub(super) fn takes(&self, path: &Path, name: &OsStr, stat: &Stat) -> bool {
-        stat.kind == Kind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
+        stat.kind == FileKind::File && self.filter.takes(self.relative(path), name) && self.filter.takes_size(stat.size())
     }
 }

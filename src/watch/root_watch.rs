@@ -32,7 +32,7 @@ pub(super) struct RootWatch {
 
 impl RootWatch {
     /// A root that is due for its first report and its first scan.
-    pub fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
+    pub(super) fn new(root: Root, has_events: bool, now: Instant) -> RootWatch {
         let events = event_source(&root, has_events);
         let report = WatchReport { state: WatchState::Scanning, events, ..WatchReport::default() };
         RootWatch {
@@ -48,7 +48,7 @@ impl RootWatch {
     }
 
     /// It was scanned to the end at this time of day, in milliseconds since the Unix epoch.
-    pub fn scanned_at(&mut self, at_ms: i64, now: Instant) {
+    pub(super) fn scanned_at(&mut self, at_ms: i64, now: Instant) {
         self.scanned = true;
         self.report.state = WatchState::Watching;
         self.report.last_scan_ms = Some(at_ms);
@@ -56,7 +56,7 @@ impl RootWatch {
     }
 
     /// The report, if it is due; it then counts as delivered.
-    pub fn due_report(&mut self, now: Instant) -> Option<&WatchReport> {
+    pub(super) fn due_report(&mut self, now: Instant) -> Option<&WatchReport> {
         self.report_due().filter(|until| *until <= now)?;
         self.last_report = Some((self.report.clone(), now));
         Some(&self.report)
@@ -68,7 +68,7 @@ impl RootWatch {
     }
 
     /// It is not there.
-    pub fn mark_missing(&mut self, why: String, now: Instant) {
+    pub(super) fn mark_missing(&mut self, why: String, now: Instant) {
         if self.report.state != WatchState::Missing {
             tracing::warn!("the watched folder {:?} is missing: {why}", self.root.path());
         }
@@ -78,7 +78,7 @@ impl RootWatch {
     }
 
     /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
-    pub fn mark_present(&mut self, has_events: bool) {
+    pub(super) fn mark_present(&mut self, has_events: bool) {
         if self.report.state == WatchState::Missing {
             tracing::info!("the watched folder {:?} is back", self.root.path());
             self.report.state = WatchState::Scanning;
@@ -89,7 +89,7 @@ impl RootWatch {
     }
 
     /// What of it cannot be read, if anything.
-    pub fn note_unreadable(&mut self, unreadable: Option<String>) {
+    pub(super) fn note_unreadable(&mut self, unreadable: Option<String>) {
         if let Some(why) = &unreadable
             && self.unreadable != unreadable
         {
@@ -100,7 +100,7 @@ impl RootWatch {
     }
 
     /// Its changes are found by scanning from now on.
-    pub fn fall_back(&mut self, why: &str, now: Instant) {
+    pub(super) fn fall_back(&mut self, why: &str, now: Instant) {
         tracing::warn!("watched folder {:?}: {why}", self.root.path());
         self.fallback = Some(why.to_owned());
         self.report.events = EventSource::Poll;
@@ -115,7 +115,7 @@ impl RootWatch {
     }
 
     /// When the report is due, if it has changed: at once, but for a mere count of settling files, which may change often.
-    pub fn report_due(&self) -> Option<Instant> {
+    pub(super) fn report_due(&self) -> Option<Instant> {
         match &self.last_report {
             None => Some(self.unreported_since),
             Some((last, _)) if *last == self.report => None,

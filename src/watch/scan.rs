@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::os::files::{self, Base, Entry, Folder, Kind, Listing, Stat};
+use crate::os::files::{self, Base, Entry, FileKind, Folder, Listing, Stat};
 
 use super::Root;
 use super::settle::Sighting;
@@ -146,27 +146,27 @@ impl<'a> Walk<'a> {
             None => here.listing.look(&name)?.kind,
         };
         match kind {
-            Kind::Link if self.root.watch().follow_symlinks => self.look_through(here, name),
-            Kind::Folder => {
+            FileKind::Link if self.root.watch().follow_symlinks => self.look_through(here, name),
+            FileKind::Folder => {
                 self.enter(here, &name, (here.device, entry.inode()))?;
                 Ok(None)
             }
-            Kind::File if self.takes(here, &name) => {
+            FileKind::File if self.takes(here, &name) => {
                 let stat = here.listing.look(&name)?;
                 Ok(self.found(name, &stat))
             }
-            Kind::Link | Kind::File | Kind::Other => Ok(None),
+            FileKind::Link | FileKind::File | FileKind::Other => Ok(None),
         }
     }
 
     fn look_through(&mut self, here: &Here<'_>, name: OsString) -> io::Result<Option<FoundFile>> {
         let stat = here.listing.look_through(&name)?;
         match stat.kind {
-            Kind::Folder => {
+            FileKind::Folder => {
                 self.follow(here, &name);
                 Ok(None)
             }
-            Kind::File if self.takes(here, &name) => Ok(self.found(name, &stat)),
+            FileKind::File if self.takes(here, &name) => Ok(self.found(name, &stat)),
             _ => Ok(None),
         }
     }
@@ -177,7 +177,7 @@ impl<'a> Walk<'a> {
 
     /// It may have become something else since it was listed.
     fn found(&self, name: OsString, stat: &Stat) -> Option<FoundFile> {
-        let counts = stat.kind == Kind::File && self.root.filter.takes_size(stat.size());
+        let counts = stat.kind == FileKind::File && self.root.filter.takes_size(stat.size());
         counts.then(|| FoundFile { name, sighting: Sighting::of(stat) })
     }
 

@@ -92,10 +92,7 @@ impl Settling {
 
     fn judge_by(&self, needed: Duration, now: Instant, now_ns: i64) -> Judgement {
         let quiet = now.duration_since(self.since).max(self.age(now_ns));
-        match quiet >= needed {
-            true => Judgement::Quiet,
-            false => Judgement::Again(needed - quiet),
-        }
+        if quiet >= needed { Judgement::Quiet } else { Judgement::Again(needed - quiet) }
     }
 
     /// How long ago the file last changed by its own account; nothing when that lies in the future, as on a server with another clock.

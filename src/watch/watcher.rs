@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, Watches};
 use crate::os::clock::Clock;
-use crate::os::files::{File, Kind};
+use crate::os::files::{File, FileKind};
 use crate::os::lease::{self, Writers};
 use crate::os::system::System;
 
@@ -29,7 +29,13 @@ const BATCH: usize = 512;
 
 /// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says so. Belongs to one thread,
 /// which it keeps. `on_ready` is called once every root has been scanned.
-pub fn run(roots: Vec<Root>, system: &System, known_files: &mut (dyn KnownFiles + Send), handle: &Handle, on_ready: impl FnOnce()) {
+pub(crate) fn run(
+    roots: Vec<Root>,
+    system: &System,
+    known_files: &mut (dyn KnownFiles + Send),
+    handle: &Handle,
+    on_ready: impl FnOnce(),
+) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
     }
@@ -45,7 +51,7 @@ pub fn run(roots: Vec<Root>, system: &System, known_files: &mut (dyn KnownFiles 
 type Key = (usize, Arc<Path>, OsString);
 
 /// The watching, for whoever decides when it has its turns.
-pub struct Watcher<'a> {
+pub(crate) struct Watcher<'a> {
     clock: Clock,
     /// Tells whose a folder is.
     watches: Watches,
@@ -65,7 +71,12 @@ pub struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     /// A watching of `roots`, which are all of [`Root::all`].
-    pub fn new(roots: Vec<Root>, system: &System, known_files: &'a mut (dyn KnownFiles + Send), handle: &'a Handle) -> Watcher<'a> {
+    pub(crate) fn new(
+        roots: Vec<Root>,
+        system: &System,
+        known_files: &'a mut (dyn KnownFiles + Send),
+        handle: &'a Handle,
+    ) -> Watcher<'a> {
         let events = match Events::new(handle.clone(), system) {
             Ok(events) => Some(events),
             Err(error) => {
@@ -86,7 +97,7 @@ impl<'a> Watcher<'a> {
     /// # Errors
     ///
     /// The watching ends.
-    pub fn begin(&mut self) -> Result<(), WatchingEnds> {
+    pub(crate) fn begin(&mut self) -> Result<(), WatchingEnds> {
         self.scan_due()
     }
 
@@ -95,7 +106,7 @@ impl<'a> Watcher<'a> {
     /// # Errors
     ///
     /// The watching ends.
-    pub fn turn(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
+    pub(crate) fn turn(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if hints.stop {
             return Err(WatchingEnds);
         }
@@ -109,7 +120,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// When there is something to do, should no hint come.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let scans = self.roots.iter().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
         let reports = self.roots.iter().filter_map(RootWatch::report_due);
@@ -160,7 +171,7 @@ impl<'a> Watcher<'a> {
             return Ok(());
         }
         match root.base().look(&path) {
-            Ok(stat) if stat.kind == Kind::Folder => {
+            Ok(stat) if stat.kind == FileKind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
                     if root.is_link(&path) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ferryd::job::State;
-use ferryd::store::{JobRow, Query, Snapshot, View};
+use ferryd::internals::job::State;
+use ferryd::internals::store::{JobRow, Query, Snapshot, View};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::{Lose, Options, Sandbox, SandboxError};
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A place to try things.
-pub struct Bench {
+pub(crate) struct Bench {
     pub dir: tempfile::TempDir,
     pub sandbox: Sandbox,
     /// The sandbox lives on it.
@@ -34,16 +34,16 @@ pub struct Bench {
 }
 
 /// A daemon that dies with the test.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
 }
 
 impl Bench {
-    pub fn new() -> Bench {
+    pub(crate) fn new() -> Bench {
         Bench::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Options)) -> Bench {
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut options = Options::new(dir.path().join("host"));
@@ -60,13 +60,13 @@ impl Bench {
     }
 
     /// Writes `to` in the configuration wherever it says `from`.
-    pub fn change(mut self, from: &str, to: &str) -> Bench {
+    pub(crate) fn change(mut self, from: &str, to: &str) -> Bench {
         self.changes.push((from.into(), to.into()));
         self
     }
 
     /// Ends the sandbox host and starts it again at the same address, with what `lose` leaves it.
-    pub fn restart_host(&mut self, lose: Lose) {
+    pub(crate) fn restart_host(&mut self, lose: Lose) {
         let inside = self.runtime.enter();
         let aside = Sandbox::start(Options::new(self.dir.path().join("aside"))).unwrap();
         let old = std::mem::replace(&mut self.sandbox, aside);
@@ -83,51 +83,51 @@ impl Bench {
     }
 
     /// Sends to hosts of these kinds instead of CloudKP.
-    pub fn to(mut self, kinds: &[&'static str]) -> Bench {
+    pub(crate) fn to(mut self, kinds: &[&'static str]) -> Bench {
         self.kinds = kinds.to_vec();
         self
     }
 
     /// Replaces the lines of the watch beyond its path and host.
-    pub fn watch(mut self, lines: &str) -> Bench {
+    pub(crate) fn watch(mut self, lines: &str) -> Bench {
         self.watch_lines = format!("{lines}\n");
         self
     }
 
     /// Sends to one more host, whose table is among the lines of the first.
-    pub fn also_to(mut self, name: &'static str) -> Bench {
+    pub(crate) fn also_to(mut self, name: &'static str) -> Bench {
         self.others.push(name);
         self
     }
 
     /// Adds lines to the host.
-    pub fn host(mut self, lines: &str) -> Bench {
+    pub(crate) fn host(mut self, lines: &str) -> Bench {
         self.host_lines = format!("{lines}\n");
         self
     }
 
-    pub fn drop_dir(&self) -> PathBuf {
+    pub(crate) fn drop_dir(&self) -> PathBuf {
         self.dir.path().join("drop")
     }
 
-    pub fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
-    pub fn log_file(&self) -> PathBuf {
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.dir.path().join("daemon.log")
     }
 
-    pub fn log_text(&self) -> String {
+    pub(crate) fn log_text(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    pub fn faults(&self, script: Script) {
+    pub(crate) fn faults(&self, script: Script) {
         self.sandbox.set_faults(script).unwrap();
     }
 
     /// Puts a file into the watched folder: written elsewhere and moved in, so that it is there at once.
-    pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let staged = self.dir.path().join("staged");
         std::fs::write(&staged, bytes).unwrap();
         let path = self.drop_dir().join(name);
@@ -136,7 +136,7 @@ impl Bench {
         path
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         let file = self.dir.path().join("config.toml");
         let addr = self.sandbox.addr();
         let hosts = self.kinds.iter().enumerate().map(|(index, kind)| {
@@ -160,18 +160,18 @@ impl Bench {
         file
     }
 
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ferryd"));
         command.arg("--config").arg(self.config()).args(words).stdin(Stdio::null());
         command.env_remove("NOTIFY_SOCKET").env_remove("FERRYD_CRASH_AT");
         command
     }
 
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         self.start_with(&[])
     }
 
-    pub fn start_with(&self, environment: &[(&str, &str)]) -> Daemon {
+    pub(crate) fn start_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command(&["run", "--log", "info,ferryd=debug"]);
         command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(log);
@@ -180,29 +180,29 @@ impl Bench {
     }
 
     /// Waits until the daemon that was started last has every folder in view.
-    pub fn wait_watching(&self) {
+    pub(crate) fn wait_watching(&self) {
         self.wait_for("the daemon to watch", || (self.log_text().matches(" watching").count() >= self.starts.get()).then_some(()));
     }
 
     /// Stops a daemon in order.
-    pub fn stop(&self, daemon: Daemon) {
+    pub(crate) fn stop(&self, daemon: Daemon) {
         self.wait_watching();
         let ended = daemon.stop();
         assert!(ended.success(), "{ended}\n{}", tail(&self.log_text()));
     }
 
     /// The queue as `status` sees it; nothing before there is one.
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        let query = Query { limit: 100_000, now_ms: ferryd::os::clock::now_ms(), ..Query::default() };
+    pub(crate) fn snapshot(&self) -> Option<Snapshot> {
+        let query = Query { limit: 100_000, now_ms: ferryd::internals::os::clock::now_ms(), ..Query::default() };
         View::open(&self.state_dir()).ok().flatten()?.snapshot(&query).ok()
     }
 
-    pub fn jobs(&self) -> Vec<JobRow> {
+    pub(crate) fn jobs(&self) -> Vec<JobRow> {
         self.snapshot().map(|snapshot| snapshot.jobs).unwrap_or_default()
     }
 
     /// Waits until `there` has something to say, and answers it.
-    pub fn wait_for<T>(&self, what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn wait_for<T>(&self, what: &str, mut there: impl FnMut() -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(found) = there() {
@@ -214,7 +214,7 @@ impl Bench {
     }
 
     /// Waits until so many jobs are done and none is on its way.
-    pub fn wait_done(&self, count: usize) -> Vec<JobRow> {
+    pub(crate) fn wait_done(&self, count: usize) -> Vec<JobRow> {
         self.wait_for(&format!("{count} done jobs"), || {
             let jobs = self.jobs();
             let done = jobs.iter().filter(|job| job.state == State::Done).count();
@@ -224,12 +224,12 @@ impl Bench {
     }
 
     /// Waits for a job in this state.
-    pub fn wait_state(&self, state: State) -> JobRow {
+    pub(crate) fn wait_state(&self, state: State) -> JobRow {
         self.wait_for(&format!("a job that is {state}"), || self.jobs().into_iter().find(|job| job.state == state))
     }
 
     /// What the host holds under this name.
-    pub fn held(&self, name: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn held(&self, name: &str) -> Vec<Vec<u8>> {
         let named = self.sandbox.objects().into_iter().filter(|object| object.name == name);
         named.map(|object| self.sandbox.read(&object).unwrap()).collect()
     }
@@ -237,39 +237,39 @@ impl Bench {
 
 impl Daemon {
     /// Starts a daemon in another way; it writes its log where the bench looks for it.
-    pub fn spawn(mut command: Command, bench: &Bench) -> Daemon {
+    pub(crate) fn spawn(mut command: Command, bench: &Bench) -> Daemon {
         let log = File::options().create(true).append(true).open(bench.log_file()).unwrap();
         Daemon { child: command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap() }
     }
 
     /// Starts a daemon that writes its log where the command says.
     #[cfg(target_os = "linux")]
-    pub fn of(mut command: Command) -> Daemon {
+    pub(crate) fn of(mut command: Command) -> Daemon {
         Daemon { child: command.spawn().unwrap() }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// SIGKILL, and the end of it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Whether it has ended, and how.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// SIGTERM, and waits for its end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().unwrap()
     }
@@ -285,12 +285,12 @@ impl Drop for Daemon {
 }
 
 /// A script of one rule.
-pub fn one(endpoint: Endpoint, when: When, action: Action) -> Script {
+pub(crate) fn one(endpoint: Endpoint, when: When, action: Action) -> Script {
     Script::of([Rule::new(action).at(endpoint).when(when)])
 }
 
 /// Bytes that differ everywhere, the same for the same seed.
-pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn bytes(seed: u64, length: usize) -> Vec<u8> {
     use rand::{RngExt, SeedableRng};
     let mut bytes = vec![0; length];
     rand::rngs::StdRng::seed_from_u64(seed).fill(&mut bytes[..]);
@@ -303,7 +303,7 @@ fn tail(text: &str) -> String {
 }
 
 /// Peak resident memory of a process, in bytes.
-pub fn peak_resident(pid: u32) -> Option<u64> {
+pub(crate) fn peak_resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use ferryd::job::State;
-use ferryd::job::health::HostState;
+use ferryd::internals::job::State;
+use ferryd::internals::job::health::HostState;
 use ferryd_sandbox::faults::{Action, Endpoint, RetryAfter, Script, When};
 
 use crate::bench_top::{Bench, Daemon, one};
@@ -12,14 +12,14 @@ use crate::bench_top::{Bench, Daemon, one};
 const YEAR: i64 = 365 * 24 * 3600;
 
 /// A clock for a daemon that can be set while it runs.
-pub struct Clock {
+pub(crate) struct Clock {
     shim: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
     /// A clock that is ahead by so many seconds.
-    pub fn ahead(bench: &Bench, seconds: i64) -> Clock {
+    pub(crate) fn ahead(bench: &Bench, seconds: i64) -> Clock {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/clock.c");
         let clock = Clock { shim: bench.dir.path().join("clock.so"), file: bench.dir.path().join("clock") };
         let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&clock.shim).arg(source).status();
@@ -28,7 +28,7 @@ impl Clock {
         clock
     }
 
-    pub fn set(&self, seconds: i64) {
+    pub(crate) fn set(&self, seconds: i64) {
         let aside = self.file.with_extension("next");
         std::fs::write(&aside, seconds.to_string()).unwrap();
         std::fs::rename(aside, &self.file).unwrap();
@@ -39,7 +39,7 @@ impl Clock {
     }
 
     /// A daemon for which time itself passes when this clock is set ahead.
-    pub fn start_in_its_time(&self, bench: &Bench) -> Daemon {
+    pub(crate) fn start_in_its_time(&self, bench: &Bench) -> Daemon {
         self.start_with(bench, &[("FERRYD_TEST_ALL_CLOCKS", "1")])
     }
 
@@ -70,7 +70,7 @@ fn a_job_that_waits_is_not_kept_by_a_clock_that_is_set_back_while_the_daemon_run
         let clock = Clock::ahead(&bench, ahead);
         let daemon = clock.start(&bench);
         let waiting = bench.wait_state(State::Waiting);
-        assert!(waiting.since_ms > ferryd::os::clock::now_ms() + ahead * 900, "the clock was ahead: {waiting:#?}");
+        assert!(waiting.since_ms > ferryd::internals::os::clock::now_ms() + ahead * 900, "the clock was ahead: {waiting:#?}");
         clock.set(0);
         bench.faults(Script::default());
         bench.wait_done(1);

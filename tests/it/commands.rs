@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
-use ferryd::store::FILE_NAME;
+use ferryd::internals::store::FILE_NAME;
 
 use crate::bench_top::Bench;
 use crate::disasters::without_privileges;

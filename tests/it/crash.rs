@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use ferryd::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
+use ferryd::internals::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL};
 use ferryd_sandbox::faults::Endpoint;
 use ferryd_sandbox::log::{Entry, Outcome};
 use rand::{RngExt, SeedableRng};
@@ -21,13 +21,13 @@ fn received_again(log: &[Entry]) -> usize {
 }
 
 /// What the host had acknowledged when the daemon was killed: parts by session, and the mark of the moment.
-pub struct Kill {
+pub(crate) struct Kill {
     acked: HashMap<String, BTreeSet<u64>>,
     mark: u64,
 }
 
 impl Kill {
-    pub fn now(log: Vec<Entry>) -> Kill {
+    pub(crate) fn now(log: Vec<Entry>) -> Kill {
         let mark = log.iter().filter_map(|entry| entry.ended).chain(log.iter().map(|entry| entry.seq)).max().unwrap_or(0);
         let mut acked: HashMap<String, BTreeSet<u64>> = HashMap::new();
         for entry in log.into_iter().filter(|entry| entry.outcome == Outcome::Acked) {
@@ -38,7 +38,7 @@ impl Kill {
 
     /// Of what was acknowledged before the kill, only what was in flight may come again. Which parts these were, the host cannot know (a
     /// lane may have slept on its ack while the others went on), but there are no more of them than lanes.
-    pub fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
+    pub(crate) fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
         let mut again: HashMap<&str, BTreeSet<u64>> = HashMap::new();
         for entry in log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk)) {
             let (Some(session), Some(part)) = (&entry.session, entry.part) else { continue };
@@ -55,10 +55,7 @@ impl Kill {
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file() {
     for point in POINTS.iter().chain(POINTS_AFTERWARDS) {
-        let bench = match POINTS_AFTERWARDS.contains(point) {
-            true => with_hook_and_move(Bench::new()),
-            false => Bench::new(),
-        };
+        let bench = if POINTS_AFTERWARDS.contains(point) { with_hook_and_move(Bench::new()) } else { Bench::new() };
         let content = bytes(7, 300_000);
         let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", point)]);
         bench.put("a.bin", &content);
@@ -114,7 +111,7 @@ fn with_hook_and_move(bench: Bench) -> Bench {
 }
 
 /// How often the daemon is killed: few times by default, more with `FERRYD_KILLS`.
-pub fn kills(usual: usize) -> usize {
+pub(crate) fn kills(usual: usize) -> usize {
     std::env::var("FERRYD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 

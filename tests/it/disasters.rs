@@ -6,9 +6,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use ferryd::job::{ReasonClass, State};
+use ferryd::internals::job::{ReasonClass, State};
 #[cfg(target_os = "linux")]
-use ferryd::os::lock;
+use ferryd::internals::os::lock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
 
@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn queue(bench: &Bench) -> PathBuf {
-    bench.state_dir().join(ferryd::store::FILE_NAME)
+    bench.state_dir().join(ferryd::internals::store::FILE_NAME)
 }
 
 fn set_aside(bench: &Bench) -> Vec<PathBuf> {
@@ -167,15 +167,14 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
 }
 
 /// A command that file permissions hold for, also when the tests run as root.
-pub fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
-    let mut command = match rustix::process::getuid().is_root() {
-        true => {
-            let mut command = Command::new("setpriv");
-            command.args(["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]);
-            command.arg(env!("CARGO_BIN_EXE_ferryd"));
-            command
-        }
-        false => Command::new(env!("CARGO_BIN_EXE_ferryd")),
+pub(crate) fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
+    let mut command = if rustix::process::getuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]);
+        command.arg(env!("CARGO_BIN_EXE_ferryd"));
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_ferryd"))
     };
     command.arg("--config").arg(bench.config()).args(words);
     command

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use ferryd::job::watch::EventSource;
-use ferryd::job::{WatchReport, WatchState};
+use ferryd::internals::job::watch::EventSource;
+use ferryd::internals::job::{WatchReport, WatchState};
 use rustix::process::Signal;
 
 use crate::bench_top::{Bench, Daemon};
@@ -106,7 +106,7 @@ fn events_that_the_kernel_dropped_are_a_gap_and_no_file_is_missed() {
 }
 
 /// Whether every thread of a process that was sent SIGSTOP has stopped.
-pub fn stands_still(pid: u32) -> bool {
+pub(crate) fn stands_still(pid: u32) -> bool {
     let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
     let state = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
     tasks.flatten().all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(state))

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 
-use ferryd::job::State;
+use ferryd::internals::job::State;
 
 use crate::bench_top::Bench;
 
@@ -160,7 +160,7 @@ fn a_good_file_does_not_wait_behind_a_thousand_bad_ones_of_its_host() {
     bench.wait_for("a job for each bad file", || (bench.jobs().len() == 1000).then_some(()));
     daemon.kill();
     // They have failed often, and their turn has come again.
-    let queue = rusqlite::Connection::open(bench.state_dir().join(ferryd::store::FILE_NAME)).unwrap();
+    let queue = rusqlite::Connection::open(bench.state_dir().join(ferryd::internals::store::FILE_NAME)).unwrap();
     queue.execute("UPDATE jobs SET state = 'waiting', next_try = 1, failures = 12", []).unwrap();
     let before = gate.count();
     let daemon = bench.start();

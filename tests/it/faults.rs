@@ -1,10 +1,10 @@
 //! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
 
-use ferryd::job::health::HostState;
-use ferryd::job::reason::Note;
-use ferryd::job::upload::Class;
-use ferryd::job::{ReasonClass, State, Step};
-use ferryd::store::JobRow;
+use ferryd::internals::job::health::HostState;
+use ferryd::internals::job::reason::Note;
+use ferryd::internals::job::upload::Class;
+use ferryd::internals::job::{ReasonClass, State, Step};
+use ferryd::internals::store::JobRow;
 use ferryd_sandbox::cloudkp::{ChunkReply, FinishReply, Replay};
 use ferryd_sandbox::faults::{Action, Endpoint, RetryAfter, Rule, Script, When};
 
@@ -256,7 +256,7 @@ fn bad_at_first(script: Script, reason: &str) {
 
 /// Changes the queue of a daemon that does not run.
 fn change_queue(bench: &Bench, sql: &str) {
-    let queue = rusqlite::Connection::open(bench.state_dir().join(ferryd::store::FILE_NAME)).unwrap();
+    let queue = rusqlite::Connection::open(bench.state_dir().join(ferryd::internals::store::FILE_NAME)).unwrap();
     assert!(queue.execute(sql, []).unwrap() > 0);
 }
 

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::config::{self, Config, ProcessEnvironment};
-use ferryd::engine::deliver::{self, Deliver};
-use ferryd::engine::phase::{Phase, PhaseSwitch, phases};
-use ferryd::host::kinds::KINDS;
-use ferryd::job::upload::Outcome;
-use ferryd::job::{Identity, Reason, ReasonClass, State};
-use ferryd::os::clock;
+use ferryd::internals::config::{self, Config, ProcessEnvironment};
+use ferryd::internals::engine::deliver::{self, Deliver};
+use ferryd::internals::engine::phase::{Phase, PhaseSwitch, phases};
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::job::upload::Outcome;
+use ferryd::internals::job::{Identity, Reason, ReasonClass, State};
+use ferryd::internals::os::clock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 
-use ferryd::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
+use ferryd::internals::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
 
 use crate::bench_top::{Bench, bytes, one};
 
@@ -201,10 +201,7 @@ fn delete_never_takes_a_version_that_was_not_sent() {
 
 #[test]
 fn a_move_to_another_file_system_keeps_the_way_and_overwrites_nothing() {
-    let dir = match Path::new("/dev/shm").is_dir() {
-        true => tempfile::tempdir_in("/dev/shm"),
-        false => tempfile::tempdir(),
-    };
+    let dir = if Path::new("/dev/shm").is_dir() { tempfile::tempdir_in("/dev/shm") } else { tempfile::tempdir() };
     let target = dir.unwrap();
     let watch = format!("settle = \"0s\"\nafter = {{ move = {:?} }}", target.path());
     let bench = Bench::new().watch(&watch).host("trust_replies = true");
@@ -345,7 +342,9 @@ impl Desk {
         let (store, thread) = Store::open(dir.path()).unwrap();
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();
-        let task = tokio::spawn(Deliver::new(&config, ferryd::os::system::System::default(), store.clone(), phases).unwrap().run());
+        let task = tokio::spawn(
+            Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases).unwrap().run(),
+        );
         Desk { dir, config, store, thread, switch, task }
     }
 
@@ -363,7 +362,7 @@ impl Desk {
         self.store.enqueue(vec![arrival]).await.unwrap();
         let job = self.store.claim(vec![Asking::new("box", 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
         let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };
-        self.store.uploaded(job, outcome).await.unwrap();
+        self.store.record_outcome(job, outcome).await.unwrap();
         job
     }
 
@@ -414,11 +413,11 @@ async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     desk.upload(Some(clock::now_ms() + 3_600_000)).await;
     std::fs::write(file, "changed").unwrap();
     // The link's time has come when the next task begins, and the file is another by then.
-    let refresh = desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
-    desk.store.undelivered(vec![refresh.id], Reason::new(ReasonClass::AfterDue), 0).await.unwrap();
+    let refresh = desk.store.due_deliveries(vec![("refresh".into(), 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
+    desk.store.record_failed_delivery(vec![refresh.id], Reason::new(ReasonClass::AfterDue), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;
-    let due = || desk.store.due(vec![("refresh".into(), 1)], Vec::new(), i64::MAX);
+    let due = || desk.store.due_deliveries(vec![("refresh".into(), 1)], Vec::new(), i64::MAX);
     let begun = std::time::Instant::now();
     while !due().await.unwrap().deliveries.is_empty() {
         assert!(begun.elapsed().as_secs() < 60);

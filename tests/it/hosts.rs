@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use ferryd::job::health::HostState;
-use ferryd::job::upload::Class;
-use ferryd::job::{Reason, ReasonClass, State, Step};
-use ferryd::store::{HostRow, JobRow};
+use ferryd::internals::job::health::HostState;
+use ferryd::internals::job::upload::Class;
+use ferryd::internals::job::{Reason, ReasonClass, State, Step};
+use ferryd::internals::store::{HostRow, JobRow};
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::kie::{Errors, ReplyShape};
 use ferryd_sandbox::log::Outcome;
@@ -345,7 +345,7 @@ fn every_documented_reply_of_kie_is_understood() {
             });
             let job = arrives(KIE, &bench, b"content");
             let day = Duration::from_secs(24 * 3600).as_millis() as i64;
-            let left = job.expires_ms.unwrap() - ferryd::os::clock::now_ms();
+            let left = job.expires_ms.unwrap() - ferryd::internals::os::clock::now_ms();
             assert!((day - 60_000..=day).contains(&left), "{left}");
         }
     }
@@ -597,7 +597,7 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     let daemon = bench.start();
     let first = bench.wait_done(1).remove(0);
     bench.wait_for("the hook", || std::fs::read_to_string(&told).ok().filter(|text| text.starts_with("expiring\n")));
-    let left = first.expires_ms.unwrap() - ferryd::os::clock::now_ms();
+    let left = first.expires_ms.unwrap() - ferryd::internals::os::clock::now_ms();
     assert!(left <= 3000, "told {left} ms before the end, and 3 s were asked for");
     let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
     bench.stop(daemon);

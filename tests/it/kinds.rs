@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use ferryd::job::State;
-use ferryd::job::health::HostState;
-use ferryd::store::JobRow;
+use ferryd::internals::job::State;
+use ferryd::internals::job::health::HostState;
+use ferryd::internals::store::JobRow;
 use ferryd_sandbox::Options;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, Script, When};
 
-use ferryd::os::crash::POINTS;
+use ferryd::internals::os::crash::POINTS;
 use rand::{RngExt, SeedableRng};
 
 use crate::bench_top::{Bench, Daemon, bytes};
@@ -18,7 +18,7 @@ use crate::skip::skipped;
 
 /// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code under test.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind {
+pub(crate) struct Kind {
     pub word: &'static str,
     /// Whether a file of 0 bytes arrives.
     takes_empty_files: bool,
@@ -50,7 +50,7 @@ pub struct Kind {
 /// The list of the kinds, with the tests that every one of them has under a name of its own: further tests are further lines.
 macro_rules! kinds {
     ($($(#[cfg($cfg:meta)])? $name:ident: $kind:expr, { $($(#[cfg($test_cfg:meta)])? $test:ident: $run:ident,)* })+) => {
-        $($(#[cfg($cfg)])? pub const $name: Kind = $kind;)+
+        $($(#[cfg($cfg)])? pub(crate) const $name: Kind = $kind;)+
         const KINDS: &[Kind] = &[$($(#[cfg($cfg)])? $name,)+];
         $($(
             $(#[cfg($test_cfg)])?
@@ -153,10 +153,28 @@ kinds! {
         every_fault_of_4shared_ends_with_the_file_there_or_a_reason: every_fault,
         fourshared_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+    EXAMPLE: Kind {
+        word: "example",
+        takes_empty_files: true,
+        small_parts: "part_size = \"64 KiB\"",
+        part_bytes: Some(64 * 1024),
+        may_duplicate: false,
+        renames: false,
+        expires: true,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Chunk, Endpoint::Finish],
+        secrets: &["s3cret-example"],
+        passing_secrets: &[],
+        fine: "(example): logged in",
+        login: Some(("s3cret-example", "hunter2")),
+    }, {
+        every_fault_of_example_ends_with_the_file_there_or_a_reason: every_fault,
+        example_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
 }
 
 /// Every kind, whichever is asked for.
-pub fn all() -> &'static [Kind] {
+pub(crate) fn all() -> &'static [Kind] {
     KINDS
 }
 
@@ -169,10 +187,10 @@ fn folders_of_kinds() -> BTreeSet<String> {
 
 #[test]
 fn a_kind_is_in_every_list_or_in_none() {
-    let words: Vec<&str> = ferryd::host::kinds::KINDS.iter().map(ferryd::host::kind::Kind::word).collect();
+    let words: Vec<&str> = ferryd::internals::host::kinds::KINDS.iter().map(ferryd::internals::host::kind::Kind::word).collect();
     assert_eq!(ferryd_sandbox::kinds(), words, "src/host/kinds.rs and crates/ferryd-sandbox/src/kinds.rs");
     assert_eq!(KINDS.iter().map(|kind| kind.word).collect::<Vec<_>>(), words, "src/host/kinds.rs and tests/it/kinds.rs");
-    let modules: BTreeSet<String> = ferryd::host::kinds::KINDS.iter().map(|kind| kind.module().to_owned()).collect();
+    let modules: BTreeSet<String> = ferryd::internals::host::kinds::KINDS.iter().map(|kind| kind.module().to_owned()).collect();
     assert_eq!(modules, folders_of_kinds(), "src/host/kinds.rs and the folders of src/host");
     let targets = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
     let lacks = |module: &&String| !targets.contains(&format!("path = \"fuzz_targets/{module}.rs\""));
@@ -196,19 +214,19 @@ fn is_asked_for(kind: Kind) -> bool {
 }
 
 impl Kind {
-    pub fn part_bytes(self) -> Option<usize> {
+    pub(crate) fn part_bytes(self) -> Option<usize> {
         self.part_bytes
     }
 
-    pub fn small_parts(self) -> &'static str {
+    pub(crate) fn small_parts(self) -> &'static str {
         self.small_parts
     }
 
-    pub fn bench(self) -> Bench {
+    pub(crate) fn bench(self) -> Bench {
         self.bench_with(|_| {})
     }
 
-    pub fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
+    pub(crate) fn bench_with(self, change: impl FnOnce(&mut Options)) -> Bench {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
@@ -223,7 +241,7 @@ impl Kind {
     }
 
     /// What the host holds under the name of a file.
-    pub fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
+    pub(crate) fn held(self, bench: &Bench, name: &str) -> Vec<Vec<u8>> {
         let is_it = |held: &str| held == name || (self.renames && held.split_once('-').is_some_and(|(_, rest)| rest == name));
         let objects = bench.sandbox.objects().into_iter().filter(|object| is_it(&object.name));
         objects.map(|object| bench.sandbox.read(&object).unwrap()).collect()
@@ -362,8 +380,8 @@ fn applies(kind: Kind, endpoint: Endpoint, action: &Action) -> bool {
 }
 
 /// A job that has ended, or is left alone for a long time, with its reason.
-pub fn is_parked(job: &JobRow) -> bool {
-    let later = ferryd::os::clock::now_ms() + 20_000;
+pub(crate) fn is_parked(job: &JobRow) -> bool {
+    let later = ferryd::internals::os::clock::now_ms() + 20_000;
     job.state.is_final() || job.state == State::Held || job.next_try_ms.is_some_and(|at| at > later)
 }
 
@@ -421,7 +439,7 @@ fn through(life: &mut Life, kind: Kind, endpoint: Endpoint, action: &Action) -> 
 }
 
 /// Nothing of a password, key, signature, pre-signed query or `identity` is in the log, the rows, or what `status` prints.
-pub fn no_secret_is_told(bench: &Bench, told: &str) {
+pub(crate) fn no_secret_is_told(bench: &Bench, told: &str) {
     let mut places = vec![("the log", bench.log_text().into_bytes())];
     for name in ["queue.db", "queue.db-wal"] {
         places.push(("the queue", std::fs::read(bench.state_dir().join(name)).unwrap_or_default()));
@@ -464,10 +482,7 @@ fn every_fault(kind: Kind) {
                 while let Some((endpoint, action)) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let mut now = life.take().unwrap_or_else(|| Life::begin(kind));
                     let job = through(&mut now, kind, *endpoint, action);
-                    match now.is_as_new(&job) {
-                        true => life = Some(now),
-                        false => now.end(kind.word),
-                    }
+                    if now.is_as_new(&job) { life = Some(now) } else { now.end(kind.word) }
                 }
                 life.into_iter().for_each(|life| life.end(kind.word));
             });

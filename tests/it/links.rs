@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ferryd::job::{ReasonClass, State};
+use ferryd::internals::job::{ReasonClass, State};
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
 

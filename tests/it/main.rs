@@ -14,6 +14,7 @@ mod commands;
 mod crash;
 mod disasters;
 mod events;
+mod example;
 mod fair;
 mod faults;
 mod hooks;

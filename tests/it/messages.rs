@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use ferryd::job::State;
+use ferryd::internals::job::State;
 
 use crate::bench_top::Bench;
 

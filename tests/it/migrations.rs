@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use ferryd::job::{Identity, State};
-use ferryd::os::clock;
-use ferryd::store::{FILE_NAME, JobRow, Store};
+use ferryd::internals::job::{Identity, State};
+use ferryd::internals::os::clock;
+use ferryd::internals::store::{FILE_NAME, JobRow, Store};
 use ferryd_sandbox::faults::Endpoint;
 use ferryd_sandbox::log::Outcome;
 use percent_encoding::percent_decode_str;

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::engine::bandwidth::{Bucket, Limits};
-use ferryd::engine::connections::connections;
-use ferryd::engine::phase::phases;
-use ferryd::engine::worker::Worker;
-use ferryd::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
-use ferryd::job::attempt::OnUnknown;
-use ferryd::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
-use ferryd::job::{Identity, Watches};
-use ferryd::os::system::System;
-use ferryd::store::{Arrival, Asking, Store};
+use ferryd::internals::engine::bandwidth::{Bucket, Limits};
+use ferryd::internals::engine::connections::connections;
+use ferryd::internals::engine::phase::phases;
+use ferryd::internals::engine::worker::Worker;
+use ferryd::internals::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
+use ferryd::internals::job::attempt::OnUnknown;
+use ferryd::internals::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
+use ferryd::internals::job::{Identity, Watches};
+use ferryd::internals::os::system::System;
+use ferryd::internals::store::{Arrival, Asking, Store};
 use tokio::sync::Notify;
 
 const PART_BYTES: u64 = 10;
@@ -290,7 +290,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         loop {
             let claims = store.claim(vec![Asking::new("box", 1)], 1, later).await.unwrap();
             let Some(job) = claims.jobs.into_iter().next() else { return };
-            worker.carry(job, Arc::new(AtomicU64::new(0))).await.unwrap();
+            worker.run(job, Arc::new(AtomicU64::new(0))).await.unwrap();
         }
     };
     tokio::select! {
@@ -304,7 +304,7 @@ fn end(world: &World, dir: &std::path::Path, crashes: usize) -> End {
     for (_, bytes) in files.iter() {
         assert_eq!(bytes, FILE, "what the host holds is not the file");
     }
-    let queue = rusqlite::Connection::open(dir.join(ferryd::store::FILE_NAME)).unwrap();
+    let queue = rusqlite::Connection::open(dir.join(ferryd::internals::store::FILE_NAME)).unwrap();
     let (state, maybe_duplicate, link): (String, bool, Option<String>) = queue
         .query_row("SELECT state, maybe_duplicate, link FROM jobs", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .expect("one job, neither lost nor made twice");

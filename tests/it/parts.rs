@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use ferryd::config::{self, Environment};
-use ferryd::host::http::Clients;
-use ferryd::host::kinds::KINDS;
-use ferryd::host::{Host, registry};
-use ferryd::job::plan::{Plan, Range, Unplannable};
-use ferryd::os::system::System;
+use ferryd::internals::config::{self, Environment};
+use ferryd::internals::host::http::Clients;
+use ferryd::internals::host::kinds::KINDS;
+use ferryd::internals::host::{Host, registry};
+use ferryd::internals::job::plan::{Plan, Range, Unplannable};
+use ferryd::internals::os::system::System;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use ferryd::job::{Reason, ReasonClass, State};
-use ferryd::store::JobRow;
+use ferryd::internals::job::{Reason, ReasonClass, State};
+use ferryd::internals::store::JobRow;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 use ferryd_sandbox::kie::ReplyShape;
 

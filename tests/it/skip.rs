@@ -7,7 +7,7 @@ const MAY_SKIP: &str = "FERRYD_MAY_SKIP";
 
 /// Says that the test it is called in shows nothing here, past the capture of the test runner. Where `CI` is `true` that is a failure,
 /// unless `FERRYD_MAY_SKIP` names the test.
-pub fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     let set = |name: &str| std::env::var(name).unwrap_or_default();

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use ferryd::job::watch::EventSource;
-use ferryd::job::{ReasonClass, State, WatchState};
+use ferryd::internals::job::watch::EventSource;
+use ferryd::internals::job::{ReasonClass, State, WatchState};
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 
 use crate::bench_top::{Bench, bytes, one, peak_resident};

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use ferryd::job::State;
+use ferryd::internals::job::State;
 
 use crate::bench_top::{Bench, bytes};
 
@@ -57,7 +57,7 @@ fn tear(bench: &Bench, tear: Tear) {
 }
 
 fn log_of(bench: &Bench) -> PathBuf {
-    bench.state_dir().join(format!("{}-wal", ferryd::store::FILE_NAME))
+    bench.state_dir().join(format!("{}-wal", ferryd::internals::store::FILE_NAME))
 }
 
 /// Starts again, and again: each file is there with its bytes, and nothing is set aside or in a loop.

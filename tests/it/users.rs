@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ferryd::job::{Reason, ReasonClass, State};
-use ferryd::os::clock;
+use ferryd::internals::job::{Reason, ReasonClass, State};
+use ferryd::internals::os::clock;
 
 use crate::bench_top::{Bench, Daemon, bytes};
 

@@ -9,17 +9,17 @@ use serde_json::Value;
 use crate::bench_top::Bench;
 
 /// The requests to this endpoint, oldest first.
-pub fn requests(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
+pub(crate) fn requests(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
     bench.sandbox.log().into_iter().filter(|entry| entry.endpoint == Some(endpoint)).collect()
 }
 
 /// How many of these requests were under way together at most.
-pub fn at_once<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> usize {
+pub(crate) fn at_once<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> usize {
     overlap(entries.into_iter().map(|entry| (entry.seq, entry.ended.unwrap_or(u64::MAX))))
 }
 
 /// How many uploads were under way together at most, each from its first request to its last.
-pub fn uploads_at_once<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> usize {
+pub(crate) fn uploads_at_once<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> usize {
     let mut spans: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
     for entry in entries {
         let (Some(host), Some(session)) = (&entry.host, &entry.session) else { continue };
@@ -40,7 +40,7 @@ fn overlap(spans: impl IntoIterator<Item = (u64, u64)>) -> usize {
 }
 
 /// What a host remembers under names that begin with `prefix`, by the rest of the name.
-pub fn records(bench: &Bench, kind: &str, prefix: &str) -> BTreeMap<String, Value> {
+pub(crate) fn records(bench: &Bench, kind: &str, prefix: &str) -> BTreeMap<String, Value> {
     let folder = bench.dir.path().join("host").join(kind).join("records");
     let files = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     let named = files.filter(|path| path.extension().is_some_and(|end| end == "json")).filter_map(|path| {
@@ -54,7 +54,7 @@ pub fn records(bench: &Bench, kind: &str, prefix: &str) -> BTreeMap<String, Valu
 }
 
 /// Where the 4shared host keeps the file of this name: the folders from the root down, with `/` between them.
-pub fn folder_at_4shared(bench: &Bench, name: &str) -> String {
+pub(crate) fn folder_at_4shared(bench: &Bench, name: &str) -> String {
     let (folders, items) = (records(bench, "4shared", "folder-"), records(bench, "4shared", "item-"));
     let item = items.values().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name} is not there: {items:?}"));
     let mut at = item["folder"].to_string();

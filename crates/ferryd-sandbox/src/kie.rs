@@ -144,9 +144,10 @@ impl Kie {
 
     fn check_key(&self, exchange: &Exchange) -> Result<(), Reject> {
         let given = exchange.headers.get("authorization").and_then(|value| value.to_str().ok());
-        match given.and_then(|given| given.strip_prefix("Bearer ")) == Some(self.rules.api_key.as_str()) {
-            true => Ok(()),
-            false => Err(Reject(401, "You do not have access permissions".into())),
+        if given.and_then(|given| given.strip_prefix("Bearer ")) == Some(self.rules.api_key.as_str()) {
+            Ok(())
+        } else {
+            Err(Reject(401, "You do not have access permissions".into()))
         }
     }
 
@@ -371,17 +372,15 @@ fn keep(shared: &Shared, rules: &Rules, wanted: Wanted, spooled: Spooled) -> Res
 
 fn checked_path(path: String) -> Result<String, Reject> {
     let wrong = |name: &str| matches!(name, "" | "." | "..") || name.contains(|c: char| c.is_control() || c == '\\');
-    match path.len() > PATH_BYTES_MAX || path.split('/').any(wrong) {
-        true => Err("Invalid parameter: uploadPath".into()),
-        false => Ok(path),
-    }
+    if path.len() > PATH_BYTES_MAX || path.split('/').any(wrong) { Err("Invalid parameter: uploadPath".into()) } else { Ok(path) }
 }
 
 fn checked_name(name: String) -> Result<String, Reject> {
     let wrong = |c: char| c.is_control() || matches!(c, '/' | '\\');
-    match matches!(name.as_str(), "" | "." | "..") || name.len() > NAME_BYTES_MAX || name.contains(wrong) {
-        true => Err("Invalid parameter: fileName".into()),
-        false => Ok(name),
+    if matches!(name.as_str(), "" | "." | "..") || name.len() > NAME_BYTES_MAX || name.contains(wrong) {
+        Err("Invalid parameter: fileName".into())
+    } else {
+        Ok(name)
     }
 }
 

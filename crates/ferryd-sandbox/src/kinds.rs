@@ -43,6 +43,9 @@ kinds! {
     kie: Kie,
     /// 4shared.
     fourshared: FourShared,
+    /// The example, which exists nowhere else.
+    #[cfg(feature = "example-kind")]
+    example: Example,
 }
 
 /// The `[host.…]` tables of a configuration that uses the hosts of a sandbox at `addr`.

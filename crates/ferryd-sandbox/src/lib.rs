@@ -17,6 +17,8 @@ pub mod cloudkp;
 mod control;
 mod digest;
 mod effects;
+#[cfg(feature = "example-kind")]
+pub mod example;
 mod exchange;
 pub mod faults;
 mod files;

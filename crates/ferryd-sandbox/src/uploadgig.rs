@@ -169,10 +169,7 @@ impl UploadGig {
     }
 
     fn coded(&self, code: &str, result: Value) -> Reply {
-        let code = match self.rules.code_as_number {
-            true => json!(code.parse::<i64>().unwrap_or(0)),
-            false => json!(code),
-        };
+        let code = if self.rules.code_as_number { json!(code.parse::<i64>().unwrap_or(0)) } else { json!(code) };
         Reply::json(200, json!({ "code": code, "result": result }).to_string())
     }
 

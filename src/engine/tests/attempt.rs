@@ -62,7 +62,7 @@ async fn queued_as(world: &World, name: &str, bytes: usize) {
         priority: 0,
         close_seen: true,
     };
-    world.store.configured(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
+    world.store.configure(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
     world.store.enqueue(vec![arrival]).await.unwrap();
 }
 
@@ -70,9 +70,9 @@ async fn claim(world: &World) -> Claimed {
     world.store.claim(vec![Asking::new("box", 1)], 1, i64::MAX).await.unwrap().jobs.remove(0)
 }
 
-async fn carry(world: &World) -> End {
+async fn attempt(world: &World) -> End {
     let (worker, _switch) = worker(world);
-    worker.carry(claim(world).await, Arc::default()).await.unwrap()
+    worker.run(claim(world).await, Arc::default()).await.unwrap()
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_file_that_is_removed_while_it_is_sent_ends_as_gone_and_says_nothing_of_its_
             tokio::time::sleep(8 * SECOND).await;
             world.disk.remove(Path::new("/drop/a")).unwrap();
         };
-        let (end, ()) = tokio::join!(carry(&world), removed);
+        let (end, ()) = tokio::join!(attempt(&world), removed);
         assert_eq!((end.state, end.feedback), (State::Gone, Feedback::Nothing));
         assert_eq!(world.files(0).len(), 0);
     });
@@ -96,10 +96,10 @@ fn a_file_whose_folder_is_away_waits_for_it() {
         let world = world(2, ONE_HOST, &[("box", &[])]);
         queued(&world, 1000).await;
         world.disk.rename(Path::new("/drop"), Path::new("/away")).unwrap();
-        let end = carry(&world).await;
+        let end = attempt(&world).await;
         assert_eq!((end.state, end.why.unwrap().class), (State::Waiting, ReasonClass::FolderMissing));
         world.disk.rename(Path::new("/away"), Path::new("/drop")).unwrap();
-        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!(attempt(&world).await.state, State::Done);
     });
 }
 
@@ -112,7 +112,7 @@ fn two_versions_never_meet_on_a_host() {
             tokio::time::sleep(8 * SECOND).await;
             world.disk.write(Path::new("/drop/a"), &vec![b'y'; 10 * PART_BYTES as usize]).unwrap();
         };
-        let (end, ()) = tokio::join!(carry(&world), changed);
+        let (end, ()) = tokio::join!(attempt(&world), changed);
         assert_eq!((end.state, end.why.unwrap().class), (State::Gone, ReasonClass::FileChanged));
         assert_eq!(world.files(0).len(), 0, "and nothing is made of the half that was sent");
     });
@@ -123,13 +123,13 @@ fn what_was_confirmed_before_a_failure_is_not_sent_again() {
     paused(async {
         let world = world(4, ONE_HOST, &[("box", &[(10 * SECOND, HOUR, Trouble::Down)])]);
         queued(&world, 10 * PART_BYTES as usize).await;
-        let end = carry(&world).await;
+        let end = attempt(&world).await;
         let why = end.why.unwrap();
         assert_eq!((end.state, why.class), (State::Waiting, ReasonClass::Host(Class::Transient)));
         let held = world.job("a", "box").parts_acked;
         assert!((1..10).contains(&held), "{held}");
         tokio::time::sleep(HOUR).await;
-        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!(attempt(&world).await.state, State::Done);
         assert_eq!((world.files(0).len(), world.hosts[0].far().repeated), (1, 0));
     });
 }
@@ -140,10 +140,10 @@ fn a_finish_that_is_not_answered_is_asked_about_and_not_repeated() {
         // The third call is the finish: its answer is lost.
         let world = world(5, ONE_HOST, &[("box", &[(START, 10 * SECOND, Trouble::LosesReplies)])]);
         queued(&world, 1000).await;
-        let end = carry(&world).await;
+        let end = attempt(&world).await;
         assert_eq!((end.state, world.files(0).len()), (State::Waiting, 1), "the host has the file, and we do not know");
         tokio::time::sleep(HOUR).await;
-        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!(attempt(&world).await.state, State::Done);
         assert_eq!((world.calls(0, "finish"), world.calls(0, "probe"), world.files(0).len()), (1, 1, 1));
         assert!(!world.job("a", "box").maybe_duplicate);
     });
@@ -160,9 +160,9 @@ fn an_attempt_that_is_told_to_drain_leaves_a_queued_job_with_its_session() {
             tokio::time::sleep(8 * SECOND).await;
             switch.advance(Phase::Draining);
         };
-        let (end, ()) = tokio::join!(worker.carry(job, Arc::default()), drain);
+        let (end, ()) = tokio::join!(worker.run(job, Arc::default()), drain);
         assert_eq!((end.unwrap().state, world.state("a", "box")), (State::Queued, (State::Queued, None)));
-        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!(attempt(&world).await.state, State::Done);
         assert_eq!((world.calls(0, "open"), world.hosts[0].far().repeated), (1, 0));
     });
 }
@@ -176,7 +176,7 @@ async fn half_sent(world: &World) -> u64 {
         tokio::time::sleep(8 * SECOND).await;
         switch.advance(Phase::Draining);
     };
-    let (end, ()) = tokio::join!(worker.carry(job, Arc::default()), drain);
+    let (end, ()) = tokio::join!(worker.run(job, Arc::default()), drain);
     assert_eq!(end.unwrap().state, State::Queued);
     let confirmed = world.job("a", "box").parts_acked;
     assert!((1..10).contains(&confirmed), "{confirmed}");
@@ -199,7 +199,7 @@ fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
             let mut world = world(seed, ONE_HOST, &[("box", &[])]);
             half_sent(&world).await;
             world.hosts[0].shape = shape.clone();
-            assert_eq!(carry(&world).await.state, State::Done, "{shape:?}");
+            assert_eq!(attempt(&world).await.state, State::Done, "{shape:?}");
             assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 10 * PART_BYTES as usize])], "{shape:?}");
             let sessions = world.hosts[0].far().sessions.clone();
             assert_eq!(sessions.len(), 1, "{shape:?}: it was resumed");
@@ -217,7 +217,7 @@ fn a_host_that_wants_it_has_the_digest_of_each_part_with_the_part() {
             let mut world = world(seed, ONE_HOST, &[("box", &[])]);
             world.hosts[0].shape = Shape { order, part_digest: Some(Algorithm::Sha256), ..Shape::parts(PART_BYTES) };
             queued(&world, 2 * PART_BYTES as usize + 5).await;
-            let end = carry(&world).await;
+            let end = attempt(&world).await;
             assert_eq!((end.state, end.why), (State::Done, None), "{order:?}");
             assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 2 * PART_BYTES as usize + 5])], "{order:?}");
         });
@@ -232,7 +232,7 @@ fn a_host_is_told_the_type_and_the_time_of_a_file() {
         let job = claim(&world).await;
         let mtime_ns = job.identity.mtime_ns;
         let (worker, _switch) = worker(&world);
-        worker.carry(job, Arc::default()).await.unwrap();
+        worker.run(job, Arc::default()).await.unwrap();
         let facts = world.hosts[0].far().sessions[&1].0.clone();
         assert_eq!((facts.content_type, facts.mtime_ns), ("application/pdf", mtime_ns));
         assert!(mtime_ns > 0);
@@ -246,7 +246,7 @@ fn a_session_that_is_given_up_leaves_its_shape_behind() {
         let confirmed = half_sent(&world).await;
         world.hosts[0].shape = Shape { session_life: Some(SECOND), ..Shape::whole() };
         tokio::time::sleep(HOUR).await;
-        assert_eq!(carry(&world).await.state, State::Done);
+        assert_eq!(attempt(&world).await.state, State::Done);
         let sessions = world.hosts[0].far().sessions.clone();
         let parts: Vec<usize> = sessions.values().map(|(_, parts)| parts.len()).collect();
         assert_eq!(parts, [confirmed as usize, 1], "the new session takes the file in one request");
@@ -264,7 +264,7 @@ fn a_half_sent_file_that_an_older_version_left_goes_on_by_its_plan_and_the_setti
         let mut job = claim(&world).await;
         let upload = job.upload.as_mut().unwrap();
         assert_eq!(upload.shape.take(), Some(Shape { parallel: 3, parts_max: 10_000, ..Shape::parts(PART_BYTES) }));
-        assert_eq!(worker.carry(job, Arc::default()).await.unwrap().state, State::Done);
+        assert_eq!(worker.run(job, Arc::default()).await.unwrap().state, State::Done);
         assert_eq!(world.files(0), [("/a".to_owned(), vec![b'x'; 10 * PART_BYTES as usize])]);
         assert_eq!(world.hosts[0].far().repeated, 0);
     });
@@ -279,7 +279,7 @@ fn a_job_that_somebody_has_moved_on_is_left_where_it_is() {
         let job = claim(&world).await;
         // As a start of the daemon would.
         world.store.recover().await.unwrap();
-        let end = worker.carry(job, Arc::default()).await.unwrap();
+        let end = worker.run(job, Arc::default()).await.unwrap();
         assert_eq!((end.state, world.state("a", "box").0), (State::Queued, State::Queued));
     });
 }

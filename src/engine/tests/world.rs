@@ -335,7 +335,9 @@ pub(super) fn paused<T>(work: impl Future<Output = T>) -> T {
     let threads = Arc::new(AtomicUsize::new(0));
     let begun = threads.clone();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).on_thread_start(move || drop(begun.fetch_add(1, Ordering::Relaxed)));
+    let runtime = runtime.enable_time().start_paused(true).on_thread_start(move || {
+        begun.fetch_add(1, Ordering::Relaxed);
+    });
     let result = runtime.build().unwrap().block_on(work);
     assert_eq!(threads.load(Ordering::Relaxed), 0, "no other thread may have a say in what happens");
     result

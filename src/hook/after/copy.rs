@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::job::Identity;
 use crate::os::durable;
-use crate::os::files::{Folder, Kind};
+use crate::os::files::{FileKind, Folder};
 use crate::os::names::Purpose;
 
 use super::source::{NAMES_MAX, SentFile, every_name_is_taken, numbered};
@@ -88,7 +88,7 @@ impl SentFile<'_> {
     /// Whether the file `name` is of the same size, and equal byte for byte. Its time may be kept more coarsely there.
     fn is_copy(&self, folder: &Folder, name: &OsStr) -> io::Result<bool> {
         let stat = folder.look(name)?;
-        if stat.kind != Kind::File || stat.size() != self.identity.size {
+        if stat.kind != FileKind::File || stat.size() != self.identity.size {
             return Ok(false);
         }
         let mut copy = folder.open(name)?;

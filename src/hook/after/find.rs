@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::job::Identity;
-use crate::os::files::{self, Kind};
+use crate::os::files::{self, FileKind};
 use crate::os::names::Purpose;
 
 use super::source::{SentFile, put_back};
@@ -30,7 +30,7 @@ pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     let aside = task.names.of(Purpose::Aside, &task.path)?;
     let mut name = own_name.to_owned();
     match folder.look(&aside) {
-        Ok(stat) if stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&task.sent) => name.clone_from(&aside),
+        Ok(stat) if stat.kind == FileKind::File && Identity::from(stat.numbers).same_inode(&task.sent) => name.clone_from(&aside),
         // Whatever it is, it is not ours to keep there.
         Ok(_) => put_back(&folder, &aside, &folder, own_name)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -44,10 +44,8 @@ pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     let stat = file.stat()?;
     let identity = Identity::from(stat.numbers);
     let source = SentFile { task, folder, own_name, aside, name, file, identity };
-    let is_it = match identity == task.sent {
-        true => true,
-        // A rename or a link of our own has changed its inode.
-        false => identity.same_inode(&task.sent) && (source.is_aside() || (stat.links > 1 && source.has_arrived()?)),
-    };
-    Ok(if stat.kind == Kind::File && is_it { Search::Source(source) } else { Search::Nothing(Done::Changed) })
+    // A rename or a link of our own changes the inode's times.
+    let is_ours = |source: &SentFile<'_>| Ok::<_, io::Error>(source.is_aside() || (stat.links > 1 && source.has_arrived()?));
+    let is_it = identity == task.sent || (identity.same_inode(&task.sent) && is_ours(&source)?);
+    Ok(if stat.kind == FileKind::File && is_it { Search::Source(source) } else { Search::Nothing(Done::Changed) })
 }

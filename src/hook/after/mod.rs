@@ -22,15 +22,15 @@ mod tests;
 use std::io;
 use std::time::Duration;
 
-use crate::crash_point;
 use crate::job::Identity;
+use crate::os::crash::crash_point;
 use crate::os::files;
 use crate::os::lease::Writers;
 
 use super::HookError;
 use find::{Search, find};
 use source::Removed;
-pub use task::{Deed, Done, Task};
+pub(crate) use task::{AfterAction, Done, Task};
 
 /// How long a file of which nobody tells who writes it is left alone after its last change.
 const UNASKED_QUIET: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +40,7 @@ const UNASKED_QUIET: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 ///
 /// Says what failed; the source is as it was, or aside for the next attempt.
-pub fn act(task: &Task) -> Result<Done, HookError> {
+pub(crate) fn act(task: &Task) -> Result<Done, HookError> {
     let found = find(task).map_err(|error| HookError::new(format!("cannot look at the file: {error}")))?;
     let source = match found {
         Search::Source(source) => source,
@@ -57,9 +57,9 @@ pub fn act(task: &Task) -> Result<Done, HookError> {
         }
     }
     crash_point!("after.before_move");
-    let done = match &task.deed {
-        Deed::Delete => source.remove().map(Removed::done).map_err(|error| format!("cannot remove the file: {error}")),
-        Deed::Move { folder, below } => source
+    let done = match &task.action {
+        AfterAction::Delete => source.remove().map(Removed::done).map_err(|error| format!("cannot remove the file: {error}")),
+        AfterAction::Move { folder, below } => source
             .go_below(folder, below)
             .map_err(|error| format!("cannot move the file to `{}`: {}", folder.join(below).display(), explained(&error))),
     };

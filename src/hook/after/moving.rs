@@ -11,7 +11,7 @@ use crate::os::names::Purpose;
 use super::super::sidecar;
 use super::source::{NAMES_MAX, Removed, SentFile, every_name_is_taken, numbered, put_back};
 use super::target::Destination;
-use super::task::{Deed, Done};
+use super::task::{AfterAction, Done};
 
 impl SentFile<'_> {
     pub(super) fn go_below(&self, root: &Path, below: &Path) -> io::Result<Done> {
@@ -45,7 +45,7 @@ impl SentFile<'_> {
 
     /// Whether an earlier attempt has given it a name in its new folder already, and died before it took the old one.
     pub(super) fn has_arrived(&self) -> io::Result<bool> {
-        let Deed::Move { folder, below } = &self.task.deed else { return Ok(false) };
+        let AfterAction::Move { folder, below } = &self.task.action else { return Ok(false) };
         let place = Destination::make(self.task.base.files(), folder, below)?;
         for number in 0..NAMES_MAX {
             let name = numbered(place.name, number);

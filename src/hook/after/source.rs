@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-use crate::crash_point;
 use crate::job::Identity;
+use crate::os::crash::crash_point;
 use crate::os::durable;
-use crate::os::files::{self, File, Folder, Kind};
+use crate::os::files::{self, File, FileKind, Folder};
 use crate::os::lease::Writers;
 
 use super::super::facts::name_with;
@@ -59,7 +59,7 @@ impl SentFile<'_> {
     /// Whether the open file has this name, and the content that it had when it was opened.
     pub(super) fn is_at(&self, folder: &Folder, name: &OsStr) -> bool {
         let handle = self.file.stat().is_ok_and(|stat| Identity::from(stat.numbers).same_inode(&self.identity));
-        let named = |stat: files::Stat| stat.kind == Kind::File && Identity::from(stat.numbers).same_inode(&self.identity);
+        let named = |stat: files::Stat| stat.kind == FileKind::File && Identity::from(stat.numbers).same_inode(&self.identity);
         handle && folder.look(name).is_ok_and(named)
     }
 

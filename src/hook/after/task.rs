@@ -12,7 +12,7 @@ use crate::os::names::Names;
 
 /// What is to be done with a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deed {
+pub(crate) enum AfterAction {
     /// It is removed.
     Delete,
     /// It goes below `folder`, to the place `below`, or one like it where that is taken.
@@ -24,9 +24,9 @@ pub enum Deed {
     },
 }
 
-/// A deed and all that it depends on.
+/// A action and all that it depends on.
 #[derive(Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// The watched folder.
     pub base: Base,
     /// Where the source is.
@@ -36,7 +36,7 @@ pub struct Task {
     /// Whether a writer was seen to close this version.
     pub close_seen: bool,
     /// What is to be done.
-    pub deed: Deed,
+    pub action: AfterAction,
     /// Names for what is there only for a moment.
     pub names: Arc<Names>,
     /// The time.
@@ -47,7 +47,7 @@ pub struct Task {
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
+pub(crate) enum Done {
     /// It was removed.
     Deleted,
     /// It is here now.

@@ -36,7 +36,7 @@ fn place(apart: bool) -> Place {
         sent: version(&path),
         path,
         close_seen: false,
-        deed: Deed::Move { folder: root.clone(), below: "x/a.mov".into() },
+        action: AfterAction::Move { folder: root.clone(), below: "x/a.mov".into() },
         names: Arc::new(Names::new(&System::default(), state.path())),
         clock: Clock::default(),
         stop: Arc::default(),
@@ -47,7 +47,7 @@ fn place(apart: bool) -> Place {
 /// A source that is to be removed.
 fn doomed() -> Place {
     let mut place = place(false);
-    place.task.deed = Deed::Delete;
+    place.task.action = AfterAction::Delete;
     place
 }
 
@@ -270,7 +270,7 @@ fn what_takes_the_name_between_the_look_and_the_move_is_put_back() {
         rename(&place.task.path, &place.at("kept"));
         put(&place.task.path, &place.at("kept"));
         let before = std::fs::read(&place.task.path).unwrap();
-        let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
+        let AfterAction::Move { folder, below } = &place.task.action else { unreachable!() };
         assert_eq!(source.go_below(folder, below).unwrap(), Done::Changed);
         assert!(std::fs::read(&place.task.path).unwrap() == before && place.sent().is_empty());
     }
@@ -315,10 +315,10 @@ fn a_file_that_an_attempt_left_aside_when_it_died_goes_with_the_next() {
     for place in [doomed(), place(false), place(true)] {
         rename(&place.task.path, &place.aside());
         let moved = place.root.join("x/a.mov");
-        let done = if place.task.deed == Deed::Delete { Done::Deleted } else { Done::Moved(moved.clone()) };
+        let done = if place.task.action == AfterAction::Delete { Done::Deleted } else { Done::Moved(moved.clone()) };
         assert_eq!(place.act(), Ok(done));
         assert!(!place.aside().exists() && !place.task.path.exists());
-        assert_eq!(moved.exists(), place.task.deed != Deed::Delete);
+        assert_eq!(moved.exists(), place.task.action != AfterAction::Delete);
     }
 }
 
@@ -359,7 +359,7 @@ fn a_move_that_died_between_its_link_and_its_removal_is_ended() {
 fn a_link_made_where_no_rename_spares_what_is_there_is_only_of_the_file_that_was_looked_at() {
     let place = place(false);
     let source = place.source();
-    let Deed::Move { folder, below } = &place.task.deed else { unreachable!() };
+    let AfterAction::Move { folder, below } = &place.task.action else { unreachable!() };
     let target = Destination::make(&Files::Real, folder, below).unwrap();
     source.folder.link(&source.name, &target.folder, target.name).unwrap();
     assert_eq!(source.arrive(&target, target.name, Came::Linked).unwrap(), Done::Moved(place.root.join("x/a.mov")));
@@ -385,7 +385,7 @@ fn nothing_behind_a_link_is_removed_whether_links_are_followed_or_not() {
             let base = Base::new(place.dir.path(), follow);
             let (names, stop) = (place.task.names.clone(), Arc::default());
             let clock = Clock::default();
-            let task = Task { base, path, sent, close_seen: true, deed: Deed::Delete, names, clock, stop };
+            let task = Task { base, path, sent, close_seen: true, action: AfterAction::Delete, names, clock, stop };
             assert_eq!(act(&task), Ok(Done::Linked));
         }
         assert_eq!(names_in(&private), ["a.mov"]);

@@ -136,9 +136,10 @@ impl FourShared {
             ));
         }
         let free = u64::try_from(number(&self.call("getFreeSpace", &[]).await?)?).unwrap_or(0);
-        match bytes > free {
-            true => Err(HostError::new(Class::HostFull, format!("the account has {free} bytes free, but the file has {bytes}"))),
-            false => Ok(()),
+        if bytes > free {
+            Err(HostError::new(Class::HostFull, format!("the account has {free} bytes free, but the file has {bytes}")))
+        } else {
+            Ok(())
         }
     }
 
@@ -220,9 +221,10 @@ impl FourShared {
             PartReply::TooMuch(error) => Ok(Some(error)),
             PartReply::KeyEnded(error) => {
                 at.tickets.lock().await.clear();
-                Err(match self.is_open(reserved).await? {
-                    true => error,
-                    false => HostError { class: Class::SessionLost, worsens: None, ..error },
+                Err(if self.is_open(reserved).await? {
+                    error
+                } else {
+                    HostError { class: Class::SessionLost, worsens: None, ..error }
                 })
             }
         }

@@ -93,9 +93,10 @@ pub(super) fn truth(response: &Element) -> Option<bool> {
 
 /// The items of a listing. How an array is wrapped is not documented, so an item is whatever says whether it is a folder.
 pub(super) fn items_of(element: &Element) -> Vec<&Element> {
-    match element.children.iter().any(|child| child.name == "directory") {
-        true => vec![element],
-        false => element.children.iter().flat_map(items_of).collect(),
+    if element.children.iter().any(|child| child.name == "directory") {
+        vec![element]
+    } else {
+        element.children.iter().flat_map(items_of).collect()
     }
 }
 

@@ -72,8 +72,9 @@ fn folder(value: &Value<'_>) -> Result<FourSharedFolder, Wrong> {
     let help = "write the number of the folder (-1 is the root), or its path, such as \"backups/2026\"";
     let given = text(value).map_err(|_| Wrong::new(format!("must be a folder, not {}", kind(value)), help))?;
     let names: Vec<String> = given.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    match names.iter().any(|name| matches!(name.as_str(), "." | "..") || name.chars().any(char::is_control)) {
-        true => Err(Wrong::new("is not a valid folder", help)),
-        false => Ok(FourSharedFolder::Path(names)),
+    if names.iter().any(|name| matches!(name.as_str(), "." | "..") || name.chars().any(char::is_control)) {
+        Err(Wrong::new("is not a valid folder", help))
+    } else {
+        Ok(FourSharedFolder::Path(names))
     }
 }

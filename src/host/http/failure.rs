@@ -100,10 +100,7 @@ fn chain(texts: Vec<String>) -> String {
             said.push(text);
         }
     }
-    match said.is_empty() {
-        true => "the request cannot be sent".into(),
-        false => excerpt(&said.join(": ")),
-    }
+    if said.is_empty() { "the request cannot be sent".into() } else { excerpt(&said.join(": ")) }
 }
 
 fn unwrapped(text: &str) -> &str {

@@ -19,10 +19,7 @@ impl Resolve for PublicNames {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> = found.filter(|at| address::is_public(at.ip())).collect();
-            match public.is_empty() {
-                true => Err(PrivateName.into()),
-                false => Ok(Box::new(public.into_iter()) as Addrs),
-            }
+            if public.is_empty() { Err(PrivateName.into()) } else { Ok(Box::new(public.into_iter()) as Addrs) }
         })
     }
 }

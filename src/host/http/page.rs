@@ -15,20 +15,20 @@ pub(super) fn is_html(content_type: Option<&str>, text: &str) -> bool {
     let Some(start) = Start::of(text) else { return false };
     let says_xml = start.declares_xml || matches!(kind.as_str(), "text/xml" | "application/xml") || kind.ends_with("+xml");
     match start.root {
-        Root::Html => true,
-        Root::Named(name) if says_xml => name.eq_ignore_ascii_case("html"),
-        Root::Named(name) => HTML.iter().any(|known| known.eq_ignore_ascii_case(name)),
-        Root::None => !says_xml,
+        RootElement::Html => true,
+        RootElement::Named(name) if says_xml => name.eq_ignore_ascii_case("html"),
+        RootElement::Named(name) => HTML.iter().any(|known| known.eq_ignore_ascii_case(name)),
+        RootElement::None => !says_xml,
     }
 }
 
 /// How a text with markup begins.
 struct Start<'t> {
     declares_xml: bool,
-    root: Root<'t>,
+    root: RootElement<'t>,
 }
 
-enum Root<'t> {
+enum RootElement<'t> {
     /// A document type says that it is HTML.
     Html,
     /// The first element, with its prefix.
@@ -52,7 +52,7 @@ impl<'t> Start<'t> {
                 let mut words = kind.split(|c: char| c.is_whitespace() || c == '>');
                 let is_doctype = words.next().is_some_and(|word| word.eq_ignore_ascii_case("doctype"));
                 if is_doctype && words.next().is_some_and(|word| word.eq_ignore_ascii_case("html")) {
-                    return Some(Start { declares_xml, root: Root::Html });
+                    return Some(Start { declares_xml, root: RootElement::Html });
                 }
                 rest = behind(kind, ">");
             } else {
@@ -66,11 +66,11 @@ fn behind<'t>(text: &'t str, end: &str) -> &'t str {
     text.split_once(end).map_or("", |(_, rest)| rest)
 }
 
-fn root(text: &str) -> Root<'_> {
-    let Some(tag) = text.strip_prefix('<') else { return Root::None };
+fn root(text: &str) -> RootElement<'_> {
+    let Some(tag) = text.strip_prefix('<') else { return RootElement::None };
     let end = tag.find(|c: char| !(c.is_alphanumeric() || matches!(c, ':' | '_' | '-' | '.'))).unwrap_or(tag.len());
     let name = &tag[..end];
-    if name.starts_with(|c: char| c.is_alphabetic() || c == '_') { Root::Named(name) } else { Root::None }
+    if name.starts_with(|c: char| c.is_alphabetic() || c == '_') { RootElement::Named(name) } else { RootElement::None }
 }
 
 #[cfg(test)]

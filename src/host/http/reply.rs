@@ -113,9 +113,10 @@ impl Reply {
             _ => "",
         };
         let body = excerpt(&self.text);
-        match body.is_empty() {
-            true => format!("the host answered {} ({reason}){advice}", self.status),
-            false => format!("the host answered {} ({reason}){advice}: `{body}`", self.status),
+        if body.is_empty() {
+            format!("the host answered {} ({reason}){advice}", self.status)
+        } else {
+            format!("the host answered {} ({reason}){advice}: `{body}`", self.status)
         }
     }
 }

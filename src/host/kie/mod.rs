@@ -306,10 +306,8 @@ impl Host for Kie {
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let named = Named::load(&at.session)?;
-            let outcome = match named.by_url {
-                true => self.send_addresses(&named, part).await?,
-                false => self.send_file(&named, part).await?,
-            };
+            let outcome =
+                if named.by_url { self.send_addresses(&named, part).await? } else { self.send_file(&named, part).await? };
             let receipt = stored::receipt(outcome);
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })

@@ -60,8 +60,9 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
 fn upload_path(value: &Value<'_>) -> Result<String, Wrong> {
     let given = text(value)?;
     let sound = given.split('/').all(|name| !matches!(name, "" | "." | "..") && !name.chars().any(char::is_control));
-    match sound {
-        true => Ok(given),
-        false => Err(Wrong::new("is not a valid folder", "write names with `/` between them, such as \"ferryd/inbox\"")),
+    if sound {
+        Ok(given)
+    } else {
+        Err(Wrong::new("is not a valid folder", "write names with `/` between them, such as \"ferryd/inbox\""))
     }
 }

@@ -29,7 +29,7 @@ pub enum Call {
 const THROTTLED: Duration = Duration::from_secs(3);
 
 /// "no such upload task".
-pub const NO_TASK: i64 = 13_000_401;
+pub(super) const NO_TASK: i64 = 13_000_401;
 
 /// A control call that did not succeed.
 #[derive(Debug)]
@@ -75,9 +75,10 @@ fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map
     let text = json::text(fields.get("error_msg")).unwrap_or_default();
     let said = format!("the gateway answered {}: `{}`", excerpt(code), excerpt(&text));
     let throttled = code.ends_with(".0308");
-    let error = match throttled {
-        true => HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..reply.failure(Class::RateLimited, said) },
-        false => credentials(reply, said),
+    let error = if throttled {
+        HostError { wait: Some(reply.retry_after.unwrap_or(THROTTLED)), ..reply.failure(Class::RateLimited, said) }
+    } else {
+        credentials(reply, said)
     };
     Err(Box::new(Refused { code: None, credentials: !throttled, error: error.with_code(code) }))
 }
@@ -135,9 +136,10 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
     let error = xml::parse(&reply.text);
     let code = error.as_ref().and_then(|error| error.text_of("Code")).unwrap_or_default();
     let message = error.as_ref().and_then(|error| error.text_of("Message")).unwrap_or_default();
-    let said = match code.is_empty() {
-        true => reply.said(),
-        false => format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message)),
+    let said = if code.is_empty() {
+        reply.said()
+    } else {
+        format!("the store answered {} {}: `{}`", reply.status, excerpt(code), excerpt(message))
     };
     let of = |class| reply.failure(class, &said).with_code(code);
     let transient = || HostError { wait: reply.retry_after, ..of(Class::Transient) };
@@ -158,18 +160,18 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
 }
 
 /// Whether a detail is that of the whole file.
-pub fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
+pub(super) fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
     let size = ["size", "length", "fileSize"].iter().find_map(|key| json::number(detail.get(*key)));
     json::flag(detail.get("recycled")) != Some(true) && size.and_then(|size| u64::try_from(size).ok()) == Some(bytes)
 }
 
 /// The lasting name of a file; there is no lasting link (page, 3.5).
-pub fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
+pub(super) fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
     Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None, proof }
 }
 
 /// The first web address anywhere in a reply.
-pub fn first_address(value: &Value) -> Option<String> {
+pub(super) fn first_address(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()).filter(|text| text.starts_with("https://") || text.starts_with("http://")),
         Value::Array(items) => items.iter().find_map(first_address),

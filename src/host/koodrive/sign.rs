@@ -8,7 +8,7 @@ use crate::secret::Secret;
 
 /// What of a request is signed.
 #[derive(Debug)]
-pub struct Signed<'a> {
+pub(super) struct Signed<'a> {
     /// `POST`.
     pub method: &'a str,
     /// The path, as it is on the wire.
@@ -24,12 +24,12 @@ pub struct Signed<'a> {
 }
 
 /// The value of the `Authorization` header, with this signature.
-pub fn authorization(app_id: &str, signature: &Secret) -> String {
+pub(super) fn authorization(app_id: &str, signature: &Secret) -> String {
     format!("HMAC-SHA256 AppId={app_id},SignedHeaders=host;x-date;x-user-id,Signature={}", signature.reveal())
 }
 
 /// The signature, which lets anybody repeat the request as long as its date is good.
-pub fn signature(signed: &Signed<'_>, app_secret: &Secret) -> Secret {
+pub(super) fn signature(signed: &Signed<'_>, app_secret: &Secret) -> Secret {
     let Signed { method, path, host, date, user_id, body } = signed;
     let slash = if path.ends_with('/') { "" } else { "/" };
     let headers = format!("host:{}\nx-date:{}\nx-user-id:{}\n", host.trim(), date.trim(), user_id.trim());

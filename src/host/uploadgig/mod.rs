@@ -63,9 +63,10 @@ fn slug(name: &str) -> String {
     let encoded = utf8_percent_encode(name, SLUG).to_string();
     let inner = encoded.trim_matches(' ');
     let before = encoded.len() - encoded.trim_start_matches(' ').len();
-    match inner.is_empty() {
-        true => "%20".repeat(encoded.len().max(1)),
-        false => format!("{}{inner}{}", "%20".repeat(before), "%20".repeat(encoded.len() - before - inner.len())),
+    if inner.is_empty() {
+        "%20".repeat(encoded.len().max(1))
+    } else {
+        format!("{}{inner}{}", "%20".repeat(before), "%20".repeat(encoded.len() - before - inner.len()))
     }
 }
 
@@ -83,15 +84,13 @@ pub struct Action {
 /// The address for the bytes, or why there is none (page, 3).
 pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
     let Some(fields) = json::object(&reply.text) else {
-        return Err(match reply.is_success() {
-            true => strange(Class::Unreadable, "no JSON", reply),
-            false => reply.refusal(),
-        });
+        return Err(if reply.is_success() { strange(Class::Unreadable, "no JSON", reply) } else { reply.refusal() });
     };
     let Some(code) = json::text(fields.get("code")) else {
-        return Err(match reply.is_success() {
-            true => strange(Class::Unreadable, "an answer without a code", reply),
-            false => reply.refusal(),
+        return Err(if reply.is_success() {
+            strange(Class::Unreadable, "an answer without a code", reply)
+        } else {
+            reply.refusal()
         });
     };
     if code != "1" {

@@ -15,54 +15,55 @@ use super::top::Top;
 
 /// A folder at the top of some file system, and whether symbolic links below it are followed. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Base {
+pub(crate) struct Base {
     files: Files,
     top: Top,
 }
 
 impl Base {
     /// The folder at `path` of the real file system.
-    pub fn new(path: &Path, follow_symlinks: bool) -> Base {
+    #[cfg(test)]
+    pub(crate) fn new(path: &Path, follow_symlinks: bool) -> Base {
         Base::of(&Files::Real, path, follow_symlinks)
     }
 
     /// The folder at `path` of these files.
-    pub fn of(files: &Files, path: &Path, follow_symlinks: bool) -> Base {
+    pub(crate) fn of(files: &Files, path: &Path, follow_symlinks: bool) -> Base {
         Base { files: files.clone(), top: Top { path: path.into(), follow: follow_symlinks } }
     }
 
     /// For a file that is in no folder of which more is known: the folder it is in, whatever leads there.
-    pub fn around(files: &Files, path: &Path) -> Base {
+    pub(crate) fn around(files: &Files, path: &Path) -> Base {
         Base::of(files, path.parent().unwrap_or(path), false)
     }
 
     /// The same folder, below which no link is followed.
-    pub fn without_links(&self) -> Base {
+    pub(crate) fn without_links(&self) -> Base {
         Base { files: self.files.clone(), top: Top { path: self.top.path.clone(), follow: false } }
     }
 
     /// The files that it belongs to.
-    pub fn files(&self) -> &Files {
+    pub(crate) fn files(&self) -> &Files {
         &self.files
     }
 
     /// The folder at the top.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.top.path
     }
 
     /// Whether links below it are followed.
-    pub fn follows_links(&self) -> bool {
+    pub(crate) fn follows_links(&self) -> bool {
         self.top.follow
     }
 
     /// The way from the top to `path`.
-    pub fn relative<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
+    pub(crate) fn relative<'p>(&self, path: &'p Path) -> io::Result<&'p Path> {
         self.top.relative(path)
     }
 
     /// Opens the file at `path` to be read, without ever waiting for somebody at the other end.
-    pub fn open(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
         match &self.files {
             Files::Real => Ok(File::Real(self.open_as(path, READ)?.into())),
             #[cfg(feature = "simulator")]
@@ -71,7 +72,7 @@ impl Base {
     }
 
     /// Opens the folder at `path`.
-    pub fn folder(&self, path: &Path) -> io::Result<Folder> {
+    pub(crate) fn folder(&self, path: &Path) -> io::Result<Folder> {
         let opened = match &self.files {
             Files::Real => FolderHandle::Real(self.open_as(path, LIST)?),
             #[cfg(feature = "simulator")]
@@ -81,7 +82,7 @@ impl Base {
     }
 
     /// What is at `path`: where links are not followed, a link itself.
-    pub fn look(&self, path: &Path) -> io::Result<Stat> {
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Stat> {
         #[cfg(feature = "simulator")]
         if let Files::Simulated(disk) = &self.files {
             return disk.look(&self.top, path);
@@ -98,12 +99,12 @@ impl Base {
     }
 
     /// What the folder at the top is, whatever leads there.
-    pub fn look_at_top(&self) -> io::Result<Stat> {
+    pub(crate) fn look_at_top(&self) -> io::Result<Stat> {
         self.look(&self.top.path)
     }
 
     /// Opens the folder at `path`, and makes it, and those above it, where they are missing. Those that are made are on the disk.
-    pub fn make(&self, path: &Path) -> io::Result<Folder> {
+    pub(crate) fn make(&self, path: &Path) -> io::Result<Folder> {
         match self.folder(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
@@ -139,7 +140,7 @@ impl Base {
 #[cfg(test)]
 mod tests {
     use super::super::beneath::step_by_step;
-    use super::super::stat::{Kind, is_link};
+    use super::super::stat::{FileKind, is_link};
     use super::*;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, symlink};
@@ -198,7 +199,7 @@ mod tests {
         symlink(&top, &link).unwrap();
         let base = Base::new(&link, false);
         assert!(base.open(&link.join("a/b/file")).is_ok() && base.folder(&link).is_ok());
-        assert_eq!(base.look(&link).unwrap().kind, Kind::Folder);
+        assert_eq!(base.look(&link).unwrap().kind, FileKind::Folder);
         assert!(is_link(&base.open(&link.join("link/file")).unwrap_err()));
     }
 
@@ -223,7 +224,7 @@ mod tests {
                         i64::try_from(born).unwrap(),
                     ]
                 );
-                let kinds = (stat.kind == Kind::File, stat.kind == Kind::Folder, stat.kind == Kind::Link);
+                let kinds = (stat.kind == FileKind::File, stat.kind == FileKind::Folder, stat.kind == FileKind::Link);
                 assert_eq!(kinds, (metadata.is_file(), metadata.is_dir(), metadata.is_symlink()));
                 assert_eq!(stat.blocks, metadata.blocks());
             }
@@ -242,9 +243,9 @@ mod tests {
             found.push((entry.name().to_str().unwrap().to_owned(), stat.kind));
         }
         found.sort_by(|one, other| one.0.cmp(&other.0));
-        let expected = [("a", Kind::Folder), ("file link", Kind::Link), ("link", Kind::Link)];
+        let expected = [("a", FileKind::Folder), ("file link", FileKind::Link), ("link", FileKind::Link)];
         assert_eq!(found, expected.map(|(name, kind)| (name.to_owned(), kind)));
-        assert_eq!(listing.look_through(OsStr::new("file link")).unwrap().kind, Kind::File);
+        assert_eq!(listing.look_through(OsStr::new("file link")).unwrap().kind, FileKind::File);
     }
 
     #[test]

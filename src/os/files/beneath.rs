@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::look::look_at;
-use super::stat::{Kind, Stat};
+use super::stat::{FileKind, Stat};
 
 /// How a file is opened to be read: a pipe in its place must not keep us waiting.
 pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -75,7 +75,7 @@ fn step(folder: &OwnedFd, name: &OsStr, flags: OFlags) -> rustix::io::Result<Own
     match rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty()) {
         // This is how a link is refused where a folder was asked for.
         Err(Errno::NOTDIR) => match look_at(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(Stat { kind: Kind::Link, .. }) => Err(Errno::LOOP),
+            Ok(Stat { kind: FileKind::Link, .. }) => Err(Errno::LOOP),
             _ => Err(Errno::NOTDIR),
         },
         opened => opened,

@@ -36,7 +36,7 @@ impl Files {
 
 /// An open file.
 #[derive(Debug)]
-pub enum File {
+pub(crate) enum File {
     /// One of this machine.
     Real(std::fs::File),
     /// One of a simulator.
@@ -46,7 +46,7 @@ pub enum File {
 
 impl File {
     /// What the file system says of it.
-    pub fn stat(&self) -> io::Result<Stat> {
+    pub(crate) fn stat(&self) -> io::Result<Stat> {
         match self {
             File::Real(file) => look_at_open(file),
             #[cfg(feature = "simulator")]
@@ -55,7 +55,7 @@ impl File {
     }
 
     /// Fills `buffer` with the bytes from `offset` on. A file that ends before is an error, `UnexpectedEof`.
-    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match self {
             File::Real(file) => file.read_exact_at(buffer, offset),
             #[cfg(feature = "simulator")]
@@ -64,7 +64,7 @@ impl File {
     }
 
     /// Takes what was written to the disk.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         match self {
             File::Real(file) => file.sync_all(),
             #[cfg(feature = "simulator")]
@@ -73,7 +73,7 @@ impl File {
     }
 
     /// Gives it these permission bits and this time of its last change, in nanoseconds since the Unix epoch.
-    pub fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
+    pub(crate) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
         match self {
             File::Real(file) => {
                 file.set_permissions(std::fs::Permissions::from_mode(mode))?;
@@ -85,7 +85,7 @@ impl File {
     }
 
     /// Who has it open for writing. It must be open for reading only.
-    pub fn writers(&self) -> Writers {
+    pub(crate) fn writers(&self) -> Writers {
         match self {
             File::Real(file) => lease::writers(file),
             #[cfg(feature = "simulator")]

@@ -18,7 +18,7 @@ use super::stat::{Entry, Stat};
 
 /// An open folder.
 #[derive(Debug)]
-pub struct Folder(pub(super) FolderHandle);
+pub(crate) struct Folder(pub(super) FolderHandle);
 
 #[derive(Debug)]
 pub(super) enum FolderHandle {
@@ -28,7 +28,7 @@ pub(super) enum FolderHandle {
 }
 
 /// An open folder that is being listed.
-pub struct Listing(Listed);
+pub(crate) struct Listing(Listed);
 
 enum Listed {
     Real(Dir),
@@ -38,7 +38,7 @@ enum Listed {
 
 impl Folder {
     /// Opens the file `name` to be read; not one that is a link.
-    pub fn open(&self, name: &OsStr) -> io::Result<File> {
+    pub(crate) fn open(&self, name: &OsStr) -> io::Result<File> {
         match &self.0 {
             FolderHandle::Real(folder) => {
                 Ok(File::Real(rustix::fs::openat(folder, name, READ | OFlags::NOFOLLOW, Mode::empty())?.into()))
@@ -49,7 +49,7 @@ impl Folder {
     }
 
     /// What has the name `name`, a link itself included.
-    pub fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         match &self.0 {
             FolderHandle::Real(folder) => look_at(folder.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW),
             #[cfg(feature = "simulator")]
@@ -58,7 +58,7 @@ impl Folder {
     }
 
     /// The folder's own device and inode.
-    pub fn device_and_inode(&self) -> io::Result<(i64, i64)> {
+    pub(crate) fn device_and_inode(&self) -> io::Result<(i64, i64)> {
         match &self.0 {
             FolderHandle::Real(folder) => {
                 let found = rustix::fs::fstat(folder)?;
@@ -70,7 +70,7 @@ impl Folder {
     }
 
     /// Makes the file `name` to be written and read; there must be nothing of that name, not even a link.
-    pub fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
+    pub(crate) fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         match &self.0 {
             FolderHandle::Real(folder) => {
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -82,7 +82,7 @@ impl Folder {
     }
 
     /// Removes the name of a file, or a link.
-    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+    pub(crate) fn remove(&self, name: &OsStr) -> io::Result<()> {
         match &self.0 {
             FolderHandle::Real(folder) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?),
             #[cfg(feature = "simulator")]
@@ -91,7 +91,7 @@ impl Folder {
     }
 
     /// Gives `name` the name `new` in the folder `to`, whatever had it.
-    pub fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(crate) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
             (FolderHandle::Real(folder), FolderHandle::Real(to)) => Ok(rustix::fs::renameat(folder, name, to, new)?),
             #[cfg(feature = "simulator")]
@@ -103,7 +103,7 @@ impl Folder {
 
     /// The same, unless something has the name `new`: then the error is `AlreadyExists`. Where the platform or the file system cannot do
     /// this, it is `Unsupported`. Nothing has changed after an error.
-    pub fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(crate) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
             (FolderHandle::Real(folder), FolderHandle::Real(to)) => rename_new(folder, name, to, new),
             #[cfg(feature = "simulator")]
@@ -114,7 +114,7 @@ impl Folder {
     }
 
     /// Gives the file `name` a second name in the folder `to`. An error is `AlreadyExists` where something has it.
-    pub fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+    pub(crate) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
             (FolderHandle::Real(folder), FolderHandle::Real(to)) => {
                 Ok(rustix::fs::linkat(folder, name, to, new, AtFlags::empty())?)
@@ -127,7 +127,7 @@ impl Folder {
     }
 
     /// Makes what happened to the names in the folder durable.
-    pub fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync(&self) -> io::Result<()> {
         match &self.0 {
             FolderHandle::Real(folder) => Ok(rustix::fs::fsync(folder)?),
             #[cfg(feature = "simulator")]
@@ -136,7 +136,7 @@ impl Folder {
     }
 
     /// Begins to list the folder.
-    pub fn list(self) -> io::Result<Listing> {
+    pub(crate) fn list(self) -> io::Result<Listing> {
         let listed = match self.0 {
             FolderHandle::Real(folder) => Listed::Real(Dir::new(folder)?),
             #[cfg(feature = "simulator")]
@@ -161,7 +161,7 @@ pub(super) fn rename_new(_: &OwnedFd, _: &OsStr, _: &OwnedFd, _: &OsStr) -> io::
 
 impl Listing {
     /// The next entry; those of the folder itself and of the one above it are left out.
-    pub fn next_entry(&mut self) -> Option<io::Result<Entry>> {
+    pub(crate) fn next_entry(&mut self) -> Option<io::Result<Entry>> {
         match &mut self.0 {
             Listed::Real(listing) => next_real(listing),
             #[cfg(feature = "simulator")]
@@ -170,7 +170,7 @@ impl Listing {
     }
 
     /// What the entry `name` is, a link itself included.
-    pub fn look(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(crate) fn look(&self, name: &OsStr) -> io::Result<Stat> {
         match &self.0 {
             Listed::Real(listing) => look_at(listing.fd()?, name, AtFlags::SYMLINK_NOFOLLOW),
             #[cfg(feature = "simulator")]
@@ -179,7 +179,7 @@ impl Listing {
     }
 
     /// What the entry `name` is, or what it leads to.
-    pub fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
+    pub(crate) fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
         match &self.0 {
             Listed::Real(listing) => look_at(listing.fd()?, name, AtFlags::empty()),
             #[cfg(feature = "simulator")]

@@ -8,14 +8,14 @@ use rustix::fs::{AtFlags, FileType};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 
-use super::stat::{Kind, Stat};
+use super::stat::{FileKind, Stat};
 
-pub(super) fn kind(kind: FileType) -> Kind {
+pub(super) fn kind(kind: FileType) -> FileKind {
     match kind {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Folder,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Other,
+        FileType::RegularFile => FileKind::File,
+        FileType::Directory => FileKind::Folder,
+        FileType::Symlink => FileKind::Link,
+        _ => FileKind::Other,
     }
 }
 

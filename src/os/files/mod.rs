@@ -17,11 +17,11 @@ mod file;
 mod folder;
 mod look;
 #[cfg(feature = "simulator")]
-pub mod simulated;
+pub(crate) mod simulated;
 mod stat;
 mod top;
 
-pub use base::Base;
-pub use file::{File, Files};
-pub use folder::{Folder, Listing};
-pub use stat::{Entry, Kind, Stat, is_link};
+pub(crate) use base::Base;
+pub(crate) use file::{File, Files};
+pub(crate) use folder::{Folder, Listing};
+pub(crate) use stat::{Entry, FileKind, Stat, is_link};

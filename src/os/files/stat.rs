@@ -5,7 +5,7 @@ use std::io;
 
 /// What sort of thing has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum FileKind {
     /// A regular file.
     File,
     /// A folder.
@@ -18,9 +18,9 @@ pub enum Kind {
 
 /// What the file system says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Device, inode, size in bytes, and the times of the last change, of the last change of the inode, and of birth: in nanoseconds since
     /// the Unix epoch, the last one 0 where it is not known.
     pub numbers: [i64; 6],
@@ -34,52 +34,52 @@ pub struct Stat {
 
 impl Stat {
     /// Device and inode.
-    pub fn device_and_inode(&self) -> (i64, i64) {
+    pub(crate) fn device_and_inode(&self) -> (i64, i64) {
         (self.numbers[0], self.numbers[1])
     }
 
     /// When the content was last changed, in nanoseconds since the Unix epoch.
-    pub fn mtime_ns(&self) -> i64 {
+    pub(crate) fn mtime_ns(&self) -> i64 {
         self.numbers[3]
     }
 
     /// The size in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.numbers[2].cast_unsigned()
     }
 }
 
 /// An entry of a folder, as its listing tells it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub(crate) struct Entry {
     name: OsString,
-    kind: Option<Kind>,
+    kind: Option<FileKind>,
     inode: i64,
 }
 
 impl Entry {
     /// An entry of this name and inode.
-    pub(in crate::os::files) fn new(name: OsString, kind: Option<Kind>, inode: i64) -> Entry {
+    pub(in crate::os::files) fn new(name: OsString, kind: Option<FileKind>, inode: i64) -> Entry {
         Entry { name, kind, inode }
     }
 
     /// Its name.
-    pub fn name(&self) -> &OsStr {
+    pub(crate) fn name(&self) -> &OsStr {
         &self.name
     }
 
     /// What it is; not every file system tells in a listing.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<FileKind> {
         self.kind
     }
 
     /// Its inode: below a mount point that of the folder underneath, and made up on some file systems.
-    pub fn inode(&self) -> i64 {
+    pub(crate) fn inode(&self) -> i64 {
         self.inode
     }
 }
 
 /// Whether this is the refusal to follow a symbolic link.
-pub fn is_link(error: &io::Error) -> bool {
+pub(crate) fn is_link(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ELOOP)
 }

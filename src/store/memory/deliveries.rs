@@ -112,9 +112,9 @@ impl Tables {
             }
             Release::UnprovenBy(host) => self.stay(by, &family, &Reason::new(ReasonClass::UnprovenByHost).about(host), None)?,
             Release::HooksPending => self.look_no_more(&family),
-            Release::Due(carrier) => {
+            Release::Due(on_behalf_of) => {
                 self.look_no_more(&family);
-                return Ok(self.be_due(by, &family, carrier.map_or(id, |at| family[at].0)));
+                return Ok(self.be_due(by, &family, on_behalf_of.map_or(id, |at| family[at].0)));
             }
         }
         Ok(false)
@@ -130,8 +130,8 @@ impl Tables {
         }
     }
 
-    fn be_due(&mut self, by: Caller, family: &Family, carrier: JobId) -> bool {
-        let mut rows = self.after_rows(family).filter(|row| row.job == carrier && row.next_try.is_none());
+    fn be_due(&mut self, by: Caller, family: &Family, on_behalf_of: JobId) -> bool {
+        let mut rows = self.after_rows(family).filter(|row| row.job == on_behalf_of && row.next_try.is_none());
         let due = rows.next().map(|row| row.next_try = Some(by.now_ms)).is_some();
         drop(rows);
         for (id, _) in family.iter().filter(|_| due) {
@@ -187,7 +187,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn follow(&mut self, by: Caller, rules: &Rules) -> Result<Vec<(String, u64)>, StoreError> {
+    pub(super) fn set_rules(&mut self, by: Caller, rules: &Rules) -> Result<Vec<(String, u64)>, StoreError> {
         let goes = |row: &Row| match row.event {
             Event::After => false,
             Event::Refresh => !rules.refresh.contains(&self.jobs[&row.job].host),
@@ -215,7 +215,12 @@ impl Tables {
         }
     }
 
-    pub(super) fn due(&mut self, by: Caller, wanted: &[(String, usize)], running: &[DeliveryId]) -> Result<Due, StoreError> {
+    pub(super) fn due_deliveries(
+        &mut self,
+        by: Caller,
+        wanted: &[(String, usize)],
+        running: &[DeliveryId],
+    ) -> Result<Due, StoreError> {
         let mut due = Due::default();
         for (hook, room) in wanted {
             let rows = self.deliveries.iter().filter(|(_, row)| row.daemon == by.daemon && row.hook == *hook);
@@ -261,7 +266,7 @@ impl Tables {
         self.deliveries.get(&id).filter(|row| row.daemon == by.daemon).cloned()
     }
 
-    pub(super) fn delivered(&mut self, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
+    pub(super) fn record_delivery(&mut self, by: Caller, ids: &[DeliveryId], rules: &Rules) -> Result<bool, StoreError> {
         ids.iter().try_fold(false, |due, id| Ok(due | self.delivered_one(by, *id, rules)?))
     }
 
@@ -282,21 +287,27 @@ impl Tables {
         }
     }
 
-    pub(super) fn stays(&mut self, by: Caller, id: DeliveryId, note: &Reason) -> Result<(), StoreError> {
+    pub(super) fn keep_source(&mut self, by: Caller, id: DeliveryId, note: &Reason) -> Result<(), StoreError> {
         match self.row_of(by, id).filter(|row| row.event == Event::After) {
             Some(row) => self.give_up(by, &self.family(row.job), None, Some(note)),
             None => Ok(()),
         }
     }
 
-    pub(super) fn not_found(&mut self, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
+    pub(super) fn record_missing_file(&mut self, by: Caller, id: DeliveryId, rules: &Rules) -> Result<bool, StoreError> {
         match self.row_of(by, id).filter(|row| row.said.is_some()) {
             Some(_) => self.delivered_one(by, id, rules),
             None => Ok(false),
         }
     }
 
-    pub(super) fn undelivered(&mut self, by: Caller, ids: &[DeliveryId], why: &Reason, next_try_ms: i64) -> Result<(), StoreError> {
+    pub(super) fn record_failed_delivery(
+        &mut self,
+        by: Caller,
+        ids: &[DeliveryId],
+        why: &Reason,
+        next_try_ms: i64,
+    ) -> Result<(), StoreError> {
         for id in ids {
             let Some(row) = self.deliveries.get_mut(id).filter(|row| row.daemon == by.daemon) else { continue };
             row.tries += 1;
@@ -307,7 +318,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn look_again(&mut self, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
+    pub(super) fn look_again_later(&mut self, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
         if let Some(row) = self.deliveries.get_mut(&id).filter(|row| row.daemon == by.daemon && row.said.is_some()) {
             row.tries += 1;
             row.next_try = Some(next_try_ms);
@@ -329,7 +340,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn send_again(&mut self, by: Caller, id: DeliveryId) -> Result<bool, StoreError> {
+    pub(super) fn requeue(&mut self, by: Caller, id: DeliveryId) -> Result<bool, StoreError> {
         let Some(row) = self.row_of(by, id) else { return Ok(false) };
         let file = self.job(row.job)?.file;
         let about_to_run = |row: &Row| row.event == Event::After && row.next_try.is_some() && row.said.is_none();

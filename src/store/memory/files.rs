@@ -107,7 +107,7 @@ impl Tables {
         self.supersede_deliveries(by, file)
     }
 
-    pub(super) fn renumbered(&mut self, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
+    pub(super) fn record_new_numbers(&mut self, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
         if let Some(file) = self.file_at(folder, name).filter(|id| self.files[id].identity.same_version(now)) {
             self.renumber(file, now);
         }
@@ -122,7 +122,7 @@ impl Tables {
         }
     }
 
-    pub(super) fn renamed(
+    pub(super) fn record_rename(
         &mut self,
         _: Caller,
         from: (&Path, &OsStr),
@@ -155,7 +155,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn close_seen(&mut self, by: Caller, folder: &Path, name: &OsStr, version: &Identity) -> Result<bool, StoreError> {
+    pub(super) fn record_close(&mut self, by: Caller, folder: &Path, name: &OsStr, version: &Identity) -> Result<bool, StoreError> {
         let Some(file) = self.file_at(folder, name) else { return Ok(false) };
         let is_it = |job: &Job| Identity { born_ns: version.born_ns, ..job.identity } == *version;
         let of_file = self.jobs.values_mut().filter(|job| job.file == file);

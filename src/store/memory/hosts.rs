@@ -19,7 +19,7 @@ impl Tables {
                 _ => {}
             }
         }
-        let rests = self.resting(by)?;
+        let rests = self.resting_hosts(by)?;
         for ((_, name), host) in self.hosts.iter_mut().filter(|((daemon, _), _)| *daemon == by.daemon) {
             if let Some(rest) = rests.iter().find(|rest| rest.host == *name) {
                 let until_ms = after(by.now_ms, rest.left);
@@ -35,7 +35,7 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn resting(&mut self, by: Caller) -> Result<Vec<Resting>, StoreError> {
+    pub(super) fn resting_hosts(&mut self, by: Caller) -> Result<Vec<Resting>, StoreError> {
         let ours = self.hosts.iter().filter(|((daemon, _), _)| *daemon == by.daemon);
         let rests = ours.filter_map(|((_, name), Host { report, since, .. })| {
             let until_ms = report.until_ms.filter(|until_ms| report.state == HostState::Resting && *until_ms > by.now_ms)?;
@@ -46,7 +46,7 @@ impl Tables {
         Ok(rests.collect())
     }
 
-    pub(super) fn configured(
+    pub(super) fn configure(
         &mut self,
         by: Caller,
         watches: &[PathBuf],
@@ -80,21 +80,21 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn host_status(&mut self, by: Caller, host: &str, report: &HostReport) -> Result<(), StoreError> {
+    pub(super) fn record_host(&mut self, by: Caller, host: &str, report: &HostReport) -> Result<(), StoreError> {
         if let Some(host) = self.hosts.get_mut(&(by.daemon, host.to_owned())) {
             (host.report, host.since) = (report.clone(), by.now_ms);
         }
         Ok(())
     }
 
-    pub(super) fn host_rests_until(&mut self, by: Caller, host: &str, until_ms: i64) -> Result<(), StoreError> {
+    pub(super) fn record_host_rest(&mut self, by: Caller, host: &str, until_ms: i64) -> Result<(), StoreError> {
         if let Some(host) = self.hosts.get_mut(&(by.daemon, host.to_owned())).filter(|host| host.report.until_ms.is_some()) {
             (host.report.until_ms, host.since) = (Some(until_ms), by.now_ms);
         }
         Ok(())
     }
 
-    pub(super) fn release_held(&mut self, by: Caller, host: &str) -> Result<(), StoreError> {
+    pub(super) fn requeue_held(&mut self, by: Caller, host: &str) -> Result<(), StoreError> {
         for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon && job.host == host) {
             if job.state == State::Held && job.next_try > Some(by.now_ms) {
                 job.next_try = Some(by.now_ms);
@@ -103,14 +103,14 @@ impl Tables {
         Ok(())
     }
 
-    pub(super) fn watch_status(&mut self, by: Caller, path: &Path, report: &WatchReport) -> Result<(), StoreError> {
+    pub(super) fn record_watch(&mut self, by: Caller, path: &Path, report: &WatchReport) -> Result<(), StoreError> {
         if let Some(watch) = self.watches.get_mut(&(by.daemon, path.to_owned())) {
             watch.last_scan = report.last_scan_ms.or(watch.last_scan);
         }
         Ok(())
     }
 
-    pub(super) fn live(&mut self, by: Caller, live: &[Live]) -> Result<(), StoreError> {
+    pub(super) fn record_progress(&mut self, by: Caller, live: &[Live]) -> Result<(), StoreError> {
         self.live.retain(|(daemon, _), _| *daemon != by.daemon);
         self.live.extend(live.iter().map(|live| ((by.daemon, live.job), (*live, by.now_ms))));
         Ok(())

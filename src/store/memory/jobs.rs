@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, PutBack, Rules, State, StoreError, Tables};
+use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after};
 use crate::job::share::{self, Holder, Mix};
@@ -92,7 +92,7 @@ impl Tables {
         Ok(self.path_of(file))
     }
 
-    pub(super) fn sent_as(&mut self, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+    pub(super) fn record_version(&mut self, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
         let ours = self.is_ours(by, job)?;
         if ours {
             self.job(job)?.identity.ctime_ns = identity.ctime_ns;
@@ -105,7 +105,7 @@ impl Tables {
         Ok((job.state != State::Uploading || job.owner != by.daemon).then_some(job.state))
     }
 
-    pub(super) fn uploaded(
+    pub(super) fn record_outcome(
         &mut self,
         by: Caller,
         id: JobId,
@@ -129,7 +129,13 @@ impl Tables {
         Ok((state, made))
     }
 
-    pub(super) fn put_back(&mut self, by: Caller, id: JobId, left: &PutBack, rules: &Rules) -> Result<Option<bool>, StoreError> {
+    pub(super) fn return_job(
+        &mut self,
+        by: Caller,
+        id: JobId,
+        left: &ReturnedJob,
+        rules: &Rules,
+    ) -> Result<Option<bool>, StoreError> {
         if self.moved_on(by, id)?.is_some() {
             return Ok(None);
         }

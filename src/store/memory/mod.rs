@@ -18,7 +18,7 @@ use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason,
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, DaemonId, Due, Live, PutBack, Resting, Rules, Seen, Upload};
+use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload};
 
 #[derive(Default)]
 pub(super) struct Memory {

@@ -12,7 +12,7 @@ impl Tables {
         Ok(ours)
     }
 
-    pub(super) fn opened(
+    pub(super) fn record_session(
         &mut self,
         by: Caller,
         job: JobId,
@@ -40,7 +40,7 @@ impl Tables {
         Ok(true)
     }
 
-    pub(super) fn acked(&mut self, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
+    pub(super) fn record_acks(&mut self, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
         let ours = self.with_upload(by, job, |upload| note(upload, acks, plan))?;
         if ours {
             self.progressed(job)?;
@@ -48,7 +48,7 @@ impl Tables {
         Ok(ours)
     }
 
-    pub(super) fn advanced(
+    pub(super) fn record_offset(
         &mut self,
         by: Caller,
         job: JobId,
@@ -65,18 +65,25 @@ impl Tables {
         Ok(ours)
     }
 
-    pub(super) fn found(&mut self, by: Caller, job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> Result<bool, StoreError> {
+    pub(super) fn replace_acks(
+        &mut self,
+        by: Caller,
+        job: JobId,
+        acks: &[Ack],
+        held_bytes: u64,
+        plan: &Plan,
+    ) -> Result<bool, StoreError> {
         self.with_upload(by, job, |upload| {
             (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), if acks.is_empty() { held_bytes } else { 0 });
             note(upload, acks, plan);
         })
     }
 
-    pub(super) fn committing(&mut self, by: Caller, job: JobId) -> Result<bool, StoreError> {
+    pub(super) fn record_commit_intent(&mut self, by: Caller, job: JobId) -> Result<bool, StoreError> {
         self.with_upload(by, job, |upload| upload.committing = true)
     }
 
-    pub(super) fn digested(&mut self, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
+    pub(super) fn save_digest(&mut self, by: Caller, job: JobId, part_bytes: u64, digest: &Digest) -> Result<bool, StoreError> {
         let ours = self.is_ours(by, job)?;
         if ours {
             self.digests.insert(job, (part_bytes, digest.clone()));
@@ -84,7 +91,7 @@ impl Tables {
         Ok(ours)
     }
 
-    pub(super) fn digest(&mut self, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
+    pub(super) fn saved_digest(&mut self, _: Caller, job: JobId, part_bytes: u64) -> Result<Option<Digest>, StoreError> {
         Ok(self.digests.get(&job).filter(|(cut, _)| *cut == part_bytes).map(|(_, digest)| digest.clone()))
     }
 

@@ -162,9 +162,10 @@ impl Desk<'_> {
     }
 
     fn key(&self, folder: i64) -> Said {
-        match self.account.has_folder(folder) {
-            true => Ok(Value::Text(self.account.add_key(folder)?)),
-            false => Err(No::Said(Value::Null, "there is no such folder".into())),
+        if self.account.has_folder(folder) {
+            Ok(Value::Text(self.account.add_key(folder)?))
+        } else {
+            Err(No::Said(Value::Null, "there is no such folder".into()))
         }
     }
 
@@ -377,9 +378,12 @@ impl Desk<'_> {
         if !self.account.has_folder(parent) {
             return no(-2, "there is no such folder");
         }
-        in_turn(self.turn, || match self.account.folders_in(parent).iter().any(|(_, folder)| folder.name == name) {
-            true => no(-1, "there is a folder of this name"),
-            false => Ok(Value::Number(self.account.add_folder(parent, name)?)),
+        in_turn(self.turn, || {
+            if self.account.folders_in(parent).iter().any(|(_, folder)| folder.name == name) {
+                no(-1, "there is a folder of this name")
+            } else {
+                Ok(Value::Number(self.account.add_folder(parent, name)?))
+            }
         })
     }
 

@@ -26,7 +26,7 @@ const ID_CHARS: usize = 14;
 
 /// An upload that is not complete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Upload {
+pub(super) struct Upload {
     /// The final name of the file.
     pub name: String,
     /// The folder it is for.
@@ -41,7 +41,7 @@ pub struct Upload {
 
 /// The place of a part in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub(super) struct Place {
     /// The bytes before it.
     pub offset: u64,
     /// Its own.
@@ -50,14 +50,14 @@ pub struct Place {
 
 impl Place {
     /// The bytes up to its end.
-    pub fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.offset.saturating_add(self.bytes)
     }
 }
 
 /// A part that came.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Held {
+pub(super) struct Held {
     /// Its place.
     pub place: Place,
     /// The state it went on from.
@@ -68,7 +68,7 @@ pub struct Held {
 
 /// A file that is complete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Filed {
+pub(super) struct Filed {
     /// The folder it is in.
     pub folder: String,
     /// Its digest, at least as announced.
@@ -79,11 +79,11 @@ pub struct Filed {
 
 /// The books, open.
 #[derive(Debug, Clone, Copy)]
-pub struct Books<'s>(pub &'s Shared);
+pub(super) struct Books<'s>(pub &'s Shared);
 
 impl Books<'_> {
     /// Begins an upload. The id of its file.
-    pub fn begin(self, upload: &Upload) -> Result<String, Reject> {
+    pub(super) fn begin(self, upload: &Upload) -> Result<String, Reject> {
         let id = self.new_id();
         // How many parts there will be is known at the end.
         self.0.store.begin(KIND, &id, Totals { parts: 0, bytes: upload.bytes })?;
@@ -92,54 +92,54 @@ impl Books<'_> {
     }
 
     /// An id nobody has.
-    pub fn new_id(self) -> String {
+    pub(super) fn new_id(self) -> String {
         format!("Fx{}", self.0.chance.letters(ID_CHARS))
     }
 
     /// An id of an upload at the object storage.
-    pub fn new_upload_id(self) -> String {
+    pub(super) fn new_upload_id(self) -> String {
         format!("000001{:026X}", self.0.chance.number() >> 24)
     }
 
     /// Changes what is known of an upload.
-    pub fn set_upload(self, id: &str, upload: &Upload) -> Result<(), Reject> {
+    pub(super) fn set_upload(self, id: &str, upload: &Upload) -> Result<(), Reject> {
         Ok(self.0.records.set(KIND, &session(id), upload)?)
     }
 
     /// An upload that goes on.
-    pub fn upload(self, id: &str) -> Option<Upload> {
+    pub(super) fn upload(self, id: &str) -> Option<Upload> {
         let open = matches!(self.0.store.stage(KIND, id), Some((Stage::Open, _)));
         if open && self.0.store.object(KIND, id).is_none() { self.0.records.get(KIND, &session(id)) } else { None }
     }
 
     /// The name of a file, complete or not.
-    pub fn name(self, id: &str) -> Option<String> {
+    pub(super) fn name(self, id: &str) -> Option<String> {
         let stored = self.0.store.object(KIND, id).map(|object| object.name);
         stored.or_else(|| self.0.records.get(KIND, &session(id)).map(|upload: Upload| upload.name))
     }
 
     /// What a link was given for.
-    pub fn link(self, id: &str, number: u64) -> Option<Place> {
+    pub(super) fn link(self, id: &str, number: u64) -> Option<Place> {
         self.0.records.get(KIND, &link(id, number))
     }
 
     /// Notes what a link is given for.
-    pub fn set_link(self, id: &str, number: u64, place: Place) -> Result<(), Reject> {
+    pub(super) fn set_link(self, id: &str, number: u64, place: Place) -> Result<(), Reject> {
         Ok(self.0.records.set(KIND, &link(id, number), &place)?)
     }
 
     /// A part that came.
-    pub fn part(self, id: &str, number: u64) -> Option<Held> {
+    pub(super) fn part(self, id: &str, number: u64) -> Option<Held> {
         self.0.records.get(KIND, &part(id, number))
     }
 
     /// Notes a part that came.
-    pub fn set_part(self, id: &str, number: u64, held: &Held) -> std::io::Result<()> {
+    pub(super) fn set_part(self, id: &str, number: u64, held: &Held) -> std::io::Result<()> {
         self.0.records.set(KIND, &part(id, number), held)
     }
 
     /// Forgets the parts and links of an upload.
-    pub fn forget_parts(self, id: &str) -> Result<(), Reject> {
+    pub(super) fn forget_parts(self, id: &str) -> Result<(), Reject> {
         for number in self.0.store.parts(KIND, id).into_keys() {
             self.0.store.drop_part(KIND, id, number);
         }
@@ -150,7 +150,7 @@ impl Books<'_> {
     }
 
     /// Forgets all of an upload but that there was one.
-    pub fn close(self, id: &str) -> Result<(), Reject> {
+    pub(super) fn close(self, id: &str) -> Result<(), Reject> {
         self.forget_parts(id)?;
         self.0.records.remove(KIND, &session(id))?;
         self.0.store.lose_session(KIND, id);
@@ -158,7 +158,7 @@ impl Books<'_> {
     }
 
     /// The bytes of these files, one after the other, beside the objects.
-    pub fn join(self, files: &[PathBuf]) -> Result<Spooled, Reject> {
+    pub(super) fn join(self, files: &[PathBuf]) -> Result<Spooled, Reject> {
         let mut spool = Spool::new(self.0.store.aside()?)?;
         let mut buffer = vec![0; COPY_BYTES];
         for path in files {
@@ -175,7 +175,7 @@ impl Books<'_> {
     }
 
     /// Makes a file. The records come first: what a kill leaves is then either whole or can be done again.
-    pub fn keep(self, id: &str, upload: &Upload, spooled: Spooled) -> Result<Object, Reject> {
+    pub(super) fn keep(self, id: &str, upload: &Upload, spooled: Spooled) -> Result<Object, Reject> {
         let digest = spooled.sha256.clone();
         let sha256 = digest.clone().or_else(|| upload.sha256.clone());
         let filed = Filed { folder: upload.folder.clone(), sha256, created_ms: self.0.clock.now_ms() };
@@ -203,30 +203,30 @@ impl Books<'_> {
     }
 
     /// A file.
-    pub fn file(self, id: &str) -> Option<(Object, Filed)> {
+    pub(super) fn file(self, id: &str) -> Option<(Object, Filed)> {
         Some((self.0.store.object(KIND, id)?, self.0.records.get(KIND, &format!("file-{id}"))?))
     }
 
     /// The files of this name in a folder.
-    pub fn of_name(self, folder: &str, name: &str) -> Vec<(Object, Filed)> {
+    pub(super) fn of_name(self, folder: &str, name: &str) -> Vec<(Object, Filed)> {
         let ids: Vec<String> = self.0.records.get(KIND, &named(folder, name)).unwrap_or_default();
         ids.iter().filter_map(|id| self.file(id)).collect()
     }
 
     /// A file of these bytes, and where they are.
-    pub fn of_hash(self, sha256: &str, bytes: u64) -> Option<PathBuf> {
+    pub(super) fn of_hash(self, sha256: &str, bytes: u64) -> Option<PathBuf> {
         let id: String = self.0.records.get(KIND, &hashed(sha256, bytes))?;
         let object = self.0.store.object(KIND, &id)?;
         self.0.store.object_path(KIND, &object.id)
     }
 
     /// The bytes of all files.
-    pub fn used(self) -> u64 {
+    pub(super) fn used(self) -> u64 {
         self.0.store.objects().iter().filter(|object| object.host == KIND).map(|object| object.bytes).sum()
     }
 
     /// The files of the parts of an upload, in order.
-    pub fn part_files(self, id: &str, count: u64) -> Result<Vec<PathBuf>, Reject> {
+    pub(super) fn part_files(self, id: &str, count: u64) -> Result<Vec<PathBuf>, Reject> {
         let files = (0..count).map(|number| self.0.store.part_path(KIND, id, number).ok_or(Refusal::NoSession));
         Ok(files.collect::<Result<_, _>>()?)
     }

@@ -51,7 +51,7 @@ const PART_FIELDS: [&str; 4] = ["partNumber", "partSize", "partOffset", "hashCtx
 
 /// Which call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// Create a file.
     Create,
     /// Give links for parts.
@@ -66,7 +66,7 @@ pub enum Call {
 
 impl Call {
     /// The call at this path below `files/`.
-    pub fn of(path: &str) -> Option<Call> {
+    pub(super) fn of(path: &str) -> Option<Call> {
         match path {
             "create" => Some(Call::Create),
             "multipart/uploadUrl" => Some(Call::Links),
@@ -100,7 +100,7 @@ impl Call {
 
 impl Drive {
     /// Answers a call.
-    pub async fn call(self: &Arc<Self>, exchange: &mut Exchange, call: Call) -> Result<Answer, Stop> {
+    pub(super) async fn call(self: &Arc<Self>, exchange: &mut Exchange, call: Call) -> Result<Answer, Stop> {
         let bytes = whole_body(exchange).await?;
         let body: Option<Value> = serde_json::from_slice(&bytes).ok();
         let met = call.met(exchange.shared(), body.as_ref().unwrap_or(&Value::Null));

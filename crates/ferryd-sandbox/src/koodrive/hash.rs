@@ -10,17 +10,18 @@ use sha2::block_api::compress256;
 use super::super::digest::hex;
 
 /// The eight words of a state, H0 to H7.
-pub type Words = [u32; 8];
+pub(crate) type Words = [u32; 8];
 
 /// The state before the first byte.
-pub const INITIAL: Words = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+pub(crate) const INITIAL: Words =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 const BLOCK_BYTES: usize = 64;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Where the digest of a file stands after a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reached {
+pub(crate) struct Reached {
     /// The state after the last whole block.
     pub words: Words,
     /// The digest of all bytes so far, as if the file ended here, in hexadecimal.
@@ -31,7 +32,7 @@ pub struct Reached {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn reach(mut words: Words, offset: u64, mut part: impl Read) -> std::io::Result<Reached> {
+pub(crate) fn reach(mut words: Words, offset: u64, mut part: impl Read) -> std::io::Result<Reached> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut bytes = offset;
     loop {
@@ -81,7 +82,7 @@ struct Context {
 }
 
 /// The text of the hash context of a link: base64 of compact JSON.
-pub fn context(words: Words, offset: u64) -> String {
+pub(crate) fn context(words: Words, offset: u64) -> String {
     let bits = u128::from(offset) * 8;
     let (nh, nl) = ((bits >> 32) as u32, bits as u32);
     let context = Context { md_len: 32, num: 0, h: words, nh, nl, hash_type: "sha256".into() };
@@ -89,7 +90,7 @@ pub fn context(words: Words, offset: u64) -> String {
 }
 
 /// The words and the offset in the hash context of a link.
-pub fn read_context(text: &str) -> Option<(Words, u64)> {
+pub(crate) fn read_context(text: &str) -> Option<(Words, u64)> {
     let context: Context = serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?;
     Some((context.h, (u64::from(context.nh) << 32 | u64::from(context.nl)) / 8))
 }

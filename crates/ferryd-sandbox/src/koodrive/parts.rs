@@ -20,9 +20,9 @@ use super::sign::{mac, read_stamp, stamp};
 use super::{Drive, KIND, Rules};
 
 /// Where parts go.
-pub const STORE: &str = "/store/";
+pub(super) const STORE: &str = "/store/";
 /// Where files come from.
-pub const FETCH: &str = "/fetch/";
+pub(super) const FETCH: &str = "/fetch/";
 
 const SIGNATURE: &str = "X-Amz-Signature";
 const SKEW_SECONDS_MAX: i64 = 15 * 60;
@@ -31,7 +31,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// A link to be made, for one part.
 #[derive(Debug)]
-pub struct PartLink<'l> {
+pub(super) struct PartLink<'l> {
     /// The host and port it leads to.
     pub host: &'l str,
     /// The file.
@@ -48,7 +48,7 @@ pub struct PartLink<'l> {
 
 impl PartLink<'_> {
     /// The link, good from `now_ms` on.
-    pub fn url(&self, rules: &Rules, now_ms: i64) -> String {
+    pub(super) fn url(&self, rules: &Rules, now_ms: i64) -> String {
         let PartLink { host, id, upload_id, number, bytes, .. } = self;
         let date = stamp(now_ms);
         let day = date.get(..8).unwrap_or_default();
@@ -69,7 +69,7 @@ impl PartLink<'_> {
 }
 
 /// A link to the bytes of a file, good from `now_ms` on.
-pub fn fetch_link(rules: &Rules, host: &str, id: &str, now_ms: i64) -> String {
+pub(super) fn fetch_link(rules: &Rules, host: &str, id: &str, now_ms: i64) -> String {
     let (path, date, seconds) = (format!("/{KIND}{FETCH}{id}"), stamp(now_ms), rules.link_seconds);
     let query = format!("X-Amz-Date={date}&X-Amz-Expires={seconds}");
     let signature = signature(rules, &format!("GET\n{path}\n{query}\nhost:{host}\n"));
@@ -82,7 +82,7 @@ fn signature(rules: &Rules, text: &str) -> String {
 
 /// Why a link or what came over it is not taken, in the words of object storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(super) struct Fault {
     status: u16,
     code: &'static str,
     message: String,
@@ -94,7 +94,7 @@ impl Fault {
     }
 
     /// The link is past its end.
-    pub fn expired() -> Fault {
+    pub(super) fn expired() -> Fault {
         Fault::new(403, "AccessDenied", "Request has expired")
     }
 
@@ -111,7 +111,7 @@ impl Fault {
     }
 
     /// As a reply.
-    pub fn reply(&self) -> Reply {
+    pub(super) fn reply(&self) -> Reply {
         let Fault { status, code, message } = self;
         let text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{}</Message><RequestId>r1</RequestId>\
@@ -205,7 +205,7 @@ struct Slip {
 
 impl Drive {
     /// Takes a part in.
-    pub async fn put(self: &Arc<Self>, exchange: &mut Exchange) -> Result<Answer, Stop> {
+    pub(super) async fn put(self: &Arc<Self>, exchange: &mut Exchange) -> Result<Answer, Stop> {
         let said = Said::of(exchange, STORE);
         let part = said.number().map(|number| number - 1);
         let file = Books(exchange.shared()).name(&said.id);
@@ -276,7 +276,7 @@ impl Drive {
     }
 
     /// Gives a file out.
-    pub async fn fetch(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+    pub(super) async fn fetch(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
         let said = Said::of(exchange, FETCH);
         let file = Books(exchange.shared()).name(&said.id);
         exchange.met(Met { host: KIND, endpoint: Endpoint::Link, session: Some(said.id.clone()), part: None, file })?;

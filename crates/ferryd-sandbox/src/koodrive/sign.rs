@@ -17,7 +17,7 @@ const STAMP: &str = "%Y%m%dT%H%M%SZ";
 
 /// A control call, as it came over the wire.
 #[derive(Debug)]
-pub struct Signed<'r> {
+pub(crate) struct Signed<'r> {
     /// The method.
     pub method: &'r str,
     /// The whole path.
@@ -32,7 +32,7 @@ pub struct Signed<'r> {
 
 impl Signed<'_> {
     /// The text whose digest is signed.
-    pub fn canonical(&self) -> String {
+    pub(crate) fn canonical(&self) -> String {
         let mut query: Vec<_> = self.query.split('&').filter(|pair| !pair.is_empty()).collect();
         query.sort_unstable();
         let slash = if self.path.ends_with('/') { "" } else { "/" };
@@ -43,31 +43,31 @@ impl Signed<'_> {
     }
 
     /// The signature, in hexadecimal.
-    pub fn signature(&self, secret: &str) -> String {
+    pub(crate) fn signature(&self, secret: &str) -> String {
         mac(secret, &format!("{SCHEME}\n{}", sha256(self.canonical().as_bytes())))
     }
 }
 
 /// The keyed digest of a text, in hexadecimal.
-pub fn mac(key: &str, text: &str) -> String {
+pub(crate) fn mac(key: &str, text: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes());
     mac.map(|mac| hex(&mac.chain_update(text).finalize().into_bytes())).unwrap_or_default()
 }
 
 /// A moment as the host writes it in headers and links.
-pub fn stamp(ms: i64) -> String {
+pub(crate) fn stamp(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or_default().strftime(STAMP).to_string()
 }
 
 /// The moment a stamp means, in milliseconds since the Unix epoch.
-pub fn read_stamp(text: &str) -> Option<i64> {
+pub(crate) fn read_stamp(text: &str) -> Option<i64> {
     let moment = DateTime::strptime(STAMP, text).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
     (stamp(moment) == text).then_some(moment)
 }
 
 /// One call and the rules it is held against.
 #[derive(Debug)]
-pub struct Caller<'r> {
+pub(crate) struct Caller<'r> {
     /// The rules.
     pub rules: &'r Rules,
     /// The method.
@@ -84,7 +84,7 @@ pub struct Caller<'r> {
 
 impl<'r> Caller<'r> {
     /// Whether the call is allowed at this time; why not, if not.
-    pub fn check(&self, now_ms: i64) -> Result<(), String> {
+    pub(crate) fn check(&self, now_ms: i64) -> Result<(), String> {
         let given = self.header("authorization").ok_or("the header Authorization is missing")?;
         match given.strip_prefix(SCHEME) {
             Some(rest) if self.rules.hmac => {

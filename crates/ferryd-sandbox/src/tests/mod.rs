@@ -2,6 +2,8 @@
 //!
 //! The client here is written by hand, so that it can be as wrong as a test wants it.
 
+#[cfg(feature = "example-kind")]
+mod example;
 mod faults;
 mod fourshared;
 mod kie;

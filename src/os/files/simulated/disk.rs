@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::super::stat::{Kind, Stat};
+use super::super::stat::{FileKind, Stat};
 use crate::os::clock::Clock;
 
 /// Links on one way before it counts as a circle, as on Linux.
@@ -38,7 +38,7 @@ pub(super) struct State {
 }
 
 /// Who is told of events.
-pub type Tell = Arc<dyn Fn(&FolderEvent) + Send + Sync>;
+pub(crate) type Tell = Arc<dyn Fn(&FolderEvent) + Send + Sync>;
 
 /// What has happened to a name in a watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Disk {
         self.lock().nodes.get_mut(&inode).map(change).ok_or_else(not_found)
     }
 
-    pub(super) fn kind_of(&self, inode: i64) -> io::Result<Kind> {
+    pub(super) fn kind_of(&self, inode: i64) -> io::Result<FileKind> {
         self.stat(inode).map(|stat| stat.kind)
     }
 
@@ -173,9 +173,9 @@ impl Disk {
         let state = self.lock();
         let node = state.nodes.get(&inode).ok_or_else(not_found)?;
         let (kind, size) = match &node.content {
-            Content::File(bytes) => (Kind::File, bytes.len() as u64),
-            Content::Folder(_) => (Kind::Folder, 0),
-            Content::Link(target) => (Kind::Link, target.as_os_str().len() as u64),
+            Content::File(bytes) => (FileKind::File, bytes.len() as u64),
+            Content::Folder(_) => (FileKind::Folder, 0),
+            Content::Link(target) => (FileKind::Link, target.as_os_str().len() as u64),
         };
         Ok(Stat {
             kind,

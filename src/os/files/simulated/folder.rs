@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use super::super::stat::{Entry, Kind, Stat};
+use super::super::stat::{Entry, FileKind, Stat};
 use super::disk::{Content, DEVICE, Disk, NameChange, is_link, not_found};
 use super::file::File;
 
 /// A folder that is open.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub(crate) struct Folder {
     pub(super) disk: Disk,
     pub(super) inode: i64,
 }
 
 /// A folder that is being listed.
 #[derive(Debug)]
-pub struct Listing {
+pub(crate) struct Listing {
     folder: Folder,
     left: std::vec::IntoIter<Entry>,
 }
@@ -69,8 +69,8 @@ impl Folder {
             None => self.insert(name, Content::Folder(BTreeMap::new()), 0o755)?,
         };
         match self.disk.kind_of(inode)? {
-            Kind::Folder => Ok(Folder { disk: self.disk.clone(), inode }),
-            Kind::Link => Err(is_link()),
+            FileKind::Folder => Ok(Folder { disk: self.disk.clone(), inode }),
+            FileKind::Link => Err(is_link()),
             _ => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
@@ -78,7 +78,7 @@ impl Folder {
     pub(in crate::os::files) fn open(&self, name: &OsStr) -> io::Result<File> {
         let inode = self.has(name)?;
         match self.disk.kind_of(inode)? {
-            Kind::Link => Err(is_link()),
+            FileKind::Link => Err(is_link()),
             _ => Ok(File { disk: self.disk.clone(), inode, offset: 0, written_as: None }),
         }
     }
@@ -98,7 +98,7 @@ impl Folder {
 
     pub(in crate::os::files) fn remove(&self, name: &OsStr) -> io::Result<()> {
         let inode = self.has(name)?;
-        if self.disk.kind_of(inode)? == Kind::Folder && !self.disk.folder_is_empty(inode) {
+        if self.disk.kind_of(inode)? == FileKind::Folder && !self.disk.folder_is_empty(inode) {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         self.names(|entries| entries.remove(name))?;

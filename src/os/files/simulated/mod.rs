@@ -5,6 +5,6 @@ mod file;
 mod folder;
 mod paths;
 
-pub use disk::{Disk, FolderEvent, NameChange, Tell};
-pub use file::File;
-pub use folder::{Folder, Listing};
+pub(crate) use disk::{Disk, NameChange};
+pub(crate) use file::File;
+pub(crate) use folder::{Folder, Listing};

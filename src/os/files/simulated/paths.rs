@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::stat::{Kind, Stat};
+use super::super::stat::{FileKind, Stat};
 use super::super::top::Top;
 use super::disk::{Content, Disk, ROOT, is_link, not_found};
 use super::file::File;
@@ -113,7 +113,7 @@ impl Disk {
     pub(in crate::os::files) fn open(&self, top: &Top, path: &Path) -> io::Result<File> {
         let inode = self.reach(top, path)?;
         match self.kind_of(inode)? {
-            Kind::Link => Err(is_link()),
+            FileKind::Link => Err(is_link()),
             _ => Ok(File { disk: self.clone(), inode, offset: 0, written_as: None }),
         }
     }
@@ -121,8 +121,8 @@ impl Disk {
     pub(in crate::os::files) fn folder(&self, top: &Top, path: &Path) -> io::Result<Folder> {
         let inode = self.reach(top, path)?;
         match self.kind_of(inode)? {
-            Kind::Folder => Ok(Folder { disk: self.clone(), inode }),
-            Kind::Link => Err(is_link()),
+            FileKind::Folder => Ok(Folder { disk: self.clone(), inode }),
+            FileKind::Link => Err(is_link()),
             _ => Err(io::ErrorKind::NotADirectory.into()),
         }
     }
