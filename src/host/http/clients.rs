@@ -17,9 +17,9 @@ use crate::os::system::System;
 use crate::secret::Secret;
 
 /// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection nobody uses is kept.
-pub(super) const KEEP_IDLE: Duration = Duration::from_secs(30);
+const KEEP_IDLE: Duration = Duration::from_secs(30);
 
 /// How requests travel, whatever their protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,7 +89,8 @@ impl Clients {
     #[cfg(feature = "simulator")]
     pub fn simulated(system: &System, connector: Arc<dyn Connector>) -> Result<Clients, HostError> {
         let unconnected = builder().no_proxy().tls_certs_only([]).build().map_err(failed)?;
-        Ok(Clients { simulated: Some(Arc::new(Network::new(connector, unconnected))), ..Clients::new(system) })
+        let network = Network::new(connector, unconnected, CONNECT_TIMEOUT, KEEP_IDLE);
+        Ok(Clients { simulated: Some(Arc::new(network)), ..Clients::new(system) })
     }
 
     /// Time, chance and threads of whoever uses these clients.

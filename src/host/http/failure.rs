@@ -9,7 +9,8 @@ use super::names::PrivateName;
 use crate::job::upload::Class;
 
 /// What the libraries put before a cause, and the cause says better.
-const WRAPPERS: [&str; 7] = [
+const WRAPPERS: [&str; 8] = [
+    "request or response body error",
     "client error (Connect)",
     "client error (SendRequest)",
     "connection error",

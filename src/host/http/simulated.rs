@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, HOST, HeaderValue};
@@ -17,7 +18,6 @@ use tokio::time::Instant;
 use url::{Position, Url};
 
 use super::super::error::HostError;
-use super::clients::{CONNECT_TIMEOUT, KEEP_IDLE};
 use super::failure::{self, Stage};
 
 /// A connection, as its user sees it.
@@ -70,6 +70,10 @@ struct Broken(#[source] Box<dyn std::error::Error + Send + Sync>);
 pub(super) struct Network {
     connector: Arc<dyn Connector>,
     idle: Arc<Mutex<Idle>>,
+    /// How long a connection may take to be made.
+    connect_timeout: Duration,
+    /// How long a connection nobody uses is kept.
+    keep_idle: Duration,
     /// Builds requests, and connects to nobody.
     pub(super) client: Arc<Client>,
 }
@@ -78,8 +82,8 @@ pub(super) struct Network {
 type Idle = BTreeMap<Destination, Vec<(SendRequest<Body>, Instant)>>;
 
 impl Network {
-    pub(super) fn new(connector: Arc<dyn Connector>, client: Client) -> Network {
-        Network { connector, idle: Arc::default(), client: Arc::new(client) }
+    pub(super) fn new(connector: Arc<dyn Connector>, client: Client, connect_timeout: Duration, keep_idle: Duration) -> Network {
+        Network { connector, idle: Arc::default(), connect_timeout, keep_idle, client: Arc::new(client) }
     }
 
     /// Sends a request, and answers when the head of the reply is there.
@@ -106,7 +110,7 @@ impl Network {
     }
 
     async fn connect(&self, to: &Destination) -> Result<SendRequest<Body>, HostError> {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connector.connect(to));
+        let connecting = tokio::time::timeout(self.connect_timeout, self.connector.connect(to));
         let connected = connecting.await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
         let stream = connected.map_err(|error| self.broken(Some(to), Stage::Connected, error))?;
         let shaken = handshake(TokioIo::new(stream)).await;
@@ -119,9 +123,8 @@ impl Network {
 
     fn kept(&self, to: &Destination) -> Option<SendRequest<Body>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        forget_old(&mut idle);
-        let senders = idle.get_mut(to)?;
-        std::iter::from_fn(|| senders.pop()).map(|(sender, _)| sender).find(|sender| sender.is_ready() && !sender.is_closed())
+        forget_old(&mut idle, self.keep_idle);
+        idle.get_mut(to)?.pop().map(|(sender, _)| sender)
     }
 
     /// Keeps a connection for the next request, once this reply has been read.
@@ -129,7 +132,7 @@ impl Network {
         if !self.connector.keeps_connections() {
             return;
         }
-        let all = Arc::downgrade(&self.idle);
+        let (all, keep_idle) = (Arc::downgrade(&self.idle), self.keep_idle);
         tokio::spawn(async move {
             if sender.ready().await.is_err() {
                 return;
@@ -137,9 +140,9 @@ impl Network {
             let Some(idle) = all.upgrade() else { return };
             idle.lock().unwrap_or_else(PoisonError::into_inner).entry(to).or_default().push((sender, Instant::now()));
             drop(idle);
-            tokio::time::sleep(KEEP_IDLE).await;
+            tokio::time::sleep(keep_idle).await;
             if let Some(idle) = all.upgrade() {
-                forget_old(&mut idle.lock().unwrap_or_else(PoisonError::into_inner));
+                forget_old(&mut idle.lock().unwrap_or_else(PoisonError::into_inner), keep_idle);
             }
         });
     }
@@ -155,9 +158,9 @@ impl Network {
     }
 }
 
-fn forget_old(idle: &mut Idle) {
+fn forget_old(idle: &mut Idle, keep_idle: Duration) {
     for senders in idle.values_mut() {
-        senders.retain(|(_, since)| since.elapsed() < KEEP_IDLE);
+        senders.retain(|(_, since)| since.elapsed() < keep_idle);
     }
 }
 
