@@ -1,8 +1,8 @@
 //! What tests, fuzz targets, benchmarks and the simulator use of the inside.
 //!
-//! This is no interface: anything here may change or go away in any version. It exists only with the feature `internals`, which no build
-//! for users has; the program's interface is its command line, its configuration, and `status --json` (`docs/STATUS.md`). The modules have
-//! the names that they have inside, where each thing is explained.
+//! This is no interface: anything here may change or go away in any version. It exists only with the feature `internals`, which no
+//! build for users has; the program's interface is its command line, its configuration, and `status --json` (`docs/STATUS.md`). The
+//! modules have the names that they have inside, where each thing is explained.
 
 /// The configuration: from the text of a file to what is meant.
 pub mod config {

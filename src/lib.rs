@@ -5,7 +5,8 @@
 //! after-action, each step committed before the next relies on it. `docs/ARCHITECTURE.md` describes
 //! the modules; `docs/STATE.md` says what a crash leaves behind at each step.
 
-// Without `internals` nobody sees what is there for it alone: whether it is used, and how far it must be visible, is checked with it.
+// Without `internals` nobody sees what is there for it alone: whether it is used, and how far it must be visible, is checked with
+// it.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
 
 mod cli;

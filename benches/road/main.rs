@@ -1,8 +1,9 @@
-//! How fast the whole road is, from the folder to `done`, through the real daemon: every row of the table of goals, each next to its goal
-//! and, in the same run, next to what the machine gives without any of it. `docs/SPEED.md` says what the rows mean and how to set sizes.
+//! How fast the whole road is, from the folder to `done`, through the real daemon: every row of the table of goals, each next to
+//! its goal and, in the same run, next to what the machine gives without any of it. `docs/SPEED.md` says what the rows mean and how
+//! to set sizes.
 //!
-//! `cargo bench` takes all rows, `cargo bench -- idle scan` takes some. Reports figures and ratios; asserts nothing about time, since
-//! machines differ and drift.
+//! `cargo bench` takes all rows, `cargo bench -- idle scan` takes some. Reports figures and ratios; asserts nothing about time,
+//! since machines differ and drift.
 
 #![expect(
     clippy::unwrap_used,

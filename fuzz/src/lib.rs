@@ -1,7 +1,7 @@
 //! What the targets share: a reply written as a text, and what is true of every error.
 //!
-//! An input is a line of words and, below it, the body: `503 html wait=30`, or `200 call=create bytes=7`. So the seeds can be read, and a
-//! finding is a file that a person understands.
+//! An input is a line of words and, below it, the body: `503 html wait=30`, or `200 call=create bytes=7`. So the seeds can be read,
+//! and a finding is a file that a person understands.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `ferryd demo`: the main job with no account. The sandbox hosts in this process, a daemon as it is run for real, files dropped into its
-//! folder, links out, every file fetched back from every host and compared.
+//! `ferryd demo`: the main job with no account. The sandbox hosts in this process, a daemon as it is run for real, files dropped
+//! into its folder, links out, every file fetched back from every host and compared.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

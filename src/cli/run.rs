@@ -73,8 +73,8 @@ fn start_log(filter: &str) -> Result<(), CommandFailure> {
         CommandFailure::new(Exit::Usage, format!("invalid log filter `{filter}`: {error}"))
             .hint("try `--log info` or `--log ferryd=debug`")
     })?;
-    // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on stderr,
-    // the subscriber would panic.
+    // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on
+    // stderr, the subscriber would panic.
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Lossy(io::stderr()))

@@ -130,8 +130,9 @@ impl Field {
 }
 
 impl Hook {
-    /// What stays the same for as long as the hook does the same thing, over restarts and changes elsewhere in the configuration. Where
-    /// the target may hold a secret (an address, an argument), only its digest is in the key, since keys are stored and shown.
+    /// What stays the same for as long as the hook does the same thing, over restarts and changes elsewhere in the configuration.
+    /// Where the target may hold a secret (an address, an argument), only its digest is in the key, since keys are stored and
+    /// shown.
     pub fn key(&self) -> String {
         match &self.action {
             HookAction::LinksFile(path) => format!("links_file {}", path.display()),

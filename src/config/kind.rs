@@ -15,7 +15,8 @@ pub trait HostSettings: Any + Debug + Send + Sync {
     }
 }
 
-/// Takes a kind's own keys out of a `[host.NAME]` table. Nothing where one that must be there is missing or wrong, which is then told.
+/// Takes a kind's own keys out of a `[host.NAME]` table. Nothing where one that must be there is missing or wrong, which is then
+/// told.
 pub(crate) type ReadSettings = fn(&Table<'_>, &dyn Environment) -> Option<Arc<dyn HostSettings>>;
 
 /// A kind of host: the protocol that it speaks, as far as the configuration and what follows from it are concerned.

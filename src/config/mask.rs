@@ -1,4 +1,5 @@
-//! A configuration as it may be shown: passwords, keys and tokens masked character for character, so that places in it stay what they are.
+//! A configuration as it may be shown: passwords, keys and tokens masked character for character, so that places in it stay what
+//! they are.
 
 use std::ops::Range;
 
@@ -9,7 +10,8 @@ const SECRET_WORDS: [&str; 8] = ["pass", "pwd", "secret", "key", "token", "webho
 /// Keys inside a secret that only say where it is.
 const PLACES: [&str; 3] = ["env", "file", "credential"];
 
-/// The text with its secrets masked. `tree` is what it means; a text that cannot be read loses all its values if it may hold a secret.
+/// The text with its secrets masked. `tree` is what it means; a text that cannot be read loses all its values if it may hold a
+/// secret.
 pub(super) fn masked(text: &str, tree: Option<&DeTable<'_>>) -> String {
     match tree {
         Some(tree) => {

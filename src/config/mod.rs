@@ -56,7 +56,7 @@ pub struct Config {
 /// The `[daemon]` table.
 #[derive(Debug, Clone)]
 pub struct Daemon {
-    /// Where the queue, the lock and the control socket live. Absolute.
+    /// Where the queue and the lock are. Absolute.
     pub state_dir: PathBuf,
     /// Jobs uploading at once, over all hosts.
     pub max_uploads: usize,
@@ -81,7 +81,7 @@ pub struct HostConfig {
     pub bandwidth: Option<u64>,
     /// Jobs uploading at once to this host; `None` leaves it to the daemon's limit.
     pub max_uploads: Option<usize>,
-    /// Requests in flight at once to this host; `None` leaves it to the kind's default.
+    /// Requests in flight at once to this host; `None` leaves it to the daemon's limit.
     pub max_connections: Option<usize>,
     /// How long a request may go on without a byte moving.
     pub request_timeout: Duration,

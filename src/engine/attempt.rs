@@ -1,5 +1,5 @@
-//! Takes one claimed job from its first byte to "uploaded". Every step is committed before the next relies on it; what comes next, and where
-//! the job is left when something fails, is decided by `job::attempt`.
+//! Takes one claimed job from its first byte to "uploaded". Every step is committed before the next relies on it; what comes next,
+//! and where the job is left when something fails, is decided by `job::attempt`.
 //!
 //! What is true if the process dies at an `await`:
 //!
@@ -132,8 +132,8 @@ impl Attempt {
         outcome.map_err(|error| Stop::Host { error: error.during(Step::Finish), session: SessionFate::ResumeUnanswered })
     }
 
-    /// Commits that the host is about to make the file, and has it make the file. `last` is an ack that goes to the disk with the intent, so
-    /// that a small file costs one commit less.
+    /// Commits that the host is about to make the file, and has it make the file. `last` is an ack that goes to the disk with the
+    /// intent, so that a small file costs one commit less.
     async fn commit(&mut self, source: &Source, mut upload: Upload, last: Option<Ack>) -> Result<Outcome, Stop> {
         let store = self.worker.store.clone();
         let unchanged = source.check().await;
@@ -351,7 +351,8 @@ impl Attempt {
         }
     }
 
-    /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at first.
+    /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at
+    /// first.
     pub(super) fn failing_since_ms(&self) -> Option<i64> {
         self.job.failing_since_ms.filter(|_| !self.progress || self.job.sessions_lost > 0)
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// How far ahead of its rate a bucket may run after a rest.
 const BURST: Duration = Duration::from_millis(50);
 
-/// A limit in bytes a second; can be changed while parts are under way.
+/// A limit in bytes a second. A change of it restarts the engine.
 #[derive(Debug)]
 pub struct Bucket(Mutex<Flow>);
 

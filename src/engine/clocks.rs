@@ -10,8 +10,8 @@ use crate::os::clock::Clock;
 /// How far ahead a loop sleeps at most.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
 
-/// Both clocks as they were when somebody last looked. Whoever works and sleeps by what they said then meets a clock that is set meanwhile
-/// at its next look; by the time of day alone it would sleep for the difference.
+/// Both clocks as they were when somebody last looked. Whoever works and sleeps by what they said then meets a clock that is set
+/// meanwhile at its next look; by the time of day alone it would sleep for the difference.
 #[derive(Debug)]
 pub(crate) struct Clocks {
     clock: Clock,

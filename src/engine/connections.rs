@@ -1,5 +1,5 @@
-//! Who may have a request in flight. Each host has some connections of its own, so that a host that hangs in all that it has leaves the
-//! others theirs; the rest belongs to all.
+//! Who may have a request in flight. Each host has some connections of its own, so that a host that hangs in all that it has leaves
+//! the others theirs; the rest belongs to all.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ struct OfHost {
     own: Semaphore,
     /// What all hosts have together.
     shared: Arc<Semaphore>,
-    /// One of this host's requests at a time stands in the queue for what is shared, so that the hosts have their turns whatever the
-    /// number of their requests.
+    /// One of this host's requests at a time stands in the queue for what is shared, so that the hosts have their turns whatever
+    /// the number of their requests.
     turn: Semaphore,
 }
 

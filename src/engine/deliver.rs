@@ -36,7 +36,8 @@ const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
-/// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped, and said.
+/// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped,
+/// and said.
 pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
     for (key, rows) in store.set_rules(rules(config)).await? {
         let name = Hook::name_of(&key);
@@ -294,8 +295,8 @@ impl DeliveryTask {
         acting.await.unwrap_or_else(|error| Err(HookError::new(error.to_string()))).map(Some)
     }
 
-    /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not wanted
-    /// any more, is waited for no longer.
+    /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not
+    /// wanted any more, is waited for no longer.
     async fn check_still_wanted(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let (task, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
         let look = move || task.root_of(&path).is_some_and(|root| root.would_find(&path, &version));

@@ -121,8 +121,8 @@ impl Dispatch {
         Ok(rested.into_iter().chain(due).min())
     }
 
-    /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on, end at
-    /// another.
+    /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on,
+    /// end at another.
     async fn forget_times(&mut self) -> Result<(), StoreError> {
         tracing::warn!("the system clock was set back; retrying at once whatever waits for a time");
         self.store.clock_was_set_back().await?;
@@ -166,7 +166,8 @@ impl Dispatch {
         });
     }
 
-    /// A job whose file changed is over, and the file itself may be there in a new version, or under a new name that the scan has followed.
+    /// A job whose file changed is over, and the file itself may be there in a new version, or under a new name that the scan has
+    /// followed.
     async fn look_again_at_file_of(&self, job: JobId) -> Result<(), StoreError> {
         if let Some((folder, name)) = split(&self.store.path_of(job).await?) {
             self.hints.look(&folder, &name);
@@ -282,8 +283,8 @@ impl HostSlots {
         HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
     }
 
-    /// What was refused is made anew, with its secrets read again, for the next attempt. Attempts that began together share one making, and
-    /// the next begins when the host is tried again, so nobody reads a secret more often than that.
+    /// What was refused is made anew, with its secrets read again, for the next attempt. Attempts that began together share one
+    /// making, and the next begins when the host is tried again, so nobody reads a secret more often than that.
     fn renew(&mut self, refused: &LazyHost) {
         if self.worker.host.is(refused) {
             self.worker.host = refused.anew();

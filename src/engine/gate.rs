@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::os::crash::crash_point;
 use crate::store::{JobId, Store, StoreError};
 
-/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until then
-/// it is certain that the host has nothing.
+/// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until
+/// then it is certain that the host has nothing.
 pub(crate) struct Gate {
     store: Store,
     job: JobId,

@@ -61,7 +61,8 @@ impl Intake {
                 }
                 tracing::info!("{path:?} was renamed to {:?}; not uploading it again", folder.join(name));
                 self.store.record_rename((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
-                // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
+                // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place
+                // since.
                 Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
         }

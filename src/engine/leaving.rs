@@ -29,8 +29,8 @@ pub struct End {
 }
 
 impl Worker {
-    /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own: nothing
-    /// more can be done.
+    /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own:
+    /// nothing more can be done.
     pub async fn run(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let mut attempt = Attempt::new(self.clone(), job, sent);
         match attempt.run().await {
@@ -108,7 +108,8 @@ impl Attempt {
         }
     }
 
-    /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on one.
+    /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on
+    /// one.
     async fn abandon(&mut self) {
         if let Some(session) = self.session.take()
             && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
@@ -118,7 +119,8 @@ impl Attempt {
     }
 }
 
-/// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there was one.
+/// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there
+/// was one.
 pub(super) fn returned(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> ReturnedJob {
     let pause = match leaving.pause {
         Pause::None => None,

@@ -1,7 +1,7 @@
 //! The only place where the queue and the hosts meet: builds the tasks, names them, and stops them in order.
 //!
-//! Order of the end: the watching stops first, so that nothing new arrives; then the workers leave their jobs, with the parts in flight
-//! if the grace lasts; then the queue is closed by its owner.
+//! Order of the end: the watching stops first, so that nothing new arrives; then the workers leave their jobs, with the parts in
+//! flight if the grace lasts; then the queue is closed by its owner.
 
 mod attempt;
 pub mod bandwidth;
@@ -68,8 +68,8 @@ impl From<BadGlob> for EngineError {
     }
 }
 
-/// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready` is called
-/// once every folder is watched.
+/// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
+/// is called once every folder is watched.
 pub(crate) async fn run(
     config: &Config,
     system: &System,
@@ -157,16 +157,16 @@ fn host_slots(
     config.hosts.iter().zip(connections).map(slots).collect()
 }
 
-/// Makes the hosts one after the other, so that a secret is read while whoever started the daemon may still be there to unlock it, and the
-/// log says early what is missing. Jobs do not wait for this.
+/// Makes the hosts one after the other, so that a secret is read while whoever started the daemon may still be there to unlock it,
+/// and the log says early what is missing. Jobs do not wait for this.
 async fn make_all(hosts: Vec<LazyHost>) {
     for host in hosts {
         host.get().await;
     }
 }
 
-/// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are held, with
-/// the reason, and it is made anew for the next that is tried.
+/// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are
+/// held, with the reason, and it is made anew for the next that is tried.
 pub(crate) fn host_of(host: &HostConfig, clients: &Clients) -> LazyHost {
     let (host, clients) = (host.clone(), clients.clone());
     LazyHost::new(clients.system().threads, move || {

@@ -33,8 +33,8 @@ pub(super) struct PartSender {
 }
 
 impl PartSender {
-    /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may still
-    /// arrive and counts. The ack of a part that was the only one missing is not committed, but handed back.
+    /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may
+    /// still arrive and counts. The ack of a part that was the only one missing is not committed, but handed back.
     pub(super) async fn send_in_any_order(self, upload: &mut Upload, parallel: usize) -> Result<Option<Ack>, Stop> {
         if let Some(number) = only_missing(upload) {
             self.go_on()?;
@@ -88,8 +88,8 @@ impl PartSender {
         Ok(())
     }
 
-    /// Sends the file in one body, which is also its finish. Where a second file would show, the intent is on the disk before the last bytes
-    /// leave, and whatever leaves it in doubt after that leaves the session as the record of it.
+    /// Sends the file in one body, which is also its finish. Where a second file would show, the intent is on the disk before the
+    /// last bytes leave, and whatever leaves it in doubt after that leaves the session as the record of it.
     pub(super) async fn send_whole(self, upload: &Upload, repeat: Repeat) -> Result<Ack, Stop> {
         self.source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
@@ -118,8 +118,8 @@ impl PartSender {
         Stop::Host { error, session }
     }
 
-    /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are sent a
-    /// second time.
+    /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are
+    /// sent a second time.
     async fn send(self, number: u32) -> Result<Ack, Stop> {
         let ack = self.deliver(number).await?;
         crash_point!("ack.before_commit");

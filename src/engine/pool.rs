@@ -1,5 +1,5 @@
-//! One loop for everything that is claimed from the queue and carried by tasks: it begins what is due as far as there is room, takes back
-//! what has ended, and sleeps until something arrives, is due or ends, or the phase changes. At rest nothing wakes it.
+//! One loop for everything that is claimed from the queue and carried by tasks: it begins what is due as far as there is room,
+//! takes back what has ended, and sleeps until something arrives, is due or ends, or the phase changes. At rest nothing wakes it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -71,8 +71,8 @@ impl<L, E: Send + 'static> Tasks<L, E> {
         self.loads.len()
     }
 
-    /// The time of day `at_ms`, in milliseconds since the Unix epoch, by the clock that nobody sets; nothing where `full`, since then the
-    /// end of a task comes first.
+    /// The time of day `at_ms`, in milliseconds since the Unix epoch, by the clock that nobody sets; nothing where `full`, since
+    /// then the end of a task comes first.
     pub(super) fn wake_at(&self, at_ms: Option<i64>, full: bool) -> Option<Instant> {
         at_ms.filter(|_| !full).map(|at_ms| self.clocks.instant_of(at_ms))
     }
@@ -113,8 +113,8 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
     }
 }
 
-/// Takes back what ended, and everything else that has ended meanwhile. Tasks end together, since one commit serves many; those that have
-/// their answer may take their last step first, so that one claim fills all their slots.
+/// Takes back what ended, and everything else that has ended meanwhile. Tasks end together, since one commit serves many; those
+/// that have their answer may take their last step first, so that one claim fills all their slots.
 async fn take_back<W: Workload>(
     work: &mut W,
     tasks: &mut Tasks<W::Load, W::End>,

@@ -1,7 +1,8 @@
 //! The bytes of a part: read by offset from one open handle, counted, throttled, and never of two versions.
 //!
-//! The file is never memory-mapped: a file cut short must be an error, not a signal. Its identity is compared before the first part,
-//! around every read, and before the commit, so a part that was read while the file changed is never sent as if it were whole.
+//! The file is never memory-mapped: a file cut short must be an error, not a signal. Its identity is compared before the first
+//! part, around every read, and before the commit, so a part that was read while the file changed is never sent as if it were
+//! whole.
 
 use std::ffi::OsStr;
 use std::io;
@@ -144,7 +145,8 @@ impl Source {
         blocking(self.threads, move || open.check()).await
     }
 
-    /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a disk.
+    /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a
+    /// disk.
     pub(crate) async fn part(&self, number: u32, range: Range) -> Result<Part, SourceError> {
         self.part_behind(number, range, None).await
     }
@@ -160,8 +162,8 @@ impl Source {
         Ok(Part { number, offset: range.offset, bytes: range.bytes, digest, source: Arc::new(source) })
     }
 
-    /// Reads a part and computes its digest, piece by piece, so that it ends soon when nobody waits any more. A part that fits into one
-    /// read is kept; a larger one is read again as it is sent, since many of them do not fit into memory.
+    /// Reads a part and computes its digest, piece by piece, so that it ends soon when nobody waits any more. A part that fits into
+    /// one read is kept; a larger one is read again as it is sent, since many of them do not fit into memory.
     async fn read_for_digest(&self, range: Range, algorithm: Algorithm) -> Result<(Option<Bytes>, Option<Vec<u8>>), SourceError> {
         let fits = range.bytes <= PART_BYTES;
         let (mut hasher, mut bytes, mut done) = (Hasher::new(algorithm), Bytes::new(), 0);

@@ -1,4 +1,5 @@
-//! Where the watching runs: on a thread of its own, since it waits for file systems, or in turns with everything else in a simulator.
+//! Where the watching runs: on a thread of its own, since it waits for file systems, or in turns with everything else in a
+//! simulator.
 
 use tokio::sync::oneshot;
 

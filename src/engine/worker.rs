@@ -54,8 +54,8 @@ impl Worker {
     }
 }
 
-/// The folder that the file at `path`, last changed at `mtime_ns`, goes to on hosts that have folders: as its watch wants it, or the host's
-/// own root where no watch covers it any more.
+/// The folder that the file at `path`, last changed at `mtime_ns`, goes to on hosts that have folders: as its watch wants it, or
+/// the host's own root where no watch covers it any more.
 pub(super) fn remote_folder(watches: &Watches, path: &Path, mtime_ns: i64) -> String {
     let filled = watches.of_file(path).and_then(|watch| {
         let relative = path.strip_prefix(&watch.path).ok()?;

@@ -1,5 +1,5 @@
-//! A command of the user's: no shell, an environment of its own, a process group that ends with it. Exit code 0 is success. Repeating
-//! runs it again.
+//! A command of the user's: no shell, an environment of its own, a process group that ends with it. Exit code 0 is success.
+//! Repeating runs it again.
 
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitStatus, Stdio};

@@ -1,6 +1,6 @@
-//! A file of links: a line for each outcome, with tabs between its fields. Lines are only ever appended, those that are due together in
-//! one write, and are on the disk when it has succeeded. A crash leaves a line out, whole, or torn; a torn one is ended before the next
-//! begins. Repeating adds the lines again; what a full disk let through of them is taken back before.
+//! A file of links: a line for each outcome, with tabs between its fields. Lines are only ever appended, those that are due
+//! together in one write, and are on the disk when it has succeeded. A crash leaves a line out, whole, or torn; a torn one is ended
+//! before the next begins. Repeating adds the lines again; what a full disk let through of them is taken back before.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,7 +13,8 @@ use super::{Facts, HookError};
 
 const HEADER: &str = "time\tevent\thost\tpath\tlink\tremote_id\tbytes\texpires\n";
 
-/// Appends the lines of `facts` to the file at `path`, which is made with its header where there is none. One at a time for one file.
+/// Appends the lines of `facts` to the file at `path`, which is made with its header where there is none. One at a time for one
+/// file.
 pub(super) fn append(path: &Path, facts: &[Facts]) -> Result<(), HookError> {
     let failed = |error: io::Error| HookError::new(format!("cannot write `{}`: {error}", path.display()));
     let mut file = open(path).map_err(failed)?;
@@ -31,8 +32,8 @@ pub(super) fn append(path: &Path, facts: &[Facts]) -> Result<(), HookError> {
     written.map_err(failed)
 }
 
-/// Takes back what was written of `text` at `before`, unless somebody else has written behind it. Where that fails, too, a line is torn or
-/// there twice, as after a crash.
+/// Takes back what was written of `text` at `before`, unless somebody else has written behind it. Where that fails, too, a line is
+/// torn or there twice, as after a crash.
 fn take_back(file: &mut File, before: u64, text: &[u8]) {
     let mut behind = Vec::new();
     let read = file.seek(SeekFrom::Start(before)).and_then(|_| file.take(text.len() as u64 + 1).read_to_end(&mut behind));

@@ -24,7 +24,8 @@ pub(crate) use facts::Facts;
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
 const LINES_AT_ONCE: usize = 100;
 
-/// Why a hook or an after-action did not succeed: a reason without the hook's name, whose detail is short, on one line, and has no secrets.
+/// Why a hook or an after-action did not succeed: a reason without the hook's name, whose detail is short, on one line, and has no
+/// secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.0.detail.as_deref().unwrap_or_default())]
 pub(crate) struct HookError(pub Reason);
@@ -76,8 +77,8 @@ impl HookRunner {
         if matches!(self.hook.action, HookAction::LinksFile(_)) { LINES_AT_ONCE } else { 1 }
     }
 
-    /// Does what the hook says about the jobs that `facts` describe. Dropping the future ends a command with all its children, and a
-    /// request.
+    /// Does what the hook says about the jobs that `facts` describe. Dropping the future ends a command with all its children, and
+    /// a request.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! A file beside the source, `NAME.ferryd.json`, with an entry for each host. Written aside and renamed, so that a reader finds it whole.
-//! Repeating replaces the entry of that host. The watches pass it over.
+//! A file beside the source, `NAME.ferryd.json`, with an entry for each host. Written aside and renamed, so that a reader finds it
+//! whole. Repeating replaces the entry of that host. The watches pass it over.
 //!
 //! Others may write in the folder, so nothing is read or written through a link, and nothing that is not a regular file is opened.
 

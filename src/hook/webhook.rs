@@ -1,5 +1,5 @@
-//! A request to an address: the fields of the placeholders as JSON. Repetitions carry the same `Idempotency-Key`, by which a receiver
-//! knows them.
+//! A request to an address: the fields of the placeholders as JSON. Repetitions carry the same `Idempotency-Key`, by which a
+//! receiver knows them.
 
 use std::time::Duration;
 

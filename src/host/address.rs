@@ -12,19 +12,20 @@ use super::error::HostError;
 /// The longest link that is believed, in bytes.
 const LINK_BYTES_MAX: usize = 2048;
 
-/// A link as a host names it, if it is one: an http or https address with a host, of at most 2 KiB and without control characters. A
-/// host that answers everything with one word has named none.
+/// A link as a host names it, if it is one: an http or https address with a host, of at most 2 KiB and without control characters.
+/// A host that answers everything with one word has named none.
 pub(super) fn link(text: &str) -> Option<String> {
     let sound = text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control);
     let url = Url::parse(text).ok().filter(|url| sound && matches!(url.scheme(), "http" | "https") && url.has_host());
     url.map(|_| text.to_owned())
 }
 
-/// Whether `address` may be given a file's bytes: http or https, no credentials in it, and no private network unless `allow_private`. Names
-/// are looked at once more when they are resolved (`http::Transport::for_strangers`).
+/// Whether `address` may be given a file's bytes: http or https, no credentials in it, and no private network unless
+/// `allow_private`. Names are looked at once more when they are resolved (`http::Transport::for_strangers`).
 ///
 /// # Errors
-/// `HostRefused` for a private address, since only a setting can allow it; `Unreadable` for what is no address. The text does not quote it: its query may be a secret.
+/// `HostRefused` for a private address, since only a setting can allow it; `Unreadable` for what is no address. The text does not
+/// quote it: its query may be a secret.
 pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
     let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = url.filter(|url| url.username().is_empty() && url.password().is_none()) else {

@@ -77,8 +77,8 @@ fn shortcut(text: &str) -> Vec<String> {
     found
 }
 
-/// The texts after the keys `URL` of a property list, XML or binary. Read as it comes and to a limit: the objects of a binary list may hold
-/// one another so often that a few bytes would fill any memory.
+/// The texts after the keys `URL` of a property list, XML or binary. Read as it comes and to a limit: the objects of a binary list
+/// may hold one another so often that a few bytes would fill any memory.
 fn webloc(content: &[u8]) -> Vec<String> {
     let events = plist::stream::Reader::new(Cursor::new(content)).take(PLIST_EVENTS_MAX);
     let mut found = Vec::new();

@@ -10,8 +10,8 @@ use crate::job::{Reason, ReasonClass, Step};
 /// How much of a strange reply is kept, in characters.
 const EXCERPT_CHARS: usize = 300;
 
-/// A failed call to a host. The class says what to do; where it failed, the status and the host's own code are for comparing; the text says
-/// what happened, as a fragment that reads after "cannot …:", and nobody but a person reads it.
+/// A failed call to a host. The class says what to do; where it failed, the status and the host's own code are for comparing; the
+/// text says what happened, as a fragment that reads after "cannot …:", and nobody but a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{said}")]
 pub struct HostError {
@@ -110,8 +110,8 @@ impl From<HostError> for Reason {
     }
 }
 
-/// Whether a host's words are a verdict on the file itself: it is too large, its name or type is not taken, it is empty. Only such words
-/// may fail a file; any others may be about the request, or about the host. A refusal that asks to be tried again is none.
+/// Whether a host's words are a verdict on the file itself: it is too large, its name or type is not taken, it is empty. Only such
+/// words may fail a file; any others may be about the request, or about the host. A refusal that asks to be tried again is none.
 pub(super) fn names_the_file(text: &str) -> bool {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
@@ -145,8 +145,8 @@ pub(super) fn names_the_file(text: &str) -> bool {
     (names && is_refused) || is_too_large || (has(&["file"]) && has(&["empty"]))
 }
 
-/// The beginning of a reply in one line, for a person: control characters become spaces, it never grows long, and of an address nothing
-/// is shown behind its `?`, where hosts put what opens doors.
+/// The beginning of a reply in one line, for a person: control characters become spaces, it never grows long, and of an address
+/// nothing is shown behind its `?`, where hosts put what opens doors.
 pub(crate) fn excerpt(text: &str) -> String {
     let text = &without_queries(text);
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS).collect();

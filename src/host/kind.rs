@@ -1,5 +1,5 @@
-//! What a kind of host is to the rest of the program: `Protocol` is what its folder must offer, [`Kind`] the same without its types, so
-//! that all of them stand in one list (`kinds`).
+//! What a kind of host is to the rest of the program: `Protocol` is what its folder must offer, [`Kind`] the same without its
+//! types, so that all of them stand in one list (`kinds`).
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -22,10 +22,11 @@ pub(crate) trait Protocol: Host + Sized + 'static {
     /// Whether the service never tells more of a stored file than that it has it: no size, no digest. `check` then warns of an
     /// after-action, which would wait for ever.
     const GIVES_ONLY_ITS_WORD: bool = false;
-    /// Whether `on_unknown = "probe"` is offered: the service can be asked about a finish that went unanswered, but at a cost, so the user
-    /// decides. A service that can be asked for nothing is always asked.
+    /// Whether `on_unknown = "probe"` is offered: the service can be asked about a finish that went unanswered, but at a cost, so
+    /// the user decides. A service that can be asked for nothing is always asked.
     const PROBES_IF_TOLD_TO: bool = false;
-    /// Whether people are told of it: in messages, in `config.example.toml`, in the README. One that is built for tests alone is not.
+    /// Whether people are told of it: in messages, in `config.example.toml`, in the README. One that is built for tests alone is
+    /// not.
     const DOCUMENTED: bool = true;
 
     /// The settings that only this kind has.

@@ -1,5 +1,5 @@
-//! The one list of the kinds of hosts. Whatever concerns every kind goes through it: the configuration, the making of hosts, `check`, fuzzing
-//! and the tests. A kind is a folder beside this file, its `mod` in `mod.rs`, and a line here.
+//! The one list of the kinds of hosts. Whatever concerns every kind goes through it: the configuration, the making of hosts,
+//! `check`, fuzzing and the tests. A kind is a folder beside this file, its `mod` in `mod.rs`, and a line here.
 
 use super::kind::Kind;
 use super::{cloudkp, fourshared, kie, koodrive, uploadgig};

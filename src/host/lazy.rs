@@ -10,11 +10,11 @@ use crate::os::threads::Threads;
 
 use super::{Host, HostError, Unusable};
 
-/// A host that is made when it is first asked for, on a thread that may wait, since a secret may come from a program. Clones are the same
-/// host: it is made once for all who ask.
+/// A host that is made when it is first asked for, on a thread that may wait, since a secret may come from a program. Clones are
+/// the same host: it is made once for all who ask.
 ///
-/// What could not be made, or was refused, is not mended by asking again. Whoever learns of that takes [`LazyHost::anew`], which reads
-/// the secrets again; how often is theirs to bound.
+/// What could not be made, or was refused, is not mended by asking again. Whoever learns of that takes [`LazyHost::anew`], which
+/// reads the secrets again; how often is theirs to bound.
 #[derive(Clone)]
 pub struct LazyHost {
     make: Arc<dyn Fn() -> Arc<dyn Host> + Send + Sync>,

@@ -1,8 +1,8 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
 //! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while (`token`). It never
-//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a part is a
-//! handle to bytes that can be read again.
+//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a
+//! part is a handle to bytes that can be read again.
 
 mod address;
 mod addresses;
@@ -66,15 +66,15 @@ pub trait Host: Send + Sync {
     fn probe<'a>(&'a self, _at: &'a UploadSession, _completion: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async { Ok(Found::Unsure) })
     }
-    /// Make the parts a file. `completion.confirmed` has every part of the plan. A host whose order is `WholeFile` asks nobody here: it
-    /// reads the outcome out of the receipt of its one part.
+    /// Make the parts a file. `completion.confirmed` has every part of the plan. A host whose order is `WholeFile` asks nobody
+    /// here: it reads the outcome out of the receipt of its one part.
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome>;
     /// Give the session back, as far as the host allows it. Many know no such thing.
     fn abandon<'a>(&'a self, _at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
-    /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a person
-    /// wants to read.
+    /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a
+    /// person wants to read.
     fn check(&self) -> Answer<'_, String>;
     /// A passing address of a stored file, for hosts whose files have no lasting link.
     fn address<'a>(&'a self, _remote_id: &'a str) -> Answer<'a, Option<Secret>> {
@@ -136,7 +136,8 @@ pub struct UploadSession {
     pub mid_states: Arc<MidStates>,
 }
 
-/// A passing address that bytes go to, with the time it ends. It is a secret, so it is never stored; it is made anew after a restart.
+/// A passing address that bytes go to, with the time it ends. It is a secret, so it is never stored; it is made anew after a
+/// restart.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     /// The address.
@@ -145,7 +146,8 @@ pub struct Ticket {
     pub until_ms: i64,
 }
 
-/// Tickets by the number of the part they are for. Locked while new ones are fetched, so that parts in flight together fetch them once.
+/// Tickets by the number of the part they are for. Locked while new ones are fetched, so that parts in flight together fetch them
+/// once.
 pub type Tickets = tokio::sync::Mutex<BTreeMap<u32, Ticket>>;
 
 /// What is known of a file when all its parts are held, or may be.
@@ -176,8 +178,8 @@ pub struct Part {
 pub trait PartSource: Send + Sync {
     /// Begins to read at the first byte. Throttle and progress live in here, so that no host can forget them.
     fn frames(&self) -> Frames;
-    /// The same for `bytes` bytes from `offset` on, counted from the part's first byte; a host may find that a part is too much for one
-    /// request.
+    /// The same for `bytes` bytes from `offset` on, counted from the part's first byte; a host may find that a part is too much for
+    /// one request.
     fn frames_of(&self, offset: u64, bytes: u64) -> Frames;
 }
 

@@ -1,8 +1,8 @@
 //! What a host says back of our secrets is told to nobody, however it is written.
 //!
-//! A host quotes what it was sent: escaped for JSON, XML or an address, in other letters, in base64. So a text is searched as it is and as
-//! what it means, two levels deep. What can be taken out of a reply is taken out before anybody reads it, so that the rest still counts;
-//! a text that shows a secret even then is withheld as a whole. Texts in which nothing is escaped cost one search.
+//! A host quotes what it was sent: escaped for JSON, XML or an address, in other letters, in base64. So a text is searched as it is
+//! and as what it means, two levels deep. What can be taken out of a reply is taken out before anybody reads it, so that the rest
+//! still counts; a text that shows a secret even then is withheld as a whole. Texts in which nothing is escaped cost one search.
 
 use std::ops::Range;
 
@@ -265,8 +265,8 @@ fn bytes_escape(text: &str, mark: &str) -> Option<(char, usize)> {
     Some((c, length * step))
 }
 
-/// What the runs of base64 in a text mean that can hold `bytes` bytes, in both alphabets. Where a run begins nobody knows, so it is read
-/// from each of its first four characters on.
+/// What the runs of base64 in a text mean that can hold `bytes` bytes, in both alphabets. Where a run begins nobody knows, so it is
+/// read from each of its first four characters on.
 fn from_base64(text: &str, bytes: usize) -> impl Iterator<Item = String> {
     let least = (4 * bytes).div_ceil(3);
     let mut runs: Vec<Vec<u8>> = Vec::new();

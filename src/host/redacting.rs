@@ -1,7 +1,7 @@
 //! The one place where everything that a host's code says or finds is looked through for secrets, whatever the kind.
 //!
-//! The transport takes secrets out of replies before they are read. What is made of a reply afterwards is decoded, cut and put together
-//! with words of our own, so it is looked at once more before anybody keeps it.
+//! The transport takes secrets out of replies before they are read. What is made of a reply afterwards is decoded, cut and put
+//! together with words of our own, so it is looked at once more before anybody keeps it.
 
 use std::error::Error;
 use std::sync::Arc;

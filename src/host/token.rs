@@ -1,4 +1,5 @@
-//! A credential that a host gives out for a while: fetched when the first request needs it, shared by all, and replaced before it ends.
+//! A credential that a host gives out for a while: fetched when the first request needs it, shared by all, and replaced before it
+//! ends.
 //!
 //! It lives in memory alone. After a restart, or once its host is made anew, another is fetched.
 
@@ -78,8 +79,8 @@ impl TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
     }
 
-    /// The token in use, or what `fetch` grants where there is none or it ends soon. Callers that come together wait for one fetch, and
-    /// share what becomes of it.
+    /// The token in use, or what `fetch` grants where there is none or it ends soon. Callers that come together wait for one fetch,
+    /// and share what becomes of it.
     ///
     /// # Errors
     /// When `fetch` fails, unless the present token is still good.
@@ -101,10 +102,11 @@ impl TokenCell {
         }
     }
 
-    /// Makes `call` with the token. Where `is_refused` says that its error means the token, another is fetched and the call made once more.
+    /// Makes `call` with the token. Where `is_refused` says that its error means the token, another is fetched and the call made
+    /// once more.
     ///
-    /// The futures are parameters, since of those of an `AsyncFn` the compiler cannot show that they may go to another thread, as an answer
-    /// of a host does.
+    /// The futures are parameters, since of those of an `AsyncFn` the compiler cannot show that they may go to another thread, as
+    /// an answer of a host does.
     ///
     /// # Errors
     /// The call's, or that of fetching a token.

@@ -1,6 +1,8 @@
-//! XML as hosts send it: a small tree of elements by their local names, whatever the prefixes. Bounded like the reply it comes from.
+//! XML as hosts send it: a small tree of elements by their local names, whatever the prefixes. Bounded like the reply it comes
+//! from.
 //!
-//! Prefixes need not be declared: what a fault says counts all the same. Parsers that know namespaces refuse such a text as a whole.
+//! Prefixes need not be declared: what a fault says counts all the same. Parsers that know namespaces refuse such a text as a
+//! whole.
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesRef, Event};

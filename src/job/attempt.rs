@@ -104,7 +104,8 @@ pub enum Resumption {
     Fail(Class, &'static str),
 }
 
-/// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every part.
+/// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every
+/// part.
 pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
@@ -181,8 +182,8 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
     }
 }
 
-/// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived; before that the host
-/// has no file, whatever its error says.
+/// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived; before that
+/// the host has no file, whatever its error says.
 pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool) -> SessionFate {
     match class {
         _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,

@@ -15,14 +15,14 @@ pub(crate) fn after(now_ms: i64, longest: Duration) -> i64 {
     now_ms.saturating_add(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// `until_ms`, unless it lies further ahead of `now_ms` than any wait there is: then one of the clocks was wrong, and nothing is known of
-/// the time. All in milliseconds since the Unix epoch.
+/// `until_ms`, unless it lies further ahead of `now_ms` than any wait there is: then one of the clocks was wrong, and nothing is
+/// known of the time. All in milliseconds since the Unix epoch.
 pub(crate) fn believed(until_ms: i64, now_ms: i64, longest: Duration) -> Option<i64> {
     (until_ms <= after(now_ms, longest)).then_some(until_ms)
 }
 
-/// Whether a clock that said `before_ms` was set back, if it says `now_ms` when `passed` has passed. Both in milliseconds since the Unix
-/// epoch.
+/// Whether a clock that said `before_ms` was set back, if it says `now_ms` when `passed` has passed. Both in milliseconds since the
+/// Unix epoch.
 pub(crate) fn was_set_back(before_ms: i64, now_ms: i64, passed: Duration) -> bool {
     after(now_ms, SLACK) < after(before_ms, passed)
 }

@@ -37,8 +37,8 @@ pub struct Delivery {
     pub kind: String,
     /// The job's state: for an event that is a state, that one, whatever the job is now.
     pub state: State,
-    /// Why the job was not moving when it happened; for [`Event::After`] which added host the file waits for, and then nothing is to be
-    /// done to it yet.
+    /// Why the job was not moving when it happened; for [`Event::After`] which added host the file waits for, and then nothing is
+    /// to be done to it yet.
     pub why: Option<Reason>,
     /// Where the file can be fetched.
     pub link: Option<String>,

@@ -1,6 +1,7 @@
 //! What deliveries are about.
 
-/// Something that happened to a job and is followed by a hook, or by work of ferryd's own. The words are stored, so they are stable.
+/// Something that happened to a job and is followed by a hook, or by work of ferryd's own. The words are stored, so they are
+/// stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The host has the file, and the outcome is committed.

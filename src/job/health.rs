@@ -1,7 +1,8 @@
 //! How a host is doing: one state machine, from what ended attempts say about it to whether it may be given jobs.
 //!
-//! It has the shape of a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which the next job shows
-//! whether the host is well again. Pure: the caller brings the time, by the clock that nobody sets, and stores and shows what has changed.
+//! It has the shape of a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which the next job
+//! shows whether the host is well again. Pure: the caller brings the time, by the clock that nobody sets, and stores and shows what
+//! has changed.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use serde::{Serialize, Serializer};
 
 use super::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK};
 
-/// Uploads of different files in a row that may fail to open before the whole host is left alone for a while. One poisonous file says
-/// nothing of its host.
+/// Uploads of different files in a row that may fail to open before the whole host is left alone for a while. One poisonous file
+/// says nothing of its host.
 const OPEN_FAILURES_FREE: u32 = 4;
 /// Jobs that try a host which needs a person, once its time has come.
 const TRIALS: usize = 1;

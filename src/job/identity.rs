@@ -6,8 +6,8 @@ use std::time::UNIX_EPOCH;
 
 /// What the file system says about one version of one file.
 ///
-/// Times are nanoseconds since the Unix epoch. `device` and `inode` are the file system's numbers, kept as signed integers of the same
-/// bits, as the database stores them.
+/// Times are nanoseconds since the Unix epoch. `device` and `inode` are the file system's numbers, kept as signed integers of the
+/// same bits, as the database stores them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The file system it is on.
@@ -40,8 +40,8 @@ impl Identity {
 
     /// Whether `other`, met at the same path, is the same version: of the same size, and last written at the same time.
     ///
-    /// The numbers of device and inode and the birth are not asked. A reboot, a remount, a file system that makes up its inode numbers, a
-    /// restored backup and a move to another machine all give a file new ones.
+    /// The numbers of device and inode and the birth are not asked. A reboot, a remount, a file system that makes up its inode
+    /// numbers, a restored backup and a move to another machine all give a file new ones.
     pub fn same_version(&self, other: &Identity) -> bool {
         (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
     }
@@ -58,8 +58,8 @@ impl Identity {
 
     /// Whether the parts of this version that a host already holds may be completed with bytes of `other`, met at the same path.
     ///
-    /// Nobody can set the time of an inode's last change, so where it is the same, nobody has touched the file, whatever its numbers are
-    /// now. Where it is another, the content may be another, too, under restored times.
+    /// Nobody can set the time of an inode's last change, so where it is the same, nobody has touched the file, whatever its
+    /// numbers are now. Where it is another, the content may be another, too, under restored times.
     pub fn may_be_completed_by(&self, other: &Identity) -> bool {
         self.same_version(other) && self.ctime_ns == other.ctime_ns
     }

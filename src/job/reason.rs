@@ -1,4 +1,5 @@
-//! Why a job, a host or a delivery is not where it should be, as data: stored, compared, and made a sentence where a person reads it.
+//! Why a job, a host or a delivery is not where it should be, as data: stored, compared, and made a sentence where a person reads
+//! it.
 //!
 //! Pure and total: any text that is found in the queue can be read, also the sentences that earlier versions stored.
 
@@ -309,8 +310,8 @@ impl Reason {
         serde_json::from_str(text).unwrap_or_else(|_| Reason::new(ReasonClass::Told).detail(text))
     }
 
-    /// Whether somebody who has heard of `self` knows all that matters of `other`. What somebody said in detail does not matter: it may be
-    /// worded, or count, another way each time.
+    /// Whether somebody who has heard of `self` knows all that matters of `other`. What somebody said in detail does not matter: it
+    /// may be worded, or count, another way each time.
     pub fn same_news(&self, other: &Reason) -> bool {
         let known = |reason: &Reason| (reason.class, reason.step, reason.status);
         let is_told = self.class == ReasonClass::Told;

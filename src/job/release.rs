@@ -42,8 +42,8 @@ pub(crate) enum Release<'a> {
     Due(Option<usize>),
 }
 
-/// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch, if that
-/// has an after-action; `trusted` are taken at their word.
+/// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch,
+/// if that has an after-action; `trusted` are taken at their word.
 pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
     let Some(hosts) = hosts else { return Release::Unwanted };
     let of = |host: &'a str| siblings.iter().filter(move |sibling| sibling.host == host);

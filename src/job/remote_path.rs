@@ -30,8 +30,8 @@ impl Default for RemotePath {
 }
 
 impl RemotePath {
-    /// The folder for the file at `relative`, its way from the watch, last changed on `day`. Names joined by `/`, without one at either
-    /// end; empty is the host's own root. A name that means another folder (`..`) never comes out.
+    /// The folder for the file at `relative`, its way from the watch, last changed on `day`. Names joined by `/`, without one at
+    /// either end; empty is the host's own root. A name that means another folder (`..`) never comes out.
     pub fn fill(&self, relative: &Path, day: &str) -> String {
         let lossy = |text: Option<&std::ffi::OsStr>| text.unwrap_or_default().to_string_lossy().into_owned();
         let folder = relative.parent().unwrap_or(Path::new(""));

@@ -1,5 +1,5 @@
-//! What people see of the queue: how a host is doing, and where a job stands. Serialized it is what `ferryd status --json` prints, so
-//! names are kept and fields are only ever added.
+//! What people see of the queue: how a host is doing, and where a job stands. Serialized it is what `ferryd status --json` prints,
+//! so names are kept and fields are only ever added.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -102,8 +102,8 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one that is
-    /// not configured any more.
+    /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
+    /// that is not configured any more.
     pub fn explain(&mut self, host: Option<&HostReport>) {
         let class = match (self.state, host.map(|host| host.state)) {
             (State::Queued | State::Waiting | State::Held, None) => ReasonClass::HostUnconfigured,

@@ -1,7 +1,8 @@
 //! Who may have how many of the places to upload at once: among hosts, and within a host among retries and new jobs. Pure.
 //!
-//! Every configured host is sure of a few places, whether it has work or not: a file that arrives for it later begins at once, although
-//! other hosts hang in everything that they hold. The rest is lent to whoever has work, fairly. A place that is held is never taken away.
+//! Every configured host is sure of a few places, whether it has work or not: a file that arrives for it later begins at once,
+//! although other hosts hang in everything that they hold. The rest is lent to whoever has work, fairly. A place that is held is
+//! never taken away.
 
 /// A host, as far as its share of the places goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,16 +17,16 @@ pub(crate) struct Holder {
     pub served: u64,
 }
 
-/// How many of `places` a host is sure of, with so many hosts in all and with its own limit. The hosts together are sure of no more than
-/// there are, and of none where there are fewer places than hosts.
+/// How many of `places` a host is sure of, with so many hosts in all and with its own limit. The hosts together are sure of no more
+/// than there are, and of none where there are fewer places than hosts.
 pub(crate) fn sure(places: usize, hosts: usize, limit: usize) -> usize {
     if hosts > places { 0 } else { (places / (2 * hosts.max(1))).max(1).min(limit) }
 }
 
 /// How many of `places` each host is given now, in the order of `hosts`.
 ///
-/// Those with the fewest come first, and of these the one that has waited longest. Where there are fewer places than hosts, nobody can be
-/// sure of one; half of them are kept for hosts that hold none, and these take turns.
+/// Those with the fewest come first, and of these the one that has waited longest. Where there are fewer places than hosts, nobody
+/// can be sure of one; half of them are kept for hosts that hold none, and these take turns.
 pub(crate) fn places(places: usize, hosts: &[Holder]) -> Vec<usize> {
     let few = hosts.len() > places;
     let sure = |host: &Holder| if few { 1.min(host.limit) } else { sure(places, hosts.len(), host.limit) };
@@ -62,8 +63,8 @@ pub(crate) struct Mix {
 
 /// Of `given` places, how many go to retries and how many to new jobs.
 ///
-/// While new jobs wait, retries hold at most half of the host's places, those that upload already counted; a single place they share by
-/// turns. What one of the two has no use for is lent to the other.
+/// While new jobs wait, retries hold at most half of the host's places, those that upload already counted; a single place they
+/// share by turns. What one of the two has no use for is lent to the other.
 pub(crate) fn mix(given: usize, mix: Mix) -> (usize, usize) {
     let all = mix.running + given;
     let most = if all == 1 { usize::from(!mix.retried_last) } else { (all / 2).saturating_sub(mix.retrying) };

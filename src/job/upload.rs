@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::digest::{Algorithm, DigestRequirement};
 use super::proof::Proof;
 
-/// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever the
-/// settings say later, the session goes on by the shape it was opened with ([`Shape::resumed`]).
+/// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever
+/// the settings say later, the session goes on by the shape it was opened with ([`Shape::resumed`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// In which order parts may arrive.
@@ -35,8 +35,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A host of parts of `part_bytes`, of which nothing else is known: in any order, one at a time, without limits, and a finish that is
-    /// sent twice may make two files.
+    /// A host of parts of `part_bytes`, of which nothing else is known: in any order, one at a time, without limits, and a finish
+    /// that is sent twice may make two files.
     pub fn parts(part_bytes: u64) -> Shape {
         Shape {
             order: Order::AnyOrder,
@@ -57,8 +57,9 @@ impl Shape {
         Shape { order: Order::WholeFile, parts_max: 1, ..Shape::parts(u64::MAX) }
     }
 
-    /// The shape of a session that was opened with this one, where the host would open one with `today` now. How the file is cut, sent,
-    /// digested and finished stays as it was; how many parts go at once, and how old the session may become, is as it is wanted today.
+    /// The shape of a session that was opened with this one, where the host would open one with `today` now. How the file is cut,
+    /// sent, digested and finished stays as it was; how many parts go at once, and how old the session may become, is as it is
+    /// wanted today.
     pub fn resumed(self, today: &Shape) -> Shape {
         Shape { parallel: today.parallel, session_life: today.session_life, ..self }
     }

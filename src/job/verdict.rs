@@ -116,7 +116,8 @@ pub(crate) fn pause_after_lost_session(before: u32) -> Duration {
     SESSION_PAUSES[(before as usize).min(SESSION_PAUSES.len() - 1)]
 }
 
-/// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by chance.
+/// How long to wait after so many failures in a row: a second, doubled each time, and five minutes at most. To be multiplied by
+/// chance.
 pub(crate) fn backoff(failures: u32) -> Duration {
     doubled(FIRST_BACKOFF, failures, LONGEST_BACKOFF)
 }

@@ -126,8 +126,8 @@ impl EventSource {
 }
 
 impl Watches {
-    /// The watch that the files in `folder` belong to: the innermost that covers it. A watch that is not recursive covers its own folder
-    /// and none below.
+    /// The watch that the files in `folder` belong to: the innermost that covers it. A watch that is not recursive covers its own
+    /// folder and none below.
     pub fn owner(&self, folder: &Path) -> Option<usize> {
         self.innermost(|watch| watch.covers(folder))
     }
@@ -137,8 +137,8 @@ impl Watches {
         self.get(self.owner(path.parent()?)?)
     }
 
-    /// The watch that goes through `folder` to what is below it: the innermost recursive one around it. The files in `folder` itself may
-    /// belong to another, which is not recursive.
+    /// The watch that goes through `folder` to what is below it: the innermost recursive one around it. The files in `folder`
+    /// itself may belong to another, which is not recursive.
     pub fn walker(&self, folder: &Path) -> Option<usize> {
         self.innermost(|watch| watch.recursive && watch.covers(folder))
     }

@@ -43,7 +43,8 @@ impl Clock {
         self.0.as_ref().map_or_else(Instant::now, |source| source.instant())
     }
 
-    /// How long ago `at_ms` was, in milliseconds since the Unix epoch; nothing where that lies ahead, as after a clock was set back.
+    /// How long ago `at_ms` was, in milliseconds since the Unix epoch; nothing where that lies ahead, as after a clock was set
+    /// back.
     pub fn since(&self, at_ms: i64) -> Duration {
         Duration::from_millis(u64::try_from(self.now_ms().saturating_sub(at_ms)).unwrap_or(0))
     }

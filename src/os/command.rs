@@ -1,7 +1,8 @@
-//! A program of the user's, run to its end: in a process group of its own, for so long and no longer, with an output that is bounded.
+//! A program of the user's, run to its end: in a process group of its own, for so long and no longer, with an output that is
+//! bounded.
 //!
-//! Only the program itself is waited for. Where the daemon is process 1, as in a container, all that the program leaves behind becomes a child
-//! of ours, and to wait for its whole group would be to wait for what was meant to go on.
+//! Only the program itself is waited for. Where the daemon is process 1, as in a container, all that the program leaves behind
+//! becomes a child of ours, and to wait for its whole group would be to wait for what was meant to go on.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
-/// How long output is waited for once the program has ended: what it has left behind may hold it open for ever, and what it has written
-/// itself is there by then.
+/// How long output is waited for once the program has ended: what it has left behind may hold it open for ever, and what it has
+/// written itself is there by then.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
 
 /// What a program may take.
@@ -45,8 +46,8 @@ pub(crate) struct CommandEnd {
     pub output: Vec<u8>,
 }
 
-/// Runs a program with no input. Dropping the future ends it with all that it has started; what it has left running on purpose when it
-/// ends by itself goes on.
+/// Runs a program with no input. Dropping the future ends it with all that it has started; what it has left running on purpose when
+/// it ends by itself goes on.
 ///
 /// # Errors
 /// It could not be started.

@@ -1,7 +1,7 @@
 //! Named points in the handling of a file at which a test can let the process die, as if by `kill -9`.
 //!
-//! Without the feature `crash-points` nothing of this is compiled in. With it, `FERRYD_CRASH_AT=NAME` or `NAME:N` ends the process the
-//! first or the Nth time the point is reached.
+//! Without the feature `crash-points` nothing of this is compiled in. With it, `FERRYD_CRASH_AT=NAME` or `NAME:N` ends the process
+//! the first or the Nth time the point is reached.
 
 /// Dies here when the environment asks for it.
 macro_rules! crash_point {

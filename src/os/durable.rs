@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::files::{File, Folder};
 
-/// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not followed.
+/// Writes `bytes` under the name `aside` and puts them in the place of the file `name`, or of a link of that name, which is not
+/// followed.
 pub(crate) fn replace(folder: &Folder, name: &OsStr, aside: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = create_aside(folder, aside, mode)?;
     let written = file.write_all(bytes).and_then(|()| file.sync());
@@ -37,8 +38,8 @@ pub(crate) enum Came {
     Linked,
 }
 
-/// Gives the file `name` the name `new` in the folder `to`, unless something is there: then the error is `AlreadyExists`, and nothing has
-/// changed. Across file systems the error is `CrossesDevices`.
+/// Gives the file `name` the name `new` in the folder `to`, unless something is there: then the error is `AlreadyExists`, and
+/// nothing has changed. Across file systems the error is `CrossesDevices`.
 pub(crate) fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
     let came = match from.rename_new(name, to, new) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => from.link(name, to, new).map(|()| Came::Linked)?,

@@ -1,9 +1,9 @@
 //! Asks the kernel whether anybody has a file open for writing.
 //!
-//! Linux grants a read lease on a file only while nobody has it open for writing (`fcntl(2)`, F_SETLEASE), so asking for one, and giving
-//! it back at once, answers the question for every process on this machine, however long its writer pauses. File systems without
-//! leases, and files of other users, leave it open; and where other machines or processes write behind the kernel's back, a lease that is
-//! granted says nothing of them.
+//! Linux grants a read lease on a file only while nobody has it open for writing (`fcntl(2)`, F_SETLEASE), so asking for one, and
+//! giving it back at once, answers the question for every process on this machine, however long its writer pauses. File systems
+//! without leases, and files of other users, leave it open; and where other machines or processes write behind the kernel's back, a
+//! lease that is granted says nothing of them.
 
 use std::fs::File;
 use std::io;
@@ -55,7 +55,8 @@ pub fn writers(_file: &File) -> Writers {
 #[expect(unsafe_code, reason = "no crate of ours wraps F_SETLEASE")]
 fn set_lease(file: &File, kind: libc::c_int) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open for as long as `file` is borrowed, and F_SETLEASE takes an integer and touches no memory of ours.
+    // SAFETY: the descriptor is open for as long as `file` is borrowed, and F_SETLEASE takes an integer and touches no memory of
+    // ours.
     let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

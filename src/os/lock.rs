@@ -74,8 +74,8 @@ impl Lock {
     }
 }
 
-/// Who owns `dir` right now; `None` when nobody does. Never blocks, and never stands in the way of a daemon that starts: it asks for
-/// a shared lock, which it gives back at once.
+/// Who owns `dir` right now; `None` when nobody does. Never blocks, and never stands in the way of a daemon that starts: it asks
+/// for a shared lock, which it gives back at once.
 pub fn owner(dir: &Path) -> Option<LockNote> {
     let file = open(dir, false).ok()?;
     match file.try_lock_shared() {

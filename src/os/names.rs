@@ -1,7 +1,9 @@
-//! Names for what is made for a moment beside the user's own files: hidden, passed over by the scan, and known to nobody beforehand.
+//! Names for what is made for a moment beside the user's own files: hidden, passed over by the scan, and known to nobody
+//! beforehand.
 //!
-//! A name comes of what it is for, of the path of the file it is for, and of a random salt that is kept in the state folder. So the next
-//! attempt after a crash finds what the last one left, and nobody who may write in the folder can lay something out in its place.
+//! A name comes of what it is for, of the path of the file it is for, and of a random salt that is kept in the state folder. So the
+//! next attempt after a crash finds what the last one left, and nobody who may write in the folder can lay something out in its
+//! place.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};

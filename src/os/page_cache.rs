@@ -1,10 +1,10 @@
 //! What the kernel has in memory, taken without waiting for a disk: the fast path for small files, most of whose cost would be the
 //! hand-over to a thread that may wait.
 //!
-//! Where anything would have to be waited for the answer is `None`, and the caller takes the slow path, which also finds out what is wrong.
-//! Nothing is tried on a file system that another machine or another process may serve: there even an open may wait for ever. A file
-//! system is known not to be one of these once [`remember_filesystem`] has looked at a file of it. What is not ruled out is a mount that is laid over a
-//! known folder in the moment before, and a virus scanner that keeps every open waiting.
+//! Where anything would have to be waited for the answer is `None`, and the caller takes the slow path, which also finds out what
+//! is wrong. Nothing is tried on a file system that another machine or another process may serve: there even an open may wait for
+//! ever. A file system is known not to be one of these once [`remember_filesystem`] has looked at a file of it. What is not ruled
+//! out is a mount that is laid over a known folder in the moment before, and a virus scanner that keeps every open waiting.
 
 use std::path::Path;
 
@@ -61,8 +61,8 @@ mod platform {
 
     use super::Base;
 
-    /// ext, XFS, F2FS (magic numbers: `statfs(2)`): file systems with a block device of their own. The kernel gives the numbers of the
-    /// others, network file systems among them, to whoever comes next.
+    /// ext, XFS, F2FS (magic numbers: `statfs(2)`): file systems with a block device of their own. The kernel gives the numbers of
+    /// the others, network file systems among them, to whoever comes next.
     const OWN: [u32; 3] = [0xEF53, 0x5846_5342, 0xF2F5_2010];
 
     static KNOWN_DEVICES: RwLock<BTreeSet<i64>> = RwLock::new(BTreeSet::new());

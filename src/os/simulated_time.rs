@@ -33,7 +33,8 @@ impl Time {
         Time::begun(Origin::ByHand(Instant::now()), start_ns)
     }
 
-    /// A time that begins at `start_ns`, in nanoseconds since the Unix epoch, and goes on with the clock of the runtime that this is called in.
+    /// A time that begins at `start_ns`, in nanoseconds since the Unix epoch, and goes on with the clock of the runtime that this
+    /// is called in.
     pub fn of_the_runtime(start_ns: i64) -> Time {
         Time::begun(Origin::Runtime(tokio::time::Instant::now()), start_ns)
     }

@@ -1,7 +1,7 @@
 //! What an engine that keeps the queue must be able to do: the verbs, in groups that are committed as one, and lookups.
 //!
-//! Everything that goes in and comes out is of our own types, and nothing asks what time it is: whoever calls says when, and for which
-//! daemon. A verb may run more than once before its group is committed, each time against the state before it.
+//! Everything that goes in and comes out is of our own types, and nothing asks what time it is: whoever calls says when, and for
+//! which daemon. A verb may run more than once before its group is committed, each time against the state before it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Restin
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
-    /// What is known of these versions of files in `folder` for `hosts`, in their order, as it was at one moment. Nothing is held when it
-    /// returns, and no more than [`super::LOOKUPS_MAX`] files may be asked about at once.
+    /// What is known of these versions of files in `folder` for `hosts`, in their order, as it was at one moment. Nothing is held
+    /// when it returns, and no more than [`super::LOOKUPS_MAX`] files may be asked about at once.
     fn look_up(&mut self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError>;
 }
 
@@ -32,10 +32,11 @@ macro_rules! verbs {
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
             jobs::record_version(job: JobId, identity: &Identity) -> bool;
-            /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by another daemon,
-            /// stays as it is.
+            /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by
+            /// another daemon, stays as it is.
             jobs::record_outcome(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
-            /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays as it is.
+            /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays
+            /// as it is.
             jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
             jobs::record_host(host: &str, report: &HostReport) -> ();
             jobs::record_host_rest(host: &str, until_ms: i64) -> ();
@@ -82,15 +83,15 @@ macro_rules! declare {
         pub(crate) trait Backend: Lookup {
             /// Begins a group of verbs.
             fn begin(&mut self) -> Result<(), StoreError>;
-            /// Commits the group in the name of `daemon`: all of it, or nothing. Another process may rely on it then, after a loss of power
-            /// nobody may yet.
+            /// Commits the group in the name of `daemon`: all of it, or nothing. Another process may rely on it then, after a loss
+            /// of power nobody may yet.
             fn commit(&mut self, daemon: DaemonId) -> Result<(), StoreError>;
             /// Undoes the group; nothing where none has begun.
             fn rollback(&mut self) -> Result<(), StoreError>;
             /// Gives back room that is not needed, after a group has found none.
             fn make_room(&mut self) {}
-            /// Leaves everything in order for the next start. Where what was written may not be on the disk as it was written, `intact` is
-            /// false, and the next start has to see for itself.
+            /// Leaves everything in order for the next start. Where what was written may not be on the disk as it was written,
+            /// `intact` is false, and the next start has to see for itself.
             fn close(&mut self, _intact: bool) {}
             /// Every job, for tests to see.
             #[cfg(test)]

@@ -1,11 +1,11 @@
 //! SQL for what follows a job's change of state: a row for each hook that wants to hear of it, for the after-action, and for a link
 //! that has to be renewed. Rows are made in the commit that changes the state, and go when what they ask for has succeeded.
 //!
-//! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The after-action has
-//! a row for each job of a file version, without a time; when every host has the file and every hook for `done` is through, one of them
-//! becomes due, and when it is through they all go. While they wait for a host that was added after the file was sent, and whose job only a
-//! scan can make, they are due with the host's name in `said`: somebody has to look whether the scan will find the file at all. Where a
-//! host has proved nothing of the file and is not trusted, none becomes due.
+//! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The
+//! after-action has a row for each job of a file version, without a time; when every host has the file and every hook for `done` is
+//! through, one of them becomes due, and when it is through they all go. While they wait for a host that was added after the file
+//! was sent, and whose job only a scan can make, they are due with the host's name in `said`: somebody has to look whether the scan
+//! will find the file at all. Where a host has proved nothing of the file and is not trusted, none becomes due.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -107,8 +107,8 @@ pub(super) fn after_upload(
     Ok((state, state == State::Uploaded || dies))
 }
 
-/// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must not
-/// have its file sent without end: the least time to the next one doubles with every attempt, up to an hour.
+/// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must
+/// not have its file sent without end: the least time to the next one doubles with every attempt, up to an hour.
 pub(super) fn refresh_due_ms(now_ms: i64, expires_ms: i64, attempts: i64) -> i64 {
     let life = expires_ms.saturating_sub(now_ms).max(0);
     let least = 1000_i64.saturating_mul(1 << attempts.clamp(0, 20)).min(REFRESH_PAUSE_MS_MAX);
@@ -245,15 +245,15 @@ impl Family<'_> {
         Ok(())
     }
 
-    /// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet gets it
-    /// from the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
+    /// The after-action waits for `host`, also if it was due already: a host may have been added since. One that has no job yet
+    /// gets it from the next scan, if that finds the file: somebody looks whether it will, at `look_ms`.
     fn wait(&self, c: &Connection, host: &str, look_ms: Option<i64>) -> Result<(), StoreError> {
         let why = Reason::new(ReasonClass::WaitsForHost).about(host);
         self.stay(c, &why, look_ms.map(|look_ms| (look_ms, host)))
     }
 
-    /// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a scan will
-    /// find the file for the host of that name.
+    /// The after-action is not due, also if it was, for the reason in `why`. With `look`, somebody looks at that time whether a
+    /// scan will find the file for the host of that name.
     fn stay(&self, c: &Connection, why: &Reason, look: Option<(i64, &str)>) -> Result<(), StoreError> {
         let mut update = c.prepare_cached(
             "UPDATE deliveries SET next_try = ?2, said = ?3 WHERE job = ?1 AND event = 'after' AND (next_try IS NOT NULL OR ?2 IS NOT NULL)
@@ -302,8 +302,8 @@ pub(super) fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), St
     Ok(())
 }
 
-/// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for something
-/// may run now.
+/// A writer was seen to close this version of the file, after its jobs were made. Answers whether an after-action that waits for
+/// something may run now.
 pub(super) fn record_close(
     c: &Connection,
     Caller { now_ms, .. }: Caller,
@@ -339,8 +339,8 @@ fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Res
     Ok(())
 }
 
-/// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at once.
-/// Answers which hooks are gone, each with the number of its rows.
+/// Takes up the deliveries of an earlier run under new rules: what nobody asks for any more goes, what was tried in vain is due at
+/// once. Answers which hooks are gone, each with the number of its rows.
 pub(super) fn set_rules(
     c: &Connection,
     by @ Caller { daemon, now_ms }: Caller,
@@ -380,8 +380,8 @@ pub(super) fn set_rules(
     Ok(dropped)
 }
 
-/// What was tried in vain, or was to be carried at once, is due now, whatever clock its time was written by. One without a time waits for
-/// something else; what is to come shortly before a link dies may rightly be days ahead.
+/// What was tried in vain, or was to be carried at once, is due now, whatever clock its time was written by. One without a time
+/// waits for something else; what is to come shortly before a link dies may rightly be days ahead.
 pub(super) fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
     let sql = "UPDATE deliveries SET next_try = ?1 WHERE daemon = ?2 AND next_try > ?1
                AND (tries > 0 OR event NOT IN ('expiring', 'refresh'))";
@@ -531,8 +531,8 @@ pub(super) fn record_failed_delivery(
     Ok(())
 }
 
-/// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile, somebody
-/// looks again at `next_try_ms`.
+/// The scan will find the file for the added host, so its after-action goes on waiting; unless the host's job was made meanwhile,
+/// somebody looks again at `next_try_ms`.
 pub(super) fn look_again_later(c: &Connection, by: Caller, id: DeliveryId, next_try_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND said IS NOT NULL AND daemon = ?3",
@@ -541,7 +541,8 @@ pub(super) fn look_again_later(c: &Connection, by: Caller, id: DeliveryId, next_
     Ok(())
 }
 
-/// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before it.
+/// Shows in the job how the delivery stands: an uploaded job waits for it, and a failed or held one has a reason of its own before
+/// it.
 fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET why = ?2, next_try = ?3 WHERE state = 'uploaded'
@@ -556,8 +557,8 @@ fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_tr
     Ok(())
 }
 
-/// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not while
-/// the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
+/// A job whose host has the file is sent again for a new link; the old one is kept until then. The row goes in the same commit. Not
+/// while the after-action of the file is due, which is about to take it away. Answers whether the job is queued.
 pub(super) fn requeue(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
     let Some((job, ..)) = row_of(c, by, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(

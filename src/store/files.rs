@@ -189,8 +189,8 @@ pub(super) fn record_new_numbers(c: &Connection, _: Caller, folder: &Path, name:
     }
 }
 
-/// The jobs of the version keep the change time of what was sent: where it is another now, nothing half-sent is completed and no source
-/// is touched on the strength of the new numbers.
+/// The jobs of the version keep the change time of what was sent: where it is another now, nothing half-sent is completed and no
+/// source is touched on the strength of the new numbers.
 fn renumber(c: &Connection, row: &FileRow, now: &Identity) -> Result<(), StoreError> {
     let Identity { device, inode, ctime_ns, born_ns, .. } = now;
     let before = row.identity;
@@ -250,8 +250,8 @@ fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arr
     Ok(insert.insert(params![folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route])?)
 }
 
-/// Jobs for an earlier version that have sent nothing yet end here. One with a session is left to its worker, which gives the session
-/// back and may still learn that the earlier version is on the host.
+/// Jobs for an earlier version that have sent nothing yet end here. One with a session is left to its worker, which gives the
+/// session back and may still learn that the earlier version is on the host.
 fn supersede(c: &Connection, file: i64, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'gone', since = ?2, next_try = NULL, why = ?3

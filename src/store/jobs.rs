@@ -106,8 +106,8 @@ pub(super) fn configure(
     Ok(seen_before)
 }
 
-// What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so SQLite
-// need not keep copies of pages to undo that statement alone.
+// What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so
+// SQLite need not keep copies of pages to undo that statement alone.
 
 const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL,
         owner = ?3 WHERE id = ?1";

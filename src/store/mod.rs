@@ -1,9 +1,9 @@
 //! The queue, in verbs. What is told to it is on the disk when it answers; nobody outside knows that it is SQLite.
 //!
-//! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver` carries the
-//! one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in `schema`, the SQL of the
-//! verbs in `jobs`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its own, so a reader never waits for a
-//! writer nor stands in its way; `rescue` is what happens to a damaged database.
+//! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver`
+//! carries the one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in
+//! `schema`, the SQL of the verbs in `jobs`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
+//! own, so a reader never waits for a writer nor stands in its way; `rescue` is what happens to a damaged database.
 
 mod backend;
 #[cfg(test)]

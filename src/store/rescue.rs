@@ -1,8 +1,8 @@
 //! What happens to a damaged database: it is set aside, never deleted, and a new one takes up what can still be read of it.
 //!
 //! Only jobs whose file is on the host are taken over, as done, each with its file: they are what keeps a file from being uploaded
-//! twice. Their hooks and after-actions are not: a hook that has heard of them and one that has not look the same. Everything else is
-//! found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
+//! twice. Their hooks and after-actions are not: a hook that has heard of them and one that has not look the same. Everything else
+//! is found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

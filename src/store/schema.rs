@@ -22,7 +22,8 @@ const APPLICATION_ID: i64 = 0x6672_7964;
 const MIGRATIONS: &[&str] =
     &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
 
-/// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here, too.
+/// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here,
+/// too.
 pub(super) const COUNTING: &str = "
     CREATE TEMP TABLE moved (
         host  TEXT NOT NULL,

@@ -46,8 +46,8 @@ pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Resu
     let writer = Sqlite::over(Connection::open(&path)?, &path)?;
     // What an earlier run could not take to the disk is written there now, or this one does not begin.
     writer.fold()?;
-    // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if SQLite's
-    // own has been told already. SQLite never replaces the file meanwhile.
+    // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if
+    // SQLite's own has been told already. SQLite never replaces the file meanwhile.
     let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
     let reader = Reader { connection: schema::open_reader(&path)?, routes: Routes::default() };
     Ok(OpenQueue { writer, reader, sync: move || log.sync_data() })
@@ -106,8 +106,9 @@ macro_rules! delegate {
     ($($(#[$doc:meta])* $sql:ident::$verb:ident($($value:ident: $type:ty),*) -> $answer:ty;)*) => {
         impl Backend for Sqlite {
             fn begin(&mut self) -> Result<(), StoreError> {
-                // A transaction that reads before it writes is refused at once where anybody else has the lock to write, which readers take
-                // for a moment when they meet the index of the log half written. One that begins by asking for the lock waits for it.
+                // A transaction that reads before it writes is refused at once where anybody else has the lock to write, which
+                // readers take for a moment when they meet the index of the log half written. One that begins by asking for the
+                // lock waits for it.
                 self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
                 Ok(())
             }

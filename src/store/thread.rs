@@ -1,14 +1,14 @@
 //! The one thread that writes, and the one behind it that waits for the disk.
 //!
-//! The writer gathers what callers ask for into one transaction and commits it; a call is answered after its COMMIT, so whoever has an
-//! answer may rely on it. Calls that change a state ask for [`Durability::Power`]: they go on to the second thread, which takes everything
-//! that was committed so far to the disk, and only then answers. Acks, sessions and claims ask for [`Durability::Process`]: a killed
-//! process keeps them, losing them with the power does no harm, and they never wait for a disk. The log is written in one direction only,
-//! so whatever is on the disk has everything on the disk that came before it.
+//! The writer gathers what callers ask for into one transaction and commits it; a call is answered after its COMMIT, so whoever has
+//! an answer may rely on it. Calls that change a state ask for [`Durability::Power`]: they go on to the second thread, which takes
+//! everything that was committed so far to the disk, and only then answers. Acks, sessions and claims ask for
+//! [`Durability::Process`]: a killed process keeps them, losing them with the power does no harm, and they never wait for a disk.
+//! The log is written in one direction only, so whatever is on the disk has everything on the disk that came before it.
 //!
-//! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what is
-//! not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has, so nothing
-//! more is written, and the log is left for the next start, which reads it with its checksums.
+//! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what
+//! is not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has,
+//! so nothing more is written, and the log is left for the next start, which reads it with its checksums.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
@@ -170,8 +170,8 @@ struct Loop {
     closing: Arc<AtomicBool>,
 }
 
-/// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of it once,
-/// and forgets what it could not write.
+/// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of
+/// it once, and forgets what it could not write.
 fn answer_when_synced(
     committed: &Receiver<CallGroup>,
     mut sync: impl FnMut() -> std::io::Result<()>,
@@ -240,8 +240,9 @@ impl Loop {
         }
     }
 
-    /// A call that fails by its own fault is answered and leaves the group, and the rest begins again without it: calls may run more
-    /// than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed up.
+    /// A call that fails by its own fault is answered and leaves the group, and the rest begins again without it: calls may run
+    /// more than once, and a failure is rare enough not to pay for a savepoint a call. An error that concerns everybody is passed
+    /// up.
     fn commit(&mut self, group: &mut CallGroup) -> Result<(), StoreError> {
         loop {
             self.backend.begin()?;

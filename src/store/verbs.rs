@@ -27,8 +27,8 @@ impl Store {
         self.call(Power, move |queue, by| queue.configure(by, &watches, &hosts))
     }
 
-    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for rest has it,
-    /// so that a daemon that is started over and over does not earn a lock-out.
+    /// What an earlier run left behind goes back to where it can be claimed. Held hosts are looked at again; one that asked for
+    /// rest has it, so that a daemon that is started over and over does not earn a lock-out.
     pub fn recover(&self) -> StoreCall<()> {
         self.call(Power, |queue, by| queue.recover(by))
     }
@@ -63,8 +63,8 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_watch(by, &path, &report))
     }
 
-    /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and takes
-    /// sessions and acks of that second to the disk with it.
+    /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and
+    /// takes sessions and acks of that second to the disk with it.
     pub fn record_progress(&self, live: Vec<Live>) -> StoreCall<()> {
         self.call(Power, move |queue, by| queue.record_progress(by, &live))
     }
@@ -72,8 +72,8 @@ impl Store {
 
 /// Files that a scan meets.
 impl Store {
-    /// What is known of these versions of files in `folder` for `hosts`, in their order; at most [`super::LOOKUPS_MAX`] at once. It reads
-    /// on the caller's thread, which may have to wait for the disk, and holds nothing when it returns.
+    /// What is known of these versions of files in `folder` for `hosts`, in their order; at most [`super::LOOKUPS_MAX`] at once. It
+    /// reads on the caller's thread, which may have to wait for the disk, and holds nothing when it returns.
     pub fn look_up(&self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
         self.driver.look_up(folder, files, hosts)
     }
@@ -91,14 +91,14 @@ impl Store {
         self.call_for_deliveries(Process, move |queue, by| queue.record_close(by, &folder, &name, &identity))
     }
 
-    /// A known version of a file has another path now, each a folder and a name: its jobs follow it. Answers whether it was known at the
-    /// earlier one.
+    /// A known version of a file has another path now, each a folder and a name: its jobs follow it. Answers whether it was known
+    /// at the earlier one.
     pub fn record_rename(&self, from: (PathBuf, OsString), to: (PathBuf, OsString), now: Identity) -> StoreCall<bool> {
         self.call(Power, move |queue, by| queue.record_rename(by, (&from.0, &from.1), (&to.0, &to.1), &now))
     }
 
-    /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can find that
-    /// out again, so it need not outlive the power.
+    /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can
+    /// find that out again, so it need not outlive the power.
     pub fn record_new_numbers(&self, folder: PathBuf, name: OsString, now: Identity) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.record_new_numbers(by, &folder, &name, &now))
     }
@@ -109,18 +109,18 @@ impl Store {
     }
 }
 
-/// Jobs, from the claim to the outcome. What is told of a job that another daemon has claimed since changes nothing, and the answer of the
-/// verbs that tell of an upload says whether the job is still this daemon's.
+/// Jobs, from the claim to the outcome. What is told of a job that another daemon has claimed since changes nothing, and the answer
+/// of the verbs that tell of an upload says whether the job is still this daemon's.
 impl Store {
-    /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure of some.
-    /// Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the power: a claim lost
-    /// with the power is a queued job.
+    /// Claims jobs for hosts that share `uploads_max` places ([`crate::job::share`]): all that are configured, since each is sure
+    /// of some. Retries go by the time that they are due, new jobs by priority and age. A claim outlives the process but not the
+    /// power: a claim lost with the power is a queued job.
     pub fn claim(&self, asking: Vec<Asking>, uploads_max: usize, now_ms: i64) -> StoreCall<Claims> {
         self.call(Process, move |queue, by| queue.claim(Caller { now_ms, ..by }, &asking, uploads_max))
     }
 
-    /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being sent. Outlives the process; with the
-    /// power, a session may be lost that is younger than a second, as its acks are.
+    /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being
+    /// sent. Outlives the process; with the power, a session may be lost that is younger than a second, as its acks are.
     pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &identity))
     }
@@ -130,8 +130,8 @@ impl Store {
         self.call(Power, move |queue, by| queue.record_version(by, job, &identity))
     }
 
-    /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need not
-    /// outlive the power.
+    /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need
+    /// not outlive the power.
     pub fn save_digest(&self, job: JobId, part_bytes: u64, digest: Digest) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.save_digest(by, job, part_bytes, &digest))
     }
@@ -141,8 +141,8 @@ impl Store {
         self.call(Process, move |queue, by| queue.saved_digest(by, job, part_bytes))
     }
 
-    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::record_progress`]): a part sent twice does no
-    /// harm.
+    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::record_progress`]): a part
+    /// sent twice does no harm.
     pub fn record_acks(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> StoreCall<bool> {
         self.call(Process, move |queue, by| queue.record_acks(by, job, &acks, &plan))
     }
@@ -165,8 +165,8 @@ impl Store {
         )
     }
 
-    /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an after-action
-    /// is still to come, else `done`.
+    /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an
+    /// after-action is still to come, else `done`.
     pub fn record_outcome(&self, job: JobId, outcome: Outcome) -> StoreCall<State> {
         let rules = self.rules();
         self.waking(Power, move |queue, by| {
@@ -188,14 +188,15 @@ impl Store {
 
 /// Deliveries.
 impl Store {
-    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued, and
-    /// those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
+    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued,
+    /// and those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
     pub fn set_rules(&self, rules: Rules) -> StoreCall<Vec<(String, u64)>> {
         let rules = self.rules.get_or_init(|| Arc::new(rules)).clone();
         self.call(Power, move |queue, by| queue.set_rules(by, &rules))
     }
 
-    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the disk.
+    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the
+    /// disk.
     pub fn due_deliveries(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
         self.call(Power, move |queue, by| queue.due_deliveries(Caller { now_ms, ..by }, &wanted, &running))
     }
@@ -212,7 +213,8 @@ impl Store {
         self.call_for_deliveries(Power, move |queue, by| queue.record_missing_file(by, id, &rules))
     }
 
-    /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was done to it.
+    /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was
+    /// done to it.
     pub fn keep_source(&self, id: DeliveryId, note: Reason) -> StoreCall<()> {
         self.call(Power, move |queue, by| queue.keep_source(by, id, &note))
     }
@@ -222,14 +224,14 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_failed_delivery(by, &ids, &why, soon(by, next_try_ms)))
     }
 
-    /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at `next_try_ms`, in
-    /// milliseconds since the Unix epoch.
+    /// The file of this delivery still waits for the scan to find it for the host that was added; somebody looks again at
+    /// `next_try_ms`, in milliseconds since the Unix epoch.
     pub fn look_again_later(&self, id: DeliveryId, next_try_ms: i64) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.look_again_later(by, id, soon(by, next_try_ms)))
     }
 
-    /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take it
-    /// away. Answers whether it is queued.
+    /// The job of this delivery is queued again for a new link, if its host has the file and the after-action is not about to take
+    /// it away. Answers whether it is queued.
     pub fn requeue(&self, id: DeliveryId) -> StoreCall<bool> {
         self.waking(Power, move |queue, by| {
             let queued = queue.requeue(by, id)?;

@@ -1,5 +1,5 @@
-//! The queue as people see it: read in one transaction on a connection of its own, so that it neither waits for the daemon nor stands in
-//! its way, whether the daemon runs, hangs or is dead.
+//! The queue as people see it: read in one transaction on a connection of its own, so that it neither waits for the daemon nor
+//! stands in its way, whether the daemon runs, hangs or is dead.
 
 use std::path::{Path, PathBuf};
 
@@ -128,8 +128,9 @@ impl View {
         Ok(snapshot)
     }
 
-    /// Hands over what is on the hosts, one job after the other: done jobs in the order of their ends, then those that are uploaded.
-    /// With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each` answers false.
+    /// Hands over what is on the hosts, one job after the other: done jobs in the order of their ends, then those that are
+    /// uploaded. With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each`
+    /// answers false.
     pub fn links(&mut self, since_ms: Option<i64>, mut each: impl FnMut(&JobRow) -> bool) -> Result<(), StoreError> {
         // A job that is on its way again, for a new link, has its old one until then.
         let renewed = [State::Queued, State::Uploading, State::Waiting, State::Held]
@@ -203,7 +204,8 @@ fn sort(jobs: &mut [JobRow], group: &[State]) {
     }
 }
 
-/// One state at a time, and the queue host by host, so that each is read along an index of its own and only as far as there is room.
+/// One state at a time, and the queue host by host, so that each is read along an index of its own and only as far as there is
+/// room.
 fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<JobRow>, StoreError> {
     if room == 0 {
         return Ok(Vec::new());

@@ -1,8 +1,8 @@
 //! The platform's events, as hints. Never a reason to act, only where to look.
 //!
-//! We ask for names that appear, move or vanish and for files that a writer has closed: never for "opened" or "closed without writing",
-//! which our own scans and reads would raise. On Linux each folder is watched by itself, by the scan, before it is listed; elsewhere one
-//! watch covers a root.
+//! We ask for names that appear, move or vanish and for files that a writer has closed: never for "opened" or "closed without
+//! writing", which our own scans and reads would raise. On Linux each folder is watched by itself, by the scan, before it is
+//! listed; elsewhere one watch covers a root.
 
 use std::path::Path;
 #[cfg(feature = "simulator")]

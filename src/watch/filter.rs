@@ -1,5 +1,5 @@
-//! Which names and sizes count. A glob without a slash is about each name on the way from the root; one with a slash is about the whole
-//! way. Sidecars (`*.ferryd.json`) never count, whatever the globs say: we write them ourselves.
+//! Which names and sizes count. A glob without a slash is about each name on the way from the root; one with a slash is about the
+//! whole way. Sidecars (`*.ferryd.json`) never count, whatever the globs say: we write them ourselves.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -37,13 +37,14 @@ struct Globs {
 }
 
 impl Filter {
-    /// Reads the globs. A file counts when it matches one of `include`, nothing on its way matches one of `exclude`, and its size is in
-    /// bounds.
+    /// Reads the globs. A file counts when it matches one of `include`, nothing on its way matches one of `exclude`, and its size
+    /// is in bounds.
     pub(crate) fn new(include: &[String], exclude: &[String], min_size: u64, max_size: Option<u64>) -> Result<Filter, BadGlob> {
         Ok(Filter { include: Globs::new(include)?, exclude: Globs::new(exclude)?, min_size, max_size })
     }
 
-    /// Whether a file of this `name`, at `relative` below its root, counts. Folders on the way are asked about by [`Filter::enters`].
+    /// Whether a file of this `name`, at `relative` below its root, counts. Folders on the way are asked about by
+    /// [`Filter::enters`].
     pub(crate) fn takes(&self, relative: &Path, name: &OsStr) -> bool {
         !name.as_bytes().ends_with(OURS)
             && (self.include.everything || self.include.matches(relative, name))

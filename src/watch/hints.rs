@@ -1,5 +1,5 @@
-//! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and folders
-//! become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
+//! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and
+//! folders become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -63,7 +63,8 @@ pub(super) enum Heard {
 }
 
 impl Heard {
-    /// Of a name the last event counts, since it may be about another file than those before; a mere look takes nothing away from it.
+    /// Of a name the last event counts, since it may be about another file than those before; a mere look takes nothing away from
+    /// it.
     fn then(self, later: Heard) -> Heard {
         if later == Heard::Nothing { self } else { later }
     }

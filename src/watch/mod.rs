@@ -1,8 +1,8 @@
 //! Folders become settled files. What happens to a settled file is not known here.
 //!
-//! Hints may be lost; the scan may not. Start-up, events and the timer all lead to the same function, which looks at the file itself
-//! (`Watcher::look`); events only say where to look. Settled files are handed to [`KnownFiles`], which answers for the owner of the
-//! watches. Nothing else remembers what was taken up.
+//! Hints may be lost; the scan may not. Start-up, events and the timer all lead to the same function, which looks at the file
+//! itself (`Watcher::look`); events only say where to look. Settled files are handed to [`KnownFiles`], which answers for the owner
+//! of the watches. Nothing else remembers what was taken up.
 
 mod events;
 pub(crate) mod filter;

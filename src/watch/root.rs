@@ -1,4 +1,5 @@
-//! A watch made ready for looking at files: its globs are compiled, and it knows which folders are its own among those of the others.
+//! A watch made ready for looking at files: its globs are compiled, and it knows which folders are its own among those of the
+//! others.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that whatever is
-    /// new in it counts.
+    /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that
+    /// whatever is new in it counts.
     pub(crate) fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
         let root = |(index, watch): (usize, &Watch)| {
             Ok(Root {
@@ -41,7 +42,8 @@ impl Root {
         watches.iter().enumerate().map(root).collect()
     }
 
-    /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is a yes.
+    /// Whether a scan would still find this version of the file at `path`. What nobody can tell, as in a root that is not there, is
+    /// a yes.
     pub(crate) fn would_find(&self, path: &Path, version: &Identity) -> bool {
         let Some(name) = path.file_name() else { return false };
         if !self.filter.enters_all_above(self.relative(path)) || self.is_excepted(path) {
@@ -104,8 +106,8 @@ impl Root {
         self.watches.owner(folder) == Some(self.index)
     }
 
-    /// Whether a scan goes into `folder`, which it finds below the root: not where a recursive watch inside this one begins, but through
-    /// one that is not recursive, whose files are its own, to what is below.
+    /// Whether a scan goes into `folder`, which it finds below the root: not where a recursive watch inside this one begins, but
+    /// through one that is not recursive, whose files are its own, to what is below.
     pub(super) fn walks(&self, folder: &Path) -> bool {
         self.watches.walker(folder) == Some(self.index) && !self.is_excepted(folder)
     }

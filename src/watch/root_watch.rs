@@ -1,5 +1,5 @@
-//! How one root is doing: when it is scanned next, how its changes are noticed, and when its report is due. Pure but for the log: the
-//! time is handed in.
+//! How one root is doing: when it is scanned next, how its changes are noticed, and when its report is due. Pure but for the log:
+//! the time is handed in.
 
 use std::time::{Duration, Instant};
 

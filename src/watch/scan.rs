@@ -1,8 +1,8 @@
 //! Walks folders: watches each, then lists it, so that nothing can appear between the two unseen. Holds the folders still to visit,
 //! never their files.
 //!
-//! Where links are not followed, a folder is opened beneath the root without following any, however long ago it was listed, and its files
-//! are looked at through the open folder: a link that has taken the place of a folder meanwhile leads nowhere.
+//! Where links are not followed, a folder is opened beneath the root without following any, however long ago it was listed, and its
+//! files are looked at through the open folder: a link that has taken the place of a folder meanwhile leads nowhere.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -79,7 +79,8 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// Whether the walk met links to folders which it did not follow because it did not begin at the root: another way may lead to them.
+    /// Whether the walk met links to folders which it did not follow because it did not begin at the root: another way may lead to
+    /// them.
     pub(super) fn passed_links(&self) -> bool {
         self.passed_links
     }
@@ -120,8 +121,9 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The folder that was listed, and its device. One that is another by now is taken if its path means just that one: it may be a mount
-    /// point, of which the listing tells what is underneath. One that is being replaced right now is met again by the event or the next scan.
+    /// The folder that was listed, and its device. One that is another by now is taken if its path means just that one: it may be a
+    /// mount point, of which the listing tells what is underneath. One that is being replaced right now is met again by the event
+    /// or the next scan.
     fn open(&self, ahead: &Ahead) -> io::Result<(Folder, i64)> {
         let folder = self.base.folder(&ahead.path)?;
         let opened = folder.device_and_inode()?;

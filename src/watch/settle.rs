@@ -1,9 +1,10 @@
 //! Whether nobody is writing a file any more: pure, from sightings over time.
 //!
-//! The evidence is of three sorts. The file system's own: size, times and allocated blocks that do not change, and a change time that
-//! nobody can set, lying far enough back. The platform's events: a writer has closed the file, or it was moved in whole. And the
-//! kernel's word that no process has it open for writing, which is asked last (`os::lease`), since it costs an open. Where the kernel does
-//! not tell, a writer may only be pausing: then nothing but an event that a writer has closed this very version, or a longer quiet, will do.
+//! The evidence is of three sorts. The file system's own: size, times and allocated blocks that do not change, and a change time
+//! that nobody can set, lying far enough back. The platform's events: a writer has closed the file, or it was moved in whole. And
+//! the kernel's word that no process has it open for writing, which is asked last (`os::lease`), since it costs an open. Where the
+//! kernel does not tell, a writer may only be pausing: then nothing but an event that a writer has closed this very version, or a
+//! longer quiet, will do.
 
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,8 @@ impl Settling {
         self.judge_by(if self.closed { settle } else { settle.max(LEAST_QUIET) }, now, now_ns)
     }
 
-    /// The same where nobody tells who has it open: its writer may only be pausing, unless it was seen to close this very version. That a
-    /// file was moved in says nothing of its writer, who may have it open still.
+    /// The same where nobody tells who has it open: its writer may only be pausing, unless it was seen to close this very version.
+    /// That a file was moved in says nothing of its writer, who may have it open still.
     pub(super) fn judge_unasked(&self, settle: Duration, settle_unknown: Duration, now: Instant, now_ns: i64) -> Judgement {
         if self.close_seen {
             return self.judge(settle, now, now_ns);
@@ -95,7 +96,8 @@ impl Settling {
         if quiet >= needed { Judgement::Quiet } else { Judgement::Again(needed - quiet) }
     }
 
-    /// How long ago the file last changed by its own account; nothing when that lies in the future, as on a server with another clock.
+    /// How long ago the file last changed by its own account; nothing when that lies in the future, as on a server with another
+    /// clock.
     fn age(&self, now_ns: i64) -> Duration {
         let changed_ns = self.seen.identity.mtime_ns.max(self.seen.identity.ctime_ns);
         Duration::from_nanos(u64::try_from(now_ns.saturating_sub(changed_ns)).unwrap_or(0))
@@ -181,8 +183,8 @@ mod tests {
         assert_eq!(judge(EPOCH_NS + 3_000_000_000), Judgement::Again(SETTLE));
     }
 
-    /// Where nobody tells who writes: what was heard of a file, how long it has been the same in our sight and by its own account (in
-    /// seconds), and for how many seconds it must be left alone still.
+    /// Where nobody tells who writes: what was heard of a file, how long it has been the same in our sight and by its own account
+    /// (in seconds), and for how many seconds it must be left alone still.
     #[test]
     fn a_file_of_which_nobody_tells_who_writes_needs_a_close_or_a_long_quiet() {
         let minute = Duration::from_secs(60);

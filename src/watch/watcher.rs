@@ -27,8 +27,8 @@ const RESCANS_MAX: usize = 4096;
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 
-/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says so. Belongs to one thread,
-/// which it keeps. `on_ready` is called once every root has been scanned.
+/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says
+/// so. Belongs to one thread, which it keeps. `on_ready` is called once every root has been scanned.
 pub(crate) fn run(
     roots: Vec<Root>,
     system: &System,

@@ -1,8 +1,8 @@
 //! Programs that are not ours against the sandbox: the samples of the hosts' own documents, and a SOAP library for 4shared.
 //!
-//! They show that the sandbox speaks the hosts' protocols and not merely what ferryd speaks. They are in Python and need packages, which
-//! `cargo test` must not fetch: without `FERRYD_PYTHON` every test here is skipped, and says so. The variable names a Python that has
-//! `tests/clients/requirements.txt` installed; `.ci/run` makes one.
+//! They show that the sandbox speaks the hosts' protocols and not merely what ferryd speaks. They are in Python and need packages,
+//! which `cargo test` must not fetch: without `FERRYD_PYTHON` every test here is skipped, and says so. The variable names a Python
+//! that has `tests/clients/requirements.txt` installed; `.ci/run` makes one.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -36,8 +36,8 @@ impl Kill {
         Kill { acked, mark }
     }
 
-    /// Of what was acknowledged before the kill, only what was in flight may come again. Which parts these were, the host cannot know (a
-    /// lane may have slept on its ack while the others went on), but there are no more of them than lanes.
+    /// Of what was acknowledged before the kill, only what was in flight may come again. Which parts these were, the host cannot
+    /// know (a lane may have slept on its ack while the others went on), but there are no more of them than lanes.
     pub(crate) fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
         let mut again: HashMap<&str, BTreeSet<u64>> = HashMap::new();
         for entry in log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk)) {

@@ -109,7 +109,8 @@ fn a_second_daemon_is_refused_and_told_of_the_first() {
     bench.stop(daemon);
 }
 
-/// Starts the daemon with its state folder on a disk of its own, of 12 MiB, of which `filled` bytes are taken, in a mount namespace.
+/// Starts the daemon with its state folder on a disk of its own, of 12 MiB, of which `filled` bytes are taken, in a mount
+/// namespace.
 #[cfg(target_os = "linux")]
 fn start_on_a_small_disk(bench: &Bench, filled: u32) -> Daemon {
     std::fs::create_dir_all(bench.state_dir()).unwrap();

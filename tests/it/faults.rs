@@ -1,4 +1,5 @@
-//! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why not.
+//! Everything that can go wrong between the daemon and a CloudKP host: each ends with the file there, or with a job that says why
+//! not.
 
 use ferryd::internals::job::health::HostState;
 use ferryd::internals::job::reason::Note;
@@ -260,8 +261,8 @@ fn change_queue(bench: &Bench, sql: &str) {
     assert!(queue.execute(sql, []).unwrap() > 0);
 }
 
-/// Brings a job that has failed for three times or more, the last time with `script`, to its next failure when its row of failures is
-/// `hours` old.
+/// Brings a job that has failed for three times or more, the last time with `script`, to its next failure when its row of failures
+/// is `hours` old.
 fn after_hours(bench: &Bench, script: Script, hours: u32) -> JobRow {
     bench.faults(script);
     bench.put("file", &bytes(5, 300_000));

@@ -1,5 +1,5 @@
-//! What only one kind of host knows: logins that run out, passing addresses, digests that spare an upload, folders, addresses in place of
-//! files.
+//! What only one kind of host knows: logins that run out, passing addresses, digests that spare an upload, folders, addresses in
+//! place of files.
 
 use std::time::Duration;
 

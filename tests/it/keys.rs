@@ -22,8 +22,8 @@ use crate::world::{at_once, folder_at_4shared, records, requests, uploads_at_onc
 
 const MIB: usize = 1024 * 1024;
 
-/// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the kinds are
-/// hosts of that kind alone.
+/// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
+/// kinds are hosts of that kind alone.
 const TESTED: [(&str, &str, &str); 71] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
@@ -121,7 +121,8 @@ impl Environment for Nowhere {
     }
 }
 
-/// The keys that the reader of the configuration knows in the table that ends `text`: it lists them where it meets one it does not know.
+/// The keys that the reader of the configuration knows in the table that ends `text`: it lists them where it meets one it does not
+/// know.
 fn known_in(text: &str) -> BTreeSet<String> {
     let error = config::parse(&format!("{text}\nq = 1\n"), Path::new("config.toml"), KINDS, &Nowhere).unwrap_err();
     let helps = error.problems.iter().filter(|problem| problem.message.starts_with("unknown key `q`"));
@@ -172,8 +173,8 @@ fn names(bench: &Bench) -> Vec<String> {
     names
 }
 
-/// Runs a daemon that finds the files by its scan. The youngest of them counts, and takes as long to settle as any other, so nothing that
-/// counts is still to come when it is done.
+/// Runs a daemon that finds the files by its scan. The youngest of them counts, and takes as long to settle as any other, so
+/// nothing that counts is still to come when it is done.
 fn scan_again(bench: &Bench, expected: usize) {
     bench.put("zz-last.bin", &[0; 100]);
     let daemon = bench.start();
@@ -282,8 +283,8 @@ fn below_an_inner_watch_that_is_not_recursive_every_file_is_the_outer_watchs() {
     assert_eq!(names(&bench), expected);
 }
 
-/// A folder outside the watch with a file in it, and links from the watch: to it, to another file, to nowhere, to a folder that is in the
-/// watch anyway, and back to the watch itself.
+/// A folder outside the watch with a file in it, and links from the watch: to it, to another file, to nowhere, to a folder that is
+/// in the watch anyway, and back to the watch itself.
 fn with_links(bench: &Bench) {
     let far = bench.dir.path().join("far");
     std::fs::create_dir(&far).unwrap();

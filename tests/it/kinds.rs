@@ -1,4 +1,5 @@
-//! One suite for every kind of host: the same promises in the same words, through the real daemon and the sandbox host of that kind.
+//! One suite for every kind of host: the same promises in the same words, through the real daemon and the sandbox host of that
+//! kind.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -16,7 +17,8 @@ use crate::bench_top::{Bench, Daemon, bytes};
 use crate::crash::{Kill, kills};
 use crate::skip::skipped;
 
-/// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code under test.
+/// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code
+/// under test.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kind {
     pub word: &'static str,
@@ -30,8 +32,8 @@ pub(crate) struct Kind {
     may_duplicate: bool,
     /// The start of the file's name on the host: Kie.ai's has a digest before it.
     renames: bool,
-    /// Whether the address or key that parts go to may end. Where nothing expires, and for calls that carry credentials of their own, there
-    /// is nothing to show.
+    /// Whether the address or key that parts go to may end. Where nothing expires, and for calls that carry credentials of their
+    /// own, there is nothing to show.
     expires: bool,
     /// Whether it would notice that the bytes it received are not those of the file.
     notices_corruption: bool,
@@ -230,8 +232,8 @@ impl Kind {
         Bench::with(change).to(&[self.word]).host(self.small_parts).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []")
     }
 
-    /// Whether a file on its way to this kind passes the crash point. The answer to a file that travels whole is its outcome; the intent to
-    /// send it is written down only where a second file would show.
+    /// Whether a file on its way to this kind passes the crash point. The answer to a file that travels whole is its outcome; the
+    /// intent to send it is written down only where a second file would show.
     fn passes(self, point: &str) -> bool {
         match point {
             "ack.after_commit" => self.part_bytes.is_some(),

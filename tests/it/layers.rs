@@ -65,7 +65,8 @@ const MAY_KNOW: [(&str, &[&str]); 40] = [
     ("ferryd", &["main"]),
 ];
 
-/// The emulated hosts, which share no code with the daemon: each side is written from the documents, so that one's mistake shows at the other.
+/// The emulated hosts, which share no code with the daemon: each side is written from the documents, so that one's mistake shows at
+/// the other.
 const SANDBOX: &str = "crates/ferryd-sandbox/src";
 
 /// Parts that are pure, and what of the standard library would make them otherwise.
@@ -230,7 +231,8 @@ fn handed_on(files: &[(PathBuf, String)]) -> Vec<(FromRoot, FromRoot)> {
     own.map(|(face, path)| ([face.as_slice(), &path[path.len() - 1..]].concat(), [face, path].concat())).collect()
 }
 
-/// Each folder, with the files and folders in it, and with those beside it that each of them imports. Its `mod.rs` is the folder itself.
+/// Each folder, with the files and folders in it, and with those beside it that each of them imports. Its `mod.rs` is the folder
+/// itself.
 fn folders(files: &[(PathBuf, String)]) -> BTreeMap<FromRoot, BTreeMap<String, BTreeSet<String>>> {
     let handed_on = handed_on(files);
     let place = |mut thing: FromRoot| {

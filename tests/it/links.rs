@@ -1,5 +1,5 @@
-//! Symbolic links, pipes and other surprises that somebody lays out in a folder that others may write: nothing outside the folder is read,
-//! written or removed for them, and nothing hangs.
+//! Symbolic links, pipes and other surprises that somebody lays out in a folder that others may write: nothing outside the folder
+//! is read, written or removed for them, and nothing hangs.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

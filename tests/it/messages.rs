@@ -1,6 +1,6 @@
-//! What a person reads, word for word: help, status, findings, complaints. Whatever changes from run to run is replaced by its name in
-//! brackets. The texts are in `snapshots/`; `INSTA_UPDATE=always cargo test --test it messages::` writes what is said now, and `git
-//! diff` shows what has changed.
+//! What a person reads, word for word: help, status, findings, complaints. Whatever changes from run to run is replaced by its name
+//! in brackets. The texts are in `snapshots/`; `INSTA_UPDATE=always cargo test --test it messages::` writes what is said now, and
+//! `git diff` shows what has changed.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -73,8 +73,8 @@ fn a_wrong_command_line() {
     says("wrong_option", &[], plain(&["status", "--state", "don"]));
 }
 
-/// A queue with a job that is done and one that failed, one of a host that a person must look at, one of a host that rests, and one more
-/// for each of these two.
+/// A queue with a job that is done and one that failed, one of a host that a person must look at, one of a host that rests, and one
+/// more for each of these two.
 fn in_every_state() -> Bench {
     let bench = Bench::with(|options| options.rules.fourshared.upload_right = false);
     let bench = bench.to(&["cloudkp", "kie", "4shared"]).watch("settle = \"0s\"\nmin_size = \"0 B\"");

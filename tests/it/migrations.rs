@@ -1,7 +1,8 @@
-//! Queues that released versions of ferryd have written, under the program of today. `tests/fixtures/README.md` tells how they were made.
+//! Queues that released versions of ferryd have written, under the program of today. `tests/fixtures/README.md` tells how they were
+//! made.
 //!
-//! A migration that changes a value on purpose names its column in [`CHANGED_ON_PURPOSE`]; every other value of every fixture must be the
-//! same before and after.
+//! A migration that changes a value on purpose names its column in [`CHANGED_ON_PURPOSE`]; every other value of every fixture must
+//! be the same before and after.
 #![cfg(target_os = "linux")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -417,8 +418,8 @@ enum Numbers {
     Restored,
 }
 
-/// A fixture put under a daemon of today, with its files and its sandbox: as if the earlier daemon had ended two hours ago, when what hosts
-/// had asked for is over and their sessions are alive.
+/// A fixture put under a daemon of today, with its files and its sandbox: as if the earlier daemon had ended two hours ago, when
+/// what hosts had asked for is over and their sessions are alive.
 struct Revived {
     fixture: Fixture,
     bench: Bench,
@@ -505,8 +506,8 @@ impl Revived {
         }
     }
 
-    /// Runs a daemon until every folder is scanned and nothing goes on by itself any more. What is put off for minutes is tried again by
-    /// another start.
+    /// Runs a daemon until every folder is scanned and nothing goes on by itself any more. What is put off for minutes is tried
+    /// again by another start.
     fn run(&self) {
         let starts = (0..5).take_while(|_| self.run_until_rest()).count();
         assert!(starts < 5, "{}: something is put off again and again\n{}", self.fixture.name(), self.bench.log_text());

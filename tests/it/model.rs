@@ -1,7 +1,7 @@
 //! The engine against hosts that live in memory, with lost requests, lost replies and crashes at every call.
 //!
-//! The worker, the queue and the file are the real ones; only the host is made of maps. For each family of hosts every run ends with one
-//! whole file and its outcome; a host that cannot be asked may end with two, and then the job says so, or holds.
+//! The worker, the queue and the file are the real ones; only the host is made of maps. For each family of hosts every run ends
+//! with one whole file and its outcome; a host that cannot be asked may end with two, and then the job says so, or holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

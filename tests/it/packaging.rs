@@ -1,4 +1,5 @@
-//! The files that service managers read: they start the program the way it wants to be started, and it talks to them as they expect.
+//! The files that service managers read: they start the program the way it wants to be started, and it talks to them as they
+//! expect.
 
 use std::path::Path;
 use std::process::Command;

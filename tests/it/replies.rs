@@ -27,8 +27,8 @@ fn at_once<T: Sync>(items: &[T], each: impl Fn(&T) + Sync) {
     });
 }
 
-/// One file to a host that answers so, and is to be deleted, until the job has ended or waits after its third attempt, which knows the first
-/// ones from the queue alone.
+/// One file to a host that answers so, and is to be deleted, until the job has ended or waits after its third attempt, which knows
+/// the first ones from the queue alone.
 fn left_in_doubt(kind: Kind, endpoint: Endpoint, reply: &str) {
     // Even a host that is trusted must say something that could be an outcome.
     let bench = kind.bench().watch(DELETE).host("trust_replies = true");

@@ -5,8 +5,8 @@ use std::io::Write;
 /// The variable that names the tests, with spaces between them, that need not run where `CI` is `true`.
 const MAY_SKIP: &str = "FERRYD_MAY_SKIP";
 
-/// Says that the test it is called in shows nothing here, past the capture of the test runner. Where `CI` is `true` that is a failure,
-/// unless `FERRYD_MAY_SKIP` names the test.
+/// Says that the test it is called in shows nothing here, past the capture of the test runner. Where `CI` is `true` that is a
+/// failure, unless `FERRYD_MAY_SKIP` names the test.
 pub(crate) fn skipped(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");

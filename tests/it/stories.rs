@@ -116,7 +116,8 @@ fn a_file_renamed_while_it_is_sent_is_met_again_at_once() {
     }
 }
 
-/// What a restored backup, a new disk and a move to another machine have in common: paths, sizes and times are the same, and nothing else.
+/// What a restored backup, a new disk and a move to another machine have in common: paths, sizes and times are the same, and
+/// nothing else.
 fn restore(bench: &Bench) {
     let aside = bench.dir.path().join("aside");
     std::fs::rename(bench.drop_dir(), &aside).unwrap();

@@ -1,7 +1,7 @@
 //! The end of the queue's write-ahead log is torn: cut off, or overwritten with rubbish, after the daemon was killed.
 //!
-//! What the log has lost is as if it had not happened yet, so the road is taken again from an earlier step. Where the host overwrites, that
-//! never shows; where it cannot be asked, it does not show as long as the session is still known.
+//! What the log has lost is as if it had not happened yet, so the road is taken again from an earlier step. Where the host
+//! overwrites, that never shows; where it cannot be asked, it does not show as long as the session is still known.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

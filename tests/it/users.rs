@@ -1,5 +1,5 @@
-//! The daemon is one user and the files are another's, as where people or other services fill the folder: the kernel does not tell then who
-//! has a file open for writing. Only root can be two users.
+//! The daemon is one user and the files are another's, as where people or other services fill the folder: the kernel does not tell
+//! then who has a file open for writing. Only root can be two users.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -41,7 +41,8 @@ fn give(path: &Path) {
 
 /// Starts the daemon as the other user, with no capability left, and waits until it has every folder in view.
 fn start(bench: &Bench) -> Daemon {
-    // Where it was built, that user may not go. A copy might still be open for writing in a child of another test, and could not be run.
+    // Where it was built, that user may not go. A copy might still be open for writing in a child of another test, and could not be
+    // run.
     let (built, program) = (env!("CARGO_BIN_EXE_ferryd"), bench.dir.path().join("ferryd"));
     if std::fs::hard_link(built, &program).is_err() {
         std::fs::copy(built, &program).unwrap();

@@ -1,9 +1,9 @@
 //! CloudKP from the other side: anonymous uploads in small chunks, one form each, then a form that makes them a file.
 //!
 //! One address takes both: `POST PREFIX/upload`. A form with a file is a chunk, a form without one is a finish; a chunk that says
-//! `complete` is both at once. `GET PREFIX?c=ID` serves the file, as the host's public links do. Rejections are what the host documents, a
-//! text with an `error`, so they come with status 200; only requests that are no such form at all get a 4xx. The wording of the errors
-//! is ours, since the host documents none.
+//! `complete` is both at once. `GET PREFIX?c=ID` serves the file, as the host's public links do. Rejections are what the host
+//! documents, a text with an `error`, so they come with status 200; only requests that are no such form at all get a 4xx. The
+//! wording of the errors is ours, since the host documents none.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -34,8 +34,8 @@ const FIELDS: [&str; 8] =
 /// How the emulated CloudKP reads and answers where its documentation leaves a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    /// Rejects whatever the documentation does not allow. Otherwise any chunk sizes, unknown and repeated fields, late fields, other
-    /// words than `yes`, and chunks of a finished session are taken.
+    /// Rejects whatever the documentation does not allow. Otherwise any chunk sizes, unknown and repeated fields, late fields,
+    /// other words than `yes`, and chunks of a finished session are taken.
     pub strict: bool,
     /// Takes only 20 digits as `dzuuid`. Otherwise any text of 1 to 64 bytes.
     pub strict_uuid: bool,

@@ -96,7 +96,8 @@ impl Action {
         }
     }
 
-    /// The reply as this action bends it: another order, other types, more fields. Replies that are not JSON objects stay as they are.
+    /// The reply as this action bends it: another order, other types, more fields. Replies that are not JSON objects stay as they
+    /// are.
     pub(super) fn bend(&self, reply: Reply) -> Reply {
         let Payload::Bytes(bytes) = &reply.payload else { return reply };
         let is_json = reply.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");

@@ -1,7 +1,8 @@
 //! The example from the other side: a store of objects that exists nowhere but here, written from `docs/protocols/example.md`.
 //!
-//! A login gives a token, which ends after a time or after so many requests. A session takes numbered parts, each with its MD5 in the
-//! request; a finish names all of them by what was answered. What the page does not allow is refused, in XML, with a status and a code.
+//! A login gives a token, which ends after a time or after so many requests. A session takes numbered parts, each with its MD5 in
+//! the request; a finish names all of them by what was answered. What the page does not allow is refused, in XML, with a status and
+//! a code.
 
 use std::collections::BTreeMap;
 use std::io::Read;

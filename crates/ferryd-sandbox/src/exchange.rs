@@ -1,8 +1,8 @@
 //! One request on its way through the server: its body, the fault that acts on it, and how it ends.
 //!
-//! A host's protocol reads the request as far as it must to know what is asked for, says so with [`Exchange::met`], takes the rest of the
-//! body, says so with [`Exchange::received`], and does its work. The faults act at these two steps and after the work, so that a protocol
-//! knows nothing of them but [`Exchange::times`].
+//! A host's protocol reads the request as far as it must to know what is asked for, says so with [`Exchange::met`], takes the rest
+//! of the body, says so with [`Exchange::received`], and does its work. The faults act at these two steps and after the work, so
+//! that a protocol knows nothing of them but [`Exchange::times`].
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -303,8 +303,8 @@ impl Exchange {
         Ok(spool.end())
     }
 
-    /// Runs `job`, which may wait for the disk, where that holds up nobody: on a thread of its own, unless there is no disk. It runs to its end
-    /// even when the client goes away.
+    /// Runs `job`, which may wait for the disk, where that holds up nobody: on a thread of its own, unless there is no disk. It
+    /// runs to its end even when the client goes away.
     pub(super) async fn work<T: Send + 'static>(&self, job: impl FnOnce(&Shared) -> T + Send + 'static) -> Result<T, Stop> {
         if self.discards() || self.shared.is_detached {
             return Ok(job(&self.shared));

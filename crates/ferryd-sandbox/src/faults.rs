@@ -1,9 +1,9 @@
 //! What goes wrong, and when: the fault script.
 //!
-//! A script is a list of rules. A rule says which requests it is about, at which of them it acts, and what it does then. Every rule counts
-//! the requests it matches, whether it acts or not; of the rules that act on a request the first in the list wins. The same requests
-//! meet the same faults in every run: chance comes from a seed, and is drawn for each part on its own, so that parts sent in parallel
-//! cannot disturb each other's fate.
+//! A script is a list of rules. A rule says which requests it is about, at which of them it acts, and what it does then. Every rule
+//! counts the requests it matches, whether it acts or not; of the rules that act on a request the first in the list wins. The same
+//! requests meet the same faults in every run: chance comes from a seed, and is drawn for each part on its own, so that parts sent
+//! in parallel cannot disturb each other's fate.
 //!
 //! ```
 //! use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
@@ -66,7 +66,8 @@ pub enum ScriptError {
     },
 }
 
-/// An error of the reader, in the words of the script: `Action::LoseReply` is a name of ours, `lose_reply = { … }` is what one writes.
+/// An error of the reader, in the words of the script: `Action::LoseReply` is a name of ours, `lose_reply = { … }` is what one
+/// writes.
 fn without_types(said: &str) -> String {
     const OURS: &str = "struct variant ";
     let Some((before, after)) = said.split_once(OURS) else { return said.to_owned() };
@@ -311,7 +312,8 @@ pub enum Action {
         /// For this long, at most an hour.
         seconds: f64,
     },
-    /// Does what is asked, sends the head of the reply and this many bytes of its body, then closes (F6). An empty body cannot be cut.
+    /// Does what is asked, sends the head of the reply and this many bytes of its body, then closes (F6). An empty body cannot be
+    /// cut.
     CutReply {
         /// How many bytes of the body are sent.
         bytes: u64,
@@ -340,7 +342,8 @@ pub enum Action {
     Deny,
     /// Answers, in the words of the host, that there were too many requests (F10). Nothing is stored.
     Limit,
-    /// Does what is asked, and answers with a size or a digest that is not the file's (F11). Hosts whose replies have none answer as ever.
+    /// Does what is asked, and answers with a size or a digest that is not the file's (F11). Hosts whose replies have none answer
+    /// as ever.
     WrongFacts,
     /// Takes the part, acknowledges it, and drops it (F12).
     DropPart,

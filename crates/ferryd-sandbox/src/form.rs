@@ -1,7 +1,8 @@
 //! Reads `multipart/form-data` as the hosts receive it: text fields first, then one file.
 //!
-//! Where the bytes are kept, the multipart crate reads everything. Where they are only counted, it reads no further than the head of the
-//! file part; the file itself is skimmed: its bytes are counted as they come off the connection, and the closing delimiter is checked.
+//! Where the bytes are kept, the multipart crate reads everything. Where they are only counted, it reads no further than the head
+//! of the file part; the file itself is skimmed: its bytes are counted as they come off the connection, and the closing delimiter
+//! is checked.
 
 use bytes::Bytes;
 use http_body_util::BodyDataStream;

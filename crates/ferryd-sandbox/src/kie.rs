@@ -1,8 +1,9 @@
-//! Kie.ai from the other side: one authenticated request for each file, kept for a day or so under a path and a name; the same again overwrites.
+//! Kie.ai from the other side: one authenticated request for each file, kept for a day or so under a path and a name; the same
+//! again overwrites.
 //!
-//! `POST PREFIX/api/file-stream-upload` takes a form, `…/file-base64-upload` and `…/file-url-upload` take JSON; `GET PREFIX/file/ID/NAME` serves
-//! what is kept until it expires. An address to fetch from must be of this machine. Whether an error is in the status or in the body under
-//! status 200 is a rule, since the service does both.
+//! `POST PREFIX/api/file-stream-upload` takes a form, `…/file-base64-upload` and `…/file-url-upload` take JSON; `GET
+//! PREFIX/file/ID/NAME` serves what is kept until it expires. An address to fetch from must be of this machine. Whether an error is
+//! in the status or in the body under status 200 is a rule, since the service does both.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

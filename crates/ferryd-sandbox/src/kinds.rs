@@ -1,5 +1,5 @@
-//! The one list of the emulated hosts. Whatever concerns all of them goes through it: the rules, the servers, the printed tables, the demo
-//! and the tests. A further host is a file or folder beside this one, its `mod` in `lib.rs`, and an entry here.
+//! The one list of the emulated hosts. Whatever concerns all of them goes through it: the rules, the servers, the printed tables,
+//! the demo and the tests. A further host is a file or folder beside this one, its `mod` in `lib.rs`, and an entry here.
 
 use std::net::SocketAddr;
 
@@ -11,8 +11,8 @@ struct Kind {
     table: fn(SocketAddr) -> String,
 }
 
-/// An entry is the name of the host's module, and of the type in it that implements [`Emulated`]. The module has its word (`KIND`), what
-/// its documentation leaves open (`Rules`), and what prints its table (`config`). A `#[cfg(…)]` may stand before it.
+/// An entry is the name of the host's module, and of the type in it that implements [`Emulated`]. The module has its word (`KIND`),
+/// what its documentation leaves open (`Rules`), and what prints its table (`config`). A `#[cfg(…)]` may stand before it.
 macro_rules! kinds {
     ($($(#[doc = $about:literal])? $(#[cfg($cfg:meta)])? $module:ident: $emulation:ident,)+) => {
         /// How each host reads and answers where its documentation leaves a choice.

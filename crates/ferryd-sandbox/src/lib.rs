@@ -1,15 +1,16 @@
 //! The hosts again, from the other side: faithful loopback servers with scripted faults.
 //!
 //! One listener serves every kind, each under its own path: CloudKP's endpoint is `http://ADDR/cloudkp/upload`, its links are
-//! `http://ADDR/cloudkp?c=ID`. The hosts are strict unless told otherwise, keep everything they hold in a folder, and write down what came
-//! in and what became of it. `/_sandbox/` is the control interface, for tests in other processes; [`Sandbox`] is the same from within.
+//! `http://ADDR/cloudkp?c=ID`. The hosts are strict unless told otherwise, keep everything they hold in a folder, and write down
+//! what came in and what became of it. `/_sandbox/` is the control interface, for tests in other processes; [`Sandbox`] is the same
+//! from within.
 //!
-//! The layout: `cloudkp` is a host's protocol and knows nothing of faults; `exchange` carries a request past the faults that act on it;
-//! `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `records` what a host remembers
-//! besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the script, and `effects` what it
-//! does to a request and its reply; `files` and `digest` are what several of them need. A further host is one more file that implements
-//! `Emulated` and one more entry in `kinds`. Nothing here is shared with the code that uploads: both are written from the same protocol
-//! notes, so that a misreading on one side shows.
+//! The layout: `cloudkp` is a host's protocol and knows nothing of faults; `exchange` carries a request past the faults that act on
+//! it; `wire` is the connection, where replies are cut and sockets reset; `objects` keeps what is stored, `records` what a host
+//! remembers besides, `log` what happened; `form` reads forms, `spool` takes large bodies; `reply` makes answers; `faults` is the
+//! script, and `effects` what it does to a request and its reply; `files` and `digest` are what several of them need. A further
+//! host is one more file that implements `Emulated` and one more entry in `kinds`. Nothing here is shared with the code that
+//! uploads: both are written from the same protocol notes, so that a misreading on one side shows.
 
 mod chance;
 mod clock;
@@ -182,9 +183,9 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// The hosts without a listener, a disk and a thread: whoever has this brings them the connections ([`Sandbox::serve`]), and they do all
-    /// their work as tasks of the runtime that those are polled in. What they hold is in memory alone. With a chance and a time in
-    /// `options`, they do the same whenever they are asked the same.
+    /// The hosts without a listener, a disk and a thread: whoever has this brings them the connections ([`Sandbox::serve`]), and
+    /// they do all their work as tasks of the runtime that those are polled in. What they hold is in memory alone. With a chance
+    /// and a time in `options`, they do the same whenever they are asked the same.
     ///
     /// They believe that they are at `options.listen`; `options.dir` and `options.lose` mean nothing.
     ///
@@ -195,7 +196,8 @@ impl Sandbox {
         Ok(assembled(options, Some(Files::in_memory()))?.1)
     }
 
-    /// Serves one connection, until it ends or the sandbox stops. A reset is the end of the stream, as nothing else can be done to it.
+    /// Serves one connection, until it ends or the sandbox stops. A reset is the end of the stream, as nothing else can be done to
+    /// it.
     pub fn serve<S>(&self, stream: S) -> impl Future<Output = ()> + Send + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -486,8 +488,8 @@ impl Server {
         http1::Builder::new().serve_connection(wire, service).await.ok();
     }
 
-    /// Answers one request. The work is a task of its own, because the HTTP server drops what it waits for when the client goes away,
-    /// and a host goes on with what it has received.
+    /// Answers one request. The work is a task of its own, because the HTTP server drops what it waits for when the client goes
+    /// away, and a host goes on with what it has received.
     async fn reply(self, request: Request<Incoming>, control: Arc<Control>) -> Result<Response<ReplyBody>, Hangup> {
         let shared = Arc::clone(&self.shared);
         let ended = match shared.host_of(request.uri().path()) {

@@ -1,8 +1,9 @@
 //! What came in and what became of it: the request log.
 //!
-//! It is the witness of every test, so it never guesses. Two marks taken from one counter, `seq` when a request arrives and `ended` when
-//! its outcome is decided, say which answer came before which request. The last [`ENTRIES_MAX`] entries are in memory; all of them are
-//! also appended to `log.jsonl`, one line when the outcome is decided (before the reply leaves) and a short line when the reply has left.
+//! It is the witness of every test, so it never guesses. Two marks taken from one counter, `seq` when a request arrives and `ended`
+//! when its outcome is decided, say which answer came before which request. The last [`ENTRIES_MAX`] entries are in memory; all of
+//! them are also appended to `log.jsonl`, one line when the outcome is decided (before the reply leaves) and a short line when the
+//! reply has left.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};

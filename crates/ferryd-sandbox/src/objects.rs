@@ -7,11 +7,12 @@
 //! DIR/KIND/objects/ID.bytes             its bytes
 //! ```
 //!
-//! Every file is written beside its place and renamed into it, so that a server killed at any moment finds whole parts or none. A part's
-//! bytes are in its file before the reply leaves; nothing is flushed to the disk, since this is a test bench and not a host. A store that
-//! discards has the same memory and no files.
+//! Every file is written beside its place and renamed into it, so that a server killed at any moment finds whole parts or none. A
+//! part's bytes are in its file before the reply leaves; nothing is flushed to the disk, since this is a test bench and not a host.
+//! A store that discards has the same memory and no files.
 //!
-//! Locks: the table of sessions and objects may be taken while one session is held, never the other way round, except by `try_lock`.
+//! Locks: the table of sessions and objects may be taken while one session is held, never the other way round, except by
+//! `try_lock`.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -51,7 +52,8 @@ pub struct Object {
     pub sha256: Option<String>,
     /// The session it came from.
     pub session: String,
-    /// How often its host has stored the same bytes under the same name, this time included. In discard mode the length stands for the bytes.
+    /// How often its host has stored the same bytes under the same name, this time included. In discard mode the length stands for
+    /// the bytes.
     #[serde(skip_deserializing, default)]
     pub stored: u64,
 }
@@ -318,8 +320,8 @@ impl Store {
         self.add_object(Object { host: host.into(), id, name: name.into(), bytes, sha256, session: session.into(), stored: 0 })
     }
 
-    /// Makes an object of a session whose parts are ranges of any length. `plan` is told which parts are held, and says which bytes of
-    /// them follow each other. The session remembers the object.
+    /// Makes an object of a session whose parts are ranges of any length. `plan` is told which parts are held, and says which bytes
+    /// of them follow each other. The session remembers the object.
     pub(super) fn finish_ranges(
         &self,
         host: &str,

@@ -1,5 +1,5 @@
-//! What a host has to remember besides parts and objects: accounts, reservations, folders, who has how much room. Small JSON values by
-//! name, in memory and, where bytes are kept, in one file for each: `DIR/KIND/records/NAME.json`.
+//! What a host has to remember besides parts and objects: accounts, reservations, folders, who has how much room. Small JSON values
+//! by name, in memory and, where bytes are kept, in one file for each: `DIR/KIND/records/NAME.json`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

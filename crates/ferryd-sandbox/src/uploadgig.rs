@@ -1,8 +1,8 @@
 //! UploadGig from the other side: a login brings an address that is good for a minute and for one body, and the body is the file.
 //!
-//! `POST PREFIX/api/get_upload_action` takes a form of either kind; `POST PREFIX/upload?identity=…` takes the raw bytes, with the name in
-//! the `Slug` header; `GET PREFIX/file/download/ID/NAME` serves the file. Logins are counted, and too many lock the account for a while;
-//! what is left of the account's room shrinks with every file.
+//! `POST PREFIX/api/get_upload_action` takes a form of either kind; `POST PREFIX/upload?identity=…` takes the raw bytes, with the
+//! name in the `Slug` header; `GET PREFIX/file/download/ID/NAME` serves the file. Logins are counted, and too many lock the account
+//! for a while; what is left of the account's room shrinks with every file.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

@@ -226,8 +226,8 @@ impl http_body::Body for ReplyBody {
     }
 }
 
-/// The HTTP server drops a body when it has taken it, or when the method or status forbids one; a flush then follows. It also drops it
-/// when the connection ends, and then none does.
+/// The HTTP server drops a body when it has taken it, or when the method or status forbids one; a flush then follows. It also drops
+/// it when the connection ends, and then none does.
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         self.handed_over.store(true, Ordering::Release);

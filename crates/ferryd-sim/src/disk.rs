@@ -1,7 +1,7 @@
 //! A disk that can lose its power: what was written since the last sync may be there afterwards or not, sector by sector.
 //!
-//! SQLite works on it through [`Disk::vfs`], so that its own recovery is what is tested. It is a model of a disk that keeps its promises
-//! and no more: what was synced stays, a sector is written whole or torn at one place, and everything else is open.
+//! SQLite works on it through [`Disk::vfs`], so that its own recovery is what is tested. It is a model of a disk that keeps its
+//! promises and no more: what was synced stays, a sector is written whole or torn at one place, and everything else is open.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -148,8 +148,8 @@ impl Disk {
         self.shared.state().lose_power();
     }
 
-    /// The process that used the disk is killed: its locks are gone, and all that it wrote is there. Connections that are still open fail
-    /// from now on.
+    /// The process that used the disk is killed: its locks are gone, and all that it wrote is there. Connections that are still
+    /// open fail from now on.
     pub fn kill_process(&self) {
         let mut state = self.shared.state();
         state.dead = state.handles;
@@ -303,7 +303,8 @@ impl State {
         Ok(self.file(name, handle)?.locks.values().any(|level| *level >= Level::Reserved))
     }
 
-    /// The `index`th region of shared memory, of `bytes` bytes; nothing if it is not there and shall not be made. Its place never changes.
+    /// The `index`th region of shared memory, of `bytes` bytes; nothing if it is not there and shall not be made. Its place never
+    /// changes.
     pub(crate) fn region(
         &mut self,
         name: &str,

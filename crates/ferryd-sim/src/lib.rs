@@ -1,5 +1,5 @@
-//! A simulator of the whole daemon. One number decides what users do, which faults happen, and in what order everything runs, so whatever
-//! goes wrong can be seen again.
+//! A simulator of the whole daemon. One number decides what users do, which faults happen, and in what order everything runs, so
+//! whatever goes wrong can be seen again.
 
 pub mod disk;
 mod vfs;

@@ -1,5 +1,5 @@
-//! The C interface through which SQLite uses a [`Disk`](crate::disk::Disk): each function finds the disk and the file, and calls the safe
-//! code there. See "The SQLite OS Interface or VFS" in SQLite's documentation for what each of them is asked.
+//! The C interface through which SQLite uses a [`Disk`](crate::disk::Disk): each function finds the disk and the file, and calls
+//! the safe code there. See "The SQLite OS Interface or VFS" in SQLite's documentation for what each of them is asked.
 #![expect(unsafe_code, reason = "SQLite hands over pointers")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -19,7 +19,8 @@ pub(crate) struct Registration {
     name: CString,
 }
 
-// SAFETY: the pointer is used only to unregister and free, by whoever owns the registration; SQLite's list of them has its own lock.
+// SAFETY: the pointer is used only to unregister and free, by whoever owns the registration; SQLite's list of them has its own
+// lock.
 unsafe impl Send for Registration {}
 
 /// What SQLite keeps for an open file; it begins with what SQLite itself looks at.
@@ -158,8 +159,8 @@ fn level(number: c_int) -> Level {
     }
 }
 
-// SAFETY of the functions below: SQLite calls them with a file system of ours, with files that `open` has opened, with names that end
-// with a zero, and with buffers of the lengths it says.
+// SAFETY of the functions below: SQLite calls them with a file system of ours, with files that `open` has opened, with names that
+// end with a zero, and with buffers of the lengths it says.
 
 unsafe extern "C" fn open(
     vfs: *mut ffi::sqlite3_vfs,

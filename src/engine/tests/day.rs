@@ -1,5 +1,6 @@
-//! A day of the whole daemon in one thread: engine, queue, watching and files in memory, on a clock that jumps from one event to the next,
-//! with users who write, rename, change and remove files, and hosts that are slow, down, busy and lose replies. One number decides it all.
+//! A day of the whole daemon in one thread: engine, queue, watching and files in memory, on a clock that jumps from one event to
+//! the next, with users who write, rename, change and remove files, and hosts that are slow, down, busy and lose replies. One
+//! number decides it all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

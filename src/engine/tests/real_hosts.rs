@@ -1,5 +1,5 @@
-//! The real hosts of every kind in a simulated world: the daemon and the hosts that it talks to are tasks of one thread, on one clock, and
-//! what happens follows from one number.
+//! The real hosts of every kind in a simulated world: the daemon and the hosts that it talks to are tasks of one thread, on one
+//! clock, and what happens follows from one number.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,14 +1,14 @@
-//! What happens to the source when every host has it: nothing, removal, or a move. Touches only the version that was sent, and never
-//! overwrites anything.
+//! What happens to the source when every host has it: nothing, removal, or a move. Touches only the version that was sent, and
+//! never overwrites anything.
 //!
-//! Others may write in the folder, so it is opened once, below its watch and without following links, and everything is done through it.
-//! A source is removed in three steps: it is renamed aside, to a name that nobody else knows; looked at there; and unlinked, or else put
-//! back. What is removed is therefore what was looked at, whatever has its name by then. Dying in between leaves it aside, where the next
-//! attempt finds it.
+//! Others may write in the folder, so it is opened once, below its watch and without following links, and everything is done
+//! through it. A source is removed in three steps: it is renamed aside, to a name that nobody else knows; looked at there; and
+//! unlinked, or else put back. What is removed is therefore what was looked at, whatever has its name by then. Dying in between
+//! leaves it aside, where the next attempt finds it.
 //!
-//! A move is a rename, which either happened or did not; after a crash the source is found gone, which is success. Across file systems the
-//! copy is made under a hidden name, synced, given its name, compared, and only then is the source removed; a crash leaves the source in
-//! every case, and the next attempt knows a finished copy by its bytes.
+//! A move is a rename, which either happened or did not; after a crash the source is found gone, which is success. Across file
+//! systems the copy is made under a hidden name, synced, given its name, compared, and only then is the source removed; a crash
+//! leaves the source in every case, and the next attempt knows a finished copy by its bytes.
 
 mod copy;
 mod find;
@@ -75,8 +75,8 @@ fn explained(error: &io::Error) -> String {
     error.to_string()
 }
 
-/// For how long a file must still be left alone, because a writer may have it open of whom nobody tells us. The file's own change time
-/// counts, which nobody can set, and its modification time as far as it is not in the future.
+/// For how long a file must still be left alone, because a writer may have it open of whom nobody tells us. The file's own change
+/// time counts, which nobody can set, and its modification time as far as it is not in the future.
 fn must_wait(writers: Writers, close_seen: bool, sent: &Identity, now_ns: i64) -> Option<Duration> {
     if writers != Writers::Unknown || close_seen {
         return None;

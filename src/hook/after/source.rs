@@ -86,8 +86,8 @@ impl SentFile<'_> {
     }
 }
 
-/// Gives the file `aside` the name `own_name` again, in the folder `to`, or a visible one like it where that is taken: nothing is overwritten
-/// and nothing is lost.
+/// Gives the file `aside` the name `own_name` again, in the folder `to`, or a visible one like it where that is taken: nothing is
+/// overwritten and nothing is lost.
 pub(super) fn put_back(folder: &Folder, aside: &OsStr, to: &Folder, own_name: &OsStr) -> io::Result<()> {
     for number in 0..NAMES_MAX {
         match durable::rename_new(folder, aside, to, &numbered(own_name, number)) {

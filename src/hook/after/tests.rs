@@ -166,8 +166,8 @@ fn a_file_that_is_open_for_writing_stays_until_it_is_closed() {
     assert_eq!(place.left(), Vec::<String>::new());
 }
 
-/// Who writes, whether a writer was seen to close the version, how long ago it was last modified and its inode last changed, and for how
-/// long it must be left alone: all in hours, and a negative age is in the future.
+/// Who writes, whether a writer was seen to close the version, how long ago it was last modified and its inode last changed, and
+/// for how long it must be left alone: all in hours, and a negative age is in the future.
 #[test]
 fn a_file_of_which_nobody_tells_who_writes_it_goes_after_a_close_or_a_day() {
     use Writers::{Nobody, Somebody, Unknown};

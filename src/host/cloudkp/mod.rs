@@ -1,8 +1,8 @@
 //! CloudKP: chunks of a fixed ladder of sizes as multipart forms, then one finishing form. No login, no query, no checksum.
 //!
 //! Source of every fact: `docs/protocols/cloudkp.md`, here "page"; the service's own description is the page
-//! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish that
-//! went unanswered is finished again under the same session (page, 3.3).
+//! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish
+//! that went unanswered is finished again under the same session (page, 3.3).
 
 mod settings;
 
@@ -124,8 +124,8 @@ const NO_ID: [&str; 15] = [
 /// What tells of a failure where it stands as a status or result.
 const FAILURES: [&str; 7] = ["error", "fail", "failed", "failure", "ko", "denied", "refused"];
 
-/// Whether a chunk is acknowledged. The service documents no reply to a chunk, so anything that is no error counts (page, 3.1). Answers
-/// the id that the reply would be if it came to a finish: a host that answers both alike has made no file.
+/// Whether a chunk is acknowledged. The service documents no reply to a chunk, so anything that is no error counts (page, 3.1).
+/// Answers the id that the reply would be if it came to a finish: a host that answers both alike has made no file.
 pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
     if !reply.is_success() {
         return Err(reply.refusal());
@@ -230,8 +230,8 @@ fn parse_bare(text: &str) -> Parsed {
     }
 }
 
-/// Whether a text that comes alone has the shape of an id. Anything that answers for the host, such as a proxy or a parked domain, may
-/// answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
+/// Whether a text that comes alone has the shape of an id. Anything that answers for the host, such as a proxy or a parked domain,
+/// may answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
 fn reads_as_id(text: &str) -> bool {
     let sound = ID_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text)
@@ -277,8 +277,8 @@ fn chunk_failure(text: &str) -> Class {
     }
 }
 
-/// A failed merge cannot be mended piecemeal, since the host never says which chunk is bad (page, 3.2). What is not understood is finished
-/// again.
+/// A failed merge cannot be mended piecemeal, since the host never says which chunk is bad (page, 3.2). What is not understood is
+/// finished again.
 fn finish_failure(text: &str) -> Class {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));

@@ -1,5 +1,5 @@
-//! The example: a store of objects that does not exist. It is the template for a kind of host, and the test of what no real kind uses
-//! yet. Built only with the feature `example-kind`.
+//! The example: a store of objects that does not exist. It is the template for a kind of host, and the test of what no real kind
+//! uses yet. Built only with the feature `example-kind`.
 //!
 //! Source of every fact: `docs/protocols/example.md`, here "page". A token opens every request; parts go by `PUT` in any order,
 //! each with its digest; what the host answers to a part is named again at the finish. A listing settles every doubt (page, 4).

@@ -1,8 +1,8 @@
 //! 4shared: SOAP calls reserve a file and name an address, parts go there as forms by their first byte, and an MD5 joins them.
 //!
 //! Source of every fact: `docs/protocols/fourshared.md`, here "page"; the service's own description is its developer
-//! how-to. Parts belong to a data centre, so an upload stays with the one it began with (page, 6.4); the key in the address of the parts
-//! is fetched anew when it ends, and never stored.
+//! how-to. Parts belong to a data centre, so an upload stays with the one it began with (page, 6.4); the key in the address of the
+//! parts is fetched anew when it ends, and never stored.
 
 mod folders;
 mod replies;

@@ -44,8 +44,8 @@ pub enum Proxy {
     At(Secret),
 }
 
-/// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of certificates
-/// and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
+/// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of
+/// certificates and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
 ///
 /// A client belongs to the runtime that it is first used on, so these must not outlive it.
 #[derive(Clone)]
@@ -82,7 +82,8 @@ impl Clients {
         }
     }
 
-    /// Clients whose connections `connector` makes, all of them: what the settings say of certificates and of the way out has no effect.
+    /// Clients whose connections `connector` makes, all of them: what the settings say of certificates and of the way out has no
+    /// effect.
     ///
     /// # Errors
     /// `HostRefused` when the HTTP library cannot be set up.
@@ -107,8 +108,8 @@ impl Clients {
         self.of(key, settings, idle)
     }
 
-    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network, and no proxy is
-    /// used, for it would resolve the names itself.
+    /// The same for addresses that a host named in a reply: unless `allow_private`, no name leads to a private network, and no
+    /// proxy is used, for it would resolve the names itself.
     ///
     /// # Errors
     /// As for [`Clients::transport`].

@@ -11,8 +11,8 @@ const HEADERS_MAX: usize = 100;
 /// ... and how many bytes of names and values.
 const BYTES_MAX: usize = 64 * 1024;
 
-/// The headers of a reply, in the order in which they came. Those beyond 100, beyond 64 KiB in all, or with a value that is not ASCII
-/// are left out.
+/// The headers of a reply, in the order in which they came. Those beyond 100, beyond 64 KiB in all, or with a value that is not
+/// ASCII are left out.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 

@@ -1,5 +1,6 @@
-//! The transport: the one user of reqwest (and of hyper, in a simulator). Sends a request, watches that bytes keep moving, reads a bounded reply, and says in the
-//! words of `job` what a status or a broken connection means where a protocol's own page says nothing else.
+//! The transport: the one user of reqwest (and of hyper, in a simulator). Sends a request, watches that bytes keep moving, reads a
+//! bounded reply, and says in the words of `job` what a status or a broken connection means where a protocol's own page says
+//! nothing else.
 
 mod body;
 mod clients;

@@ -80,8 +80,8 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// What a status outside 2xx means where the protocol's page says nothing else (`docs/protocols/README.md`, section 2), for a request to
-    /// a fixed address. Server errors leave it open whether the request took effect.
+    /// What a status outside 2xx means where the protocol's page says nothing else (`docs/protocols/README.md`, section 2), for a
+    /// request to a fixed address. Server errors leave it open whether the request took effect.
     pub fn refusal(&self) -> HostError {
         let class = match self.status {
             429 => Class::RateLimited,

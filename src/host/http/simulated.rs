@@ -1,5 +1,5 @@
-//! Requests that travel without a socket and without a thread: on streams that a simulator makes. Everything but the connections is that
-//! of the network: requests and replies are those of reqwest, and HTTP is hyper's.
+//! Requests that travel without a socket and without a thread: on streams that a simulator makes. Everything but the connections is
+//! that of the network: requests and replies are those of reqwest, and HTTP is hyper's.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,7 +25,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A connection on its way. An error says why there is none, as a socket would: `ConnectionRefused`, `HostUnreachable` and the like.
+/// A connection on its way. An error says why there is none, as a socket would: `ConnectionRefused`, `HostUnreachable` and the
+/// like.
 pub type Connecting<'a> = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn Stream>>> + Send + 'a>>;
 
 /// Makes connections in place of the machine's network. What the other end speaks is HTTP, also where the scheme is `https`.

@@ -48,8 +48,8 @@ fn transport(settings: &Settings) -> Transport {
     Clients::new(&System::default()).transport(settings, IDLE).unwrap()
 }
 
-/// An authority of our own, and a server that shows a certificate of it. The server may stand behind a proxy: then it lets itself be
-/// connected to first.
+/// An authority of our own, and a server that shows a certificate of it. The server may stand behind a proxy: then it lets itself
+/// be connected to first.
 fn private_server(is_behind_proxy: bool) -> (SocketAddr, Arc<[u8]>, Receiver<String>) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();

@@ -1,5 +1,5 @@
-//! Kie.ai: one authenticated request for each file, to a store that keeps it for a day or so. The same name again overwrites, so any
-//! doubt is settled by sending again.
+//! Kie.ai: one authenticated request for each file, to a store that keeps it for a day or so. The same name again overwrites, so
+//! any doubt is settled by sending again.
 //!
 //! Source of every fact: `docs/protocols/kie.md`, here "page"; the service's own description is the page "File
 //! Upload API quickstart". Errors come as a status, or in the body under status 200, so the body is read first (page, 3).
@@ -133,7 +133,8 @@ fn shortened(name: &str) -> String {
 
 // Replies.
 
-/// The link, or why there is none (page, 3). `bytes` is the size of what was sent, where we know it; `now_ms` the time of the reply.
+/// The link, or why there is none (page, 3). `bytes` is the size of what was sent, where we know it; `now_ms` the time of the
+/// reply.
 pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_ms: i64) -> Result<Outcome, HostError> {
     let Some(fields) = json::object(&reply.text) else { return Err(without_json(reply)) };
     let code = json::number(fields.get("code"));

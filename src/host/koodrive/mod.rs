@@ -1,9 +1,10 @@
-//! Huawei KooDrive: signed control calls, parts as raw PUTs to passing addresses, and a SHA-256 that the store carries on from part to part.
+//! Huawei KooDrive: signed control calls, parts as raw PUTs to passing addresses, and a SHA-256 that the store carries on from part
+//! to part.
 //!
 //! Source of every fact: `docs/protocols/koodrive.md`, here "page"; the service's own description is the page
-//! "Obtains the upload link". A part's address is signed for its exact length and host, and lives for an hour; it is a secret, so it is
-//! kept as a ticket and never stored. The state of the digest before a part travels with the request for its address, which makes the
-//! order of the parts free (page, 4).
+//! "Obtains the upload link". A part's address is signed for its exact length and host, and lives for an hour; it is a secret, so
+//! it is kept as a ticket and never stored. The state of the digest before a part travels with the request for its address, which
+//! makes the order of the parts free (page, 4).
 
 mod replies;
 mod settings;
@@ -135,7 +136,8 @@ pub struct KooDrive {
 }
 
 impl KooDrive {
-    /// A space with these settings. `key` is the app's secret or the access token; `strangers` goes to addresses that the host names.
+    /// A space with these settings. `key` is the app's secret or the access token; `strangers` goes to addresses that the host
+    /// names.
     pub fn new(settings: KooDriveConfig, key: Secret, transport: Transport, strangers: Transport) -> KooDrive {
         KooDrive { settings, key, transport, strangers }
     }
@@ -366,8 +368,8 @@ impl Host for KooDrive {
         })
     }
 
-    // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as nobody
-    // knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
+    // No `probe`: which parts are held cannot be asked (page, 3.5), and a detail of the announced length proves nothing as long as
+    // nobody knows what it says of a file that is still uploading. Completing again is harmless, and only then the detail counts.
 
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
@@ -381,8 +383,8 @@ impl Host for KooDrive {
             let compared = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
                 Ok(_) => Ok(outcome(compared)),
-                // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that we have
-                // announced ourselves, so it proves nothing.
+                // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that
+                // we have announced ourselves, so it proves nothing.
                 Err(refused) if refused.code == Some(replies::NO_TASK) => {
                     if self.has_whole(&created).await? {
                         Ok(outcome(Proof::Word))

@@ -1,5 +1,5 @@
-//! The app signature of a control call (page, 2). The body's hash is taken as lower-case hexadecimal of the exact body, as in its sibling
-//! schemes; the page marks that as an assumption.
+//! The app signature of a control call (page, 2). The body's hash is taken as lower-case hexadecimal of the exact body, as in its
+//! sibling schemes; the page marks that as an assumption.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};

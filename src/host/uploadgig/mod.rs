@@ -1,8 +1,9 @@
-//! UploadGig: a login brings an address that is good for a minute, the whole file goes there as one raw body, and nothing can be asked.
+//! UploadGig: a login brings an address that is good for a minute, the whole file goes there as one raw body, and nothing can be
+//! asked.
 //!
 //! Source of every fact: `docs/protocols/uploadgig.md`, here "page"; the service's own description is its API page.
-//! Too many logins lock an account out for minutes, so every login counts (page, 3); the address is fetched last (page, 4.5), holds a
-//! secret and is never stored.
+//! Too many logins lock an account out for minutes, so every login counts (page, 3); the address is fetched last (page, 4.5), holds
+//! a secret and is never stored.
 
 mod settings;
 
@@ -195,8 +196,8 @@ fn unknown(what: &str, reply: &Reply) -> HostError {
     HostError { doubt: true, ..strange(Class::Transient, what, reply) }
 }
 
-/// Whether a file of `bytes` bytes seems to have arrived, by what was left before and after (page, 3.1). Other uploads of the account
-/// disturb it, so it is never more than evidence.
+/// Whether a file of `bytes` bytes seems to have arrived, by what was left before and after (page, 3.1). Other uploads of the
+/// account disturb it, so it is never more than evidence.
 fn evidence(bytes: u64, before: Option<u64>, now: Option<u64>) -> Found {
     let (Some(before), Some(now)) = (before, now) else { return Found::Unsure };
     let needs = bytes.div_ceil(MIB);

@@ -101,8 +101,8 @@ impl Folder {
         }
     }
 
-    /// The same, unless something has the name `new`: then the error is `AlreadyExists`. Where the platform or the file system cannot do
-    /// this, it is `Unsupported`. Nothing has changed after an error.
+    /// The same, unless something has the name `new`: then the error is `AlreadyExists`. Where the platform or the file system
+    /// cannot do this, it is `Unsupported`. Nothing has changed after an error.
     pub(crate) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {
             (FolderHandle::Real(folder), FolderHandle::Real(to)) => rename_new(folder, name, to, new),

@@ -21,8 +21,8 @@ pub(crate) enum FileKind {
 pub(crate) struct Stat {
     /// What it is.
     pub kind: FileKind,
-    /// Device, inode, size in bytes, and the times of the last change, of the last change of the inode, and of birth: in nanoseconds since
-    /// the Unix epoch, the last one 0 where it is not known.
+    /// Device, inode, size in bytes, and the times of the last change, of the last change of the inode, and of birth: in
+    /// nanoseconds since the Unix epoch, the last one 0 where it is not known.
     pub numbers: [i64; 6],
     /// Allocated blocks.
     pub blocks: u64,

@@ -1,12 +1,14 @@
-//! 4shared from the other side: SOAP calls reserve a file and give an address, forms bring its bytes in parts, a last call joins them.
+//! 4shared from the other side: SOAP calls reserve a file and give an address, forms bring its bytes in parts, a last call joins
+//! them.
 //!
-//! `POST PREFIX/jax3/DesktopApp` takes the calls, and describes them at `GET PREFIX/jax3/DesktopApp?wsdl`. `POST PREFIX/dcN/upload?sid=KEY`
-//! takes the parts, and `GET PREFIX/file/ID/NAME` serves a file, as the public links do. `soap` reads and writes envelopes, `wsdl` is the
-//! description, `service` does what a call asks, `part` takes a part, `account` is what is remembered.
+//! `POST PREFIX/jax3/DesktopApp` takes the calls, and describes them at `GET PREFIX/jax3/DesktopApp?wsdl`. `POST
+//! PREFIX/dcN/upload?sid=KEY` takes the parts, and `GET PREFIX/file/ID/NAME` serves a file, as the public links do. `soap` reads
+//! and writes envelopes, `wsdl` is the description, `service` does what a call asks, `part` takes a part, `account` is what is
+//! remembered.
 //!
 //! To the fault script and in the log the session is the id of the file, and the number of a part is its **first byte**: parts have
-//! whatever size the client likes, so nothing else tells them apart. A finish that has to lie about the digest stores nothing, as a host
-//! does that believes what it says. The wording of texts and faults is ours, since the host documents none.
+//! whatever size the client likes, so nothing else tells them apart. A finish that has to lie about the digest stores nothing, as a
+//! host does that believes what it says. The wording of texts and faults is ours, since the host documents none.
 
 mod account;
 mod part;

@@ -1,7 +1,7 @@
 //! One part: a form with the id of the file, the first byte, and the bytes from there on.
 //!
-//! Parts may overlap. What arrived last counts, byte by byte: a part that begins where another does takes its place, and one that lies
-//! over others is remembered to do so.
+//! Parts may overlap. What arrived last counts, byte by byte: a part that begins where another does takes its place, and one that
+//! lies over others is remembered to do so.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};

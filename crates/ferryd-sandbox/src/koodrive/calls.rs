@@ -468,8 +468,8 @@ impl<'j> Job<'j> {
         Ok(())
     }
 
-    /// The offset against the sizes of the parts before. Links may be asked for in any order, so some of them may not be known yet; then
-    /// there must be room for them.
+    /// The offset against the sizes of the parts before. Links may be asked for in any order, so some of them may not be known yet;
+    /// then there must be room for them.
     fn check_neighbours(self, id: Option<&str>, known: &BTreeMap<u64, Place>, part: &Asked<'_>) -> Result<(), Reject> {
         let before = (1..part.number).rev().find_map(|number| Some((number, self.planned(id, known, number)?.end())));
         let (number, end) = before.unwrap_or((0, 0));

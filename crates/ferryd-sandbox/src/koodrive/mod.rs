@@ -1,11 +1,12 @@
 //! KooDrive from the other side: JSON calls that create and complete a file, and links that take its parts.
 //!
-//! The calls are below `PREFIX/koodrive/ose/v1/files`, each signed or with a token. Parts go to `PUT PREFIX/store/FILEID?...`, stored files
-//! come from `GET PREFIX/fetch/FILEID?...`; both are links with a signature of their own and an end. A broken rule is HTTP 400 with a
-//! `code`; credentials that are wrong are HTTP 401; what is wrong with a link or its part is said in XML, as object storage does.
+//! The calls are below `PREFIX/koodrive/ose/v1/files`, each signed or with a token. Parts go to `PUT PREFIX/store/FILEID?...`,
+//! stored files come from `GET PREFIX/fetch/FILEID?...`; both are links with a signature of their own and an end. A broken rule is
+//! HTTP 400 with a `code`; credentials that are wrong are HTTP 401; what is wrong with a link or its part is said in XML, as object
+//! storage does.
 //!
-//! `calls` answers the JSON calls, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files, `sign` is
-//! about who asks, `hash` about digests that go on from part to part, `fields` reads JSON.
+//! `calls` answers the JSON calls, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files,
+//! `sign` is about who asks, `hash` about digests that go on from part to part, `fields` reads JSON.
 
 mod books;
 mod calls;
@@ -35,8 +36,8 @@ const CALLS: &str = "/koodrive/ose/v1/files/";
 /// How the emulated KooDrive reads and answers where its documentation leaves a choice, and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// Rejects whatever the documentation does not allow. Otherwise unknown fields, any content type, every form of token, and large
-    /// batches of links are taken.
+    /// Rejects whatever the documentation does not allow. Otherwise unknown fields, any content type, every form of token, and
+    /// large batches of links are taken.
     pub strict: bool,
     /// The application that signs calls.
     pub app_id: String,

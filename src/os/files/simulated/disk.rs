@@ -1,5 +1,5 @@
-//! A file system in memory: folders, files, hard and symbolic links, with inode numbers, times by the clock that is handed in, writers who
-//! have a file open, and events like those of inotify. Everything about it follows from what is done to it.
+//! A file system in memory: folders, files, hard and symbolic links, with inode numbers, times by the clock that is handed in,
+//! writers who have a file open, and events like those of inotify. Everything about it follows from what is done to it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
