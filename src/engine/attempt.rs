@@ -111,8 +111,8 @@ impl Attempt {
         let before = (upload.confirmed.count(), upload.held_bytes);
         let sent = match self.shape.order {
             Order::WholeFile => return self.send_whole(source, upload).await,
-            Order::InOrder => sender.send_in_order(&mut upload).await.map(|()| None),
-            Order::AnyOrder => sender.send_in_any_order(&mut upload, self.shape.parallel).await,
+            Order::Sequential => sender.send_in_order(&mut upload).await.map(|()| None),
+            Order::Any => sender.send_in_any_order(&mut upload, self.shape.parallel).await,
         };
         self.progress |= (upload.confirmed.count(), upload.held_bytes) > before;
         // The session may have moved.

@@ -70,7 +70,7 @@ impl PartSender {
         let mut without_progress = 0;
         while upload.held_bytes < self.plan.file_bytes {
             self.go_on()?;
-            let part = self.source.part(0, self.plan.from_offset(upload.held_bytes)).await?;
+            let part = self.source.part(0, self.plan.range_at(upload.held_bytes)).await?;
             let ack = self.request(&part).await?;
             if let Some(session) = &ack.moved_to {
                 upload.session = session.clone();
@@ -193,8 +193,8 @@ pub(super) fn confirmed_by(acks: &[Ack]) -> ConfirmedParts {
 /// How many bytes the host has confirmed.
 pub(super) fn confirmed_bytes(upload: &Upload, order: Order) -> u64 {
     match order {
-        Order::InOrder => upload.held_bytes,
-        Order::AnyOrder | Order::WholeFile => {
+        Order::Sequential => upload.held_bytes,
+        Order::Any | Order::WholeFile => {
             let parts = (0..upload.plan.parts()).filter(|number| upload.confirmed.contains(*number));
             parts.map(|number| upload.plan.range(number).bytes).sum()
         }

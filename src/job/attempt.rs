@@ -421,8 +421,8 @@ mod tests {
     const COMMITTING: SessionFacts = SessionFacts { committing: true, ..SESSION };
     const RESENT: SessionFacts = SessionFacts { resent: true, ..SESSION };
 
-    const BY_PART: (Order, Repeat) = (Order::AnyOrder, Repeat::Harmless);
-    const BY_PART_ONCE: (Order, Repeat) = (Order::AnyOrder, Repeat::MayDuplicate);
+    const BY_PART: (Order, Repeat) = (Order::Any, Repeat::Harmless);
+    const BY_PART_ONCE: (Order, Repeat) = (Order::Any, Repeat::MayDuplicate);
     const OVERWRITES: (Order, Repeat) = (Order::WholeFile, Repeat::Harmless);
     const DUPLICATES: (Order, Repeat) = (Order::WholeFile, Repeat::MayDuplicate);
 
@@ -475,7 +475,7 @@ mod tests {
             assert_eq!(resolve(Found::Likely(String::new())), Resolution::Probable);
             assert!(lost(&Found::Unlikely, shape(order, repeat)));
         }
-        assert!(lost(&Found::Gone, shape(Order::AnyOrder, Repeat::Harmless)));
+        assert!(lost(&Found::Gone, shape(Order::Any, Repeat::Harmless)));
         let cases = [
             (Found::Gone, BY_PART_ONCE, COMMITTING, Duration::ZERO, Resolution::Undecidable),
             (Found::Unsure, BY_PART, often, GIVE_UP_AFTER, Resolution::FinishAgain),

@@ -64,7 +64,7 @@ impl Plan {
     }
 
     /// The part that begins at `offset`, as a host that takes bytes in order wants it: never longer than a part.
-    pub fn from_offset(&self, offset: u64) -> Range {
+    pub fn range_at(&self, offset: u64) -> Range {
         let offset = offset.min(self.file_bytes);
         Range { offset, bytes: self.part_bytes.min(self.file_bytes - offset) }
     }
@@ -102,7 +102,7 @@ mod tests {
                 let range = plan.range(number);
                 prop_assert_eq!(range.offset, next);
                 prop_assert!(range.bytes > 0 && range.bytes <= part_bytes);
-                prop_assert_eq!(range, plan.from_offset(next));
+                prop_assert_eq!(range, plan.range_at(next));
                 next += range.bytes;
             }
             prop_assert_eq!(next, file_bytes);

@@ -39,7 +39,7 @@ impl Shape {
     /// that is sent twice may make two files.
     pub fn parts(part_bytes: u64) -> Shape {
         Shape {
-            order: Order::AnyOrder,
+            order: Order::Any,
             part_bytes,
             parts_max: u32::MAX,
             file_bytes_max: None,
@@ -89,9 +89,11 @@ pub enum Opened {
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Parts are numbered; any order, several at once.
-    AnyOrder,
+    #[serde(rename = "any_order")]
+    Any,
     /// Each part begins where the host says the last one ended.
-    InOrder,
+    #[serde(rename = "in_order")]
+    Sequential,
     /// The file travels in one request, which is also its commit.
     WholeFile,
 }
@@ -270,7 +272,7 @@ mod tests {
     fn what_a_queue_has_stored_of_a_shape_is_read_for_ever() {
         let digest = DigestRequirement { algorithm: Algorithm::Sha256, before_open: true, mid_states: true };
         let by_parts = Shape {
-            order: Order::InOrder,
+            order: Order::Sequential,
             parts_max: 10_000,
             file_bytes_max: Some(9),
             session_life: Some(Duration::from_millis(1500)),

@@ -47,10 +47,10 @@ struct Family {
     answers: bool,
 }
 
-const BY_PART: Family = Family { order: Order::AnyOrder, repeat: Repeat::Harmless, answers: true };
-const BY_OFFSET: Family = Family { order: Order::InOrder, repeat: Repeat::Harmless, answers: true };
+const BY_PART: Family = Family { order: Order::Any, repeat: Repeat::Harmless, answers: true };
+const BY_OFFSET: Family = Family { order: Order::Sequential, repeat: Repeat::Harmless, answers: true };
 const SINGLE_SHOT: Family = Family { order: Order::WholeFile, repeat: Repeat::Harmless, answers: false };
-const PARTS_MAY_DUPLICATE: Family = Family { order: Order::AnyOrder, repeat: Repeat::MayDuplicate, answers: false };
+const PARTS_MAY_DUPLICATE: Family = Family { order: Order::Any, repeat: Repeat::MayDuplicate, answers: false };
 const SHOT_MAY_DUPLICATE: Family = Family { order: Order::WholeFile, repeat: Repeat::MayDuplicate, answers: false };
 
 /// What the far side holds, and what goes wrong on the way to it. Outlives every crash of the daemon.
@@ -182,7 +182,7 @@ impl Host for MemoryHost {
                 moved_to: None,
             };
             Ok(match self.0.family.order {
-                Order::InOrder => Found::UpTo(held),
+                Order::Sequential => Found::UpTo(held),
                 _ => Found::Parts(parts.keys().map(ack).collect()),
             })
         }))

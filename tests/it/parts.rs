@@ -139,7 +139,7 @@ fn assert_covered(plan: &Plan, size: u64, between: u32) {
         let range = plan.range(number);
         let begins = if number == 0 { 0 } else { ends(plan.range(number - 1)) };
         assert_eq!(range.offset, begins, "part {number} of {plan:?}");
-        assert_eq!(range, plan.from_offset(begins), "part {number} of {plan:?}");
+        assert_eq!(range, plan.range_at(begins), "part {number} of {plan:?}");
         assert!(range.bytes <= plan.part_bytes && (range.bytes > 0 || size == 0), "part {number} of {plan:?}");
         assert!(number == last || range.bytes == plan.part_bytes, "part {number} of {plan:?}");
     }

@@ -191,7 +191,7 @@ fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
         Shape::whole(),
         Shape { repeat: Repeat::Harmless, ..Shape::whole() },
         Shape::parts(PART_BYTES / 2),
-        Shape { order: Order::InOrder, ..Shape::parts(PART_BYTES) },
+        Shape { order: Order::Sequential, ..Shape::parts(PART_BYTES) },
         Shape { digest: Some(digest), ..Shape::parts(PART_BYTES) },
     ];
     for (seed, shape) in (8..).zip(since) {
@@ -212,7 +212,7 @@ fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {
 
 #[test]
 fn a_host_that_wants_it_has_the_digest_of_each_part_with_the_part() {
-    for (seed, order) in (30..).zip([Order::AnyOrder, Order::WholeFile]) {
+    for (seed, order) in (30..).zip([Order::Any, Order::WholeFile]) {
         paused(async {
             let mut world = world(seed, ONE_HOST, &[("box", &[])]);
             world.hosts[0].shape = Shape { order, part_digest: Some(Algorithm::Sha256), ..Shape::parts(PART_BYTES) };
