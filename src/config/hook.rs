@@ -65,7 +65,6 @@ pub enum TemplatePiece {
 pub enum Field {
     /// The source's whole path.
     Path,
-    /// Its name.
     Name,
     /// The folder it is in.
     Dir,

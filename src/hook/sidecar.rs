@@ -25,7 +25,6 @@ pub(super) const MODE: u32 = 0o644;
 /// What is found under the name of a sidecar.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Existing {
-    /// Nothing.
     Nothing,
     /// A file that may be ours.
     Text(Vec<u8>),

@@ -33,7 +33,6 @@ pub(crate) struct Bounds {
 pub(crate) enum Kept {
     /// The beginning, and one read more, so that too much can be told from enough. Reading ends there.
     Beginning(usize),
-    /// The end.
     End(usize),
 }
 

@@ -24,7 +24,6 @@ const ONE_BY_ONE: bool = cfg!(target_os = "linux");
 
 /// Who tells of events.
 pub(super) enum Events {
-    /// The platform.
     Platform(RecommendedWatcher),
     /// A simulator.
     #[cfg(feature = "simulator")]

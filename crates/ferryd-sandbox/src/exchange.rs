@@ -201,15 +201,12 @@ impl http_body::Body for Body {
 /// One request and all that is known about it.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// The method.
     pub(super) method: Method,
     /// The path below the host's prefix: empty, or beginning with `/`.
     pub(super) path: String,
     /// The query, as sent.
     pub(super) query: String,
-    /// The headers.
     pub(super) headers: HeaderMap,
-    /// The body.
     pub(super) body: Body,
     url: String,
     shared: Arc<Shared>,

@@ -102,7 +102,6 @@ pub(super) struct Piece {
 pub(super) struct Wanted<'w> {
     /// Its id; an object that has it makes room.
     pub(super) id: &'w str,
-    /// Its name.
     pub(super) name: &'w str,
     /// The MD5 its bytes must have, in either case. Not checked when bytes are discarded.
     pub(super) md5: &'w str,

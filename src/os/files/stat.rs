@@ -8,7 +8,6 @@ use std::io;
 pub(crate) enum FileKind {
     /// A regular file.
     File,
-    /// A folder.
     Folder,
     /// A symbolic link.
     Link,
