@@ -1,15 +1,13 @@
 //! A disk that can lose its power: what was written since the last sync may be there afterwards or not, sector by sector.
 //!
-//! SQLite works on it through [`Disk::vfs`], so that its own recovery is what is tested. It is a model of a disk that keeps its
+//! SQLite works on it through [`mount`](crate::mount), so that its own recovery is what is tested. It is a model of a disk that keeps its
 //! promises and no more: what was synced stays, a sector is written whole or torn at one place, and everything else is open.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-
-use crate::vfs::Registration;
 
 /// What a disk writes at once, in bytes.
 const SECTOR: usize = 512;
@@ -22,7 +20,15 @@ pub struct Disk {
 
 pub(crate) struct Shared {
     state: Mutex<State>,
-    vfs: Mutex<Option<Registration>>,
+    mounted: Mutex<Option<Mounted>>,
+}
+
+/// What lets SQLite find a disk, kept for as long as the disk is.
+pub(crate) struct Mounted {
+    /// The name that SQLite knows it by.
+    pub name: String,
+    /// Has SQLite forget the disk when it is dropped.
+    pub _guard: Box<dyn Send>,
 }
 
 /// Why the disk refused something.
@@ -114,13 +120,13 @@ impl Disk {
     pub fn new(seed: u64) -> Disk {
         let random = StdRng::seed_from_u64(seed);
         let state = State { files: BTreeMap::new(), faults: Faults::default(), random, handles: 0, dead: 0, syncs: 0 };
-        Disk { shared: Arc::new(Shared { state: Mutex::new(state), vfs: Mutex::new(None) }) }
+        Disk { shared: Arc::new(Shared { state: Mutex::new(state), mounted: Mutex::new(None) }) }
     }
 
-    /// The name under which SQLite finds this disk, for as long as a clone of it lives.
-    pub fn vfs(&self) -> String {
-        let mut vfs = self.shared.vfs.lock().unwrap_or_else(PoisonError::into_inner);
-        vfs.get_or_insert_with(|| Registration::new(Arc::downgrade(&self.shared))).name()
+    /// The name that SQLite knows this disk by; `mount` makes it known the first time.
+    pub(crate) fn mounted(&self, mount: impl FnOnce(Weak<Shared>) -> Mounted) -> String {
+        let mut mounted = self.shared.mounted.lock().unwrap_or_else(PoisonError::into_inner);
+        mounted.get_or_insert_with(|| mount(Arc::downgrade(&self.shared))).name.clone()
     }
 
     /// What is wrong with the disk from now on.
@@ -397,7 +403,8 @@ mod tests {
     use super::*;
 
     fn open(disk: &Disk) -> Connection {
-        let connection = Connection::open_with_flags_and_vfs("/queue.db", OpenFlags::default(), disk.vfs().as_str()).unwrap();
+        let connection =
+            Connection::open_with_flags_and_vfs("/queue.db", OpenFlags::default(), crate::mount(disk).as_str()).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 20").unwrap();
         connection
     }

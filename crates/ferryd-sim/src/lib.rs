@@ -3,3 +3,5 @@
 
 pub mod disk;
 mod vfs;
+
+pub use vfs::mount;

@@ -8,13 +8,21 @@ use std::sync::{Arc, Weak};
 
 use rusqlite::ffi;
 
-use crate::disk::{DiskError, Level, Shared};
+use crate::disk::{Disk, DiskError, Level, Mounted, Shared};
 
 /// The longest name of a file.
 const NAME_BYTES_MAX: c_int = 512;
 
+/// The name under which SQLite finds this disk, for as long as a clone of it or a connection lives.
+pub fn mount(disk: &Disk) -> String {
+    disk.mounted(|shared| {
+        let registration = Registration::new(shared);
+        Mounted { name: registration.name.to_string_lossy().into_owned(), _guard: Box::new(registration) }
+    })
+}
+
 /// A disk that SQLite knows by a name, until this is dropped.
-pub(crate) struct Registration {
+struct Registration {
     vfs: *mut ffi::sqlite3_vfs,
     name: CString,
 }
@@ -60,7 +68,7 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 };
 
 impl Registration {
-    pub(crate) fn new(disk: Weak<Shared>) -> Registration {
+    fn new(disk: Weak<Shared>) -> Registration {
         static REGISTERED: AtomicU64 = AtomicU64::new(0);
         let name = format!("ferryd-sim-{}", REGISTERED.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(name).unwrap_or_default();
@@ -93,10 +101,6 @@ impl Registration {
         let done = unsafe { ffi::sqlite3_vfs_register(vfs, 0) };
         assert_eq!(done, ffi::SQLITE_OK, "SQLite registers a file system");
         Registration { vfs, name }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        self.name.to_string_lossy().into_owned()
     }
 }
 
