@@ -1,4 +1,4 @@
-//! The C interface through which SQLite uses a [`Disk`](crate::disk::Disk): each function finds the disk and the file, and calls
+//! The C interface through which SQLite uses a [`Disk`]: each function finds the disk and the file, and calls
 //! the safe code there. See "The SQLite OS Interface or VFS" in SQLite's documentation for what each of them is asked.
 #![expect(unsafe_code, reason = "SQLite hands over pointers")]
 
