@@ -1,10 +1,18 @@
 //! Files in memory, for a simulator. A plain build has none of it.
 
 mod disk;
+mod faults;
 mod file;
 mod folder;
 mod paths;
+mod reach;
+mod state;
+#[cfg(test)]
+mod tests;
+mod watching;
 
-pub(crate) use disk::{Disk, NameChange};
-pub(crate) use file::File;
+pub use disk::Disk;
+pub use faults::StepGate;
+pub use file::File;
 pub(crate) use folder::{Folder, Listing};
+pub use watching::{FolderEvent, NameChange, Tell};
