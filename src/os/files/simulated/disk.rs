@@ -9,7 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::faults::StepGate;
-use super::state::{Actor, Key, ROOT, State, no_answer};
+use super::node::{Actor, Key, no_answer};
+use super::state::{ROOT, State};
 use super::watching::{FolderEvent, NameChange, Tell};
 use crate::os::clock::Clock;
 

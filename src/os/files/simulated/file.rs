@@ -5,7 +5,8 @@ use std::io;
 
 use super::super::stat::Stat;
 use super::disk::Disk;
-use super::state::{Actor, Content, Key, MAY_READ, State, is_link};
+use super::node::{Actor, Content, Key, MAY_READ, Node, is_link};
+use super::state::State;
 use super::watching::NameChange;
 use crate::os::lease::Writers;
 
@@ -79,28 +80,30 @@ impl File {
         Ok(count)
     }
 
-    /// Makes it so long: what is added is zeroes.
+    /// Makes it so long: what is added is zeroes that take no room.
     pub fn set_len(&self, length: usize) -> io::Result<()> {
-        self.change(|bytes| bytes.resize(length, 0))
+        self.change(|node| node.set_len(length))
     }
 
-    /// Writes `bytes` over those from `offset` on.
-    pub fn write_at(&self, bytes: &[u8], offset: usize) -> io::Result<()> {
-        let end = offset + bytes.len();
-        self.change(|content| {
-            content.resize(content.len().max(end), 0);
-            content[offset..end].copy_from_slice(bytes);
+    /// Makes it so long, with room on the disk for all of it, and zeroes where nothing is written yet.
+    pub fn allocate(&self, length: usize) -> io::Result<()> {
+        self.change(|node| {
+            node.set_len(node.len().max(length));
+            node.allocate(0..length);
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    /// Writes `bytes` over what is from `offset` on.
+    pub fn write_at(&self, bytes: &[u8], offset: usize) -> io::Result<()> {
+        self.change(|node| node.write_at(bytes, offset))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Node)) -> io::Result<()> {
         self.disk.step(self.actor, |state| format!("write to {}", self.words(state)))?;
         let now_ns = self.disk.now_ns();
         let mut state = self.disk.lock();
         let node = state.node_mut(self.key)?;
-        if let Content::File(content) = &mut node.content {
-            change(content);
-        }
+        change(node);
         (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
         Ok(())
     }
@@ -122,7 +125,7 @@ impl io::Read for File {
 /// Whatever is written goes to the end of the file.
 impl io::Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.change(|content| content.extend_from_slice(bytes))?;
+        self.change(|node| node.write_at(bytes, node.len()))?;
         Ok(bytes.len())
     }
 

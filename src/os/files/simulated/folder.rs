@@ -8,7 +8,8 @@ use std::path::Path;
 use super::super::stat::{Entry, FileKind, Stat};
 use super::disk::Disk;
 use super::file::File;
-use super::state::{Actor, Content, Key, MAY_READ, Slot, State, os_error};
+use super::node::{Actor, Content, Key, MAY_READ, os_error};
+use super::state::{Slot, State};
 use super::watching::NameChange;
 
 /// A folder that is open.
@@ -104,6 +105,7 @@ impl Folder {
             let mut state = self.disk.lock();
             state.may_change(self.actor, self.key)?;
             let key = state.entry(self.actor, self.key, name)?;
+            state.is_no_mount(self.key, key)?;
             if let Content::Folder(entries) = &state.node(key)?.content {
                 // A user removes folders, too; the daemon never does.
                 let refused = if self.actor.is_daemon() { libc::EISDIR } else { libc::ENOTEMPTY };
@@ -140,6 +142,10 @@ impl Folder {
                 Err(error) => return Err(error),
             };
             if let Some(other) = replaced {
+                state.is_no_mount(to.key, other)?;
+                if state.is_within(self.key, other) {
+                    return Err(os_error(libc::ENOTEMPTY));
+                }
                 can_take_the_place(&state, key, other)?;
             }
             let slots = [Slot::new(self.key, name, Some(key), None), Slot::new(to.key, new, replaced, Some(key))];
@@ -159,6 +165,7 @@ impl Folder {
         }
         state.may_change(self.actor, self.key)?;
         state.may_change(to.actor, to.key)?;
+        state.is_no_mount(self.key, key)?;
         let is_folder = state.node(key)?.kind() == FileKind::Folder;
         if is_folder && state.is_within(to.key, key) { Err(os_error(libc::EINVAL)) } else { Ok(key) }
     }

@@ -4,11 +4,14 @@ mod disk;
 mod faults;
 mod file;
 mod folder;
+mod mounts;
+mod node;
 mod paths;
 mod reach;
 mod state;
 #[cfg(test)]
 mod tests;
+mod verbs;
 mod watching;
 
 pub use disk::Disk;

@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use super::disk::Disk;
 use super::file::File;
 use super::folder::Folder;
-use super::state::{Actor, Content, Node, ROOT};
+use super::node::{Actor, Content, Node};
+use super::state::ROOT;
 
 impl Disk {
     /// Makes the folder at `path`, and those above it.

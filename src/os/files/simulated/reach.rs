@@ -9,7 +9,8 @@ use super::super::top::Top;
 use super::disk::Disk;
 use super::file::File;
 use super::folder::Folder;
-use super::state::{Actor, Key, ROOT};
+use super::node::{Actor, Key};
+use super::state::ROOT;
 
 impl Disk {
     pub(in crate::os::files) fn open(&self, top: &Top, path: &Path) -> io::Result<File> {

@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::stat::{FileKind, Stat};
+use super::super::stat::Stat;
 use super::faults::Faults;
+use super::node::{Actor, Content, Key, MAY_PASS, MAY_WRITE, Node, OpenHandles, is_link, no_answer, not_found, os_error};
 use super::watching::Watching;
 
 /// Links on one way before it counts as a circle, as on Linux.
@@ -15,18 +16,6 @@ const LINKS_MAX: usize = 40;
 pub(super) const ROOT: Key = 1;
 /// The inode of a folder at the top of a file system.
 const ROOT_INODE: i64 = 2;
-/// Bytes in an allocated block.
-pub(super) const BLOCK_BYTES: usize = 512;
-/// The permission to read a file, or to list a folder.
-pub(super) const MAY_READ: u32 = 0o400;
-/// The permission to change the names in a folder.
-const MAY_WRITE: u32 = 0o200;
-/// The permission to use the names in a folder.
-const MAY_PASS: u32 = 0o100;
-
-/// Names a node. No two ever have the same, not even one that has gone and one that comes, other than with inode numbers.
-pub(super) type Key = u64;
-
 /// All that there is.
 #[derive(Default)]
 pub(super) struct State {
@@ -35,56 +24,20 @@ pub(super) struct State {
     pub(super) last_device: i64,
     /// Of each file system the inode number given last.
     pub(super) last_inodes: BTreeMap<i64, i64>,
+    /// Folders that a file system is mounted on, each with the folder at the top of that.
+    pub(super) mounts: BTreeMap<Key, Key>,
+    /// What was mounted and is no more, the latest last.
+    pub(super) unmounted: Vec<Unmounted>,
     pub(super) watching: Watching,
     pub(super) faults: Faults,
 }
 
-pub(super) struct Node {
-    pub(super) content: Content,
-    pub(super) device: i64,
-    pub(super) inode: i64,
-    /// Of a folder, the one that it is in.
-    pub(super) above: Key,
-    pub(super) mode: u32,
-    pub(super) links: u64,
-    pub(super) mtime_ns: i64,
-    pub(super) ctime_ns: i64,
-    pub(super) born_ns: i64,
-    /// Handles that are open for writing.
-    pub(super) writers: OpenHandles,
-}
-
-/// How many handles are open, by whose they are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct OpenHandles {
-    pub(super) of_users: usize,
-    pub(super) of_the_daemon: usize,
-}
-
-impl OpenHandles {
-    pub(super) fn of(&mut self, actor: Actor) -> &mut usize {
-        if actor.is_daemon() { &mut self.of_the_daemon } else { &mut self.of_users }
-    }
-}
-
-pub(super) enum Content {
-    File(Vec<u8>),
-    Folder(BTreeMap<OsString, Key>),
-    Link(PathBuf),
-}
-
-/// Whose an act is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Actor {
-    User,
-    /// The process of this number, of those that have run one after the other.
-    Daemon(u64),
-}
-
-impl Actor {
-    pub(super) fn is_daemon(self) -> bool {
-        self != Actor::User
-    }
+/// A file system that is mounted nowhere.
+pub(super) struct Unmounted {
+    /// The folder that it was mounted on.
+    pub(super) below: Key,
+    pub(super) root: Key,
+    pub(super) nodes: BTreeMap<Key, Node>,
 }
 
 /// A name, what it stood for, and what it stands for now.
@@ -99,64 +52,6 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(folder: Key, name: &OsStr, before: Option<Key>, after: Option<Key>) -> Slot {
         Slot { folder, name: name.to_owned(), before, after }
-    }
-}
-
-pub(super) fn os_error(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(code)
-}
-
-pub(super) fn is_link() -> io::Error {
-    os_error(libc::ELOOP)
-}
-
-pub(super) fn not_found() -> io::Error {
-    os_error(libc::ENOENT)
-}
-
-/// The disk cannot be reached: nobody knows what is on it.
-pub(super) fn no_answer() -> io::Error {
-    os_error(libc::EIO)
-}
-
-impl Node {
-    pub(super) fn entries(&self) -> io::Result<&BTreeMap<OsString, Key>> {
-        match &self.content {
-            Content::Folder(entries) => Ok(entries),
-            Content::Link(_) => Err(is_link()),
-            Content::File(_) => Err(os_error(libc::ENOTDIR)),
-        }
-    }
-
-    pub(super) fn bytes(&self) -> io::Result<&Vec<u8>> {
-        match &self.content {
-            Content::File(bytes) => Ok(bytes),
-            Content::Folder(_) => Err(os_error(libc::EISDIR)),
-            Content::Link(_) => Err(is_link()),
-        }
-    }
-
-    pub(super) fn kind(&self) -> FileKind {
-        match &self.content {
-            Content::File(_) => FileKind::File,
-            Content::Folder(_) => FileKind::Folder,
-            Content::Link(_) => FileKind::Link,
-        }
-    }
-
-    /// Users may do everything; the daemon is the owner of every file, and not root.
-    pub(super) fn permit(&self, actor: Actor, permission: u32) -> io::Result<()> {
-        if actor.is_daemon() && self.mode & permission != permission { Err(os_error(libc::EACCES)) } else { Ok(()) }
-    }
-
-    fn stat(&self) -> Stat {
-        let size = match &self.content {
-            Content::File(bytes) => bytes.len(),
-            Content::Folder(_) => 0,
-            Content::Link(target) => target.as_os_str().len(),
-        };
-        let numbers = [self.device, self.inode, size as i64, self.mtime_ns, self.ctime_ns, self.born_ns];
-        Stat { kind: self.kind(), numbers, blocks: size.div_ceil(BLOCK_BYTES) as u64, mode: self.mode, links: self.links }
     }
 }
 
@@ -191,6 +86,7 @@ impl State {
             ctime_ns,
             born_ns,
             writers: OpenHandles::default(),
+            holes: BTreeSet::new(),
         };
         self.nodes.insert(self.last_key, node);
         self.last_key
@@ -215,7 +111,13 @@ impl State {
         let node = self.node(folder)?;
         let entries = node.entries()?;
         node.permit(actor, MAY_PASS)?;
-        entries.get(name).copied().ok_or_else(not_found)
+        let key = *entries.get(name).ok_or_else(not_found)?;
+        Ok(self.mounts.get(&key).copied().unwrap_or(key))
+    }
+
+    /// Refuses what is of another file system than the folder that it was found in: something is mounted there.
+    pub(super) fn is_no_mount(&self, folder: Key, key: Key) -> io::Result<()> {
+        if self.node(folder)?.device == self.node(key)?.device { Ok(()) } else { Err(os_error(libc::EBUSY)) }
     }
 
     /// Whether `actor` may change names in `folder`, which must still have a name itself.
@@ -259,7 +161,8 @@ impl State {
         while key != ROOT {
             let Some(above) = self.nodes.get(&key).map(|node| node.above) else { break };
             let entries = self.nodes.get(&above).and_then(|node| node.entries().ok());
-            let Some((name, _)) = entries.into_iter().flatten().find(|(_, entry)| **entry == key) else { break };
+            let key_there = self.mounts.iter().find(|(_, root)| **root == key).map_or(key, |(below, _)| *below);
+            let Some((name, _)) = entries.into_iter().flatten().find(|(_, entry)| **entry == key_there) else { break };
             names.push(name.clone());
             key = above;
         }

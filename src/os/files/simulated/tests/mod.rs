@@ -1,6 +1,8 @@
 //! The file system in memory does what a real one does, and what a real one does only in bad times.
 
+mod mounts;
 mod process;
+mod same_as_real;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use crate::os::simulated_time::Time;
 /// A disk on which time passes only between acts.
 struct Place {
     disk: Disk,
+    time: Time,
     base: Base,
 }
 
@@ -27,7 +30,7 @@ fn place(files: &[&str]) -> Place {
     }
     time.pass(Duration::from_secs(1));
     let base = Base::of(&Files::Simulated(disk.clone()), Path::new("/drop"), false);
-    Place { disk, base }
+    Place { disk, time, base }
 }
 
 fn at(name: &str) -> PathBuf {

@@ -145,3 +145,45 @@ fn at_a_step_the_world_may_change_first() {
     assert!(is_dead(folder.create_new(named("b"), 0o600)), "nobody lives to do it");
     assert!(place.names().is_empty());
 }
+
+#[test]
+fn the_daemon_needs_the_owners_permissions_and_users_need_none() {
+    for (path, mode, allowed) in [
+        ("a", 0o300, [false, true, true, true]),
+        ("a", 0o400, [true, true, true, true]),
+        ("", 0o300, [true, true, false, true]),
+        ("", 0o600, [false, false, true, false]),
+        ("", 0o500, [true, true, true, false]),
+    ] {
+        let place = place(&["a"]);
+        place.disk.set_mode(&at(path), mode).unwrap();
+        let folder = place.base.folder(Path::new("/drop")).unwrap();
+        let answers = [
+            folder.open(named("a")).map(drop),
+            folder.look(named("a")).map(drop),
+            place.base.folder(Path::new("/drop")).unwrap().list().map(drop),
+            folder.create_new(named("b"), 0o600).map(drop),
+        ];
+        for (answer, allowed) in answers.iter().zip(allowed) {
+            let refused = answer.as_ref().err().map(io::Error::kind);
+            assert_eq!(refused, (!allowed).then_some(io::ErrorKind::PermissionDenied), "{path} {mode:o}");
+        }
+        place.disk.write(&at("c"), b"x").unwrap();
+        assert_eq!(place.disk.read(&at("a")).unwrap(), b"a");
+    }
+}
+
+#[test]
+fn what_was_made_unreadable_can_be_read_again_later() {
+    let place = place(&["a"]);
+    let before = place.base.look(&at("a")).unwrap();
+    for is_readable in [false, true] {
+        place.disk.set_readable(&at("a"), is_readable).unwrap();
+        place.disk.set_readable(&at(""), is_readable).unwrap();
+        assert_eq!(place.base.open(&at("a")).is_ok(), is_readable);
+        assert_eq!(place.base.folder(&at("")).unwrap().list().is_ok(), is_readable);
+    }
+    let after = place.base.look(&at("a")).unwrap();
+    assert_eq!((before.mode, before.mtime_ns()), (after.mode, after.mtime_ns()));
+    assert!(before.numbers[4] < after.numbers[4]);
+}
