@@ -8,7 +8,6 @@ mod network;
 mod promises;
 mod run;
 pub mod schedule;
-mod shim;
 mod users;
 mod vfs;
 mod world;

@@ -1,7 +1,6 @@
 //! One world from its first event to its rest: one life of the daemon after the other, each in a runtime of its own, so that whatever
 //! is left of a life when it ends is dropped with it.
 
-use crate::shim::Shim as _;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

@@ -40,6 +40,8 @@ pub struct Setting {
     pub settle_seconds: u64,
     /// Bytes a second that each host takes; as fast as it can where there is none.
     pub pace: Option<u64>,
+    /// Whether the watched folder is a disk of its own, which can be taken away.
+    pub is_disk: bool,
     /// Whether connections carry more than one request.
     pub keeps_connections: bool,
 }
@@ -213,6 +215,7 @@ impl Maker {
             max_uploads: self.one(&[2, 3, 16, 16]),
             settle_seconds: self.one(&[0, 2, 2, 10]),
             pace: self.one(&[None, Some(10_000), Some(50_000), Some(200_000)]),
+            is_disk: self.chance(0.5),
             keeps_connections: self.chance(0.7),
         }
     }

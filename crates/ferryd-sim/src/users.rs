@@ -1,6 +1,5 @@
 //! Those who put files into the watched folder.
 
-use crate::shim::Shim as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +58,7 @@ impl Users {
             Act::Continue(bytes) => Self::go_on(world, *bytes),
             Act::Close => Ok(Self::close(world)),
             Act::MoveIn(name, bytes) => Self::move_in(world, *name, *bytes).map(Some),
+            Act::Unmount if !world.setting.is_disk => Ok(None),
             Act::Unmount => {
                 Self::close(world);
                 world.state().users.is_away = true;
@@ -161,12 +161,12 @@ impl Users {
             }
             Act::Edit(_) => {
                 let bytes = files.read(path)?.len() as u64;
-                files.overwrite(path, &Self::content(world, bytes))?;
+                files.overwrite(path, &Self::content(world, bytes), 0)?;
                 format!("a user changes bytes of {told}")
             }
             Act::EditSecretly(_) => {
                 let bytes = files.read(path)?.len() as u64;
-                files.overwrite_keeping_mtime(path, &Self::content(world, bytes))?;
+                files.overwrite_unnoticed(path, &Self::content(world, bytes), 0)?;
                 format!("a user changes bytes of {told} and sets its mtime back")
             }
             Act::Replace(_, bytes) => {
@@ -176,7 +176,7 @@ impl Users {
                 format!("a user replaces {told} by a file of {bytes} bytes")
             }
             Act::Truncate(_) => {
-                let bytes = files.read(path)?.len() as u64 / 2;
+                let bytes = files.read(path)?.len() / 2;
                 files.truncate(path, bytes)?;
                 format!("a user cuts {told} to {bytes} bytes")
             }

@@ -1,6 +1,5 @@
 //! Everything outside the process: time, disks, hosts, the network and the users; and what was seen of it all.
 
-use crate::shim::Shim as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -90,6 +89,9 @@ impl World {
         for folder in [DROP, SENT, ELSEWHERE, "/state"] {
             // An empty file system has room for them.
             drop(files.make_folders(Path::new(folder)));
+        }
+        if setting.is_disk {
+            drop(files.mount(Path::new(DROP)));
         }
         let true_time = time.clone();
         let options = Options {
@@ -196,7 +198,6 @@ impl World {
             Deed::CutPower => {
                 self.die("the power goes");
                 self.queue.lose_power();
-                self.files.lose_power(&mut || self.fraction() < 0.5);
             }
             Deed::Stop(away) => self.ask_to_end(&format!("the daemon is told to stop, for {} s", away.as_secs()), *away),
             Deed::Reload(after) => {
@@ -268,7 +269,6 @@ impl World {
             Deed::EventsLost(lost) => {
                 self.tell(if *lost { "events of files are lost" } else { "events of files arrive" });
                 self.note("events", *lost);
-                self.files.lose_events(*lost);
             }
             Deed::User(_) | Deed::Kill | Deed::CutPower | Deed::Stop(_) | Deed::Reload(_) => {}
         }

@@ -20,8 +20,9 @@ impl Disk {
     /// What is at `path`, with no link followed at its end.
     pub fn facts(&self, path: &Path) -> Option<Facts> {
         let inode = self.resolve(path, false).ok()?;
-        let stat = self.stat(inode).ok()?;
-        let writers = self.lock().nodes.get(&inode)?.writers;
+        let state = self.lock();
+        let (stat, open) = (state.stat(inode).ok()?, &state.nodes.get(&inode)?.writers);
+        let writers = open.of_users + open.of_the_daemon;
         Some(Facts { numbers: stat.numbers, writers, is_file: stat.kind == FileKind::File })
     }
 }
