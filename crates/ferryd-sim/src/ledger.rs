@@ -34,8 +34,8 @@ pub(crate) struct Ledger {
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     pub(crate) bytes: u64,
-    /// Where it was seen.
-    pub(crate) paths: BTreeSet<PathBuf>,
+    /// The most names that it had at one time.
+    pub(crate) names: usize,
 }
 
 /// A file that stands in the watch and that nobody writes.
@@ -137,14 +137,15 @@ impl World {
         let ledger = &mut state.ledger;
         ledger.afters.insert(after);
         let mut standing = BTreeMap::new();
-        for (path, (digest, bytes)) in now {
+        for (path, (digest, bytes)) in now.clone() {
             if is_private(&path) {
                 // It still counts as being where it was.
                 standing.extend(ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())));
                 continue;
             }
-            let content = ledger.closed.entry(digest.clone()).or_insert_with(|| Content { bytes, paths: BTreeSet::new() });
-            content.paths.insert(path.clone());
+            let names = now.values().filter(|(other, _)| *other == digest).count();
+            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names });
+            content.names = content.names.max(names);
             let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
             let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
             standing.insert(path, entry);

@@ -7,6 +7,8 @@ use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+/// In one of so many worlds, users change files and set their times back.
+const SECRETIVE: u64 = 50;
 /// The longest times between two events.
 const SHORT: Duration = Duration::from_secs(10);
 const MIDDLE: Duration = Duration::from_secs(120);
@@ -163,7 +165,7 @@ impl fmt::Display for Name {
 impl Schedule {
     /// The schedule of this number.
     pub fn of(seed: u64) -> Schedule {
-        let mut maker = Maker { random: StdRng::seed_from_u64(seed) };
+        let mut maker = Maker { random: StdRng::seed_from_u64(seed), has_secrets: seed % SECRETIVE == SECRETIVE - 1 };
         let setting = maker.setting();
         let events = maker.events(&setting);
         Schedule { seed, setting, events }
@@ -173,6 +175,8 @@ impl Schedule {
 /// Throws the dice.
 struct Maker {
     random: StdRng,
+    /// Whether there are users who change files and set their times back.
+    has_secrets: bool,
 }
 
 impl Maker {
@@ -286,7 +290,8 @@ impl Maker {
             8 => Act::Append(pick, bytes),
             9 => Act::Overwrite(pick, bytes),
             10 | 11 => Act::Edit(pick),
-            12 => Act::EditSecretly(pick),
+            12 if self.has_secrets => Act::EditSecretly(pick),
+            12 => Act::Edit(pick),
             13 | 14 => Act::Replace(pick, bytes),
             15 => Act::Truncate(pick),
             16 | 17 => Act::Rename(pick, name),
