@@ -1,9 +1,13 @@
 //! Files in memory, for a simulator. A plain build has none of it.
 
 mod disk;
+mod driver;
+mod durability;
+mod events;
 mod faults;
 mod file;
 mod folder;
+mod journal;
 mod mounts;
 mod node;
 mod paths;
@@ -18,4 +22,4 @@ pub use disk::Disk;
 pub use faults::StepGate;
 pub use file::File;
 pub(crate) use folder::{Folder, Listing};
-pub use watching::{FolderEvent, NameChange, Tell};
+pub use watching::{Event, EventGate, Fate, FolderEvent, NameChange, Tell};
