@@ -38,7 +38,7 @@ pub mod os {
     pub mod files {
         pub use crate::os::files::Files;
         #[cfg(feature = "simulator")]
-        pub use crate::os::files::simulated::{Disk, File, FolderEvent, NameChange, StepGate, Tell};
+        pub use crate::os::files::simulated::{Disk, Event, EventGate, Fate, File, FolderEvent, NameChange, StepGate, Tell};
     }
 
     /// The points at which a test can have the process die.

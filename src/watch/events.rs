@@ -49,7 +49,10 @@ impl Events {
             Files::Real => Events::of_the_platform(handle, clock),
             #[cfg(feature = "simulator")]
             Files::Simulated(disk) => {
-                disk.on_change(Arc::new(move |event| handle.hear(&event.folder, &event.name, heard_of(event.change, &clock))));
+                disk.on_change(Arc::new(move |event| match event {
+                    simulated::Event::Name(event) => handle.hear(&event.folder, &event.name, heard_of(event.change, &clock)),
+                    simulated::Event::Overflow => handle.lost_events(),
+                }));
                 Ok(Events::Simulated(disk.clone()))
             }
         }
@@ -77,7 +80,7 @@ impl Events {
         match self {
             Events::Platform(platform) => watch(platform, folder, is_root, recursive),
             #[cfg(feature = "simulator")]
-            Events::Simulated(disk) => disk.watch(folder).map_err(|_| Unwatched::Vanished),
+            Events::Simulated(disk) => disk.watch(folder).map_err(|error| unwatched_for(&error)),
         }
     }
 }
@@ -110,9 +113,17 @@ fn unwatched(error: notify::Error) -> Unwatched {
     match error.kind {
         ErrorKind::MaxFilesWatch => Unwatched::Limit,
         ErrorKind::PathNotFound => Unwatched::Vanished,
-        ErrorKind::Io(ref cause) if cause.kind() == std::io::ErrorKind::NotFound => Unwatched::Vanished,
-        ErrorKind::Io(ref cause) if cause.raw_os_error() == Some(libc::EMFILE) => Unwatched::Limit,
+        ErrorKind::Io(ref cause) => unwatched_for(cause),
         _ => Unwatched::Other(error.to_string()),
+    }
+}
+
+fn unwatched_for(cause: &std::io::Error) -> Unwatched {
+    match cause.raw_os_error() {
+        _ if cause.kind() == std::io::ErrorKind::NotFound => Unwatched::Vanished,
+        // The second is what inotify itself says.
+        Some(libc::EMFILE | libc::ENOSPC) => Unwatched::Limit,
+        _ => Unwatched::Other(cause.to_string()),
     }
 }
 

@@ -68,7 +68,7 @@ impl File {
         match self {
             File::Real(file) => file.sync_all(),
             #[cfg(feature = "simulator")]
-            File::Simulated(_) => Ok(()),
+            File::Simulated(file) => file.sync(),
         }
     }
 

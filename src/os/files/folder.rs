@@ -131,7 +131,7 @@ impl Folder {
         match &self.0 {
             FolderHandle::Real(folder) => Ok(rustix::fs::fsync(folder)?),
             #[cfg(feature = "simulator")]
-            FolderHandle::Simulated(_) => Ok(()),
+            FolderHandle::Simulated(folder) => folder.sync(),
         }
     }
 

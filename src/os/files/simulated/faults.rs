@@ -1,5 +1,6 @@
 //! What goes wrong, by the word of whoever drives the simulation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Is asked before each thing that the daemon does to the file system, and answers whether it happens.
@@ -13,4 +14,8 @@ pub(super) struct Faults {
     pub(super) is_frozen: bool,
     /// The number of the process that runs, or will run next.
     pub(super) process: u64,
+    /// The number of the machine's start.
+    pub(super) boot: u64,
+    /// Of devices that are getting full, the bytes that there is room for.
+    pub(super) rooms: BTreeMap<i64, u64>,
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::super::stat::Stat;
 use super::disk::Disk;
-use super::node::{Actor, Content, Key, MAY_READ, Node, is_link};
+use super::node::{Actor, Content, Key, MAY_READ, Node, is_link, no_answer};
 use super::state::State;
 use super::watching::NameChange;
 use crate::os::lease::Writers;
@@ -54,11 +54,12 @@ impl File {
 
     pub(in crate::os::files) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
         self.disk.step(self.actor, |state| format!("set the mode and time of {}", self.words(state)))?;
-        let now_ns = self.disk.now_ns();
-        let mut state = self.disk.lock();
-        let node = state.node_mut(self.key)?;
-        (node.mode, node.mtime_ns, node.ctime_ns) = (mode, mtime_ns, now_ns);
-        Ok(())
+        self.apply(|node| (node.mode, node.mtime_ns) = (mode, mtime_ns))
+    }
+
+    pub(in crate::os::files) fn sync(&self) -> io::Result<()> {
+        self.disk.step(self.actor, |state| format!("sync {}", self.words(state)))?;
+        self.disk.lock().node_mut(self.key).map(|node| node.on_disk = None)
     }
 
     pub(in crate::os::files) fn writers(&self) -> Writers {
@@ -73,7 +74,11 @@ impl File {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.disk.alive(self.actor)?;
         let state = self.disk.lock();
-        let bytes = state.node(self.key)?.bytes()?;
+        let node = state.node(self.key)?;
+        if node.is_damaged && self.actor.is_daemon() {
+            return Err(no_answer());
+        }
+        let bytes = node.bytes()?;
         let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let count = buffer.len().min(bytes.len() - begin);
         buffer[..count].copy_from_slice(&bytes[begin..begin + count]);
@@ -100,12 +105,25 @@ impl File {
 
     fn change(&self, change: impl FnOnce(&mut Node)) -> io::Result<()> {
         self.disk.step(self.actor, |state| format!("write to {}", self.words(state)))?;
+        self.apply(change)
+    }
+
+    /// Changes the file, whose times are those of now unless `change` gives it others.
+    fn apply(&self, change: impl FnOnce(&mut Node)) -> io::Result<()> {
         let now_ns = self.disk.now_ns();
         let mut state = self.disk.lock();
-        let node = state.node_mut(self.key)?;
-        change(node);
+        let node = state.changing(self.actor, self.key)?;
         (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
+        change(node);
         Ok(())
+    }
+
+    /// For how many of so many bytes there is room.
+    fn room_for(&self, bytes: usize) -> io::Result<usize> {
+        let mut state = self.disk.lock();
+        let device = state.node(self.key)?.device;
+        let room = state.take_room(self.actor, device, bytes as u64)?;
+        Ok(usize::try_from(room).unwrap_or(bytes))
     }
 
     /// The path by which it was opened, for whoever is asked about a step.
@@ -125,8 +143,10 @@ impl io::Read for File {
 /// Whatever is written goes to the end of the file.
 impl io::Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.change(|node| node.write_at(bytes, node.len()))?;
-        Ok(bytes.len())
+        self.disk.step(self.actor, |state| format!("write to {}", self.words(state)))?;
+        let count = self.room_for(bytes.len())?;
+        self.apply(|node| node.write_at(&bytes[..count], node.len()))?;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

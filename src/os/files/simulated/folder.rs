@@ -8,8 +8,9 @@ use std::path::Path;
 use super::super::stat::{Entry, FileKind, Stat};
 use super::disk::Disk;
 use super::file::File;
+use super::journal::Slot;
 use super::node::{Actor, Content, Key, MAY_READ, os_error};
-use super::state::{Slot, State};
+use super::state::State;
 use super::watching::NameChange;
 
 /// A folder that is open.
@@ -47,8 +48,9 @@ impl Folder {
             let mut state = self.disk.lock();
             self.vacant(&state, name)?;
             let device = state.node(self.key)?.device;
+            state.take_room(self.actor, device, 0)?;
             let key = state.add(device, content, mode, now_ns);
-            state.put(&[Slot::new(self.key, name, None, Some(key))], now_ns);
+            state.put(self.actor, &[Slot::new(self.key, name, None, Some(key))], now_ns);
             key
         };
         self.disk.say(self.key, name, NameChange::Touched);
@@ -113,7 +115,7 @@ impl Folder {
                     return Err(os_error(refused));
                 }
             }
-            state.put(&[Slot::new(self.key, name, Some(key), None)], now_ns);
+            state.put(self.actor, &[Slot::new(self.key, name, Some(key), None)], now_ns);
         }
         self.disk.say(self.key, name, NameChange::Touched);
         Ok(())
@@ -149,7 +151,7 @@ impl Folder {
                 can_take_the_place(&state, key, other)?;
             }
             let slots = [Slot::new(self.key, name, Some(key), None), Slot::new(to.key, new, replaced, Some(key))];
-            state.put(&slots, now_ns);
+            state.put(self.actor, &slots, now_ns);
         }
         self.disk.say(self.key, name, NameChange::Touched);
         to.disk.say(to.key, new, NameChange::MovedIn);
@@ -183,7 +185,7 @@ impl Folder {
             if state.node(key)?.kind() == FileKind::Folder {
                 return Err(os_error(libc::EPERM));
             }
-            state.put(&[Slot::new(to.key, new, None, Some(key))], now_ns);
+            state.put(self.actor, &[Slot::new(to.key, new, None, Some(key))], now_ns);
         }
         to.disk.say(to.key, new, NameChange::Touched);
         Ok(())
@@ -196,12 +198,20 @@ impl Folder {
             let mut state = self.disk.lock();
             let (one, other) = (self.movable(&state, name, to)?, to.movable(&state, new, self)?);
             let slots = [Slot::new(self.key, name, Some(one), Some(other)), Slot::new(to.key, new, Some(other), Some(one))];
-            state.put(&slots, now_ns);
+            state.put(self.actor, &slots, now_ns);
         }
         for (folder, name) in [(self, name), (to, new)] {
             folder.disk.say(folder.key, name, NameChange::Touched);
             folder.disk.say(folder.key, name, NameChange::MovedIn);
         }
+        Ok(())
+    }
+
+    pub(in crate::os::files) fn sync(&self) -> io::Result<()> {
+        self.disk.step(self.actor, |state| format!("sync {}", state.path_of(self.key).display()))?;
+        let mut state = self.disk.lock();
+        state.node(self.key)?;
+        state.journal.sync(self.key);
         Ok(())
     }
 

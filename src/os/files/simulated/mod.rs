@@ -1,10 +1,14 @@
 //! Files in memory, for a simulator. A plain build has none of it.
 
 mod disk;
+mod driver;
+mod durability;
+mod events;
 mod facts;
 mod faults;
 mod file;
 mod folder;
+mod journal;
 mod mounts;
 mod node;
 mod paths;
@@ -20,4 +24,4 @@ pub use facts::Facts;
 pub use faults::StepGate;
 pub use file::File;
 pub(crate) use folder::{Folder, Listing};
-pub use watching::{FolderEvent, NameChange, Tell};
+pub use watching::{Event, EventGate, Fate, FolderEvent, NameChange, Tell};

@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 
 use super::disk::Disk;
-use super::node::{Content, Key, Node, OpenHandles, os_error};
-use super::state::{Slot, State, Unmounted};
+use super::journal::Slot;
+use super::node::{Actor, Content, Key, Node, OpenHandles, os_error};
+use super::state::{State, Unmounted};
 use super::watching::NameChange;
 
 impl Disk {
@@ -20,7 +21,7 @@ impl Disk {
         state.mount(below, root)
     }
 
-    /// Takes the file system at `path` away, in whose place is the folder below it again. Whatever has anything of it open gets
+    /// Takes the file system at `path` away, with all that was written to it, and shows the folder below it again. Whatever has anything of it open gets
     /// errors from now on.
     pub fn unmount(&self, path: &Path) -> io::Result<()> {
         let root = self.resolve(path, true)?;
@@ -31,10 +32,12 @@ impl Disk {
         if state.mounts.keys().any(|key| state.nodes.get(key).is_some_and(|node| node.device == device)) {
             return Err(os_error(libc::EBUSY));
         }
+        let of_the_device = state.nodes.iter().filter(|(_, node)| node.device == device).map(|(key, _)| *key).collect();
+        state.journal.settle(&of_the_device);
         let mut nodes = BTreeMap::new();
         for (key, mut node) in std::mem::take(&mut state.nodes) {
             if node.device == device {
-                node.writers = OpenHandles::default();
+                (node.writers, node.on_disk) = (OpenHandles::default(), None);
                 nodes.insert(key, node);
             } else {
                 state.nodes.insert(key, node);
@@ -125,7 +128,7 @@ impl State {
     /// Moves the names in one folder to another, or the same one, with copies of what they stood for. Whoever has one of the old
     /// files open goes on with that. Answers the names.
     fn copy_entries(&mut self, from: Key, to: Key, copies: &mut BTreeMap<Key, Key>, now_ns: i64) -> io::Result<Vec<OsString>> {
-        let device = self.node(to)?.device;
+        let (user, device) = (Actor::User(self.faults.boot), self.node(to)?.device);
         let entries = self.node(from)?.entries()?.clone();
         for (name, key) in entries.iter().filter(|(_, key)| !self.mounts.contains_key(key)).collect::<Vec<_>>() {
             let (old, is_folder) = (self.node(*key)?, self.node(*key)?.entries().is_ok());
@@ -136,8 +139,8 @@ impl State {
                 None => self.add(device, content, mode, now_ns),
             };
             copies.insert(*key, copy);
-            self.put(&[Slot::new(from, name, Some(*key), None)], now_ns);
-            self.put(&[Slot::new(to, name, None, Some(copy))], now_ns);
+            self.put(user, &[Slot::new(from, name, Some(*key), None)], now_ns);
+            self.put(user, &[Slot::new(to, name, None, Some(copy))], now_ns);
             if is_folder {
                 self.copy_entries(*key, copy, copies, now_ns)?;
             }

@@ -35,6 +35,18 @@ pub(super) struct Node {
     pub(super) writers: OpenHandles,
     /// Blocks of a file that nothing was ever written to.
     pub(super) holes: BTreeSet<usize>,
+    /// Whether the bytes of a file cannot be read.
+    pub(super) is_damaged: bool,
+    /// What is on the disk, where the daemon has changed it since.
+    pub(super) on_disk: Option<OnDisk>,
+}
+
+/// What of a file survives a loss of power for certain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnDisk {
+    pub(super) length: usize,
+    pub(super) mode: u32,
+    pub(super) mtime_ns: i64,
 }
 
 /// How many handles are open, by whose they are.
@@ -60,14 +72,15 @@ pub(super) enum Content {
 /// Whose an act is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Actor {
-    User,
-    /// The process of this number, of those that have run one after the other.
+    /// A program of a user's, since this start of the machine.
+    User(u64),
+    /// The daemon's process of this number, of those that have run one after the other.
     Daemon(u64),
 }
 
 impl Actor {
     pub(super) fn is_daemon(self) -> bool {
-        self != Actor::User
+        matches!(self, Actor::Daemon(_))
     }
 }
 
@@ -116,6 +129,12 @@ impl Node {
     /// Users may do everything; the daemon is the owner of every file, and not root.
     pub(super) fn permit(&self, actor: Actor, permission: u32) -> io::Result<()> {
         if actor.is_daemon() && self.mode & permission != permission { Err(os_error(libc::EACCES)) } else { Ok(()) }
+    }
+
+    /// Remembers what is on the disk, before it is changed.
+    pub(super) fn leave_the_disk(&mut self) {
+        let (length, mode, mtime_ns) = (self.len(), self.mode, self.mtime_ns);
+        self.on_disk.get_or_insert(OnDisk { length, mode, mtime_ns });
     }
 
     /// Writes `bytes` from `offset` on.

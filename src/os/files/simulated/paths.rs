@@ -13,7 +13,7 @@ use super::state::ROOT;
 impl Disk {
     /// Makes the folder at `path`, and those above it.
     pub fn make_folders(&self, path: &Path) -> io::Result<()> {
-        self.make_folders_as(Actor::User, path)
+        self.make_folders_as(self.user(), path)
     }
 
     pub(super) fn make_folders_as(&self, actor: Actor, path: &Path) -> io::Result<()> {
@@ -42,7 +42,7 @@ impl Disk {
     /// Opens the file at `path` for writing at its end, until it is dropped.
     pub fn append(&self, path: &Path) -> io::Result<File> {
         let (folder, name) = self.parent(path)?;
-        File::open_to_write(self, Actor::User, self.resolve(path, true)?, folder.key, name)
+        File::open_to_write(self, self.user(), self.resolve(path, true)?, folder.key, name)
     }
 
     /// Writes a whole file and closes it.
@@ -81,10 +81,10 @@ impl Disk {
     }
 
     pub(super) fn change(&self, path: &Path, change: impl FnOnce(&mut Node)) -> io::Result<()> {
-        let key = self.resolve(path, true)?;
+        let (key, user) = (self.resolve(path, true)?, self.user());
         let now_ns = self.now_ns();
         let mut state = self.lock();
-        let node = state.node_mut(key)?;
+        let node = state.changing(user, key)?;
         change(node);
         node.ctime_ns = now_ns;
         Ok(())
@@ -97,7 +97,9 @@ impl Disk {
         let state = self.lock();
         while let Some((way, key)) = left.pop() {
             match state.nodes.get(&key).map(|node| &node.content) {
-                Some(Content::Folder(entries)) => left.extend(entries.iter().map(|(name, key)| (way.join(name), *key))),
+                Some(Content::Folder(entries)) => {
+                    left.extend(entries.iter().map(|(name, key)| (way.join(name), *state.mounts.get(key).unwrap_or(key))));
+                }
                 Some(_) => found.push(way),
                 None => {}
             }
@@ -108,6 +110,6 @@ impl Disk {
 
     pub(super) fn parent<'p>(&self, path: &'p Path) -> io::Result<(Folder, &'p OsStr)> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        Ok((Folder { disk: self.clone(), actor: Actor::User, key: self.resolve(folder, true)? }, name))
+        Ok((Folder { disk: self.clone(), actor: self.user(), key: self.resolve(folder, true)? }, name))
     }
 }

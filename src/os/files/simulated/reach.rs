@@ -36,7 +36,12 @@ impl Disk {
         let mut folder = Folder::open_at(self, daemon, key)?;
         for component in top.relative(path)?.components() {
             if let Component::Normal(name) = component {
-                folder = folder.subfolder(name)?;
+                let is_new = folder.entry(name).is_err();
+                let subfolder = folder.subfolder(name)?;
+                if is_new {
+                    folder.sync()?;
+                }
+                folder = subfolder;
             }
         }
         Ok(folder)

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::super::stat::Stat;
 use super::faults::Faults;
+use super::journal::{Journal, Slot};
 use super::node::{Actor, Content, Key, MAY_PASS, MAY_WRITE, Node, OpenHandles, is_link, no_answer, not_found, os_error};
 use super::watching::Watching;
 
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) mounts: BTreeMap<Key, Key>,
     /// What was mounted and is no more, the latest last.
     pub(super) unmounted: Vec<Unmounted>,
+    pub(super) journal: Journal,
     pub(super) watching: Watching,
     pub(super) faults: Faults,
 }
@@ -38,21 +40,6 @@ pub(super) struct Unmounted {
     pub(super) below: Key,
     pub(super) root: Key,
     pub(super) nodes: BTreeMap<Key, Node>,
-}
-
-/// A name, what it stood for, and what it stands for now.
-#[derive(Debug, Clone)]
-pub(super) struct Slot {
-    pub(super) folder: Key,
-    pub(super) name: OsString,
-    pub(super) before: Option<Key>,
-    pub(super) after: Option<Key>,
-}
-
-impl Slot {
-    pub(super) fn new(folder: Key, name: &OsStr, before: Option<Key>, after: Option<Key>) -> Slot {
-        Slot { folder, name: name.to_owned(), before, after }
-    }
 }
 
 impl State {
@@ -87,6 +74,8 @@ impl State {
             born_ns,
             writers: OpenHandles::default(),
             holes: BTreeSet::new(),
+            is_damaged: false,
+            on_disk: None,
         };
         self.nodes.insert(self.last_key, node);
         self.last_key
@@ -178,8 +167,46 @@ impl State {
         key == other
     }
 
+    /// A node that `actor` is about to change.
+    pub(super) fn changing(&mut self, actor: Actor, key: Key) -> io::Result<&mut Node> {
+        if !actor.is_daemon() {
+            self.journal.settle(&BTreeSet::from([key]));
+        }
+        let node = self.node_mut(key)?;
+        if actor.is_daemon() {
+            node.leave_the_disk();
+        } else {
+            node.on_disk = None;
+        }
+        Ok(node)
+    }
+
+    /// Takes room for `bytes` on a device, and answers for how many of them there was.
+    pub(super) fn take_room(&mut self, actor: Actor, device: i64, bytes: u64) -> io::Result<u64> {
+        match self.faults.rooms.get_mut(&device).filter(|_| actor.is_daemon()) {
+            None => Ok(bytes),
+            Some(0) => Err(os_error(libc::ENOSPC)),
+            Some(room) => {
+                let taken = bytes.min(*room);
+                *room -= taken;
+                Ok(taken)
+            }
+        }
+    }
+
+    /// `actor` has these names stand for what is after them.
+    pub(super) fn put(&mut self, actor: Actor, slots: &[Slot], now_ns: i64) {
+        self.swap(slots, now_ns);
+        if actor.is_daemon() {
+            self.journal.record(slots);
+        } else {
+            let nodes = slots.iter().flat_map(|slot| [Some(slot.folder), slot.before, slot.after]);
+            self.journal.settle(&nodes.flatten().collect());
+        }
+    }
+
     /// Has these names stand for what is after them: the only way in which names change.
-    pub(super) fn put(&mut self, slots: &[Slot], now_ns: i64) {
+    pub(super) fn swap(&mut self, slots: &[Slot], now_ns: i64) {
         for Slot { folder, name, before, after } in slots {
             if let Some(node) = self.nodes.get_mut(folder) {
                 (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);

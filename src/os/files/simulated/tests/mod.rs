@@ -1,5 +1,8 @@
 //! The file system in memory does what a real one does, and what a real one does only in bad times.
 
+mod durability;
+mod events;
+mod faults;
 mod mounts;
 mod process;
 mod same_as_real;
@@ -10,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::super::{Base, Files};
-use super::{Disk, FolderEvent, NameChange};
+use super::{Disk, Event, NameChange};
 use crate::os::simulated_time::Time;
 
 /// A disk on which time passes only between acts.
@@ -50,7 +53,10 @@ impl Place {
     fn watch(&self) -> Arc<Mutex<Vec<(String, NameChange)>>> {
         let heard: Arc<Mutex<Vec<_>>> = Arc::default();
         let notes = heard.clone();
-        let tell = move |event: &FolderEvent| notes.lock().unwrap().push((event.name.to_str().unwrap().to_owned(), event.change));
+        let tell = move |event: &Event| {
+            let Event::Name(event) = event else { panic!("{event:?}") };
+            notes.lock().unwrap().push((event.name.to_str().unwrap().to_owned(), event.change));
+        };
         self.disk.on_change(Arc::new(tell));
         self.disk.watch(Path::new("/drop")).unwrap();
         heard

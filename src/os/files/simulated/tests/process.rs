@@ -161,7 +161,7 @@ fn the_daemon_needs_the_owners_permissions_and_users_need_none() {
         let answers = [
             folder.open(named("a")).map(drop),
             folder.look(named("a")).map(drop),
-            place.base.folder(Path::new("/drop")).unwrap().list().map(drop),
+            place.base.folder(Path::new("/drop")).unwrap().list().map(drop).and_then(|()| place.disk.watch(Path::new("/drop"))),
             folder.create_new(named("b"), 0o600).map(drop),
         ];
         for (answer, allowed) in answers.iter().zip(allowed) {
