@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ferryd::internals::os::simulated_files::Facts;
+use ferryd::internals::job::State;
 use sha2::{Digest as _, Sha256};
 
 use crate::schedule::After;
@@ -158,14 +159,18 @@ impl World {
         self.state().ledger.standing.values_mut().for_each(|standing| standing.calm += time);
     }
 
-    /// Sources that every host has are to stay, whatever is configured from now on.
-    pub(crate) fn spare_what_is_sent(&self) {
-        let on_all = |digest: &str| self.setting.hosts.iter().all(|host| self.holds(host, digest));
-        let sent: BTreeSet<Digest> =
-            self.state().ledger.standing.values().map(|standing| standing.digest.clone()).collect();
-        let sent: BTreeSet<Digest> = sent.into_iter().filter(|digest| on_all(digest)).collect();
-        for standing in self.state().ledger.standing.values_mut() {
-            standing.spared |= sent.contains(&standing.digest);
+    /// Sources that every host is known to have are to stay, whatever is configured from now on.
+    pub(crate) fn spare_what_is_done(&self) {
+        let state = &mut *self.state();
+        let jobs = &state.jobs;
+        for (path, standing) in &mut state.ledger.standing {
+            let is_done = |host: &&'static str| {
+                jobs.iter().any(|job| {
+                    let is_it = job.path == *path && job.host == **host && job.bytes == standing.bytes;
+                    is_it && job.state == State::Done && job.since_ms >= 0
+                })
+            };
+            standing.spared |= self.setting.hosts.iter().all(|host| is_done(&host));
         }
     }
 

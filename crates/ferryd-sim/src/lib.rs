@@ -4,14 +4,19 @@
 pub mod disk;
 mod ledger;
 mod life;
+mod log;
+mod many;
 mod network;
 mod promises;
 mod run;
+mod shrink;
 pub mod schedule;
 mod users;
 mod vfs;
 mod world;
 
+pub use many::{Many, Sum};
 pub use promises::Violation;
-pub use run::{Counts, Report, run};
+pub use run::{Counts, Detail, Report, run};
+pub use shrink::shrink;
 pub use vfs::mount;

@@ -1,44 +1,107 @@
 //! `ferryd-sim`: runs worlds, and shows one again.
+#![allow(clippy::print_stdout, reason = "it is what this program is for")]
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ferryd_sim::schedule::Schedule;
-use ferryd_sim::run;
+use ferryd_sim::{Detail, Many, Report, run, shrink};
 
 /// Runs the whole daemon in simulated worlds, each of which follows from one number.
 #[derive(Debug, Parser)]
 #[command(name = "ferryd-sim")]
 struct Arguments {
-    /// The world of this number, or the first of them.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// So many worlds.
-    #[arg(long, default_value_t = 1)]
-    count: u64,
-    /// Tell the story, also where every promise was kept.
-    #[arg(long)]
+    /// The world of this number: tells its story.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// With --seed: leaves out of the story whatever is not needed for the promise to break.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// With --seed: tells the daemon's log and every request, too.
+    #[arg(long, requires = "seed")]
     trace: bool,
+    /// So many worlds.
+    #[arg(long, default_value_t = 1000, value_name = "N", conflicts_with = "seed")]
+    worlds: u64,
+    /// The number of the first of them.
+    #[arg(long, default_value_t = 0, value_name = "N", conflicts_with = "seed")]
+    from: u64,
+    /// Threads that run worlds.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    threads: usize,
+    /// Writes a digest of everything that is told of each world into this file, a line each, to be compared with that of another
+    /// build.
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    digests: Option<PathBuf>,
+    /// Stops at the first world that breaks a promise.
+    #[arg(long, conflicts_with = "seed")]
+    first: bool,
+    /// Plants this bug in the daemon.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, value_name = "NAME")]
+    bug: Option<String>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut failed = 0;
-    let begun = std::time::Instant::now();
-    let mut all = ferryd_sim::Counts::default();
-    for seed in arguments.seed..arguments.seed + arguments.count {
-        let report = run(&Schedule::of(seed));
-        all.events += report.counts.events;
-        all.lives += report.counts.lives;
-        all.objects += report.counts.objects;
-        if arguments.trace {
-            println!("{}", report.story.join("\n"));
-        }
-        if !report.violations.is_empty() {
-            failed += 1;
-            println!("{seed}: {:?}", report.violations[0]);
-        }
+    #[cfg(feature = "planted-bugs")]
+    if let Some(bug) = &arguments.bug
+        && let Err(error) = ferryd::internals::planted::plant(bug)
+    {
+        println!("{error}");
+        return ExitCode::from(2);
     }
-    println!("{failed} of {} failed, {:?}, {all:?}", arguments.count, begun.elapsed());
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match arguments.seed {
+        Some(seed) => one(seed, &arguments),
+        None => many(&arguments),
+    }
+}
+
+fn one(seed: u64, arguments: &Arguments) -> ExitCode {
+    let mut schedule = Schedule::of(seed);
+    if arguments.shrink {
+        let told = |left| eprintln!("{left} events are left");
+        let Some((shortest, _)) = shrink(&schedule, told) else {
+            println!("World {seed} keeps every promise: there is nothing to shrink.");
+            return ExitCode::SUCCESS;
+        };
+        schedule = shortest;
+    }
+    let detail = if arguments.trace { Detail::Everything } else { Detail::Story };
+    let report = run(&schedule, detail);
+    println!("World {seed}: {:?}", schedule.setting);
+    report.story.iter().for_each(|line| println!("{line}"));
+    ended(&report)
+}
+
+fn ended(report: &Report) -> ExitCode {
+    for violation in &report.violations {
+        println!("BROKEN ({}): {}", violation.promise, violation.what);
+    }
+    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let many = Many {
+        from: arguments.from,
+        worlds: arguments.worlds,
+        threads: arguments.threads,
+        with_digests: arguments.digests.is_some(),
+        stops_at_first: arguments.first,
+    };
+    let begun = std::time::Instant::now();
+    let sum = many.run(|seed, violation| println!("{seed}: BROKEN ({}): {}", violation.promise, violation.what));
+    if let Some(path) = &arguments.digests
+        && let Err(error) = std::fs::write(path, sum.digests())
+    {
+        println!("cannot write {}: {error}", path.display());
+        return ExitCode::from(2);
+    }
+    let mut promises: BTreeMap<&str, u64> = BTreeMap::new();
+    sum.broken.values().for_each(|violation| *promises.entry(violation.promise).or_default() += 1);
+    println!("{sum}");
+    println!("{} worlds in {:.0} s; {} broke a promise {promises:?}", sum.worlds, begun.elapsed().as_secs_f64(), sum.broken.len());
+    if sum.unknown().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

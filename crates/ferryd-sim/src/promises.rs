@@ -47,13 +47,19 @@ impl World {
 
     /// What jobs have done since the last look.
     fn tell_moves(&self, jobs: &[JobRow]) {
+        let before: BTreeMap<i64, JobRow> =
+            std::mem::replace(&mut self.state().jobs, jobs.to_vec()).into_iter().map(|job| (job.id.0, job)).collect();
         for job in jobs {
-            let why = job.why.as_ref().map_or(String::new(), |why| format!(": {why:?}"));
-            let now = format!("{} is {}{why}", job.host, job.state.word());
-            let before = self.state().told.insert(job.id.0, now.clone());
-            if before.as_ref() != Some(&now) {
-                self.tell(&format!("  job {} of {} for {now}", job.id.0, job.path.display()));
+            let old = before.get(&job.id.0);
+            if old.is_some_and(|old| old.state == job.state && old.why == job.why) {
+                continue;
             }
+            let from = old.map_or("new", |old| old.state.word());
+            let why = job.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            self.tell(&format!("  job {} of {} for {} is {}{why}", job.id.0, job.path.display(), job.host, job.state.word()));
+            let mut state = self.state();
+            state.met.insert(format!("{from} -> {}", job.state.word()));
+            state.met.extend(job.why.as_ref().map(|why| format!("because of {}", why.class.word())));
         }
     }
 
@@ -186,8 +192,8 @@ impl World {
 
     /// The secrets of the configuration are in no text that outlives the process.
     pub(crate) fn check_secrets(&self, secrets: &[String]) {
-        let log = self.state().log.join("\n");
-        for (name, bytes) in self.queue.files().into_iter().chain([("the log".to_owned(), log.into_bytes())]) {
+        let log = self.state().story.join("\n");
+        for (name, bytes) in self.queue.files().into_iter().chain([("the story with the log".to_owned(), log.into_bytes())]) {
             for secret in secrets.iter().filter(|secret| contains(&bytes, secret.as_bytes())) {
                 self.violated("secret", format!("{name} has the secret `{secret}`"));
             }
@@ -208,5 +214,5 @@ pub(crate) fn jobs(store: &Store) -> Vec<JobRow> {
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+    !part.is_empty() && memchr::memmem::find(text, part).is_some()
 }

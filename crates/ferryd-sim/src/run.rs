@@ -1,7 +1,7 @@
 //! One world from its first event to its rest: one life of the daemon after the other, each in a runtime of its own, so that whatever
 //! is left of a life when it ends is dropped with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use ferryd::internals::store::{LOG_NAME, Store};
 use crate::network::{ADDRESS, Network};
 use crate::promises::{Violation, jobs};
 use crate::schedule::{After, Event, Schedule, Setting};
+use crate::log::with_log;
 use crate::world::{DROP, SENT, World};
 
 /// How long whoever starts the daemon waits before it is started again.
@@ -43,6 +44,21 @@ pub struct Report {
     pub story: Vec<String>,
     /// How much it was.
     pub counts: Counts,
+    /// What became of jobs: each move from state to state, and each reason, by name.
+    pub met: BTreeSet<String>,
+}
+
+impl Report {
+    /// A world whose own code, or the daemon's, panicked.
+    pub(crate) fn panicked() -> Report {
+        let what = "something panicked; the message is on standard error".to_owned();
+        Report {
+            violations: vec![Violation { promise: "panic", what }],
+            story: Vec::new(),
+            counts: Counts::default(),
+            met: BTreeSet::new(),
+        }
+    }
 }
 
 /// How much happened in a world.
@@ -50,6 +66,8 @@ pub struct Report {
 pub struct Counts {
     /// Events of the schedule, requests to hosts and steps of the daemon on its disks.
     pub events: u64,
+    /// Hosts that each file goes to.
+    pub hosts: u64,
     /// Contents that stood in the watch.
     pub contents: u64,
     /// Objects that hosts have.
@@ -78,9 +96,27 @@ impl Environment for NoEnvironment {
     }
 }
 
+/// How much is told of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// What happened and what became of jobs.
+    Story,
+    /// Also the daemon's log, where it was written, and at the end every request.
+    Everything,
+}
+
 /// Runs a world.
-pub fn run(schedule: &Schedule) -> Report {
+pub fn run(schedule: &Schedule, detail: Detail) -> Report {
     let world = World::new(schedule);
+    if detail == Detail::Story {
+        return run_in(&world, schedule);
+    }
+    let mut report = with_log(&world, || run_in(&world, schedule));
+    report.story.extend(world.sandbox.log().iter().map(|entry| format!("{entry:?}")));
+    report
+}
+
+fn run_in(world: &Arc<World>, schedule: &Schedule) -> Report {
     let mut course = Course { world: world.clone(), events: schedule.events.clone().into_iter().collect(), lives: 0 };
     let secrets = secrets(&schedule.setting);
     loop {
@@ -110,7 +146,7 @@ pub fn run(schedule: &Schedule) -> Report {
 /// The course that a world takes.
 struct Course {
     world: Arc<World>,
-    events: std::collections::VecDeque<Event>,
+    events: VecDeque<Event>,
     lives: u64,
 }
 
@@ -254,12 +290,13 @@ impl Course {
         let state = self.world.state();
         let counts = Counts {
             events: state.happened as u64 + stats.requests + self.world.life.steps(),
+            hosts: self.world.setting.hosts.len() as u64,
             contents: state.ledger.closed.len() as u64,
             objects: stats.objects_stored,
             faults: stats.faults + state.troubles,
             lives: self.lives,
         };
-        Report { violations: state.violations.clone(), story: state.story.clone(), counts }
+        Report { violations: state.violations.clone(), story: state.story.clone(), counts, met: state.met.clone() }
     }
 }
 

@@ -244,7 +244,7 @@ impl Maker {
             let create = Act::Create(self.name(), self.bytes());
             events.push(Event { at, steps: 0, what: Deed::User(create) });
         }
-        let count = 15 + self.below(40);
+        let count = 8 + self.below(18);
         for _ in 0..count {
             at += self.gap();
             // In the middle of something that the daemon does, rather than when it waits.

@@ -1,6 +1,6 @@
 //! Everything outside the process: time, disks, hosts, the network and the users; and what was seen of it all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use ferryd::internals::engine::phase::{Phase, PhaseSwitch};
 use ferryd::internals::os::clock::{Clock, TimeSource};
 use ferryd::internals::os::simulated_files::{Disk as Files, Fate};
 use ferryd::internals::os::simulated_time::Time;
+use ferryd::internals::store::JobRow;
 use ferryd_sandbox::faults::{Action, Rule, Script};
 use ferryd_sandbox::{Options, Sandbox};
 use rand::rngs::StdRng;
@@ -62,10 +63,10 @@ pub(crate) struct State {
     /// How often something went wrong besides requests.
     pub(crate) troubles: u64,
     pub(crate) violations: Vec<Violation>,
-    /// How each job stood when it was last told.
-    pub(crate) told: BTreeMap<i64, String>,
-    /// What the daemon has written into its log.
-    pub(crate) log: Vec<String>,
+    /// The jobs as they were at the last look.
+    pub(crate) jobs: Vec<JobRow>,
+    /// Reasons that jobs have had, and moves that they have made, by name.
+    pub(crate) met: BTreeSet<String>,
     /// By how many seconds the clock of the hosts is wrong.
     hosts_ahead: i64,
     /// By how many seconds the clock of the machine is wrong.
@@ -119,8 +120,8 @@ impl World {
             trouble: BTreeSet::new(),
             troubles: 0,
             violations: Vec::new(),
-            told: BTreeMap::new(),
-            log: Vec::new(),
+            jobs: Vec::new(),
+            met: BTreeSet::new(),
             hosts_ahead: 0,
             ahead: 0,
             lives: 0,
@@ -205,7 +206,7 @@ impl World {
             Deed::Stop(away) => self.ask_to_end(&format!("the daemon is told to stop, for {} s", away.as_secs()), *away),
             Deed::Reload(after) => {
                 if self.state().after == After::Keep {
-                    self.spare_what_is_sent();
+                    self.spare_what_is_done();
                 }
                 self.state().after = *after;
                 self.ask_to_end(&format!("the daemon is told to read its configuration again: {after:?}"), Duration::ZERO);
@@ -262,6 +263,8 @@ impl World {
             }
             Deed::Clock(seconds) => {
                 self.tell(&format!("the machine's clock moves by {seconds} s"));
+                // It signs the time, so its host rightly refuses it.
+                self.state().healthy.retain(|kind| *kind != "koodrive");
                 self.state().ahead += seconds;
                 self.time.jump(seconds * 1_000_000_000);
             }
