@@ -17,11 +17,12 @@ mod file;
 mod folder;
 mod look;
 #[cfg(feature = "simulator")]
-pub(crate) mod simulated;
+pub mod simulated;
 mod stat;
 mod top;
 
 pub(crate) use base::Base;
-pub(crate) use file::{File, Files};
+pub use file::Files;
+pub(crate) use file::File;
 pub(crate) use folder::{Folder, Listing};
 pub(crate) use stat::{Entry, FileKind, Stat, is_link};

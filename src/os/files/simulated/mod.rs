@@ -5,6 +5,6 @@ mod file;
 mod folder;
 mod paths;
 
-pub(crate) use disk::{Disk, NameChange};
-pub(crate) use file::File;
+pub use disk::{Disk, FolderEvent, NameChange};
+pub use file::File;
 pub(crate) use folder::{Folder, Listing};
