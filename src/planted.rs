@@ -103,7 +103,7 @@ mod bugs {
             Promise::Once,
             "a repeated finish that is refused counts as if the first had never been sent",
         ),
-        bug("finish.repeated_is_lost", Promise::Repeated, "an upload that the host has finished unheard counts as a lost session"),
+        bug("finish.repeated_is_lost", Promise::Once, "an upload that the host has finished unheard counts as a lost session"),
         bug("duplicate.unmarked", Promise::Once, "a file that may be on the host twice is not marked so"),
         bug("folder_missing.is_gone", Promise::Repeated, "a file whose folder is away for a while counts as changed"),
         bug("gone.remembered", Promise::Lost, "a version whose job is gone is not met again when it comes back"),
