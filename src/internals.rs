@@ -34,6 +34,13 @@ pub mod os {
     pub use crate::os::simulated_time;
     pub use crate::os::{chance, clock, lock, system, threads};
 
+    /// The files that the daemon works on.
+    pub mod files {
+        pub use crate::os::files::Files;
+        #[cfg(feature = "simulator")]
+        pub use crate::os::files::simulated::{Disk, File, FolderEvent, NameChange, StepGate, Tell};
+    }
+
     /// The points at which a test can have the process die.
     #[cfg(feature = "crash-points")]
     pub mod crash {

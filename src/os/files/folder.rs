@@ -165,7 +165,7 @@ impl Listing {
         match &mut self.0 {
             Listed::Real(listing) => next_real(listing),
             #[cfg(feature = "simulator")]
-            Listed::Simulated(listing) => listing.next_entry().map(Ok),
+            Listed::Simulated(listing) => listing.next_entry(),
         }
     }
 

@@ -22,7 +22,7 @@ mod stat;
 mod top;
 
 pub(crate) use base::Base;
-pub use file::Files;
 pub(crate) use file::File;
+pub use file::Files;
 pub(crate) use folder::{Folder, Listing};
 pub(crate) use stat::{Entry, FileKind, Stat, is_link};

@@ -4,27 +4,48 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use super::super::stat::Stat;
-use super::disk::{Content, Disk, NameChange, not_found};
+use super::disk::Disk;
+use super::node::{Actor, Content, Key, MAY_READ, Node, is_link};
+use super::state::State;
+use super::watching::NameChange;
 use crate::os::lease::Writers;
 
 /// A file that is open.
 #[derive(Debug)]
 pub struct File {
-    pub(super) disk: Disk,
-    pub(super) inode: i64,
-    pub(super) offset: u64,
-    /// Where it is open for writing: the folder and the name that its closing is told of.
-    pub(super) written_as: Option<(i64, OsString)>,
+    disk: Disk,
+    actor: Actor,
+    key: Key,
+    offset: u64,
+    /// The folder that it was opened in, and its name there.
+    folder: Key,
+    name: OsString,
+    writes: bool,
 }
 
 impl File {
-    pub(super) fn open_to_write(disk: &Disk, inode: i64, folder: i64, name: &OsStr) -> io::Result<File> {
-        disk.change(inode, |node| node.writers += 1)?;
-        Ok(File { disk: disk.clone(), inode, offset: 0, written_as: Some((folder, name.to_owned())) })
+    pub(super) fn open_to_read(disk: &Disk, actor: Actor, key: Key, folder: Key, name: &OsStr) -> io::Result<File> {
+        disk.alive(actor)?;
+        let state = disk.lock();
+        let node = state.node(key)?;
+        if let Content::Link(_) = node.content {
+            return Err(is_link());
+        }
+        node.permit(actor, MAY_READ)?;
+        Ok(File { disk: disk.clone(), actor, key, offset: 0, folder, name: name.to_owned(), writes: false })
+    }
+
+    pub(super) fn open_to_write(disk: &Disk, actor: Actor, key: Key, folder: Key, name: &OsStr) -> io::Result<File> {
+        let mut state = disk.lock();
+        let node = state.node_mut(key)?;
+        node.bytes()?;
+        *node.writers.of(actor) += 1;
+        Ok(File { disk: disk.clone(), actor, key, offset: 0, folder, name: name.to_owned(), writes: true })
     }
 
     pub(in crate::os::files) fn stat(&self) -> io::Result<Stat> {
-        self.disk.stat(self.inode)
+        self.disk.alive(self.actor)?;
+        self.disk.lock().stat(self.key)
     }
 
     pub(in crate::os::files) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -32,27 +53,64 @@ impl File {
     }
 
     pub(in crate::os::files) fn set_mode_and_mtime(&self, mode: u32, mtime_ns: i64) -> io::Result<()> {
+        self.disk.step(self.actor, |state| format!("set the mode and time of {}", self.words(state)))?;
         let now_ns = self.disk.now_ns();
-        self.disk.change(self.inode, |node| (node.mode, node.mtime_ns, node.ctime_ns) = (mode, mtime_ns, now_ns))
+        let mut state = self.disk.lock();
+        let node = state.node_mut(self.key)?;
+        (node.mode, node.mtime_ns, node.ctime_ns) = (mode, mtime_ns, now_ns);
+        Ok(())
     }
 
     pub(in crate::os::files) fn writers(&self) -> Writers {
-        match self.disk.lock().nodes.get(&self.inode) {
-            Some(node) if node.writers > 0 => Writers::Somebody,
-            _ => Writers::Nobody,
+        let writers = |state: &State| state.node(self.key).map(|node| node.writers);
+        match self.disk.alive(self.actor).and_then(|()| writers(&self.disk.lock())) {
+            Ok(writers) if writers.of_users + writers.of_the_daemon > 0 => Writers::Somebody,
+            Ok(_) => Writers::Nobody,
+            Err(_) => Writers::Unknown,
         }
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match &self.disk.lock().nodes.get(&self.inode).ok_or_else(not_found)?.content {
-            Content::File(bytes) => {
-                let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let count = buffer.len().min(bytes.len() - begin);
-                buffer[..count].copy_from_slice(&bytes[begin..begin + count]);
-                Ok(count)
-            }
-            _ => Err(io::ErrorKind::IsADirectory.into()),
-        }
+        self.disk.alive(self.actor)?;
+        let state = self.disk.lock();
+        let bytes = state.node(self.key)?.bytes()?;
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let count = buffer.len().min(bytes.len() - begin);
+        buffer[..count].copy_from_slice(&bytes[begin..begin + count]);
+        Ok(count)
+    }
+
+    /// Makes it so long: what is added is zeroes that take no room.
+    pub fn set_len(&self, length: usize) -> io::Result<()> {
+        self.change(|node| node.set_len(length))
+    }
+
+    /// Makes it so long, with room on the disk for all of it, and zeroes where nothing is written yet.
+    pub fn allocate(&self, length: usize) -> io::Result<()> {
+        self.change(|node| {
+            node.set_len(node.len().max(length));
+            node.allocate(0..length);
+        })
+    }
+
+    /// Writes `bytes` over what is from `offset` on.
+    pub fn write_at(&self, bytes: &[u8], offset: usize) -> io::Result<()> {
+        self.change(|node| node.write_at(bytes, offset))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Node)) -> io::Result<()> {
+        self.disk.step(self.actor, |state| format!("write to {}", self.words(state)))?;
+        let now_ns = self.disk.now_ns();
+        let mut state = self.disk.lock();
+        let node = state.node_mut(self.key)?;
+        change(node);
+        (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
+        Ok(())
+    }
+
+    /// The path by which it was opened, for whoever is asked about a step.
+    fn words(&self, state: &State) -> String {
+        state.path_of(self.folder).join(&self.name).display().to_string()
     }
 }
 
@@ -64,15 +122,10 @@ impl io::Read for File {
     }
 }
 
+/// Whatever is written goes to the end of the file.
 impl io::Write for File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now_ns = self.disk.now_ns();
-        self.disk.change(self.inode, |node| {
-            if let Content::File(content) = &mut node.content {
-                content.extend_from_slice(bytes);
-            }
-            (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-        })?;
+        self.change(|node| node.write_at(bytes, node.len()))?;
         Ok(bytes.len())
     }
 
@@ -83,10 +136,16 @@ impl io::Write for File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        if let Some((folder, name)) = self.written_as.take() {
-            // An error says that the file is gone, which nobody has to be told here.
-            self.disk.change(self.inode, |node| node.writers -= 1).ok();
-            self.disk.say(folder, &name, NameChange::Closed);
+        // A process that has died has closed its files long ago.
+        if !self.writes || self.disk.alive(self.actor).is_err() {
+            return;
+        }
+        let closed = self.disk.lock().node_mut(self.key).map(|node| {
+            let writers = node.writers.of(self.actor);
+            *writers = writers.saturating_sub(1);
+        });
+        if closed.is_ok() {
+            self.disk.say(self.folder, &self.name, NameChange::Closed);
         }
     }
 }

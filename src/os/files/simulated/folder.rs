@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 
 use super::super::stat::{Entry, FileKind, Stat};
-use super::disk::{Content, DEVICE, Disk, NameChange, is_link, not_found};
+use super::disk::Disk;
 use super::file::File;
+use super::node::{Actor, Content, Key, MAY_READ, os_error};
+use super::state::{Slot, State};
+use super::watching::NameChange;
 
 /// A folder that is open.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     pub(super) disk: Disk,
-    pub(super) inode: i64,
+    pub(super) actor: Actor,
+    pub(super) key: Key,
 }
 
 /// A folder that is being listed.
@@ -23,142 +28,217 @@ pub(crate) struct Listing {
 }
 
 impl Folder {
-    pub(super) fn entry(&self, name: &OsStr) -> Option<i64> {
-        match &self.disk.lock().nodes.get(&self.inode)?.content {
-            Content::Folder(entries) => entries.get(name).copied(),
-            _ => None,
-        }
+    /// What has the name.
+    pub(super) fn entry(&self, name: &OsStr) -> io::Result<Key> {
+        self.disk.alive(self.actor)?;
+        self.disk.lock().entry(self.actor, self.key, name)
     }
 
-    fn has(&self, name: &OsStr) -> io::Result<i64> {
-        self.entry(name).ok_or_else(not_found)
+    /// The path of a name, for whoever is asked about a step.
+    fn words(&self, state: &State, name: &OsStr) -> String {
+        state.path_of(self.key).join(name).display().to_string()
     }
 
-    /// Changes the names in the folder.
-    fn names<T>(&self, change: impl FnOnce(&mut BTreeMap<OsString, i64>) -> T) -> io::Result<T> {
+    pub(super) fn insert(&self, name: &OsStr, content: Content, mode: u32) -> io::Result<Key> {
+        let doing = if let Content::Folder(_) = content { "make the folder" } else { "create" };
+        self.disk.step(self.actor, |state| format!("{doing} {}", self.words(state, name)))?;
         let now_ns = self.disk.now_ns();
-        let mut state = self.disk.lock();
-        let node = state.nodes.get_mut(&self.inode).ok_or_else(not_found)?;
-        (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-        match &mut node.content {
-            Content::Folder(entries) => Ok(change(entries)),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    pub(super) fn insert(&self, name: &OsStr, content: Content, mode: u32) -> io::Result<i64> {
-        if self.entry(name).is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let node = self.disk.node(content, mode);
-        let inode = {
+        let key = {
             let mut state = self.disk.lock();
-            state.last_inode += 1;
-            let inode = state.last_inode;
-            state.nodes.insert(inode, node);
-            inode
+            self.vacant(&state, name)?;
+            let device = state.node(self.key)?.device;
+            let key = state.add(device, content, mode, now_ns);
+            state.put(&[Slot::new(self.key, name, None, Some(key))], now_ns);
+            key
         };
-        self.names(|entries| entries.insert(name.to_owned(), inode))?;
-        self.disk.say(self.inode, name, NameChange::Touched);
-        Ok(inode)
+        self.disk.say(self.key, name, NameChange::Touched);
+        Ok(key)
     }
 
-    pub(super) fn subfolder(&self, name: &OsStr) -> io::Result<Folder> {
-        let inode = match self.entry(name) {
-            Some(inode) => inode,
-            None => self.insert(name, Content::Folder(BTreeMap::new()), 0o755)?,
-        };
-        match self.disk.kind_of(inode)? {
-            FileKind::Folder => Ok(Folder { disk: self.disk.clone(), inode }),
-            FileKind::Link => Err(is_link()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
+    /// Whether the name is free, and may be given away.
+    fn vacant(&self, state: &State, name: &OsStr) -> io::Result<()> {
+        match state.entry(self.actor, self.key, name) {
+            Ok(_) => Err(os_error(libc::EEXIST)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => state.may_change(self.actor, self.key),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The folder of that name, which is made where it is missing.
+    pub(super) fn subfolder(&self, name: &OsStr) -> io::Result<Folder> {
+        let key = match self.entry(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.insert(name, Content::Folder(BTreeMap::new()), 0o755)?,
+            found => found?,
+        };
+        Folder::open_at(&self.disk, self.actor, key)
+    }
+
+    /// Opens a folder, which is no link to one.
+    pub(super) fn open_at(disk: &Disk, actor: Actor, key: Key) -> io::Result<Folder> {
+        disk.lock().node(key)?.entries()?;
+        Ok(Folder { disk: disk.clone(), actor, key })
     }
 
     pub(in crate::os::files) fn open(&self, name: &OsStr) -> io::Result<File> {
-        let inode = self.has(name)?;
-        match self.disk.kind_of(inode)? {
-            FileKind::Link => Err(is_link()),
-            _ => Ok(File { disk: self.disk.clone(), inode, offset: 0, written_as: None }),
-        }
+        File::open_to_read(&self.disk, self.actor, self.entry(name)?, self.key, name)
     }
 
     pub(in crate::os::files) fn look(&self, name: &OsStr) -> io::Result<Stat> {
-        self.disk.stat(self.has(name)?)
+        let key = self.entry(name)?;
+        self.disk.lock().stat(key)
     }
 
     pub(in crate::os::files) fn device_and_inode(&self) -> io::Result<(i64, i64)> {
-        Ok((DEVICE, self.inode))
+        self.disk.alive(self.actor)?;
+        self.disk.lock().stat(self.key).map(|stat| stat.device_and_inode())
     }
 
     pub(in crate::os::files) fn create_new(&self, name: &OsStr, mode: u32) -> io::Result<File> {
-        let inode = self.insert(name, Content::File(Vec::new()), mode)?;
-        File::open_to_write(&self.disk, inode, self.inode, name)
+        let key = self.insert(name, Content::File(Vec::new()), mode)?;
+        File::open_to_write(&self.disk, self.actor, key, self.key, name)
     }
 
     pub(in crate::os::files) fn remove(&self, name: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        if self.disk.kind_of(inode)? == FileKind::Folder && !self.disk.folder_is_empty(inode) {
-            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        self.disk.step(self.actor, |state| format!("remove {}", self.words(state, name)))?;
+        let now_ns = self.disk.now_ns();
+        {
+            let mut state = self.disk.lock();
+            state.may_change(self.actor, self.key)?;
+            let key = state.entry(self.actor, self.key, name)?;
+            state.is_no_mount(self.key, key)?;
+            if let Content::Folder(entries) = &state.node(key)?.content {
+                // A user removes folders, too; the daemon never does.
+                let refused = if self.actor.is_daemon() { libc::EISDIR } else { libc::ENOTEMPTY };
+                if self.actor.is_daemon() || !entries.is_empty() {
+                    return Err(os_error(refused));
+                }
+            }
+            state.put(&[Slot::new(self.key, name, Some(key), None)], now_ns);
         }
-        self.names(|entries| entries.remove(name))?;
-        self.disk.unlink(inode);
-        self.disk.say(self.inode, name, NameChange::Touched);
+        self.disk.say(self.key, name, NameChange::Touched);
         Ok(())
     }
 
     pub(in crate::os::files) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        let replaced = to.entry(new).filter(|replaced| *replaced != inode);
-        self.names(|entries| entries.remove(name))?;
-        to.names(|entries| entries.insert(new.to_owned(), inode))?;
-        if let Some(replaced) = replaced {
-            self.disk.unlink(replaced);
-        }
-        let now_ns = self.disk.now_ns();
-        self.disk.change(inode, |node| node.ctime_ns = now_ns)?;
-        self.disk.say(self.inode, name, NameChange::Touched);
-        to.disk.say(to.inode, new, NameChange::MovedIn);
-        Ok(())
+        self.rename(name, to, new, true)
     }
 
     pub(in crate::os::files) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        match to.entry(new) {
-            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            None => self.rename_over(name, to, new),
+        self.rename(name, to, new, false)
+    }
+
+    fn rename(&self, name: &OsStr, to: &Folder, new: &OsStr, replaces: bool) -> io::Result<()> {
+        self.disk.step(self.actor, |state| format!("rename {} to {}", self.words(state, name), to.words(state, new)))?;
+        let now_ns = self.disk.now_ns();
+        {
+            let mut state = self.disk.lock();
+            let key = self.movable(&state, name, to)?;
+            let replaced = match state.entry(to.actor, to.key, new) {
+                Ok(_) if !replaces => return Err(os_error(libc::EEXIST)),
+                // Two names of one file both stay.
+                Ok(other) if other == key => return Ok(()),
+                Ok(other) => Some(other),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(other) = replaced {
+                state.is_no_mount(to.key, other)?;
+                if state.is_within(self.key, other) {
+                    return Err(os_error(libc::ENOTEMPTY));
+                }
+                can_take_the_place(&state, key, other)?;
+            }
+            let slots = [Slot::new(self.key, name, Some(key), None), Slot::new(to.key, new, replaced, Some(key))];
+            state.put(&slots, now_ns);
         }
+        self.disk.say(self.key, name, NameChange::Touched);
+        to.disk.say(to.key, new, NameChange::MovedIn);
+        Ok(())
+    }
+
+    /// What has the name, if it can go to the folder `to`.
+    fn movable(&self, state: &State, name: &OsStr, to: &Folder) -> io::Result<Key> {
+        let key = state.entry(self.actor, self.key, name)?;
+        let (device, other) = (state.node(self.key)?.device, state.node(to.key)?.device);
+        if device != other {
+            return Err(os_error(libc::EXDEV));
+        }
+        state.may_change(self.actor, self.key)?;
+        state.may_change(to.actor, to.key)?;
+        state.is_no_mount(self.key, key)?;
+        let is_folder = state.node(key)?.kind() == FileKind::Folder;
+        if is_folder && state.is_within(to.key, key) { Err(os_error(libc::EINVAL)) } else { Ok(key) }
     }
 
     pub(in crate::os::files) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
-        let inode = self.has(name)?;
-        if to.entry(new).is_some() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        to.names(|entries| entries.insert(new.to_owned(), inode))?;
+        self.disk.step(self.actor, |state| format!("link {} as {}", self.words(state, name), to.words(state, new)))?;
         let now_ns = self.disk.now_ns();
-        self.disk.change(inode, |node| (node.links, node.ctime_ns) = (node.links + 1, now_ns))?;
-        to.disk.say(to.inode, new, NameChange::Touched);
+        {
+            let mut state = self.disk.lock();
+            let key = state.entry(self.actor, self.key, name)?;
+            to.vacant(&state, new)?;
+            if state.node(key)?.device != state.node(to.key)?.device {
+                return Err(os_error(libc::EXDEV));
+            }
+            if state.node(key)?.kind() == FileKind::Folder {
+                return Err(os_error(libc::EPERM));
+            }
+            state.put(&[Slot::new(to.key, new, None, Some(key))], now_ns);
+        }
+        to.disk.say(to.key, new, NameChange::Touched);
+        Ok(())
+    }
+
+    /// Swaps what the two names stand for.
+    pub(super) fn exchange(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+        let now_ns = self.disk.now_ns();
+        {
+            let mut state = self.disk.lock();
+            let (one, other) = (self.movable(&state, name, to)?, to.movable(&state, new, self)?);
+            let slots = [Slot::new(self.key, name, Some(one), Some(other)), Slot::new(to.key, new, Some(other), Some(one))];
+            state.put(&slots, now_ns);
+        }
+        for (folder, name) in [(self, name), (to, new)] {
+            folder.disk.say(folder.key, name, NameChange::Touched);
+            folder.disk.say(folder.key, name, NameChange::MovedIn);
+        }
         Ok(())
     }
 
     pub(in crate::os::files) fn list(self) -> io::Result<Listing> {
-        let entries: Vec<(OsString, i64)> = self.names_now()?;
-        let entry = |(name, inode): (OsString, i64)| Entry::new(name, self.disk.kind_of(inode).ok(), inode);
-        let left = entries.into_iter().map(entry).collect::<Vec<_>>().into_iter();
-        Ok(Listing { folder: self, left })
-    }
-
-    fn names_now(&self) -> io::Result<Vec<(OsString, i64)>> {
-        match &self.disk.lock().nodes.get(&self.inode).ok_or_else(not_found)?.content {
-            Content::Folder(entries) => Ok(entries.iter().map(|(name, inode)| (name.clone(), *inode)).collect()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
+        self.disk.alive(self.actor)?;
+        let entries = {
+            let state = self.disk.lock();
+            let node = state.node(self.key)?;
+            node.permit(self.actor, MAY_READ)?;
+            let entry = |(name, key): (&OsString, &Key)| {
+                let node = state.node(*key)?;
+                Ok(Entry::new(name.clone(), Some(node.kind()), node.inode))
+            };
+            node.entries()?.iter().map(entry).collect::<io::Result<Vec<_>>>()?
+        };
+        Ok(Listing { folder: self, left: entries.into_iter() })
     }
 }
 
+/// Whether `key` can have the name that `other` has.
+fn can_take_the_place(state: &State, key: Key, other: Key) -> io::Result<()> {
+    let refused = match (&state.node(key)?.content, &state.node(other)?.content) {
+        (Content::Folder(_), Content::Folder(entries)) if entries.is_empty() => return Ok(()),
+        (Content::Folder(_), Content::Folder(_)) => libc::ENOTEMPTY,
+        (Content::Folder(_), _) => libc::ENOTDIR,
+        (_, Content::Folder(_)) => libc::EISDIR,
+        _ => return Ok(()),
+    };
+    Err(os_error(refused))
+}
+
 impl Listing {
-    pub(in crate::os::files) fn next_entry(&mut self) -> Option<Entry> {
-        self.left.next()
+    pub(in crate::os::files) fn next_entry(&mut self) -> Option<io::Result<Entry>> {
+        if let Err(error) = self.folder.disk.alive(self.folder.actor) {
+            return Some(Err(error));
+        }
+        self.left.next().map(Ok)
     }
 
     pub(in crate::os::files) fn look(&self, name: &OsStr) -> io::Result<Stat> {
@@ -166,7 +246,9 @@ impl Listing {
     }
 
     pub(in crate::os::files) fn look_through(&self, name: &OsStr) -> io::Result<Stat> {
-        let inode = self.folder.disk.through(self.folder.inode, self.folder.has(name)?)?;
-        self.folder.disk.stat(inode)
+        let Folder { disk, actor, key } = &self.folder;
+        disk.alive(*actor)?;
+        let state = disk.lock();
+        state.stat(state.resolve(*actor, *key, Path::new(name), true)?)
     }
 }

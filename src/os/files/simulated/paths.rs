@@ -1,20 +1,23 @@
-//! What a user, and the daemon, can do by a path.
+//! What users do, by paths. It always happens, whatever has become of the daemon.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::stat::{FileKind, Stat};
-use super::super::top::Top;
-use super::disk::{Content, Disk, ROOT, is_link, not_found};
+use super::disk::Disk;
 use super::file::File;
 use super::folder::Folder;
+use super::node::{Actor, Content, Node};
+use super::state::ROOT;
 
-/// What a user does.
 impl Disk {
     /// Makes the folder at `path`, and those above it.
     pub fn make_folders(&self, path: &Path) -> io::Result<()> {
-        let mut folder = Folder { disk: self.clone(), inode: ROOT };
+        self.make_folders_as(Actor::User, path)
+    }
+
+    pub(super) fn make_folders_as(&self, actor: Actor, path: &Path) -> io::Result<()> {
+        let mut folder = Folder { disk: self.clone(), actor, key: ROOT };
         for component in path.components() {
             if let Component::Normal(name) = component {
                 folder = folder.subfolder(name)?;
@@ -26,25 +29,20 @@ impl Disk {
     /// Makes the file at `path`, or empties it, open for writing until it is dropped.
     pub fn create(&self, path: &Path) -> io::Result<File> {
         let (folder, name) = self.parent(path)?;
-        let inode = match folder.entry(name) {
-            Some(inode) => {
-                let now_ns = self.now_ns();
-                self.change(inode, |node| {
-                    node.content = Content::File(Vec::new());
-                    (node.mtime_ns, node.ctime_ns) = (now_ns, now_ns);
-                })?;
-                inode
+        match self.append(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => folder.create_new(name, 0o644),
+            opened => {
+                let file = opened?;
+                file.set_len(0)?;
+                Ok(file)
             }
-            None => folder.insert(name, Content::File(Vec::new()), 0o644)?,
-        };
-        File::open_to_write(self, inode, folder.inode, name)
+        }
     }
 
     /// Opens the file at `path` for writing at its end, until it is dropped.
     pub fn append(&self, path: &Path) -> io::Result<File> {
         let (folder, name) = self.parent(path)?;
-        let inode = folder.entry(name).ok_or_else(not_found)?;
-        File::open_to_write(self, inode, folder.inode, name)
+        File::open_to_write(self, Actor::User, self.resolve(path, true)?, folder.key, name)
     }
 
     /// Writes a whole file and closes it.
@@ -54,14 +52,11 @@ impl Disk {
 
     /// What is in the file at `path`.
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let inode = self.resolve(path, true)?;
-        match &self.lock().nodes.get(&inode).ok_or_else(not_found)?.content {
-            Content::File(bytes) => Ok(bytes.clone()),
-            _ => Err(io::ErrorKind::IsADirectory.into()),
-        }
+        let key = self.resolve(path, true)?;
+        self.lock().node(key)?.bytes().cloned()
     }
 
-    /// Gives what is at `from` the path `to`, whatever has it.
+    /// Gives what is at `from` the path `to`, whatever file has it, or empty folder.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let ((folder, name), (target, new)) = (self.parent(from)?, self.parent(to)?);
         folder.rename_over(name, &target, new)
@@ -79,11 +74,20 @@ impl Disk {
         folder.insert(name, Content::Link(target.to_owned()), 0o777).map(drop)
     }
 
-    /// Changes the mode of the file at `path`, and so the time of its inode's last change.
+    /// Changes the mode of what is at `path`, and so the time of its inode's last change. The daemon cannot open a file, or list a
+    /// folder, without `0o400`, reach anything in a folder without `0o100`, or change its names without `0o200`.
     pub fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let inode = self.resolve(path, true)?;
+        self.change(path, |node| node.mode = mode)
+    }
+
+    pub(super) fn change(&self, path: &Path, change: impl FnOnce(&mut Node)) -> io::Result<()> {
+        let key = self.resolve(path, true)?;
         let now_ns = self.now_ns();
-        self.change(inode, |node| (node.mode, node.ctime_ns) = (mode, now_ns))
+        let mut state = self.lock();
+        let node = state.node_mut(key)?;
+        change(node);
+        node.ctime_ns = now_ns;
+        Ok(())
     }
 
     /// The names of the files and links below `path`, in order, each with the way from there.
@@ -91,9 +95,9 @@ impl Disk {
         let mut found = Vec::new();
         let mut left = vec![(PathBuf::new(), self.resolve(path, true).unwrap_or_default())];
         let state = self.lock();
-        while let Some((way, inode)) = left.pop() {
-            match state.nodes.get(&inode).map(|node| &node.content) {
-                Some(Content::Folder(entries)) => left.extend(entries.iter().map(|(name, inode)| (way.join(name), *inode))),
+        while let Some((way, key)) = left.pop() {
+            match state.nodes.get(&key).map(|node| &node.content) {
+                Some(Content::Folder(entries)) => left.extend(entries.iter().map(|(name, key)| (way.join(name), *key))),
                 Some(_) => found.push(way),
                 None => {}
             }
@@ -102,60 +106,8 @@ impl Disk {
         found
     }
 
-    fn parent<'p>(&self, path: &'p Path) -> io::Result<(Folder, &'p OsStr)> {
+    pub(super) fn parent<'p>(&self, path: &'p Path) -> io::Result<(Folder, &'p OsStr)> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        Ok((Folder { disk: self.clone(), inode: self.resolve(folder, true)? }, name))
-    }
-}
-
-/// What the daemon does.
-impl Disk {
-    pub(in crate::os::files) fn open(&self, top: &Top, path: &Path) -> io::Result<File> {
-        let inode = self.reach(top, path)?;
-        match self.kind_of(inode)? {
-            FileKind::Link => Err(is_link()),
-            _ => Ok(File { disk: self.clone(), inode, offset: 0, written_as: None }),
-        }
-    }
-
-    pub(in crate::os::files) fn folder(&self, top: &Top, path: &Path) -> io::Result<Folder> {
-        let inode = self.reach(top, path)?;
-        match self.kind_of(inode)? {
-            FileKind::Folder => Ok(Folder { disk: self.clone(), inode }),
-            FileKind::Link => Err(is_link()),
-            _ => Err(io::ErrorKind::NotADirectory.into()),
-        }
-    }
-
-    pub(in crate::os::files) fn look(&self, top: &Top, path: &Path) -> io::Result<Stat> {
-        self.stat(self.reach(top, path)?)
-    }
-
-    pub(in crate::os::files) fn make(&self, top: &Top, path: &Path) -> io::Result<Folder> {
-        self.make_folders(&top.path)?;
-        let mut folder = Folder { disk: self.clone(), inode: self.resolve(&top.path, true)? };
-        for component in top.relative(path)?.components() {
-            if let Component::Normal(name) = component {
-                folder = folder.subfolder(name)?;
-            }
-        }
-        Ok(folder)
-    }
-
-    /// The inode at `path`: below the top, links are followed only where it says so, and the last one not otherwise.
-    fn reach(&self, top: &Top, path: &Path) -> io::Result<i64> {
-        if top.follow {
-            return self.resolve(path, true);
-        }
-        let mut inode = self.resolve(&top.path, true)?;
-        for component in top.relative(path)?.components() {
-            let Component::Normal(name) = component else { return Err(io::ErrorKind::InvalidInput.into()) };
-            inode = match &self.lock().nodes.get(&inode).ok_or_else(not_found)?.content {
-                Content::Folder(entries) => *entries.get(name).ok_or_else(not_found)?,
-                Content::Link(_) => return Err(is_link()),
-                Content::File(_) => return Err(io::ErrorKind::NotADirectory.into()),
-            };
-        }
-        Ok(inode)
+        Ok((Folder { disk: self.clone(), actor: Actor::User, key: self.resolve(folder, true)? }, name))
     }
 }
