@@ -48,6 +48,12 @@ pub mod os {
     }
 }
 
+/// Bugs that a simulator must find.
+#[cfg(feature = "planted-bugs")]
+pub mod planted {
+    pub use crate::planted::{BUGS, Bug, Promise, UnknownBug, clear, plant};
+}
+
 /// The queue.
 pub mod store {
     pub use crate::store::{

@@ -9,6 +9,9 @@
 // it.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
 
+#[macro_use]
+mod planted;
+
 mod cli;
 mod config;
 mod engine;

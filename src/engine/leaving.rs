@@ -58,7 +58,8 @@ impl Attempt {
         let reason = Reason { note: leaving.note, ..reason };
         log(&self.job, leaving.state, &reason);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
-        let kept = (cause != Cause::Draining).then(|| reason.clone());
+        let forgotten = planted!("held.without_reason") && state == State::Held;
+        let kept = (cause != Cause::Draining && !forgotten).then(|| reason.clone());
         self.worker.store.return_job(self.job.id, returned(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
@@ -70,7 +71,7 @@ impl Attempt {
     fn cause(&self, stop: Stop) -> (Cause, Reason) {
         match stop {
             Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-            Stop::Source(SourceError::Vanished) if !self.folder_is_there() => {
+            Stop::Source(SourceError::Vanished) if !self.folder_is_there() && !planted!("folder_missing.is_gone") => {
                 (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
             }
             Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),

@@ -121,6 +121,10 @@ impl PartSender {
     /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are
     /// sent a second time.
     async fn send(self, number: u32) -> Result<Ack, Stop> {
+        if planted!("ack.before_send") {
+            let ack = Ack { number, held_to: self.plan.file_bytes, receipt: None, moved_to: None };
+            self.worker.store.record_acks(self.job, vec![ack], self.plan).await?;
+        }
         let ack = self.deliver(number).await?;
         crash_point!("ack.before_commit");
         self.worker.store.record_acks(self.job, vec![ack.clone()], self.plan).await?;

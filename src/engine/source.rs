@@ -19,7 +19,7 @@ use crate::host::{Frames, Part, PartSource};
 use crate::job::digest::Algorithm;
 use crate::job::plan::Range;
 use crate::job::{Identity, Reason, ReasonClass};
-use crate::os::files::{self, Base, File, FileKind};
+use crate::os::files::{self, Base, File, FileKind, Stat};
 use crate::os::page_cache;
 use crate::os::threads::Threads;
 
@@ -244,6 +244,7 @@ impl OpenSource {
         let stat = file.stat()?;
         let identity = Identity::from(stat.numbers);
         let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
+        let same = same || (planted!("resume.any_version") && !fresh);
         if stat.kind == FileKind::File && same {
             Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
         } else {
@@ -258,7 +259,7 @@ impl OpenSource {
 
     fn check(&self) -> Result<(), SourceError> {
         self.check_handle()?;
-        if Identity::from(self.base.look(&self.path)?.numbers) == self.identity {
+        if self.is_the_version(&self.base.look(&self.path)?) {
             Ok(())
         } else {
             Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone"))
@@ -266,11 +267,12 @@ impl OpenSource {
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
-        if Identity::from(self.file.stat()?.numbers) == self.identity {
-            Ok(())
-        } else {
-            Err(SourceError::Changed("while it was being uploaded"))
-        }
+        if self.is_the_version(&self.file.stat()?) { Ok(()) } else { Err(SourceError::Changed("while it was being uploaded")) }
+    }
+
+    fn is_the_version(&self, found: &Stat) -> bool {
+        let found = Identity::from(found.numbers);
+        found == self.identity || (planted!("source.numbers_only") && found.same_numbers(&self.identity))
     }
 
     /// The bytes of a small file, which are in memory.

@@ -96,7 +96,8 @@ impl Secrets {
 }
 
 fn is_shown(sought: &[&Sought], text: &str, levels: usize) -> bool {
-    let Some(shortest) = sought.iter().map(|sought| sought.text.reveal().len()).min() else { return false };
+    let shortest = sought.iter().map(|sought| sought.text.reveal().len()).min();
+    let Some(shortest) = shortest.filter(|_| !planted!("secret.not_sought")) else { return false };
     let folded = fold(text);
     if sought.iter().any(|sought| folded.contains(sought.folded.reveal())) {
         return true;

@@ -169,7 +169,7 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
     if outcome_unknown {
         return Failed(class, SessionFate::ResumeUnanswered);
     }
-    let repeated = session.committing && repeat == Repeat::MayDuplicate;
+    let repeated = session.committing && repeat == Repeat::MayDuplicate && !planted!("finish.doubt_forgotten");
     match class {
         // An error to a repeated finish may mean "already done, and forgotten".
         Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if repeated => Undecidable,

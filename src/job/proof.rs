@@ -32,7 +32,7 @@ impl Proof {
 
     /// Whether the source may be removed or moved on this proof alone. A `trusted` host is taken at its word.
     pub fn suffices(self, trusted: bool) -> bool {
-        trusted || self > Proof::Word
+        trusted || self > Proof::Word || planted!("after.word_suffices")
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn places(places: usize, hosts: &[Holder]) -> Vec<usize> {
     while free > 0 {
         let kept = if few { owed.min(places / 2) } else { owed };
         let is_owed = |at: usize| hosts[at].holds + given[at] < sure(&hosts[at]);
-        let may = |at: &usize| given[*at] < hosts[*at].wants && (is_owed(*at) || free > kept);
+        let may = |at: &usize| given[*at] < hosts[*at].wants && (is_owed(*at) || free > kept || planted!("share.no_place_kept"));
         let next = (0..hosts.len()).filter(may).min_by_key(|at| (hosts[*at].holds + given[*at], hosts[*at].served));
         let Some(next) = next else { break };
         owed -= usize::from(is_owed(next));
@@ -68,7 +68,7 @@ pub(crate) struct Mix {
 pub(crate) fn mix(given: usize, mix: Mix) -> (usize, usize) {
     let all = mix.running + given;
     let most = if all == 1 { usize::from(!mix.retried_last) } else { (all / 2).saturating_sub(mix.retrying) };
-    let lent = given.saturating_sub(mix.new);
+    let lent = if planted!("share.retries_first") { given } else { given.saturating_sub(mix.new) };
     let retries = most.max(lent).min(given).min(mix.due);
     (retries, (given - retries).min(mix.new))
 }

@@ -91,6 +91,7 @@ pub(crate) enum Verdict {
 pub(crate) fn verdict(facts: FailureFacts) -> Verdict {
     match facts.meaning() {
         Class::FileRejected => Verdict::Fail,
+        Class::Transient if planted!("transient.fails_the_file") && facts.failures >= 3 => Verdict::Fail,
         Class::HostRefused => Verdict::HoldHost,
         Class::HostFull => Verdict::HoldForRoom,
         Class::RateLimited => Verdict::RestHost(rest(facts)),

@@ -190,6 +190,7 @@ pub(super) fn review(
     let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
     let path = subject(c, job)?.path;
     let hosts = rules.after_of(&path).map(|watch| &*watch.to);
+    let hosts = hosts.map(|hosts| hosts.get(..1).filter(|_| planted!("after.first_host")).unwrap_or(hosts));
     let family = Family { ids: &ids, siblings: &siblings, of: Some(by.daemon) };
     match release(&siblings, hosts, &rules.trusted) {
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),

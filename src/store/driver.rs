@@ -182,6 +182,7 @@ pub struct StoreCall<T> {
 
 impl<T: Send + 'static> StoreCall<T> {
     pub(super) fn new(store: &Store, durability: Durability, work: VerbBody<T>) -> StoreCall<T> {
+        let durability = if planted!("commit.not_synced") { Durability::Process } else { durability };
         StoreCall { store: store.clone(), durability, work }
     }
 

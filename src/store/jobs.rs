@@ -20,10 +20,12 @@ use super::{deliveries, files, uploads};
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
 pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) -> Result<(), StoreError> {
-    c.execute(
-        "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading' AND owner = ?2",
-        [now_ms, daemon.0],
-    )?;
+    if !planted!("claim.not_recovered") {
+        c.execute(
+            "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading' AND owner = ?2",
+            [now_ms, daemon.0],
+        )?;
+    }
     c.execute(
         "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
         [now_ms, daemon.0],
@@ -70,7 +72,8 @@ pub(super) fn resting_hosts(c: &Connection, Caller { daemon, now_ms }: Caller) -
 fn rest_left(until_ms: i64, since_ms: i64, now_ms: i64) -> Duration {
     let between = |from_ms, to_ms: i64| Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0));
     let whole = between(since_ms, until_ms).min(LONGEST_WAIT);
-    believed(until_ms, now_ms, whole).map_or(whole, |until_ms| between(now_ms, until_ms))
+    let longest = if planted!("rest.believed_without_end") { Duration::MAX } else { whole };
+    believed(until_ms, now_ms, longest).map_or(whole, |until_ms| between(now_ms, until_ms))
 }
 
 pub(super) fn configure(
@@ -309,7 +312,7 @@ pub(super) fn return_job(
     if state.is_final() {
         uploads::forget_digest(c, job)?;
     }
-    if *state == State::Gone {
+    if *state == State::Gone && !planted!("gone.remembered") {
         files::forget(c, job.0)?;
     }
     deliveries::after_leaving(c, by, job, *state, why.as_ref(), rules).map(Some)

@@ -126,7 +126,8 @@ pub(super) fn record_commit_intent(c: &Connection, by: Caller, job: JobId) -> Re
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
-    c.prepare_cached("UPDATE uploads SET committing = 1 WHERE job = ?1")?.execute([job.0])?;
+    let committing = !planted!("commit.intent_not_kept");
+    c.prepare_cached("UPDATE uploads SET committing = ?2 WHERE job = ?1")?.execute(params![job.0, committing])?;
     Ok(true)
 }
 
@@ -185,7 +186,7 @@ pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32
         SessionFate::Drop | SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate => forget_upload(c, job)?,
     }
     let lost = u32::from(matches!(fate, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
-    Ok((lost, fate == SessionFate::DropLostMaybeDuplicate))
+    Ok((lost, fate == SessionFate::DropLostMaybeDuplicate && !planted!("duplicate.unmarked")))
 }
 
 pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError> {

@@ -72,7 +72,10 @@ impl Settling {
             Some(before) if before.seen == seen => {
                 Settling { closed: before.closed || closed, close_seen: before.close_seen || close_seen, ..*before }
             }
-            Some(before) => Settling { seen, since: now, closed, close_seen, found_open: before.found_open },
+            Some(before) => {
+                let since = if planted!("settle.change_unseen") { before.since } else { now };
+                Settling { seen, since, closed, close_seen, found_open: before.found_open }
+            }
             None => Settling { seen, since: now, closed, close_seen, found_open: 0 },
         }
     }

@@ -128,7 +128,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
-        if hints.everything || hints.gaps > 0 {
+        if (hints.everything || hints.gaps > 0) && !planted!("events.lost_unheeded") {
             let now = self.clock.instant();
             for root in &mut self.roots {
                 root.next_scan = now;
@@ -218,6 +218,7 @@ impl<'a> Watcher<'a> {
         let Watch { settle, settle_unknown, .. } = *self.roots[root].root.watch();
         let judged = match settling.judge(settle, now, now_ns) {
             Judgement::Again(pause) => Judgement::Again(pause),
+            Judgement::Quiet if planted!("settle.writer_ignored") => Judgement::Quiet,
             Judgement::Quiet => match self.who_writes(&key, &identity) {
                 Writers::Somebody => Judgement::Again(settling.pause_while_open()),
                 Writers::Unknown => settling.judge_unasked(settle, settle_unknown, now, now_ns),

@@ -28,6 +28,7 @@ mod migrations;
 mod model;
 mod packaging;
 mod parts;
+mod planted;
 mod replies;
 mod silent;
 mod skip;

@@ -183,6 +183,18 @@ async fn half_sent(world: &World) -> u64 {
     confirmed
 }
 
+#[test]
+fn a_half_sent_file_is_not_completed_with_the_bytes_of_another_version() {
+    paused(async {
+        let world = world(14, ONE_HOST, &[("box", &[])]);
+        half_sent(&world).await;
+        world.disk.write(Path::new("/drop/a"), &vec![b'y'; 10 * PART_BYTES as usize]).unwrap();
+        let end = attempt(&world).await;
+        assert_eq!((end.state, end.why.unwrap().class), (State::Gone, ReasonClass::FileChanged));
+        assert_eq!(world.files(0).len(), 0);
+    });
+}
+
 /// A host that cuts files otherwise, or takes them in another way, after its settings were changed.
 #[test]
 fn a_half_sent_file_goes_on_as_it_was_begun_whatever_the_settings_say_since() {

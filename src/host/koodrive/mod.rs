@@ -385,12 +385,8 @@ impl Host for KooDrive {
                 Ok(_) => Ok(outcome(compared)),
                 // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that
                 // we have announced ourselves, so it proves nothing.
-                Err(refused) if refused.code == Some(replies::NO_TASK) => {
-                    if self.has_whole(&created).await? {
-                        Ok(outcome(Proof::Word))
-                    } else {
-                        Err(refused.error)
-                    }
+                Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
+                    if self.has_whole(&created).await? { Ok(outcome(Proof::Word)) } else { Err(refused.error) }
                 }
                 Err(refused) => Err(refused.error),
             }
