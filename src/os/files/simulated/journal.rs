@@ -93,7 +93,7 @@ impl Journal {
     pub(super) fn lose(&mut self, choose: &mut dyn FnMut() -> bool) -> Vec<Slot> {
         let lost = self.take_lost(Base::default(), |_| choose());
         let back = |Slot { folder, name, before, after }: Slot| Slot { folder, name, before: after, after: before };
-        lost.into_iter().flat_map(|change| change.slots.into_iter().rev()).map(back).collect()
+        lost.into_iter().flat_map(|change| change.slots).map(back).collect()
     }
 
     /// What `is_kept` is on the disk now, and no concern of anybody's.

@@ -32,8 +32,6 @@ impl Disk {
         if state.mounts.keys().any(|key| state.nodes.get(key).is_some_and(|node| node.device == device)) {
             return Err(os_error(libc::EBUSY));
         }
-        let of_the_device = state.nodes.iter().filter(|(_, node)| node.device == device).map(|(key, _)| *key).collect();
-        state.journal.settle(&of_the_device);
         let mut nodes = BTreeMap::new();
         for (key, mut node) in std::mem::take(&mut state.nodes) {
             if node.device == device {
