@@ -6,12 +6,12 @@
 
 /// The configuration: from the text of a file to what is meant.
 pub mod config {
-    pub use crate::config::{Config, ConfigError, Environment, ProcessEnvironment, parse};
+    pub use crate::config::{Config, ConfigError, Environment, HostConfig, ProcessEnvironment, parse};
 }
 
 /// The loops that work on the queue.
 pub mod engine {
-    pub use crate::engine::{bandwidth, connections, deliver, phase, worker};
+    pub use crate::engine::{EngineError, bandwidth, connections, deliver, host_of, phase, run, worker};
 }
 
 /// The protocols, and what their replies mean: everything that is public there, so that no kind need be named.
@@ -29,15 +29,10 @@ pub mod job {
 /// What the daemon is handed of the world.
 pub mod os {
     #[cfg(feature = "simulator")]
+    pub use crate::os::files::{Files, simulated as simulated_files};
+    #[cfg(feature = "simulator")]
     pub use crate::os::simulated_time;
-    pub use crate::os::{clock, lock, system};
-
-    /// The files that the daemon works on.
-    pub mod files {
-        pub use crate::os::files::Files;
-        #[cfg(feature = "simulator")]
-        pub use crate::os::files::simulated::{Disk, Event, EventGate, Fate, File, FolderEvent, NameChange, StepGate, Tell};
-    }
+    pub use crate::os::{chance, clock, lock, system, threads};
 
     /// The points at which a test can have the process die.
     #[cfg(feature = "crash-points")]
@@ -48,6 +43,8 @@ pub mod os {
 
 /// The queue.
 pub mod store {
+    #[cfg(feature = "simulator")]
+    pub use crate::store::LOG_NAME;
     pub use crate::store::{
         Arrival, Asking, FILE_NAME, HostRow, JobId, JobRow, Query, Snapshot, Store, StoreError, View, WriterThread,
     };

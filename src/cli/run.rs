@@ -196,7 +196,7 @@ impl Daemon {
         let ended = self.runtime.block_on(engine::run(
             config,
             &system,
-            |host| engine::host_of(host, &clients),
+            |host| engine::host_of(host, &clients, ProcessEnvironment),
             store,
             switch,
             phases,

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Config, HostConfig, ProcessEnvironment};
+use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
 use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
@@ -70,7 +70,7 @@ impl From<BadGlob> for EngineError {
 
 /// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
 /// is called once every folder is watched.
-pub(crate) async fn run(
+pub async fn run(
     config: &Config,
     system: &System,
     host: impl Fn(&HostConfig) -> LazyHost,
@@ -167,10 +167,10 @@ async fn make_all(hosts: Vec<LazyHost>) {
 
 /// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are
 /// held, with the reason, and it is made anew for the next that is tried.
-pub(crate) fn host_of(host: &HostConfig, clients: &Clients) -> LazyHost {
+pub fn host_of(host: &HostConfig, clients: &Clients, environment: impl Environment + Send + Sync + 'static) -> LazyHost {
     let (host, clients) = (host.clone(), clients.clone());
     LazyHost::new(clients.system().threads, move || {
-        registry::host(&host, &ProcessEnvironment, &clients).unwrap_or_else(|error| {
+        registry::host(&host, &environment, &clients).unwrap_or_else(|error| {
             tracing::warn!("host {} cannot be used: {error}", host.name);
             Arc::new(Unusable(error))
         })

@@ -48,7 +48,7 @@ use crate::secret::Secret;
 
 pub use error::HostError;
 pub(crate) use error::excerpt;
-pub(crate) use lazy::LazyHost;
+pub use lazy::LazyHost;
 pub(crate) use unusable::Unusable;
 
 /// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.

@@ -1,7 +1,7 @@
 //! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
 pub(crate) mod calendar;
-pub(crate) mod chance;
+pub mod chance;
 pub mod clock;
 pub(crate) mod command;
 pub(crate) mod crash;
@@ -17,4 +17,4 @@ pub(crate) mod signals;
 #[cfg(feature = "simulator")]
 pub mod simulated_time;
 pub mod system;
-pub(crate) mod threads;
+pub mod threads;

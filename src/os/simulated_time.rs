@@ -1,7 +1,7 @@
 //! A time that goes on only when somebody says so.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock::{Clock, TimeSource};
@@ -12,14 +12,14 @@ pub struct Time(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    begun: Origin,
+    origin: Mutex<Origin>,
     /// The time of day at the beginning, with every jump since, in nanoseconds since the Unix epoch.
     start_ns: AtomicI64,
-    /// What has passed, in nanoseconds, where it is moved by hand.
+    /// What has passed before it followed a runtime, or all of it where it is moved by hand, in nanoseconds.
     passed_ns: AtomicI64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Origin {
     /// Moved by [`Time::pass`].
     ByHand(Instant),
@@ -40,7 +40,7 @@ impl Time {
     }
 
     fn begun(begun: Origin, start_ns: i64) -> Time {
-        Time(Arc::new(Inner { begun, start_ns: AtomicI64::new(start_ns), passed_ns: AtomicI64::new(0) }))
+        Time(Arc::new(Inner { origin: Mutex::new(begun), start_ns: AtomicI64::new(start_ns), passed_ns: AtomicI64::new(0) }))
     }
 
     /// The clock that tells this time.
@@ -53,6 +53,23 @@ impl Time {
         self.0.passed_ns.fetch_add(nanoseconds(time), Ordering::Relaxed);
     }
 
+    /// Goes on with the clock of the runtime that this is called in, from where it is.
+    pub fn follow_runtime(&self) {
+        *self.0.origin() = Origin::Runtime(tokio::time::Instant::now());
+    }
+
+    /// Follows the runtime no more, which must be the one that this is called in. From now on it is moved by [`Time::pass`].
+    pub fn leave_runtime(&self) {
+        let passed = self.passed();
+        *self.0.origin() = Origin::ByHand(Instant::now());
+        self.0.passed_ns.store(nanoseconds(passed), Ordering::Relaxed);
+    }
+
+    /// What has passed since the beginning, whatever the time of day was set to.
+    pub fn passed(&self) -> Duration {
+        self.0.passed()
+    }
+
     /// Sets the time of day forward, or back.
     pub fn jump(&self, by_ns: i64) {
         self.0.start_ns.fetch_add(by_ns, Ordering::Relaxed);
@@ -60,10 +77,15 @@ impl Time {
 }
 
 impl Inner {
+    fn origin(&self) -> MutexGuard<'_, Origin> {
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn passed(&self) -> Duration {
-        match self.begun {
-            Origin::ByHand(_) => Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs()),
-            Origin::Runtime(begun) => begun.elapsed(),
+        let before = Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs());
+        match *self.origin() {
+            Origin::ByHand(_) => before,
+            Origin::Runtime(begun) => before + begun.elapsed(),
         }
     }
 }
@@ -74,11 +96,11 @@ impl TimeSource for Inner {
     }
 
     fn instant(&self) -> Instant {
-        let begun = match self.begun {
-            Origin::ByHand(begun) => begun,
-            Origin::Runtime(begun) => begun.into_std(),
-        };
-        begun + self.passed()
+        match *self.origin() {
+            Origin::ByHand(begun) => begun + Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs()),
+            // The instant that the runtime itself would say.
+            Origin::Runtime(begun) => begun.into_std() + begun.elapsed(),
+        }
     }
 }
 

@@ -93,8 +93,8 @@ macro_rules! declare {
             /// Leaves everything in order for the next start. Where what was written may not be on the disk as it was written,
             /// `intact` is false, and the next start has to see for itself.
             fn close(&mut self, _intact: bool) {}
-            /// Every job, for tests to see.
-            #[cfg(test)]
+            /// Every job, for tests and simulators to see.
+            #[cfg(any(test, feature = "simulator"))]
             fn every_job(&mut self) -> Result<Vec<super::JobRow>, StoreError>;
             $($(#[$doc])* fn $verb(&mut self, by: Caller $(, $value: $type)*) -> Result<$answer, StoreError>;)*
         }

@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -11,7 +12,7 @@ use crate::job::Identity;
 
 use super::backend::{Backend, Lookup};
 use super::error::StoreError;
-use super::thread::{Durability, WriteFailure, WriterHandle};
+use super::thread::{Durability, FULL_PAUSE, WriteFailure, WriterHandle};
 use super::values::Caller;
 use super::{DaemonId, Seen, Store};
 
@@ -21,7 +22,29 @@ pub(super) enum Driver {
     /// A thread writes, and lookups have a reader beside it.
     Threaded { reader: Arc<Mutex<Box<dyn Lookup>>>, writer: WriterHandle },
     /// Every verb is a commit of its own, made by whoever calls it.
-    Inline { backend: SharedBackend, failure: Arc<watch::Sender<WriteFailure>> },
+    Inline(Inline),
+}
+
+/// An engine that is used by whoever calls, and the disk behind it.
+#[derive(Clone)]
+pub(super) struct Inline {
+    backend: SharedBackend,
+    disk: Option<Arc<dyn SyncDisk>>,
+    broken: Arc<OnceLock<StoreError>>,
+    failure: Arc<watch::Sender<WriteFailure>>,
+    closing: Arc<AtomicBool>,
+}
+
+/// A disk that takes everything that was committed when it is told to.
+pub(super) trait SyncDisk: Send + Sync {
+    /// Waits until it has everything.
+    fn sync(&self) -> std::io::Result<()>;
+}
+
+impl<S: Fn() -> std::io::Result<()> + Send + Sync> SyncDisk for S {
+    fn sync(&self) -> std::io::Result<()> {
+        self()
+    }
 }
 
 /// An engine that several stores have together.
@@ -37,40 +60,86 @@ impl Driver {
         Driver::Threaded { reader: Arc::new(Mutex::new(reader)), writer }
     }
 
-    pub(super) fn inline(backend: SharedBackend) -> Driver {
-        Driver::Inline { backend, failure: Arc::new(watch::channel(None).0) }
+    pub(super) fn inline(backend: SharedBackend, disk: Option<Arc<dyn SyncDisk>>) -> Driver {
+        let (broken, closing) = Default::default();
+        Driver::Inline(Inline { backend, disk, broken, failure: Arc::new(watch::channel(None).0), closing })
     }
 
     pub(super) fn failure(&self) -> watch::Receiver<WriteFailure> {
         match self {
             Driver::Threaded { writer, .. } => writer.failure(),
-            Driver::Inline { failure, .. } => failure.subscribe(),
+            Driver::Inline(inline) => inline.failure.subscribe(),
         }
     }
 
     pub(super) fn give_up_waiting(&self) {
         match self {
             Driver::Threaded { writer, .. } => writer.give_up_waiting(),
-            // It never waits.
-            Driver::Inline { .. } => {}
+            Driver::Inline(inline) => inline.closing.store(true, Ordering::Relaxed),
         }
     }
 
     pub(super) fn look_up(&self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
         match self {
             Driver::Threaded { reader, .. } => locked(reader).look_up(folder, files, hosts),
-            Driver::Inline { backend, .. } => locked(backend).look_up(folder, files, hosts),
+            Driver::Inline(inline) => locked(&inline.backend).look_up(folder, files, hosts),
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "simulator"))]
 impl Store {
-    /// Every job of a queue that needs no thread, in the order of their numbers.
-    pub(crate) fn jobs(&self) -> Vec<crate::job::JobRow> {
+    /// Every job of a queue that needs no thread, in the order of their numbers; none where another thread writes.
+    pub fn jobs(&self) -> Vec<crate::job::JobRow> {
         match &self.driver {
-            Driver::Threaded { .. } => panic!("what another thread writes is read through a view"),
-            Driver::Inline { backend, .. } => locked(backend).every_job().unwrap(),
+            Driver::Threaded { .. } => Vec::new(),
+            Driver::Inline(inline) => locked(&inline.backend).every_job().unwrap_or_default(),
+        }
+    }
+}
+
+impl Inline {
+    /// Carries out `work` as one commit, and takes it to the disk where it must outlive the loss of power. A disk that failed once
+    /// is not trusted again, as behind a thread.
+    fn commit<T>(
+        &self,
+        daemon: DaemonId,
+        durability: Durability,
+        work: impl FnMut(&mut dyn Backend) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some(error) = self.broken.get() {
+            return Err(error.clone());
+        }
+        let done = at_once(locked(&self.backend).as_mut(), daemon, work)?;
+        if durability == Durability::Power
+            && let Some(disk) = &self.disk
+            && let Err(error) = disk.sync()
+        {
+            let error = StoreError::Inaccessible(format!("cannot sync it to the disk: {error}"));
+            return Err(self.broken.get_or_init(|| error).clone());
+        }
+        Ok(done)
+    }
+
+    /// The same, and while the disk is full once more after a pause.
+    async fn commit_when_there_is_room<T>(
+        &self,
+        daemon: DaemonId,
+        durability: Durability,
+        mut work: impl FnMut(&mut dyn Backend) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            let done = self.commit(daemon, durability, &mut work);
+            let is_full = matches!(done, Err(StoreError::Full));
+            if !is_full || self.closing.load(Ordering::Relaxed) {
+                if self.failure.borrow().is_some() && done.is_ok() {
+                    self.failure.send_replace(None);
+                }
+                return done;
+            }
+            self.failure.send_replace(done.err());
+            locked(&self.backend).make_room();
+            tokio::time::sleep(FULL_PAUSE).await;
         }
     }
 }
@@ -122,7 +191,7 @@ impl<T: Send + 'static> StoreCall<T> {
         let work = self.told();
         let done = match &store.driver {
             Driver::Threaded { writer, .. } => writer.call_blocking(durability, work),
-            Driver::Inline { backend, .. } => at_once(locked(backend).as_mut(), store.daemon, work),
+            Driver::Inline(inline) => inline.commit(store.daemon, durability, work),
         };
         store.wake(done)
     }
@@ -132,7 +201,7 @@ impl<T: Send + 'static> StoreCall<T> {
         let work = self.told();
         let done = match &store.driver {
             Driver::Threaded { writer, .. } => writer.call(durability, work).await,
-            Driver::Inline { backend, .. } => at_once(locked(backend).as_mut(), store.daemon, work),
+            Driver::Inline(inline) => inline.commit_when_there_is_room(store.daemon, durability, work).await,
         };
         store.wake(done)
     }

@@ -53,6 +53,10 @@ pub use crate::job::{HostRow, JobId, JobRow};
 /// The database's name in the state folder.
 pub const FILE_NAME: &str = "queue.db";
 
+/// The name of the log of a database that [`Store::on_vfs`] opens.
+#[cfg(feature = "simulator")]
+pub const LOG_NAME: &str = "/queue.db-wal";
+
 /// Tells what time it is, in milliseconds since the Unix epoch.
 pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -87,9 +91,21 @@ impl Store {
         Ok(Store::inline(Arc::new(Mutex::new(Box::new(sqlite::Sqlite::in_memory()?))), DaemonId::LOCAL, clock))
     }
 
+    /// The queue on a disk of a simulator, which SQLite knows by the name `vfs`: each verb is carried out at once by whoever calls
+    /// it. `sync` takes the log, [`LOG_NAME`], to the disk.
+    #[cfg(feature = "simulator")]
+    pub fn on_vfs(
+        vfs: &str,
+        sync: impl Fn() -> std::io::Result<()> + Send + Sync + 'static,
+        clock: Clock,
+    ) -> Result<Store, StoreError> {
+        let backend = Arc::new(Mutex::new(Box::new(sqlite::Sqlite::on_vfs(vfs)?) as Box<dyn backend::Backend>));
+        Ok(Store::over(Driver::inline(backend, Some(Arc::new(sync))), DaemonId::LOCAL, clock))
+    }
+
     /// A queue in `backend`, for one of the daemons that share it, without any thread.
     pub(crate) fn inline(backend: SharedBackend, daemon: DaemonId, clock: Clock) -> Store {
-        Store::over(Driver::inline(backend), daemon, clock)
+        Store::over(Driver::inline(backend, None), daemon, clock)
     }
 
     fn over(driver: Driver, daemon: DaemonId, clock: Clock) -> Store {

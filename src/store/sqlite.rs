@@ -59,6 +59,16 @@ impl Sqlite {
         Sqlite::over(Connection::open_in_memory()?, Path::new(FILE_NAME))
     }
 
+    /// The queue on a file system of SQLite's that somebody has registered as `vfs`.
+    #[cfg(feature = "simulator")]
+    pub(super) fn on_vfs(vfs: &str) -> Result<Sqlite, StoreError> {
+        let path = Path::new("/").join(FILE_NAME);
+        let queue = Sqlite::over(Connection::open_with_flags_and_vfs(&path, rusqlite::OpenFlags::default(), vfs)?, &path)?;
+        // What an earlier run could not take to the disk is written there now, or this one does not begin.
+        queue.fold()?;
+        Ok(queue)
+    }
+
     /// Takes the database at `path` over, which is brought to the newest schema.
     pub(super) fn over(mut connection: Connection, path: &Path) -> Result<Sqlite, StoreError> {
         connection.set_prepared_statement_cache_capacity(128);
@@ -149,7 +159,7 @@ macro_rules! delegate {
                 }
             }
 
-            #[cfg(test)]
+            #[cfg(any(test, feature = "simulator"))]
             fn every_job(&mut self) -> Result<Vec<super::JobRow>, StoreError> {
                 super::view::every_job(&self.connection)
             }

@@ -29,7 +29,7 @@ const GROUP_CALLS: usize = 512;
 /// Groups waiting for the disk; the writer waits with them when there are more.
 const GROUPS_UNSYNCED: usize = 64;
 /// How long a full disk is left alone before the group is tried again.
-const FULL_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a commit must outlive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

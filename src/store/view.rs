@@ -358,7 +358,7 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 /// Every job in the order in which they were made, whoever made it, with rates of any age.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulator"))]
 pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
     let query = Query { now_ms: i64::MIN + LIVE_MS, ..Query::default() };
     let mut found = Vec::new();

@@ -20,8 +20,12 @@ pub struct Disk {
 
 pub(crate) struct Shared {
     state: Mutex<State>,
+    gate: Mutex<Option<Gate>>,
     mounted: Mutex<Option<Mounted>>,
 }
+
+/// Is asked before each write, cut and sync whether it may happen. Where it may not, it fails and has no effect.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What lets SQLite find a disk, kept for as long as the disk is.
 pub(crate) struct Mounted {
@@ -120,13 +124,18 @@ impl Disk {
     pub fn new(seed: u64) -> Disk {
         let random = StdRng::seed_from_u64(seed);
         let state = State { files: BTreeMap::new(), faults: Faults::default(), random, handles: 0, dead: 0, syncs: 0 };
-        Disk { shared: Arc::new(Shared { state: Mutex::new(state), mounted: Mutex::new(None) }) }
+        Disk { shared: Arc::new(Shared { state: Mutex::new(state), gate: Mutex::new(None), mounted: Mutex::new(None) }) }
     }
 
     /// The name that SQLite knows this disk by; `mount` makes it known the first time.
     pub(crate) fn mounted(&self, mount: impl FnOnce(Weak<Shared>) -> Mounted) -> String {
         let mut mounted = self.shared.mounted.lock().unwrap_or_else(PoisonError::into_inner);
         mounted.get_or_insert_with(|| mount(Arc::downgrade(&self.shared))).name.clone()
+    }
+
+    /// Asks `gate` before each step from now on. It may do to this disk what it wants.
+    pub fn before_steps(&self, gate: Gate) {
+        *self.shared.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate);
     }
 
     /// What is wrong with the disk from now on.
@@ -140,6 +149,7 @@ impl Disk {
     ///
     /// The disk fails, or there is no such file.
     pub fn sync(&self, name: &str) -> Result<(), DiskError> {
+        self.shared.step()?;
         self.shared.state().sync(name, u64::MAX)
     }
 
@@ -168,6 +178,11 @@ impl Disk {
         }
     }
 
+    /// Every file, with what is in it.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        self.shared.state().files.iter().map(|(name, file)| (name.clone(), file.now.clone())).collect()
+    }
+
     /// What is in the file, if there is one.
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         self.shared.state().files.get(name).map(|file| file.now.clone())
@@ -175,6 +190,13 @@ impl Disk {
 }
 
 impl Shared {
+    /// Whether the step that is to come may happen.
+    pub(crate) fn step(&self) -> Result<(), DiskError> {
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Nothing is locked here: the gate may lose the power.
+        if gate.is_none_or(|gate| gate()) { Ok(()) } else { Err(DiskError::Io) }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,8 +282,11 @@ impl State {
             return Err(DiskError::Io);
         }
         let file = self.file(name, handle)?;
-        file.open.clear();
-        file.durable = Some(file.now.clone());
+        let mut durable = file.durable.take().unwrap_or_default();
+        for change in file.open.drain(..) {
+            change.apply(&mut durable);
+        }
+        file.durable = Some(durable);
         self.syncs += 1;
         Ok(())
     }
@@ -361,6 +386,13 @@ impl State {
 }
 
 impl Change {
+    fn apply(self, file: &mut Vec<u8>) {
+        match self {
+            Change::Truncate(size) => file.resize(size, 0),
+            Change::Write { offset, bytes } => write_at(file, offset, &bytes),
+        }
+    }
+
     /// Does to `now` what of this change reached the disk, when each sector did with the chance `kept`.
     fn survive(self, now: &mut Vec<u8>, kept: f64, random: &mut StdRng) {
         match self {

@@ -274,7 +274,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
     unsafe {
         let open = opened(file);
         let from = std::slice::from_raw_parts(from.cast::<u8>(), bytes as usize);
-        let done = open.disk.state().write(&open.name, open.handle, offset as usize, from);
+        let done = open.disk.step().and_then(|()| open.disk.state().write(&open.name, open.handle, offset as usize, from));
         code(done, ffi::SQLITE_IOERR_WRITE)
     }
 }
@@ -282,7 +282,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, by
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
     unsafe {
         let open = opened(file);
-        let done = open.disk.state().truncate(&open.name, open.handle, size as usize);
+        let done = open.disk.step().and_then(|()| open.disk.state().truncate(&open.name, open.handle, size as usize));
         code(done, ffi::SQLITE_IOERR_TRUNCATE)
     }
 }
@@ -290,7 +290,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     unsafe {
         let open = opened(file);
-        let done = open.disk.state().sync(&open.name, open.handle);
+        let done = open.disk.step().and_then(|()| open.disk.state().sync(&open.name, open.handle));
         code(done, ffi::SQLITE_IOERR_FSYNC)
     }
 }

@@ -17,7 +17,7 @@ mod file;
 mod folder;
 mod look;
 #[cfg(feature = "simulator")]
-pub(crate) mod simulated;
+pub mod simulated;
 mod stat;
 mod top;
 

@@ -4,6 +4,7 @@ mod disk;
 mod driver;
 mod durability;
 mod events;
+mod facts;
 mod faults;
 mod file;
 mod folder;
@@ -19,6 +20,7 @@ mod verbs;
 mod watching;
 
 pub use disk::Disk;
+pub use facts::Facts;
 pub use faults::StepGate;
 pub use file::File;
 pub(crate) use folder::{Folder, Listing};

@@ -1,0 +1,176 @@
+//! What users have in the watched folder, and every content that a file there ever had while nobody wrote into it: what the promises
+//! are judged by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ferryd::internals::os::simulated_files::Facts;
+use sha2::{Digest as _, Sha256};
+
+use crate::schedule::After;
+use crate::world::{DROP, SENT, World};
+
+/// What begins the names of files that the daemon makes for a moment.
+const PRIVATE: &str = ".ferryd-";
+
+/// SHA-256 of a content, in hexadecimal, as the hosts say it.
+pub(crate) type Digest = String;
+
+/// What was seen of the users' files.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Every content that a file in the watch had when nobody had it open for writing.
+    pub(crate) closed: BTreeMap<Digest, Content>,
+    /// The files that are in the watch.
+    pub(crate) standing: BTreeMap<PathBuf, Standing>,
+    /// Digests of files that have not changed since.
+    digests: BTreeMap<[i64; 6], Digest>,
+    /// What sources were configured to become at any time so far.
+    pub(crate) afters: BTreeSet<After>,
+}
+
+/// A content that was whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) bytes: u64,
+    /// The most names that it had at one time.
+    pub(crate) names: usize,
+}
+
+/// A file that stands in the watch and that nobody writes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: u64,
+    /// Since when it is as it is, after the beginning.
+    pub(crate) since: Duration,
+    /// How long it has been so while the daemon ran and nothing was wrong with the machine.
+    pub(crate) calm: Duration,
+    /// Every host had it before the sources were told to go: it must stay.
+    pub(crate) spared: bool,
+}
+
+impl Standing {
+    fn new(digest: &str, bytes: u64, since: Duration) -> Standing {
+        Standing { digest: digest.to_owned(), bytes, since, calm: Duration::ZERO, spared: false }
+    }
+}
+
+fn is_private(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PRIVATE))
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The regular files below a folder that nobody writes, with their digests.
+fn files_in(world: &World, folder: &str) -> BTreeMap<PathBuf, (Digest, u64)> {
+    let mut found = BTreeMap::new();
+    for path in world.files.files_below(Path::new(folder)) {
+        let path = Path::new(folder).join(path);
+        let Some(Facts { numbers, writers: 0, is_file: true, .. }) = world.files.facts(&path) else { continue };
+        let known = world.state().ledger.digests.get(&numbers).cloned();
+        let digest = known.unwrap_or_else(|| {
+            let digest = digest(&world.files.read(&path).unwrap_or_default());
+            world.state().ledger.digests.insert(numbers, digest.clone());
+            digest
+        });
+        found.insert(path, (digest, numbers[2].unsigned_abs()));
+    }
+    found
+}
+
+impl World {
+    /// Looks at what the daemon has done to the files since the last time stock was taken, before anybody else does something.
+    pub(crate) fn look(&self) {
+        let now = files_in(self, DROP);
+        let before = self.state().ledger.standing.clone();
+        let aside: BTreeSet<&Digest> = now.iter().filter(|(path, _)| is_private(path)).map(|(_, (digest, _))| digest).collect();
+        for (path, standing) in &before {
+            match now.get(path) {
+                Some((digest, _)) if *digest == standing.digest => {}
+                Some(_) => self.violated("source", format!("the daemon has changed {}", path.display())),
+                None if aside.contains(&standing.digest) => {}
+                None => self.left(path, standing),
+            }
+        }
+        for path in now.keys().filter(|path| !before.contains_key(*path) && !is_private(path)) {
+            self.violated("source", format!("the daemon has put {} where only users put files", path.display()));
+        }
+    }
+
+    /// The daemon has taken a file away.
+    fn left(&self, path: &Path, standing: &Standing) {
+        self.tell(&format!("(the daemon has taken {} away)", path.display()));
+        self.state().ledger.standing.remove(path);
+        let afters = self.state().ledger.afters.clone();
+        let told = path.display();
+        if afters.is_subset(&BTreeSet::from([After::Keep])) {
+            return self.violated("source", format!("{told} is gone, though sources stay"));
+        }
+        if standing.spared {
+            return self.violated("source", format!("{told} is gone: it was on the hosts before sources were told to go"));
+        }
+        let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
+        if !lacking.is_empty() {
+            self.violated("source", format!("{told} is gone, but its content is not on {}", lacking.join(" and ")));
+        }
+        if !afters.contains(&After::Delete) && !files_in(self, SENT).values().any(|(digest, _)| *digest == standing.digest) {
+            self.violated("source", format!("{told} was moved, but is nowhere"));
+        }
+    }
+
+    /// Whether a host has a file with these bytes.
+    pub(crate) fn holds(&self, host: &str, digest: &str) -> bool {
+        self.sandbox.objects().iter().any(|object| object.host == host && object.sha256.as_deref() == Some(digest))
+    }
+
+    /// Notes what is there, after users have done something.
+    pub(crate) fn take_stock(&self) {
+        let now = files_in(self, DROP);
+        let at = self.time.passed();
+        let mut state = self.state();
+        let after = state.after;
+        let ledger = &mut state.ledger;
+        ledger.afters.insert(after);
+        let mut standing = BTreeMap::new();
+        for (path, (digest, bytes)) in now.clone() {
+            if is_private(&path) {
+                // It still counts as being where it was.
+                standing.extend(
+                    ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())),
+                );
+                continue;
+            }
+            let names = now.values().filter(|(other, _)| *other == digest).count();
+            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names });
+            content.names = content.names.max(names);
+            let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
+            let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
+            standing.insert(path, entry);
+        }
+        ledger.standing = standing;
+    }
+
+    /// So much time has passed while the daemon ran and nothing was wrong with the machine.
+    pub(crate) fn was_calm(&self, time: Duration) {
+        self.state().ledger.standing.values_mut().for_each(|standing| standing.calm += time);
+    }
+
+    /// Sources that every host has are to stay, whatever is configured from now on.
+    pub(crate) fn spare_what_is_sent(&self) {
+        let on_all = |digest: &str| self.setting.hosts.iter().all(|host| self.holds(host, digest));
+        let sent: BTreeSet<Digest> = self.state().ledger.standing.values().map(|standing| standing.digest.clone()).collect();
+        let sent: BTreeSet<Digest> = sent.into_iter().filter(|digest| on_all(digest)).collect();
+        for standing in self.state().ledger.standing.values_mut() {
+            standing.spared |= sent.contains(&standing.digest);
+        }
+    }
+
+    /// Whether the daemon has left a file of its own in the watch.
+    pub(crate) fn private_files(&self) -> Vec<PathBuf> {
+        files_in(self, DROP).into_keys().filter(|path| is_private(path)).collect()
+    }
+}

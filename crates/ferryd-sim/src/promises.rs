@@ -1,0 +1,211 @@
+//! What must hold, whatever happens: each promise is judged by what the disks and the hosts have, never by what the daemon says of
+//! itself.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ferryd::internals::job::State;
+use ferryd::internals::store::{JobRow, Store};
+use ferryd_sandbox::Object;
+
+use crate::ledger::{Content, Digest, Standing};
+use crate::schedule::After;
+use crate::world::World;
+
+/// How long a well host may be without a file that stands there, while the daemon runs and nothing is wrong with the machine.
+const FAIR: Duration = Duration::from_secs(100 * 60);
+/// Requests in an hour that nothing could justify.
+const REQUESTS_MAX: u64 = 40_000;
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+impl World {
+    pub(crate) fn violated(&self, promise: &'static str, what: String) {
+        self.tell(&format!("VIOLATED ({promise}): {what}"));
+        self.state().violations.push(Violation { promise, what });
+    }
+
+    /// What must hold at any time.
+    pub(crate) fn check(&self, store: &Store) {
+        self.look();
+        let jobs = jobs(store);
+        self.tell_moves(&jobs);
+        self.check_reasons(&jobs);
+        self.check_contents();
+        self.check_fairness();
+    }
+
+    /// What jobs have done since the last look.
+    fn tell_moves(&self, jobs: &[JobRow]) {
+        for job in jobs {
+            let why = job.why.as_ref().map_or(String::new(), |why| format!(": {why:?}"));
+            let now = format!("{} is {}{why}", job.host, job.state.word());
+            let before = self.state().told.insert(job.id.0, now.clone());
+            if before.as_ref() != Some(&now) {
+                self.tell(&format!("  job {} of {} for {now}", job.id.0, job.path.display()));
+            }
+        }
+    }
+
+    fn check_reasons(&self, jobs: &[JobRow]) {
+        for job in jobs {
+            let stands = matches!(job.state, State::Waiting | State::Held | State::Failed | State::Gone);
+            if stands && job.why.is_none() {
+                self.violated("reason", format!("job {} is {} and does not say why", job.id.0, job.state.word()));
+            }
+        }
+    }
+
+    /// Nothing early, nothing mixed: what a host holds was whole at some time.
+    fn check_contents(&self) {
+        for object in self.sandbox.objects() {
+            let digest = object.sha256.clone().unwrap_or_default();
+            if !self.state().ledger.closed.contains_key(&digest) {
+                let told =
+                    format!("{} holds `{}`, {} bytes that no user ever left like that", object.host, object.name, object.bytes);
+                return self.violated("mixed", told);
+            }
+        }
+    }
+
+    fn check_fairness(&self) {
+        let late: Vec<(PathBuf, Standing)> =
+            self.state().ledger.standing.iter().filter(|(_, file)| file.calm > FAIR).map(|(p, s)| (p.clone(), s.clone())).collect();
+        let healthy = self.state().healthy.clone();
+        for ((path, file), host) in late.iter().flat_map(|file| healthy.iter().map(move |host| (file, host))) {
+            if !self.holds(host, &file.digest) {
+                let told = format!("{host} is well, but has not got {} for {} s", path.display(), file.calm.as_secs());
+                return self.violated("fair", told);
+            }
+        }
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_at_rest(&self, jobs: &[JobRow]) -> bool {
+        jobs.iter().all(|job| match job.state {
+            State::Queued | State::Uploading | State::Waiting => false,
+            // Another host has to take the file first.
+            State::Uploaded => job.why.is_some(),
+            _ => true,
+        })
+    }
+
+    /// What must hold at the end, when every fault has long been over.
+    pub(crate) fn check_end(&self, store: &Store) {
+        self.check(store);
+        let jobs = jobs(store);
+        for job in jobs.iter().filter(|job| !self.is_at_rest(std::slice::from_ref(job))) {
+            let told = format!("job {} of {} for {} is still {}", job.id.0, job.path.display(), job.host, job.state.word());
+            self.violated("rest", format!("{told}: {:?}", job.why));
+        }
+        self.check_lost(&jobs);
+        self.check_once(&jobs);
+        self.check_done(&jobs);
+        for path in self.private_files() {
+            self.violated("source", format!("the daemon has left {} behind", path.display()));
+        }
+        self.check_bounds();
+    }
+
+    /// Every file that stands there is on every host, or a job says why not.
+    fn check_lost(&self, jobs: &[JobRow]) {
+        let standing = self.state().ledger.standing.clone();
+        for (path, file) in &standing {
+            for host in self.setting.hosts.iter().filter(|host| !self.holds(host, &file.digest)) {
+                let excused = jobs.iter().any(|job| {
+                    let is_it = job.path == *path && job.host == **host && job.bytes == file.bytes;
+                    is_it && matches!(job.state, State::Held | State::Failed)
+                });
+                if !excused {
+                    self.violated("lost", format!("{} is not on {host}, and no job says why", path.display()));
+                }
+            }
+        }
+        if self.state().after == After::Keep || self.state().ledger.afters.len() > 1 {
+            return;
+        }
+        for (path, file) in standing.iter().filter(|(_, file)| !file.spared) {
+            let on_all = self.setting.hosts.iter().all(|host| self.holds(host, &file.digest));
+            let is_flagged = jobs.iter().any(|job| job.path == *path && (job.why.is_some() || job.state != State::Done));
+            if on_all && !is_flagged {
+                self.violated("rest", format!("{} is on every host and has not gone", path.display()));
+            }
+        }
+    }
+
+    /// One upload for each version and host; others are marked.
+    fn check_once(&self, jobs: &[JobRow]) {
+        let mut stored: BTreeMap<(String, Digest), Vec<Object>> = BTreeMap::new();
+        for object in self.sandbox.objects() {
+            let digest = object.sha256.clone().unwrap_or_default();
+            stored.entry((object.host.clone(), digest)).or_default().push(object);
+        }
+        let (log, lives) = (self.sandbox.log(), self.state().lives);
+        for ((host, digest), objects) in stored {
+            let Some(Content { bytes, names }) = self.state().ledger.closed.get(&digest).cloned() else { continue };
+            let is_marked = jobs.iter().any(|job| job.host == host && job.bytes == bytes && job.maybe_duplicate);
+            // Each reply that was lost, and each death, may have cost one more.
+            let unanswered = log.iter().filter(|entry| entry.held && entry.fault.is_some()).count() + lives;
+            if objects.len() > names + if is_marked { unanswered } else { 0 } {
+                let names: Vec<&str> = objects.iter().take(4).map(|object| object.name.as_str()).collect();
+                let told = format!("{host} has {} times the {bytes} bytes of {names:?}", objects.len());
+                self.violated("once", format!("{told}, {} a mark", if is_marked { "with" } else { "without" }));
+            }
+        }
+    }
+
+    /// What is said to be done is there.
+    fn check_done(&self, jobs: &[JobRow]) {
+        let objects = self.sandbox.objects();
+        for job in jobs.iter().filter(|job| matches!(job.state, State::Done | State::Uploaded)) {
+            if !objects.iter().any(|object| object.host == job.host && object.bytes == job.bytes) {
+                let told = format!("job {} is done, but {} has nothing of {}", job.id.0, job.host, job.path.display());
+                self.violated("lost", told);
+            }
+        }
+    }
+
+    fn check_bounds(&self) {
+        let hours = self.time.passed().as_secs() / 3600 + 1;
+        let requests = self.sandbox.stats().requests;
+        if requests > hours * REQUESTS_MAX {
+            self.violated("bounded", format!("{requests} requests in {hours} hours"));
+        }
+    }
+
+    /// The secrets of the configuration are in no text that outlives the process.
+    pub(crate) fn check_secrets(&self, secrets: &[String]) {
+        let log = self.state().log.join("\n");
+        for (name, bytes) in self.queue.files().into_iter().chain([("the log".to_owned(), log.into_bytes())]) {
+            for secret in secrets.iter().filter(|secret| contains(&bytes, secret.as_bytes())) {
+                self.violated("secret", format!("{name} has the secret `{secret}`"));
+            }
+        }
+    }
+}
+
+/// The jobs, each with the path of its file. The queue adds a mark to the paths of files that have lost theirs to another file.
+pub(crate) fn jobs(store: &Store) -> Vec<JobRow> {
+    let mut jobs = store.jobs();
+    for job in &mut jobs {
+        let bytes = job.path.as_os_str().as_bytes();
+        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+            job.path = PathBuf::from(OsStr::from_bytes(&bytes[..end]));
+        }
+    }
+    jobs
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && text.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,365 @@
+//! What happens in a world, and when: made from a number, and a plain list from then on, so that it can be cut down.
+
+use std::fmt;
+use std::time::Duration;
+
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// In one of so many worlds, users change files and set their times back.
+const SECRETIVE: u64 = 50;
+/// The longest times between two events.
+const SHORT: Duration = Duration::from_secs(10);
+const MIDDLE: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(3600);
+/// Shorter contents would not all be different.
+const BYTES_MIN: u64 = 16;
+/// The parts of the kinds are no smaller, so larger files have several.
+const PART_BYTES: u64 = 256 * 1024;
+
+/// One world's fate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// The number that it was made from. It also decides everything that the daemon and the hosts leave to chance.
+    pub seed: u64,
+    /// How the daemon is configured.
+    pub setting: Setting,
+    /// What happens, in order.
+    pub events: Vec<Event>,
+}
+
+/// How the daemon is configured, and how the hosts are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The kinds of the hosts that every file goes to.
+    pub hosts: Vec<&'static str>,
+    /// What happens to a file that all of them have.
+    pub after: After,
+    /// How many jobs may be uploading at once.
+    pub max_uploads: u64,
+    /// How long a file must be quiet, in seconds.
+    pub settle_seconds: u64,
+    /// Bytes a second that each host takes; as fast as it can where there is none.
+    pub pace: Option<u64>,
+    /// Whether the watched folder is a disk of its own, which can be taken away.
+    pub is_disk: bool,
+    /// Whether connections carry more than one request.
+    pub keeps_connections: bool,
+}
+
+/// What happens to a file that is on every host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum After {
+    /// It stays.
+    Keep,
+    /// It is removed.
+    Delete,
+    /// It is moved to another folder of the same file system.
+    Move,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When, after the beginning.
+    pub at: Duration,
+    /// Just before the daemon has done so many things more from then on; at that time where it is zero. It happens at the next event's
+    /// time if the daemon does not do as much.
+    pub steps: u32,
+    /// What it is.
+    pub what: Deed,
+}
+
+/// Which file a user takes: a number from which the choice among those that are there follows.
+pub type Pick = u32;
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deed {
+    /// A user does something.
+    User(Act),
+    /// The process is killed.
+    Kill,
+    /// The power goes.
+    CutPower,
+    /// The daemon is told to stop, and started again after so long.
+    Stop(Duration),
+    /// The daemon is told to read its configuration again, which now says this of sources.
+    Reload(After),
+    /// A host behaves in this way from now on.
+    Fault(Rule),
+    /// All hosts are well again.
+    HostsRecover,
+    /// Hosts lose their sessions, and say so.
+    LoseSessions,
+    /// The clock of the hosts is put forward, or back, by so many seconds.
+    HostClock(i64),
+    /// Nobody can be reached, or everybody again.
+    Network(bool),
+    /// The clock of the machine is put forward, or back, by so many seconds.
+    Clock(i64),
+    /// The disk of the queue is full, or has room again.
+    QueueFull(bool),
+    /// Events of files do not arrive from now on, or do again.
+    EventsLost(bool),
+}
+
+/// What a user does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Writes a file of this name.
+    Create(Name, u64),
+    /// Begins to write a file of this name, and has written so much.
+    Open(Name, u64),
+    /// Writes so much more into the file that was begun last.
+    Continue(u64),
+    /// Closes the file that was begun last.
+    Close,
+    /// Adds so much to a file.
+    Append(Pick, u64),
+    /// Writes a file anew, with so many bytes.
+    Overwrite(Pick, u64),
+    /// Writes other bytes of the same number into a file.
+    Edit(Pick),
+    /// The same, and sets the time of the last change back to what it was.
+    EditSecretly(Pick),
+    /// Writes a new file beside one and renames it over that.
+    Replace(Pick, u64),
+    /// Cuts a file down to half of its bytes.
+    Truncate(Pick),
+    /// Gives a file another name.
+    Rename(Pick, Name),
+    /// Gives a file a second name.
+    Link(Pick, Name),
+    /// Changes the mode of a file.
+    Chmod(Pick),
+    /// Removes a file.
+    Remove(Pick),
+    /// Moves a folder with a file in it into the watch.
+    MoveIn(Name, u64),
+    /// Takes the disk of the watched folder away.
+    Unmount,
+    /// Brings it back, under other numbers.
+    Remount,
+    /// Brings the watched folder back from a backup: everything the same but its numbers and times of the inode.
+    Restore,
+}
+
+/// The name of a file: one of a few, so that users come upon the same ones again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name(pub u8);
+
+impl Name {
+    /// How many there are.
+    pub const COUNT: u8 = 12;
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = ["", "", "", "films/", "films/new/"][usize::from(self.0) % 5];
+        write!(f, "{folder}{}", char::from(b'a' + self.0))
+    }
+}
+
+impl Schedule {
+    /// The schedule of this number.
+    pub fn of(seed: u64) -> Schedule {
+        let mut maker = Maker { random: StdRng::seed_from_u64(seed), has_secrets: seed % SECRETIVE == SECRETIVE - 1 };
+        let setting = maker.setting();
+        let events = maker.events(&setting);
+        Schedule { seed, setting, events }
+    }
+}
+
+/// Throws the dice.
+struct Maker {
+    random: StdRng,
+    /// Whether there are users who change files and set their times back.
+    has_secrets: bool,
+}
+
+impl Maker {
+    fn chance(&mut self, chance: f64) -> bool {
+        self.random.random::<f64>() < chance
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.random.random_range(0..end)
+    }
+
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[self.random.random_range(0..of.len())].clone()
+    }
+
+    /// Mostly short times, sometimes long ones.
+    fn pause(&mut self, longest: Duration) -> Duration {
+        let fraction = self.random.random::<f64>();
+        longest.mul_f64(fraction.powi(4))
+    }
+
+    /// The time to the next event: most come while the daemon still works on the last one.
+    fn gap(&mut self) -> Duration {
+        let longest = self.one(&[Duration::ZERO, SHORT, SHORT, SHORT, MIDDLE, MIDDLE, LONG]);
+        self.pause(longest)
+    }
+
+    fn setting(&mut self) -> Setting {
+        let mut kinds = ferryd_sandbox::kinds();
+        kinds.retain(|kind| *kind != "example");
+        let count = self.one(&[2, 2, 2, 3]);
+        let mut hosts = Vec::new();
+        for _ in 0..count {
+            let index = self.random.random_range(0..kinds.len());
+            hosts.push(kinds.swap_remove(index));
+        }
+        Setting {
+            hosts,
+            after: self.after(),
+            max_uploads: self.one(&[2, 3, 16, 16]),
+            settle_seconds: self.one(&[0, 2, 2, 10]),
+            pace: self.one(&[None, Some(10_000), Some(50_000), Some(200_000)]),
+            is_disk: self.chance(0.5),
+            keeps_connections: self.chance(0.7),
+        }
+    }
+
+    fn after(&mut self) -> After {
+        self.one(&[After::Keep, After::Delete, After::Delete, After::Move])
+    }
+
+    fn events(&mut self, setting: &Setting) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut at = Duration::ZERO;
+        // The first files are there before the daemon is, or come while it starts.
+        for _ in 0..1 + self.below(3) {
+            let create = Act::Create(self.name(), self.bytes());
+            events.push(Event { at, steps: 0, what: Deed::User(create) });
+        }
+        let count = 15 + self.below(40);
+        for _ in 0..count {
+            at += self.gap();
+            // In the middle of something that the daemon does, rather than when it waits.
+            let steps = if self.chance(0.4) { 1 + self.below(60) as u32 } else { 0 };
+            let what = if self.chance(0.6) { Deed::User(self.act()) } else { self.trouble(setting) };
+            let ends = self.end_of(&what);
+            events.push(Event { at, steps, what });
+            if let Some(what) = ends {
+                let later = at + Duration::from_secs(1) + self.pause(Duration::from_secs(3600));
+                events.push(Event { at: later, steps: 0, what });
+            }
+        }
+        events.sort_by_key(|event| event.at);
+        events
+    }
+
+    /// What ends something that must not last for ever.
+    fn end_of(&mut self, what: &Deed) -> Option<Deed> {
+        match what {
+            Deed::Network(false) => Some(Deed::Network(true)),
+            Deed::QueueFull(true) => Some(Deed::QueueFull(false)),
+            Deed::EventsLost(true) => Some(Deed::EventsLost(false)),
+            Deed::Fault(_) if self.chance(0.6) => Some(Deed::HostsRecover),
+            Deed::User(Act::Unmount) => Some(Deed::User(Act::Remount)),
+            Deed::User(Act::Open(..)) => Some(Deed::User(Act::Close)),
+            _ => None,
+        }
+    }
+
+    fn name(&mut self) -> Name {
+        Name(self.below(Name::COUNT.into()) as u8)
+    }
+
+    fn bytes(&mut self) -> u64 {
+        match self.below(10) {
+            0 => BYTES_MIN,
+            1..6 => BYTES_MIN + self.below(4000),
+            6 | 7 => 1000 + self.below(120_000),
+            8 => PART_BYTES,
+            _ => PART_BYTES + self.below(2 * PART_BYTES),
+        }
+    }
+
+    fn act(&mut self) -> Act {
+        let (pick, name, bytes) = (self.random.random(), self.name(), self.bytes());
+        match self.below(24) {
+            0..5 => Act::Create(name, bytes),
+            5 => Act::Open(name, bytes),
+            6 => Act::Continue(bytes),
+            7 => Act::Close,
+            8 => Act::Append(pick, bytes),
+            9 => Act::Overwrite(pick, bytes),
+            10 | 11 => Act::Edit(pick),
+            12 if self.has_secrets => Act::EditSecretly(pick),
+            12 => Act::Edit(pick),
+            13 | 14 => Act::Replace(pick, bytes),
+            15 => Act::Truncate(pick),
+            16 | 17 => Act::Rename(pick, name),
+            18 => Act::Link(pick, name),
+            19 => Act::Chmod(pick),
+            20 => Act::Remove(pick),
+            21 => Act::MoveIn(name, bytes),
+            22 => Act::Unmount,
+            _ => Act::Restore,
+        }
+    }
+
+    fn trouble(&mut self, setting: &Setting) -> Deed {
+        match self.below(20) {
+            0..4 => Deed::Kill,
+            4 | 5 => Deed::CutPower,
+            6 => Deed::Stop(self.pause(Duration::from_secs(1800))),
+            7 => Deed::Reload(self.after()),
+            8..14 => {
+                let host = self.one(&setting.hosts);
+                Deed::Fault(self.fault(host))
+            }
+            14 => Deed::HostsRecover,
+            15 => self.one(&[Deed::LoseSessions, Deed::HostClock(1200), Deed::HostClock(-1200), Deed::HostClock(3)]),
+            16 => Deed::Network(false),
+            17 => self.one(&[Deed::Clock(-7200), Deed::Clock(7200), Deed::Clock(-365 * 86_400), Deed::Clock(365 * 86_400)]),
+            18 => Deed::QueueFull(true),
+            _ => Deed::EventsLost(true),
+        }
+    }
+
+    fn fault(&mut self, host: &str) -> Rule {
+        let action = self.action();
+        let endpoint = self.one(&[Endpoint::Any, Endpoint::Chunk, Endpoint::Finish, Endpoint::Open, Endpoint::Probe]);
+        let when = match self.below(4) {
+            0 => When::Always,
+            1 => When::First(1 + self.below(3)),
+            2 => When::Nth(1 + self.below(6)),
+            _ => When::Probability { chance: 0.2 + 0.6 * self.random.random::<f64>(), seed: self.random.random() },
+        };
+        Rule::new(action).host(host).at(endpoint).when(when)
+    }
+
+    fn action(&mut self) -> Action {
+        let (seconds, bytes) = (f64::from(self.random.random_range(1..900u32)), self.below(3000));
+        let reset = self.chance(0.5);
+        match self.below(20) {
+            0..3 => {
+                let body = self.one(&[ErrorBody::Json, ErrorBody::Plain, ErrorBody::Empty]);
+                Action::Status { code: self.one(&[500, 502, 503, 504]), body, stored: self.chance(0.3) }
+            }
+            3 => Action::TooManyRequests {
+                retry_after: self.one(&[RetryAfter::Absent, RetryAfter::Seconds(30), RetryAfter::DateInSeconds(600)]),
+            },
+            4 => Action::CloseBeforeReading { reset },
+            5 => Action::ResetAfterBytes { bytes },
+            6 => Action::ResetAfterBody,
+            7..10 => Action::LoseReply { reset },
+            10 => Action::SlowReading { bytes_per_second: 100 + bytes },
+            11 => Action::Stall { after_bytes: bytes, seconds },
+            12 => Action::SlowReply { seconds },
+            13 => Action::CutReply { bytes: bytes % 60 },
+            14 => Action::Html { status: self.one(&[200, 503]), stored: reset },
+            15 => Action::LoseSession,
+            16 => self.one(&[Action::Limit, Action::AccountFull, Action::Deny, Action::Expire]),
+            17 => Action::EarlyReply { status: 503, body: ErrorBody::Json, after_bytes: bytes, hold_seconds: 5.0 },
+            18 => self.one(&[Action::SwapTypes, Action::ExtraFields, Action::ReorderFields, Action::WrongLength { by: 5 }]),
+            _ => self.one(&[Action::Moved, Action::Redirect { status: 307, to: None }, Action::WrongFacts]),
+        }
+    }
+}

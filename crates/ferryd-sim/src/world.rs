@@ -1,0 +1,351 @@
+//! Everything outside the process: time, disks, hosts, the network and the users; and what was seen of it all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use ferryd::internals::engine::phase::{Phase, PhaseSwitch};
+use ferryd::internals::os::clock::{Clock, TimeSource};
+use ferryd::internals::os::simulated_files::Disk as Files;
+use ferryd::internals::os::simulated_time::Time;
+use ferryd_sandbox::faults::{Action, Rule, Script};
+use ferryd_sandbox::{Options, Sandbox};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::disk::{Disk, Faults};
+use crate::ledger::Ledger;
+use crate::life::{Life, Step};
+use crate::network::ADDRESS;
+use crate::promises::Violation;
+use crate::schedule::{After, Deed, Event, Schedule, Setting};
+use crate::users::Users;
+
+/// The folder that users put files into.
+pub(crate) const DROP: &str = "/drop";
+/// Where files go that are moved.
+pub(crate) const SENT: &str = "/sent";
+/// Where users make what they move into the watch.
+pub(crate) const ELSEWHERE: &str = "/elsewhere";
+/// 2027-01-15, a Friday, 08:00 UTC.
+const MORNING_NS: i64 = 1_800_000_000_000_000_000;
+
+/// A world with one machine in it.
+pub(crate) struct World {
+    pub(crate) setting: Setting,
+    pub(crate) seed: u64,
+    pub(crate) time: Time,
+    pub(crate) files: Files,
+    pub(crate) queue: Disk,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) life: Life,
+    state: Mutex<State>,
+}
+
+/// What changes.
+pub(crate) struct State {
+    random: StdRng,
+    pub(crate) users: Users,
+    pub(crate) ledger: Ledger,
+    pub(crate) story: Vec<String>,
+    /// The running daemon's switch.
+    switch: Option<Arc<PhaseSwitch>>,
+    /// What the configuration says of sources.
+    pub(crate) after: After,
+    faults: Vec<Rule>,
+    is_online: bool,
+    /// How long the daemon stays away when it has ended, where somebody has said so.
+    pub(crate) away: Option<Duration>,
+    /// What is wrong with the machine just now.
+    trouble: BTreeSet<&'static str>,
+    /// How often something went wrong besides requests.
+    pub(crate) troubles: u64,
+    pub(crate) violations: Vec<Violation>,
+    /// How each job stood when it was last told.
+    pub(crate) told: BTreeMap<i64, String>,
+    /// What the daemon has written into its log.
+    pub(crate) log: Vec<String>,
+    /// By how many seconds the clock of the hosts is wrong.
+    hosts_ahead: i64,
+    /// By how many seconds the clock of the machine is wrong.
+    ahead: i64,
+    /// Lives of the daemon so far.
+    pub(crate) lives: usize,
+    /// Kinds of hosts that nothing was ever wrong with.
+    pub(crate) healthy: Vec<&'static str>,
+    /// Whether the disk of the queue, or the whole machine, has given the daemon a reason to end.
+    pub(crate) has_excuse: bool,
+    /// Events that have happened.
+    pub(crate) happened: usize,
+}
+
+impl World {
+    /// A world before its first event.
+    pub(crate) fn new(schedule: &Schedule) -> Arc<World> {
+        let (setting, seed) = (schedule.setting.clone(), schedule.seed);
+        let time = Time::by_hand(MORNING_NS);
+        let files = Files::new(Clock::of(Arc::new(FileTimes { clock: time.clock(), last: Mutex::new((0, 0)) })));
+        for folder in [DROP, SENT, ELSEWHERE, "/state"] {
+            // An empty file system has room for them.
+            drop(files.make_folders(Path::new(folder)));
+        }
+        if setting.is_disk {
+            drop(files.mount(Path::new(DROP)));
+        }
+        let true_time = time.clone();
+        let options = Options {
+            listen: ADDRESS,
+            chance: ferryd_sandbox::Chance::seeded(seed),
+            time: ferryd_sandbox::Time::of(move || (MORNING_NS / 1_000_000) + millis(true_time.passed())),
+            ..Options::new("/nowhere")
+        };
+        let sandbox = match Sandbox::detached(options) {
+            Ok(sandbox) => sandbox,
+            Err(error) => unreachable!("hosts without a fault in their script: {error}"),
+        };
+        let state = State {
+            random: StdRng::seed_from_u64(seed ^ 0x5EED),
+            users: Users::default(),
+            ledger: Ledger::default(),
+            story: Vec::new(),
+            switch: None,
+            after: setting.after,
+            faults: Vec::new(),
+            is_online: true,
+            away: None,
+            trouble: BTreeSet::new(),
+            troubles: 0,
+            violations: Vec::new(),
+            told: BTreeMap::new(),
+            log: Vec::new(),
+            hosts_ahead: 0,
+            ahead: 0,
+            lives: 0,
+            healthy: setting.hosts.clone(),
+            has_excuse: false,
+            happened: 0,
+        };
+        let world = Arc::new_cyclic(|world: &Weak<World>| {
+            let (of_queue, of_files) = (world.clone(), world.clone());
+            let queue = Disk::new(seed);
+            queue.before_steps(Arc::new(move || of_queue.upgrade().is_some_and(|world| world.step("queue"))));
+            files.before_steps(Arc::new(move |what| of_files.upgrade().is_some_and(|world| world.step(what))));
+            World { setting, seed, time, files, queue, sandbox, life: Life::default(), state: Mutex::new(state) }
+        });
+        world.script();
+        world
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number from 0 up to 1.
+    pub(crate) fn fraction(&self) -> f64 {
+        self.state().random.random()
+    }
+
+    pub(crate) fn is_online(&self) -> bool {
+        self.state().is_online && self.life.is_alive()
+    }
+
+    /// Adds a line to the story.
+    pub(crate) fn tell(&self, line: &str) {
+        let at = self.time.passed();
+        self.state().story.push(format!("{:>11.3} s  {line}", at.as_secs_f64()));
+    }
+
+    /// The daemon is about to do something outside of its memory. Whether it may: the dead do nothing.
+    pub(crate) fn step(&self, what: &str) -> bool {
+        match self.life.step() {
+            Step::Taken => true,
+            Step::Dead => false,
+            Step::After(event) => {
+                self.tell(&format!("just before the daemon's step `{what}`:"));
+                self.happen(&event);
+                self.life.is_alive()
+            }
+        }
+    }
+
+    pub(crate) fn arm(&self, event: Event) {
+        if let Some(unmet) = self.life.arm(event) {
+            self.happen(&unmet);
+        }
+    }
+
+    pub(crate) fn set_switch(&self, switch: Option<Arc<PhaseSwitch>>) {
+        self.state().switch = switch;
+    }
+
+    /// It happens.
+    pub(crate) fn happen(&self, event: &Event) {
+        self.look();
+        {
+            let mut state = self.state();
+            state.happened += 1;
+            state.troubles += u64::from(!matches!(event.what, Deed::User(_)));
+        }
+        match &event.what {
+            Deed::User(act) => {
+                let told = Users::act(self, act);
+                if let Some(told) = told {
+                    self.tell(&told);
+                }
+            }
+            Deed::Kill => self.die("the process is killed"),
+            Deed::CutPower => {
+                self.die("the power goes");
+                self.queue.lose_power();
+            }
+            Deed::Stop(away) => self.ask_to_end(&format!("the daemon is told to stop, for {} s", away.as_secs()), *away),
+            Deed::Reload(after) => {
+                self.spare_what_is_sent();
+                self.state().after = *after;
+                self.ask_to_end(&format!("the daemon is told to read its configuration again: {after:?}"), Duration::ZERO);
+            }
+            other => self.trouble(other),
+        }
+        self.take_stock();
+    }
+
+    /// Whether nothing is wrong with the machine.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.state().trouble.is_empty()
+    }
+
+    fn note(&self, what: &'static str, is_wrong: bool) {
+        let mut state = self.state();
+        if is_wrong {
+            state.trouble.insert(what);
+        } else {
+            state.trouble.remove(what);
+        }
+    }
+
+    fn trouble(&self, deed: &Deed) {
+        match deed {
+            Deed::Fault(rule) => {
+                self.tell(&format!(
+                    "{}: {:?} at {:?}, {:?}",
+                    rule.host.as_deref().unwrap_or("?"),
+                    rule.action,
+                    rule.endpoint,
+                    rule.when
+                ));
+                let mut state = self.state();
+                state.healthy.retain(|kind| Some(*kind) != rule.host.as_deref());
+                state.faults.push(rule.clone());
+                drop(state);
+                self.script();
+            }
+            Deed::HostsRecover => {
+                self.tell("all hosts are well");
+                self.state().faults.clear();
+                self.script();
+            }
+            Deed::LoseSessions => {
+                self.tell("the hosts lose their sessions");
+                self.state().healthy.clear();
+                drop(self.sandbox.lose_sessions());
+            }
+            Deed::HostClock(seconds) => {
+                self.tell(&format!("the clock of the hosts moves by {seconds} s"));
+                self.state().healthy.clear();
+                self.state().hosts_ahead += seconds;
+                self.sandbox.shift_clock(*seconds);
+            }
+            Deed::Network(is_online) => {
+                self.tell(if *is_online { "the network is back" } else { "the network is lost" });
+                self.state().is_online = *is_online;
+                self.note("network", !is_online);
+            }
+            Deed::Clock(seconds) => {
+                self.tell(&format!("the machine's clock moves by {seconds} s"));
+                self.state().ahead += seconds;
+                self.time.jump(seconds * 1_000_000_000);
+            }
+            Deed::QueueFull(full) => {
+                self.tell(if *full { "the disk of the queue is full" } else { "the disk of the queue has room" });
+                self.state().has_excuse = true;
+                self.note("queue", *full);
+                self.queue.set_faults(Faults { full: *full, ..Faults::default() });
+            }
+            Deed::EventsLost(lost) => {
+                self.tell(if *lost { "events of files are lost" } else { "events of files arrive" });
+                self.note("events", *lost);
+            }
+            Deed::User(_) | Deed::Kill | Deed::CutPower | Deed::Stop(_) | Deed::Reload(_) => {}
+        }
+    }
+
+    fn die(&self, how: &str) {
+        if self.life.is_alive() {
+            self.tell(how);
+        }
+        self.life.end();
+        self.queue.kill_process();
+        self.files.freeze();
+    }
+
+    fn ask_to_end(&self, told: &str, away: Duration) {
+        self.tell(told);
+        let mut state = self.state();
+        if let Some(switch) = &state.switch {
+            switch.advance(Phase::Draining);
+            state.away = Some(away);
+        }
+    }
+
+    /// Puts the faults to work that hosts have now; where there is none, they take bytes at their pace.
+    fn script(&self) {
+        let pace = self.setting.pace.map(|bytes_per_second| Rule::new(Action::SlowReading { bytes_per_second }));
+        let rules: Vec<Rule> = self.state().faults.iter().cloned().chain(pace).collect();
+        if let Err(error) = self.sandbox.set_faults(Script::of(rules)) {
+            unreachable!("a fault out of range: {error}");
+        }
+    }
+
+    /// Every fault ends, every disk is there.
+    pub(crate) fn recover(&self) {
+        self.tell("everything is well from now on");
+        let ahead = self.state().hosts_ahead;
+        if ahead != 0 {
+            self.trouble(&Deed::HostClock(-ahead));
+        }
+        let ahead = self.state().ahead;
+        if ahead != 0 {
+            self.trouble(&Deed::Clock(-ahead));
+        }
+        for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::EventsLost(false)] {
+            self.trouble(&what);
+        }
+        Users::go_home(self);
+        self.take_stock();
+    }
+}
+
+/// The times that the file system gives: no two changes have the same one, as nothing else in the world takes time.
+struct FileTimes {
+    clock: Clock,
+    /// The last time of day that was asked for, and how often since.
+    last: Mutex<(i64, i64)>,
+}
+
+impl TimeSource for FileTimes {
+    fn now_ns(&self) -> i64 {
+        let now = self.clock.now_ns();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = if last.0 == now { (now, last.1 + 1) } else { (now, 0) };
+        now + last.1
+    }
+
+    fn instant(&self) -> Instant {
+        self.clock.instant()
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
