@@ -84,6 +84,11 @@ impl Journal {
         self.keep(base, |change| change.slots.iter().any(|slot| nodes.contains(&slot.folder)));
     }
 
+    /// What may get a name back.
+    pub(super) fn nodes(&self) -> BTreeSet<Key> {
+        self.0.iter().flat_map(|change| &change.slots).flat_map(Slot::nodes).collect()
+    }
+
     /// Everything is on the disk.
     pub(super) fn clear(&mut self) {
         self.0.clear();

@@ -165,6 +165,12 @@ impl State {
         key == other
     }
 
+    /// Forgets what has no name and no process that has it open, of users' programs alone.
+    pub(super) fn prune(&mut self) {
+        let named_again = self.journal.nodes();
+        self.nodes.retain(|key, node| node.links > 0 || node.writers.of_users > 0 || named_again.contains(key));
+    }
+
     /// A node that `actor` is about to change.
     pub(super) fn changing(&mut self, actor: Actor, key: Key) -> io::Result<&mut Node> {
         if !actor.is_daemon() {

@@ -153,6 +153,7 @@ fn what_is_open_on_a_disk_that_goes_stays_lost_though_the_disk_comes_back() {
 fn a_disk_with_another_one_in_it_stays_until_that_is_gone() {
     let place = with_a_disk();
     place.disk.mount(&at("usb/sub")).unwrap();
+    assert_eq!(place.disk.restore(&at("")).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert_eq!(place.disk.unmount(&at("usb")).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     place.disk.unmount(&at("usb/sub")).unwrap();
     place.disk.unmount(&at("usb")).unwrap();

@@ -130,6 +130,26 @@ fn a_process_that_dies_closes_its_files_and_hears_no_more() {
 }
 
 #[test]
+fn what_has_no_name_is_kept_as_long_as_somebody_can_come_back_to_it() {
+    let place = place(&["a", "b", "c", "d"]);
+    let nodes = || place.disk.lock().nodes.len();
+    let before = nodes();
+    let writer = place.disk.append(&at("a")).unwrap();
+    let mut reader = place.base.open(&at("b")).unwrap();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("c")).unwrap();
+    place.disk.remove(Path::new("/drop/a")).unwrap();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("b")).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    place.disk.sync();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("d")).unwrap();
+    place.disk.freeze();
+    assert_eq!(nodes(), before - 2, "a user writes one, and another may come back when power is lost");
+    drop(writer);
+    place.disk.power_cut(&mut || false);
+    assert_eq!((nodes(), place.disk.read(&at("d")).unwrap()), (before - 3, b"d".to_vec()));
+}
+
+#[test]
 fn at_a_step_the_world_may_change_first() {
     let place = place(&["a"]);
     let disk = place.disk.clone();
