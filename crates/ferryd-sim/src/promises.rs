@@ -134,7 +134,9 @@ impl World {
         if self.state().after == After::Keep || self.state().ledger.afters.len() > 1 {
             return;
         }
-        for (path, file) in standing.iter().filter(|(_, file)| !file.spared) {
+        // A second name may count as a renaming of the first, and then stays: its content is on the hosts.
+        let has_one_name = |file: &Standing| self.state().ledger.closed.get(&file.digest).is_some_and(|content| content.names == 1);
+        for (path, file) in standing.iter().filter(|(_, file)| !file.spared && has_one_name(file)) {
             let on_all = self.setting.hosts.iter().all(|host| self.holds(host, &file.digest));
             let is_flagged = jobs.iter().any(|job| job.path == *path && (job.why.is_some() || job.state != State::Done));
             if on_all && !is_flagged {

@@ -27,6 +27,8 @@ use crate::world::{DROP, SENT, World};
 const RESTART: Duration = Duration::from_secs(5);
 /// How long a world may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(40 * 3600);
+/// After so long the kernel has written everything to the disks by itself.
+const WRITTEN_BACK: Duration = Duration::from_secs(40);
 /// How often it is asked whether it is at rest.
 const ASK: Duration = Duration::from_secs(600);
 /// Everything is scanned once in this time, events or not.
@@ -233,6 +235,9 @@ impl Course {
         }
         if world.is_calm() {
             world.was_calm(time);
+        }
+        if time > WRITTEN_BACK {
+            world.files.sync();
         }
         world.check(store);
         if world.life.runs_wild() {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -42,6 +43,8 @@ pub struct Setting {
     pub settle_seconds: u64,
     /// Bytes a second that each host takes; as fast as it can where there is none.
     pub pace: Option<u64>,
+    /// Whether the folder that files are moved to is on a disk of its own.
+    pub moves_far: bool,
     /// Whether the watched folder is a disk of its own, which can be taken away.
     pub is_disk: bool,
     /// Whether connections carry more than one request.
@@ -101,8 +104,12 @@ pub enum Deed {
     Clock(i64),
     /// The disk of the queue is full, or has room again.
     QueueFull(bool),
-    /// Events of files do not arrive from now on, or do again.
-    EventsLost(bool),
+    /// Events of files arrive in this way from now on.
+    Events(Fate),
+    /// So much has happened that the machine has lost events.
+    Overflow,
+    /// The disk of the folder that files are moved to is full, or has room again.
+    SentFull(bool),
 }
 
 /// What a user does.
@@ -175,7 +182,7 @@ impl Schedule {
 /// Throws the dice.
 struct Maker {
     random: StdRng,
-    /// Whether there are users who change files and set their times back.
+    /// Whether there are users who change files and set their times back, or bring them back from a backup.
     has_secrets: bool,
 }
 
@@ -219,6 +226,7 @@ impl Maker {
             max_uploads: self.one(&[2, 3, 16, 16]),
             settle_seconds: self.one(&[0, 2, 2, 10]),
             pace: self.one(&[None, Some(10_000), Some(50_000), Some(200_000)]),
+            moves_far: self.chance(0.5),
             is_disk: self.chance(0.5),
             keeps_connections: self.chance(0.7),
         }
@@ -258,7 +266,8 @@ impl Maker {
         match what {
             Deed::Network(false) => Some(Deed::Network(true)),
             Deed::QueueFull(true) => Some(Deed::QueueFull(false)),
-            Deed::EventsLost(true) => Some(Deed::EventsLost(false)),
+            Deed::SentFull(true) => Some(Deed::SentFull(false)),
+            Deed::Events(fate) if *fate != Fate::Deliver => Some(Deed::Events(Fate::Deliver)),
             Deed::Fault(_) if self.chance(0.6) => Some(Deed::HostsRecover),
             Deed::User(Act::Unmount) => Some(Deed::User(Act::Remount)),
             Deed::User(Act::Open(..)) => Some(Deed::User(Act::Close)),
@@ -299,8 +308,8 @@ impl Maker {
             19 => Act::Chmod(pick),
             20 => Act::Remove(pick),
             21 => Act::MoveIn(name, bytes),
-            22 => Act::Unmount,
-            _ => Act::Restore,
+            22 if self.has_secrets => Act::Restore,
+            _ => Act::Unmount,
         }
     }
 
@@ -319,7 +328,7 @@ impl Maker {
             16 => Deed::Network(false),
             17 => self.one(&[Deed::Clock(-7200), Deed::Clock(7200), Deed::Clock(-365 * 86_400), Deed::Clock(365 * 86_400)]),
             18 => Deed::QueueFull(true),
-            _ => Deed::EventsLost(true),
+            _ => self.one(&[Deed::Events(Fate::Lose), Deed::Events(Fate::Twice), Deed::Events(Fate::Later), Deed::Overflow, Deed::SentFull(true)]),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ferryd::internals::engine::phase::{Phase, PhaseSwitch};
 use ferryd::internals::os::clock::{Clock, TimeSource};
-use ferryd::internals::os::simulated_files::Disk as Files;
+use ferryd::internals::os::simulated_files::{Disk as Files, Fate};
 use ferryd::internals::os::simulated_time::Time;
 use ferryd_sandbox::faults::{Action, Rule, Script};
 use ferryd_sandbox::{Options, Sandbox};
@@ -90,8 +90,10 @@ impl World {
             // An empty file system has room for them.
             drop(files.make_folders(Path::new(folder)));
         }
-        if setting.is_disk {
-            drop(files.mount(Path::new(DROP)));
+        for (is_disk, folder) in [(setting.is_disk, DROP), (setting.moves_far, SENT)] {
+            if is_disk {
+                drop(files.mount(Path::new(folder)));
+            }
         }
         let true_time = time.clone();
         let options = Options {
@@ -198,10 +200,13 @@ impl World {
             Deed::CutPower => {
                 self.die("the power goes");
                 self.queue.lose_power();
+                self.files.power_cut(&mut || self.fraction() < 0.5);
             }
             Deed::Stop(away) => self.ask_to_end(&format!("the daemon is told to stop, for {} s", away.as_secs()), *away),
             Deed::Reload(after) => {
-                self.spare_what_is_sent();
+                if self.state().after == After::Keep {
+                    self.spare_what_is_sent();
+                }
                 self.state().after = *after;
                 self.ask_to_end(&format!("the daemon is told to read its configuration again: {after:?}"), Duration::ZERO);
             }
@@ -272,9 +277,22 @@ impl World {
                 self.note("queue", *full);
                 self.queue.set_faults(Faults { full: *full, ..Faults::default() });
             }
-            Deed::EventsLost(lost) => {
-                self.tell(if *lost { "events of files are lost" } else { "events of files arrive" });
-                self.note("events", *lost);
+            Deed::Events(fate) => {
+                self.tell(&format!("events of files: {fate:?}"));
+                self.note("events", *fate != Fate::Deliver);
+                let fate = *fate;
+                self.files.before_events(Arc::new(move |_| fate));
+                if fate == Fate::Deliver {
+                    self.files.deliver_late_events();
+                }
+            }
+            Deed::Overflow => {
+                self.tell("events of files have been lost");
+                self.files.lose_events();
+            }
+            Deed::SentFull(full) => {
+                self.tell(if *full { "the disk of sent files is full" } else { "the disk of sent files has room" });
+                drop(self.files.set_room(Path::new(SENT), full.then_some(0)));
             }
             Deed::User(_) | Deed::Kill | Deed::CutPower | Deed::Stop(_) | Deed::Reload(_) => {}
         }
@@ -318,7 +336,7 @@ impl World {
         if ahead != 0 {
             self.trouble(&Deed::Clock(-ahead));
         }
-        for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::EventsLost(false)] {
+        for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false), Deed::Events(Fate::Deliver)] {
             self.trouble(&what);
         }
         Users::go_home(self);
