@@ -34,13 +34,6 @@ pub mod os {
     pub use crate::os::simulated_time;
     pub use crate::os::{chance, clock, lock, system, threads};
 
-    /// The files that the daemon works on.
-    pub mod files {
-        pub use crate::os::files::Files;
-        #[cfg(feature = "simulator")]
-        pub use crate::os::files::simulated::{Disk, Event, EventGate, Fate, File, FolderEvent, NameChange, StepGate, Tell};
-    }
-
     /// The points at which a test can have the process die.
     #[cfg(feature = "crash-points")]
     pub mod crash {
@@ -56,9 +49,9 @@ pub mod planted {
 
 /// The queue.
 pub mod store {
+    #[cfg(feature = "simulator")]
+    pub use crate::store::LOG_NAME;
     pub use crate::store::{
         Arrival, Asking, FILE_NAME, HostRow, JobId, JobRow, Query, Snapshot, Store, StoreError, View, WriterThread,
     };
-    #[cfg(feature = "simulator")]
-    pub use crate::store::LOG_NAME;
 }

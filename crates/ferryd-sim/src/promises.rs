@@ -77,7 +77,8 @@ impl World {
         for object in self.sandbox.objects() {
             let digest = object.sha256.clone().unwrap_or_default();
             if !self.state().ledger.closed.contains_key(&digest) {
-                let told = format!("{} holds `{}`, {} bytes that no user ever left like that", object.host, object.name, object.bytes);
+                let told =
+                    format!("{} holds `{}`, {} bytes that no user ever left like that", object.host, object.name, object.bytes);
                 return self.violated("mixed", told);
             }
         }

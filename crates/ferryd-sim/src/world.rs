@@ -233,7 +233,13 @@ impl World {
     fn trouble(&self, deed: &Deed) {
         match deed {
             Deed::Fault(rule) => {
-                self.tell(&format!("{}: {:?} at {:?}, {:?}", rule.host.as_deref().unwrap_or("?"), rule.action, rule.endpoint, rule.when));
+                self.tell(&format!(
+                    "{}: {:?} at {:?}, {:?}",
+                    rule.host.as_deref().unwrap_or("?"),
+                    rule.action,
+                    rule.endpoint,
+                    rule.when
+                ));
                 let mut state = self.state();
                 state.healthy.retain(|kind| Some(*kind) != rule.host.as_deref());
                 state.faults.push(rule.clone());

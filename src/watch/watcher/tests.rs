@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::job::{WatchReport, WatchState};
 use crate::os::files::Files;
-use crate::os::files::simulated::Disk;
+use crate::os::files::simulated::{Disk, Fate};
 use crate::os::simulated_time::Time;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -193,13 +193,41 @@ fn what_no_event_tells_of_is_found_by_the_hourly_scan() {
 }
 
 #[test]
+fn an_event_that_is_lost_or_late_or_comes_twice_changes_nothing_but_the_time() {
+    for (fate, second) in [(Fate::Deliver, 1), (Fate::Twice, 1), (Fate::Later, 60), (Fate::Lose, 3600)] {
+        let mut world = world(vec![drop_folder()], |_| {});
+        world.disk.before_events(Arc::new(move |_| fate));
+        world.write("/drop/a");
+        world.pass(60 * SECOND);
+        world.disk.deliver_late_events();
+        world.pass(HOUR);
+        let [(path, settled)] = &world.settled()[..] else { panic!("{fate:?}: {:?}", world.settled()) };
+        assert!(path == "/drop/a" && (second..=second + 5).contains(settled), "{fate:?}: after {settled} s");
+    }
+}
+
+#[test]
+fn a_folder_beyond_the_limit_on_watches_is_scanned_every_few_seconds_instead() {
+    let mut world = world(vec![drop_folder()], |disk| {
+        disk.make_folders(Path::new("/drop/sub")).unwrap();
+        disk.limit_watches(Some(1));
+    });
+    world.pass(10 * SECOND);
+    world.write("/drop/sub/a");
+    world.pass(60 * SECOND);
+    let found = world.settled();
+    assert!(matches!(&found[..], [(path, second)] if path == "/drop/sub/a" && *second < 60), "{found:?}");
+    assert!(format!("{:?}", world.remembered().reports.last()).contains("max_user_watches"));
+}
+
+#[test]
 fn events_that_the_platform_has_lost_are_made_up_for_by_a_scan_at_once() {
     let mut world = world(vec![drop_folder()], |_| {});
-    world.disk.on_change(Arc::new(|_| {}));
+    world.disk.before_events(Arc::new(|_| Fate::Lose));
     world.write("/drop/a");
     world.pass(10 * SECOND);
     assert_eq!(world.settled(), []);
-    world.handle.lost_events();
+    world.disk.lose_events();
     world.pass(SECOND);
     assert_eq!(world.settled(), [at("/drop/a", 10)]);
     assert_eq!(world.remembered().reports.last().unwrap().gaps_seen, 1);

@@ -24,6 +24,7 @@ impl Disk {
         for node in state.nodes.values_mut() {
             node.writers.of_the_daemon = 0;
         }
+        state.prune();
     }
 
     /// Another process of the daemon's may begin. Handles of the one that died stay dead; what it had that works by path must be

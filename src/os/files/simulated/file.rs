@@ -17,10 +17,22 @@ pub struct File {
     actor: Actor,
     key: Key,
     offset: u64,
-    /// The folder that it was opened in, and its name there.
+    opened: Box<Opened>,
+}
+
+/// How a file was opened.
+#[derive(Debug)]
+struct Opened {
     folder: Key,
+    /// Its name there.
     name: OsString,
-    writes: bool,
+    to_write: bool,
+}
+
+impl Opened {
+    fn new(folder: Key, name: &OsStr, to_write: bool) -> Box<Opened> {
+        Box::new(Opened { folder, name: name.to_owned(), to_write })
+    }
 }
 
 impl File {
@@ -32,7 +44,7 @@ impl File {
             return Err(is_link());
         }
         node.permit(actor, MAY_READ)?;
-        Ok(File { disk: disk.clone(), actor, key, offset: 0, folder, name: name.to_owned(), writes: false })
+        Ok(File { disk: disk.clone(), actor, key, offset: 0, opened: Opened::new(folder, name, false) })
     }
 
     pub(super) fn open_to_write(disk: &Disk, actor: Actor, key: Key, folder: Key, name: &OsStr) -> io::Result<File> {
@@ -40,7 +52,7 @@ impl File {
         let node = state.node_mut(key)?;
         node.bytes()?;
         *node.writers.of(actor) += 1;
-        Ok(File { disk: disk.clone(), actor, key, offset: 0, folder, name: name.to_owned(), writes: true })
+        Ok(File { disk: disk.clone(), actor, key, offset: 0, opened: Opened::new(folder, name, true) })
     }
 
     pub(in crate::os::files) fn stat(&self) -> io::Result<Stat> {
@@ -128,7 +140,7 @@ impl File {
 
     /// The path by which it was opened, for whoever is asked about a step.
     fn words(&self, state: &State) -> String {
-        state.path_of(self.folder).join(&self.name).display().to_string()
+        state.path_of(self.opened.folder).join(&self.opened.name).display().to_string()
     }
 }
 
@@ -157,7 +169,7 @@ impl io::Write for File {
 impl Drop for File {
     fn drop(&mut self) {
         // A process that has died has closed its files long ago.
-        if !self.writes || self.disk.alive(self.actor).is_err() {
+        if !self.opened.to_write || self.disk.alive(self.actor).is_err() {
             return;
         }
         let closed = self.disk.lock().node_mut(self.key).map(|node| {
@@ -165,7 +177,7 @@ impl Drop for File {
             *writers = writers.saturating_sub(1);
         });
         if closed.is_ok() {
-            self.disk.say(self.folder, &self.name, NameChange::Closed);
+            self.disk.say(self.opened.folder, &self.opened.name, NameChange::Closed);
         }
     }
 }

@@ -84,6 +84,11 @@ impl Journal {
         self.keep(base, |change| change.slots.iter().any(|slot| nodes.contains(&slot.folder)));
     }
 
+    /// What may get a name back.
+    pub(super) fn nodes(&self) -> BTreeSet<Key> {
+        self.0.iter().flat_map(|change| &change.slots).flat_map(Slot::nodes).collect()
+    }
+
     /// Everything is on the disk.
     pub(super) fn clear(&mut self) {
         self.0.clear();
@@ -93,7 +98,7 @@ impl Journal {
     pub(super) fn lose(&mut self, choose: &mut dyn FnMut() -> bool) -> Vec<Slot> {
         let lost = self.take_lost(Base::default(), |_| choose());
         let back = |Slot { folder, name, before, after }: Slot| Slot { folder, name, before: after, after: before };
-        lost.into_iter().flat_map(|change| change.slots.into_iter().rev()).map(back).collect()
+        lost.into_iter().flat_map(|change| change.slots).map(back).collect()
     }
 
     /// What `is_kept` is on the disk now, and no concern of anybody's.

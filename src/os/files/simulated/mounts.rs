@@ -32,8 +32,6 @@ impl Disk {
         if state.mounts.keys().any(|key| state.nodes.get(key).is_some_and(|node| node.device == device)) {
             return Err(os_error(libc::EBUSY));
         }
-        let of_the_device = state.nodes.iter().filter(|(_, node)| node.device == device).map(|(key, _)| *key).collect();
-        state.journal.settle(&of_the_device);
         let mut nodes = BTreeMap::new();
         for (key, mut node) in std::mem::take(&mut state.nodes) {
             if node.device == device {
@@ -50,11 +48,15 @@ impl Disk {
     }
 
     /// Has what was last unmounted from `path` come back from a backup: another device, with the same names, bytes, modes and
-    /// modification times, and all else new. Where nothing was unmounted, the same becomes of everything in the folder at `path`.
+    /// modification times, and all else new. Where nothing was unmounted, the same becomes of everything in the folder at `path`, unless
+    /// something is mounted in it.
     pub fn restore(&self, path: &Path) -> io::Result<()> {
         let (folder, now_ns) = (self.resolve(path, true)?, self.now_ns());
         let mut state = self.lock();
         let Ok(system) = state.take_unmounted(folder) else {
+            if state.mounts.keys().any(|below| state.is_within(*below, folder)) {
+                return Err(os_error(libc::EBUSY));
+            }
             let names = state.copy_entries(folder, folder, &mut BTreeMap::new(), now_ns)?;
             drop(state);
             names.iter().for_each(|name| self.say(folder, name, NameChange::Touched));
@@ -130,7 +132,7 @@ impl State {
     fn copy_entries(&mut self, from: Key, to: Key, copies: &mut BTreeMap<Key, Key>, now_ns: i64) -> io::Result<Vec<OsString>> {
         let (user, device) = (Actor::User(self.faults.boot), self.node(to)?.device);
         let entries = self.node(from)?.entries()?.clone();
-        for (name, key) in entries.iter().filter(|(_, key)| !self.mounts.contains_key(key)).collect::<Vec<_>>() {
+        for (name, key) in &entries {
             let (old, is_folder) = (self.node(*key)?, self.node(*key)?.entries().is_ok());
             let (mode, mtime_ns, holes) = (old.mode, old.mtime_ns, old.holes.clone());
             let content = if is_folder { Content::Folder(BTreeMap::new()) } else { old.content.clone() };

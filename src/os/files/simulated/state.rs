@@ -60,8 +60,6 @@ impl State {
     pub(super) fn add(&mut self, device: i64, content: Content, mode: u32, now_ns: i64) -> Key {
         self.last_key += 1;
         let inode = self.next_inode(device);
-        let times = (now_ns, now_ns, now_ns);
-        let (mtime_ns, ctime_ns, born_ns) = times;
         let node = Node {
             content,
             device,
@@ -69,9 +67,9 @@ impl State {
             above: ROOT,
             mode,
             links: 0,
-            mtime_ns,
-            ctime_ns,
-            born_ns,
+            mtime_ns: now_ns,
+            ctime_ns: now_ns,
+            born_ns: now_ns,
             writers: OpenHandles::default(),
             holes: BTreeSet::new(),
             is_damaged: false,
@@ -165,6 +163,12 @@ impl State {
             key = self.nodes.get(&key).map_or(ROOT, |node| node.above);
         }
         key == other
+    }
+
+    /// Forgets what has no name and no process that has it open, of users' programs alone.
+    pub(super) fn prune(&mut self) {
+        let named_again = self.journal.nodes();
+        self.nodes.retain(|key, node| node.links > 0 || node.writers.of_users > 0 || named_again.contains(key));
     }
 
     /// A node that `actor` is about to change.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::super::super::Folder;
+use super::super::super::{Base, Folder};
 use super::{Place, at, named, place};
 use crate::os::durable;
 
@@ -87,6 +87,19 @@ fn what_is_kept_keeps_what_it_builds_on() {
         folder.rename_new(named("a"), &sub, named("a")).unwrap();
     };
     check("a rename to a folder that was made", inside, &[&[A, B], &[B, ("sub/a", "a")]]);
+    let elsewhere: Work = |_, place| {
+        let base = Base::of(place.base.files(), &at("new/top"), false);
+        let folder = base.make(&at("new/top")).unwrap();
+        drop(folder.create_new(named("c"), 0o600).unwrap());
+        sync(&folder);
+    };
+    check("a folder at the top, which nobody syncs", elsewhere, &[&[A, B, ("new/top/c", "")]]);
+    let after_a_sync: Work = |folder, place| {
+        folder.rename_new(named("a"), folder, named("aside")).unwrap();
+        folder.remove(named("aside")).unwrap();
+        sync(&Base::of(place.base.files(), Path::new("/"), false).folder(Path::new("/")).unwrap());
+    };
+    check("renamed and removed, and another folder synced", after_a_sync, &[&[A, B], &[("aside", "a"), B], &[B]]);
 }
 
 #[test]

@@ -100,6 +100,12 @@ fn no_more_folders_are_watched_than_the_limit_allows() {
     assert_eq!(["one", "two", "three", "two"].map(|name| watch(&place, name)), [Ok(()), Ok(()), Err(Some(libc::ENOSPC)), Ok(())]);
     place.disk.remove(&at("one")).unwrap();
     assert_eq!(watch(&place, "three"), Ok(()), "a folder that is gone is not watched");
+    place.disk.make_folders(&at("usb")).unwrap();
+    place.disk.mount(&at("usb")).unwrap();
+    place.disk.remove(&at("three")).unwrap();
+    assert_eq!(watch(&place, "usb"), Ok(()));
+    place.disk.unmount(&at("usb")).unwrap();
+    assert_eq!(watch(&place, "usb"), Ok(()), "nor is one of a disk that is gone");
     place.disk.limit_watches(None);
     assert_eq!(watch(&place, ""), Ok(()));
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::Stat;
 use super::{Place, at, named, place};
+use crate::os::lease::Writers;
 
 /// `/drop/usb` is a disk with the file `a`, its second name `link`, and `sub/b`.
 fn with_a_disk() -> Place {
@@ -67,6 +69,8 @@ fn a_disk_that_comes_back_has_other_numbers_and_is_else_what_it_was() {
     }
     assert_eq!(place.disk.read(&at("usb/sub/b")).unwrap(), b"others");
     assert!(place.disk.remount(&at("usb")).is_err(), "it is there");
+    place.disk.before_steps(Arc::new(|step| step == "remove /drop/usb/sub/b"));
+    place.base.folder(&at("usb/sub")).unwrap().remove(named("b")).unwrap();
 }
 
 #[test]
@@ -139,6 +143,7 @@ fn what_is_open_on_a_disk_that_goes_stays_lost_though_the_disk_comes_back() {
         ];
         assert_eq!(errors.map(|error| error.raw_os_error()), [Some(libc::EIO); 6]);
     }
+    assert_eq!(place.base.open(&at("usb/a")).unwrap().writers(), Writers::Nobody);
     drop(written);
     assert_eq!(place.disk.read(&at("usb/a")).unwrap(), b"words");
     assert_eq!(heard.lock().unwrap().len(), 0, "its watch is gone, too");
@@ -148,6 +153,7 @@ fn what_is_open_on_a_disk_that_goes_stays_lost_though_the_disk_comes_back() {
 fn a_disk_with_another_one_in_it_stays_until_that_is_gone() {
     let place = with_a_disk();
     place.disk.mount(&at("usb/sub")).unwrap();
+    assert_eq!(place.disk.restore(&at("")).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert_eq!(place.disk.unmount(&at("usb")).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     place.disk.unmount(&at("usb/sub")).unwrap();
     place.disk.unmount(&at("usb")).unwrap();

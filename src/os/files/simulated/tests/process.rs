@@ -120,14 +120,33 @@ fn a_process_that_dies_closes_its_files_and_hears_no_more() {
     place.disk.freeze();
     place.disk.thaw();
     assert_eq!(writers(), Writers::Nobody);
-    let user = place.disk.append(&at("new")).unwrap();
-    drop(written);
-    assert_eq!(writers(), Writers::Somebody, "the user's, whom the end of a dead handle does not count down");
-    drop(user);
+    place.disk.write(&at("other"), b"x").unwrap();
     assert_eq!(heard.lock().unwrap().len(), 1);
     let heard_anew = place.watch();
+    drop(written);
+    assert!(heard_anew.lock().unwrap().is_empty(), "it was closed long ago");
     place.disk.write(&at("other"), b"x").unwrap();
-    assert_eq!((heard.lock().unwrap().len(), heard_anew.lock().unwrap().len()), (1, 2));
+    assert_eq!((heard.lock().unwrap().len(), heard_anew.lock().unwrap().len()), (1, 1));
+}
+
+#[test]
+fn what_has_no_name_is_kept_as_long_as_somebody_can_come_back_to_it() {
+    let place = place(&["a", "b", "c", "d"]);
+    let nodes = || place.disk.lock().nodes.len();
+    let before = nodes();
+    let writer = place.disk.append(&at("a")).unwrap();
+    let mut reader = place.base.open(&at("b")).unwrap();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("c")).unwrap();
+    place.disk.remove(Path::new("/drop/a")).unwrap();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("b")).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    place.disk.sync();
+    place.base.folder(Path::new("/drop")).unwrap().remove(named("d")).unwrap();
+    place.disk.freeze();
+    assert_eq!(nodes(), before - 2, "a user writes one, and another may come back when power is lost");
+    drop(writer);
+    place.disk.power_cut(&mut || false);
+    assert_eq!((nodes(), place.disk.read(&at("d")).unwrap()), (before - 3, b"d".to_vec()));
 }
 
 #[test]
@@ -149,11 +168,11 @@ fn at_a_step_the_world_may_change_first() {
 #[test]
 fn the_daemon_needs_the_owners_permissions_and_users_need_none() {
     for (path, mode, allowed) in [
-        ("a", 0o300, [false, true, true, true]),
-        ("a", 0o400, [true, true, true, true]),
-        ("", 0o300, [true, true, false, true]),
-        ("", 0o600, [false, false, true, false]),
-        ("", 0o500, [true, true, true, false]),
+        ("a", 0o300, [false, true, true, true, true]),
+        ("a", 0o400, [true, true, true, true, true]),
+        ("", 0o300, [true, true, false, false, true]),
+        ("", 0o600, [false, false, true, true, false]),
+        ("", 0o500, [true, true, true, true, false]),
     ] {
         let place = place(&["a"]);
         place.disk.set_mode(&at(path), mode).unwrap();
@@ -161,7 +180,8 @@ fn the_daemon_needs_the_owners_permissions_and_users_need_none() {
         let answers = [
             folder.open(named("a")).map(drop),
             folder.look(named("a")).map(drop),
-            place.base.folder(Path::new("/drop")).unwrap().list().map(drop).and_then(|()| place.disk.watch(Path::new("/drop"))),
+            place.base.folder(Path::new("/drop")).unwrap().list().map(drop),
+            place.disk.watch(Path::new("/drop")),
             folder.create_new(named("b"), 0o600).map(drop),
         ];
         for (answer, allowed) in answers.iter().zip(allowed) {

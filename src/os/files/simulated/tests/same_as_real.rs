@@ -336,3 +336,26 @@ fn a_file_has_writers_until_the_last_one_closes_it() {
     drop(other);
     assert_eq!(reader.writers(), Writers::Nobody);
 }
+
+#[test]
+fn a_name_that_comes_or_goes_changes_the_time_of_the_inode_alone() {
+    let time = Time::by_hand(1_800_000_000_000_000_000);
+    let disk = Disk::new(time.clock());
+    disk.write(Path::new("/a"), b"x").unwrap();
+    let base = Base::of(&Files::Simulated(disk.clone()), Path::new("/"), false);
+    let file = base.open(Path::new("/a")).unwrap();
+    let acts: [fn(&Disk) -> io::Result<()>; 4] = [
+        |disk| disk.link(Path::new("/a"), Path::new("/b")),
+        |disk| disk.rename(Path::new("/a"), Path::new("/c")),
+        |disk| disk.remove(Path::new("/b")),
+        |disk| disk.set_mtime(Path::new("/c"), 1_800_000_000_000_000_000),
+    ];
+    for (index, act) in acts.iter().enumerate() {
+        let before = file.stat().unwrap();
+        time.pass(Duration::from_secs(1));
+        act(&disk).unwrap();
+        let after = file.stat().unwrap();
+        assert_eq!(after.numbers[4] - before.numbers[4], 1_000_000_000, "act {index}");
+        assert_eq!((after.numbers[..4].to_vec(), after.numbers[5]), (before.numbers[..4].to_vec(), before.numbers[5]));
+    }
+}
