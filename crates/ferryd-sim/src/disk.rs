@@ -127,6 +127,14 @@ impl Disk {
         Disk { shared: Arc::new(Shared { state: Mutex::new(state), gate: Mutex::new(None), mounted: Mutex::new(None) }) }
     }
 
+    /// A disk with these files on it. `seed` decides what survives a loss of power.
+    pub fn with_files(seed: u64, files: &[(String, Vec<u8>)]) -> Disk {
+        let disk = Disk::new(seed);
+        let file = |bytes: &Vec<u8>| File { now: bytes.clone(), durable: Some(bytes.clone()), ..File::default() };
+        disk.shared.state().files = files.iter().map(|(name, bytes)| (name.clone(), file(bytes))).collect();
+        disk
+    }
+
     /// The name that SQLite knows this disk by; `mount` makes it known the first time.
     pub(crate) fn mounted(&self, mount: impl FnOnce(Weak<Shared>) -> Mounted) -> String {
         let mut mounted = self.shared.mounted.lock().unwrap_or_else(PoisonError::into_inner);

@@ -118,7 +118,6 @@ pub fn run(schedule: &Schedule, detail: Detail) -> Report {
 
 fn run_in(world: &Arc<World>, schedule: &Schedule) -> Report {
     let mut course = Course { world: world.clone(), events: schedule.events.clone().into_iter().collect(), lives: 0 };
-    let secrets = secrets(&schedule.setting);
     loop {
         let ended = course.live();
         let away = world.state().away.take();
@@ -139,7 +138,7 @@ fn run_in(world: &Arc<World>, schedule: &Schedule) -> Report {
         }
         course.wait(away.unwrap_or(RESTART));
     }
-    world.check_secrets(&secrets);
+    world.check_secrets(&secrets(&schedule.setting));
     course.report()
 }
 

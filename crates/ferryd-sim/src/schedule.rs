@@ -244,17 +244,18 @@ impl Maker {
             let create = Act::Create(self.name(), self.bytes());
             events.push(Event { at, steps: 0, what: Deed::User(create) });
         }
-        let count = 8 + self.below(18);
+        let count = 6 + self.below(13);
         for _ in 0..count {
             at += self.gap();
             // In the middle of something that the daemon does, rather than when it waits.
             let steps = if self.chance(0.4) { 1 + self.below(60) as u32 } else { 0 };
             let what = if self.chance(0.6) { Deed::User(self.act()) } else { self.trouble(setting) };
             let ends = self.end_of(&what);
-            events.push(Event { at, steps, what });
-            if let Some(what) = ends {
-                let later = at + Duration::from_secs(1) + self.pause(Duration::from_secs(3600));
-                events.push(Event { at: later, steps: 0, what });
+            events.push(Event { at, steps, what: what.clone() });
+            if let Some(end) = ends {
+                let longest = if matches!(what, Deed::QueueFull(_)) { MIDDLE } else { LONG };
+                let later = at + Duration::from_secs(1) + self.pause(longest);
+                events.push(Event { at: later, steps: 0, what: end });
             }
         }
         events.sort_by_key(|event| event.at);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ferryd::internals::engine::phase::{Phase, PhaseSwitch};
 use ferryd::internals::os::clock::{Clock, TimeSource};
 use ferryd::internals::os::simulated_files::{Disk as Files, Fate};
 use ferryd::internals::os::simulated_time::Time;
-use ferryd::internals::store::JobRow;
+use ferryd::internals::store::{JobRow, Store};
 use ferryd_sandbox::faults::{Action, Rule, Script};
 use ferryd_sandbox::{Options, Sandbox};
 use rand::rngs::StdRng;
@@ -21,6 +21,7 @@ use crate::life::{Life, Step};
 use crate::network::ADDRESS;
 use crate::promises::Violation;
 use crate::schedule::{After, Deed, Event, Schedule, Setting};
+use crate::mount;
 use crate::users::Users;
 
 /// The folder that users put files into.
@@ -131,7 +132,7 @@ impl World {
         };
         let world = Arc::new_cyclic(|world: &Weak<World>| {
             let (of_queue, of_files) = (world.clone(), world.clone());
-            let queue = Disk::new(seed);
+            let queue = Disk::with_files(seed, new_queue());
             queue.before_steps(Arc::new(move || of_queue.upgrade().is_some_and(|world| world.step("queue"))));
             files.before_steps(Arc::new(move |what| of_files.upgrade().is_some_and(|world| world.step(what))));
             World { setting, seed, time, files, queue, sandbox, life: Life::default(), state: Mutex::new(state) }
@@ -365,6 +366,17 @@ impl TimeSource for FileTimes {
     fn instant(&self) -> Instant {
         self.clock.instant()
     }
+}
+
+/// The files of a queue that nothing was put into yet. Making them takes as long as a third of a life does.
+fn new_queue() -> &'static [(String, Vec<u8>)] {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let disk = Disk::new(0);
+        let made = Store::on_vfs(&mount(&disk), || Ok(()), Arc::new(|| 0));
+        drop(made);
+        disk.files()
+    })
 }
 
 fn millis(time: Duration) -> i64 {
