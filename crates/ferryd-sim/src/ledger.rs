@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ferryd::internals::os::simulated_files::Facts;
 use ferryd::internals::job::State;
+use ferryd::internals::os::simulated_files::Facts;
+use ferryd::internals::store::JobRow;
+use ferryd_sandbox::Object;
 use sha2::{Digest as _, Sha256};
 
 use crate::schedule::After;
@@ -114,8 +116,7 @@ impl World {
         if standing.spared {
             return self.violated("source", format!("{told} is gone: it was on the hosts before sources were told to go"));
         }
-        let lacking: Vec<&str> =
-            self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
+        let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
         if !lacking.is_empty() {
             self.violated("source", format!("{told} is gone, but its content is not on {}", lacking.join(" and ")));
         }
@@ -141,7 +142,9 @@ impl World {
         for (path, (digest, bytes)) in now.clone() {
             if is_private(&path) {
                 // It still counts as being where it was.
-                standing.extend(ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())));
+                standing.extend(
+                    ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())),
+                );
                 continue;
             }
             let names = now.values().filter(|(other, _)| *other == digest).count();
@@ -159,18 +162,18 @@ impl World {
         self.state().ledger.standing.values_mut().for_each(|standing| standing.calm += time);
     }
 
-    /// Sources that every host is known to have are to stay, whatever is configured from now on.
+    /// Sources that every host has, and that the daemon has known about, are to stay, whatever is configured from now on.
     pub(crate) fn spare_what_is_done(&self) {
+        let objects = self.sandbox.objects();
         let state = &mut *self.state();
         let jobs = &state.jobs;
         for (path, standing) in &mut state.ledger.standing {
-            let is_done = |host: &&'static str| {
-                jobs.iter().any(|job| {
-                    let is_it = job.path == *path && job.host == **host && job.bytes == standing.bytes;
-                    is_it && job.state == State::Done && job.since_ms >= 0
-                })
+            let is_done = |host: &str| {
+                let is_it = |job: &JobRow| job.path == *path && job.host == host && job.bytes == standing.bytes;
+                let is_held = |object: &Object| object.host == host && object.sha256.as_ref() == Some(&standing.digest);
+                jobs.iter().any(|job| is_it(job) && job.state == State::Done) && objects.iter().any(is_held)
             };
-            standing.spared |= self.setting.hosts.iter().all(|host| is_done(&host));
+            standing.spared |= self.setting.hosts.iter().all(|host| is_done(host));
         }
     }
 

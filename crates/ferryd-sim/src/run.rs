@@ -18,10 +18,10 @@ use ferryd::internals::os::system::System;
 use ferryd::internals::os::threads::Threads;
 use ferryd::internals::store::{LOG_NAME, Store};
 
+use crate::log::with_log;
 use crate::network::{ADDRESS, Network};
 use crate::promises::{Violation, jobs};
 use crate::schedule::{After, Event, Schedule, Setting};
-use crate::log::with_log;
 use crate::world::{DROP, SENT, World};
 
 /// How long whoever starts the daemon waits before it is started again.

@@ -329,7 +329,13 @@ impl Maker {
             16 => Deed::Network(false),
             17 => self.one(&[Deed::Clock(-7200), Deed::Clock(7200), Deed::Clock(-365 * 86_400), Deed::Clock(365 * 86_400)]),
             18 => Deed::QueueFull(true),
-            _ => self.one(&[Deed::Events(Fate::Lose), Deed::Events(Fate::Twice), Deed::Events(Fate::Later), Deed::Overflow, Deed::SentFull(true)]),
+            _ => self.one(&[
+                Deed::Events(Fate::Lose),
+                Deed::Events(Fate::Twice),
+                Deed::Events(Fate::Later),
+                Deed::Overflow,
+                Deed::SentFull(true),
+            ]),
         }
     }
 

@@ -18,10 +18,10 @@ use rand::{RngExt, SeedableRng};
 use crate::disk::{Disk, Faults};
 use crate::ledger::Ledger;
 use crate::life::{Life, Step};
+use crate::mount;
 use crate::network::ADDRESS;
 use crate::promises::Violation;
 use crate::schedule::{After, Deed, Event, Schedule, Setting};
-use crate::mount;
 use crate::users::Users;
 
 /// The folder that users put files into.
@@ -340,7 +340,9 @@ impl World {
         if ahead != 0 {
             self.trouble(&Deed::Clock(-ahead));
         }
-        for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false), Deed::Events(Fate::Deliver)] {
+        for what in
+            [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false), Deed::Events(Fate::Deliver)]
+        {
             self.trouble(&what);
         }
         Users::go_home(self);
