@@ -11,7 +11,7 @@ use ferryd::internals::store::JobRow;
 use ferryd_sandbox::Object;
 use sha2::{Digest as _, Sha256};
 
-use crate::schedule::After;
+use crate::setting::After;
 use crate::world::{DROP, SENT, World};
 
 /// What begins the names of files that the daemon makes for a moment.
@@ -115,6 +115,9 @@ impl World {
         }
         if standing.spared {
             return self.violated("source", format!("{told} is gone: it was on the hosts before sources were told to go"));
+        }
+        if !self.setting.has_proof() {
+            self.violated("source", format!("{told} is gone, though a host has given no more than its word"));
         }
         let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
         if !lacking.is_empty() {

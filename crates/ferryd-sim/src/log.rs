@@ -7,6 +7,9 @@ use tracing::Level;
 
 use crate::world::World;
 
+/// What begins a line of the log, after the time.
+pub(crate) const LOGGED: &str = "    | ";
+
 /// Does `work` with what the daemon logs meanwhile, in this thread, told in the story of `world`.
 pub(crate) fn with_log<T>(world: &Arc<World>, work: impl FnOnce() -> T) -> T {
     let world = Arc::downgrade(world);
@@ -41,7 +44,7 @@ impl Drop for Lines {
     fn drop(&mut self) {
         let Some(world) = self.world.upgrade() else { return };
         for line in String::from_utf8_lossy(&self.text).lines() {
-            world.tell(&format!("    | {line}"));
+            world.tell(&format!("{LOGGED}{line}"));
         }
     }
 }

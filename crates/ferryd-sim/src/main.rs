@@ -35,6 +35,9 @@ struct Arguments {
     /// build.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     digests: Option<PathBuf>,
+    /// The worlds that are known to break a promise, in place of those that are known to.
+    #[arg(long, value_name = "FILE", conflicts_with = "seed")]
+    known: Option<PathBuf>,
     /// Stops at the first world that breaks a promise.
     #[arg(long, conflicts_with = "seed")]
     first: bool,
@@ -84,7 +87,16 @@ fn ended(report: &Report) -> ExitCode {
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
+    let known = arguments.known.as_ref().map(std::fs::read_to_string).transpose();
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => {
+            println!("cannot read the worlds that are known: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let many = Many {
+        known,
         from: arguments.from,
         worlds: arguments.worlds,
         threads: arguments.threads,
@@ -102,6 +114,9 @@ fn many(arguments: &Arguments) -> ExitCode {
     let mut promises: BTreeMap<&str, u64> = BTreeMap::new();
     sum.broken.values().for_each(|violation| *promises.entry(violation.promise).or_default() += 1);
     println!("{sum}");
+    if !sum.mended().is_empty() {
+        println!("known to break a promise, and did not: {:?}", sum.mended());
+    }
     println!("{} worlds in {:.0} s; {} broke a promise {promises:?}", sum.worlds, begun.elapsed().as_secs_f64(), sum.broken.len());
     if sum.unknown().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -11,7 +11,7 @@ use crate::promises::Violation;
 use crate::run::{Counts, Detail, Report, run};
 use crate::schedule::Schedule;
 
-/// The numbers of worlds that are known to break a promise today, a line each with the promise and why.
+/// The worlds that are known to break a promise today: a line each with the number, the promise and why. Others begin with `#`.
 const KNOWN: &str = include_str!("../known.txt");
 
 /// Worlds to be run.
@@ -25,6 +25,8 @@ pub struct Many {
     pub threads: usize,
     /// Whether everything is told, and its digest kept.
     pub with_digests: bool,
+    /// Worlds that are known to break a promise, in the form of `known.txt`, in place of those that are listed there.
+    pub known: Option<String>,
     /// Whether no further world is begun when one has broken a promise that is not known to break.
     pub stops_at_first: bool,
 }
@@ -36,9 +38,11 @@ pub struct Sum {
     pub worlds: u64,
     /// The first promise that each broke.
     pub broken: BTreeMap<u64, Violation>,
+    run: BTreeSet<u64>,
     counts: Vec<Counts>,
     met: BTreeMap<String, u64>,
     digests: BTreeMap<u64, String>,
+    known: BTreeSet<(u64, String)>,
 }
 
 impl Many {
@@ -46,7 +50,7 @@ impl Many {
     pub fn run(&self, mut told: impl FnMut(u64, &Violation)) -> Sum {
         let (next, is_over) = (AtomicU64::new(self.from), AtomicBool::new(false));
         let (send, reports) = mpsc::channel();
-        let mut sum = Sum::default();
+        let mut sum = Sum { known: known(self.known.as_deref().unwrap_or(KNOWN)), ..Sum::default() };
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 let (send, next, is_over) = (send.clone(), &next, &is_over);
@@ -63,7 +67,7 @@ impl Many {
             for (seed, report) in reports {
                 let broken = report.violations.first().cloned();
                 sum.add(seed, report, self.with_digests);
-                if let Some(violation) = broken.filter(|violation| !is_known(seed, violation)) {
+                if let Some(violation) = broken.filter(|violation| !sum.is_known(seed, violation)) {
                     told(seed, &violation);
                     is_over.fetch_or(self.stops_at_first, Ordering::Relaxed);
                 }
@@ -79,21 +83,28 @@ impl Many {
     }
 }
 
-fn is_known(seed: u64, violation: &Violation) -> bool {
-    known().any(|(number, promise)| number == seed && promise == violation.promise)
-}
-
-fn known() -> impl Iterator<Item = (u64, &'static str)> {
-    let line = |line: &'static str| {
-        let (number, rest) = line.split_once(' ')?;
-        Some((number.parse().ok()?, rest.split(' ').next()?))
+fn known(text: &str) -> BTreeSet<(u64, String)> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
     };
-    KNOWN.lines().filter_map(line)
+    text.lines().filter_map(line).collect()
 }
 
 impl Sum {
+    fn is_known(&self, seed: u64, violation: &Violation) -> bool {
+        self.known.contains(&(seed, violation.promise.to_owned()))
+    }
+
+    /// The worlds that are known to break a promise, and kept every one of them.
+    pub fn mended(&self) -> BTreeSet<u64> {
+        let run = |seed: &u64| self.run.contains(seed);
+        self.known.iter().map(|(seed, _)| *seed).filter(|seed| run(seed) && !self.broken.contains_key(seed)).collect()
+    }
+
     fn add(&mut self, seed: u64, report: Report, with_digests: bool) {
         self.worlds += 1;
+        self.run.insert(seed);
         self.counts.push(report.counts);
         for name in report.met {
             *self.met.entry(name).or_default() += 1;
@@ -108,7 +119,7 @@ impl Sum {
 
     /// The worlds that broke a promise and are not known to.
     pub fn unknown(&self) -> BTreeSet<u64> {
-        self.broken.iter().filter(|(seed, violation)| !is_known(**seed, violation)).map(|(seed, _)| *seed).collect()
+        self.broken.iter().filter(|(seed, violation)| !self.is_known(**seed, violation)).map(|(seed, _)| *seed).collect()
     }
 
     /// A line for each world, with the digest of all that was told of it.

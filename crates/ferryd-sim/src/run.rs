@@ -1,17 +1,15 @@
 //! One world from its first event to its rest: one life of the daemon after the other, each in a runtime of its own, so that whatever
 //! is left of a life when it ends is dropped with it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferryd::internals::config::{self, Config, Environment};
+use ferryd::internals::config;
 use ferryd::internals::engine::phase::{Phase, phases};
 use ferryd::internals::engine::{self, EngineError};
 use ferryd::internals::host::http::Clients;
-use ferryd::internals::host::kinds::KINDS;
 use ferryd::internals::os::Files;
 use ferryd::internals::os::chance::Chance;
 use ferryd::internals::os::system::System;
@@ -19,10 +17,11 @@ use ferryd::internals::os::threads::Threads;
 use ferryd::internals::store::{LOG_NAME, Store};
 
 use crate::log::with_log;
-use crate::network::{ADDRESS, Network};
+use crate::network::Network;
 use crate::promises::{Violation, jobs};
-use crate::schedule::{After, Event, Schedule, Setting};
-use crate::world::{DROP, SENT, World};
+use crate::schedule::{Event, Schedule};
+use crate::setting::NoEnvironment;
+use crate::world::World;
 
 /// How long whoever starts the daemon waits before it is started again.
 const RESTART: Duration = Duration::from_secs(5);
@@ -88,14 +87,6 @@ enum Ended {
     Over,
 }
 
-struct NoEnvironment;
-
-impl Environment for NoEnvironment {
-    fn get(&self, _: &str) -> Option<String> {
-        None
-    }
-}
-
 /// How much is told of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
@@ -138,7 +129,7 @@ fn run_in(world: &Arc<World>, schedule: &Schedule) -> Report {
         }
         course.wait(away.unwrap_or(RESTART));
     }
-    world.check_secrets(&secrets(&schedule.setting));
+    world.check_secrets(&schedule.setting.secrets());
     course.report()
 }
 
@@ -197,7 +188,7 @@ impl Course {
             Err(_) if !world.life.is_alive() => return Ended::Died,
             Err(error) => return Ended::Itself(Err(error)),
         };
-        let config = configured(&world);
+        let config = world.setting.config(world.state().after);
         let files = Files::Simulated(world.files.clone());
         let chance = Chance::seeded(world.seed.wrapping_add(self.lives));
         let system = System { clock: world.time.clock(), chance, files, threads: Threads::Caller };
@@ -303,52 +294,4 @@ fn open(world: &Arc<World>) -> Result<Store, String> {
     let (disk, clock) = (world.queue.clone(), world.time.clock());
     let sync = move || disk.sync(LOG_NAME).map_err(|error| io::Error::other(format!("{error:?}")));
     Store::on_vfs(&crate::mount(&world.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())
-}
-
-/// The table of each host, with the smallest parts that its kind can be told to make.
-fn tables(setting: &Setting) -> BTreeMap<&'static str, String> {
-    let of = |kind: &&'static str| {
-        let plain = ferryd_sandbox::config_of(kind, ADDRESS).unwrap_or_default() + "trust_replies = true\n";
-        let small = format!("{plain}part_size = \"256 KiB\"\n");
-        (*kind, if parse(&whole(&[kind], &small, After::Keep, setting)).is_ok() { small } else { plain })
-    };
-    setting.hosts.iter().map(of).collect()
-}
-
-fn whole(kinds: &[&str], tables: &str, after: After, setting: &Setting) -> String {
-    let words: Vec<String> = kinds.iter().map(|kind| format!("\"{kind}\"")).collect();
-    let after = match after {
-        After::Keep => "\"keep\"".to_owned(),
-        After::Delete => "\"delete\"".to_owned(),
-        After::Move => format!("{{ move = \"{SENT}\" }}"),
-    };
-    format!(
-        "[daemon]\nstate_dir = \"/state\"\nmax_uploads = {}\n[[watch]]\npath = \"{DROP}\"\nto = [{}]\nsettle = \"{}s\"\nafter = {after}\n{tables}",
-        setting.max_uploads,
-        words.join(", "),
-        setting.settle_seconds,
-    )
-}
-
-fn parse(text: &str) -> Result<Config, config::ConfigError> {
-    config::parse(text, Path::new("/config.toml"), KINDS, &NoEnvironment)
-}
-
-fn configured(world: &World) -> Config {
-    let tables: String = tables(&world.setting).into_values().collect();
-    let after = world.state().after;
-    match parse(&whole(&world.setting.hosts, &tables, after, &world.setting)) {
-        Ok(config) => config,
-        Err(error) => unreachable!("the configuration of a world: {}", error.render(false)),
-    }
-}
-
-/// The secrets that the configuration has.
-fn secrets(setting: &Setting) -> Vec<String> {
-    let tables: String = tables(setting).into_values().collect();
-    let secret = |line: &str| {
-        let (key, value) = line.split_once(" = ")?;
-        matches!(key, "password" | "api_key" | "app_secret").then(|| value.trim_matches('"').to_owned())
-    };
-    tables.lines().filter_map(secret).collect()
 }

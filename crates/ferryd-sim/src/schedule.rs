@@ -1,8 +1,10 @@
 //! What happens in a world, and when: made from a number, and a plain list from then on, so that it can be cut down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::setting::{After, Setting};
 use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
 use rand::rngs::StdRng;
@@ -28,38 +30,6 @@ pub struct Schedule {
     pub setting: Setting,
     /// What happens, in order.
     pub events: Vec<Event>,
-}
-
-/// How the daemon is configured, and how the hosts are.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Setting {
-    /// The kinds of the hosts that every file goes to.
-    pub hosts: Vec<&'static str>,
-    /// What happens to a file that all of them have.
-    pub after: After,
-    /// How many jobs may be uploading at once.
-    pub max_uploads: u64,
-    /// How long a file must be quiet, in seconds.
-    pub settle_seconds: u64,
-    /// Bytes a second that each host takes; as fast as it can where there is none.
-    pub pace: Option<u64>,
-    /// Whether the folder that files are moved to is on a disk of its own.
-    pub moves_far: bool,
-    /// Whether the watched folder is a disk of its own, which can be taken away.
-    pub is_disk: bool,
-    /// Whether connections carry more than one request.
-    pub keeps_connections: bool,
-}
-
-/// What happens to a file that is on every host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum After {
-    /// It stays.
-    Keep,
-    /// It is removed.
-    Delete,
-    /// It is moved to another folder of the same file system.
-    Move,
 }
 
 /// Something that happens.
@@ -106,7 +76,7 @@ pub enum Deed {
     QueueFull(bool),
     /// Events of files arrive in this way from now on.
     Events(Fate),
-    /// So much has happened that the machine has lost events.
+    /// Events arrive again, and the daemon is told that some were lost.
     Overflow,
     /// The disk of the folder that files are moved to is full, or has room again.
     SentFull(bool),
@@ -143,6 +113,10 @@ pub enum Act {
     Chmod(Pick),
     /// Removes a file.
     Remove(Pick),
+    /// Moves a file out of the watch.
+    MoveOut(Pick),
+    /// Moves the file back that was moved out last.
+    MoveBack,
     /// Moves a folder with a file in it into the watch.
     MoveIn(Name, u64),
     /// Takes the disk of the watched folder away.
@@ -223,6 +197,9 @@ impl Maker {
         Setting {
             hosts,
             after: self.after(),
+            trusts: self.chance(0.8),
+            asks_first: self.chance(0.7),
+            max_connections: self.one(&[2, 4, 64, 64]),
             max_uploads: self.one(&[2, 3, 16, 16]),
             settle_seconds: self.one(&[0, 2, 2, 10]),
             pace: self.one(&[None, Some(10_000), Some(50_000), Some(200_000)]),
@@ -268,8 +245,10 @@ impl Maker {
             Deed::Network(false) => Some(Deed::Network(true)),
             Deed::QueueFull(true) => Some(Deed::QueueFull(false)),
             Deed::SentFull(true) => Some(Deed::SentFull(false)),
+            Deed::Events(Fate::Lose) if self.chance(0.7) => Some(Deed::Overflow),
             Deed::Events(fate) if *fate != Fate::Deliver => Some(Deed::Events(Fate::Deliver)),
             Deed::Fault(_) if self.chance(0.6) => Some(Deed::HostsRecover),
+            Deed::User(Act::MoveOut(_)) => Some(Deed::User(Act::MoveBack)),
             Deed::User(Act::Unmount) => Some(Deed::User(Act::Remount)),
             Deed::User(Act::Open(..)) => Some(Deed::User(Act::Close)),
             _ => None,
@@ -292,7 +271,7 @@ impl Maker {
 
     fn act(&mut self) -> Act {
         let (pick, name, bytes) = (self.random.random(), self.name(), self.bytes());
-        match self.below(24) {
+        match self.below(25) {
             0..5 => Act::Create(name, bytes),
             5 => Act::Open(name, bytes),
             6 => Act::Continue(bytes),
@@ -309,7 +288,8 @@ impl Maker {
             19 => Act::Chmod(pick),
             20 => Act::Remove(pick),
             21 => Act::MoveIn(name, bytes),
-            22 if self.has_secrets => Act::Restore,
+            22 => Act::MoveOut(pick),
+            23 if self.has_secrets => Act::Restore,
             _ => Act::Unmount,
         }
     }
@@ -322,7 +302,7 @@ impl Maker {
             7 => Deed::Reload(self.after()),
             8..14 => {
                 let host = self.one(&setting.hosts);
-                Deed::Fault(self.fault(host))
+                Deed::Fault(self.fault(host, setting))
             }
             14 => Deed::HostsRecover,
             15 => self.one(&[Deed::LoseSessions, Deed::HostClock(1200), Deed::HostClock(-1200), Deed::HostClock(3)]),
@@ -339,8 +319,8 @@ impl Maker {
         }
     }
 
-    fn fault(&mut self, host: &str) -> Rule {
-        let action = self.action();
+    fn fault(&mut self, host: &'static str, setting: &Setting) -> Rule {
+        let action = if self.chance(0.1) { self.indiscretion(host, setting) } else { self.action() };
         let endpoint = self.one(&[Endpoint::Any, Endpoint::Chunk, Endpoint::Finish, Endpoint::Open, Endpoint::Probe]);
         let when = match self.below(4) {
             0 => When::Always,
@@ -349,6 +329,12 @@ impl Maker {
             _ => When::Probability { chance: 0.2 + 0.6 * self.random.random::<f64>(), seed: self.random.random() },
         };
         Rule::new(action).host(host).at(endpoint).when(when)
+    }
+
+    /// An error that says the secrets of the host.
+    fn indiscretion(&mut self, host: &'static str, setting: &Setting) -> Action {
+        let body = format!("refused for {}", setting.secrets_of(host).join(" and "));
+        Action::Reply { status: self.one(&[400, 403, 500]), headers: BTreeMap::new(), body, stored: false }
     }
 
     fn action(&mut self) -> Action {

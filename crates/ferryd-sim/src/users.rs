@@ -10,11 +10,16 @@ use rand::{Rng, SeedableRng};
 use crate::schedule::{Act, Name, Pick};
 use crate::world::{DROP, ELSEWHERE, World};
 
+/// Where a file is that was moved out of the watch.
+const OUT: &str = "/elsewhere/out";
+
 /// What users remember.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
     /// The file that is being written, and its name.
     writing: Option<(File, PathBuf)>,
+    /// Where the file was that was moved out last.
+    moved_out: Option<PathBuf>,
     /// Contents made so far.
     made: u64,
     /// Whether the disk of the watched folder is away.
@@ -58,6 +63,7 @@ impl Users {
             Act::Continue(bytes) => Self::go_on(world, *bytes),
             Act::Close => Ok(Self::close(world)),
             Act::MoveIn(name, bytes) => Self::move_in(world, *name, *bytes).map(Some),
+            Act::MoveBack => Self::move_back(world),
             Act::Unmount if !world.setting.is_disk => Ok(None),
             Act::Unmount => {
                 Self::close(world);
@@ -70,6 +76,8 @@ impl Users {
                     return Ok(None);
                 }
                 world.files.remount(Path::new(DROP))?;
+                // Nobody watches the folders of a disk that has come back, before the next scan.
+                world.state().was_untold = true;
                 Ok(Some("the disk of the watched folder is back, under other numbers".into()))
             }
             Act::Restore => {
@@ -85,6 +93,7 @@ impl Users {
             | Act::Rename(pick, _)
             | Act::Link(pick, _)
             | Act::Chmod(pick)
+            | Act::MoveOut(pick)
             | Act::Remove(pick) => match Self::pick(world, *pick) {
                 Some(path) => Self::change(world, &path, act).map(Some),
                 None => Ok(None),
@@ -147,6 +156,16 @@ impl Users {
         Ok(format!("a user moves {} in, with a file of {bytes} bytes", to.display()))
     }
 
+    fn move_back(world: &World) -> io::Result<Option<String>> {
+        let Some(path) = world.state().users.moved_out.take() else { return Ok(None) };
+        if world.files.facts(&path).is_some() {
+            return Ok(None);
+        }
+        world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
+        world.files.rename(Path::new(OUT), &path)?;
+        Ok(Some(format!("a user moves {} back", path.display())))
+    }
+
     fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
         let told = path.display();
         let files = &world.files;
@@ -193,6 +212,11 @@ impl Users {
             Act::Chmod(_) => {
                 files.set_mode(path, 0o600)?;
                 format!("a user changes the mode of {told}")
+            }
+            Act::MoveOut(_) => {
+                files.rename(path, Path::new(OUT))?;
+                world.state().users.moved_out = Some(path.to_owned());
+                format!("a user moves {told} out of the folder")
             }
             Act::Remove(_) => {
                 files.remove(path)?;

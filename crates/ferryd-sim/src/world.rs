@@ -21,7 +21,8 @@ use crate::life::{Life, Step};
 use crate::mount;
 use crate::network::ADDRESS;
 use crate::promises::Violation;
-use crate::schedule::{After, Deed, Event, Schedule, Setting};
+use crate::schedule::{Deed, Event, Schedule};
+use crate::setting::{After, Setting};
 use crate::users::Users;
 
 /// The folder that users put files into.
@@ -68,6 +69,8 @@ pub(crate) struct State {
     pub(crate) jobs: Vec<JobRow>,
     /// Reasons that jobs have had, and moves that they have made, by name.
     pub(crate) met: BTreeSet<String>,
+    /// Whether events were lost, or came late, and the daemon was not told.
+    pub(crate) was_untold: bool,
     /// By how many seconds the clock of the hosts is wrong.
     hosts_ahead: i64,
     /// By how many seconds the clock of the machine is wrong.
@@ -123,6 +126,7 @@ impl World {
             violations: Vec::new(),
             jobs: Vec::new(),
             met: BTreeSet::new(),
+            was_untold: false,
             hosts_ahead: 0,
             ahead: 0,
             lives: 0,
@@ -285,13 +289,16 @@ impl World {
                 self.tell(&format!("events of files: {fate:?}"));
                 self.note("events", *fate != Fate::Deliver);
                 let fate = *fate;
+                self.state().was_untold |= fate == Fate::Deliver;
                 self.files.before_events(Arc::new(move |_| fate));
                 if fate == Fate::Deliver {
                     self.files.deliver_late_events();
                 }
             }
             Deed::Overflow => {
-                self.tell("events of files have been lost");
+                self.tell("events of files arrive, and the daemon is told that some were lost");
+                self.note("events", false);
+                self.files.before_events(Arc::new(|_| Fate::Deliver));
                 self.files.lose_events();
             }
             Deed::SentFull(full) => {
@@ -344,6 +351,9 @@ impl World {
             [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false), Deed::Events(Fate::Deliver)]
         {
             self.trouble(&what);
+        }
+        if self.state().trouble.contains("events") {
+            self.trouble(&Deed::Events(Fate::Deliver));
         }
         Users::go_home(self);
         self.take_stock();
