@@ -27,6 +27,8 @@ pub(crate) struct Ledger {
     pub(crate) closed: BTreeMap<Digest, Content>,
     /// The files that are in the watch.
     pub(crate) standing: BTreeMap<PathBuf, Standing>,
+    /// What was last seen under each name.
+    last: BTreeMap<PathBuf, Digest>,
     /// Digests of files that have not changed since.
     digests: BTreeMap<[i64; 6], Digest>,
     /// What sources were configured to become at any time so far.
@@ -39,6 +41,8 @@ pub(crate) struct Content {
     pub(crate) bytes: u64,
     /// The most names that it had at one time.
     pub(crate) names: usize,
+    /// How often it took the place of another content under the same name, or came for the first time.
+    pub(crate) arrivals: usize,
 }
 
 /// A file that stands in the watch and that nobody writes.
@@ -151,8 +155,11 @@ impl World {
                 continue;
             }
             let names = now.values().filter(|(other, _)| *other == digest).count();
-            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names });
+            let is_first = !ledger.closed.contains_key(&digest);
+            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names, arrivals: 0 });
             content.names = content.names.max(names);
+            let before = ledger.last.insert(path.clone(), digest.clone());
+            content.arrivals += usize::from(is_first || before.is_some_and(|before| before != digest));
             let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
             let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
             standing.insert(path, entry);
@@ -169,8 +176,10 @@ impl World {
     pub(crate) fn spare_what_is_done(&self) {
         let objects = self.sandbox.objects();
         let state = &mut *self.state();
-        let jobs = &state.jobs;
-        for (path, standing) in &mut state.ledger.standing {
+        let (jobs, ledger) = (&state.jobs, &mut state.ledger);
+        // Of a content with several names the jobs may be those of another.
+        let has_one_name = |digest: &Digest| ledger.closed.get(digest).is_some_and(|content| content.names == 1);
+        for (path, standing) in ledger.standing.iter_mut().filter(|(_, standing)| has_one_name(&standing.digest)) {
             let is_done = |host: &str| {
                 let is_it = |job: &JobRow| job.path == *path && job.host == host && job.bytes == standing.bytes;
                 let is_held = |object: &Object| object.host == host && object.sha256.as_ref() == Some(&standing.digest);

@@ -170,11 +170,11 @@ impl World {
         }
         let (log, lives) = (self.sandbox.log(), self.state().lives);
         for ((host, digest), objects) in stored {
-            let Some(Content { bytes, names }) = self.state().ledger.closed.get(&digest).cloned() else { continue };
+            let Some(Content { bytes, names, arrivals }) = self.state().ledger.closed.get(&digest).cloned() else { continue };
             let is_marked = jobs.iter().any(|job| job.host == host && job.bytes == bytes && job.maybe_duplicate);
             // Each reply that was lost, and each death, may have cost one more.
             let unanswered = log.iter().filter(|entry| entry.held && entry.fault.is_some()).count() + lives;
-            if objects.len() > names + if is_marked { unanswered } else { 0 } {
+            if objects.len() > names.max(arrivals) + if is_marked { unanswered } else { 0 } {
                 let names: Vec<&str> = objects.iter().take(4).map(|object| object.name.as_str()).collect();
                 let told = format!("{host} has {} times the {bytes} bytes of {names:?}", objects.len());
                 self.violated("once", format!("{told}, {} a mark", if is_marked { "with" } else { "without" }));
