@@ -1,0 +1,181 @@
+//! Worlds that must never break a promise again, and worlds that are known to. Each is what was left of a schedule when it was shrunk, or
+//! a disaster that was first seen in a real folder.
+
+use std::time::Duration;
+
+use ferryd_sandbox::faults::{Action, Endpoint, Rule, When};
+use ferryd_sim::schedule::{Act, Deed, Event, Name, Schedule};
+use ferryd_sim::{After, Detail, Report, Setting, run};
+
+/// The file `a`, `b` and so on.
+const A: Name = Name(0);
+const B: Name = Name(1);
+const C: Name = Name(2);
+
+fn setting(hosts: &[&'static str], after: After) -> Setting {
+    Setting {
+        hosts: hosts.to_vec(),
+        after,
+        trusts: true,
+        asks_first: true,
+        max_connections: 64,
+        max_uploads: 16,
+        settle_seconds: 2,
+        pace: None,
+        moves_far: false,
+        is_disk: false,
+        keeps_connections: true,
+    }
+}
+
+/// What happens so many seconds after the beginning.
+fn at(seconds: f64, what: Deed) -> Event {
+    Event { at: Duration::from_secs_f64(seconds), steps: 0, what }
+}
+
+fn user(seconds: f64, act: Act) -> Event {
+    at(seconds, Deed::User(act))
+}
+
+fn world(setting: Setting, events: Vec<Event>) -> Report {
+    run(&Schedule { seed: 7, setting, events }, Detail::Story)
+}
+
+#[track_caller]
+fn keeps_every_promise(report: &Report) {
+    assert!(report.violations.is_empty(), "{}", report.story.join("\n"));
+}
+
+#[track_caller]
+fn breaks(report: &Report, promise: &str) {
+    let broken: Vec<&str> = report.violations.iter().map(|violation| violation.promise).collect();
+    assert!(broken.contains(&promise), "`{promise}` is kept now: move this to those that must be\n{}", report.story.join("\n"));
+}
+
+fn has(report: &Report, part: &str) -> bool {
+    report.story.iter().any(|line| line.contains(part))
+}
+
+#[test]
+fn a_file_that_is_renamed_while_it_is_uploaded_goes_on_under_its_new_name() {
+    let slow = Setting { pace: Some(10_000), ..setting(&["cloudkp", "uploadgig"], After::Keep) };
+    let report = world(slow, vec![user(1.0, Act::Create(A, 300_000)), user(12.0, Act::Rename(0, B))]);
+    keeps_every_promise(&report);
+    assert!(has(&report, "of /drop/b for cloudkp is done") && report.counts.objects == 2, "{}", report.story.join("\n"));
+}
+
+#[test]
+fn a_disk_that_comes_back_under_other_numbers_brings_no_second_job() {
+    let disk = Setting { is_disk: true, ..setting(&["cloudkp", "4shared"], After::Keep) };
+    let away_and_back = |seconds| [user(seconds, Act::Unmount), user(seconds + 60.0, Act::Remount)];
+    let mut events = vec![user(1.0, Act::Create(A, 3_000))];
+    events.extend(away_and_back(100.0));
+    events.push(at(300.0, Deed::Kill));
+    let report = world(disk, events);
+    keeps_every_promise(&report);
+    assert_eq!(report.counts.objects, 2, "{}", report.story.join("\n"));
+}
+
+#[test]
+fn a_file_that_is_edited_between_its_upload_and_its_removal_stays_until_the_new_version_is_there() {
+    // Before each of the steps that follow the upload in turn, the removal among them.
+    for steps in 1..60 {
+        let edit = Event { at: Duration::from_millis(3_500), steps, what: Deed::User(Act::Edit(0)) };
+        let events = vec![user(1.0, Act::Create(A, 3_000)), edit];
+        keeps_every_promise(&world(setting(&["kie", "uploadgig"], After::Delete), events));
+    }
+}
+
+#[test]
+fn files_for_a_host_that_always_fails_keep_none_from_a_host_that_is_well() {
+    let down = Rule::new(Action::CloseBeforeReading { reset: true }).host("cloudkp").when(When::Always);
+    let few = Setting { max_uploads: 2, ..setting(&["cloudkp", "4shared"], After::Keep) };
+    let mut events = vec![at(0.0, Deed::Fault(down))];
+    events.extend((0..Name::COUNT).map(|name| user(f64::from(name) * 300.0, Act::Create(Name(name), 2_000))));
+    keeps_every_promise(&world(few, events));
+}
+
+#[test]
+fn a_clock_that_was_a_year_ahead_costs_no_year() {
+    const YEAR: i64 = 365 * 86_400;
+    let busy = Rule::new(Action::TooManyRequests { retry_after: Default::default() }).host("kie").at(Endpoint::Chunk);
+    for kill in [false, true] {
+        let mut events = vec![
+            at(0.0, Deed::Clock(YEAR)),
+            at(0.0, Deed::Fault(busy.clone())),
+            user(1.0, Act::Create(A, 2_000)),
+            at(60.0, Deed::Clock(-YEAR)),
+            at(600.0, Deed::HostsRecover),
+        ];
+        if kill {
+            events.insert(3, at(30.0, Deed::Kill));
+        }
+        keeps_every_promise(&world(setting(&["kie", "uploadgig"], After::Keep), events));
+    }
+}
+
+#[test]
+fn the_power_may_go_before_any_step_of_an_upload() {
+    for steps in (1..120).step_by(3) {
+        let cut = Event { at: Duration::from_millis(2_500), steps, what: Deed::CutPower };
+        let events = vec![user(1.0, Act::Create(A, 300_000)), user(1.0, Act::Create(B, 20)), cut];
+        let slow = Setting { pace: Some(50_000), moves_far: true, ..setting(&["koodrive", "cloudkp"], After::Move) };
+        keeps_every_promise(&world(slow, events));
+    }
+}
+
+#[test]
+fn the_same_world_is_the_same_every_time() {
+    for seed in 0..20 {
+        let [once, again] = [0; 2].map(|_| run(&Schedule::of(seed), Detail::Everything));
+        for (ours, theirs) in once.story.iter().zip(&again.story) {
+            assert_eq!(ours, theirs, "world {seed}");
+        }
+        assert_eq!(once, again);
+    }
+    assert_ne!(run(&Schedule::of(1), Detail::Story).story, run(&Schedule::of(2), Detail::Story).story);
+}
+
+/// What breaks today. Whoever mends it moves it up.
+mod known {
+    use super::*;
+
+    #[test]
+    fn a_change_that_sets_the_time_back_is_not_seen() {
+        let events = vec![user(1.0, Act::Create(A, 3_000)), user(60.0, Act::EditSecretly(0))];
+        breaks(&world(setting(&["kie", "uploadgig"], After::Keep), events), "lost");
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_while_its_disk_gets_other_numbers_is_uploaded_again_without_a_mark() {
+        let disk = Setting { is_disk: true, ..setting(&["cloudkp", "kie"], After::Keep) };
+        let events = vec![
+            user(1.0, Act::Create(A, 3_000)),
+            at(60.0, Deed::Kill),
+            user(60.0, Act::Unmount),
+            user(61.0, Act::Remount),
+            user(62.0, Act::Rename(0, B)),
+        ];
+        breaks(&world(disk, events), "once");
+    }
+
+    #[test]
+    fn the_after_action_forgets_a_file_whose_disk_is_away() {
+        let slow = Setting { is_disk: true, pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Move) };
+        let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::Unmount), user(600.0, Act::Remount)];
+        breaks(&world(slow, events), "rest");
+    }
+
+    #[test]
+    fn one_of_two_names_of_a_file_that_gets_a_third_is_uploaded_once_more() {
+        let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
+        breaks(&world(setting(&["koodrive", "kie"], After::Keep), events), "once");
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_before_it_is_sent_again_to_a_host_that_knows_it_by_its_name_is_there_twice() {
+        let lost = Rule::new(Action::LoseReply { reset: false }).host("kie").at(Endpoint::Chunk).when(When::First(1));
+        let events = vec![at(0.0, Deed::Fault(lost)), user(1.0, Act::Create(A, 3_000)), user(3.2, Act::Rename(0, B))];
+        breaks(&world(setting(&["kie", "uploadgig"], After::Keep), events), "once");
+    }
+}
