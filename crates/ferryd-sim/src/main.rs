@@ -38,6 +38,9 @@ struct Arguments {
     /// The worlds that are known to break a promise, in place of those that are known to.
     #[arg(long, value_name = "FILE", conflicts_with = "seed")]
     known: Option<PathBuf>,
+    /// A promise that does not count. May be given more than once.
+    #[arg(long, value_name = "NAME", conflicts_with = "seed")]
+    ignore: Vec<String>,
     /// Stops at the first world that breaks a promise.
     #[arg(long, conflicts_with = "seed")]
     first: bool,
@@ -65,8 +68,7 @@ fn main() -> ExitCode {
 fn one(seed: u64, arguments: &Arguments) -> ExitCode {
     let mut schedule = Schedule::of(seed);
     if arguments.shrink {
-        let told = |left| eprintln!("{left} events are left");
-        let Some((shortest, _)) = shrink(&schedule, told) else {
+        let Some((shortest, _)) = shrink(&schedule) else {
             println!("World {seed} keeps every promise: there is nothing to shrink.");
             return ExitCode::SUCCESS;
         };
@@ -97,6 +99,7 @@ fn many(arguments: &Arguments) -> ExitCode {
     };
     let many = Many {
         known,
+        ignored: arguments.ignore.clone(),
         from: arguments.from,
         worlds: arguments.worlds,
         threads: arguments.threads,

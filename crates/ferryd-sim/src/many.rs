@@ -27,6 +27,8 @@ pub struct Many {
     pub with_digests: bool,
     /// Worlds that are known to break a promise, in the form of `known.txt`, in place of those that are listed there.
     pub known: Option<String>,
+    /// Promises that do not count.
+    pub ignored: Vec<String>,
     /// Whether no further world is begun when one has broken a promise that is not known to break.
     pub stops_at_first: bool,
 }
@@ -64,7 +66,8 @@ impl Many {
                 });
             }
             drop(send);
-            for (seed, report) in reports {
+            for (seed, mut report) in reports {
+                report.violations.retain(|violation| !self.ignored.iter().any(|ignored| ignored == violation.promise));
                 let broken = report.violations.first().cloned();
                 sum.add(seed, report, self.with_digests);
                 if let Some(violation) = broken.filter(|violation| !sum.is_known(seed, violation)) {

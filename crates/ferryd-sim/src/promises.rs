@@ -109,7 +109,7 @@ impl World {
     /// Whether nothing is left to do.
     pub(crate) fn is_at_rest(&self, jobs: &[JobRow]) -> bool {
         jobs.iter().all(|job| match job.state {
-            State::Queued | State::Uploading | State::Waiting => false,
+            State::Queued | State::Uploading | State::Waiting | State::Held => false,
             // Another host has to take the file first.
             State::Uploaded => job.why.is_some(),
             _ => true,
@@ -133,18 +133,14 @@ impl World {
         self.check_bounds();
     }
 
-    /// Every file that stands there is on every host, or a job says why not.
+    /// Every file that stands there is on every host: nothing that hosts did gives them a reason to refuse one for good.
     fn check_lost(&self, jobs: &[JobRow]) {
         let standing = self.state().ledger.standing.clone();
         for (path, file) in &standing {
             for host in self.setting.hosts.iter().filter(|host| !self.holds(host, &file.digest)) {
-                let excused = jobs.iter().any(|job| {
-                    let is_it = job.path == *path && job.host == **host && job.bytes == file.bytes;
-                    is_it && matches!(job.state, State::Held | State::Failed)
-                });
-                if !excused {
-                    self.violated("lost", format!("{} is not on {host}, and no job says why", path.display()));
-                }
+                let its_job = |job: &&JobRow| job.path == *path && job.host == **host && job.bytes == file.bytes;
+                let why = jobs.iter().filter(its_job).map(|job| format!(", its job is {}: {:?}", job.state.word(), job.why));
+                self.violated("lost", format!("{} is not on {host}{}", path.display(), why.collect::<String>()));
             }
         }
         if !self.setting.has_proof() || self.state().after == After::Keep || self.state().ledger.afters.len() > 1 {
@@ -175,9 +171,10 @@ impl World {
             // Each reply that was lost, and each death, may have cost one more.
             let unanswered = log.iter().filter(|entry| entry.held && entry.fault.is_some()).count() + lives;
             if objects.len() > names.max(arrivals) + if is_marked { unanswered } else { 0 } {
-                let names: Vec<&str> = objects.iter().take(4).map(|object| object.name.as_str()).collect();
-                let told = format!("{host} has {} times the {bytes} bytes of {names:?}", objects.len());
-                self.violated("once", format!("{told}, {} a mark", if is_marked { "with" } else { "without" }));
+                let called: Vec<&str> = objects.iter().take(4).map(|object| object.name.as_str()).collect();
+                let told = format!("{host} has {} times the {bytes} bytes of {called:?}", objects.len());
+                let promise = if names > 1 { "linked" } else { "once" };
+                self.violated(promise, format!("{told}, {} a mark", if is_marked { "with" } else { "without" }));
             }
         }
     }

@@ -3,9 +3,8 @@
 use crate::run::{Detail, Report, run};
 use crate::schedule::{Event, Schedule};
 
-/// Leaves out of the schedule whatever is not needed for it to break the same promise; nothing for one that breaks none. `told` is
-/// handed the number of events that are left, whenever there are fewer.
-pub fn shrink(schedule: &Schedule, mut told: impl FnMut(usize)) -> Option<(Schedule, Report)> {
+/// Leaves out of the schedule whatever is not needed for it to break the same promise; nothing for one that breaks none.
+pub fn shrink(schedule: &Schedule) -> Option<(Schedule, Report)> {
     let mut report = run(schedule, Detail::Story);
     let promise = report.violations.first()?.promise;
     let mut shortest = schedule.clone();
@@ -17,7 +16,6 @@ pub fn shrink(schedule: &Schedule, mut told: impl FnMut(usize)) -> Option<(Sched
             let outcome = run(&candidate, Detail::Story);
             if outcome.violations.first().is_some_and(|violation| violation.promise == promise) {
                 (shortest, report) = (candidate, outcome);
-                told(shortest.events.len());
             } else {
                 at += chunk;
             }

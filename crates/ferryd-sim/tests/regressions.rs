@@ -169,7 +169,7 @@ mod known {
     #[test]
     fn one_of_two_names_of_a_file_that_gets_a_third_is_uploaded_once_more() {
         let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
-        breaks(&world(setting(&["koodrive", "kie"], After::Keep), events), "once");
+        breaks(&world(setting(&["koodrive", "kie"], After::Keep), events), "linked");
     }
 
     #[test]
