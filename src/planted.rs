@@ -1,8 +1,8 @@
 //! Bugs that are built in on purpose, so that a simulator can show that it finds them.
 //!
 //! Each stands where a person could have made it, as `planted!("name")`: whether that one is switched on. Without the feature
-//! `planted-bugs` the macro is the constant `false`, and nothing of this is compiled in; with it, none is switched on until somebody
-//! calls [`plant`].
+//! `planted-bugs` the macro is the constant `false`, and nothing of this is compiled in; with it, none is switched on until
+//! somebody calls [`plant`].
 
 /// Whether the bug of this name is switched on.
 #[cfg(feature = "planted-bugs")]

@@ -1,7 +1,8 @@
 //! A disk that can lose its power: what was written since the last sync may be there afterwards or not, sector by sector.
 //!
-//! SQLite works on it through [`mount`](crate::mount), so that its own recovery is what is tested. It is a model of a disk that keeps its
-//! promises and no more: what was synced stays, a sector is written whole or torn at one place, and everything else is open.
+//! SQLite works on it through [`mount`](crate::mount), so that its own recovery is what is tested. It is a model of a disk that
+//! keeps its promises and no more: what was synced stays, a sector is written whole or torn at one place, and everything else is
+//! open.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -1,5 +1,5 @@
-//! What users have in the watched folder, and every content that a file there ever had while nobody wrote into it: what the promises
-//! are judged by.
+//! What users have in the watched folder, and every content that a file there ever had while nobody wrote into it: what the
+//! promises are judged by.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -75,8 +75,8 @@ impl Life {
         }
     }
 
-    /// Has `event` happen before the step that is so far ahead as it says. Answers one that was waiting for its step and has not met
-    /// it.
+    /// Has `event` happen before the step that is so far ahead as it says. Answers one that was waiting for its step and has not
+    /// met it.
     pub(crate) fn arm(&self, event: Event) -> Option<Event> {
         let mut state = self.state();
         let at = state.steps + u64::from(event.steps);

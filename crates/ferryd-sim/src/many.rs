@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use ferryd::internals::job::reason::ReasonClass;
+
 use crate::ledger::digest;
 use crate::promises::Violation;
 use crate::run::{Counts, Detail, Report, run};
@@ -94,6 +96,11 @@ fn known(text: &str) -> BTreeSet<(u64, String)> {
     text.lines().filter_map(line).collect()
 }
 
+/// The name of a reason that jobs can have.
+pub(crate) fn because_of(class: ReasonClass) -> String {
+    format!("because of {}", class.word())
+}
+
 impl Sum {
     fn is_known(&self, seed: u64, violation: &Violation) -> bool {
         self.known.contains(&(seed, violation.promise.to_owned()))
@@ -142,6 +149,8 @@ impl fmt::Display for Sum {
         for (name, worlds) in &self.met {
             writeln!(f, "{worlds:>8} worlds: {name}")?;
         }
+        let unmet: Vec<String> = ReasonClass::all().map(because_of).filter(|reason| !self.met.contains_key(reason)).collect();
+        writeln!(f, "not met: {}", if unmet.is_empty() { "nothing".to_owned() } else { unmet.join(", ") })?;
         write!(
             f,
             "median world: {} events, {} contents, {} hosts, {} faults, {} lives, {} objects",

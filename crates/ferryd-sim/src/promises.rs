@@ -13,6 +13,7 @@ use ferryd_sandbox::Object;
 
 use crate::ledger::{Content, Digest, Standing};
 use crate::log::LOGGED;
+use crate::many::because_of;
 use crate::setting::After;
 use crate::world::World;
 
@@ -62,7 +63,7 @@ impl World {
             self.tell(&format!("  job {} of {} for {} is {}{why}", job.id.0, job.path.display(), job.host, job.state.word()));
             let mut state = self.state();
             state.met.insert(format!("{from} -> {}", job.state.word()));
-            state.met.extend(job.why.as_ref().map(|why| format!("because of {}", why.class.word())));
+            state.met.extend(job.why.as_ref().map(|why| because_of(why.class)));
         }
     }
 

@@ -1,5 +1,5 @@
-//! One world from its first event to its rest: one life of the daemon after the other, each in a runtime of its own, so that whatever
-//! is left of a life when it ends is dropped with it.
+//! One world from its first event to its rest: one life of the daemon after the other, each in a runtime of its own, so that
+//! whatever is left of a life when it ends is dropped with it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;

@@ -37,8 +37,8 @@ pub struct Schedule {
 pub struct Event {
     /// When, after the beginning.
     pub at: Duration,
-    /// Just before the daemon has done so many things more from then on; at that time where it is zero. It happens at the next event's
-    /// time if the daemon does not do as much.
+    /// Just before the daemon has done so many things more from then on; at that time where it is zero. It happens at the next
+    /// event's time if the daemon does not do as much.
     pub steps: u32,
     /// What it is.
     pub what: Deed,

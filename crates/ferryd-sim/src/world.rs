@@ -90,56 +90,14 @@ impl World {
     pub(crate) fn new(schedule: &Schedule) -> Arc<World> {
         let (setting, seed) = (schedule.setting.clone(), schedule.seed);
         let time = Time::by_hand(MORNING_NS);
-        let files = Files::new(Clock::of(Arc::new(FileTimes { clock: time.clock(), last: Mutex::new((0, 0)) })));
-        for folder in [DROP, SENT, ELSEWHERE, "/state"] {
-            // An empty file system has room for them.
-            drop(files.make_folders(Path::new(folder)));
-        }
-        for (is_disk, folder) in [(setting.is_disk, DROP), (setting.moves_far, SENT)] {
-            if is_disk {
-                drop(files.mount(Path::new(folder)));
-            }
-        }
-        let true_time = time.clone();
-        let options = Options {
-            listen: ADDRESS,
-            chance: ferryd_sandbox::Chance::seeded(seed),
-            time: ferryd_sandbox::Time::of(move || (MORNING_NS / 1_000_000) + millis(true_time.passed())),
-            ..Options::new("/nowhere")
-        };
-        let sandbox = match Sandbox::detached(options) {
-            Ok(sandbox) => sandbox,
-            Err(error) => unreachable!("hosts without a fault in their script: {error}"),
-        };
-        let state = State {
-            random: StdRng::seed_from_u64(seed ^ 0x5EED),
-            users: Users::default(),
-            ledger: Ledger::default(),
-            story: Vec::new(),
-            switch: None,
-            after: setting.after,
-            faults: Vec::new(),
-            is_online: true,
-            away: None,
-            trouble: BTreeSet::new(),
-            troubles: 0,
-            violations: Vec::new(),
-            jobs: Vec::new(),
-            met: BTreeSet::new(),
-            was_untold: false,
-            hosts_ahead: 0,
-            ahead: 0,
-            lives: 0,
-            healthy: setting.hosts.clone(),
-            has_excuse: false,
-            happened: 0,
-        };
+        let (files, sandbox) = (users_files(&setting, &time), hosts(seed, &time));
+        let state = Mutex::new(State::new(seed, &setting));
         let world = Arc::new_cyclic(|world: &Weak<World>| {
             let (of_queue, of_files) = (world.clone(), world.clone());
             let queue = Disk::with_files(seed, new_queue());
             queue.before_steps(Arc::new(move || of_queue.upgrade().is_some_and(|world| world.step("queue"))));
             files.before_steps(Arc::new(move |what| of_files.upgrade().is_some_and(|world| world.step(what))));
-            World { setting, seed, time, files, queue, sandbox, life: Life::default(), state: Mutex::new(state) }
+            World { setting, seed, time, files, queue, sandbox, life: Life::default(), state }
         });
         world.script();
         world
@@ -357,6 +315,63 @@ impl World {
         }
         Users::go_home(self);
         self.take_stock();
+    }
+}
+
+impl State {
+    fn new(seed: u64, setting: &Setting) -> State {
+        State {
+            random: StdRng::seed_from_u64(seed ^ 0x5EED),
+            users: Users::default(),
+            ledger: Ledger::default(),
+            story: Vec::new(),
+            switch: None,
+            after: setting.after,
+            faults: Vec::new(),
+            is_online: true,
+            away: None,
+            trouble: BTreeSet::new(),
+            troubles: 0,
+            violations: Vec::new(),
+            jobs: Vec::new(),
+            met: BTreeSet::new(),
+            was_untold: false,
+            hosts_ahead: 0,
+            ahead: 0,
+            lives: 0,
+            healthy: setting.hosts.clone(),
+            has_excuse: false,
+            happened: 0,
+        }
+    }
+}
+
+fn users_files(setting: &Setting, time: &Time) -> Files {
+    let files = Files::new(Clock::of(Arc::new(FileTimes { clock: time.clock(), last: Mutex::new((0, 0)) })));
+    // An empty file system has room for all of this.
+    for folder in [DROP, SENT, ELSEWHERE, "/state"] {
+        drop(files.make_folders(Path::new(folder)));
+    }
+    for (is_disk, folder) in [(setting.is_disk, DROP), (setting.moves_far, SENT)] {
+        if is_disk {
+            drop(files.mount(Path::new(folder)));
+        }
+    }
+    files
+}
+
+/// Every kind of host, with a clock that is right whatever the machine's says.
+fn hosts(seed: u64, time: &Time) -> Sandbox {
+    let time = time.clone();
+    let options = Options {
+        listen: ADDRESS,
+        chance: ferryd_sandbox::Chance::seeded(seed),
+        time: ferryd_sandbox::Time::of(move || (MORNING_NS / 1_000_000) + millis(time.passed())),
+        ..Options::new("/nowhere")
+    };
+    match Sandbox::detached(options) {
+        Ok(sandbox) => sandbox,
+        Err(error) => unreachable!("hosts without a fault in their script: {error}"),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Worlds that must never break a promise again, and worlds that are known to. Each is what was left of a schedule when it was shrunk, or
-//! a disaster that was first seen in a real folder.
+//! Worlds that must never break a promise again, and worlds that are known to. Each is what was left of a schedule when it was
+//! shrunk, or a disaster that was first seen in a real folder.
 
 use std::time::Duration;
 
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, When};
 use ferryd_sim::schedule::{Act, Deed, Event, Name, Schedule};
-use ferryd_sim::{After, Detail, Report, Setting, run};
+use ferryd_sim::{After, Detail, Report, Setting, run, shrink};
 
 /// The file `a`, `b` and so on.
 const A: Name = Name(0);
@@ -134,6 +134,21 @@ fn the_same_world_is_the_same_every_time() {
         assert_eq!(once, again);
     }
     assert_ne!(run(&Schedule::of(1), Detail::Story).story, run(&Schedule::of(2), Detail::Story).story);
+}
+
+#[test]
+fn a_story_is_cut_down_to_what_it_is_about() {
+    let mut events: Vec<Event> = (1..9).map(|name| user(f64::from(name), Act::Create(Name(name), 500))).collect();
+    events.push(user(20.0, Act::Create(A, 3_000)));
+    events.push(at(30.0, Deed::Kill));
+    // The first of those that are there, which is that file.
+    events.push(user(60.0, Act::EditSecretly(0)));
+    let schedule = Schedule { seed: 7, setting: setting(&["kie", "uploadgig"], After::Keep), events };
+    let (shortest, report) = shrink(&schedule).expect("it breaks a promise");
+    let left: Vec<&Deed> = shortest.events.iter().map(|event| &event.what).collect();
+    assert!(matches!(left[..], [Deed::User(Act::Create(..)), Deed::User(Act::EditSecretly(0))]), "{left:?}");
+    breaks(&report, "lost");
+    assert!(shrink(&Schedule { events: Vec::new(), ..schedule }).is_none(), "nothing breaks where nothing happens");
 }
 
 /// What breaks today. Whoever mends it moves it up.

@@ -8,7 +8,8 @@ use super::disk::Disk;
 /// What is known of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Device, inode, size, time of the last change, time of the inode's last change, birth; times in nanoseconds since the Unix epoch.
+    /// Device, inode, size, time of the last change, time of the inode's last change, birth; times in nanoseconds since the Unix
+    /// epoch.
     pub numbers: [i64; 6],
     /// How many have it open for writing.
     pub writers: usize,

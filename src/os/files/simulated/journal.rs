@@ -108,8 +108,8 @@ impl Journal {
         self.0 = left;
     }
 
-    /// Takes every change out, and answers those that are neither in `base`, nor kept by the word of `is_kept`, nor built on by what
-    /// is. The last one comes first, and so `is_kept` is asked.
+    /// Takes every change out, and answers those that are neither in `base`, nor kept by the word of `is_kept`, nor built on by
+    /// what is. The last one comes first, and so `is_kept` is asked.
     fn take_lost(&mut self, mut base: Base, mut is_kept: impl FnMut(&Change) -> bool) -> Vec<Change> {
         let mut lost = Vec::new();
         for change in std::mem::take(&mut self.0).into_iter().rev() {

@@ -21,8 +21,8 @@ impl Disk {
         state.mount(below, root)
     }
 
-    /// Takes the file system at `path` away, with all that was written to it, and shows the folder below it again. Whatever has anything of it open gets
-    /// errors from now on.
+    /// Takes the file system at `path` away, with all that was written to it, and shows the folder below it again. Whatever has
+    /// anything of it open gets errors from now on.
     pub fn unmount(&self, path: &Path) -> io::Result<()> {
         let root = self.resolve(path, true)?;
         let mut state = self.lock();
@@ -48,8 +48,8 @@ impl Disk {
     }
 
     /// Has what was last unmounted from `path` come back from a backup: another device, with the same names, bytes, modes and
-    /// modification times, and all else new. Where nothing was unmounted, the same becomes of everything in the folder at `path`, unless
-    /// something is mounted in it.
+    /// modification times, and all else new. Where nothing was unmounted, the same becomes of everything in the folder at `path`,
+    /// unless something is mounted in it.
     pub fn restore(&self, path: &Path) -> io::Result<()> {
         let (folder, now_ns) = (self.resolve(path, true)?, self.now_ns());
         let mut state = self.lock();
