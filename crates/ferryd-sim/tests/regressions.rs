@@ -182,6 +182,13 @@ mod known {
     }
 
     #[test]
+    fn the_after_action_forgets_a_file_that_was_moved_out_and_is_moved_back() {
+        let slow = Setting { pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Delete) };
+        let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::MoveOut(0)), user(600.0, Act::MoveBack)];
+        breaks(&world(slow, events), "rest");
+    }
+
+    #[test]
     fn one_of_two_names_of_a_file_that_gets_a_third_is_uploaded_once_more() {
         let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
         breaks(&world(setting(&["koodrive", "kie"], After::Keep), events), "linked");
