@@ -2,7 +2,7 @@
 //!
 //! Each stands where a person could have made it, as `planted!("name")`: whether that one is switched on. Without the feature
 //! `planted-bugs` the macro is the constant `false`, and nothing of this is compiled in; with it, none is switched on until
-//! somebody calls [`plant`].
+//! somebody calls `plant`.
 
 /// Whether the bug of this name is switched on.
 #[cfg(feature = "planted-bugs")]

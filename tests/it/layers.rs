@@ -70,6 +70,8 @@ const MAY_KNOW: [(&str, &[&str]); 40] = [
 /// The emulated hosts, which share no code with the daemon: each side is written from the documents, so that one's mistake shows at
 /// the other.
 const SANDBOX: &str = "crates/ferryd-sandbox/src";
+/// The simulator.
+const SIMULATOR: &str = "crates/ferryd-sim/src";
 
 /// Parts that are pure, and what of the standard library would make them otherwise.
 const PURE: [&str; 2] = ["job", "secret"];
@@ -272,7 +274,7 @@ fn circles(mut left: BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
 
 #[test]
 fn files_and_folders_beside_each_other_import_each_other_in_no_circle() {
-    for sources in ["src", SANDBOX] {
+    for sources in ["src", SANDBOX, SIMULATOR] {
         let files: Vec<_> = code_in(sources).into_iter().map(|(_, file, code)| (file, code)).collect();
         has_no_circle(sources, &files);
     }

@@ -9,9 +9,10 @@ use std::sync::mpsc;
 use ferryd::internals::job::reason::ReasonClass;
 
 use crate::ledger::digest;
-use crate::promises::Violation;
+use crate::promises::because_of;
 use crate::run::{Counts, Detail, Report, run};
 use crate::schedule::Schedule;
+use crate::violation::Violation;
 
 /// The worlds that are known to break a promise today: a line each with the number, the promise and why. Others begin with `#`.
 const KNOWN: &str = include_str!("../known.txt");
@@ -94,11 +95,6 @@ fn known(text: &str) -> BTreeSet<(u64, String)> {
         Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
     };
     text.lines().filter_map(line).collect()
-}
-
-/// The name of a reason that jobs can have.
-pub(crate) fn because_of(class: ReasonClass) -> String {
-    format!("because of {}", class.word())
 }
 
 impl Sum {

@@ -1,7 +1,6 @@
 //! The way to the hosts: connections in memory, which break when the process at this end dies.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -10,10 +9,9 @@ use std::time::Duration;
 use ferryd::internals::host::http::{Connecting, Connector, Destination, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
+use crate::places::ADDRESS;
 use crate::world::World;
 
-/// Where the hosts believe to be.
-pub(crate) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// What is on the way between the two ends of a connection, in bytes.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// The longest time that a connection takes to be made.

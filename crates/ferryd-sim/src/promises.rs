@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ferryd::internals::job::State;
+use ferryd::internals::job::reason::ReasonClass;
 use ferryd::internals::store::{JobRow, Store};
 use ferryd_sandbox::Object;
 
 use crate::ledger::{Content, Digest, Standing};
 use crate::log::LOGGED;
-use crate::many::because_of;
 use crate::setting::After;
 use crate::world::World;
 
@@ -24,21 +24,7 @@ const FAIR_UNTOLD: Duration = Duration::from_secs(100 * 60);
 /// Requests in an hour that nothing could justify.
 const REQUESTS_MAX: u64 = 40_000;
 
-/// A promise that was not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// Which.
-    pub promise: &'static str,
-    /// What was seen.
-    pub what: String,
-}
-
 impl World {
-    pub(crate) fn violated(&self, promise: &'static str, what: String) {
-        self.tell(&format!("VIOLATED ({promise}): {what}"));
-        self.state().violations.push(Violation { promise, what });
-    }
-
     /// What must hold at any time.
     pub(crate) fn check(&self, store: &Store) {
         self.look();
@@ -209,6 +195,11 @@ impl World {
             }
         }
     }
+}
+
+/// The name of a reason that jobs can have.
+pub(crate) fn because_of(class: ReasonClass) -> String {
+    format!("because of {}", class.word())
 }
 
 /// The jobs, each with the path of its file. The queue adds a mark to the paths of files that have lost theirs to another file.

@@ -18,9 +18,11 @@ use ferryd::internals::store::{LOG_NAME, Store};
 
 use crate::log::with_log;
 use crate::network::Network;
-use crate::promises::{Violation, jobs};
+use crate::promises::jobs;
 use crate::schedule::{Event, Schedule};
 use crate::setting::NoEnvironment;
+use crate::vfs::mount;
+use crate::violation::Violation;
 use crate::world::World;
 
 /// How long whoever starts the daemon waits before it is started again.
@@ -98,7 +100,8 @@ pub enum Detail {
 
 /// Runs a world.
 pub fn run(schedule: &Schedule, detail: Detail) -> Report {
-    let world = World::new(schedule);
+    let world = World::new(schedule, World::happen);
+    world.script();
     if detail == Detail::Story {
         return run_in(&world, schedule);
     }
@@ -297,5 +300,5 @@ impl Course {
 fn open(world: &Arc<World>) -> Result<Store, String> {
     let (disk, clock) = (world.queue.clone(), world.time.clock());
     let sync = move || disk.sync(LOG_NAME).map_err(|error| io::Error::other(format!("{error:?}")));
-    Store::on_vfs(&crate::mount(&world.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())
+    Store::on_vfs(&mount(&world.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())
 }

@@ -5,8 +5,7 @@ use std::path::Path;
 use ferryd::internals::config::{self, Config, ConfigError, Environment};
 use ferryd::internals::host::kinds::KINDS;
 
-use crate::network::ADDRESS;
-use crate::world::{DROP, SENT};
+use crate::places::{ADDRESS, DROP, SENT};
 
 /// The kind whose hosts tell nothing about a file but that they have it.
 const ONLY_WORDS: &str = "cloudkp";

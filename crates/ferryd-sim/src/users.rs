@@ -3,235 +3,220 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ferryd::internals::os::simulated_files::File;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::places::{DROP, ELSEWHERE};
 use crate::schedule::{Act, Name, Pick};
-use crate::world::{DROP, ELSEWHERE, World};
+use crate::world::World;
 
 /// Where a file is that was moved out of the watch.
 const OUT: &str = "/elsewhere/out";
 
-/// What users remember.
-#[derive(Debug, Default)]
-pub(crate) struct Users {
-    /// The file that is being written, and its name.
-    writing: Option<(File, PathBuf)>,
-    /// Where the file was that was moved out last.
-    moved_out: Option<PathBuf>,
-    /// Contents made so far.
-    made: u64,
-    /// Whether the disk of the watched folder is away.
-    is_away: bool,
+/// Bytes that no other file has.
+fn content(world: &World, bytes: u64) -> Vec<u8> {
+    let number = {
+        let mut state = world.state();
+        state.users.made += 1;
+        state.users.made
+    };
+    let mut content = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    StdRng::seed_from_u64(world.seed.wrapping_mul(1_000_003).wrapping_add(number)).fill_bytes(&mut content);
+    // Two contents that begin alike would be told apart by nobody when both are short.
+    content.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, of_number)| *byte = of_number);
+    content
 }
 
-impl Users {
-    /// Bytes that no other file has.
-    fn content(world: &World, bytes: u64) -> Vec<u8> {
-        let number = {
-            let mut state = world.state();
-            state.users.made += 1;
-            state.users.made
-        };
-        let mut content = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        StdRng::seed_from_u64(world.seed.wrapping_mul(1_000_003).wrapping_add(number)).fill_bytes(&mut content);
-        // Two contents that begin alike would be told apart by nobody when both are short.
-        content.iter_mut().zip(number.to_le_bytes()).for_each(|(byte, of_number)| *byte = of_number);
-        content
-    }
+/// A file in the watch, and what is in it.
+fn picked(world: &World, pick: Pick) -> Option<PathBuf> {
+    let there: Vec<PathBuf> = world.state().ledger.standing.keys().cloned().collect();
+    there.get(pick as usize % there.len().max(1)).cloned()
+}
 
-    /// A file in the watch, and what is in it.
-    fn pick(world: &World, pick: Pick) -> Option<PathBuf> {
-        let there: Vec<PathBuf> = world.state().ledger.standing.keys().cloned().collect();
-        there.get(pick as usize % there.len().max(1)).cloned()
+/// Does it, and tells it; nothing where there is no file that it could be done to.
+pub(crate) fn carry_out(world: &World, act: &Act) -> Option<String> {
+    if world.state().users.is_away && !matches!(act, Act::Remount | Act::Close | Act::Continue(_)) {
+        return None;
     }
+    let told = try_to(world, act);
+    told.unwrap_or_else(|error| Some(format!("a user fails to do {act:?}: {error}")))
+}
 
-    /// Does it, and tells it; nothing where there is no file that it could be done to.
-    pub(crate) fn act(world: &World, act: &Act) -> Option<String> {
-        if world.state().users.is_away && !matches!(act, Act::Remount | Act::Close | Act::Continue(_)) {
-            return None;
+fn try_to(world: &World, act: &Act) -> io::Result<Option<String>> {
+    match act {
+        Act::Create(name, bytes) => create(world, *name, *bytes).map(Some),
+        Act::Open(name, bytes) => open(world, *name, *bytes).map(Some),
+        Act::Continue(bytes) => go_on(world, *bytes),
+        Act::Close => Ok(close(world)),
+        Act::MoveIn(name, bytes) => move_in(world, *name, *bytes).map(Some),
+        Act::MoveBack => move_back(world),
+        Act::Unmount if !world.setting.is_disk => Ok(None),
+        Act::Unmount => {
+            close(world);
+            world.state().users.is_away = true;
+            world.files.unmount(Path::new(DROP))?;
+            Ok(Some("the disk of the watched folder is taken away".into()))
         }
-        let told = Self::try_to(world, act);
-        told.unwrap_or_else(|error| Some(format!("a user fails to do {act:?}: {error}")))
-    }
-
-    fn try_to(world: &World, act: &Act) -> io::Result<Option<String>> {
-        match act {
-            Act::Create(name, bytes) => Self::create(world, *name, *bytes).map(Some),
-            Act::Open(name, bytes) => Self::open(world, *name, *bytes).map(Some),
-            Act::Continue(bytes) => Self::go_on(world, *bytes),
-            Act::Close => Ok(Self::close(world)),
-            Act::MoveIn(name, bytes) => Self::move_in(world, *name, *bytes).map(Some),
-            Act::MoveBack => Self::move_back(world),
-            Act::Unmount if !world.setting.is_disk => Ok(None),
-            Act::Unmount => {
-                Self::close(world);
-                world.state().users.is_away = true;
-                world.files.unmount(Path::new(DROP))?;
-                Ok(Some("the disk of the watched folder is taken away".into()))
+        Act::Remount => {
+            if !std::mem::take(&mut world.state().users.is_away) {
+                return Ok(None);
             }
-            Act::Remount => {
-                if !std::mem::take(&mut world.state().users.is_away) {
-                    return Ok(None);
-                }
-                world.files.remount(Path::new(DROP))?;
-                // Nobody watches the folders of a disk that has come back, before the next scan.
-                world.state().was_untold = true;
-                Ok(Some("the disk of the watched folder is back, under other numbers".into()))
-            }
-            Act::Restore => {
-                world.files.restore(Path::new(DROP))?;
-                Ok(Some("the watched folder is restored from a backup".into()))
-            }
-            Act::Append(pick, _)
-            | Act::Overwrite(pick, _)
-            | Act::Edit(pick)
-            | Act::EditSecretly(pick)
-            | Act::Replace(pick, _)
-            | Act::Truncate(pick)
-            | Act::Rename(pick, _)
-            | Act::Link(pick, _)
-            | Act::Chmod(pick)
-            | Act::MoveOut(pick)
-            | Act::Remove(pick) => match Self::pick(world, *pick) {
-                Some(path) => Self::change(world, &path, act).map(Some),
-                None => Ok(None),
-            },
+            world.files.remount(Path::new(DROP))?;
+            // Nobody watches the folders of a disk that has come back, before the next scan.
+            world.state().was_untold = true;
+            Ok(Some("the disk of the watched folder is back, under other numbers".into()))
         }
-    }
-
-    fn path(world: &World, name: Name) -> io::Result<PathBuf> {
-        let path = Path::new(DROP).join(name.to_string());
-        world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
-        Ok(path)
-    }
-
-    fn create(world: &World, name: Name, bytes: u64) -> io::Result<String> {
-        let path = Self::path(world, name)?;
-        world.files.write(&path, &Self::content(world, bytes))?;
-        Ok(format!("a user writes {}, {bytes} bytes", path.display()))
-    }
-
-    fn open(world: &World, name: Name, bytes: u64) -> io::Result<String> {
-        Self::close(world);
-        let path = Self::path(world, name)?;
-        let mut file = world.files.create(&path)?;
-        file.write_all(&Self::content(world, bytes))?;
-        let told = format!("a user begins to write {}, {bytes} bytes so far", path.display());
-        world.state().users.writing = Some((file, path));
-        Ok(told)
-    }
-
-    fn go_on(world: &World, bytes: u64) -> io::Result<Option<String>> {
-        let Some((mut file, path)) = world.state().users.writing.take() else { return Ok(None) };
-        file.write_all(&Self::content(world, bytes))?;
-        let told = format!("a user writes {bytes} bytes more into {}", path.display());
-        world.state().users.writing = Some((file, path));
-        Ok(Some(told))
-    }
-
-    fn close(world: &World) -> Option<String> {
-        let (file, path) = world.state().users.writing.take()?;
-        drop(file);
-        Some(format!("a user closes {}", path.display()))
-    }
-
-    fn move_in(world: &World, name: Name, bytes: u64) -> io::Result<String> {
-        let content = Self::content(world, bytes);
-        let number = world.state().users.made;
-        let folder = Path::new(ELSEWHERE).join(format!("folder {number}"));
-        world.files.make_folders(&folder)?;
-        world.files.write(&folder.join(char::from(b'a' + name.0).to_string()), &content)?;
-        let to = Path::new(DROP).join(format!("folder {number}"));
-        match world.files.rename(&folder, &to) {
-            Ok(()) => {}
-            // The watch is another file system: what moves there is copied.
-            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                world.files.make_folders(&to)?;
-                world.files.write(&to.join(char::from(b'a' + name.0).to_string()), &content)?;
-            }
-            Err(error) => return Err(error),
+        Act::Restore => {
+            world.files.restore(Path::new(DROP))?;
+            Ok(Some("the watched folder is restored from a backup".into()))
         }
-        Ok(format!("a user moves {} in, with a file of {bytes} bytes", to.display()))
+        Act::Append(pick, _)
+        | Act::Overwrite(pick, _)
+        | Act::Edit(pick)
+        | Act::EditSecretly(pick)
+        | Act::Replace(pick, _)
+        | Act::Truncate(pick)
+        | Act::Rename(pick, _)
+        | Act::Link(pick, _)
+        | Act::Chmod(pick)
+        | Act::MoveOut(pick)
+        | Act::Remove(pick) => match picked(world, *pick) {
+            Some(path) => change(world, &path, act).map(Some),
+            None => Ok(None),
+        },
     }
+}
 
-    fn move_back(world: &World) -> io::Result<Option<String>> {
-        let Some(path) = world.state().users.moved_out.take() else { return Ok(None) };
-        if world.files.facts(&path).is_some() {
-            return Ok(None);
+fn path_of(world: &World, name: Name) -> io::Result<PathBuf> {
+    let path = Path::new(DROP).join(name.to_string());
+    world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
+    Ok(path)
+}
+
+fn create(world: &World, name: Name, bytes: u64) -> io::Result<String> {
+    let path = path_of(world, name)?;
+    world.files.write(&path, &content(world, bytes))?;
+    Ok(format!("a user writes {}, {bytes} bytes", path.display()))
+}
+
+fn open(world: &World, name: Name, bytes: u64) -> io::Result<String> {
+    close(world);
+    let path = path_of(world, name)?;
+    let mut file = world.files.create(&path)?;
+    file.write_all(&content(world, bytes))?;
+    let told = format!("a user begins to write {}, {bytes} bytes so far", path.display());
+    world.state().users.writing = Some((file, path));
+    Ok(told)
+}
+
+fn go_on(world: &World, bytes: u64) -> io::Result<Option<String>> {
+    let Some((mut file, path)) = world.state().users.writing.take() else { return Ok(None) };
+    file.write_all(&content(world, bytes))?;
+    let told = format!("a user writes {bytes} bytes more into {}", path.display());
+    world.state().users.writing = Some((file, path));
+    Ok(Some(told))
+}
+
+fn close(world: &World) -> Option<String> {
+    let (file, path) = world.state().users.writing.take()?;
+    drop(file);
+    Some(format!("a user closes {}", path.display()))
+}
+
+fn move_in(world: &World, name: Name, bytes: u64) -> io::Result<String> {
+    let content = content(world, bytes);
+    let number = world.state().users.made;
+    let folder = Path::new(ELSEWHERE).join(format!("folder {number}"));
+    world.files.make_folders(&folder)?;
+    world.files.write(&folder.join(char::from(b'a' + name.0).to_string()), &content)?;
+    let to = Path::new(DROP).join(format!("folder {number}"));
+    match world.files.rename(&folder, &to) {
+        Ok(()) => {}
+        // The watch is another file system: what moves there is copied.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            world.files.make_folders(&to)?;
+            world.files.write(&to.join(char::from(b'a' + name.0).to_string()), &content)?;
         }
-        world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
-        world.files.rename(Path::new(OUT), &path)?;
-        Ok(Some(format!("a user moves {} back", path.display())))
+        Err(error) => return Err(error),
     }
+    Ok(format!("a user moves {} in, with a file of {bytes} bytes", to.display()))
+}
 
-    fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
-        let told = path.display();
-        let files = &world.files;
-        Ok(match act {
-            Act::Append(_, bytes) => {
-                files.append(path)?.write_all(&Self::content(world, *bytes))?;
-                format!("a user adds {bytes} bytes to {told}")
-            }
-            Act::Overwrite(_, bytes) => {
-                files.write(path, &Self::content(world, *bytes))?;
-                format!("a user writes {told} anew, {bytes} bytes")
-            }
-            Act::Edit(_) => {
-                let bytes = files.read(path)?.len() as u64;
-                files.overwrite(path, &Self::content(world, bytes), 0)?;
-                format!("a user changes bytes of {told}")
-            }
-            Act::EditSecretly(_) => {
-                let bytes = files.read(path)?.len() as u64;
-                files.overwrite_unnoticed(path, &Self::content(world, bytes), 0)?;
-                format!("a user changes bytes of {told} and sets its mtime back")
-            }
-            Act::Replace(_, bytes) => {
-                let beside = path.with_extension("tmp");
-                files.write(&beside, &Self::content(world, *bytes))?;
-                files.rename(&beside, path)?;
-                format!("a user replaces {told} by a file of {bytes} bytes")
-            }
-            Act::Truncate(_) => {
-                let bytes = files.read(path)?.len() / 2;
-                files.truncate(path, bytes)?;
-                format!("a user cuts {told} to {bytes} bytes")
-            }
-            Act::Rename(_, name) => {
-                let to = Self::path(world, *name)?;
-                files.rename(path, &to)?;
-                format!("a user renames {told} to {}", to.display())
-            }
-            Act::Link(_, name) => {
-                let to = Self::path(world, *name)?;
-                files.link(path, &to)?;
-                format!("a user links {told} as {}", to.display())
-            }
-            Act::Chmod(_) => {
-                files.set_mode(path, 0o600)?;
-                format!("a user changes the mode of {told}")
-            }
-            Act::MoveOut(_) => {
-                files.rename(path, Path::new(OUT))?;
-                world.state().users.moved_out = Some(path.to_owned());
-                format!("a user moves {told} out of the folder")
-            }
-            Act::Remove(_) => {
-                files.remove(path)?;
-                format!("a user removes {told}")
-            }
-            _ => return Err(io::ErrorKind::InvalidInput.into()),
-        })
+fn move_back(world: &World) -> io::Result<Option<String>> {
+    let Some(path) = world.state().users.moved_out.take() else { return Ok(None) };
+    if world.files.facts(&path).is_some() {
+        return Ok(None);
     }
+    world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
+    world.files.rename(Path::new(OUT), &path)?;
+    Ok(Some(format!("a user moves {} back", path.display())))
+}
 
-    /// They stop: files are closed, disks are back.
-    pub(crate) fn go_home(world: &World) {
-        for act in [Act::Close, Act::Remount] {
-            if let Some(told) = Self::act(world, &act) {
-                world.tell(&told);
-            }
+fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
+    let told = path.display();
+    let files = &world.files;
+    Ok(match act {
+        Act::Append(_, bytes) => {
+            files.append(path)?.write_all(&content(world, *bytes))?;
+            format!("a user adds {bytes} bytes to {told}")
+        }
+        Act::Overwrite(_, bytes) => {
+            files.write(path, &content(world, *bytes))?;
+            format!("a user writes {told} anew, {bytes} bytes")
+        }
+        Act::Edit(_) => {
+            let bytes = files.read(path)?.len() as u64;
+            files.overwrite(path, &content(world, bytes), 0)?;
+            format!("a user changes bytes of {told}")
+        }
+        Act::EditSecretly(_) => {
+            let bytes = files.read(path)?.len() as u64;
+            files.overwrite_unnoticed(path, &content(world, bytes), 0)?;
+            format!("a user changes bytes of {told} and sets its mtime back")
+        }
+        Act::Replace(_, bytes) => {
+            let beside = path.with_extension("tmp");
+            files.write(&beside, &content(world, *bytes))?;
+            files.rename(&beside, path)?;
+            format!("a user replaces {told} by a file of {bytes} bytes")
+        }
+        Act::Truncate(_) => {
+            let bytes = files.read(path)?.len() / 2;
+            files.truncate(path, bytes)?;
+            format!("a user cuts {told} to {bytes} bytes")
+        }
+        Act::Rename(_, name) => {
+            let to = path_of(world, *name)?;
+            files.rename(path, &to)?;
+            format!("a user renames {told} to {}", to.display())
+        }
+        Act::Link(_, name) => {
+            let to = path_of(world, *name)?;
+            files.link(path, &to)?;
+            format!("a user links {told} as {}", to.display())
+        }
+        Act::Chmod(_) => {
+            files.set_mode(path, 0o600)?;
+            format!("a user changes the mode of {told}")
+        }
+        Act::MoveOut(_) => {
+            files.rename(path, Path::new(OUT))?;
+            world.state().users.moved_out = Some(path.to_owned());
+            format!("a user moves {told} out of the folder")
+        }
+        Act::Remove(_) => {
+            files.remove(path)?;
+            format!("a user removes {told}")
+        }
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    })
+}
+
+/// They stop: files are closed, disks are back.
+pub(crate) fn go_home(world: &World) {
+    for act in [Act::Close, Act::Remount] {
+        if let Some(told) = carry_out(world, &act) {
+            world.tell(&told);
         }
     }
 }

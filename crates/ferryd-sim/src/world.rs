@@ -5,32 +5,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ferryd::internals::engine::phase::{Phase, PhaseSwitch};
+use ferryd::internals::engine::phase::PhaseSwitch;
 use ferryd::internals::os::clock::{Clock, TimeSource};
-use ferryd::internals::os::simulated_files::{Disk as Files, Fate};
+use ferryd::internals::os::simulated_files::Disk as Files;
 use ferryd::internals::os::simulated_time::Time;
 use ferryd::internals::store::{JobRow, Store};
-use ferryd_sandbox::faults::{Action, Rule, Script};
+use ferryd_sandbox::faults::Rule;
 use ferryd_sandbox::{Options, Sandbox};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::disk::{Disk, Faults};
+use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::life::{Life, Step};
-use crate::mount;
-use crate::network::ADDRESS;
-use crate::promises::Violation;
-use crate::schedule::{Deed, Event, Schedule};
+use crate::memory::Memory;
+use crate::places::{ADDRESS, DROP, ELSEWHERE, SENT};
+use crate::schedule::{Event, Schedule};
 use crate::setting::{After, Setting};
-use crate::users::Users;
+use crate::vfs::mount;
+use crate::violation::Violation;
 
-/// The folder that users put files into.
-pub(crate) const DROP: &str = "/drop";
-/// Where files go that are moved.
-pub(crate) const SENT: &str = "/sent";
-/// Where users make what they move into the watch.
-pub(crate) const ELSEWHERE: &str = "/elsewhere";
 /// 2027-01-15, a Friday, 08:00 UTC.
 const MORNING_NS: i64 = 1_800_000_000_000_000_000;
 
@@ -43,25 +37,26 @@ pub(crate) struct World {
     pub(crate) queue: Disk,
     pub(crate) sandbox: Sandbox,
     pub(crate) life: Life,
+    happens: fn(&World, &Event),
     state: Mutex<State>,
 }
 
 /// What changes.
 pub(crate) struct State {
     random: StdRng,
-    pub(crate) users: Users,
+    pub(crate) users: Memory,
     pub(crate) ledger: Ledger,
     pub(crate) story: Vec<String>,
     /// The running daemon's switch.
-    switch: Option<Arc<PhaseSwitch>>,
+    pub(crate) switch: Option<Arc<PhaseSwitch>>,
     /// What the configuration says of sources.
     pub(crate) after: After,
-    faults: Vec<Rule>,
-    is_online: bool,
+    pub(crate) faults: Vec<Rule>,
+    pub(crate) is_online: bool,
     /// How long the daemon stays away when it has ended, where somebody has said so.
     pub(crate) away: Option<Duration>,
     /// What is wrong with the machine just now.
-    trouble: BTreeSet<&'static str>,
+    pub(crate) trouble: BTreeSet<&'static str>,
     /// How often something went wrong besides requests.
     pub(crate) troubles: u64,
     pub(crate) violations: Vec<Violation>,
@@ -72,9 +67,9 @@ pub(crate) struct State {
     /// Whether events were lost, or came late, and the daemon was not told.
     pub(crate) was_untold: bool,
     /// By how many seconds the clock of the hosts is wrong.
-    hosts_ahead: i64,
+    pub(crate) hosts_ahead: i64,
     /// By how many seconds the clock of the machine is wrong.
-    ahead: i64,
+    pub(crate) ahead: i64,
     /// Lives of the daemon so far.
     pub(crate) lives: usize,
     /// Kinds of hosts that nothing was ever wrong with.
@@ -86,21 +81,19 @@ pub(crate) struct State {
 }
 
 impl World {
-    /// A world before its first event.
-    pub(crate) fn new(schedule: &Schedule) -> Arc<World> {
+    /// A world before its first event. `happens` has one happen that waited for a step of the daemon.
+    pub(crate) fn new(schedule: &Schedule, happens: fn(&World, &Event)) -> Arc<World> {
         let (setting, seed) = (schedule.setting.clone(), schedule.seed);
         let time = Time::by_hand(MORNING_NS);
         let (files, sandbox) = (users_files(&setting, &time), hosts(seed, &time));
         let state = Mutex::new(State::new(seed, &setting));
-        let world = Arc::new_cyclic(|world: &Weak<World>| {
+        Arc::new_cyclic(|world: &Weak<World>| {
             let (of_queue, of_files) = (world.clone(), world.clone());
             let queue = Disk::with_files(seed, new_queue());
             queue.before_steps(Arc::new(move || of_queue.upgrade().is_some_and(|world| world.step("queue"))));
             files.before_steps(Arc::new(move |what| of_files.upgrade().is_some_and(|world| world.step(what))));
-            World { setting, seed, time, files, queue, sandbox, life: Life::default(), state }
-        });
-        world.script();
-        world
+            World { setting, seed, time, files, queue, sandbox, life: Life::default(), happens, state }
+        })
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -122,6 +115,11 @@ impl World {
         self.state().story.push(format!("{:>11.3} s  {line}", at.as_secs_f64()));
     }
 
+    pub(crate) fn violated(&self, promise: &'static str, what: String) {
+        self.tell(&format!("VIOLATED ({promise}): {what}"));
+        self.state().violations.push(Violation { promise, what });
+    }
+
     /// The daemon is about to do something outside of its memory. Whether it may: the dead do nothing.
     pub(crate) fn step(&self, what: &str) -> bool {
         match self.life.step() {
@@ -129,15 +127,9 @@ impl World {
             Step::Dead => false,
             Step::After(event) => {
                 self.tell(&format!("just before the daemon's step `{what}`:"));
-                self.happen(&event);
+                (self.happens)(self, &event);
                 self.life.is_alive()
             }
-        }
-    }
-
-    pub(crate) fn arm(&self, event: Event) {
-        if let Some(unmet) = self.life.arm(event) {
-            self.happen(&unmet);
         }
     }
 
@@ -145,176 +137,9 @@ impl World {
         self.state().switch = switch;
     }
 
-    /// It happens.
-    pub(crate) fn happen(&self, event: &Event) {
-        self.look();
-        {
-            let mut state = self.state();
-            state.happened += 1;
-            state.troubles += u64::from(!matches!(event.what, Deed::User(_)));
-        }
-        match &event.what {
-            Deed::User(act) => {
-                let told = Users::act(self, act);
-                if let Some(told) = told {
-                    self.tell(&told);
-                }
-            }
-            Deed::Kill => self.die("the process is killed"),
-            Deed::CutPower => {
-                self.die("the power goes");
-                self.queue.lose_power();
-                self.files.power_cut(&mut || self.fraction() < 0.5);
-            }
-            Deed::Stop(away) => self.ask_to_end(&format!("the daemon is told to stop, for {} s", away.as_secs()), *away),
-            Deed::Reload(after) => {
-                if self.state().after == After::Keep {
-                    self.spare_what_is_done();
-                }
-                self.state().after = *after;
-                self.ask_to_end(&format!("the daemon is told to read its configuration again: {after:?}"), Duration::ZERO);
-            }
-            other => self.trouble(other),
-        }
-        self.take_stock();
-    }
-
     /// Whether nothing is wrong with the machine.
     pub(crate) fn is_calm(&self) -> bool {
         self.state().trouble.is_empty()
-    }
-
-    fn note(&self, what: &'static str, is_wrong: bool) {
-        let mut state = self.state();
-        if is_wrong {
-            state.trouble.insert(what);
-        } else {
-            state.trouble.remove(what);
-        }
-    }
-
-    fn trouble(&self, deed: &Deed) {
-        match deed {
-            Deed::Fault(rule) => {
-                self.tell(&format!(
-                    "{}: {:?} at {:?}, {:?}",
-                    rule.host.as_deref().unwrap_or("?"),
-                    rule.action,
-                    rule.endpoint,
-                    rule.when
-                ));
-                let mut state = self.state();
-                state.healthy.retain(|kind| Some(*kind) != rule.host.as_deref());
-                state.faults.push(rule.clone());
-                drop(state);
-                self.script();
-            }
-            Deed::HostsRecover => {
-                self.tell("all hosts are well");
-                self.state().faults.clear();
-                self.script();
-            }
-            Deed::LoseSessions => {
-                self.tell("the hosts lose their sessions");
-                self.state().healthy.clear();
-                drop(self.sandbox.lose_sessions());
-            }
-            Deed::HostClock(seconds) => {
-                self.tell(&format!("the clock of the hosts moves by {seconds} s"));
-                self.state().healthy.clear();
-                self.state().hosts_ahead += seconds;
-                self.sandbox.shift_clock(*seconds);
-            }
-            Deed::Network(is_online) => {
-                self.tell(if *is_online { "the network is back" } else { "the network is lost" });
-                self.state().is_online = *is_online;
-                self.note("network", !is_online);
-            }
-            Deed::Clock(seconds) => {
-                self.tell(&format!("the machine's clock moves by {seconds} s"));
-                // It signs the time, so its host rightly refuses it.
-                self.state().healthy.retain(|kind| *kind != "koodrive");
-                self.state().ahead += seconds;
-                self.time.jump(seconds * 1_000_000_000);
-            }
-            Deed::QueueFull(full) => {
-                self.tell(if *full { "the disk of the queue is full" } else { "the disk of the queue has room" });
-                self.state().has_excuse = true;
-                self.note("queue", *full);
-                self.queue.set_faults(Faults { full: *full, ..Faults::default() });
-            }
-            Deed::Events(fate) => {
-                self.tell(&format!("events of files: {fate:?}"));
-                self.note("events", *fate != Fate::Deliver);
-                let fate = *fate;
-                self.state().was_untold |= fate == Fate::Deliver;
-                self.files.before_events(Arc::new(move |_| fate));
-                if fate == Fate::Deliver {
-                    self.files.deliver_late_events();
-                }
-            }
-            Deed::Overflow => {
-                self.tell("events of files arrive, and the daemon is told that some were lost");
-                self.note("events", false);
-                self.files.before_events(Arc::new(|_| Fate::Deliver));
-                self.files.lose_events();
-            }
-            Deed::SentFull(full) => {
-                self.tell(if *full { "the disk of sent files is full" } else { "the disk of sent files has room" });
-                drop(self.files.set_room(Path::new(SENT), full.then_some(0)));
-            }
-            Deed::User(_) | Deed::Kill | Deed::CutPower | Deed::Stop(_) | Deed::Reload(_) => {}
-        }
-    }
-
-    fn die(&self, how: &str) {
-        if self.life.is_alive() {
-            self.tell(how);
-        }
-        self.life.end();
-        self.queue.kill_process();
-        self.files.freeze();
-    }
-
-    fn ask_to_end(&self, told: &str, away: Duration) {
-        self.tell(told);
-        let mut state = self.state();
-        if let Some(switch) = &state.switch {
-            switch.advance(Phase::Draining);
-            state.away = Some(away);
-        }
-    }
-
-    /// Puts the faults to work that hosts have now; where there is none, they take bytes at their pace.
-    fn script(&self) {
-        let pace = self.setting.pace.map(|bytes_per_second| Rule::new(Action::SlowReading { bytes_per_second }));
-        let rules: Vec<Rule> = self.state().faults.iter().cloned().chain(pace).collect();
-        if let Err(error) = self.sandbox.set_faults(Script::of(rules)) {
-            unreachable!("a fault out of range: {error}");
-        }
-    }
-
-    /// Every fault ends, every disk is there.
-    pub(crate) fn recover(&self) {
-        self.tell("everything is well from now on");
-        let ahead = self.state().hosts_ahead;
-        if ahead != 0 {
-            self.trouble(&Deed::HostClock(-ahead));
-        }
-        let ahead = self.state().ahead;
-        if ahead != 0 {
-            self.trouble(&Deed::Clock(-ahead));
-        }
-        for what in
-            [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false), Deed::Events(Fate::Deliver)]
-        {
-            self.trouble(&what);
-        }
-        if self.state().trouble.contains("events") {
-            self.trouble(&Deed::Events(Fate::Deliver));
-        }
-        Users::go_home(self);
-        self.take_stock();
     }
 }
 
@@ -322,7 +147,7 @@ impl State {
     fn new(seed: u64, setting: &Setting) -> State {
         State {
             random: StdRng::seed_from_u64(seed ^ 0x5EED),
-            users: Users::default(),
+            users: Memory::default(),
             ledger: Ledger::default(),
             story: Vec::new(),
             switch: None,

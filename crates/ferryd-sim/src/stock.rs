@@ -1,0 +1,146 @@
+//! What the daemon and the users have done to the files in the watch: seen by comparing what stands there with what stood there
+//! before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ferryd::internals::job::State;
+use ferryd::internals::os::simulated_files::Facts;
+use ferryd::internals::store::JobRow;
+use ferryd_sandbox::Object;
+
+use crate::ledger::{Content, Digest, Standing, digest};
+use crate::places::{DROP, SENT};
+use crate::setting::After;
+use crate::world::World;
+
+/// What begins the names of files that the daemon makes for a moment.
+const PRIVATE: &str = ".ferryd-";
+
+fn is_private(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PRIVATE))
+}
+
+/// The regular files below a folder that nobody writes, with their digests.
+fn files_in(world: &World, folder: &str) -> BTreeMap<PathBuf, (Digest, u64)> {
+    let mut found = BTreeMap::new();
+    for path in world.files.files_below(Path::new(folder)) {
+        let path = Path::new(folder).join(path);
+        let Some(Facts { numbers, writers: 0, is_file: true, .. }) = world.files.facts(&path) else { continue };
+        let known = world.state().ledger.digests.get(&numbers).cloned();
+        let digest = known.unwrap_or_else(|| {
+            let digest = digest(&world.files.read(&path).unwrap_or_default());
+            world.state().ledger.digests.insert(numbers, digest.clone());
+            digest
+        });
+        found.insert(path, (digest, numbers[2].unsigned_abs()));
+    }
+    found
+}
+
+impl World {
+    /// Looks at what the daemon has done to the files since the last time stock was taken, before anybody else does something.
+    pub(crate) fn look(&self) {
+        let now = files_in(self, DROP);
+        let before = self.state().ledger.standing.clone();
+        let aside: BTreeSet<&Digest> = now.iter().filter(|(path, _)| is_private(path)).map(|(_, (digest, _))| digest).collect();
+        for (path, standing) in &before {
+            match now.get(path) {
+                Some((digest, _)) if *digest == standing.digest => {}
+                Some(_) => self.violated("source", format!("the daemon has changed {}", path.display())),
+                None if aside.contains(&standing.digest) => {}
+                None => self.left(path, standing),
+            }
+        }
+        for path in now.keys().filter(|path| !before.contains_key(*path) && !is_private(path)) {
+            self.violated("source", format!("the daemon has put {} where only users put files", path.display()));
+        }
+    }
+
+    /// The daemon has taken a file away.
+    fn left(&self, path: &Path, standing: &Standing) {
+        self.tell(&format!("(the daemon has taken {} away)", path.display()));
+        self.state().ledger.standing.remove(path);
+        let afters = self.state().ledger.afters.clone();
+        let told = path.display();
+        if afters.is_subset(&BTreeSet::from([After::Keep])) {
+            return self.violated("source", format!("{told} is gone, though sources stay"));
+        }
+        if standing.spared {
+            return self.violated("source", format!("{told} is gone: it was on the hosts before sources were told to go"));
+        }
+        if !self.setting.has_proof() {
+            self.violated("source", format!("{told} is gone, though a host has given no more than its word"));
+        }
+        let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
+        if !lacking.is_empty() {
+            self.violated("source", format!("{told} is gone, but its content is not on {}", lacking.join(" and ")));
+        }
+        if !afters.contains(&After::Delete) && !files_in(self, SENT).values().any(|(digest, _)| *digest == standing.digest) {
+            self.violated("source", format!("{told} was moved, but is nowhere"));
+        }
+    }
+
+    /// Whether a host has a file with these bytes.
+    pub(crate) fn holds(&self, host: &str, digest: &str) -> bool {
+        self.sandbox.objects().iter().any(|object| object.host == host && object.sha256.as_deref() == Some(digest))
+    }
+
+    /// Notes what is there, after users have done something.
+    pub(crate) fn take_stock(&self) {
+        let now = files_in(self, DROP);
+        let at = self.time.passed();
+        let mut state = self.state();
+        let after = state.after;
+        let ledger = &mut state.ledger;
+        ledger.afters.insert(after);
+        let mut standing = BTreeMap::new();
+        for (path, (digest, bytes)) in now.clone() {
+            if is_private(&path) {
+                // It still counts as being where it was.
+                standing.extend(
+                    ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())),
+                );
+                continue;
+            }
+            let names = now.values().filter(|(other, _)| *other == digest).count();
+            let is_first = !ledger.closed.contains_key(&digest);
+            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names, arrivals: 0 });
+            content.names = content.names.max(names);
+            let before = ledger.last.insert(path.clone(), digest.clone());
+            content.arrivals += usize::from(is_first || before.is_some_and(|before| before != digest));
+            let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
+            let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
+            standing.insert(path, entry);
+        }
+        ledger.standing = standing;
+    }
+
+    /// So much time has passed while the daemon ran and nothing was wrong with the machine.
+    pub(crate) fn was_calm(&self, time: Duration) {
+        self.state().ledger.standing.values_mut().for_each(|standing| standing.calm += time);
+    }
+
+    /// Sources that every host has, and that the daemon has known about, are to stay, whatever is configured from now on.
+    pub(crate) fn spare_what_is_done(&self) {
+        let objects = self.sandbox.objects();
+        let state = &mut *self.state();
+        let (jobs, ledger) = (&state.jobs, &mut state.ledger);
+        // Of a content with several names the jobs may be those of another.
+        let has_one_name = |digest: &Digest| ledger.closed.get(digest).is_some_and(|content| content.names == 1);
+        for (path, standing) in ledger.standing.iter_mut().filter(|(_, standing)| has_one_name(&standing.digest)) {
+            let is_done = |host: &str| {
+                let is_it = |job: &JobRow| job.path == *path && job.host == host && job.bytes == standing.bytes;
+                let is_held = |object: &Object| object.host == host && object.sha256.as_ref() == Some(&standing.digest);
+                jobs.iter().any(|job| is_it(job) && job.state == State::Done) && objects.iter().any(is_held)
+            };
+            standing.spared |= self.setting.hosts.iter().all(|host| is_done(host));
+        }
+    }
+
+    /// Whether the daemon has left a file of its own in the watch.
+    pub(crate) fn private_files(&self) -> Vec<PathBuf> {
+        files_in(self, DROP).into_keys().filter(|path| is_private(path)).collect()
+    }
+}
