@@ -178,6 +178,8 @@ impl World {
         if ahead != 0 {
             self.trouble(&Deed::Clock(-ahead));
         }
+        // What was done to a file through another of its names is found by the next scan alone.
+        self.state().was_untold = true;
         for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false)] {
             self.trouble(&what);
         }

@@ -27,6 +27,8 @@ use crate::world::World;
 
 /// How long whoever starts the daemon waits before it is started again.
 const RESTART: Duration = Duration::from_secs(5);
+/// How often the daemon may have to be started in a world.
+const LIVES_MAX: u64 = 200;
 /// How long a world may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(40 * 3600);
 /// After so long the kernel has written everything to the disks by itself.
@@ -131,7 +133,10 @@ fn run_in(world: &Arc<World>, schedule: &Schedule) -> Report {
                 }
             }
         }
-        if !world.state().violations.is_empty() || course.lives > 200 {
+        if course.lives > LIVES_MAX {
+            world.violated("bounded", format!("the daemon was started {LIVES_MAX} times"));
+        }
+        if !world.state().violations.is_empty() {
             break;
         }
         course.wait(away.unwrap_or(RESTART));
