@@ -377,8 +377,23 @@ pub(super) fn known_roots(c: &Connection, by: Caller) -> Result<Vec<(PathBuf, Ro
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A file system that has come back under another number has it for all files of the watch, those included that no scan meets any
+/// more: whether these are gone is asked of the disk they were on.
+fn follow_device(c: &Connection, by: Caller, watch: &std::path::Path, device: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET device = ?3
+         WHERE state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') AND device <> ?3
+           AND device = (SELECT device FROM watches WHERE daemon = ?1 AND path = ?2)
+           AND EXISTS (SELECT 1 FROM files f JOIN folders d ON d.id = f.folder WHERE f.id = jobs.file
+                       AND (d.path = ?2 OR substr(d.path, 1, length(?2) + 1) = CAST(?2 || x'2f' AS BLOB)))",
+    )?;
+    update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device])?;
+    Ok(())
+}
+
 pub(super) fn record_root(c: &Connection, by: Caller, watch: &std::path::Path, root: &RootFolder) -> Result<(), StoreError> {
     let RootFolder { device, inode, born_ns } = root;
+    follow_device(c, by, watch, *device)?;
     let mut update =
         c.prepare_cached("UPDATE watches SET device = ?3, inode = ?4, born_ns = ?5 WHERE daemon = ?1 AND path = ?2")?;
     update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device, inode, born_ns])?;

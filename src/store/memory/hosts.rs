@@ -117,8 +117,15 @@ impl Tables {
     }
 
     pub(super) fn record_root(&mut self, by: Caller, watch: &Path, root: &RootFolder) -> Result<(), StoreError> {
-        if let Some(watch) = self.watches.get_mut(&(by.daemon, watch.to_owned())) {
-            watch.root = Some(*root);
+        let Some(known) = self.watches.get_mut(&(by.daemon, watch.to_owned())) else { return Ok(()) };
+        let before = known.root.replace(*root);
+        let Tables { files, jobs, .. } = self;
+        let below = |file: i64| files[&file].folder.starts_with(watch);
+        let live = |state: State| state == State::Uploaded || !state.is_final();
+        for job in jobs.values_mut().filter(|job| live(job.state) && below(job.file)) {
+            if before.is_some_and(|before| before.device == job.identity.device) {
+                job.identity.device = root.device;
+            }
         }
         Ok(())
     }
