@@ -19,6 +19,7 @@ use crate::host::http::Clients;
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
+use crate::os::answers::Answers;
 use crate::os::files::Base;
 use crate::os::names::Names;
 use crate::os::system::System;
@@ -284,9 +285,12 @@ impl DeliveryTask {
     async fn run_after_action(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
         let Some((watch, action)) = self.action_for(&delivery.path) else { return Ok(None) };
         let base = base_of(&self.system.files, &self.watches, &delivery.path);
-        // A disk that is away for a while has not lost its files.
-        if base.look_at_top().is_err() {
-            return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display())));
+        // A disk that is away for a while has not lost its files, and one that does not answer is not asked for more.
+        let top = base.clone();
+        match self.answers(&watch.path).get(move || top.look_at_top().is_ok()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display()))),
+            Err(error) => return Err(HookError::new(format!("the folder `{}`: {error}", watch.path.display()))),
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
@@ -298,9 +302,10 @@ impl DeliveryTask {
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not
     /// wanted any more, is waited for no longer.
     async fn check_still_wanted(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let (task, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
-        let look = move || task.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
-        if self.system.threads.run(look).await.unwrap_or(true) {
+        let (root, path, version) = (self.root_of(&delivery.path).cloned(), delivery.path.clone(), delivery.identity);
+        let answers = self.answers(&path);
+        let look = move || root.is_some_and(|root| root.would_find(&path, &version));
+        if answers.get(look).await.unwrap_or(true) {
             return self.store.look_again_later(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is missing, changed or now excluded; skipping its after-action", delivery.path);
@@ -325,6 +330,10 @@ impl DeliveryTask {
         Some((watch, action))
     }
 
+    fn answers(&self, path: &Path) -> Answers {
+        Answers::of(self.system.threads, path)
+    }
+
     fn later(&self, pause: Duration) -> i64 {
         self.system.clock.in_ms(pause)
     }
@@ -337,7 +346,8 @@ impl DeliveryTask {
     async fn is_still_there(&self, delivery: &Delivery) -> bool {
         let (file, version) = (Base::of(&self.system.files, &delivery.path, true), delivery.identity);
         let look = move || file.look_at_top().is_ok_and(|stat| Identity::from(stat.numbers).same_version(&version));
-        self.system.threads.run(look).await.unwrap_or(false)
+        // What does not answer now is asked again by the upload.
+        self.answers(&delivery.path).get(look).await.unwrap_or(true)
     }
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.

@@ -1,7 +1,9 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::job::{Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
@@ -10,12 +12,31 @@ use crate::os::system::System;
 use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
 use crate::watch::{self, Settled, WatchingEnds};
 
+/// The queue, for as long as it is lent: a thread that hangs keeps nobody from closing it.
+#[derive(Clone)]
+pub(crate) struct Lent(Arc<Mutex<Option<Store>>>);
+
+impl Lent {
+    fn store(&self) -> Result<Store, StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    /// Whoever has it asks it nothing any more.
+    pub(crate) fn take_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What was told of each root last, by its place among the watches.
+pub(crate) type Reports = Arc<Mutex<BTreeMap<usize, WatchReport>>>;
+
 /// What the watches ask about at once, the store answers for at once.
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
 pub(crate) struct Intake {
-    store: Store,
+    store: Lent,
+    reports: Reports,
     system: System,
     watches: Watches,
     /// The queue's failure, which ended the watching.
@@ -25,7 +46,18 @@ pub(crate) struct Intake {
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
     pub(crate) fn new(system: System, store: Store, watches: Watches) -> Intake {
-        Intake { system, store, watches, failed: None }
+        let store = Lent(Arc::new(Mutex::new(Some(store))));
+        Intake { system, store, reports: Reports::default(), watches, failed: None }
+    }
+
+    /// The way to take the queue back.
+    pub(crate) fn lent(&self) -> Lent {
+        self.store.clone()
+    }
+
+    /// What it has reported, as it goes on.
+    pub(crate) fn reports(&self) -> Reports {
+        self.reports.clone()
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -42,7 +74,7 @@ impl Intake {
 
     fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, StoreError> {
         let hosts = self.watches[root].to.clone();
-        let seen = self.store.look_up(folder, files, &hosts)?;
+        let seen = self.store.store()?.look_up(folder, files, &hosts)?;
         files.iter().zip(seen).map(|((name, identity), seen)| self.is_known(&hosts, folder, name, identity, seen)).collect()
     }
 
@@ -51,7 +83,7 @@ impl Intake {
             Seen::Known => Ok(true),
             Seen::Unknown => Ok(false),
             Seen::Renumbered => {
-                self.store.record_new_numbers(folder.to_owned(), name.to_owned(), *now).blocking()?;
+                self.store.store()?.record_new_numbers(folder.to_owned(), name.to_owned(), *now).blocking()?;
                 Ok(true)
             }
             Seen::Elsewhere { folder: before, name: named } => {
@@ -60,10 +92,10 @@ impl Intake {
                     return Ok(false);
                 }
                 tracing::info!("{path:?} was renamed to {:?}; not uploading it again", folder.join(name));
-                self.store.record_rename((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+                self.store.store()?.record_rename((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
                 // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place
                 // since.
-                Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
+                Ok(self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
             }
         }
     }
@@ -76,7 +108,7 @@ impl Intake {
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         crash_point!("enqueue.before_commit");
-        let made = self.store.enqueue(arrivals).blocking()?;
+        let made = self.store.store()?.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
         tracing::debug!("jobs queued: {made}");
         Ok(())
@@ -95,7 +127,8 @@ impl watch::KnownFiles for Intake {
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
-        let done = self.store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking();
+        let store = self.store.store();
+        let done = store.and_then(|store| store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking());
         self.note(done)
     }
 
@@ -110,7 +143,9 @@ impl watch::KnownFiles for Intake {
     }
 
     fn report(&mut self, root: usize, report: &WatchReport) {
-        let told = self.store.record_watch(self.watches[root].path.clone(), report.clone()).blocking();
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(root, report.clone());
+        let store = self.store.store();
+        let told = store.and_then(|store| store.record_watch(self.watches[root].path.clone(), report.clone()).blocking());
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }
@@ -121,7 +156,6 @@ impl watch::KnownFiles for Intake {
 mod tests {
     use super::*;
     use crate::watch::KnownFiles;
-    use std::sync::Arc;
 
     #[test]
     fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {

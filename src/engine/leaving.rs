@@ -7,6 +7,7 @@ use crate::host::HostError;
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
 use crate::os::files::Base;
 use crate::os::system::System;
@@ -52,7 +53,9 @@ impl Attempt {
     pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
-            stop => self.cause(stop),
+            // Only of a file that is not there its folder is asked.
+            stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.folder_is_there().await),
+            stop => cause_of(stop, true),
         };
         let leaving = attempt::leaving(&cause, &self.history());
         let reason = Reason { note: leaving.note, ..reason };
@@ -67,33 +70,11 @@ impl Attempt {
         Ok(End { state, feedback, why: Some(reason) })
     }
 
-    /// The cause as the rules know it, and as a person hears of it.
-    fn cause(&self, stop: Stop) -> (Cause, Reason) {
-        match stop {
-            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-            Stop::Source(SourceError::Vanished) if !self.folder_is_there() && !planted!("folder_missing.is_gone") => {
-                (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
-            }
-            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
-            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
-            Stop::Undecidable(error) => {
-                let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
-                let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
-                (Cause::Undecidable, error.map_or(unanswered, answered))
-            }
-            Stop::Probable(evidence) => {
-                let reason = Reason::new(ReasonClass::Probable).detail(evidence);
-                (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
-            }
-            Stop::Host { error, session } => {
-                let HostError { class, worsens, step, wait, doubles, .. } = error;
-                (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
-            }
-        }
-    }
-
-    fn folder_is_there(&self) -> bool {
-        self.job.path.parent().is_some_and(|folder| Base::of(&self.worker.system.files, folder, true).look_at_top().is_ok())
+    /// Whether the folder of its file is there. One that does not answer is not known to be missing.
+    async fn folder_is_there(&self) -> bool {
+        let Some(folder) = self.job.path.parent() else { return false };
+        let (base, system) = (Base::of(&self.worker.system.files, folder, true), &self.worker.system);
+        Answers::of(system.threads, folder).get(move || base.look_at_top().is_ok()).await.unwrap_or(false)
     }
 
     fn history(&self) -> History {
@@ -116,6 +97,31 @@ impl Attempt {
             && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
+        }
+    }
+}
+
+/// The cause as the rules know it, and as a person hears of it.
+fn cause_of(stop: Stop, folder_is_there: bool) -> (Cause, Reason) {
+    match stop {
+        Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+        Stop::Source(SourceError::Vanished) if !folder_is_there && !planted!("folder_missing.is_gone") => {
+            (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
+        }
+        Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
+        Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
+        Stop::Undecidable(error) => {
+            let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
+            let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
+            (Cause::Undecidable, error.map_or(unanswered, answered))
+        }
+        Stop::Probable(evidence) => {
+            let reason = Reason::new(ReasonClass::Probable).detail(evidence);
+            (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
+        }
+        Stop::Host { error, session } => {
+            let HostError { class, worsens, step, wait, doubles, .. } = error;
+            (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
         }
     }
 }

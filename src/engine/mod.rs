@@ -46,7 +46,6 @@ use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
 use deliver::Deliver;
 use dispatch::{Dispatch, HostSlots};
-use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
 use worker::Worker;
@@ -92,14 +91,14 @@ pub async fn run(
 
     let hints = Handle::default();
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
-    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
-    let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
+    let watching = watching::start(roots, system, &config.watches, &store, hints.clone(), ready)?;
+    let looks_after = store.clone();
+    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
     // Whichever ends first, asked or not, ends the other.
-    let watching = then_drain(watching::end(watching, hints, phases.clone()), &switch);
+    let watching = then_drain(watching.run(&looks_after, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     making.abort();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::pulse::Pulse;
+
 /// Names kept for one folder.
 const NAMES_PER_FOLDER: usize = 512;
 /// Names and folders kept in all.
@@ -21,6 +23,9 @@ struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
     on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// The handles of other threads, which are told all that comes from elsewhere than the events of one.
+    others: Mutex<Vec<Handle>>,
+    pulse: Pulse,
 }
 
 /// What there is to look at.
@@ -34,6 +39,8 @@ pub(crate) struct Hints {
     pub(super) gaps: u64,
     /// The watching ends.
     pub(super) stop: bool,
+    /// Every report is told once more.
+    pub(super) report_again: bool,
     count: usize,
 }
 
@@ -73,12 +80,33 @@ impl Heard {
 impl Handle {
     /// Look at the file `name` in `folder`.
     pub(crate) fn look(&self, folder: &Path, name: &OsStr) {
-        self.hear(folder, name, Heard::Nothing);
+        self.all(|handle| handle.hear(folder, name, Heard::Nothing));
+    }
+
+    /// Whoever is told something through this handle shall be told it through `other`, too.
+    pub(crate) fn also_to(&self, other: Handle) {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Tell once more how every root is doing.
+    pub(crate) fn report_again(&self) {
+        self.give(|hints| hints.report_again = true);
+    }
+
+    /// What the thread that takes these hints waits for.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.0.pulse.clone()
     }
 
     /// End the watching.
     pub(crate) fn stop(&self) {
-        self.give(|hints| hints.stop = true);
+        self.all(|handle| handle.give(|hints| hints.stop = true));
+    }
+
+    fn all(&self, tell: impl Fn(&Handle)) {
+        tell(self);
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        others.iter().for_each(tell);
     }
 
     /// An event has said this of the file `name` in `folder`.
@@ -139,7 +167,7 @@ impl Handle {
 
 impl Hints {
     fn is_empty(&self) -> bool {
-        self.folders.is_empty() && !self.everything && !self.stop && self.gaps == 0
+        self.folders.is_empty() && !self.everything && !self.stop && !self.report_again && self.gaps == 0
     }
 
     fn add_everything(&mut self) {

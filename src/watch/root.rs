@@ -1,12 +1,14 @@
 //! A watch made ready for looking at files: its globs are compiled, and it knows which folders are its own among those of the
 //! others.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
 use crate::os::files::{self, Base, FileKind, Files, Stat};
 use crate::os::filesystem::Served;
+use crate::os::mounts::{FileSystemId, Mounts};
 
 use super::filter::{BadGlob, Filter};
 
@@ -74,6 +76,16 @@ impl Root {
     /// What sort of file system it is on.
     pub(super) fn served(&self) -> Served {
         self.files.served(self.path())
+    }
+
+    /// Its place among the watches.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The file systems that may hang and that a scan of it meets.
+    pub(crate) fn may_hang(&self, mounts: &Mounts) -> BTreeSet<FileSystemId> {
+        mounts.met(self.path(), |way| self.walks(&self.path().join(way)))
     }
 
     /// Every watch there is.

@@ -62,6 +62,11 @@ impl RootWatch {
         Some(&self.report)
     }
 
+    /// What was told of it is not to be relied on any more: it is told again.
+    pub(super) fn report_again(&mut self, now: Instant) {
+        (self.last_report, self.unreported_since) = (None, now);
+    }
+
     fn scan_pause(&self) -> Duration {
         let Watch { rescan, settle, .. } = *self.root.watch();
         if self.report.events == EventSource::Native { rescan } else { POLL_PAUSE.max(settle) }

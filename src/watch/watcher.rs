@@ -1,4 +1,4 @@
-//! The watching thread: takes hints, looks at files, keeps what is not settled yet, and sleeps until something is due.
+//! A watching thread: takes hints, looks at files, keeps what is not settled yet, and sleeps until something is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -15,6 +15,7 @@ use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
+use super::pulse::{Owner, Pulse};
 use super::root_watch::RootWatch;
 use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
@@ -27,8 +28,8 @@ const RESCANS_MAX: usize = 4096;
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 
-/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says
-/// so. Belongs to one thread, which it keeps. `on_ready` is called once every root has been scanned.
+/// Watches `roots`, which are some of those that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known
+/// files says so. Belongs to one thread, which it keeps. `on_ready` is called once each of these roots has been scanned.
 pub(crate) fn run(
     roots: Vec<Root>,
     system: &System,
@@ -55,10 +56,11 @@ pub(crate) struct Watcher<'a> {
     clock: Clock,
     /// Tells whose a folder is.
     watches: Watches,
-    /// One for each of the watches, in their order.
-    roots: Vec<RootWatch>,
-    known_files: &'a mut (dyn KnownFiles + Send),
+    /// Those of this watching, by their places among the watches.
+    roots: BTreeMap<usize, RootWatch>,
+    known_files: Owner<'a>,
     handle: &'a Handle,
+    pulse: Pulse,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
     due: BTreeSet<(Instant, Key)>,
@@ -70,7 +72,7 @@ pub(crate) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    /// A watching of `roots`, which are all of [`Root::all`].
+    /// A watching of `roots`, which are some of [`Root::all`].
     pub(crate) fn new(
         roots: Vec<Root>,
         system: &System,
@@ -86,10 +88,16 @@ impl<'a> Watcher<'a> {
         };
         let clock = system.clock.clone();
         let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
-        let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), clock.instant())).collect();
+        let pulse = handle.pulse();
+        let known_files = Owner::new(known_files, pulse.clone());
+        let root_watch = |root: Root| {
+            pulse.begins(root.index());
+            (root.index(), RootWatch::new(root, events.is_some(), clock.instant()))
+        };
+        let roots = roots.into_iter().map(root_watch).collect();
         let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
         let (batch, skipped) = (Vec::new(), Vec::new());
-        Watcher { clock, watches, roots, known_files, handle, events, settling, due, rescans, batch, skipped }
+        Watcher { clock, watches, roots, known_files, handle, pulse, events, settling, due, rescans, batch, skipped }
     }
 
     /// Scans every root for the first time.
@@ -98,7 +106,9 @@ impl<'a> Watcher<'a> {
     ///
     /// The watching ends.
     pub(crate) fn begin(&mut self) -> Result<(), WatchingEnds> {
-        self.scan_due()
+        self.scan_due()?;
+        self.pulse.rests();
+        Ok(())
     }
 
     /// Does what the hints ask for, and all that is due.
@@ -116,24 +126,29 @@ impl<'a> Watcher<'a> {
         self.scan_due()?;
         self.flush()?;
         self.report();
+        self.pulse.rests();
         Ok(())
     }
 
     /// When there is something to do, should no hint come.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let scans = self.roots.iter().map(|root| root.next_scan);
+        let scans = self.roots.values().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
-        let reports = self.roots.iter().filter_map(RootWatch::report_due);
+        let reports = self.roots.values().filter_map(RootWatch::report_due);
         scans.chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
     }
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if (hints.everything || hints.gaps > 0) && !planted!("events.lost_unheeded") {
             let now = self.clock.instant();
-            for root in &mut self.roots {
+            for root in self.roots.values_mut() {
                 root.next_scan = now;
                 root.report.gaps_seen += hints.gaps;
             }
+        }
+        if hints.report_again {
+            let now = self.clock.instant();
+            self.roots.values_mut().for_each(|watch| watch.report_again(now));
         }
         for (folder, hint) in hints.folders {
             match hint {
@@ -150,7 +165,7 @@ impl<'a> Watcher<'a> {
 
     fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
-        if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
+        if let Some(watch) = self.roots.values_mut().find(|watch| watch.root.path() == path) {
             watch.next_scan = self.clock.instant();
         }
         // Beside the files of a watch that is not recursive there may be folders of another.
@@ -165,17 +180,19 @@ impl<'a> Watcher<'a> {
     /// Looks at what the root at `index` would find of that name: a file if the folder is its own, a folder if it walks there.
     fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
-        let root = &self.roots[index].root;
+        // It may be a root of another thread.
+        let Some(RootWatch { root, .. }) = self.roots.get(&index) else { return Ok(()) };
         // The root itself is scanned at its time, which has come.
         if path == root.path() || !root.filter.enters_all_above(root.relative(&path)) || root.is_excepted(&path) {
             return Ok(());
         }
+        self.pulse.begins(index);
         match root.base().look(&path) {
             Ok(stat) if stat.kind == FileKind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
                     if root.is_link(&path) {
-                        self.roots[index].next_scan = self.clock.instant();
+                        self.scan_soon(index);
                     } else {
                         self.walk(index, &path, true)?;
                     }
@@ -215,7 +232,7 @@ impl<'a> Watcher<'a> {
         let key = (root, folder.clone(), name);
         let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
-        let Watch { settle, settle_unknown, .. } = *self.roots[root].root.watch();
+        let Watch { settle, settle_unknown, .. } = self.watches[root];
         let judged = match settling.judge(settle, now, now_ns) {
             Judgement::Again(pause) => Judgement::Again(pause),
             Judgement::Quiet if planted!("settle.writer_ignored") => Judgement::Quiet,
@@ -235,7 +252,8 @@ impl<'a> Watcher<'a> {
     }
 
     fn who_writes(&self, (root, folder, name): &Key, identity: &Identity) -> Writers {
-        let opened = self.roots[*root].root.base().open(&folder.join(name));
+        let Some(watch) = self.roots.get(root) else { return Writers::Unknown };
+        let opened = watch.root.base().open(&folder.join(name));
         let same = |file: &File| file.stat().is_ok_and(|stat| Identity::from(stat.numbers) == *identity);
         match opened {
             Ok(file) if same(&file) => file.writers(),
@@ -269,14 +287,14 @@ impl<'a> Watcher<'a> {
         if self.settling.len() >= SETTLING_MAX {
             return self.scan_again_later(key.1.to_path_buf(), due);
         }
-        self.roots[key.0].report.settling += 1;
+        self.roots.entry(key.0).and_modify(|watch| watch.report.settling += 1);
         self.due.insert((due, key.clone()));
         self.settling.insert(key, (settling, due));
     }
 
     fn forget(&mut self, key: &Key) {
         if let Some((_, due)) = self.settling.remove(key) {
-            self.roots[key.0].report.settling -= 1;
+            self.roots.entry(key.0).and_modify(|watch| watch.report.settling -= 1);
             self.due.remove(&(due, key.clone()));
         }
     }
@@ -285,7 +303,7 @@ impl<'a> Watcher<'a> {
         if self.rescans.len() < RESCANS_MAX || self.rescans.contains_key(&folder) {
             self.rescans.insert(folder, due);
         } else {
-            self.roots.iter_mut().for_each(|watch| watch.next_scan = watch.next_scan.min(due));
+            self.roots.values_mut().for_each(|watch| watch.next_scan = watch.next_scan.min(due));
         }
     }
 
@@ -320,8 +338,9 @@ impl<'a> Watcher<'a> {
 
     /// Scans the roots whose time has come, and looks for those that are missing.
     fn scan_due(&mut self) -> Result<(), WatchingEnds> {
-        for index in 0..self.roots.len() {
-            if self.roots[index].next_scan <= self.clock.instant() {
+        let indices: Vec<usize> = self.roots.keys().copied().collect();
+        for index in indices {
+            if self.roots.get(&index).is_some_and(|watch| watch.next_scan <= self.clock.instant()) {
                 self.scan_root(index)?;
             }
         }
@@ -331,17 +350,27 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_root(&mut self, index: usize) -> Result<(), WatchingEnds> {
-        let path = self.roots[index].root.path().to_owned();
-        if let Some(why) = self.roots[index].root.missing() {
-            self.roots[index].mark_missing(why, self.clock.instant());
+        let Some(watch) = self.roots.get_mut(&index) else { return Ok(()) };
+        self.pulse.begins(index);
+        if let Some(why) = watch.root.missing() {
+            watch.mark_missing(why, self.clock.instant());
             return Ok(());
         }
-        self.roots[index].mark_present(self.events.is_some());
+        watch.mark_present(self.events.is_some());
+        let path = watch.root.path().to_owned();
         self.report();
         self.walk(index, &path, true)?;
         self.flush()?;
-        self.roots[index].scanned_at(self.clock.now_ms(), self.clock.instant());
+        if let Some(watch) = self.roots.get_mut(&index) {
+            watch.scanned_at(self.clock.now_ms(), self.clock.instant());
+        }
         Ok(())
+    }
+
+    fn scan_soon(&mut self, index: usize) {
+        if let Some(watch) = self.roots.get_mut(&index) {
+            watch.next_scan = self.clock.instant();
+        }
     }
 
     /// Lists a folder for the watch that its files belong to, and enters none in it.
@@ -354,17 +383,20 @@ impl<'a> Watcher<'a> {
 
     fn walk(&mut self, index: usize, start: &Path, below: bool) -> Result<(), WatchingEnds> {
         // The walk borrows the root while files found on it change the watcher.
-        let root = self.roots[index].root.clone();
+        let Some(root) = self.roots.get(&index).map(|watch| watch.root.clone()) else { return Ok(()) };
+        let pulse = self.pulse.clone();
         let mut walk = Walk::new(&root, start.to_owned(), below);
         let mut unreadable = None;
         while let Some(folder) = walk.next_folder() {
             if self.handle.is_stopped() {
                 return Err(WatchingEnds);
             }
+            pulse.begins(index);
             self.watch_folder(index, &folder.path);
             let shared: Arc<Path> = Arc::from(folder.path.as_path());
             let mut found = Vec::new();
             let each = |one| {
+                pulse.begins(index);
                 found.push(one);
                 if found.len() >= KNOWN_AT_ONCE { self.look_at_found(index, &shared, &mut found) } else { Ok(()) }
             };
@@ -372,17 +404,23 @@ impl<'a> Watcher<'a> {
             self.look_at_found(index, &shared, &mut found)?;
         }
         if walk.passed_links() {
-            self.roots[index].next_scan = self.clock.instant();
+            self.scan_soon(index);
         }
-        if unreadable.is_some() || (below && start == root.path()) {
-            self.roots[index].note_unreadable(unreadable);
+        if let Some(watch) = self.roots.get_mut(&index)
+            && (unreadable.is_some() || (below && start == root.path()))
+        {
+            watch.note_unreadable(unreadable);
         }
         Ok(())
     }
 
     /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
     fn look_at_found(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
-        let watch = &self.roots[index];
+        // A large folder takes its time.
+        if self.handle.is_stopped() {
+            return Err(WatchingEnds);
+        }
+        let Some(watch) = self.roots.get(&index) else { return Ok(()) };
         if !watch.scanned && !watch.root.existing {
             return self.skip_existing(index, folder, found);
         }
@@ -408,7 +446,7 @@ impl<'a> Watcher<'a> {
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
         let now = self.clock.instant();
-        let watch = &mut self.roots[index];
+        let Some(watch) = self.roots.get_mut(&index) else { return };
         if watch.report.events == EventSource::Poll {
             return;
         }
@@ -432,9 +470,9 @@ impl<'a> Watcher<'a> {
 
     fn report(&mut self) {
         let now = self.clock.instant();
-        for (index, watch) in self.roots.iter_mut().enumerate() {
+        for (index, watch) in &mut self.roots {
             if let Some(report) = watch.due_report(now) {
-                self.known_files.report(index, report);
+                self.known_files.report(*index, report);
             }
         }
     }
