@@ -28,11 +28,10 @@ use crate::watch::Root;
 
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
+use super::rests::{Ended, Rests};
 use super::{EngineError, base_of};
 
-/// Tasks under way at once.
-const AT_ONCE: usize = 4;
-/// Of these, tasks of one hook: a slow one leaves room for the others.
+/// Tasks of one hook under way at once. There is no limit for all hooks together, so that none takes the room of another.
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
@@ -66,10 +65,10 @@ pub struct Deliver {
     task: DeliveryTask,
     /// What may be asked of the queue.
     keys: Vec<HookSlots>,
-    turn: usize,
+    rests: Rests,
 }
 
-type DeliveryTasks = Tasks<RunningBatch, Result<(), StoreError>>;
+type DeliveryTasks = Tasks<RunningBatch, Result<Ended, StoreError>>;
 
 /// The key of a hook, how many tasks it may have under way, and how many deliveries each of them has.
 struct HookSlots {
@@ -109,8 +108,7 @@ impl Deliver {
         let clients = Clients::new(&system);
         for hook in &config.hooks {
             let key = hook.key();
-            let runner = HookRunner::new(hook, names.clone(), &clients)
-                .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
+            let runner = HookRunner::new(hook, names.clone(), &clients);
             let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
             hooks.insert(key, runner);
@@ -125,7 +123,7 @@ impl Deliver {
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
         let (hooks, stop) = (Arc::new(hooks), Arc::default());
         let task = DeliveryTask { system, store, hooks, watches, roots, phases, names, stop };
-        Ok(Deliver { task, keys, turn: 0 })
+        Ok(Deliver { task, keys, rests: Rests::default() })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
@@ -139,19 +137,18 @@ impl Deliver {
         if tasks.clocks.were_set_back() {
             self.task.store.clock_was_set_back().await?;
         }
-        let free = AT_ONCE.saturating_sub(tasks.count());
+        let rest_ends = self.rests.next_end(Instant::now());
         let wanted = self.wanted(tasks);
-        if free == 0 || wanted.is_empty() {
-            return Ok(None);
+        if wanted.is_empty() {
+            return Ok(rest_ends);
         }
         let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
         let due = self.task.store.due_deliveries(wanted, running, tasks.clocks.wall_ms()).await?;
-        let batches: Vec<Vec<Delivery>> = self.batches(&due.deliveries).take(free).collect();
-        let full = batches.len() == free;
+        let batches: Vec<Vec<Delivery>> = self.batches(&due.deliveries).collect();
         for batch in batches {
             self.spawn(batch, tasks);
         }
-        Ok(tasks.wake_at(due.next_due_ms, full))
+        Ok(tasks.wake_at(due.next_due_ms, false).into_iter().chain(rest_ends).min())
     }
 
     /// Deliveries of one hook that go together.
@@ -169,28 +166,30 @@ impl Deliver {
         tasks.start(running, async move { task.run(batch).await });
     }
 
-    /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
-    fn wanted(&mut self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.keys.len();
+    /// How many deliveries each hook may begin that does not rest. One that had to rest begins with one alone.
+    fn wanted(&self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
         let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
-        let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
-        let room = |key: &HookSlots| key.tasks_max.saturating_sub(busy(&key.hook)) * key.each;
-        order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
+        let now = Instant::now();
+        let tasks_max = |key: &HookSlots| self.rests.tasks_max(&key.hook, key.tasks_max, now);
+        let room = |key: &HookSlots| tasks_max(key).saturating_sub(busy(&key.hook)) * key.each;
+        self.keys.iter().map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
 }
 
 impl Workload for Deliver {
     type Load = RunningBatch;
-    type End = Result<(), StoreError>;
+    type End = Result<Ended, StoreError>;
 
     async fn begin(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         self.begin_due(tasks).await
     }
 
-    async fn end(&mut self, load: RunningBatch, end: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+    async fn end(&mut self, load: RunningBatch, end: Result<Result<Ended, StoreError>, JoinError>) -> Result<(), StoreError> {
         let panic = match end {
-            Ok(end) => return end,
+            Ok(ended) => {
+                self.rests.note(&load.hook, ended?, Instant::now());
+                return Ok(());
+            }
             Err(panic) => panic,
         };
         tracing::error!("ferryd panicked while running a hook; this is a bug in ferryd: {panic}");
@@ -214,19 +213,19 @@ impl Workload for Deliver {
 
 impl DeliveryTask {
     /// Does its batch and commits how it went.
-    async fn run(mut self, batch: Vec<Delivery>) -> Result<(), StoreError> {
-        let Some(first) = batch.first() else { return Ok(()) };
+    async fn run(mut self, batch: Vec<Delivery>) -> Result<Ended, StoreError> {
+        let Some(first) = batch.first() else { return Ok(Ended::Fine) };
         let done = match first.event {
-            Event::Refresh => return self.refresh(first).await,
-            Event::After if first.why.is_some() => return self.check_still_wanted(first).await,
-            Event::After => return self.act(first).await,
+            Event::Refresh => return self.refresh(first).await.map(|()| Ended::Fine),
+            Event::After if first.why.is_some() => return self.check_still_wanted(first).await.map(|()| Ended::Fine),
+            Event::After => return self.act(first).await.map(|()| Ended::Fine),
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
-                let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
+                let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(Ended::Fine) };
                 let facts: Vec<Facts> = batch.iter().map(|delivery| self.facts(delivery)).collect();
                 tokio::select! {
                     done = runner.run(&facts) => done,
                     // What is dropped here is run again at the next start. A file that is being written is waited for.
-                    () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(()),
+                    () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(Ended::Fine),
                 }
             }
         };
@@ -235,9 +234,14 @@ impl DeliveryTask {
                 for delivery in &batch {
                     tracing::debug!(job.id = %delivery.job, "hook `{}` has run for {:?}", Hook::name_of(&delivery.hook), delivery.path);
                 }
-                self.store.record_delivery(ids(&batch)).await
+                self.store.record_delivery(ids(&batch)).await?;
+                Ok(Ended::Fine)
             }
-            Err(error) => self.fail(&batch, error).await,
+            Err(error) => {
+                let ended = if error.0.class == ReasonClass::HookTimedOut { Ended::TimedOut } else { Ended::Fine };
+                self.fail(&batch, error).await?;
+                Ok(ended)
+            }
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod live;
 mod parts;
 pub mod phase;
 mod pool;
+mod rests;
 pub(crate) mod source;
 mod stop;
 #[cfg(test)]
@@ -81,7 +82,7 @@ pub async fn run(
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let seen_before = store.configure(watches, hosts).await?;
+    let new_since = store.configure(watches, hosts).await?;
     store.recover().await?;
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
@@ -90,7 +91,7 @@ pub async fn run(
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
     let hints = Handle::default();
-    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
+    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
     let watching = watching::start(roots, system, &config.watches, &store, hints.clone(), ready)?;
     let looks_after = store.clone();
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints);

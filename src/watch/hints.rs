@@ -130,6 +130,20 @@ impl Handle {
         }
     }
 
+    /// Whether an event that is not followed yet says that the file at `path`, or a folder above it and below `root`, has come there.
+    pub(super) fn has_arrived(&self, root: &Path, path: &Path) -> bool {
+        let hints = self.0.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrived = |at: &Path| match hints.folders.get(at.parent()?)? {
+            Hint::Names(names) => names.get(at.file_name()?).copied(),
+            Hint::Whole => None,
+        };
+        path.ancestors().take_while(|at| *at != root).any(|at| match arrived(at) {
+            Some(Heard::MovedIn) => true,
+            Some(Heard::Closed { .. }) => at == path,
+            Some(Heard::Nothing | Heard::Touched) | None => false,
+        })
+    }
+
     /// Whether the watching ends.
     pub(super) fn is_stopped(&self) -> bool {
         self.0.hints.lock().unwrap_or_else(PoisonError::into_inner).stop
@@ -239,6 +253,22 @@ mod tests {
             assert_eq!(hints.folders[Path::new("/a")], Hint::Names(BTreeMap::from([("x".into(), last)])), "{story:?}");
             assert!(handle.take(Some(Instant::now())).folders.is_empty());
         }
+    }
+
+    #[test]
+    fn what_has_come_to_a_folder_is_known_of_all_that_is_in_it_until_the_event_is_followed() {
+        let handle = Handle::default();
+        handle.hear(Path::new("/drop"), OsStr::new("trip"), Heard::MovedIn);
+        handle.hear(Path::new("/drop/day"), OsStr::new("b"), Heard::Closed { at_ns: 1 });
+        handle.hear(Path::new("/"), OsStr::new("drop"), Heard::MovedIn);
+        handle.look(Path::new("/drop"), OsStr::new("c"));
+        for (path, arrived) in
+            [("/drop/trip/deep/a", true), ("/drop/trip", true), ("/drop/day/b", true), ("/drop/day/b/x", false), ("/drop/c", false)]
+        {
+            assert_eq!(handle.has_arrived(Path::new("/drop"), Path::new(path)), arrived, "{path}");
+        }
+        handle.take_now();
+        assert!(!handle.has_arrived(Path::new("/drop"), Path::new("/drop/trip/deep/a")));
     }
 
     #[test]

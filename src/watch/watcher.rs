@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::job::watch::EventSource;
-use crate::job::{Identity, Watch, Watches};
+use crate::job::{Identity, Watch, WatchState, Watches};
 use crate::os::clock::Clock;
 use crate::os::files::{File, FileKind};
 use crate::os::lease::{self, Writers};
@@ -25,6 +25,8 @@ use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
 const SETTLING_MAX: usize = 16_384;
 /// Folders that are remembered to be scanned again; beyond that the whole root is.
 const RESCANS_MAX: usize = 4096;
+/// How often the roots are looked at.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 
@@ -64,6 +66,8 @@ pub(crate) struct Watcher<'a> {
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
     due: BTreeSet<(Instant, Key)>,
+    /// When the roots are looked at again.
+    next_look: Instant,
     /// Folders to be scanned again.
     rescans: BTreeMap<PathBuf, Instant>,
     batch: Vec<Settled>,
@@ -96,8 +100,8 @@ impl<'a> Watcher<'a> {
         };
         let roots = roots.into_iter().map(root_watch).collect();
         let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        let (batch, skipped) = (Vec::new(), Vec::new());
-        Watcher { clock, watches, roots, known_files, handle, pulse, events, settling, due, rescans, batch, skipped }
+        let (batch, skipped, next_look) = (Vec::new(), Vec::new(), clock.instant() + LOOK_PAUSE);
+        Watcher { clock, watches, roots, known_files, handle, pulse, events, settling, due, next_look, rescans, batch, skipped }
     }
 
     /// Scans every root for the first time.
@@ -123,6 +127,7 @@ impl<'a> Watcher<'a> {
         self.follow(hints)?;
         self.look_at_due()?;
         self.scan_due_folders()?;
+        self.look_at_roots();
         self.scan_due()?;
         self.flush()?;
         self.report();
@@ -135,7 +140,8 @@ impl<'a> Watcher<'a> {
         let scans = self.roots.values().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
         let reports = self.roots.values().filter_map(RootWatch::report_due);
-        scans.chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
+        let looks = (!self.roots.is_empty()).then_some(self.next_look);
+        scans.chain(looks).chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
     }
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
@@ -238,7 +244,10 @@ impl<'a> Watcher<'a> {
             Judgement::Quiet if planted!("settle.writer_ignored") => Judgement::Quiet,
             Judgement::Quiet => match self.who_writes(&key, &identity) {
                 Writers::Somebody => Judgement::Again(settling.pause_while_open()),
-                Writers::Unknown => settling.judge_unasked(settle, settle_unknown, now, now_ns),
+                Writers::Unknown => {
+                    self.note_unasked(root, &settling);
+                    settling.judge_unasked(settle, settle_unknown, now, now_ns)
+                }
                 Writers::Nobody => Judgement::Quiet,
             },
         };
@@ -248,6 +257,13 @@ impl<'a> Watcher<'a> {
                 self.remember(key, settling, now + pause);
                 Ok(())
             }
+        }
+    }
+
+    /// A file that a writer was seen to close needs nobody to be asked.
+    fn note_unasked(&mut self, root: usize, settling: &Settling) {
+        if let Some(watch) = self.roots.get_mut(&root).filter(|_| !settling.close_seen) {
+            watch.note_unasked();
         }
     }
 
@@ -273,8 +289,14 @@ impl<'a> Watcher<'a> {
     }
 
     fn flush(&mut self) -> Result<(), WatchingEnds> {
-        if !self.skipped.is_empty() {
-            self.known_files.skipped(std::mem::take(&mut self.skipped))?;
+        let mut skipped = std::mem::take(&mut self.skipped);
+        // An old file in a folder that was moved in just now has come with it, and is met again by the event.
+        skipped.retain(|one| {
+            let root = self.roots.get(&one.root).map(|watch| watch.root.path());
+            !root.is_some_and(|root| self.handle.has_arrived(root, &one.folder.join(&one.name)))
+        });
+        if !skipped.is_empty() {
+            self.known_files.skipped(skipped)?;
         }
         if !self.batch.is_empty() {
             self.known_files.settled(std::mem::take(&mut self.batch))?;
@@ -336,6 +358,22 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
+    /// Looks whether each root is still the folder that was scanned: no event tells of a parent that was renamed, or of a file
+    /// system that was mounted over it.
+    fn look_at_roots(&mut self) {
+        let now = self.clock.instant();
+        if self.next_look > now {
+            return;
+        }
+        for (index, watch) in self.roots.iter_mut().filter(|(_, watch)| watch.report.state != WatchState::Missing) {
+            self.pulse.begins(*index);
+            if watch.root.top().map_or(true, |top| watch.is_another(top)) {
+                watch.next_scan = now;
+            }
+        }
+        self.next_look = now + LOOK_PAUSE;
+    }
+
     /// Scans the roots whose time has come, and looks for those that are missing.
     fn scan_due(&mut self) -> Result<(), WatchingEnds> {
         let indices: Vec<usize> = self.roots.keys().copied().collect();
@@ -352,11 +390,19 @@ impl<'a> Watcher<'a> {
     fn scan_root(&mut self, index: usize) -> Result<(), WatchingEnds> {
         let Some(watch) = self.roots.get_mut(&index) else { return Ok(()) };
         self.pulse.begins(index);
-        if let Some(why) = watch.root.missing() {
-            watch.mark_missing(why, self.clock.instant());
-            return Ok(());
+        let top = match watch.root.top() {
+            Ok(top) => top,
+            Err(why) => {
+                watch.mark_missing(why, self.clock.instant());
+                return Ok(());
+            }
+        };
+        if watch.is_another(top)
+            && let Some(events) = &mut self.events
+        {
+            events.unwatch(watch.root.path());
         }
-        watch.mark_present(self.events.is_some());
+        watch.mark_present(top, self.events.is_some(), self.clock.instant());
         let path = watch.root.path().to_owned();
         self.report();
         self.walk(index, &path, true)?;
@@ -421,8 +467,8 @@ impl<'a> Watcher<'a> {
             return Err(WatchingEnds);
         }
         let Some(watch) = self.roots.get(&index) else { return Ok(()) };
-        if !watch.scanned && !watch.root.existing {
-            return self.skip_existing(index, folder, found);
+        if let Some(old_before_ns) = watch.root.old_before_ns.filter(|_| !watch.scanned) {
+            self.pass_over_old(index, folder, found, old_before_ns)?;
         }
         let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
         let known = self.known_files.known(index, folder, &asked)?;
@@ -431,9 +477,17 @@ impl<'a> Watcher<'a> {
             .try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
-    /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
-    fn skip_existing(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
-        let skipped = found.drain(..).map(|FoundFile { name, sighting }| Settled {
+    /// Before the first scan of a watch that takes no existing files has ended, what it finds of these is only remembered. What
+    /// has come since is left in `found`.
+    fn pass_over_old(
+        &mut self,
+        index: usize,
+        folder: &Path,
+        found: &mut Vec<FoundFile>,
+        old_before_ns: i64,
+    ) -> Result<(), WatchingEnds> {
+        let old = found.extract_if(.., |one| one.sighting.identity.ctime_ns < old_before_ns);
+        let skipped = old.map(|FoundFile { name, sighting }| Settled {
             root: index,
             folder: folder.to_path_buf(),
             name,
