@@ -19,10 +19,11 @@ use crate::job::Watch;
 use crate::os::lock::{Lock, LockError, LockNote};
 use crate::os::signals::{self, Signal};
 use crate::os::system::System;
-use crate::os::{clock, service, threads};
+use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::exit::Exit;
+use super::folders;
 use super::render::CommandFailure;
 
 /// How often one process sets a damaged queue aside before it gives up.
@@ -48,6 +49,8 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     start_log(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
     prepare_state_dir(&state_dir)?;
+    folders::make(&config.watches);
+    refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
     let ended = daemon.run(&path, config);
     // A thread that waits for a file system which does not answer ends with the process.
@@ -112,22 +115,18 @@ fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// A folder that cannot be made is a missing watch, which is looked for again; it stops nothing else, and neither does one that
-/// does not answer.
-fn make_watch_folders(config: &Config) {
-    let wanted = config.watches.iter().filter(|watch| watch.create).map(|watch| watch.path.clone());
-    threads::each_within(wanted.collect(), FOLDER_PATIENCE, |path| {
-        if !path.exists() {
-            match std::fs::create_dir_all(path) {
-                Ok(()) => tracing::info!("created the folder {path:?}"),
-                Err(error) => tracing::warn!("cannot create the folder {path:?}: {error}"),
-            }
+/// Two watches on one folder would send every file twice.
+fn refuse_folders_met_twice(config: &Config) -> Result<(), CommandFailure> {
+    match folders::met_twice(&config.watches).first() {
+        None => Ok(()),
+        Some((later, earlier)) => {
+            let (later, earlier) = (super::render::path(later), super::render::path(earlier));
+            let message = format!("the watches `{earlier}` and `{later}` are the same folder");
+            Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
         }
-    });
+    }
 }
 
-/// How long a folder that is to be made is waited for.
-const FOLDER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end waits for threads that wait for a disk.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -182,7 +181,6 @@ impl Daemon {
     fn run(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
         let mut rescues = 0;
         loop {
-            make_watch_folders(&config);
             match self.run_once(&config)? {
                 RunEnd::Stop => return Ok(Exit::Fine),
                 RunEnd::Reload => config = self.reload(path, config),
@@ -295,6 +293,11 @@ impl Daemon {
     fn reload(&self, path: &Path, old: Config) -> Config {
         match config::load(path, KINDS, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
+                folders::make(&new.watches);
+                if let Err(CommandFailure { message, .. }) = refuse_folders_met_twice(&new) {
+                    tracing::error!("keeping the old configuration: {message}");
+                    return old;
+                }
                 tracing::info!("configuration reloaded");
                 new
             }
