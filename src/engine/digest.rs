@@ -122,7 +122,7 @@ impl Pass {
             let left = part_bytes - at % part_bytes;
             let length = READ_BYTES.min(left).min(file_bytes - at);
             buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-            (buffer, hasher) = self.source.hash(at, buffer, hasher).await?;
+            (buffer, hasher) = self.source.hash_into(at, buffer, hasher).await?;
             at += length;
             // No part begins at the end of the file.
             if length == left && at < file_bytes {

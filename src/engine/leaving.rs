@@ -9,7 +9,6 @@ use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
 use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
-use crate::os::files::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
 
@@ -53,8 +52,8 @@ impl Attempt {
     pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
-            // Only of a file that is not there its folder is asked.
-            stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.folder_is_there().await),
+            // Only a file that is not there may be gone.
+            stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.is_gone().await),
             stop => cause_of(stop, true),
         };
         let leaving = attempt::leaving(&cause, &self.history());
@@ -70,11 +69,11 @@ impl Attempt {
         Ok(End { state, feedback, why: Some(reason) })
     }
 
-    /// Whether the folder of its file is there. One that does not answer is not known to be missing.
-    async fn folder_is_there(&self) -> bool {
-        let Some(folder) = self.job.path.parent() else { return false };
-        let (base, system) = (Base::of(&self.worker.system.files, folder, true), &self.worker.system);
-        Answers::of(system.threads, folder).get(move || base.look_at_top().is_ok()).await.unwrap_or(false)
+    /// Whether its file is gone for good. One whose file system does not answer is not.
+    async fn is_gone(&self) -> bool {
+        let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
+        let answers = Answers::of(self.worker.system.threads, &path);
+        answers.get(move || roots.is_gone(&path, device)).await.unwrap_or(false)
     }
 
     fn history(&self) -> History {
@@ -102,10 +101,10 @@ impl Attempt {
 }
 
 /// The cause as the rules know it, and as a person hears of it.
-fn cause_of(stop: Stop, folder_is_there: bool) -> (Cause, Reason) {
+fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
     match stop {
         Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-        Stop::Source(SourceError::Vanished) if !folder_is_there && !planted!("folder_missing.is_gone") => {
+        Stop::Source(SourceError::Vanished) if !is_gone && !planted!("folder_missing.is_gone") => {
             (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
         }
         Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -24,6 +25,7 @@ use crate::watch::{self, Handle, Root, Waiting};
 use super::EngineError;
 use super::intake::{Intake, Lent, Reports};
 use super::phase::{Phase, Phases};
+use super::roots::KnownRoots;
 
 /// A folder that has not answered for so long is said not to answer.
 const SILENT: Duration = Duration::from_secs(30);
@@ -41,8 +43,11 @@ type Ended = Result<Option<StoreError>, oneshot::error::RecvError>;
 pub(super) struct Watching {
     groups: Vec<Group>,
     ends: JoinSet<Ended>,
+    /// Roots that a thread has given away, since they meet other file systems than before.
+    leaving: (UnboundedSender<Vec<Root>>, UnboundedReceiver<Vec<Root>>),
     hints: Handle,
     watches: Watches,
+    known_roots: KnownRoots,
     ready: Arc<Ready>,
     threads: Threads,
 }
@@ -92,6 +97,7 @@ pub(super) fn start(
     system: &System,
     watches: &Watches,
     store: &Store,
+    known_roots: KnownRoots,
     hints: Handle,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<Watching, EngineError> {
@@ -102,7 +108,8 @@ pub(super) fn start(
     };
     let ready = Arc::new(Ready(Mutex::new((groups.len(), Some(Box::new(ready))))));
     let (watches, threads) = (watches.clone(), system.threads);
-    let mut watching = Watching { groups: Vec::new(), ends: JoinSet::new(), hints, watches, ready, threads };
+    let (groups_before, ends, leaving) = (Vec::new(), JoinSet::new(), unbounded_channel());
+    let mut watching = Watching { groups: groups_before, ends, leaving, hints, watches, known_roots, ready, threads };
     for roots in groups {
         watching.begin(roots, system, store)?;
     }
@@ -116,7 +123,7 @@ impl Watching {
         if !self.groups.is_empty() {
             self.hints.also_to(handle.clone());
         }
-        let intake = Intake::new(system.clone(), store.clone(), self.watches.clone());
+        let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone());
         let begun = Arc::<AtomicBool>::default();
         self.groups.push(Group {
             roots: roots.iter().map(Root::index).collect(),
@@ -127,13 +134,15 @@ impl Watching {
             told: None,
         });
         let ready = self.ready.clone();
-        let end = spawn(roots, system, intake, handle, move || ready.begun(&begun))?;
+        let leaving = self.leaving.0.clone();
+        let leave = move |roots| drop(leaving.send(roots));
+        let end = spawn(roots, system, intake, handle, move || ready.begun(&begun), leave)?;
         self.ends.spawn(end);
         Ok(())
     }
 
     /// Looks after the threads until one has ended by itself, or the daemon drains; then ends them all.
-    pub(super) async fn run(mut self, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
+    pub(super) async fn run(mut self, system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
         let mut ended = Ok(None);
         let mut looks = tokio::time::interval(LOOK_PAUSE);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,10 +151,15 @@ impl Watching {
         loop {
             tokio::select! {
                 biased;
-                Some(end) = self.ends.join_next() => {
-                    ended = end.unwrap_or(Ok(None));
-                    break;
-                }
+                Some(end) = self.ends.join_next() => match end.unwrap_or(Ok(None)) {
+                    // It has given all its roots away.
+                    Ok(None) => {}
+                    end => {
+                        ended = end;
+                        break;
+                    }
+                },
+                Some(roots) = self.leaving.1.recv() => self.take_in(roots, system, store)?,
                 () = phases.reached(Phase::Draining) => break,
                 _ = looks.tick(), if may_hang => self.look_after(store).await,
             }
@@ -157,6 +171,24 @@ impl Watching {
             Ok(Some(error)) => Err(error.into()),
             Err(_) => Err(EngineError::Setup("the watching panicked; this is a bug in ferryd".into())),
         }
+    }
+
+    /// Begins threads for roots that others have given away.
+    fn take_in(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
+        let taken: Vec<usize> = roots.iter().map(Root::index).collect();
+        for group in &mut self.groups {
+            group.roots.retain(|root| !taken.contains(root));
+        }
+        for roots in groups(roots, &Mounts::now()) {
+            for root in &roots {
+                tracing::info!(
+                    "what is mounted on {:?} or below it has changed; watching it anew",
+                    self.watches[root.index()].path
+                );
+            }
+            self.begin(roots, system, store)?;
+        }
+        Ok(())
     }
 
     /// Waits for threads that were told to end, but not for those that get no answer. Those have no queue any more when their
@@ -241,13 +273,14 @@ fn spawn(
     mut intake: Intake,
     hints: Handle,
     ready: impl FnOnce() + Send + 'static,
+    leave: impl Fn(Vec<Root>) + Send + 'static,
 ) -> Result<oneshot::Receiver<Option<StoreError>>, EngineError> {
     let (ended, end) = oneshot::channel();
     let system = system.clone();
     match system.threads {
         Threads::Pool => {
             let work = move || {
-                watch::run(roots, &system, &mut intake, &hints, ready);
+                watch::run(roots, &system, &mut intake, &hints, ready, leave);
                 // Nobody listens only when the engine is gone already.
                 drop(ended.send(intake.into_failure()));
             };

@@ -1,7 +1,7 @@
 //! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and
 //! folders become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,6 +26,8 @@ struct Shared {
     /// The handles of other threads, which are told all that comes from elsewhere than the events of one.
     others: Mutex<Vec<Handle>>,
     pulse: Pulse,
+    /// When the last scan of each root began that has ended.
+    scans: Mutex<HashMap<PathBuf, Instant>>,
 }
 
 /// What there is to look at.
@@ -96,6 +98,29 @@ impl Handle {
     /// What the thread that takes these hints waits for.
     pub(crate) fn pulse(&self) -> Pulse {
         self.0.pulse.clone()
+    }
+
+    /// Scan the watch with this root.
+    pub(crate) fn scan(&self, root: &Path) {
+        if let (Some(folder), Some(name)) = (root.parent(), root.file_name()) {
+            self.look(folder, name);
+        }
+    }
+
+    /// A scan of this root that began then has ended.
+    pub(super) fn scanned(&self, root: &Path, began: Instant) {
+        self.0.scans.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned(), began);
+    }
+
+    /// Whether a scan of this root has ended that began at `since` or later.
+    pub(crate) fn scanned_since(&self, root: &Path, since: Instant) -> bool {
+        let here = |handle: &Handle| {
+            let scans = handle.0.scans.lock().unwrap_or_else(PoisonError::into_inner);
+            scans.get(root).is_some_and(|began| *began >= since)
+        };
+        // Another thread may have scanned it.
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        here(self) || others.iter().any(here)
     }
 
     /// End the watching.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{Identity, WatchReport};
 
-use super::{KnownFiles, Settled, WatchingEnds};
+use super::{Knowledge, KnownFiles, Settled, WatchingEnds};
 
 /// Whether a thread waits for a file system, for which root, and since when. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +51,7 @@ impl Pulse {
     }
 }
 
-/// The owner of the watches, who is no file system: while it is asked, the pulse rests.
+/// The owner of the watches, who is no file system: while it takes something up, the pulse rests.
 pub(super) struct Owner<'a> {
     owner: &'a mut (dyn KnownFiles + Send),
     pulse: Pulse,
@@ -75,8 +75,9 @@ impl<'a> Owner<'a> {
 }
 
 impl KnownFiles for Owner<'_> {
-    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
-        self.ask(|owner| owner.known(root, folder, files))
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, WatchingEnds> {
+        // It looks at files, too.
+        self.owner.known(root, folder, files)
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {

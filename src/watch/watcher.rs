@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, WatchState, Watches};
 use crate::os::clock::Clock;
-use crate::os::files::{File, FileKind};
+use crate::os::files::{File, FileKind, Files};
 use crate::os::lease::{self, Writers};
+use crate::os::mounts::{FileSystemId, Mounts};
 use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
@@ -19,7 +20,7 @@ use super::pulse::{Owner, Pulse};
 use super::root_watch::RootWatch;
 use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
+use super::{KNOWN_AT_ONCE, Knowledge, KnownFiles, News, Root, Settled, WatchingEnds};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -31,13 +32,15 @@ const LOOK_PAUSE: Duration = Duration::from_secs(5);
 const BATCH: usize = 512;
 
 /// Watches `roots`, which are some of those that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known
-/// files says so. Belongs to one thread, which it keeps. `on_ready` is called once each of these roots has been scanned.
+/// files says so, or none of them is left. Belongs to one thread, which it keeps. `on_ready` is called once each of these roots has
+/// been scanned, and `on_leave` with those that meet other file systems than before, and are watched here no longer.
 pub(crate) fn run(
     roots: Vec<Root>,
     system: &System,
     known_files: &mut (dyn KnownFiles + Send),
     handle: &Handle,
     on_ready: impl FnOnce(),
+    on_leave: impl Fn(Vec<Root>),
 ) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
@@ -46,7 +49,15 @@ pub(crate) fn run(
     // The owner knows why it stopped us.
     if watcher.begin().is_ok() {
         on_ready();
-        while watcher.turn(handle.take(watcher.next_due())).is_ok() {}
+        while watcher.turn(handle.take(watcher.next_due())).is_ok() {
+            let left = std::mem::take(&mut watcher.left);
+            if !left.is_empty() {
+                on_leave(left);
+            }
+            if watcher.roots.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -63,6 +74,12 @@ pub(crate) struct Watcher<'a> {
     known_files: Owner<'a>,
     handle: &'a Handle,
     pulse: Pulse,
+    /// What is mounted, where this machine is asked.
+    mounts: Option<Mounts>,
+    /// The file systems that may hang and that each of the roots meets.
+    meets: BTreeSet<FileSystemId>,
+    /// Roots that meet others by now.
+    left: Vec<Root>,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
     due: BTreeSet<(Instant, Key)>,
@@ -92,7 +109,9 @@ impl<'a> Watcher<'a> {
         };
         let clock = system.clock.clone();
         let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
-        let pulse = handle.pulse();
+        let mounts = matches!(system.files, Files::Real).then(Mounts::now);
+        let meets = mounts.as_ref().zip(roots.first()).map(|(mounts, root)| root.may_hang(mounts)).unwrap_or_default();
+        let (pulse, left) = (handle.pulse(), Vec::new());
         let known_files = Owner::new(known_files, pulse.clone());
         let root_watch = |root: Root| {
             pulse.begins(root.index());
@@ -101,7 +120,24 @@ impl<'a> Watcher<'a> {
         let roots = roots.into_iter().map(root_watch).collect();
         let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
         let (batch, skipped, next_look) = (Vec::new(), Vec::new(), clock.instant() + LOOK_PAUSE);
-        Watcher { clock, watches, roots, known_files, handle, pulse, events, settling, due, next_look, rescans, batch, skipped }
+        Watcher {
+            clock,
+            watches,
+            roots,
+            known_files,
+            handle,
+            pulse,
+            mounts,
+            meets,
+            left,
+            events,
+            settling,
+            due,
+            next_look,
+            rescans,
+            batch,
+            skipped,
+        }
     }
 
     /// Scans every root for the first time.
@@ -207,7 +243,8 @@ impl<'a> Watcher<'a> {
             }
             Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
                 let seen = Sighting::of(&stat);
-                let known = self.known_files.known(index, folder, &[(name, seen.identity)])?.contains(&true);
+                let known = self.known_files.known(index, folder, &[(name, seen.identity)])?.pop();
+                let known = known.unwrap_or(Knowledge::New(News::default()));
                 self.look(index, &Arc::from(folder), name.to_owned(), seen, known, heard)
             }
             _ => {
@@ -224,17 +261,17 @@ impl<'a> Watcher<'a> {
         folder: &Arc<Path>,
         name: OsString,
         seen: Sighting,
-        known: bool,
+        known: Knowledge,
         heard: Heard,
     ) -> Result<(), WatchingEnds> {
         let identity = seen.identity;
-        if known {
+        let Knowledge::New(news) = known else {
             if seen.was_closed(heard) {
                 self.known_files.closed(folder, &name, &identity)?;
             }
             self.forget(&(root, folder.clone(), name));
             return Ok(());
-        }
+        };
         let key = (root, folder.clone(), name);
         let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
@@ -252,7 +289,7 @@ impl<'a> Watcher<'a> {
             },
         };
         match judged {
-            Judgement::Quiet => self.settle(key, &settling),
+            Judgement::Quiet => self.settle(key, &settling, news),
             Judgement::Again(pause) => {
                 self.remember(key, settling, now + pause);
                 Ok(())
@@ -280,11 +317,11 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn settle(&mut self, key: Key, settling: &Settling) -> Result<(), WatchingEnds> {
+    fn settle(&mut self, key: Key, settling: &Settling, news: News) -> Result<(), WatchingEnds> {
         self.forget(&key);
         let (root, folder, name) = key;
         let (identity, close_seen) = (settling.seen.identity, settling.close_seen);
-        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen });
+        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen, news });
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
@@ -358,6 +395,21 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
+    /// Gives away the roots that meet other file systems which may hang than before, without asking any of these.
+    fn leave_where_mounts_changed(&mut self) {
+        let Some(mounts) = self.mounts.as_ref().map(|_| Mounts::now()).filter(|now| self.mounts.as_ref() != Some(now)) else {
+            return;
+        };
+        let leaves = |watch: &RootWatch| watch.root.may_hang(&mounts) != self.meets;
+        let leaving: Vec<usize> = self.roots.iter().filter(|(_, watch)| leaves(watch)).map(|(index, _)| *index).collect();
+        for index in leaving {
+            let settling: Vec<Key> = self.settling.keys().filter(|key| key.0 == index).cloned().collect();
+            settling.iter().for_each(|key| self.forget(key));
+            self.left.extend(self.roots.remove(&index).map(|watch| watch.root));
+        }
+        self.mounts = Some(mounts);
+    }
+
     /// Looks whether each root is still the folder that was scanned: no event tells of a parent that was renamed, or of a file
     /// system that was mounted over it.
     fn look_at_roots(&mut self) {
@@ -365,6 +417,7 @@ impl<'a> Watcher<'a> {
         if self.next_look > now {
             return;
         }
+        self.leave_where_mounts_changed();
         for (index, watch) in self.roots.iter_mut().filter(|(_, watch)| watch.report.state != WatchState::Missing) {
             self.pulse.begins(*index);
             if watch.root.top().map_or(true, |top| watch.is_another(top)) {
@@ -378,7 +431,9 @@ impl<'a> Watcher<'a> {
     fn scan_due(&mut self) -> Result<(), WatchingEnds> {
         let indices: Vec<usize> = self.roots.keys().copied().collect();
         for index in indices {
-            if self.roots.get(&index).is_some_and(|watch| watch.next_scan <= self.clock.instant()) {
+            let is_due = |watch: &RootWatch| watch.next_scan <= self.clock.instant();
+            if self.roots.get(&index).is_some_and(is_due) {
+                self.leave_where_mounts_changed();
                 self.scan_root(index)?;
             }
         }
@@ -405,8 +460,10 @@ impl<'a> Watcher<'a> {
         watch.mark_present(top, self.events.is_some(), self.clock.instant());
         let path = watch.root.path().to_owned();
         self.report();
+        let began = self.clock.instant();
         self.walk(index, &path, true)?;
         self.flush()?;
+        self.handle.scanned(&path, began);
         if let Some(watch) = self.roots.get_mut(&index) {
             watch.scanned_at(self.clock.now_ms(), self.clock.instant());
         }
@@ -493,6 +550,7 @@ impl<'a> Watcher<'a> {
             name,
             identity: sighting.identity,
             close_seen: false,
+            news: News::default(),
         });
         self.skipped.extend(skipped);
         if self.skipped.len() >= BATCH { self.flush() } else { Ok(()) }

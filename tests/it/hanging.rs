@@ -17,6 +17,8 @@ use crate::bench_top::{Bench, Daemon};
 
 /// The folder that the file system is mounted on, beside the one that is watched on the disk.
 const FAR: &str = "far";
+/// Mounts it, with the device as the standard input.
+const MOUNT: &str = "mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 far \"$0\"";
 /// The file in it.
 const FILM: &str = "film.mov";
 const CONTENT: &[u8] = b"one frame after the other";
@@ -27,6 +29,8 @@ struct Far {
     device: File,
     /// Whether what is read is not answered any more.
     reads_hang: Arc<AtomicBool>,
+    /// Whether nothing is.
+    all_hangs: Arc<AtomicBool>,
 }
 
 impl Far {
@@ -36,12 +40,13 @@ impl Far {
             println!("not tried: only root can mount a file system, where the kernel has FUSE");
             return None;
         };
-        Some(Far { device, reads_hang: Arc::default() })
+        Some(Far { device, reads_hang: Arc::default(), all_hangs: Arc::default() })
     }
 
     /// Answers what is asked, but for reads while they hang.
     fn serve(&self) {
         let (mut device, reads_hang) = (self.device.try_clone().unwrap(), self.reads_hang.clone());
+        let all_hangs = self.all_hangs.clone();
         let mut asked = vec![0; 1 << 20];
         std::thread::spawn(move || {
             loop {
@@ -55,7 +60,7 @@ impl Far {
                     Err(_) => return,
                 };
                 let question = Question::of(&asked[..length]);
-                if question.kind == READ && reads_hang.load(Ordering::Relaxed) {
+                if all_hangs.load(Ordering::Relaxed) || (question.kind == READ && reads_hang.load(Ordering::Relaxed)) {
                     continue;
                 }
                 let Some((error, body)) = question.answer() else { continue };
@@ -71,10 +76,22 @@ impl Far {
 
     /// Starts a daemon that has it mounted.
     fn start(&self, bench: &Bench) -> Daemon {
+        self.start_after(&format!("{MOUNT} && "), bench)
+    }
+
+    /// Mounts it where this daemon sees it.
+    fn mount_for(&self, daemon: &Daemon, bench: &Bench) {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &daemon.pid().to_string(), "sh", "-c", MOUNT]).arg(far(bench));
+        let ended = command.stdin(Stdio::from(self.device.try_clone().unwrap())).status().unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+
+    fn start_after(&self, first: &str, bench: &Bench) -> Daemon {
         let log = File::options().create(true).append(true).open(bench.log_file()).unwrap();
-        let script = "mount -i -t fuse -o fd=0,rootmode=40000,user_id=0,group_id=0 far \"$0\" && exec \"$@\" </dev/null";
+        let script = format!("{first}exec \"$@\" </dev/null");
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
         command.arg(far(bench)).arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config());
         command.args(["run", "--log", "info,ferryd=debug"]);
         command.stdin(Stdio::from(self.device.try_clone().unwrap())).stdout(Stdio::null()).stderr(log);
@@ -212,5 +229,21 @@ fn a_file_whose_bytes_do_not_come_waits_with_the_reason_and_keeps_no_other_file_
     bench.wait_for("the job to wait", || job_of(&bench, FILM).filter(waits));
     served.reads_hang.store(false, Ordering::Relaxed);
     bench.wait_for("the file when it is read again", || (bench.held(FILM) == [CONTENT]).then_some(()));
+    stop_soon(daemon);
+}
+
+#[test]
+fn a_file_system_that_is_mounted_on_a_watch_later_is_met_and_hangs_no_other_folder_either() {
+    let Some(served) = Far::new() else { return };
+    let bench = bench();
+    served.serve();
+    let daemon = served.start_after("", &bench);
+    bench.wait_for("the daemon to watch", || bench.log_text().contains(" watching").then_some(()));
+    served.mount_for(&daemon, &bench);
+    bench.wait_for("the file on it", || (bench.held(FILM) == [CONTENT]).then_some(()));
+    served.all_hangs.store(true, Ordering::Relaxed);
+    bench.wait_for("a reason", || why(&bench).filter(|why| why.contains("has not answered for 30 s")));
+    bench.put("near", b"near");
+    bench.wait_for("a file of the other folder", || (bench.held("near") == [b"near"]).then_some(()));
     stop_soon(daemon);
 }
