@@ -121,6 +121,10 @@ pub enum ReasonClass {
     AfterDue,
     /// The hook in `subject` failed.
     HookFailed,
+    /// The hook in `subject` did not end within its time.
+    HookTimedOut,
+    /// The hook in `subject` has not heard of it yet.
+    WaitsForHook,
     /// The host in `subject` is not configured any more.
     HostUnconfigured,
     /// The host in `subject` rests; the detail says why.
@@ -131,7 +135,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 25] = [
+    const OWN: [ReasonClass; 27] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -154,6 +158,8 @@ impl ReasonClass {
         ReasonClass::AfterFailed,
         ReasonClass::AfterDue,
         ReasonClass::HookFailed,
+        ReasonClass::HookTimedOut,
+        ReasonClass::WaitsForHook,
         ReasonClass::HostUnconfigured,
         ReasonClass::HostResting,
         ReasonClass::HostHeld,
@@ -190,6 +196,8 @@ impl ReasonClass {
             ReasonClass::AfterFailed => "after_failed",
             ReasonClass::AfterDue => "after_due",
             ReasonClass::HookFailed => "hook_failed",
+            ReasonClass::HookTimedOut => "hook_timed_out",
+            ReasonClass::WaitsForHook => "waits_for_hook",
             ReasonClass::HostUnconfigured => "host_unconfigured",
             ReasonClass::HostResting => "host_resting",
             ReasonClass::HostHeld => "host_held",
@@ -207,6 +215,8 @@ impl ReasonClass {
                 | ReasonClass::AfterFailed
                 | ReasonClass::AfterDue
                 | ReasonClass::HookFailed
+                | ReasonClass::HookTimedOut
+                | ReasonClass::WaitsForHook
         )
     }
 }
@@ -380,7 +390,8 @@ impl Reason {
                 "the file is not where it was: looking for it under another name, or waiting for its disk to come back".into()
             }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
-            ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::HookFailed | ReasonClass::HookTimedOut => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::WaitsForHook => format!("waiting for hook `{subject}`"),
             ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
             ReasonClass::HostResting => format!("host `{subject}` is paused: {detail}"),
             ReasonClass::HostHeld => format!("host `{subject}` is on hold: {detail}"),
@@ -423,7 +434,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (34, 34));
+        assert_eq!((words.len(), unique.len()), (36, 36));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -458,6 +469,8 @@ mod tests {
             "after_failed",
             "after_due",
             "hook_failed",
+            "hook_timed_out",
+            "waits_for_hook",
             "host_unconfigured",
             "host_resting",
             "host_held",

@@ -27,7 +27,7 @@ macro_rules! verbs {
     ($with:ident) => {
         $with! {
             jobs::recover() -> ();
-            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
+            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;

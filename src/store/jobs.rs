@@ -83,15 +83,16 @@ pub(super) fn configure(
     Caller { daemon, now_ms }: Caller,
     watches: &[PathBuf],
     hosts: &[(String, String)],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Option<i64>>, StoreError> {
     c.execute("UPDATE watches SET configured = 0 WHERE daemon = ?1", [daemon.0])?;
-    let mut seen_before = Vec::with_capacity(watches.len());
+    let mut new_since = Vec::with_capacity(watches.len());
     for path in watches {
         let path = path.as_os_str().as_bytes();
         // A first scan that was cut short begins again: only what it has finished counts.
-        let sql = "SELECT last_scan IS NOT NULL FROM watches WHERE daemon = ?1 AND path = ?2";
-        let scanned = c.query_row(sql, params![daemon.0, path], |row| row.get(0));
-        seen_before.push(scanned.optional()?.unwrap_or(false));
+        let sql = "SELECT iif(last_scan IS NULL, first_seen, NULL) FROM watches WHERE daemon = ?1 AND path = ?2";
+        let known: Option<Option<i64>> = c.query_row(sql, params![daemon.0, path], |row| row.get(0)).optional()?;
+        // A clock that was ahead then must not have everything pass for old.
+        new_since.push(known.unwrap_or(Some(now_ms)).map(|first_seen| first_seen.min(now_ms)));
         c.execute(
             "INSERT INTO watches (path, first_seen, daemon) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
@@ -108,7 +109,7 @@ pub(super) fn configure(
             params![name, kind, now_ms, daemon.0],
         )?;
     }
-    Ok(seen_before)
+    Ok(new_since)
 }
 
 // What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so
