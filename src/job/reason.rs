@@ -119,6 +119,12 @@ pub enum ReasonClass {
     AfterDue,
     /// The hook in `subject` failed.
     HookFailed,
+    /// The hook in `subject` was taken out of the configuration before it had run; the detail says what that means.
+    HookRemoved,
+    /// No watch covers the file any more.
+    NotWatched,
+    /// The watch of the file does not send to the host in `subject` any more.
+    NotSentTo,
     /// The host in `subject` is not configured any more.
     HostUnconfigured,
     /// The host in `subject` rests; the detail says why.
@@ -129,7 +135,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 24] = [
+    const OWN: [ReasonClass; 27] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -151,6 +157,9 @@ impl ReasonClass {
         ReasonClass::AfterFailed,
         ReasonClass::AfterDue,
         ReasonClass::HookFailed,
+        ReasonClass::HookRemoved,
+        ReasonClass::NotWatched,
+        ReasonClass::NotSentTo,
         ReasonClass::HostUnconfigured,
         ReasonClass::HostResting,
         ReasonClass::HostHeld,
@@ -186,6 +195,9 @@ impl ReasonClass {
             ReasonClass::AfterFailed => "after_failed",
             ReasonClass::AfterDue => "after_due",
             ReasonClass::HookFailed => "hook_failed",
+            ReasonClass::HookRemoved => "hook_removed",
+            ReasonClass::NotWatched => "not_watched",
+            ReasonClass::NotSentTo => "not_sent_to",
             ReasonClass::HostUnconfigured => "host_unconfigured",
             ReasonClass::HostResting => "host_resting",
             ReasonClass::HostHeld => "host_held",
@@ -373,6 +385,16 @@ impl Reason {
             }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
             ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::HookRemoved if detail.is_empty() => {
+                format!("hook `{subject}` was taken out of the configuration before it had run for this file")
+            }
+            ReasonClass::HookRemoved => {
+                format!("hook `{subject}` was taken out of the configuration before it had run for this file; {detail}")
+            }
+            ReasonClass::NotWatched => "no watch covers this file any more; put the watch back, and the upload goes on".into(),
+            ReasonClass::NotSentTo => format!(
+                "its watch does not upload to `{subject}` any more; put `{subject}` back into `to`, and the upload goes on"
+            ),
             ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
             ReasonClass::HostResting => format!("host `{subject}` is paused: {detail}"),
             ReasonClass::HostHeld => format!("host `{subject}` is on hold: {detail}"),
@@ -415,7 +437,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (33, 33));
+        assert_eq!((words.len(), unique.len()), (36, 36));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -449,6 +471,9 @@ mod tests {
             "after_failed",
             "after_due",
             "hook_failed",
+            "hook_removed",
+            "not_watched",
+            "not_sent_to",
             "host_unconfigured",
             "host_resting",
             "host_held",

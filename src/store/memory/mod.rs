@@ -4,6 +4,7 @@ mod deliveries;
 mod files;
 mod hosts;
 mod jobs;
+mod unwanted;
 mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
+use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport, Watches};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
@@ -37,6 +38,8 @@ struct Tables {
     live: BTreeMap<(DaemonId, JobId), (Live, i64)>,
     hosts: BTreeMap<(DaemonId, String), Host>,
     watches: BTreeMap<(DaemonId, PathBuf), Watch>,
+    /// The keys of the hooks that were configured the last time.
+    hooks: BTreeMap<DaemonId, Vec<String>>,
     /// The number that was given out last, of whatever.
     last: i64,
 }
@@ -72,6 +75,9 @@ struct Job {
     told_held: Option<Reason>,
     close_seen: bool,
     outcome: Outcome,
+    trusted: bool,
+    parts: u64,
+    abandon_at: Option<i64>,
 }
 
 #[derive(Clone)]
