@@ -40,6 +40,11 @@ impl Report {
         self.lines.push(format!("ok       {text}"));
     }
 
+    /// Something that may not be meant.
+    fn remark(&mut self, text: String) {
+        self.lines.push(format!("note     {text}"));
+    }
+
     /// A configuration that is wrong or does not fit this machine.
     fn problem(&mut self, text: String, hint: &str) {
         self.problem_of(Exit::Configuration, text, hint);
@@ -69,7 +74,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
     check_state_dir(&config.daemon.state_dir, &mut report);
-    let folders = check_watches(&config.watches, &mut report);
+    let folders = check_watches(&config.watches, &config.file, &mut report);
     check_limits(folders, &mut report);
     check_hosts(&config, arguments.online, &mut report)?;
     check_hooks(&config, &mut report);
@@ -82,6 +87,10 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
 
 fn check_state_dir(dir: &Path, report: &mut Report) {
     let name = render::path(dir);
+    if dir.exists() && !dir.is_dir() {
+        let text = format!("the state folder `{name}` is not a folder");
+        return report.problem_of(Exit::State, text, "set `state_dir` in [daemon] to a folder, or move the file away");
+    }
     let existing = dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
     if rustix::fs::access(existing, rustix::fs::Access::WRITE_OK).is_err() {
         let text = format!("this user cannot write to the state folder `{name}`");
@@ -132,11 +141,11 @@ fn check_queue(dir: &Path, report: &mut Report) {
 }
 
 /// Looks at every watch, as far as its folder answers. Answers how many folders would be watched.
-fn check_watches(watches: &Watches, report: &mut Report) -> usize {
-    let all = watches.clone();
+fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
+    let (all, file) = (watches.clone(), file.to_owned());
     let look = move |path: &Path| {
         let mut report = Report::default();
-        let folders = all.iter().find(|watch| watch.path == path).map_or(0, |watch| check_watch(watch, &mut report));
+        let folders = all.iter().find(|watch| watch.path == path).map_or(0, |watch| check_watch(watch, &file, &mut report));
         (report, folders)
     };
     let looked = threads::each_within(watches.iter().map(|watch| watch.path.clone()).collect(), WATCH_PATIENCE, look);
@@ -162,7 +171,7 @@ fn check_watches(watches: &Watches, report: &mut Report) -> usize {
 }
 
 /// Answers how many folders would be watched.
-fn check_watch(watch: &Watch, report: &mut Report) -> usize {
+fn check_watch(watch: &Watch, file: &Path, report: &mut Report) -> usize {
     let name = render::path(&watch.path);
     match std::fs::read_dir(&watch.path) {
         Ok(_) => {}
@@ -187,6 +196,7 @@ fn check_watch(watch: &Watch, report: &mut Report) -> usize {
             return 0;
         }
     }
+    check_risks(watch, file, report);
     let folders = count_folders(watch);
     let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
     let counted = render::count(folders as u64, "folder");
@@ -206,6 +216,28 @@ fn hides_writers(folder: &Path) -> bool {
     let user = rustix::process::geteuid();
     let is_anothers = |top: std::fs::Metadata| !user.is_root() && top.uid() != user.as_raw();
     filesystem::at(folder) != Served::Here || std::fs::metadata(folder).is_ok_and(is_anothers)
+}
+
+/// What is allowed and may not be meant: everything in these folders would be uploaded.
+fn check_risks(watch: &Watch, file: &Path, report: &mut Report) {
+    let name = render::path(&watch.path);
+    let real = watch.path.canonicalize().unwrap_or_else(|_| watch.path.clone());
+    let is = |other: &Path| other.canonicalize().is_ok_and(|other| other == real);
+    let holds = |other: &Path| other.canonicalize().is_ok_and(|other| other.starts_with(&real));
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    if real == Path::new("/") {
+        report.remark(format!("watch `{name}`: this is the whole machine, with every password file on it"));
+    } else if home.as_ref().is_some_and(|home| is(Path::new(home)))
+        || real.parent().is_some_and(|above| above == Path::new("/home"))
+    {
+        report.remark(format!("watch `{name}`: this is a home folder, with keys and passwords in it"));
+    } else if watch.recursive && holds(file) {
+        report.remark(format!("watch `{name}`: the configuration is in it, and would be uploaded like any other file"));
+    }
+    let mode = std::fs::metadata(&watch.path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o022 != 0 {
+        report.remark(format!("watch `{name}`: other users can put files here, which ferryd would upload in your name"));
+    }
 }
 
 fn count_folders(watch: &Watch) -> usize {

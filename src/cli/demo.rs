@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table};
@@ -16,6 +18,7 @@ use crate::host::registry;
 use crate::job::upload::Class;
 use crate::job::{Reason, ReasonClass, State};
 use crate::os::clock;
+use crate::os::signals;
 use crate::os::system::System;
 use crate::secret::Secret;
 use crate::store::{JobRow, Query, Snapshot, View};
@@ -52,7 +55,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
         Sandbox::start(options)
             .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the practice hosts: {error}")))?
     };
-    let demo = Demo { folder: folder.path().to_owned() };
+    let demo = Demo { folder: folder.path().to_owned(), interrupted: Arc::default() };
+    let interrupted = demo.interrupted.clone();
+    let _signals = signals::listen(move |_| interrupted.store(true, Ordering::Relaxed))
+        .map_err(|error| failed("cannot listen for signals", &error))?;
     demo.configure(&hosts)?;
     let mut daemon = demo.start_daemon()?;
     render::note(format!(
@@ -65,7 +71,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let done =
         demo.drop_in(&files).and_then(|dropped| Ok((demo.wait(&mut daemon, dropped.len() * sandbox::kinds().len())?, dropped)));
     daemon.stop();
-    let (snapshot, dropped) = done.map_err(|failure| demo.with_log(failure))?;
+    let told = |failure| {
+        if demo.interrupted.load(Ordering::Relaxed) {
+            CommandFailure::new(Exit::Fault, "interrupted")
+        } else {
+            demo.with_log(failure)
+        }
+    };
+    let (snapshot, dropped) = done.map_err(told)?;
     let config = super::load(Some(demo.config_file()))?;
     let fetched = runtime.block_on(fetch_back(&config, &snapshot, &dropped))?;
     render::out(&table(&fetched))?;
@@ -106,6 +119,8 @@ fn check(files: &[PathBuf]) -> Result<(), CommandFailure> {
 
 struct Demo {
     folder: PathBuf,
+    /// Whether somebody has asked it to end: everything is taken away then, as at its own end.
+    interrupted: Arc<AtomicBool>,
 }
 
 /// The daemon, as it is run for real; stopped when dropped.
@@ -200,6 +215,9 @@ impl Demo {
     fn wait(&self, daemon: &mut Daemon, jobs: usize) -> Result<Snapshot, CommandFailure> {
         let mut moved = (0, Instant::now());
         loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(CommandFailure::new(Exit::Fault, "interrupted"));
+            }
             if let Ok(Some(ended)) = daemon.0.try_wait() {
                 return Err(CommandFailure::new(Exit::Fault, format!("the daemon stopped unexpectedly: {ended}")));
             }

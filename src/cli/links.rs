@@ -15,6 +15,8 @@ use super::exit::Exit;
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
 
+/// The widest column: what is longer sticks out, and is not cut.
+const CELL_CHARS_MAX: usize = 120;
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +24,7 @@ pub(super) struct Arguments {
     /// Print one JSON array of the jobs as in `ferryd status --json`, for scripts.
     #[arg(long)]
     json: bool,
-    /// Only files uploaded since then: a date, a time, or how long ago, such as `2h` or `7d`.
+    /// Only files uploaded since then: a date, a time, `today`, `yesterday`, or how long ago, such as `2h` or `7d`.
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Since>,
     /// Only files on this host; can be given more than once.
@@ -31,6 +33,9 @@ pub(super) struct Arguments {
     /// Read the queue in this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Only these files, or files in these folders.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
 }
 
 /// A moment, in milliseconds since the Unix epoch.
@@ -39,7 +44,8 @@ struct Since(i64);
 
 fn parse_since(text: &str) -> Result<Since, String> {
     moment(text, clock::now_ms(), TimeZone::system()).map(Since).ok_or_else(|| {
-        "expected a date such as 2026-01-31, a time such as 2026-01-31T08:00, or how long ago, such as 2h or 7d".into()
+        "expected a date such as 2026-01-31, a time such as 2026-01-31T08:00, `today`, `yesterday`, or how long ago, such as 2h or 7d"
+            .into()
     })
 }
 
@@ -51,8 +57,18 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
     if let Ok(at) = text.parse::<civil::DateTime>() {
         return Some(at.to_zoned(zone).ok()?.timestamp().as_millisecond());
     }
-    let ago = text.parse::<Span>().ok()?.abs();
     let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone);
+    let days_ago = |days: i64| Some(now.checked_sub(Span::new().try_days(days).ok()?).ok()?);
+    match text {
+        "today" => return Some(now.start_of_day().ok()?.timestamp().as_millisecond()),
+        "yesterday" => return Some(days_ago(1)?.start_of_day().ok()?.timestamp().as_millisecond()),
+        _ => {}
+    }
+    // A bare number is one of days.
+    if let Ok(days) = text.parse::<u16>() {
+        return Some(days_ago(days.into())?.timestamp().as_millisecond());
+    }
+    let ago = text.parse::<Span>().ok()?.abs();
     Some(now.checked_sub(ago).ok()?.timestamp().as_millisecond())
 }
 
@@ -75,10 +91,15 @@ impl LinkRows<'_> {
     /// Hands over one row after the other, until one cannot be written.
     fn rows(&mut self, mut each: impl FnMut(&JobRow) -> io::Result<()>) -> Result<(), CommandFailure> {
         let Some(view) = &mut self.view else { return Ok(()) };
-        let Arguments { since, host: hosts, .. } = self.arguments;
+        let Arguments { since, host: hosts, paths, .. } = self.arguments;
+        let paths: Vec<PathBuf> = paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
+        let is_asked = |job: &JobRow| {
+            (hosts.is_empty() || hosts.contains(&job.host))
+                && (paths.is_empty() || paths.iter().any(|path| job.path.starts_with(path)))
+        };
         let mut done = Ok(());
         let read = view.links(since.map(|since| since.0), |job| {
-            if hosts.is_empty() || hosts.contains(&job.host) {
+            if is_asked(job) {
                 done = each(job);
             }
             done.is_ok()
@@ -107,7 +128,7 @@ fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Com
     let mut widths = HEADER.map(|title| title.chars().count());
     source.rows(|job| {
         for (width, cell) in widths.iter_mut().zip(row(job)) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.chars().count()).min(CELL_CHARS_MAX);
         }
         Ok(())
     })?;
@@ -137,6 +158,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_link_of_any_length_is_printed_whole_and_widens_no_other_row() {
+        let long = "x".repeat(100_000);
+        let rows = [long.as_str(), "y"].map(|link| ["", "box", "f", link, "end"].map(str::to_owned));
+        let widths = [1, 3, 1, CELL_CHARS_MAX, 3];
+        let mut out = Vec::new();
+        for row in &rows {
+            print_row(row, &widths, &mut out).unwrap();
+        }
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(&format!("{long}  end\n")) && text.lines().nth(1).unwrap().len() < 200);
+    }
+
+    #[test]
     fn a_moment_is_a_time_a_date_or_so_long_ago() {
         let now = 1_767_323_045_000;
         let day = 86_400_000;
@@ -146,6 +180,9 @@ mod tests {
             ("2026-01-02", Some(now - now % day)),
             ("2h", Some(now - 2 * 3_600_000)),
             ("7d", Some(now - 7 * day)),
+            ("today", Some(now - now % day)),
+            ("yesterday", Some(now - now % day - day)),
+            ("7", Some(now - 7 * day)),
             ("soon", None),
             ("", None),
         ];

@@ -1,5 +1,6 @@
 //! What a person types and reads: the command tree, and one module per command.
 
+mod changes;
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -42,6 +43,7 @@ enum Command {
     /// configuration. `kill -9` is safe, too: no file is lost, and no more than the parts in flight are sent again.
     Run(run::Arguments),
     /// Show the queue: totals, hosts with problems, and each job with its progress, link or reason for waiting.
+    #[command(after_help = STATUS_HELP)]
     Status(status::Arguments),
     /// List uploaded files with their links.
     Links(links::Arguments),
@@ -54,6 +56,18 @@ enum Command {
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Arguments),
 }
+
+/// What a person may want to know besides of `ferryd status`.
+const STATUS_HELP: &str = "\
+States: queued, uploading, waiting (until a time), held (needs your attention), uploaded (hooks or the after-action are still to run), \
+done; failed (the host will never take this file), gone (changed or removed before it was sent); paused, cancelled.
+
+Exit codes: 0 shown, 2 usage, 3 configuration, 4 the queue cannot be read. They say nothing of the jobs.
+
+Examples:
+  ferryd status ~/Drop/film.mov
+  ferryd status --state held --state failed
+  ferryd status --json | jq .totals";
 
 /// Does what the command line says.
 pub fn main() -> Exit {

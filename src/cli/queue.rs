@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::config;
-use crate::store::View;
+use crate::config::{self, ProcessEnvironment};
+use crate::host::kinds::KINDS;
+use crate::store::{FILE_NAME, View};
 
 use super::exit::Exit;
 use super::render::{self, CommandFailure};
@@ -18,12 +19,27 @@ pub(super) struct QueueFolder {
 }
 
 impl QueueFolder {
-    /// The state folder that was named, or the one of the configuration.
+    /// The state folder that was named, or the one of the configuration. With a broken configuration it is the folder that still can be
+    /// made out, if there is a queue in it: a queue is looked at most when something is wrong.
     pub(super) fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
             return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
         }
-        let config = super::load(config)?;
+        let file = config.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
+        let config = match config::load(&file, KINDS, &ProcessEnvironment) {
+            Ok(config) => config,
+            Err(error) => {
+                let dir = config::likely_state_dir(&file, &ProcessEnvironment);
+                if !dir.join(FILE_NAME).exists() {
+                    return Err(CommandFailure::configuration(&error));
+                }
+                render::note(format!(
+                    "The configuration cannot be used: {} (`ferryd check` tells all of it).",
+                    render::line(&error.first())
+                ));
+                return Ok(QueueFolder { dir, configured: Vec::new() });
+            }
+        };
         Ok(QueueFolder { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
     }
 

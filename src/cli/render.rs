@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::config::ConfigError;
+use crate::job::shown::is_unsafe;
 use crate::store::StoreError;
 
 use super::exit::Exit;
@@ -42,7 +43,12 @@ impl CommandFailure {
     /// A queue that cannot be used.
     pub(super) fn store(dir: &Path, error: &StoreError) -> CommandFailure {
         let dir = dir.display();
-        let exit = if matches!(error, StoreError::Closed | StoreError::Refused(_)) { Exit::Fault } else { Exit::State };
+        // What may have passed by the next start does not keep a service manager from trying it.
+        let passes = matches!(
+            error,
+            StoreError::Closed | StoreError::Refused(_) | StoreError::Busy | StoreError::Disk(_) | StoreError::NotSynced(_)
+        );
+        let exit = if passes { Exit::Fault } else { Exit::State };
         let failure = CommandFailure::new(exit, format!("cannot use the queue in `{dir}`: {error}"));
         match error {
             StoreError::Locked { .. } => {
@@ -54,6 +60,9 @@ impl CommandFailure {
             StoreError::Damaged(_) => failure.hint("`ferryd run` sets a damaged queue aside and finds the files again"),
             StoreError::Full => failure.hint(format!("free some space on the disk that holds `{dir}`")),
             StoreError::Inaccessible(_) => failure.hint(format!("make sure this user can read and write `{dir}`")),
+            StoreError::Disk(_) | StoreError::NotSynced(_) => {
+                failure.hint(format!("look for errors of the disk that holds `{dir}`"))
+            }
             StoreError::Busy | StoreError::Closed | StoreError::NotOurs { .. } | StoreError::Refused(_) => failure,
         }
     }
@@ -151,9 +160,9 @@ pub(super) fn thousands(number: u64) -> String {
     digits.chars().enumerate().flat_map(|(at, digit)| comma_before(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
-/// A text on one line: control characters are shown, never sent to the terminal.
+/// A text on one line: what would draw on the terminal, turn the direction of the text or hide in it is shown, never sent.
 pub(super) fn line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if is_unsafe(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 /// A path on one line.
@@ -188,5 +197,6 @@ mod tests {
     #[test]
     fn a_name_cannot_draw_on_the_terminal() {
         assert_eq!(line("a\n\x1b[31mb"), "a\\n\\u{1b}[31mb");
+        assert_eq!(line("a\u{202e}txt.exe\u{200b}\u{2028}"), "a\\u{202e}txt.exe\\u{200b}\\u{2028}");
     }
 }

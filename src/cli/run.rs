@@ -7,24 +7,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ProcessEnvironment};
-use crate::engine::phase::{Phase, PhaseSwitch, phases};
+use crate::engine::phase::{Phase, PhaseSwitch, Phases, phases};
 use crate::engine::{self, EngineError};
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
-use crate::os::lock::{Lock, LockError, LockNote};
+use crate::os::lock::{LastEnd, Lock, LockError, LockNote};
 use crate::os::signals::{self, Signal};
 use crate::os::system::System;
-use crate::os::{clock, service};
+use crate::os::{clock, control, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
+use super::changes;
 use super::exit::Exit;
 use super::folders;
-use super::render::CommandFailure;
+use super::render::{self, CommandFailure};
 
 /// How often one process sets a damaged queue aside before it gives up.
 const RESCUES_MAX: u32 = 3;
@@ -44,6 +47,7 @@ enum RunEnd {
 }
 
 pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
+    keep_memory_private();
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
     let config = load(&path)?;
     start_log(&arguments.log)?;
@@ -52,22 +56,51 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     folders::make(&config.watches);
     refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
-    let ended = daemon.run(&path, config);
+    let ended = daemon.live(&path, config);
+    let why = ended.as_ref().err().map_or("it was told to stop", |failure| &failure.message);
+    daemon.say_end(why);
+    if ended.is_ok() {
+        tracing::info!("stopped");
+    }
     // A thread that waits for a file system which does not answer ends with the process.
     let Daemon { runtime, .. } = daemon;
     runtime.shutdown_timeout(END_PATIENCE);
     ended
 }
 
+/// What is in memory, secrets among it, goes into no core file, and no other process of the user's may read it.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        render::note(format!("ferryd: cannot switch core files off: {error}"));
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        render::note(format!("ferryd: cannot keep other processes from reading this one's memory: {error}"));
+    }
+}
+
 fn load(path: &Path) -> Result<Config, CommandFailure> {
     config::load(path, KINDS, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
 }
 
-fn start_log(filter: &str) -> Result<(), CommandFailure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        CommandFailure::new(Exit::Usage, format!("invalid log filter `{filter}`: {error}"))
+/// A word alone is a level: the filter would take any other for the name of a module, and log nothing.
+fn log_filter(given: &str) -> Result<EnvFilter, CommandFailure> {
+    let invalid = |why: &str| {
+        CommandFailure::new(Exit::Usage, format!("invalid log filter `{}`: {why}", render::line(given)))
             .hint("try `--log info` or `--log ferryd=debug`")
-    })?;
+    };
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str());
+    let is_module = |word: &str| word.contains(['=', '[', ':']) || word == "ferryd" || word.is_empty();
+    match given.split(',').map(str::trim).find(|word| !is_level(word) && !is_module(word)) {
+        Some(word) => Err(invalid(&format!("`{}` is no level", render::line(word)))),
+        None => EnvFilter::try_new(given).map_err(|error| invalid(&error.to_string())),
+    }
+}
+
+fn start_log(filter: &str) -> Result<(), CommandFailure> {
+    let filter = log_filter(filter)?;
     // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on
     // stderr, the subscriber would panic.
     let log = tracing_subscriber::fmt()
@@ -137,7 +170,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 struct Daemon {
     state_dir: PathBuf,
     lock: Arc<Lock>,
-    note: LockNote,
+    /// The phases of the engine that runs, whose loop is asked whether it turns.
+    engine: Arc<Mutex<Option<Phases>>>,
     runtime: Runtime,
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
@@ -156,8 +190,7 @@ struct PendingSignals {
 impl Daemon {
     fn start(state_dir: PathBuf) -> Result<Daemon, CommandFailure> {
         let fault = |error: io::Error| CommandFailure::new(Exit::Fault, format!("cannot start: {error}"));
-        let note = LockNote { pid: std::process::id(), since_ms: clock::now_ms(), trouble: None };
-        let lock = Lock::take(&state_dir, &note).map_err(|error| match error {
+        let lock = Lock::take(&state_dir, std::process::id(), clock::now_ms()).map_err(|error| match error {
             LockError::Held(other) => {
                 CommandFailure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid })
             }
@@ -174,11 +207,13 @@ impl Daemon {
             .build()
             .map_err(fault)?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
-        Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, pending, _signals: listener })
+        let (lock, engine) = (Arc::new(lock), Arc::default());
+        answer_who_asks(&runtime, &state_dir, &lock, &engine);
+        Ok(Daemon { state_dir, lock, engine, runtime, pending, _signals: listener })
     }
 
-    /// Runs the engine, and runs it again with another configuration or another queue.
-    fn run(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
+    /// Runs one engine after the other, until it is told to stop or cannot go on.
+    fn live(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
         let mut rescues = 0;
         loop {
             match self.run_once(&config)? {
@@ -193,6 +228,16 @@ impl Daemon {
         }
     }
 
+    /// Leaves behind why it ended, for `ferryd status`.
+    fn say_end(&self, why: &str) {
+        let end = LastEnd { at_ms: Some(clock::now_ms()), why: why.to_owned() };
+        self.note(|note| *note = LockNote { last_end: Some(end), ..LockNote::default() });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut LockNote)) {
+        note_in(&self.lock, change);
+    }
+
     /// Runs the engine until somebody asks for something, or it fails.
     fn run_once(&self, config: &Config) -> Result<RunEnd, CommandFailure> {
         let Some((store, thread, rescue)) = self.open_queue()? else { return self.after(Ok(())) };
@@ -202,7 +247,8 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), self.note.clone()));
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(phases.clone());
+        let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
         let system = System::default();
         let clients = Clients::new(&system);
@@ -222,6 +268,7 @@ impl Daemon {
                 service::ready();
             },
         ));
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
         trouble.abort();
         ending.abort();
         self.runtime.block_on(async {
@@ -232,7 +279,8 @@ impl Daemon {
         self.after(ended)
     }
 
-    /// Opens the queue; where its disk is full, when there is room. Nothing if somebody asked for something meanwhile.
+    /// Opens the queue; where its disk is full or fails, or another program has it locked, when that is over. Nothing if somebody
+    /// asked for something meanwhile.
     fn open_queue(&self) -> Result<Option<(Store, WriterThread, Option<Rescue>)>, CommandFailure> {
         let mut waits = false;
         loop {
@@ -244,11 +292,11 @@ impl Daemon {
                     }
                     return Ok(Some(opened));
                 }
-                Err(error @ StoreError::Full) => error,
+                Err(error) if error.passes() => error,
                 Err(error) => return Err(CommandFailure::store(&self.state_dir, &error)),
             };
             if !waits {
-                tracing::error!("cannot open the queue: {error}; waiting for free disk space");
+                tracing::error!("cannot open the queue: {error}; waiting until this is fixed");
                 self.publish_trouble(Some(error.to_string()));
             }
             waits = true;
@@ -262,9 +310,7 @@ impl Daemon {
     /// Says what is wrong where it needs no room on the disk.
     fn publish_trouble(&self, trouble: Option<String>) {
         service::status(trouble.as_deref().unwrap_or("running"));
-        if let Err(error) = self.lock.write(&LockNote { trouble, ..self.note.clone() }) {
-            tracing::warn!("cannot update the lock file: {error}");
-        }
+        self.note(|note| note.trouble = trouble);
     }
 
     fn after(&self, ended: Result<(), EngineError>) -> Result<RunEnd, CommandFailure> {
@@ -291,25 +337,33 @@ impl Daemon {
 
     /// A new configuration takes effect whole or not at all.
     fn reload(&self, path: &Path, old: Config) -> Config {
-        match config::load(path, KINDS, &ProcessEnvironment) {
+        let refused = match config::load(path, KINDS, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
                 folders::make(&new.watches);
-                if let Err(CommandFailure { message, .. }) = refuse_folders_met_twice(&new) {
-                    tracing::error!("keeping the old configuration: {message}");
-                    return old;
+                match refuse_folders_met_twice(&new) {
+                    Ok(()) => {
+                        tracing::info!("configuration reloaded: {}", changes::between(&old, &new));
+                        self.note(|note| note.reload_refused = None);
+                        return trusting_no_earlier_words(new, &old);
+                    }
+                    Err(CommandFailure { message, .. }) => {
+                        tracing::error!("keeping the old configuration: the new one is refused: {message}");
+                        message
+                    }
                 }
-                tracing::info!("configuration reloaded");
-                new
             }
             Ok(_) => {
-                tracing::error!("keeping the old configuration: the new one changes `state_dir`, which needs a restart");
-                old
+                let refused = "it changes `state_dir`, which needs a restart";
+                tracing::error!("keeping the old configuration: the new one is refused: {refused}");
+                refused.to_owned()
             }
             Err(error) => {
                 tracing::error!("keeping the old configuration: {}", error.render(false));
-                old
+                error.first()
             }
-        }
+        };
+        self.note(|note| note.reload_refused = Some(refused));
+        old
     }
 
     fn rescue(&self, damage: &str) -> Result<(), CommandFailure> {
@@ -322,6 +376,15 @@ impl Daemon {
     }
 }
 
+/// A host that is trusted since this reload is so for what is uploaded from here on: a reload makes no delete or move due.
+fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
+    for host in &mut new.hosts {
+        let before = old.hosts.iter().find(|before| before.name == host.name);
+        host.trusts_earlier = before.is_some_and(|before| before.trust_replies && before.trusts_earlier);
+    }
+    new
+}
+
 fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
     let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
     if signal == Signal::Drain || pending.signal.is_none() {
@@ -329,6 +392,9 @@ fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
     }
     if let Some(switch) = &pending.switch {
         switch.advance(Phase::Draining);
+    }
+    if signal == Signal::Reload {
+        tracing::info!("reloading the configuration");
     }
     if signal == Signal::Drain {
         let grace = pending.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
@@ -347,20 +413,70 @@ fn log_rescue(rescue: &Rescue) {
 }
 
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
-async fn publish_store_failures(store: Store, lock: Arc<Lock>, note: LockNote) {
+async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
     let mut failure = store.write_failure();
     drop(store);
     while failure.changed().await.is_ok() {
         let text = failure.borrow_and_update().as_ref().map(ToString::to_string);
         service::status(text.as_deref().unwrap_or("running"));
-        if let Err(error) = lock.write(&LockNote { trouble: text, ..note.clone() }) {
-            tracing::warn!("cannot update the lock file: {error}");
-        }
+        note_in(&lock, |note| note.trouble = text);
     }
+}
+
+fn note_in(lock: &Lock, change: impl FnOnce(&mut LockNote)) {
+    if let Err(error) = lock.update(change) {
+        tracing::warn!("cannot update the lock file: {error}");
+    }
+}
+
+/// Answers whoever asks whether the daemon is alive, when the main loop has turned; at once while none runs. Without the socket,
+/// which not every file system has, nobody can ask.
+fn answer_who_asks(runtime: &Runtime, state_dir: &Path, lock: &Arc<Lock>, engine: &Arc<Mutex<Option<Phases>>>) {
+    let _entered = runtime.enter();
+    let listener = match control::listen(state_dir).and_then(UnixListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::info!("`ferryd status` cannot ask whether this daemon hangs: {error}"),
+    };
+    let (lock, engine) = (lock.clone(), engine.clone());
+    runtime.spawn(async move {
+        loop {
+            let asked = listener.accept().await;
+            let Ok((mut stream, _)) = asked else {
+                tokio::time::sleep(control::PATIENCE).await;
+                continue;
+            };
+            // One after the other: somebody who asks too often waits.
+            let phases = engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(phases) = phases
+                && tokio::time::timeout(control::PATIENCE, phases.turn()).await.is_err()
+            {
+                continue;
+            }
+            note_in(&lock, |note| note.beat_ms = Some(clock::now_ms()));
+            drop(stream.try_write(control::ALIVE));
+            drop(stream.shutdown().await);
+        }
+    });
 }
 
 /// With a full disk the daemon would wait for room for ever; one that was asked to stop does not.
 async fn end_when_draining(mut phases: engine::phase::Phases, store: Store) {
     phases.reached(Phase::Draining).await;
     store.give_up_waiting();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_as_a_filter_of_the_log() {
+        for given in ["info", "DEBUG", "off", "ferryd=debug", "warn,ferryd::watch=trace", "ferryd", ""] {
+            assert!(log_filter(given).is_ok(), "{given}");
+        }
+        for given in ["verbose", "quatsch", "info,loud", "2", "ferryd=loud"] {
+            let failure = log_filter(given).unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.message.contains(given), "{given}: {}", failure.message);
+        }
+    }
 }

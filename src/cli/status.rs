@@ -1,19 +1,20 @@
-//! `ferryd status`: the queue for people and, with `--json`, for programs. Reads only the database and the lock's note, so it can
-//! tell a running daemon from a stuck or dead one.
+//! `ferryd status`: the queue for people and, with `--json`, for programs. Reads the database and the lock's note, and asks the daemon
+//! whether it answers, for two seconds at most: so it tells a running daemon from a hung and from a dead one.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::job::health::HostState;
-use crate::job::report::timestamp;
+use crate::job::report::{path_fields, timestamp};
 use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
-use crate::os::clock;
-use crate::os::lock::{self, LockNote};
+use crate::os::lock::{self, LastEnd, LockNote};
+use crate::os::{clock, control};
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "json")]
     watch: bool,
     /// Only jobs in this state; can be given more than once.
-    #[arg(long, value_name = "STATE", value_parser = parse_state)]
+    #[arg(long, value_name = "STATE", value_parser = states())]
     state: Vec<State>,
     /// Only jobs for this host; can be given more than once.
     #[arg(long, value_name = "HOST")]
@@ -50,26 +51,29 @@ pub(super) struct Arguments {
     paths: Vec<PathBuf>,
 }
 
-fn parse_state(word: &str) -> Result<State, String> {
-    let known = || State::ALL.map(State::word).join(", ");
-    State::from_word(word).ok_or_else(|| format!("expected one of: {}", known()))
+/// Reads the word of a state.
+fn states() -> impl TypedValueParser<Value = State> {
+    // The reader lets no other word pass.
+    PossibleValuesParser::new(State::ALL.map(State::word)).map(|word| State::from_word(&word).unwrap_or(State::Queued))
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     if arguments.json {
-        let (snapshot, owner) = look(&place, arguments)?;
-        let text = serde_json::to_string_pretty(&Document::new(&snapshot, owner.as_ref()));
+        let (snapshot, daemon) = look(&place, arguments)?;
+        let text = serde_json::to_string_pretty(&Document::new(&snapshot, &daemon));
         render::out(&format!("{}\n", text.map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?))?;
         return Ok(Exit::Fine);
     }
     loop {
-        let (snapshot, owner) = look(&place, arguments)?;
-        let shown =
-            Page { snapshot: &snapshot, owner: owner.as_ref(), now_ms: clock::now_ms(), color: render::color(&io::stdout()) }
-                .draw();
+        let (snapshot, daemon) = look(&place, arguments)?;
+        let color = render::color(&io::stdout());
+        let shown = Page { snapshot: &snapshot, daemon: &daemon, now_ms: clock::now_ms(), color }.draw();
         if !arguments.watch || !io::stdout().is_terminal() {
             render::out(&shown)?;
+            if snapshot.jobs.is_empty() {
+                arguments.paths.iter().for_each(|path| nothing_about(path, &snapshot));
+            }
             return Ok(Exit::Fine);
         }
         // Clears the screen, and begins at its first line.
@@ -78,7 +82,45 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
 }
 
-fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<LockNote>), CommandFailure> {
+/// Says why there is no job about a path that was asked for.
+fn nothing_about(path: &Path, snapshot: &Snapshot) {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let watched = snapshot.watches.iter().any(|watch| absolute.starts_with(&watch.path));
+    let why = match (absolute.symlink_metadata(), watched) {
+        (_, false) => "it is in no watched folder",
+        (Err(_), true) => "there is no such file, and there never was a job for it",
+        (Ok(_), true) => "its files are excluded, still being written, or were there before the watch",
+    };
+    render::note(format!("No job matches `{}`: {why}.", render::path(path)));
+}
+
+/// What is known of the daemon.
+#[derive(Debug, Default)]
+struct Daemon {
+    /// What the one that runs says of itself.
+    owner: Option<LockNote>,
+    /// Whether it answers; nothing where nobody can ask.
+    answers: Option<bool>,
+    /// How the last one ended.
+    last_end: Option<LastEnd>,
+}
+
+impl Daemon {
+    /// Asks the daemon whose state folder is `dir`.
+    fn in_folder(dir: &Path) -> Daemon {
+        match lock::owner(dir) {
+            None => Daemon { last_end: lock::last_end(dir), ..Daemon::default() },
+            Some(_) => {
+                let answers = control::ask(dir);
+                // It has noted meanwhile that it has answered.
+                let owner = lock::owner(dir);
+                Daemon { last_end: owner.as_ref().and_then(|note| note.last_end.clone()), owner, answers }
+            }
+        }
+    }
+}
+
+fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Daemon), CommandFailure> {
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let query = Query {
         states: arguments.state.clone(),
@@ -87,15 +129,15 @@ fn look(place: &QueueFolder, arguments: &Arguments) -> Result<(Snapshot, Option<
         limit: arguments.limit,
         now_ms: clock::now_ms(),
     };
-    let owner = lock::owner(&place.dir);
+    let daemon = Daemon::in_folder(&place.dir);
     let mut snapshot = match place.open(&arguments.host)? {
         Some(mut view) => view.snapshot(&query).map_err(|error| CommandFailure::store(&place.dir, &error))?,
         None => Snapshot { totals: State::ALL.map(|state| (state, 0)).to_vec(), ..Snapshot::default() },
     };
-    if owner.is_none() {
+    if daemon.owner.is_none() {
         snapshot.nothing_moves();
     }
-    Ok((snapshot, owner))
+    Ok((snapshot, daemon))
 }
 
 /// The document of `--json`. Fields are only ever added.
@@ -105,7 +147,7 @@ struct Document<'a> {
     daemon: DaemonDocument,
     totals: Totals,
     bytes: BytesDocument,
-    watches: Vec<WatchDocument>,
+    watches: Vec<WatchDocument<'a>>,
     hosts: &'a [HostRow],
     jobs: &'a [JobRow],
 }
@@ -125,8 +167,22 @@ struct DaemonDocument {
     running: bool,
     pid: Option<u32>,
     since: Option<Timestamp>,
+    /// Whether its main loop answers.
+    responding: Option<bool>,
+    /// When it did last.
+    heartbeat: Option<Timestamp>,
     /// Why the daemon cannot go on: a full disk, for one.
     trouble: Option<String>,
+    /// Why it goes on with an older configuration.
+    reload_refused: Option<String>,
+    last_end: Option<EndDocument>,
+}
+
+/// How the daemon before this one ended, or the last one where none runs.
+#[derive(Debug, Serialize)]
+struct EndDocument {
+    at: Option<Timestamp>,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,8 +193,9 @@ struct BytesDocument {
 }
 
 #[derive(Debug, Serialize)]
-struct WatchDocument {
-    path: String,
+struct WatchDocument<'a> {
+    #[serde(flatten, serialize_with = "path_fields")]
+    path: &'a Path,
     state: &'static str,
     events: &'static str,
     last_scan: Option<Timestamp>,
@@ -148,7 +205,9 @@ struct WatchDocument {
 }
 
 impl Document<'_> {
-    fn new<'a>(snapshot: &'a Snapshot, owner: Option<&LockNote>) -> Document<'a> {
+    fn new<'a>(snapshot: &'a Snapshot, daemon: &Daemon) -> Document<'a> {
+        let Daemon { owner, answers, last_end } = daemon;
+        let owner = owner.as_ref();
         let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
         Document {
             version: 1,
@@ -156,14 +215,18 @@ impl Document<'_> {
                 running: owner.is_some(),
                 pid: owner.map(|note| note.pid),
                 since: owner.and_then(|note| timestamp(note.since_ms)),
+                responding: owner.and(*answers),
+                heartbeat: owner.and_then(|note| note.beat_ms).and_then(timestamp),
                 trouble: owner.and_then(|note| note.trouble.clone()),
+                reload_refused: owner.and_then(|note| note.reload_refused.clone()),
+                last_end: last_end.as_ref().map(|end| EndDocument { at: end.at_ms.and_then(timestamp), why: end.why.clone() }),
             },
             totals: Totals(totals.clone()),
             bytes: BytesDocument { left: *bytes_left, sent: *bytes_sent, per_second: *per_second },
             watches: watches
                 .iter()
                 .map(|WatchRow { path, report }| WatchDocument {
-                    path: path.to_string_lossy().into_owned(),
+                    path,
                     state: report.state.word(),
                     events: report.events.word(),
                     last_scan: report.last_scan_ms.and_then(timestamp),
@@ -181,14 +244,16 @@ impl Document<'_> {
 /// What a person reads.
 struct Page<'a> {
     snapshot: &'a Snapshot,
-    owner: Option<&'a LockNote>,
+    daemon: &'a Daemon,
     now_ms: i64,
     color: bool,
 }
 
 impl Page<'_> {
     fn draw(&self) -> String {
-        let mut lines = vec![self.daemon(), self.totals()];
+        let mut lines = vec![self.daemon()];
+        lines.extend(self.reload_refused());
+        lines.push(self.totals());
         lines.extend(self.hosts());
         lines.extend(self.watches());
         if !self.snapshot.jobs.is_empty() {
@@ -199,14 +264,34 @@ impl Page<'_> {
     }
 
     fn daemon(&self) -> String {
-        match self.owner {
-            None => "Daemon not running; start it with `ferryd run`.".into(),
-            Some(LockNote { pid, since_ms, trouble: None }) => {
+        match &self.daemon.owner {
+            None => format!("Daemon not running{}; start it with `ferryd run`.", self.last_end()),
+            Some(LockNote { pid, trouble: Some(trouble), .. }) => {
+                format!("Daemon cannot continue (PID {pid}): {}.", render::line(trouble))
+            }
+            Some(LockNote { pid, beat_ms, .. }) if self.daemon.answers == Some(false) => {
+                let last = beat_ms.and_then(|beat_ms| render::elapsed(beat_ms, self.now_ms));
+                let last = last.map_or(String::new(), |long| format!("; it did {long} ago"));
+                format!("Daemon does not answer (PID {pid}): it hangs, is stopped, or its disk is very slow{last}.")
+            }
+            Some(LockNote { pid, since_ms, .. }) => {
                 let long = render::elapsed(*since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
                 format!("Daemon running{long} (PID {pid}).")
             }
-            Some(LockNote { pid, trouble: Some(trouble), .. }) => format!("Daemon cannot continue (PID {pid}): {trouble}."),
         }
+    }
+
+    /// Why none runs, as far as the last one has said so.
+    fn last_end(&self) -> String {
+        let Some(LastEnd { at_ms, why }) = &self.daemon.last_end else { return String::new() };
+        let ago = at_ms.and_then(|at_ms| render::elapsed(at_ms, self.now_ms));
+        let ago = ago.map_or(String::new(), |long| format!(" {long} ago"));
+        format!(" (it ended{ago}: {})", render::line(why))
+    }
+
+    fn reload_refused(&self) -> Option<String> {
+        let refused = self.daemon.owner.as_ref()?.reload_refused.as_ref()?;
+        Some(format!("The changed configuration is refused, and the old one stays in effect: {}.", render::line(refused)))
     }
 
     fn totals(&self) -> String {
@@ -306,7 +391,7 @@ impl Page<'_> {
             State::Done if !why.is_empty() => format!("{place}; {why}{duplicate}"),
             State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
-            State::Queued if self.owner.is_none() => render::after(Some("waiting for the daemon to start".into()), why),
+            State::Queued if self.daemon.owner.is_none() => render::after(Some("waiting for the daemon to start".into()), why),
             State::Queued if why.is_empty() => match render::elapsed(job.since_ms, self.now_ms) {
                 Some(long) => format!("in the queue for {long}"),
                 None => "in the queue".into(),
@@ -322,12 +407,12 @@ impl Page<'_> {
     /// When a job is tried again. Every start tries what waits for a time.
     fn next(&self, job: &JobRow) -> Option<String> {
         let at = job.next_try_ms?;
-        Some(if self.owner.is_some() { render::next(at, self.now_ms) } else { "when the daemon starts".into() })
+        Some(if self.daemon.owner.is_some() { render::next(at, self.now_ms) } else { "when the daemon starts".into() })
     }
 
     /// When a held job is tried again, and how a person has it tried at once.
     fn next_of_held(&self, job: &JobRow) -> String {
-        match (self.next(job), self.owner) {
+        match (self.next(job), &self.daemon.owner) {
             (Some(next), Some(LockNote { pid, .. })) => format!("; next try {next}, or now with `kill -HUP {pid}`"),
             (Some(next), None) => format!("; next try {next}"),
             (None, _) => String::new(),
@@ -447,9 +532,10 @@ mod tests {
     #[test]
     fn the_document_has_the_fields_that_were_promised() {
         let promised = example();
-        let owner = LockNote { pid: 4242, since_ms: 1_767_323_045_000, trouble: None };
+        let end = LastEnd { at_ms: Some(0), why: "it was told to stop".into() };
+        let daemon = Daemon { last_end: Some(end), ..daemon(note(4242, 1_767_323_045_000)) };
         let shot = snapshot(vec![job(State::Uploading, None)]);
-        let document = serde_json::to_value(Document::new(&shot, Some(&owner))).unwrap();
+        let document = serde_json::to_value(Document::new(&shot, &daemon)).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
         assert_eq!(names(&document), names(&promised));
     }
@@ -503,8 +589,7 @@ mod tests {
             job(State::Done, None),
         ];
         let shot = snapshot(jobs);
-        let owner = LockNote { pid: 7, since_ms: 0, trouble: None };
-        let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
+        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 0)), now_ms: 60_000, color: false }.draw();
         for expected in [
             "Daemon running for 1 min (PID 7).",
             "Jobs: 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
@@ -525,8 +610,7 @@ mod tests {
         let jobs = jobs.map(|state| JobRow { since_ms: 9_000_000, ..job(state, Some("no reply")) });
         let unexplained = JobRow { since_ms: 9_000_000, ..job(State::Queued, None) };
         let shot = snapshot(jobs.into_iter().chain([unexplained]).collect());
-        let owner = LockNote { pid: 7, since_ms: 9_000_000, trouble: None };
-        let page = Page { snapshot: &shot, owner: Some(&owner), now_ms: 60_000, color: false }.draw();
+        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 9_000_000)), now_ms: 60_000, color: false }.draw();
         assert!(page.contains("Daemon running (PID 7)."), "{page}");
         assert!(!page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue\n"), "{page}");
     }
@@ -536,19 +620,37 @@ mod tests {
         let mut shot = snapshot(vec![]);
         let mut page = |settling| {
             shot.watches[0].report.settling = settling;
-            Page { snapshot: &shot, owner: None, now_ms: 0, color: false }.draw()
+            Page { snapshot: &shot, daemon: &Daemon::default(), now_ms: 0, color: false }.draw()
         };
         assert!(page(1).contains("Drop: 1 file is still being written or only just finished."));
         assert!(page(2).contains("Drop: 2 files are still being written or only just finished."));
     }
 
     #[test]
-    fn a_dead_daemon_and_a_troubled_one_say_so() {
+    fn a_dead_daemon_a_troubled_one_and_one_that_hangs_say_so() {
         let shot = snapshot(vec![job(State::Queued, None)]);
-        let page = |owner: Option<&LockNote>| Page { snapshot: &shot, owner, now_ms: 60_000, color: false }.draw();
-        assert!(page(None).contains("start it with `ferryd run`"));
-        assert!(page(None).contains("waiting for the daemon to start"));
-        let full = LockNote { pid: 7, since_ms: 0, trouble: Some("no space left for the queue".into()) };
-        assert!(page(Some(&full)).contains("Daemon cannot continue (PID 7): no space left"));
+        let page = |daemon: &Daemon| Page { snapshot: &shot, daemon, now_ms: 60_000, color: false }.draw();
+        let dead = page(&Daemon::default());
+        assert!(dead.starts_with("Daemon not running; start it with `ferryd run`."), "{dead}");
+        assert!(dead.contains("waiting for the daemon to start"));
+        let end = |at_ms, why: &str| Daemon { last_end: Some(LastEnd { at_ms, why: why.into() }), ..Daemon::default() };
+        assert!(
+            page(&end(Some(0), "the queue is damaged")).contains("not running (it ended 1 min ago: the queue is damaged); start")
+        );
+        assert!(page(&end(None, "it was killed")).contains("not running (it ended: it was killed); start"));
+        let full = LockNote { trouble: Some("no space left for the queue".into()), ..note(7, 0) };
+        assert!(page(&daemon(full)).contains("Daemon cannot continue (PID 7): no space left"));
+        let hung = Daemon { answers: Some(false), ..daemon(LockNote { beat_ms: Some(30_000), ..note(7, 0) }) };
+        assert!(page(&hung).contains("Daemon does not answer (PID 7)") && page(&hung).contains("; it did 30 s ago."));
+        let refused = LockNote { reload_refused: Some("line 1: no".into()), ..note(7, 0) };
+        assert!(page(&daemon(refused)).contains("the old one stays in effect: line 1: no."));
+    }
+
+    fn note(pid: u32, since_ms: i64) -> LockNote {
+        LockNote { pid, since_ms, ..LockNote::default() }
+    }
+
+    fn daemon(owner: LockNote) -> Daemon {
+        Daemon { owner: Some(owner), answers: Some(true), last_end: None }
     }
 }

@@ -13,6 +13,11 @@ use super::problem::Problem;
 /// How alike a known key must be to be proposed.
 const ALIKE: f64 = 0.6;
 
+/// The longest word that a known one is looked for ...
+const WORD_CHARS_MAX: usize = 64;
+/// ... and among how many.
+const KNOWN_MAX: usize = 500;
+
 /// A value that is not what it should be.
 pub(crate) struct Wrong {
     pub message: String,
@@ -134,7 +139,11 @@ impl<'t> Table<'t> {
 
 /// "did you mean …", if anything is near.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(word, known), known));
+    // What is too long to be a slip of the pen is not looked for, nor is a word among very many.
+    let letters = word.chars().count();
+    let like = |known: &&str| known.chars().count().abs_diff(letters) * 5 <= 2 * letters.max(known.chars().count());
+    let candidates = known.filter(|_| letters <= WORD_CHARS_MAX).take(KNOWN_MAX).filter(like);
+    let scored = candidates.map(|known| (strsim::normalized_damerau_levenshtein(word, known), known));
     let (score, nearest) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (score >= ALIKE).then(|| format!("did you mean `{nearest}`?"))
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::job::delivery::hook_name;
 use crate::job::{Event, Watches};
 use crate::secret::Secret;
 
@@ -150,7 +151,7 @@ impl Hook {
 
     /// The hook for people: its key without the digest.
     pub fn name_of(key: &str) -> &str {
-        key.rsplit_once(" #").map_or(key, |(name, _)| name)
+        hook_name(key)
     }
 }
 

@@ -8,7 +8,7 @@ mod hook;
 mod hosts;
 mod kind;
 mod mask;
-mod network;
+pub(crate) mod network;
 mod problem;
 pub(crate) mod reading;
 mod remote;
@@ -27,8 +27,10 @@ use toml::de::DeTable;
 
 use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
+use crate::os::whole;
 
 use kind::Kinds;
+use mask::Masked;
 
 pub(crate) use file::did_you_mean;
 pub(crate) use hook::{Field, Hook, HookAction, Template, TemplatePiece};
@@ -93,6 +95,8 @@ pub struct HostConfig {
     pub on_unknown: OnUnknown,
     /// Whether its mere word is enough for an after-action.
     pub trust_replies: bool,
+    /// Whether that holds also for what was uploaded before it was set: not when it was set while the daemon runs.
+    pub trusts_earlier: bool,
     /// Whether a file is sent again shortly before its link dies.
     pub refresh: bool,
 }
@@ -141,13 +145,20 @@ pub(crate) fn load<K: AsRef<HostKind>>(
     kinds: &'static [K],
     environment: &dyn Environment,
 ) -> Result<Config, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let bytes = whole::read(path, CONFIG_BYTES_MAX).map_err(|error| unreadable(path, &error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         let problem = Problem::whole(format!("line {line} is not UTF-8 text"), "save the file as UTF-8");
-        ConfigError::new(path, "", vec![problem])
+        ConfigError::new(path, Masked::default(), vec![problem])
     })?;
     parse(&text, path, kinds, environment)
+}
+
+/// The state folder as far as it can be made out in a configuration that may be broken; else the default one.
+pub(crate) fn likely_state_dir(path: &Path, environment: &dyn Environment) -> PathBuf {
+    let text = whole::read(path, CONFIG_BYTES_MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let (tree, _) = DeTable::parse_recoverable(&text);
+    resolve::state_dir(tree.get_ref(), environment)
 }
 
 /// Reads a configuration from its text; `path` is only for people.
@@ -170,15 +181,29 @@ fn parse_with(text: &str, path: &Path, kinds: &Kinds, environment: &dyn Environm
     let syntax: Vec<Problem> = syntax.collect();
     if !syntax.is_empty() {
         // What a broken text means is a guess; its problems are told first.
-        return Err(ConfigError::new(path, &mask::masked(text, None), syntax));
+        return Err(ConfigError::new(path, mask::masked(text, None), one_if_no_toml(text, syntax)));
     }
     let problems = file::Problems::default();
     problems.note_readers(path);
     let config = resolve::config(&tree, path, kinds, environment, &problems);
     match problems.into_list() {
         list if list.is_empty() => Ok(config),
-        list => Err(ConfigError::new(path, &mask::masked(text, Some(tree.get_ref())), list)),
+        list => Err(ConfigError::new(path, mask::masked(text, Some(tree.get_ref())), list)),
     }
+}
+
+/// The longest configuration that makes sense, in bytes.
+const CONFIG_BYTES_MAX: usize = 16 << 20;
+
+/// A file of another format, such as YAML or JSON, is wrong in one way, not in every line.
+fn one_if_no_toml(text: &str, problems: Vec<Problem>) -> Vec<Problem> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_toml = |line: &str| line.starts_with('[') || line.contains('=');
+    if lines.clone().next().is_none() || lines.clone().any(is_toml) {
+        return problems;
+    }
+    let help = "write it in TOML: `[[watch]]`, then lines such as `path = \"~/Drop\"`; see config.example.toml";
+    vec![Problem::whole("the file is not in TOML", help)]
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
@@ -195,5 +220,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
             "give the user that runs ferryd permission to read it",
         ),
     };
-    ConfigError::new(path, "", vec![problem])
+    ConfigError::new(path, Masked::default(), vec![problem])
 }

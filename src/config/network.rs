@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
+use crate::os::whole;
+
 use super::Environment;
 use super::file::{Table, Value, Wrong, kind, text};
 use super::secrets::{SecretSource, secret};
@@ -12,7 +14,7 @@ use super::units::path;
 /// What a file with certificates has in it.
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// The longest file of certificates that makes sense, in bytes.
-const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(crate) const CA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How the requests of a host travel.
 #[derive(Debug, Clone, Default)]
@@ -49,11 +51,7 @@ fn ca_file(environment: &dyn Environment) -> impl Fn(&Value<'_>) -> Result<PathB
     move |value| {
         let file = path(environment)(value)?;
         let help = "give the path of a file with certificates in PEM that the user that runs ferryd can read";
-        let is_long = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() > CA_BYTES_MAX);
-        if is_long {
-            return Err(Wrong::new(format!("is too long for a list of certificates: `{}`", file.display()), help));
-        }
-        match std::fs::read(&file) {
+        match whole::read(&file, CA_BYTES_MAX) {
             Ok(bytes) if bytes.windows(PEM.len()).any(|window| window == PEM) => Ok(file),
             Ok(_) => Err(Wrong::new(format!("has no certificate in it: `{}`", file.display()), help)),
             Err(error) => Err(Wrong::new(format!("cannot be read: `{}`: {error}", file.display()), help)),

@@ -80,6 +80,16 @@ fn count(table: &Table<'_>, key: &'static str, most: i64) -> Option<usize> {
     table.find(key, integer(1, most)).and_then(|count| usize::try_from(count).ok())
 }
 
+/// The state folder of a configuration, whatever else is wrong with it.
+pub(super) fn state_dir(root: &DeTable<'_>, environment: &dyn Environment) -> PathBuf {
+    let daemon = match root.get("daemon").map(Spanned::get_ref) {
+        Some(DeValue::Table(daemon)) => daemon.get("state_dir"),
+        _ => None,
+    };
+    let given = daemon.and_then(|value| path(environment)(value).ok());
+    given.unwrap_or_else(|| default_state_dir(environment))
+}
+
 /// Where the queue lives: what systemd gives, else what XDG says, else the home folder's usual place.
 fn default_state_dir(environment: &dyn Environment) -> PathBuf {
     let given = |key| environment.get(key).filter(|value| !value.is_empty());
@@ -145,6 +155,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
         retries,
         on_unknown,
         trust_replies,
+        trusts_earlier: true,
         refresh,
     };
     settings.map(config)
@@ -264,6 +275,11 @@ fn watch(
     if watch.max_size.is_some_and(|max| max < watch.min_size) {
         let help = "make `max_size` larger, or `min_size` smaller".to_owned();
         problems.add(Some(table.span_of("max_size")), "`max_size` is smaller than `min_size`, so no file would match", Some(help));
+    }
+    if watch.follow_symlinks && watch.after != After::Keep {
+        let help = "leave out `follow_symlinks`, or write `after = \"keep\"`".to_owned();
+        let message = "with `follow_symlinks`, ferryd reads files outside the watched folder, which `after` may not delete or move";
+        problems.add(Some(table.span_of("after")), message, Some(help));
     }
     table.finish();
     folder.map(|_| watch)

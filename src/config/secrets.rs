@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use crate::os::command::{self, Bounds, Kept};
+use crate::os::whole;
 use crate::secret::Secret;
 
 use super::Environment;
@@ -77,7 +78,7 @@ fn read_file(file: &Path) -> Result<String, SecretError> {
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(SecretError(format!("other users can read `{0}`: chmod 600 '{0}'", file.display())));
     }
-    bounded(std::fs::read(file).map_err(failed)?, &format!("`{}`", file.display()))
+    text_of(whole::read(file, SECRET_BYTES_MAX).map_err(failed)?, &format!("`{}`", file.display()))
 }
 
 fn read_credential(name: &str, environment: &dyn Environment) -> Result<String, SecretError> {
@@ -87,14 +88,18 @@ fn read_credential(name: &str, environment: &dyn Environment) -> Result<String, 
         ))
     })?;
     let file = Path::new(&folder).join(name);
-    let bytes = std::fs::read(&file).map_err(|error| SecretError(format!("cannot read the credential \"{name}\": {error}")))?;
-    bounded(bytes, &format!("the credential \"{name}\""))
+    let failed = |error| SecretError(format!("cannot read the credential \"{name}\": {error}"));
+    text_of(whole::read(&file, SECRET_BYTES_MAX).map_err(failed)?, &format!("the credential \"{name}\""))
 }
 
 fn bounded(bytes: Vec<u8>, what: &str) -> Result<String, SecretError> {
     if bytes.len() > SECRET_BYTES_MAX {
         return Err(SecretError(format!("{what} is too long for a secret")));
     }
+    text_of(bytes, what)
+}
+
+fn text_of(bytes: Vec<u8>, what: &str) -> Result<String, SecretError> {
     String::from_utf8(bytes).map_err(|_| SecretError(format!("{what} is not UTF-8 text")))
 }
 

@@ -414,7 +414,7 @@ impl Attempt {
     }
 }
 
-fn upload_session(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
+pub(super) fn upload_session(upload: &Upload, digesting: Option<&Digesting>, tickets: Tickets) -> Arc<UploadSession> {
     let mid_states = digesting.map(Digesting::mid_states).unwrap_or_default();
     Arc::new(UploadSession { session: upload.session.clone(), tickets, plan: upload.plan, mid_states })
 }

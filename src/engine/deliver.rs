@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::config::{Config, Hook};
+use crate::config::{Config, Hook, HostConfig};
 use crate::hook::after::{self, AfterAction, Done, Task};
 use crate::hook::{Facts, HookError, HookRunner};
 use crate::host::http::Clients;
@@ -40,9 +40,13 @@ const MISSING_DOUBLINGS: u32 = 8;
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
-/// Tells the queue what is to follow changes of state. What an earlier configuration asked for and this one does not is dropped,
-/// and said.
+/// Tells the queue where files go, and what is to follow changes of state. What an earlier configuration asked for and this one does
+/// not rests or is dropped, and that is said.
 pub async fn follow(config: &Config, store: &Store) -> Result<(), StoreError> {
+    let (rest, go_on) = store.follow_watches(config.watches.clone()).await?;
+    if (rest, go_on) != (0, 0) {
+        tracing::info!("the watches have changed: {rest} uploads are not wanted any more and rest, {go_on} go on");
+    }
     for (key, rows) in store.set_rules(rules(config)).await? {
         let name = Hook::name_of(&key);
         tracing::warn!("hook `{name}` is no longer configured; pending calls dropped: {rows}");
@@ -59,9 +63,15 @@ fn rules(config: &Config) -> Rules {
     Rules {
         hooks: config.hooks.iter().map(hook).collect(),
         watches: config.watches.clone(),
-        refresh: config.hosts.iter().filter(|host| host.refresh).map(|host| host.name.clone()).collect(),
-        trusted: config.hosts.iter().filter(|host| host.trust_replies).map(|host| host.name.clone()).collect(),
+        refresh: names(config, |host| host.refresh),
+        trusted: names(config, |host| host.trust_replies),
+        trusted_before: names(config, |host| host.trust_replies && host.trusts_earlier),
     }
+}
+
+/// The names of the hosts of which `is` holds.
+fn names(config: &Config, is: impl Fn(&HostConfig) -> bool) -> Vec<String> {
+    config.hosts.iter().filter(|host| is(host)).map(|host| host.name.clone()).collect()
 }
 
 /// Takes due deliveries, and runs them in tasks.
@@ -390,6 +400,9 @@ impl DeliveryTask {
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        if let Some(why) = delivery.path.parent().and_then(|folder| self.watches.unwanted(folder, &delivery.host)) {
+            return self.store.record_failed_delivery(vec![delivery.id], why, self.later(REFRESH_PAUSE)).await;
+        }
         if !self.is_still_there(delivery).await {
             tracing::info!(job.id = %delivery.job, "the link of {:?} expires and cannot be renewed: the file has changed or is gone", delivery.path);
             return self.store.record_delivery(vec![delivery.id]).await;

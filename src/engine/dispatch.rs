@@ -250,6 +250,7 @@ impl Dispatch {
 impl Workload for Dispatch {
     type Load = Running;
     type End = Result<End, StoreError>;
+    const IS_MAIN: bool = true;
 
     async fn begin(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
         self.claim(tasks).await

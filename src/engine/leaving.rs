@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::host::HostError;
+use crate::host::{HostError, Tickets};
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
@@ -12,7 +12,7 @@ use crate::os::crash::crash_point;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, upload_session};
 use super::source::SourceError;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -33,6 +33,9 @@ impl Worker {
     /// nothing more can be done.
     pub async fn run(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
         let mut attempt = Attempt::new(self.clone(), job, sent);
+        if attempt.job().give_back {
+            return attempt.give_back().await;
+        }
         match attempt.run().await {
             Ok(outcome) => {
                 let job = attempt.job();
@@ -67,6 +70,18 @@ impl Attempt {
             self.abandon().await;
         }
         Ok(End { state, feedback, why: Some(reason) })
+    }
+
+    /// The file does not go to this host any more: its session is forgotten, and given back.
+    async fn give_back(&mut self) -> Result<End, StoreError> {
+        self.session = self.job.upload.take().map(|upload| upload_session(&upload, None, Tickets::default()));
+        let Claimed { id, failures, failing, failing_since_ms, .. } = self.job.clone();
+        let why = self.job.path.parent().and_then(|folder| self.worker.watches.unwanted(folder, &self.job.host));
+        let session = SessionFate::Drop;
+        let rest = ReturnedJob { state: State::Waiting, why, next_try_ms: None, failures, failing, failing_since_ms, session };
+        self.worker.store.return_job(id, rest).await?;
+        self.abandon().await;
+        Ok(End { state: State::Waiting, feedback: Feedback::Nothing, why: None })
     }
 
     /// Whether its file is gone for good. One whose file system does not answer is not.

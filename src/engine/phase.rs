@@ -1,6 +1,9 @@
-//! Who stops when: everyone watches one value that only ever goes forward.
+//! Who stops when: everyone watches one value that only ever goes forward. And whether the main loop still turns: it is asked to, and
+//! counts its turns.
 
-use tokio::sync::watch;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +18,17 @@ pub enum Phase {
 
 /// A view of the phase.
 #[derive(Debug, Clone)]
-pub struct Phases(watch::Receiver<Phase>);
+pub struct Phases {
+    phase: watch::Receiver<Phase>,
+    pulse: Arc<Pulse>,
+}
+
+/// Turns of the main loop.
+#[derive(Debug)]
+struct Pulse {
+    wanted: Notify,
+    turns: watch::Sender<u64>,
+}
 
 /// The one hand that moves it.
 #[derive(Debug)]
@@ -23,8 +36,9 @@ pub struct PhaseSwitch(watch::Sender<Phase>);
 
 /// A phase that begins with `Running`.
 pub fn phases() -> (PhaseSwitch, Phases) {
-    let (sender, receiver) = watch::channel(Phase::Running);
-    (PhaseSwitch(sender), Phases(receiver))
+    let (sender, phase) = watch::channel(Phase::Running);
+    let pulse = Arc::new(Pulse { wanted: Notify::new(), turns: watch::Sender::new(0) });
+    (PhaseSwitch(sender), Phases { phase, pulse })
 }
 
 impl PhaseSwitch {
@@ -41,14 +55,32 @@ impl PhaseSwitch {
 impl Phases {
     /// Whether nothing new may begin.
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        *self.phase.borrow() >= Phase::Draining
     }
 
     /// Resolves once `phase` is reached, at once if it is already. Never resolves if nobody can move the phase any more.
     pub async fn reached(&mut self, phase: Phase) {
-        if self.0.wait_for(|now| *now >= phase).await.is_err() {
+        if self.phase.wait_for(|now| *now >= phase).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Resolves once the main loop has turned after this was called.
+    pub(crate) async fn turn(&self) {
+        let mut turns = self.pulse.turns.subscribe();
+        self.pulse.wanted.notify_one();
+        // Its sender lives as long as `self`.
+        drop(turns.changed().await);
+    }
+
+    /// For the main loop: resolves when somebody wants to see it turn.
+    pub(super) async fn turn_wanted(&self) {
+        self.pulse.wanted.notified().await;
+    }
+
+    /// For the main loop: it has turned.
+    pub(super) fn turned(&self) {
+        self.pulse.turns.send_modify(|turns| *turns += 1);
     }
 }
 

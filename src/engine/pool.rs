@@ -20,6 +20,8 @@ pub(super) trait Workload {
     type Load;
     /// What a task answers.
     type End: Send + 'static;
+    /// Whether this is the main loop, whose turns are the daemon's pulse.
+    const IS_MAIN: bool = false;
 
     /// Begins what is due, as far as there is room. Answers when to look again, should nothing else happen.
     async fn begin(&mut self, tasks: &mut Tasks<Self::Load, Self::End>) -> Result<Option<Instant>, StoreError>;
@@ -97,6 +99,9 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
     loop {
         let draining = phases.is_draining();
         let due = if draining { None } else { work.begin(&mut tasks).await? };
+        if W::IS_MAIN {
+            phases.turned();
+        }
         if draining && tasks.set.is_empty() {
             return Ok(());
         }
@@ -117,6 +122,7 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
                 return Ok(());
             }
             () = work.arrivals(), if !draining => {}
+            () = phases.turn_wanted(), if W::IS_MAIN => {}
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
     }

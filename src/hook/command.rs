@@ -2,10 +2,12 @@
 //! Repeating runs it again.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::config::{Field, Template};
+use crate::config::{Field, Template, TemplatePiece};
+use crate::job::shown::is_unsafe;
 use crate::os::command::{self, Bounds, Kept};
 
 use super::{Facts, HookError};
@@ -36,12 +38,33 @@ const PASSED_ON: [&str; 16] = [
 
 /// Runs the command that `words` make of `facts`.
 pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> Result<(), HookError> {
-    let arguments: Vec<OsString> = words.iter().map(|word| facts.fill(word)).collect();
+    let arguments = arguments(words, facts)?;
     let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("no program is given")) };
     let bounds = Bounds { time: limit, term_grace: TERM_GRACE, output: Kept::End(OUTPUT_BYTES) };
     let ended = command::run(command(program, rest, facts), bounds).await;
     let ended = ended.map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
     judge(ended.status, &one_line(&ended.output), limit)
+}
+
+/// The words with their placeholders filled. A name that begins with a dash must not become an option of the program: it is given as
+/// `./-name`, unless a word `--` has ended the options. Other values have no such spelling, so the program is not run.
+fn arguments(words: &[Template], facts: &Facts) -> Result<Vec<OsString>, HookError> {
+    let mut options_end = false;
+    let filled = words.iter().enumerate().map(|(at, word)| {
+        let filled = facts.fill(word);
+        options_end |= filled == "--";
+        match word.0.first() {
+            Some(TemplatePiece::Field(field)) if at > 0 && !options_end && filled.as_bytes().starts_with(b"-") => match field {
+                Field::Name | Field::Dir => Ok([OsStr::new("./"), &filled].into_iter().collect()),
+                _ => Err(HookError::new(format!(
+                    "an argument begins with a dash (`{}`), which the program may take for an option: put \"--\" before it in `command`",
+                    one_line(filled.as_bytes())
+                ))),
+            },
+            _ => Ok(filled),
+        }
+    });
+    filled.collect()
 }
 
 fn command(program: &OsStr, arguments: &[OsString], facts: &Facts) -> Command {
@@ -75,7 +98,7 @@ fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration
 
 fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -83,7 +106,6 @@ fn one_line(bytes: &[u8]) -> String {
 mod tests {
     use super::super::facts::sample;
     use super::*;
-    use crate::config::TemplatePiece;
     use crate::job::ReasonClass;
 
     fn shell(script: &str) -> Vec<Template> {
@@ -107,6 +129,25 @@ mod tests {
         assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
         let missing = [Template(vec![TemplatePiece::Text("/nowhere/x".into())])];
         assert!(run(&missing, &sample(), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_begins_with_a_dash_is_no_option_of_the_program() {
+        let text = |text: &str| Template(vec![TemplatePiece::Text(text.into())]);
+        let field = |field| Template(vec![TemplatePiece::Field(field)]);
+        let named = |name: &str| sample().with(|delivery| delivery.path = format!("/drop/{name}").into());
+        let id = sample().with(|delivery| delivery.remote_id = Some("-rf".into()));
+        let given = |words: &[Template], facts: &Facts| {
+            arguments(words, facts).map(|words| words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>())
+        };
+        let words = [text("rm"), field(Field::Name)];
+        assert_eq!(given(&words, &named("-rf")).unwrap(), ["rm", "./-rf"]);
+        assert_eq!(given(&words, &named("a-b")).unwrap(), ["rm", "a-b"]);
+        let ended = [text("rm"), text("--"), field(Field::Name)];
+        assert_eq!(given(&ended, &named("-rf")).unwrap(), ["rm", "--", "-rf"]);
+        let said = given(&[text("rm"), field(Field::RemoteId)], &id).unwrap_err().to_string();
+        assert!(said.contains("put \"--\" before it"), "{said}");
+        assert_eq!(given(&[text("rm"), text("--"), field(Field::RemoteId)], &id).unwrap(), ["rm", "--", "-rf"]);
     }
 
     #[tokio::test]

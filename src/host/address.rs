@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+use crate::job::shown::is_unsafe;
 use crate::job::upload::Class;
 
 use super::error::HostError;
@@ -15,7 +16,7 @@ const LINK_BYTES_MAX: usize = 2048;
 /// A link as a host names it, if it is one: an http or https address with a host, of at most 2 KiB and without control characters.
 /// A host that answers everything with one word has named none.
 pub(super) fn link(text: &str) -> Option<String> {
-    let sound = text.len() <= LINK_BYTES_MAX && !text.chars().any(char::is_control);
+    let sound = text.len() <= LINK_BYTES_MAX && !text.chars().any(is_unsafe);
     let url = Url::parse(text).ok().filter(|url| sound && matches!(url.scheme(), "http" | "https") && url.has_host());
     url.map(|_| text.to_owned())
 }
@@ -35,7 +36,11 @@ pub fn check(address: &str, allow_private: bool) -> Result<(), HostError> {
     let is_private = match url.host() {
         Some(Host::Ipv4(ip)) => !is_public(ip.into()),
         Some(Host::Ipv6(ip)) => !is_public(ip.into()),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        // A name that is written to its end has a dot there.
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
         None => true,
     };
     if is_private && !allow_private {
@@ -126,6 +131,8 @@ mod tests {
         assert_eq!(class("http://[::1]/", false), Err(Class::HostRefused));
         assert_eq!(class("http://0x7f.1/", false), Err(Class::HostRefused), "the same address, written another way");
         assert_eq!(class("http://localhost/", false), Err(Class::HostRefused));
+        assert_eq!(class("http://localhost./", false), Err(Class::HostRefused));
+        assert_eq!(class("http://box.localhost./", false), Err(Class::HostRefused));
         assert_eq!(class("http://127.0.0.1:81/upload", true), Ok(()));
         for none in ["ftp://8.8.8.8/", "file:///etc/passwd", "/upload", "", "http://u:p@8.8.8.8/", "null"] {
             assert_eq!(class(none, true), Err(Class::Unreadable), "{none}");

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::job::shown::is_unsafe;
 use crate::job::upload::Class;
 use crate::job::{Reason, ReasonClass, Step};
 
@@ -149,7 +150,7 @@ pub(super) fn names_the_file(text: &str) -> bool {
 /// nothing is shown behind its `?`, where hosts put what opens doors.
 pub(crate) fn excerpt(text: &str) -> String {
     let text = &without_queries(text);
-    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS).collect();
+    let mut line: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).take(EXCERPT_CHARS).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
         line.push('…');
     }

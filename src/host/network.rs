@@ -1,8 +1,10 @@
 //! What a configuration says of secrets and of the way of requests, read when a host is made.
 
+use crate::config::network::CA_BYTES_MAX;
 use crate::config::{Environment, Network, ProxySource, SecretError, SecretSource};
 use crate::job::Step;
 use crate::job::upload::Class;
+use crate::os::whole;
 use crate::secret::Secret;
 
 use super::HostError;
@@ -22,7 +24,7 @@ pub(super) fn settings(network: &Network, environment: &dyn Environment, secrets
             let said = format!("cannot read `{}` (`ca_file`): {error}", file.display());
             HostError::new(Class::HostRefused, said).during(Step::Secret).caused_by(error)
         };
-        std::fs::read(file).map_err(failed)
+        whole::read(file, CA_BYTES_MAX).map_err(failed)
     });
     let proxy = match &network.proxy {
         ProxySource::Environment => Proxy::Environment,

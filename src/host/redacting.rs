@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use crate::job::shown::is_unsafe;
 use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
 use crate::secret::Secret;
 
@@ -17,6 +18,11 @@ use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, Uploa
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
+
+/// The most that is kept of links to one file, in bytes: a host of several addresses names one for each.
+const LINKS_BYTES_MAX: usize = 16 * 1024;
+/// The most that is kept of ids of one file, in bytes.
+const IDS_BYTES_MAX: usize = 4 * 1024;
 
 /// A host whose words are looked through.
 pub(super) struct Redacting {
@@ -40,15 +46,26 @@ impl Redacting {
         }
     }
 
-    /// A link or an id that shows a secret is none.
+    /// A link or an id that shows a secret is none, nor is an id without end or one that a terminal would obey.
     fn outcome(&self, outcome: Outcome) -> Outcome {
         let told = |text: Option<String>| text.filter(|text| !self.secrets.is_shown_in(text));
-        Outcome { link: told(outcome.link), remote_id: told(outcome.remote_id), ..outcome }
+        let link = told(outcome.link).and_then(|links| whole_words(links, LINKS_BYTES_MAX));
+        let ids = told(outcome.remote_id).filter(|ids| !ids.chars().any(is_unsafe));
+        Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), ..outcome }
     }
 
     fn of<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Answer<'a, T> {
         Box::pin(async move { answer.await.map(tell).map_err(|error| self.error(error)) })
     }
+}
+
+/// As many words of a text as `bytes_max` hold; nothing where not even one fits.
+fn whole_words(text: String, bytes_max: usize) -> Option<String> {
+    if text.len() <= bytes_max {
+        return Some(text);
+    }
+    let end = text[..text.floor_char_boundary(bytes_max)].rfind(' ')?;
+    Some(text[..end].trim_end().to_owned()).filter(|words| !words.is_empty())
 }
 
 impl Host for Redacting {

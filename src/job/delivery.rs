@@ -8,6 +8,11 @@ use super::{Event, Identity, JobId, Reason, State};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub i64);
 
+/// A hook for people: its key without the digest.
+pub(crate) fn hook_name(key: &str) -> &str {
+    key.rsplit_once(" #").map_or(key, |(name, _)| name)
+}
+
 /// A delivery that is due, with all that a hook may want to know.
 #[derive(Debug, Clone)]
 pub struct Delivery {

@@ -18,6 +18,7 @@ pub(crate) mod remote_path;
 pub(crate) mod report;
 pub(crate) mod sent_hash;
 pub(crate) mod share;
+pub(crate) mod shown;
 pub(crate) mod state;
 pub mod upload;
 pub(crate) mod verdict;

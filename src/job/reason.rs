@@ -125,6 +125,12 @@ pub enum ReasonClass {
     HookTimedOut,
     /// The hook in `subject` has not heard of it yet.
     WaitsForHook,
+    /// The hook in `subject` was taken out of the configuration before it had run; the detail says what that means.
+    HookRemoved,
+    /// No watch covers the file any more.
+    NotWatched,
+    /// The watch of the file does not send to the host in `subject` any more.
+    NotSentTo,
     /// The host in `subject` is not configured any more.
     HostUnconfigured,
     /// The host in `subject` rests; the detail says why.
@@ -135,7 +141,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 27] = [
+    const OWN: [ReasonClass; 30] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -160,6 +166,9 @@ impl ReasonClass {
         ReasonClass::HookFailed,
         ReasonClass::HookTimedOut,
         ReasonClass::WaitsForHook,
+        ReasonClass::HookRemoved,
+        ReasonClass::NotWatched,
+        ReasonClass::NotSentTo,
         ReasonClass::HostUnconfigured,
         ReasonClass::HostResting,
         ReasonClass::HostHeld,
@@ -198,6 +207,9 @@ impl ReasonClass {
             ReasonClass::HookFailed => "hook_failed",
             ReasonClass::HookTimedOut => "hook_timed_out",
             ReasonClass::WaitsForHook => "waits_for_hook",
+            ReasonClass::HookRemoved => "hook_removed",
+            ReasonClass::NotWatched => "not_watched",
+            ReasonClass::NotSentTo => "not_sent_to",
             ReasonClass::HostUnconfigured => "host_unconfigured",
             ReasonClass::HostResting => "host_resting",
             ReasonClass::HostHeld => "host_held",
@@ -392,6 +404,16 @@ impl Reason {
             ReasonClass::AfterDue => "the after-action is about to run".into(),
             ReasonClass::HookFailed | ReasonClass::HookTimedOut => format!("hook `{subject}` failed: {detail}"),
             ReasonClass::WaitsForHook => format!("waiting for hook `{subject}`"),
+            ReasonClass::HookRemoved if detail.is_empty() => {
+                format!("hook `{subject}` was taken out of the configuration before it had run for this file")
+            }
+            ReasonClass::HookRemoved => {
+                format!("hook `{subject}` was taken out of the configuration before it had run for this file; {detail}")
+            }
+            ReasonClass::NotWatched => "no watch covers this file any more; put the watch back, and the upload goes on".into(),
+            ReasonClass::NotSentTo => format!(
+                "its watch does not upload to `{subject}` any more; put `{subject}` back into `to`, and the upload goes on"
+            ),
             ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
             ReasonClass::HostResting => format!("host `{subject}` is paused: {detail}"),
             ReasonClass::HostHeld => format!("host `{subject}` is on hold: {detail}"),
@@ -435,7 +457,7 @@ mod tests {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
         assert_eq!((words.len(), unique.len()), (36, 36));
-        for class in ReasonClass::all() {
+        assert_eq!((words.len(), unique.len()), (37, 37));
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
                 assert_eq!(Reason::read(&reason.stored()), reason);
@@ -471,6 +493,9 @@ mod tests {
             "hook_failed",
             "hook_timed_out",
             "waits_for_hook",
+            "hook_removed",
+            "not_watched",
+            "not_sent_to",
             "host_unconfigured",
             "host_resting",
             "host_held",

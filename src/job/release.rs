@@ -13,6 +13,8 @@ pub(crate) struct Sibling {
     pub state: State,
     /// What its host has told about the file.
     pub proof: Proof,
+    /// Whether its host was taken at its word when it told that, or a start has taken it at its word since.
+    pub trusted: bool,
     /// Whether a hook for `done` has still to hear of it.
     pub hook_pending: bool,
 }
@@ -44,10 +46,13 @@ pub(crate) enum Release<'a> {
 
 /// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch,
 /// if that has an after-action; `trusted` are taken at their word.
+///
+/// What a host that was taken out of the watch has not got, or not proved, is owed all the same: a new configuration alone makes
+/// nothing due.
 pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
     let Some(hosts) = hosts else { return Release::Unwanted };
     let of = |host: &'a str| siblings.iter().filter(move |sibling| sibling.host == host);
-    let on_its_way = siblings.iter().find(|s| hosts.contains(&s.host) && !s.state.is_final() && !s.has_it());
+    let on_its_way = siblings.iter().find(|s| !s.state.is_final() && !s.has_it());
     if let Some(sibling) = on_its_way {
         return Release::WaitFor(&sibling.host);
     }
@@ -55,14 +60,23 @@ pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, 
     if let Some(host) = without().find(|host| of(host).next().is_some()) {
         return Release::RefusedBy(host);
     }
+    let taken_out = || siblings.iter().filter(|sibling| !hosts.contains(&sibling.host));
+    if let Some(sibling) = taken_out().find(|taken_out| !of(&taken_out.host).any(Sibling::has_it)) {
+        return Release::RefusedBy(&sibling.host);
+    }
     if let Some(host) = without().next() {
         return Release::LookFor(host);
     }
     for host in hosts {
-        let told = of(host).filter(|sibling| sibling.has_it()).map(|sibling| sibling.proof).max();
-        if told.is_some_and(|proof| !proof.suffices(trusted.contains(host))) {
+        let told = of(host).filter(|sibling| sibling.has_it()).max_by_key(|sibling| sibling.proof);
+        if told.is_some_and(|told| !told.proof.suffices(told.trusted && trusted.contains(host))) {
             return Release::UnprovenBy(host);
         }
+    }
+    // One that is done waits for nothing.
+    let waiting = |sibling: &&Sibling| sibling.state == State::Uploaded && !sibling.proof.suffices(sibling.trusted);
+    if let Some(sibling) = taken_out().find(waiting) {
+        return Release::UnprovenBy(&sibling.host);
     }
     if siblings.iter().any(|sibling| sibling.hook_pending) {
         return Release::HooksPending;
@@ -75,7 +89,7 @@ mod tests {
     use super::*;
 
     fn sibling(host: &str, state: State, proof: Proof) -> Sibling {
-        Sibling { host: host.into(), state, proof, hook_pending: false }
+        Sibling { host: host.into(), state, proof, trusted: false, hook_pending: false }
     }
 
     #[test]
@@ -104,9 +118,14 @@ mod tests {
             (vec![a(Uploaded, Word), b(Uploaded, Word)], UnprovenBy("a")),
             (vec![a(Uploaded, Digest), b(Done, Word), b(Uploaded, Size)], Due(Some(2))),
             (vec![a(Done, Word), a(Gone, Digest), b(Done, Size)], UnprovenBy("a")),
-            // A host that the watch does not send to any more is owed nothing, and owes nothing.
-            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Failed)], Due(Some(1))),
-            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Waiting)], Due(Some(1))),
+            // To take a host out of the watch releases nothing that waited for it.
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Failed)], RefusedBy("gone")),
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Waiting)], WaitFor("gone")),
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Queued)], WaitFor("gone")),
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Uploaded)], UnprovenBy("gone")),
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Failed), stranger(Done)], Due(Some(1))),
+            // One that was through before has nothing to do with it.
+            (vec![a(Uploaded, Digest), b(Uploaded, Size), stranger(Done)], Due(Some(1))),
         ];
         let hosts = ["a".to_owned(), "b".to_owned()];
         for (siblings, expected) in cases {
@@ -115,11 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_host_is_taken_at_its_word() {
-        let siblings = [sibling("a", State::Uploaded, Proof::Word)];
+    fn a_host_is_taken_at_its_word_as_long_as_it_is_trusted_and_not_for_what_it_said_before() {
+        let uploaded = |trusted| [Sibling { trusted, ..sibling("a", State::Uploaded, Proof::Word) }];
         let hosts = ["a".to_owned()];
-        assert_eq!(release(&siblings, Some(&hosts), &["b".to_owned()]), Release::UnprovenBy("a"));
-        assert_eq!(release(&siblings, Some(&hosts), &hosts), Release::Due(Some(0)));
+        assert_eq!(release(&uploaded(true), Some(&hosts), &["b".to_owned()]), Release::UnprovenBy("a"));
+        assert_eq!(release(&uploaded(false), Some(&hosts), &hosts), Release::UnprovenBy("a"));
+        assert_eq!(release(&uploaded(true), Some(&hosts), &hosts), Release::Due(Some(0)));
+        // Its table may be gone with it.
+        let taken_out = |trusted| {
+            [sibling("b", State::Uploaded, Proof::Size), Sibling { trusted, ..sibling("a", State::Uploaded, Proof::Word) }]
+        };
+        let hosts = ["b".to_owned()];
+        assert_eq!(release(&taken_out(false), Some(&hosts), &[]), Release::UnprovenBy("a"));
+        assert_eq!(release(&taken_out(true), Some(&hosts), &[]), Release::Due(Some(1)));
     }
 
     #[test]

@@ -2,9 +2,13 @@
 //! so names are kept and fields are only ever added.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::health::HostState;
@@ -54,7 +58,7 @@ pub struct JobRow {
     /// Its number.
     pub id: JobId,
     /// Where its file is.
-    #[serde(serialize_with = "as_text")]
+    #[serde(flatten, serialize_with = "path_fields")]
     pub path: PathBuf,
     /// Its host.
     pub host: String,
@@ -67,7 +71,7 @@ pub struct JobRow {
     /// Bytes a second, lately.
     #[serde(skip)]
     pub per_second: u64,
-    /// Parts of its plan.
+    /// Parts of its plan; once it is uploaded, of the one by which it was.
     pub parts: u64,
     /// Parts the host has confirmed.
     pub parts_acked: u64,
@@ -96,16 +100,21 @@ pub struct JobRow {
     /// When it was queued.
     #[serde(rename = "queued_at", serialize_with = "time")]
     pub queued_at_ms: i64,
-    /// When it was done.
+    /// When the host had the file.
     #[serde(rename = "done_at", serialize_with = "time_or_none")]
     pub done_at_ms: Option<i64>,
 }
 
 impl JobRow {
     /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
-    /// that is not configured any more.
+    /// that is not configured any more. One that has a time of its own waits for its host's, too.
     pub fn explain(&mut self, host: Option<&HostReport>) {
         let class = match (self.state, host.map(|host| host.state)) {
+            (State::Waiting | State::Held, Some(HostState::Resting | HostState::Held)) => {
+                let until_ms = host.and_then(|host| host.until_ms);
+                self.next_try_ms = self.next_try_ms.map(|own_ms| until_ms.map_or(own_ms, |until_ms| own_ms.max(until_ms)));
+                return;
+            }
             (State::Queued | State::Waiting | State::Held, None) => ReasonClass::HostUnconfigured,
             (State::Queued, Some(HostState::Resting)) => ReasonClass::HostResting,
             (State::Queued, Some(HostState::Held)) => ReasonClass::HostHeld,
@@ -135,15 +144,18 @@ fn sentence<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok,
     why.as_ref().map(Reason::to_string).serialize(serializer)
 }
 
-/// A path that is not Unicode is shown as far as it can be.
-fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
+/// A path as programs read it: one that is not Unicode is shown as far as it can be, with its bytes beside.
+pub(crate) fn path_fields<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    let bytes = path.to_str().is_none().then(|| STANDARD.encode(path.as_os_str().as_bytes()));
+    let mut fields = serializer.serialize_map(Some(2))?;
+    fields.serialize_entry("path", &path.to_string_lossy())?;
+    fields.serialize_entry("path_bytes", &bytes)?;
+    fields.end()
 }
 
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
 
     use super::*;
     use crate::job::upload::Class;
@@ -188,8 +200,6 @@ mod tests {
             ),
             (State::Queued, Some(host(HostState::Full)), None),
             (State::Queued, Some(host(HostState::Ready)), None),
-            (State::Waiting, Some(host(HostState::Resting)), None),
-            (State::Held, Some(host(HostState::Held)), None),
             (State::Queued, None, Some(gone)),
             (State::Waiting, None, Some(gone)),
             (State::Held, None, Some(gone)),
@@ -203,6 +213,21 @@ mod tests {
             let why = job.why.map(|why| why.to_string());
             let (sentence, next_try_ms) = expected.unzip();
             assert_eq!((why.as_deref(), job.next_try_ms), (sentence, next_try_ms.unwrap_or(Some(5))), "{state} {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_put_off_is_tried_when_its_host_is() {
+        let host = |until_ms| HostReport { state: HostState::Resting, until_ms, why: None, rests: 0 };
+        for state in [State::Waiting, State::Held] {
+            for (until_ms, own_ms, tried_ms) in
+                [(Some(7), Some(5), Some(7)), (Some(3), Some(5), Some(5)), (None, Some(5), Some(5)), (Some(7), None, None)]
+            {
+                let why = Some(Reason::new(ReasonClass::FolderMissing));
+                let mut job = JobRow { next_try_ms: own_ms, why: why.clone(), ..job(state) };
+                job.explain(Some(&host(until_ms)));
+                assert_eq!((job.next_try_ms, job.why), (tried_ms, why));
+            }
         }
     }
 
@@ -232,6 +257,7 @@ mod tests {
         let expected = serde_json::json!({
             "id": 8,
             "path": "/drop/caf\u{fffd}",
+            "path_bytes": "L2Ryb3AvY2Fm6Q==",
             "host": "box",
             "state": "waiting",
             "bytes": 9,

@@ -73,10 +73,11 @@ impl State {
     /// Whether a job may go from this state to `next`. The table is in `docs/STATE.md`.
     pub fn may_become(self, next: State) -> bool {
         match self {
-            State::Queued => matches!(next, State::Uploading | State::Gone | State::Paused | State::Cancelled),
+            State::Queued => matches!(next, State::Uploading | State::Waiting | State::Gone | State::Paused | State::Cancelled),
             State::Uploading => !matches!(next, State::Uploading),
-            State::Waiting | State::Held => {
-                matches!(next, State::Uploading | State::Queued | State::Gone | State::Paused | State::Cancelled)
+            State::Waiting => matches!(next, State::Uploading | State::Queued | State::Gone | State::Paused | State::Cancelled),
+            State::Held => {
+                matches!(next, State::Uploading | State::Queued | State::Waiting | State::Gone | State::Paused | State::Cancelled)
             }
             State::Paused => matches!(next, State::Queued | State::Gone | State::Cancelled),
             // What a host has is queued again only for a new link, where the host is configured so.
@@ -119,9 +120,10 @@ mod tests {
         use State::{Cancelled, Done, Failed, Gone, Held, Paused, Queued, Uploaded, Uploading, Waiting};
         for from in State::ALL {
             let to: &[State] = match from {
-                Queued => &[Uploading, Gone, Paused, Cancelled],
+                Queued => &[Uploading, Waiting, Gone, Paused, Cancelled],
                 Uploading => &[Queued, Waiting, Held, Uploaded, Done, Failed, Gone, Paused, Cancelled],
-                Waiting | Held => &[Queued, Uploading, Gone, Paused, Cancelled],
+                Waiting => &[Queued, Uploading, Gone, Paused, Cancelled],
+                Held => &[Queued, Uploading, Waiting, Gone, Paused, Cancelled],
                 Uploaded => &[Queued, Done],
                 Done | Failed | Cancelled => &[Queued],
                 Paused => &[Queued, Gone, Cancelled],

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::remote_path::RemotePath;
+use super::{Reason, ReasonClass};
 
 /// Names that are passed over unless the user says otherwise: files that other programs are still filling, and hidden ones.
 pub const DEFAULT_EXCLUDE: [&str; 5] = ["*.part", "*.crdownload", "*.tmp", "*~", ".*"];
@@ -135,6 +136,15 @@ impl Watches {
     /// The watch that the file at `path` belongs to.
     pub fn of_file(&self, path: &Path) -> Option<&Watch> {
         self.get(self.owner(path.parent()?)?)
+    }
+
+    /// Why a file in `folder` is not sent to `host`; nothing where it is.
+    pub(crate) fn unwanted(&self, folder: &Path, host: &str) -> Option<Reason> {
+        match self.owner(folder).and_then(|index| self.get(index)) {
+            None => Some(Reason::new(ReasonClass::NotWatched)),
+            Some(watch) if !watch.to.iter().any(|to| to == host) => Some(Reason::new(ReasonClass::NotSentTo).about(host)),
+            Some(_) => None,
+        }
     }
 
     /// The watch that goes through `folder` to what is below it: the innermost recursive one around it. The files in `folder`

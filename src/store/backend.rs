@@ -10,7 +10,7 @@ use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::error::StoreError;
 use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Version};
@@ -27,6 +27,8 @@ macro_rules! verbs {
     ($with:ident) => {
         $with! {
             jobs::recover() -> ();
+            /// Answers how many jobs rest now that did not before, and how many go on.
+            unwanted::follow_watches(watches: &Watches) -> (u64, u64);
             jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();

@@ -18,7 +18,7 @@ use crate::job::plan::Plan;
 use crate::job::upload::Class;
 use crate::job::upload::Session;
 use crate::job::upload::{Ack, Outcome, Shape};
-use crate::job::watch::{After, EventSource, Watch};
+use crate::job::watch::{After, EventSource, Watch, Watches};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
 use crate::job::{Fingerprint, Identity, Reason, SentHash, State};
 
@@ -40,6 +40,14 @@ suite! {
     a_host_that_is_added_while_the_source_is_about_to_go_is_waited_for;
     a_host_that_will_never_take_the_file_leaves_it_where_it_is;
     a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it;
+    what_is_uploaded_while_its_host_is_trusted_needs_no_start;
+    to_take_a_host_out_of_a_watch_releases_no_source;
+    a_hook_that_is_taken_out_releases_no_source_and_is_named;
+    a_hook_that_replaces_another_hears_what_that_one_was_to_hear;
+    jobs_that_are_wanted_no_more_rest_and_go_on_when_they_are;
+    the_session_of_a_job_that_rests_is_given_back_after_a_day;
+    a_session_is_there_when_its_line_comes_back_within_a_day_and_forgotten_with_its_host;
+    the_parts_and_the_time_of_an_upload_stay_when_it_is_done;
     a_start_does_not_set_off_an_after_action_before_every_hook_has_heard;
     an_added_host_that_no_scan_finds_the_file_for_is_not_waited_for;
     a_look_that_comes_too_late_takes_no_after_action_away;
@@ -323,7 +331,7 @@ pub(super) fn rules(on: &[Event], acts: bool) -> Rules {
     let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
     let after = if acts { After::Delete } else { After::Keep };
     let watch = Watch { after, ..Watch::new(PathBuf::from("/drop"), hosts(&["box", "mirror"])) };
-    Rules { hooks: vec![hook], watches: [watch].into_iter().collect(), refresh: vec!["box".into()], trusted: Vec::new() }
+    Rules { hooks: vec![hook], watches: [watch].into_iter().collect(), refresh: vec!["box".into()], ..Rules::default() }
 }
 
 fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it(queue: Queue) {
@@ -390,11 +398,165 @@ fn a_source_stays_on_the_mere_word_of_a_host_until_a_start_that_trusts_it(mut qu
     queue.set_rules(rules(&[], true));
     assert_eq!(queue.events(i64::MAX), [], "a start alone changes nothing");
     queue.restart();
-    queue.set_rules(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
+    let trusting = Rules { trusted: vec!["mirror".into()], ..rules(&[], true) };
+    queue.set_rules(trusting.clone());
+    assert_eq!(queue.events(i64::MAX), [], "a reload makes nothing due");
+    assert_eq!(queue.state(second).1, about(ReasonClass::UnprovenByHost, "mirror"));
+    queue.restart();
+    queue.set_rules(Rules { trusted_before: trusting.trusted.clone(), ..trusting });
     assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
     assert_eq!(queue.state(first), (State::Uploaded, None));
     queue.deliver(Event::After);
     assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+}
+
+fn what_is_uploaded_while_its_host_is_trusted_needs_no_start(queue: Queue) {
+    queue.set_rules(Rules { trusted: vec!["mirror".into()], ..rules(&[], true) });
+    let (first, second) = queue.pair();
+    queue.uploaded_with(first, None, Proof::Digest);
+    queue.uploaded_with(second, None, Proof::Word);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+}
+
+fn to_take_a_host_out_of_a_watch_releases_no_source(mut queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.store.return_job(second, return_job(State::Waiting)).blocking().unwrap();
+    for names in [&["box"][..], &["box", "mirror"]] {
+        queue.restart();
+        let rules = with_hosts(rules(&[], true), names);
+        queue.store.follow_watches(rules.watches.clone()).blocking().unwrap();
+        queue.set_rules(rules);
+        assert_eq!(queue.events(i64::MAX), [], "{names:?}");
+        assert_eq!(queue.state(first), (State::Uploaded, about(ReasonClass::WaitsForHost, "mirror")), "{names:?}");
+    }
+    assert_eq!(queue.claim_on("mirror"), second);
+    queue.record_outcome(second, None);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+}
+
+fn a_hook_that_is_taken_out_releases_no_source_and_is_named(mut queue: Queue) {
+    queue.set_rules(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    queue.restart();
+    queue.set_rules(Rules { hooks: Vec::new(), ..rules(&[], true) });
+    assert_eq!(queue.events(i64::MAX), []);
+    for job in [first, second] {
+        let (state, why) = queue.state(job);
+        let why = why.unwrap();
+        assert_eq!((state, why.class, why.subject.as_deref()), (State::Done, ReasonClass::HookRemoved, Some("hook")));
+        assert!(why.to_string().ends_with("leaving the file where it is"), "{why}");
+    }
+}
+
+fn a_hook_that_replaces_another_hears_what_that_one_was_to_hear(mut queue: Queue) {
+    queue.set_rules(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    let ids = queue.due_deliveries(i64::MAX).deliveries.iter().map(|delivery| delivery.id).collect();
+    queue.store.record_failed_delivery(ids, hook_failed(), queue.now_ms()).blocking().unwrap();
+    queue.restart();
+    let mended = HookRule { key: "mended".into(), ..rules(&[Event::Done], true).hooks.remove(0) };
+    assert_eq!(queue.set_rules(Rules { hooks: vec![mended], ..rules(&[], true) }), []);
+    let due = queue.store.due_deliveries(vec![("mended".into(), 9)], Vec::new(), i64::MAX).blocking().unwrap().deliveries;
+    assert_eq!(due.iter().map(|delivery| (delivery.job, delivery.tries)).collect::<Vec<_>>(), [(first, 0), (second, 0)]);
+    assert_eq!(queue.state(first), (State::Uploaded, None));
+    queue.store.record_delivery(due.iter().map(|delivery| delivery.id).collect()).blocking().unwrap();
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+}
+
+/// The queue as a daemon finds it whose only watch sends to these hosts.
+fn follow(queue: &mut Queue, names: &[&str]) -> (u64, u64) {
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
+    queue.store.follow_watches(with_hosts(rules(&[], false), names).watches).blocking().unwrap()
+}
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+fn jobs_that_are_wanted_no_more_rest_and_go_on_when_they_are(mut queue: Queue) {
+    queue.enqueue(0..3);
+    let jobs = queue.claim(3);
+    let of = |host: &str| jobs.iter().filter(|job| job.host == host).map(|job| job.id).collect::<Vec<_>>();
+    let (mut wanted, taken_out) = (of("box"), of("mirror"));
+    wanted.sort();
+    queue.store.return_job(taken_out[0], return_job(State::Waiting)).blocking().unwrap();
+    queue.store.return_job(taken_out[1], return_job(State::Held)).blocking().unwrap();
+    assert_eq!(follow(&mut queue, &["box"]), (3, 0));
+    assert_eq!(follow(&mut queue, &["box"]), (0, 0));
+    for job in &taken_out {
+        let row = queue.job(*job);
+        assert_eq!((row.state, row.next_try_ms, row.why), (State::Waiting, None, about(ReasonClass::NotSentTo, "mirror")));
+    }
+    let mut claimed: Vec<JobId> = queue.claim(9).into_iter().map(|job| job.id).collect();
+    claimed.sort();
+    assert_eq!(claimed, wanted, "nothing is sent to the host that was taken out");
+    assert_eq!(follow(&mut queue, &["mirror", "box"]), (0, 3));
+    assert_eq!(queue.claim(9).len(), 6);
+    let nowhere = Watches::from_iter([Watch::new(PathBuf::from("/elsewhere"), hosts(&["box"]))]);
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
+    assert_eq!(queue.store.follow_watches(nowhere).blocking().unwrap(), (6, 0));
+    assert_eq!(queue.state(wanted[0]), (State::Waiting, Some(Reason::new(ReasonClass::NotWatched))));
+}
+
+fn the_session_of_a_job_that_rests_is_given_back_after_a_day(mut queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    assert_eq!(follow(&mut queue, &["mirror"]), (1, 0));
+    let ask = |queue: &Queue| queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms());
+    let claims = ask(&queue);
+    assert_eq!((claims.jobs.len(), claims.next_due_ms), (0, Some(NOW_MS + DAY_MS)));
+    queue.pass(DAY_MS);
+    let claimed = ask(&queue).jobs.remove(0);
+    assert!(claimed.give_back && claimed.upload.is_some());
+    // The daemon dies before the host has been told.
+    assert_eq!(follow(&mut queue, &["mirror"]), (0, 0));
+    assert_eq!(queue.state(job), (State::Waiting, about(ReasonClass::NotSentTo, "box")));
+    assert!(ask(&queue).jobs.remove(0).give_back);
+    let rest = ReturnedJob { next_try_ms: None, session: SessionFate::Drop, ..return_job(State::Waiting) };
+    queue.store.return_job(job, rest).blocking().unwrap();
+    assert_eq!(ask(&queue).jobs.len(), 0, "once");
+    assert_eq!(follow(&mut queue, &["box"]), (0, 1));
+    let claimed = ask(&queue).jobs.remove(0);
+    assert!(!claimed.give_back && claimed.upload.is_none());
+}
+
+fn a_session_is_there_when_its_line_comes_back_within_a_day_and_forgotten_with_its_host(mut queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    follow(&mut queue, &["mirror"]);
+    queue.pass(DAY_MS / 2);
+    assert_eq!(follow(&mut queue, &["box"]), (0, 1));
+    let claimed = queue.claim_one("box");
+    assert!(!claimed.give_back && claimed.upload.is_some());
+    follow(&mut queue, &["mirror"]);
+    queue.store.configure(vec![PathBuf::from("/drop")], vec![("mirror".into(), "kie".into())]).blocking().unwrap();
+    queue.pass(DAY_MS);
+    follow(&mut queue, &["mirror"]);
+    assert_eq!(queue.job(job).parts, 0, "nobody could give it back");
+}
+
+fn the_parts_and_the_time_of_an_upload_stay_when_it_is_done(queue: Queue) {
+    queue.set_rules(rules(&[Event::Done], false));
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    queue.record_outcome(job, None);
+    let seen = |queue: &Queue| {
+        let row = queue.job(job);
+        (row.parts, row.parts_acked, row.done_at_ms)
+    };
+    assert_eq!(seen(&queue), (3, 3, Some(NOW_MS)));
+    queue.pass(DAY_MS);
+    queue.deliver(Event::Done);
+    assert_eq!((queue.state(job).0, seen(&queue)), (State::Done, (3, 3, Some(NOW_MS))));
 }
 
 fn a_start_does_not_set_off_an_after_action_before_every_hook_has_heard(mut queue: Queue) {

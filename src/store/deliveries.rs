@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::job::delivery::hook_name;
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
 use crate::job::{Delivery, DeliveryId, Event, Identity, JobId, Proof, Reason, ReasonClass, State};
@@ -28,6 +29,9 @@ const REFRESH_SHARE: i64 = 10;
 const REFRESH_MS_MAX: i64 = 6 * 3600 * 1000;
 /// Where the doubling of the least time between two renewals ends.
 const REFRESH_PAUSE_MS_MAX: i64 = 3600 * 1000;
+
+/// What becomes of a file whose after-action waited for a hook that was taken out.
+pub(super) const KEPT: &str = "leaving the file where it is";
 
 /// What must be known of a job to make its rows.
 struct Subject {
@@ -159,7 +163,7 @@ fn is_news(c: &Connection, job: JobId, why: Option<&Reason>) -> Result<bool, Sto
 /// The jobs of the version of a file that `job` is about, in the order in which they were made.
 fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof
+        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof, s.trusted
          FROM jobs j JOIN jobs s ON s.file = j.file AND s.version = j.version
          WHERE j.id = ?1 ORDER BY s.id",
     )?;
@@ -167,7 +171,7 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreEr
         let state = State::from_word(&row.get::<_, String>(2)?).unwrap_or(State::Held);
         // Nothing is known of what was uploaded before proof was asked for.
         let proof = row.get::<_, Option<String>>(4)?.and_then(|word| Proof::from_word(&word)).unwrap_or_default();
-        Ok((JobId(row.get(0)?), Sibling { host: row.get(1)?, state, proof, hook_pending: row.get(3)? }))
+        Ok((JobId(row.get(0)?), Sibling { host: row.get(1)?, state, proof, trusted: row.get(5)?, hook_pending: row.get(3)? }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -332,7 +336,7 @@ pub(super) fn record_close(
 /// A job for which nothing is left to do is done; `note` says what was not done.
 fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'done', since = ?2, done_at = ?2, why = ?3, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
+        "UPDATE jobs SET state = 'done', since = ?2, why = ?3, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
     )?;
     update.execute(params![job.0, now_ms, note])?;
@@ -347,6 +351,7 @@ pub(super) fn set_rules(
     rules: &Rules,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let mut dropped = Vec::new();
+    let new = new_hooks(c, by, rules)?;
     for (hook, event) in kinds(c, daemon)? {
         let rows = match event {
             Event::After => 0,
@@ -358,8 +363,11 @@ pub(super) fn set_rules(
             }
             _ if rules.wants(&hook, event) => 0,
             _ => {
-                let sql = "DELETE FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
-                c.execute(sql, params![hook, event.word(), daemon.0])?
+                let heirs: Vec<&String> = new.iter().filter(|new| rules.wants(new, event)).collect();
+                match heirs.as_slice() {
+                    [heir] => hand_over(c, by, &hook, event, heir)?,
+                    _ => remove_hook(c, by, &hook, event)?,
+                }
             }
         };
         if rows > 0 {
@@ -367,17 +375,81 @@ pub(super) fn set_rules(
         }
     }
     be_due(c, by)?;
+    let sql = "UPDATE jobs SET trusted = 1 WHERE state = 'uploaded' AND owner = ?2 AND NOT trusted
+               AND host IN (SELECT value FROM json_each(?1))";
+    c.execute(sql, params![serde_json::json!(rules.trusted_before).to_string(), daemon.0])?;
     let mut select = c.prepare("SELECT job FROM deliveries WHERE event = 'after' AND daemon = ?1")?;
     let waiting: Vec<i64> = select.query_map([daemon.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for job in waiting {
         review(c, by, JobId(job), rules)?;
     }
     c.execute(
-        "UPDATE jobs SET state = 'done', since = ?1, done_at = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded' AND owner = ?2
+        "UPDATE jobs SET state = 'done', since = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded' AND owner = ?2
            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
         [now_ms, daemon.0],
     )?;
     Ok(dropped)
+}
+
+/// The hooks that were not configured the last time; none where nobody knows of a last time.
+fn new_hooks(c: &Connection, by: Caller, rules: &Rules) -> Result<Vec<String>, StoreError> {
+    let note = format!("hooks of daemon {}", by.daemon.0);
+    let before: Option<String> = c.query_row("SELECT value FROM notes WHERE key = ?1", [&note], |row| row.get(0)).optional()?;
+    let keys: Vec<&str> = rules.hooks.iter().map(|hook| hook.key.as_str()).collect();
+    let now = serde_json::json!(keys).to_string();
+    if before.as_ref() != Some(&now) {
+        c.execute("INSERT OR REPLACE INTO notes (key, value) VALUES (?1, ?2)", [&note, &now])?;
+    }
+    let Some(before) = before else { return Ok(Vec::new()) };
+    let before: Vec<String> = serde_json::from_str(&before).unwrap_or_default();
+    Ok(keys.into_iter().filter(|key| !before.iter().any(|known| known == key)).map(str::to_owned).collect())
+}
+
+/// A hook that was mended is another one; what the earlier one was to hear, it will. Answers how many calls are dropped: none.
+fn hand_over(c: &Connection, by: Caller, hook: &str, event: Event, heir: &str) -> Result<usize, StoreError> {
+    tracing::info!("hook `{}` takes over what hook `{}` was to hear", hook_name(heir), hook_name(hook));
+    c.execute(
+        "UPDATE jobs SET why = NULL, next_try = NULL WHERE state = 'uploaded'
+           AND id IN (SELECT job FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3)",
+        params![hook, event.word(), by.daemon.0],
+    )?;
+    let sql = "UPDATE OR REPLACE deliveries SET hook = ?4, tries = 0 WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
+    c.execute(sql, params![hook, event.word(), by.daemon.0, heir])?;
+    Ok(0)
+}
+
+/// What a hook that is not configured any more was to hear, it will not, and its jobs say so. An after-action that waited for it will
+/// not come either: the new configuration alone must make none due. Answers how many calls are dropped.
+fn remove_hook(c: &Connection, by: Caller, hook: &str, event: Event) -> Result<usize, StoreError> {
+    let mut select = c.prepare_cached("SELECT job, said FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3")?;
+    let rows = select.query_map(params![hook, event.word(), by.daemon.0], |row| Ok((JobId(row.get(0)?), row.get(1)?)))?;
+    let jobs: Vec<(JobId, Option<Reason>)> = rows.collect::<Result<_, _>>()?;
+    let sql = "DELETE FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
+    c.execute(sql, params![hook, event.word(), by.daemon.0])?;
+    let removed = Reason::new(ReasonClass::HookRemoved).about(hook_name(hook));
+    for (job, said) in &jobs {
+        match event {
+            Event::Done => without_hook(c, by, *job, &removed)?,
+            Event::Failed | Event::Held => {
+                let both = said.clone().map(|said| said.and_also(Some(removed.clone())));
+                let mut update = c.prepare_cached("UPDATE jobs SET why = coalesce(?3, why) WHERE id = ?1 AND state = ?2")?;
+                update.execute(params![job.0, event.word(), both])?;
+            }
+            Event::Expiring | Event::After | Event::Refresh => {}
+        }
+    }
+    Ok(jobs.len())
+}
+
+/// A job that a removed hook was to hear of waits for it no longer.
+fn without_hook(c: &Connection, by: Caller, job: JobId, removed: &Reason) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE job = ?1 AND event = 'after' AND daemon = ?2)";
+    if c.prepare_cached(sql)?.query_row([job.0, by.daemon.0], |row| row.get(0))? {
+        let (ids, siblings): (Vec<JobId>, Vec<Sibling>) = siblings(c, job)?.into_iter().unzip();
+        let kept = removed.clone().detail(KEPT);
+        return Family { ids: &ids, siblings: &siblings, of: Some(by.daemon) }.give_up(c, Some(&kept), by.now_ms);
+    }
+    settle(c, job, Some(removed), by.now_ms)
 }
 
 /// What was tried in vain, or was to be carried at once, is due now, whatever clock its time was written by. One without a time

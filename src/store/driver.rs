@@ -115,7 +115,7 @@ impl Inline {
             && let Some(disk) = &self.disk
             && let Err(error) = disk.sync()
         {
-            let error = StoreError::Inaccessible(format!("cannot sync it to the disk: {error}"));
+            let error = StoreError::NotSynced(format!("cannot sync it to the disk: {error}"));
             return Err(self.broken.get_or_init(|| error).clone());
         }
         Ok(done)
@@ -130,8 +130,8 @@ impl Inline {
     ) -> Result<T, StoreError> {
         loop {
             let done = self.commit(daemon, durability, &mut work);
-            let is_full = matches!(done, Err(StoreError::Full));
-            if !is_full || self.closing.load(Ordering::Relaxed) {
+            let passes = matches!(done, Err(StoreError::Full | StoreError::Busy));
+            if !passes || self.closing.load(Ordering::Relaxed) {
                 if self.failure.borrow().is_some() && done.is_ok() {
                     self.failure.send_replace(None);
                 }

@@ -33,6 +33,12 @@ pub enum StoreError {
     /// Another program works on the queue, and has not let go of it for seconds.
     #[error("another program has locked the queue")]
     Busy,
+    /// Its disk has reported an error, which may pass.
+    #[error("the queue cannot be read or written: {0}")]
+    Disk(String),
+    /// What was written may not be on the disk, and nobody can know.
+    #[error("the queue cannot be read or written: {0}")]
+    NotSynced(String),
     /// What keeps it can be neither read nor written, for another reason.
     #[error("the queue cannot be read or written: {0}")]
     Inaccessible(String),
@@ -48,6 +54,18 @@ pub enum StoreError {
     /// The store has been shut down.
     #[error("the queue is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether it is over by itself, or when somebody has made room, and may be waited for also where the queue was never open.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, StoreError::Full | StoreError::Busy | StoreError::Disk(_))
+    }
+
+    /// Whether whoever has written to the queue before waits and tries again.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.passes() || matches!(self, StoreError::Inaccessible(_))
+    }
 }
 
 impl From<io::Error> for StoreError {

@@ -15,13 +15,19 @@ use crate::job::verdict::LONGEST_WAIT;
 use crate::job::{HostReport, JobId, State, WatchReport};
 
 use super::error::StoreError;
-use super::rows::{identity_at, path_of};
+use super::rows::{CLAIMABLE, claimed_of, path_of};
 use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Version};
-use super::{deliveries, files, uploads};
+use super::{deliveries, files, unwanted, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
 pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) -> Result<(), StoreError> {
+    // What was only to be given back rests as before.
+    c.execute(
+        "UPDATE jobs SET state = 'waiting', since = ?1, next_try = NULL
+         WHERE state = 'uploading' AND owner = ?2 AND abandon_at IS NOT NULL",
+        [now_ms, daemon.0],
+    )?;
     if !planted!("claim.not_recovered") {
         c.execute(
             "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading' AND owner = ?2",
@@ -118,11 +124,6 @@ pub(super) fn configure(
 const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL,
         owner = ?3 WHERE id = ?1";
 
-const CLAIMABLE: &str =
-    "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
-        j.failing, j.alike, j.failing_since, d.path, f.name
-    FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
-
 pub(super) fn due_sql() -> String {
     format!("{CLAIMABLE} AND j.state IN ('waiting', 'held') AND j.next_try <= ?3 ORDER BY j.next_try LIMIT ?2")
 }
@@ -161,7 +162,9 @@ pub(super) fn claim(
         claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, by)?;
         claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, by)?;
     }
-    Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
+    let next_to_abandon_ms = unwanted::claim(c, by, asking, uploads_max, &mut jobs)?;
+    let next_due_ms = there.into_iter().filter_map(|there| there.next_due_ms).chain(next_to_abandon_ms).min();
+    Ok(Claims { jobs, next_due_ms })
 }
 
 /// What a host could be given, counted as far as it has room, and when its next job is due.
@@ -222,21 +225,6 @@ fn claim_by<P: Params>(
     Ok(())
 }
 
-fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
-    Ok(Claimed {
-        id: JobId(row.get(0)?),
-        path: path_of(row.get(13)?, row.get(14)?),
-        host: row.get(1)?,
-        identity: identity_at(row, 2)?,
-        failures: row.get(8)?,
-        sessions_lost: row.get(9)?,
-        failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
-        failing_since_ms: row.get(12)?,
-        retry: false,
-        upload: None,
-    })
-}
-
 /// Where no hook and no after-action is to come, a job that is uploaded is done in the same commit. Answers its state, and whether
 /// a delivery may be to come.
 pub(super) fn record_outcome(
@@ -249,16 +237,17 @@ pub(super) fn record_outcome(
     if let Some(state) = moved_on(c, by, job)? {
         return Ok((state, false));
     }
-    uploads::forget_upload(c, job)?;
-    uploads::forget_digest(c, job)?;
     let (state, made) = deliveries::after_upload(c, by, job, outcome, rules)?;
-    let done_at = (state == State::Done).then_some(now_ms);
     let mut update = c.prepare_cached(
-        "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
+        "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
+                trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
                 failing_since = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms, proof } = outcome;
-    update.execute(params![job.0, state.word(), now_ms, done_at, link, remote_id, expires_ms, proof.word()])?;
+    let trusted = serde_json::json!(rules.trusted).to_string();
+    update.execute(params![job.0, state.word(), now_ms, trusted, link, remote_id, expires_ms, proof.word()])?;
+    uploads::forget_upload(c, job)?;
+    uploads::forget_digest(c, job)?;
     if state == State::Uploaded {
         deliveries::review(c, by, job, rules)?;
     }
@@ -306,7 +295,7 @@ pub(super) fn return_job(
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
-                failing_since = ?11 WHERE id = ?1",
+                failing_since = ?11, abandon_at = NULL WHERE id = ?1",
     )?;
     let ReturnedJob { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = returned;
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));

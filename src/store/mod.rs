@@ -2,7 +2,7 @@
 //!
 //! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver`
 //! carries the one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in
-//! `schema`, the SQL of the verbs in `jobs`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
+//! `schema`, the SQL of the verbs in `jobs`, `unwanted`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
 //! own, so a reader never waits for a writer nor stands in its way; `rescue` is what happens to a damaged database.
 
 mod backend;
@@ -22,6 +22,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod unwanted;
 mod uploads;
 mod values;
 mod verbs;

@@ -1,4 +1,4 @@
-//! What several tables have in common: the columns of a file's identity and of its path, and a reason in a column of text.
+//! What several tables have in common: the columns of a file's identity and of its path, of a job that is claimed, and a reason in a column of text.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
 
-use crate::job::{Identity, Reason};
+use crate::job::{Identity, JobId, Reason};
+
+use super::values::Claimed;
 
 /// Reads an identity from six columns in a row, in the order of the tables.
 pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Identity> {
@@ -24,6 +26,29 @@ pub(super) fn identity_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Ident
 /// Puts a path together from the bytes of a folder and a name.
 pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
     PathBuf::from(OsString::from_vec(folder)).join(OsString::from_vec(name))
+}
+
+/// A job with all that its worker must know, of one host: the first value.
+pub(super) const CLAIMABLE: &str =
+    "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
+        j.failing, j.alike, j.failing_since, d.path, f.name
+    FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
+
+/// Reads what [`CLAIMABLE`] finds.
+pub(super) fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
+    Ok(Claimed {
+        id: JobId(row.get(0)?),
+        path: path_of(row.get(13)?, row.get(14)?),
+        host: row.get(1)?,
+        identity: identity_at(row, 2)?,
+        failures: row.get(8)?,
+        sessions_lost: row.get(9)?,
+        failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
+        failing_since_ms: row.get(12)?,
+        retry: false,
+        give_back: false,
+        upload: None,
+    })
 }
 
 impl ToSql for Reason {

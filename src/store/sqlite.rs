@@ -13,7 +13,7 @@ use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
@@ -21,7 +21,7 @@ use super::files::Routes;
 use super::values::Caller;
 use super::{
     Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
-    schema, uploads,
+    schema, unwanted, uploads,
 };
 
 /// Is beside a queue once that was made.
@@ -50,8 +50,12 @@ pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Resu
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
     let writer = Sqlite::over(Connection::open(&path)?, &path)?;
     note_made(dir)?;
-    // What an earlier run could not take to the disk is written there now, or this one does not begin.
-    writer.fold()?;
+    // What an earlier run could not take to the disk is written there now, or this one does not begin. A reader that has an old
+    // snapshot open only keeps the log from being cut off: all that is in it is in the database then.
+    match writer.fold() {
+        Err(StoreError::Busy) => writer.write_log_back()?,
+        folded => folded?,
+    }
     // One descriptor for as long as the queue is open: the kernel tells it of every write of the log that failed since, even if
     // SQLite's own has been told already. SQLite never replaces the file meanwhile.
     let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
@@ -107,9 +111,20 @@ impl Sqlite {
         &self.connection
     }
 
+    /// Writes the log into the database as far as no reader stands in the way, which is told in the log.
+    fn write_log_back(&self) -> Result<(), StoreError> {
+        let (pages, written): (i64, i64) =
+            self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if written < pages {
+            tracing::warn!("a program that reads the queue keeps its write-ahead log from being folded in; it will be later");
+        }
+        Ok(())
+    }
+
     /// Folds the log into the database.
     fn fold(&self) -> Result<(), StoreError> {
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+        let busy: bool = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy { Err(StoreError::Busy) } else { Ok(()) }
     }
 }
 
@@ -197,6 +212,12 @@ macro_rules! delegate {
 
 verbs!(delegate);
 
+/// What a file system says that cannot map a file for several programs.
+const SHARED_MEMORY: [i32; 3] =
+    [rusqlite::ffi::SQLITE_IOERR_SHMMAP, rusqlite::ffi::SQLITE_IOERR_SHMOPEN, rusqlite::ffi::SQLITE_IOERR_SHMLOCK];
+/// What is told once of writes that have failed.
+const FSYNC: [i32; 2] = [rusqlite::ffi::SQLITE_IOERR_FSYNC, rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC];
+
 /// What happened to the queue, in words of our own. The number is SQLite's extended code, for whoever has to find out more.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -211,7 +232,11 @@ impl From<rusqlite::Error> for StoreError {
             ErrorCode::DatabaseCorrupt => StoreError::Damaged(coded("its contents are corrupt")),
             ErrorCode::NotADatabase => StoreError::Damaged(coded("the file is not a database")),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => StoreError::Busy,
-            ErrorCode::SystemIoFailure => StoreError::Inaccessible(coded("its disk reported an error")),
+            _ if SHARED_MEMORY.contains(&extended_code) => StoreError::Inaccessible(coded(
+                "its file system does not let programs share memory; set `state_dir` to a local disk",
+            )),
+            _ if FSYNC.contains(&extended_code) => StoreError::NotSynced(coded("its disk reported an error")),
+            ErrorCode::SystemIoFailure => StoreError::Disk(coded("its disk reported an error")),
             ErrorCode::CannotOpen => StoreError::Inaccessible(coded("its file cannot be opened")),
             ErrorCode::PermissionDenied | ErrorCode::ReadOnly => {
                 StoreError::Inaccessible(coded("this user may not write to its file"))
@@ -228,6 +253,21 @@ mod tests {
     use rusqlite::ffi;
 
     #[test]
+    fn a_log_that_a_reader_keeps_from_being_folded_in_is_not_folded_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let queue = Sqlite::over(Connection::open(&path).unwrap(), &path).unwrap();
+        queue.connection.busy_timeout(Duration::ZERO).unwrap();
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT * FROM notes").unwrap();
+        queue.connection.execute("INSERT INTO notes VALUES ('a', 'b')", []).unwrap();
+        assert!(matches!(queue.fold(), Err(StoreError::Busy)), "what is in the log is not in the database");
+        queue.write_log_back().unwrap();
+        reader.execute_batch("COMMIT").unwrap();
+        queue.fold().unwrap();
+    }
+
+    #[test]
     fn what_happened_to_the_queue_is_told_without_a_word_of_the_library() {
         let cases = [
             (ffi::SQLITE_FULL, "no space left on the disk of the queue"),
@@ -236,6 +276,12 @@ mod tests {
             (ffi::SQLITE_NOTADB, "the queue is damaged: the file is not a database (26)"),
             (ffi::SQLITE_BUSY, "another program has locked the queue"),
             (ffi::SQLITE_IOERR_FSYNC, "the queue cannot be read or written: its disk reported an error (1034)"),
+            (ffi::SQLITE_IOERR_WRITE, "the queue cannot be read or written: its disk reported an error (778)"),
+            (
+                ffi::SQLITE_IOERR_SHMMAP,
+                "the queue cannot be read or written: its file system does not let programs share memory; \
+                 set `state_dir` to a local disk (5386)",
+            ),
             (ffi::SQLITE_CANTOPEN, "the queue cannot be read or written: its file cannot be opened (14)"),
             (ffi::SQLITE_READONLY, "the queue cannot be read or written: this user may not write to its file (8)"),
             (ffi::SQLITE_NOMEM, "the queue cannot be read or written: out of memory (7)"),

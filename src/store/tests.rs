@@ -257,8 +257,37 @@ fn due_deliveries_are_found_along_an_index() {
 fn links_are_read_along_an_index() {
     let queue = Queue::new();
     let connection = queue.connection();
-    assert_indexed(&connection, &view::select_sql(State::Done, " AND j.done_at >= 3", "j.done_at, j.id"));
-    assert_indexed(&connection, &view::select_sql(State::Uploaded, " AND j.since >= 3", "j.id"));
+    assert_indexed(&connection, &view::links_sql());
+}
+
+#[test]
+fn links_are_read_in_pages_that_keep_nobody_from_folding_the_log() {
+    let queue = Queue::new();
+    queue.enqueue(0..1);
+    let job = queue.claim(1).remove(0).id;
+    queue.record_outcome(job, None);
+    // Many that came at one instant.
+    queue.sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+         INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, queued_at, since, done_at, link)
+         SELECT 1, 'box', 1, 1, 1, 1, 1, 1, 'done', 1, 1, 5 + i / 1200, 'http://x' FROM n",
+        [],
+    );
+    let other = queue.connection();
+    let mut view = View::open(queue.dir.path()).unwrap().unwrap();
+    let mut seen = Vec::new();
+    view.links(Some(5), |row| {
+        if seen.len() == 1500 {
+            let busy: bool = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+            assert!(!busy, "a snapshot is held");
+        }
+        seen.push((row.done_at_ms, row.id));
+        true
+    })
+    .unwrap();
+    assert_eq!(seen.len(), 2501);
+    assert!(seen.is_sorted() && seen.windows(2).all(|two| two[0] != two[1]), "each once, in the order in which they came");
+    assert_eq!(seen.last().unwrap().1, job);
 }
 
 fn counted(connection: &Connection, sql: &str) -> Vec<(String, String, i64, i64)> {

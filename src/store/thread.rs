@@ -6,15 +6,16 @@
 //! [`Durability::Process`]: a killed process keeps them, losing them with the power does no harm, and they never wait for a disk.
 //! The log is written in one direction only, so whatever is on the disk has everything on the disk that came before it.
 //!
-//! On a full disk the group waits and is tried again until there is room: nothing is answered meanwhile, so nothing relies on what
-//! is not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has,
+//! On a full disk, on one that fails for a while, and while another program has the queue locked, the group waits and is tried again:
+//! nothing is answered meanwhile, so nothing relies on what is not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has,
 //! so nothing more is written, and the log is left for the next start, which reads it with its checksums.
 
+use std::mem::Discriminant;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,6 +31,9 @@ const GROUP_CALLS: usize = 512;
 const GROUPS_UNSYNCED: usize = 64;
 /// How long a full disk is left alone before the group is tried again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long after the last failure there must have been none before that is said.
+const OVER_AFTER: Duration = Duration::from_secs(30);
 
 /// What a commit must outlive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,7 @@ pub(super) fn start(
     let told = broken.clone();
     let syncing =
         std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync, &told))?;
-    let worker = Loop { backend, daemon, inbox, unsynced, broken, tell, closing: closing.clone() };
+    let worker = Loop { backend, daemon, inbox, unsynced, broken, tell, trouble: Trouble::default(), closing: closing.clone() };
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
     Ok((WriterHandle { calls, failure, closing }, WriterThread(thread)))
 }
@@ -167,6 +171,7 @@ struct Loop {
     unsynced: SyncSender<CallGroup>,
     broken: Arc<OnceLock<StoreError>>,
     tell: watch::Sender<WriteFailure>,
+    trouble: Trouble,
     closing: Arc<AtomicBool>,
 }
 
@@ -183,7 +188,7 @@ fn answer_when_synced(
             && let Err(error) = sync()
         {
             tracing::error!("cannot sync the queue to the disk: {error}; nothing more is written");
-            broken.get_or_init(|| StoreError::Inaccessible(format!("cannot sync it to the disk: {error}")));
+            broken.get_or_init(|| StoreError::NotSynced(format!("cannot sync it to the disk: {error}")));
         }
         for call in group {
             call.answer(broken.get().cloned().map_or(Ok(()), Err));
@@ -230,12 +235,14 @@ impl Loop {
     fn commit_when_there_is_room(&mut self, group: &mut CallGroup) -> Result<(), StoreError> {
         loop {
             let committed = self.commit(group);
-            let full = matches!(committed, Err(StoreError::Full));
             self.say(&committed);
-            if !full || self.closing.load(Ordering::Relaxed) {
+            let waits = committed.as_ref().is_err_and(StoreError::is_waited_for);
+            if !waits || self.closing.load(Ordering::Relaxed) {
                 return committed;
             }
-            self.backend.make_room();
+            if matches!(committed, Err(StoreError::Full)) {
+                self.backend.make_room();
+            }
             std::thread::sleep(FULL_PAUSE);
         }
     }
@@ -245,12 +252,15 @@ impl Loop {
     /// up.
     fn commit(&mut self, group: &mut CallGroup) -> Result<(), StoreError> {
         loop {
+            // What was left of a group that failed halfway is undone.
+            self.backend.rollback()?;
             self.backend.begin()?;
             let backend = self.backend.as_mut();
             let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(backend).err()?)));
             let committed = match failed {
                 None => self.backend.commit(self.daemon),
-                Some((_, error @ (StoreError::Full | StoreError::Damaged(_)))) => Err(error),
+                Some((_, error @ (StoreError::Damaged(_) | StoreError::NotSynced(_)))) => Err(error),
+                Some((_, error)) if error.is_waited_for() => Err(error),
                 Some((index, _)) => {
                     self.backend.rollback()?;
                     group.remove(index).answer(Ok(()));
@@ -266,19 +276,54 @@ impl Loop {
         }
     }
 
-    fn say(&self, committed: &Result<(), StoreError>) {
+    fn say(&mut self, committed: &Result<(), StoreError>) {
         let failure = committed.as_ref().err();
-        let changed = match (&*self.tell.borrow(), failure) {
-            (None, None) => false,
-            (Some(before), Some(now)) => std::mem::discriminant(before) != std::mem::discriminant(now),
-            _ => true,
-        };
-        if changed {
-            match failure {
-                Some(error) => tracing::error!("cannot write to the queue: {error}; waiting until this is fixed"),
-                None => tracing::info!("the queue can be written to again"),
+        match self.trouble.next(failure.map(std::mem::discriminant), Instant::now()) {
+            Some(Told::Trouble) => {
+                let error = failure.map(ToString::to_string).unwrap_or_default();
+                let next = if failure.is_some_and(StoreError::is_waited_for) { "waiting until this is fixed" } else { "giving up" };
+                tracing::error!("cannot write to the queue: {error}; {next}");
             }
-            self.tell.send_replace(failure.cloned());
+            Some(Told::Over) => tracing::info!("the queue can be written to again"),
+            None => {}
+        }
+        self.tell.send_if_modified(|told| {
+            let changed = told.as_ref().map(std::mem::discriminant) != failure.map(std::mem::discriminant);
+            if changed {
+                *told = failure.cloned();
+            }
+            changed
+        });
+    }
+}
+
+/// What the log has said of failures. A disk at its limit fails, has room and fails again twice a second: that is one trouble.
+#[derive(Default)]
+struct Trouble {
+    /// What the last failure was, and when.
+    last: Option<(Discriminant<StoreError>, Instant)>,
+}
+
+/// What there is to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Trouble,
+    Over,
+}
+
+impl Trouble {
+    /// What is to be said after a commit that failed, or did not.
+    fn next(&mut self, failure: Option<Discriminant<StoreError>>, now: Instant) -> Option<Told> {
+        match (failure, self.last) {
+            (Some(failure), last) => {
+                self.last = Some((failure, now));
+                (last.map(|(before, _)| before) != Some(failure)).then_some(Told::Trouble)
+            }
+            (None, Some((_, at))) if now.duration_since(at) >= OVER_AFTER => {
+                self.last = None;
+                Some(Told::Over)
+            }
+            (None, _) => None,
         }
     }
 }
@@ -317,6 +362,44 @@ mod tests {
             Ok(hosts.len())
         };
         writer.call(durability, work).await
+    }
+
+    #[test]
+    fn a_disk_that_is_full_twice_a_second_is_told_of_once_and_of_its_end_when_it_is_over() {
+        let (full, busy) = (std::mem::discriminant(&StoreError::Full), std::mem::discriminant(&StoreError::Busy));
+        let (begun, mut trouble) = (Instant::now(), Trouble::default());
+        let mut told = |seconds, failure| trouble.next(failure, begun + Duration::from_secs(seconds));
+        assert_eq!((told(0, None), told(0, Some(full))), (None, Some(Told::Trouble)));
+        for seconds in 1..20 {
+            assert_eq!((told(seconds, Some(full)), told(seconds, None)), (None, None));
+        }
+        assert_eq!(told(20, Some(busy)), Some(Told::Trouble), "another one");
+        assert_eq!((told(49, None), told(50, None), told(51, None)), (None, Some(Told::Over), None));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_another_program_has_locked_for_long_is_waited_for_and_that_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(crate::store::FILE_NAME);
+        let backend = Sqlite::over(rusqlite::Connection::open(&path).unwrap(), &path).unwrap();
+        backend.connection().busy_timeout(Duration::from_millis(1)).unwrap();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        let (writer, thread) = start(Box::new(backend), DaemonId::LOCAL, || Ok(())).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut failure = writer.failure();
+        let call = tokio::spawn({
+            let writer = writer.clone();
+            async move { insert(&writer, Durability::Power).await }
+        });
+        failure.changed().await.unwrap();
+        assert!(matches!(&*failure.borrow_and_update(), Some(StoreError::Busy)));
+        assert!(!call.is_finished());
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(call.await.unwrap().unwrap(), 1);
+        failure.changed().await.unwrap();
+        assert!(failure.borrow().is_none());
+        drop((writer, failure));
+        thread.join();
     }
 
     #[tokio::test]

@@ -97,6 +97,8 @@ pub struct Claimed {
     pub sessions_lost: u32,
     /// Whether it was its turn again, after a failure or a hold.
     pub retry: bool,
+    /// Whether nothing is to be sent any more, and only its session to be given back.
+    pub give_back: bool,
     /// The half-sent upload of an earlier claim.
     pub upload: Option<Upload>,
 }
@@ -235,6 +237,8 @@ pub struct Rules {
     pub refresh: Vec<String>,
     /// Names of the hosts whose mere word is enough for an after-action.
     pub trusted: Vec<String>,
+    /// Those of them whose word is enough also for what was uploaded before they were trusted.
+    pub trusted_before: Vec<String>,
 }
 
 /// A hook, as far as the queue needs to know it.

@@ -13,7 +13,7 @@ use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::Durability::{Power, Process};
 use super::backend::Backend;
@@ -35,6 +35,12 @@ impl Store {
     /// rest has it, so that a daemon that is started over and over does not earn a lock-out.
     pub fn recover(&self) -> StoreCall<()> {
         self.call(Power, |queue, by| queue.recover(by))
+    }
+
+    /// Jobs whose files do not go to their hosts any more, by these watches, rest with the reason; those that do again go on.
+    /// Answers how many of either there are. A session is kept for a day.
+    pub fn follow_watches(&self, watches: Watches) -> StoreCall<(u64, u64)> {
+        self.call(Power, move |queue, by| queue.follow_watches(by, &watches))
     }
 
     /// The hosts that still want to rest.

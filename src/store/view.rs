@@ -17,6 +17,9 @@ use super::{FILE_NAME, schema};
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
 
+/// Links that are read at once.
+const LINKS_IN_A_PAGE: i64 = 1_000;
+
 /// A reader.
 pub struct View {
     connection: Connection,
@@ -76,7 +79,8 @@ const GROUPS: [&[State]; 5] = [
 
 const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0),
     coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
-    coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), coalesce(u.parts, 0), coalesce(u.parts_acked, 0), j.attempts, j.priority, j.since, j.next_try, j.why,
+    coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts, 0) END,
+    CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts_acked, 0) END, j.attempts, j.priority, j.since, j.next_try, j.why,
     j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
 
 impl View {
@@ -128,32 +132,30 @@ impl View {
         Ok(snapshot)
     }
 
-    /// Hands over what is on the hosts, one job after the other: done jobs in the order of their ends, then those that are
-    /// uploaded. With `since_ms`, only what has been so since then, in milliseconds since the Unix epoch. Ends early when `each`
-    /// answers false.
+    /// Hands over what is on the hosts, one job after the other, in the order in which it came there. With `since_ms`, only what came
+    /// since then, in milliseconds since the Unix epoch. Ends early when `each` answers false. No snapshot is held meanwhile, which
+    /// would keep the writer's log from being folded in as long as somebody reads.
     pub fn links(&mut self, since_ms: Option<i64>, mut each: impl FnMut(&JobRow) -> bool) -> Result<(), StoreError> {
-        // A job that is on its way again, for a new link, has its old one until then.
-        let renewed = [State::Queued, State::Uploading, State::Waiting, State::Held]
-            .map(|state| (state, "j.link IS NOT NULL AND coalesce(j.done_at, j.since)"));
-        for (state, time) in [(State::Done, "j.done_at"), (State::Uploaded, "j.since")].into_iter().chain(renewed) {
-            let order = if state == State::Done { "j.done_at, j.id" } else { "j.id" };
-            let sql = select_sql(state, &format!(" AND {time} >= ?3"), order);
-            let mut select = self.connection.prepare(&sql)?;
-            // No rate is fresh, and no limit.
-            let mut rows = select.query([i64::MAX, -1, since_ms.unwrap_or(i64::MIN)])?;
-            let mut durable = false;
-            while let Some(row) = rows.next()? {
-                if !durable {
-                    // Somebody may delete a source because we say that it is up.
-                    self.take_to_disk()?;
-                    durable = true;
-                }
-                if !each(&job_row(row)?) {
+        let mut after = (since_ms.unwrap_or(i64::MIN), i64::MIN);
+        loop {
+            let page = self.page_of_links(after)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = (last.done_at_ms.unwrap_or(i64::MAX), last.id.0);
+            // Somebody may delete a source because we say that it is up.
+            self.take_to_disk()?;
+            for job in &page {
+                if !each(job) {
                     return Ok(());
                 }
             }
         }
-        Ok(())
+    }
+
+    fn page_of_links(&self, (done_at_ms, id): (i64, i64)) -> Result<Vec<JobRow>, StoreError> {
+        let mut select = self.connection.prepare_cached(&links_sql())?;
+        // No rate is fresh.
+        let rows = select.query_map([i64::MAX, LINKS_IN_A_PAGE, done_at_ms, id], job_row)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// What is committed may be ahead of the disk by one sync of the writer's.
@@ -255,11 +257,23 @@ fn awaited_hook(c: &Connection, job: JobId) -> Result<Option<String>, StoreError
 
 pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
     // Left to itself, SQLite would take the index on states and sort all that was ever done.
-    let index = if state == State::Done { "INDEXED BY jobs_done" } else { "" };
+    let (index, ended) = if state == State::Done { ("INDEXED BY jobs_done", " AND j.done_at IS NOT NULL") } else { ("", "") };
     format!(
         "SELECT {COLUMNS} FROM jobs j {index} JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
          LEFT JOIN uploads u ON u.job = j.id
-         WHERE j.state = '{state}'{filter} ORDER BY {order} LIMIT ?2"
+         WHERE j.state = '{state}'{ended}{filter} ORDER BY {order} LIMIT ?2"
+    )
+}
+
+/// What is on the hosts after a time and the job of that time. A job that is on its way again, for a new link, has its old one until
+/// then.
+pub(super) fn links_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM jobs j INDEXED BY jobs_done JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         LEFT JOIN uploads u ON u.job = j.id
+         WHERE j.done_at >= ?3 AND (j.done_at > ?3 OR j.id > ?4)
+           AND (j.state IN ('done', 'uploaded') OR (j.link IS NOT NULL AND j.state IN ('queued', 'uploading', 'waiting', 'held')))
+         ORDER BY j.done_at, j.id LIMIT ?2"
     )
 }
 

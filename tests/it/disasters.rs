@@ -238,14 +238,63 @@ fn status_answers_whether_the_daemon_runs_hangs_or_is_dead() {
     daemon.signal(Signal::STOP);
     let hung: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
     assert_eq!((hung["daemon"]["running"].as_bool(), hung["daemon"]["pid"].as_u64()), (Some(true), Some(daemon.pid().into())));
+    assert_eq!(hung["daemon"]["responding"], false);
     assert_eq!(hung["jobs"][0]["state"], "uploading");
+    let shown = text(&bench.command(&["status"]).output().unwrap().stdout);
+    assert!(shown.starts_with("Daemon does not answer"), "{shown}");
     assert!(hung["jobs"][0]["sent"].as_u64().unwrap() > 0);
     daemon.signal(Signal::CONT);
+    let alive: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
+    assert!(alive["daemon"]["responding"] == true && alive["daemon"]["heartbeat"].is_string(), "{alive}");
     daemon.kill();
     let dead: serde_json::Value = serde_json::from_slice(&status(&bench).stdout).unwrap();
     assert_eq!(dead["daemon"]["running"].as_bool(), Some(false));
     assert_eq!(dead["jobs"][0]["state"], "queued", "nothing uploads without a daemon");
     assert!(dead["jobs"][0]["parts_acked"].as_u64().unwrap() > 2, "what the host holds is known");
+}
+
+#[test]
+fn status_says_why_the_last_daemon_ended_and_that_a_reload_was_refused() {
+    let bench = Bench::new();
+    let daemon_of = |bench: &Bench| serde_json::from_slice::<serde_json::Value>(&status(bench).stdout).unwrap()["daemon"].clone();
+    let daemon = bench.start();
+    bench.wait_watching();
+    let good = std::fs::read_to_string(bench.config()).unwrap();
+    std::fs::write(bench.dir.path().join("config.toml"), format!("[[wach]]\n[daemon]\nstate_dir = {:?}\n", bench.state_dir()))
+        .unwrap();
+    daemon.signal(Signal::HUP);
+    let refused = bench.wait_for("the refusal", || daemon_of(&bench)["reload_refused"].as_str().map(str::to_owned));
+    assert!(refused.contains("line 1, column"), "{refused}");
+    // The broken configuration keeps nobody from looking.
+    for words in [&["status"][..], &["links"]] {
+        let output = bench.command(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("The configuration cannot be used: line 1"), "{}", text(&output.stderr));
+    }
+    std::fs::write(bench.dir.path().join("config.toml"), good).unwrap();
+    daemon.signal(Signal::HUP);
+    bench.wait_for("the refusal to be over", || daemon_of(&bench)["reload_refused"].is_null().then_some(()));
+    bench.stop(daemon);
+    assert_eq!(daemon_of(&bench)["last_end"]["why"], "it was told to stop");
+    assert!(daemon_of(&bench)["last_end"]["at"].is_string());
+    assert!(bench.log_text().trim_end().ends_with("stopped"), "{}", bench.log_text());
+    let daemon = bench.start();
+    bench.wait_watching();
+    daemon.kill();
+    assert!(daemon_of(&bench)["last_end"]["why"].as_str().unwrap().contains("was killed"));
+}
+
+#[test]
+fn two_signals_to_stop_that_come_together_are_one() {
+    let bench = Bench::new().host("bandwidth = \"256 KiB/s\"");
+    bench.put("file", &bytes(1, 4_000_000));
+    let mut daemon = bench.start();
+    bench.wait_for("some bytes", || bench.jobs().into_iter().find(|job| job.parts_acked > 0));
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::TERM);
+    let status = bench.wait_for("its end", || daemon.ended());
+    assert_eq!(status.code(), Some(0), "it was not cut short");
+    assert!(bench.log_text().contains("stopped"), "{}", bench.log_text());
 }
 
 #[test]

@@ -15,6 +15,7 @@ use ferryd::internals::job::upload::Outcome;
 use ferryd::internals::job::{Identity, Reason, ReasonClass, State};
 use ferryd::internals::os::clock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
+use rustix::process::Signal;
 
 use ferryd::internals::store::{Arrival, Asking, JobId, JobRow, Query, Store, StoreError, View, WriterThread};
 
@@ -192,7 +193,8 @@ fn a_hook_that_is_taken_out_holds_nothing_up() {
     bench.stop(daemon);
     let bench = bench.host("");
     let daemon = bench.start();
-    bench.wait_done(1);
+    let why = bench.wait_done(1).remove(0).why;
+    assert_eq!(why, Some(Reason::new(ReasonClass::HookRemoved).about("command sh")));
     let said = "hook `command sh` is no longer configured; pending calls dropped: 1";
     bench.wait_for("it to be said", || bench.log_text().contains(said).then_some(()));
     bench.stop(daemon);
@@ -291,6 +293,37 @@ fn the_source_goes_only_when_both_hosts_have_it() {
     bench.wait_done(2);
     assert!(!path.exists());
     assert_eq!(bench.held("file").len(), 2);
+    bench.stop(daemon);
+}
+
+#[test]
+fn a_host_that_is_taken_out_gets_nothing_more_and_the_source_waits_for_it() {
+    let bench = Bench::new().also_to("mirror").watch("settle = \"0s\"\nafter = \"delete\"");
+    let (addr, opened) = gate(bench.sandbox.addr());
+    let mirror = format!("[host.mirror]\nkind = \"cloudkp\"\ntrust_replies = true\nbase_url = \"http://{addr}/cloudkp\"");
+    let bench = bench.host(&format!("trust_replies = true\n\n{mirror}"));
+    let path = bench.put("file", b"content");
+    let daemon = bench.start();
+    bench.wait_state(State::Uploaded);
+    bench.wait_state(State::Waiting);
+    let both = std::fs::read_to_string(bench.config()).unwrap();
+    let write = |text: &str| std::fs::write(bench.dir.path().join("config.toml"), text).unwrap();
+    write(&both.replace("\"cloudkp\", \"mirror\"", "\"cloudkp\""));
+    opened.store(true, Ordering::SeqCst);
+    daemon.signal(Signal::HUP);
+    let not_sent = Some(Reason::new(ReasonClass::NotSentTo).about("mirror"));
+    let rests = bench.wait_for("the job to rest", || bench.jobs().into_iter().find(|job| job.why == not_sent));
+    assert_eq!((rests.state, rests.next_try_ms, rests.host.as_str()), (State::Waiting, None, "mirror"));
+    // Another file is through meanwhile, so there was time to send this one.
+    let other = bench.put("other", b"other");
+    bench.wait_done(1);
+    assert!(!other.exists() && path.exists() && bench.held("file").len() == 1);
+    write(&both);
+    daemon.signal(Signal::HUP);
+    bench.wait_for("both files on both hosts", || {
+        (bench.held("file").len() == 2 && bench.jobs().iter().all(|job| job.state == State::Done)).then_some(())
+    });
+    assert!(!path.exists());
     bench.stop(daemon);
 }
 

@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 /// Every crate from outside, with the parts that may know it.
 const MAY_KNOW: [(&str, &[&str]); 40] = [
     ("annotate_snippets", &["config"]),
-    ("base64", &["host"]),
+    ("base64", &["host", "job"]),
     ("bytes", &["engine", "host"]),
     ("bytesize", &["cli", "config", "host"]),
     ("clap", &["cli"]),

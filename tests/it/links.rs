@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ferryd::internals::job::{ReasonClass, State};
+use ferryd::internals::job::State;
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
 
@@ -106,19 +106,15 @@ fn a_subfolder_that_becomes_a_link_gives_nothing_away() {
 }
 
 #[test]
-fn a_file_that_was_reached_through_a_link_stays_and_its_job_says_why() {
-    let bench = Bench::new().watch("settle = \"0s\"\nfollow_symlinks = true\nafter = \"delete\"").host("trust_replies = true");
-    let secret = private(&bench).join("secret");
-    symlink(&secret, bench.drop_dir().join("file link")).unwrap();
-    symlink(bench.dir.path().join("private"), bench.drop_dir().join("folder link")).unwrap();
-    let plain = bench.put("sub/plain", b"plain");
-    let daemon = bench.start();
-    let jobs = bench.wait_done(3);
-    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
-    assert!(!plain.exists(), "what was reached without a link is removed");
-    for job in jobs.iter().filter(|job| job.path != plain) {
-        assert!(job.why.as_ref().is_some_and(|why| why.class == ReasonClass::SourceLinked), "{job:?}");
+fn what_is_reached_through_links_is_neither_deleted_nor_moved_so_the_configuration_is_refused() {
+    let moved = format!("{{ move = {:?} }}", "/nowhere/sent");
+    for after in ["\"delete\"", &moved] {
+        let bench = Bench::new().watch(&format!("follow_symlinks = true\nafter = {after}")).host("trust_replies = true");
+        let secret = private(&bench).join("secret");
+        symlink(&secret, bench.drop_dir().join("file link")).unwrap();
+        let ended = bench.command(&["run"]).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(3), "{said}");
+        assert!(said.contains("with `follow_symlinks`") && secret.exists(), "{said}");
     }
-    assert_eq!(names(&bench.drop_dir()), ["file link", "folder link", "sub"]);
-    bench.stop(daemon);
 }

@@ -88,7 +88,14 @@ fn a_source_waits_for_proof_until_its_host_is_trusted() {
     let bench = bench.host("trust_replies = true");
     assert!(bench.command(&["check"]).output().unwrap().status.success());
     daemon.signal(rustix::process::Signal::HUP);
-    assert_eq!(bench.wait_done(1)[0].why, None);
+    bench.wait_for("the reload", || bench.log_text().contains("configuration reloaded: host cloudkp changed").then_some(()));
+    // A file that is uploaded from here on goes.
+    let later = bench.put("later", b"another");
+    bench.wait_done(1);
+    assert!(!later.exists() && path.exists(), "a reload makes no delete due");
+    bench.stop(daemon);
+    let daemon = bench.start();
+    assert!(bench.wait_done(2).iter().all(|job| job.why.is_none()));
     assert!(!path.exists());
     bench.stop(daemon);
 }

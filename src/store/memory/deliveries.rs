@@ -1,7 +1,8 @@
 use super::{Caller, DaemonId, DeliveryId, Due, Event, JobId, Outcome, Reason, Row, Rules, State, StoreError, Tables};
+use crate::job::delivery::hook_name;
 use crate::job::release::{Release, Sibling, release};
 use crate::job::{Delivery, ReasonClass};
-use crate::store::deliveries::refresh_due_ms;
+use crate::store::deliveries::{KEPT, refresh_due_ms};
 use crate::store::{AFTER, REFRESH};
 
 /// The jobs of one version.
@@ -85,7 +86,10 @@ impl Tables {
         let siblings = self.jobs.iter().filter(|(_, job)| (job.file, job.version) == (of.file, of.version));
         let sibling = |(id, job): (&JobId, &super::Job)| {
             let hook_pending = self.has_row(*id, Event::Done);
-            (*id, Sibling { host: job.host.clone(), state: job.state, proof: job.outcome.proof, hook_pending })
+            (
+                *id,
+                Sibling { host: job.host.clone(), state: job.state, proof: job.outcome.proof, trusted: job.trusted, hook_pending },
+            )
         };
         siblings.map(sibling).collect()
     }
@@ -171,7 +175,7 @@ impl Tables {
         let pending = self.has_row(id, Event::Done) || self.has_row(id, Event::After);
         if self.job(id)?.state == State::Uploaded && !pending {
             let job = self.move_to(id, State::Done, by.now_ms)?;
-            (job.done_at, job.why, job.next_try) = (Some(by.now_ms), note.cloned(), None);
+            (job.why, job.next_try) = (note.cloned(), None);
         }
         Ok(())
     }
@@ -188,15 +192,34 @@ impl Tables {
     }
 
     pub(super) fn set_rules(&mut self, by: Caller, rules: &Rules) -> Result<Vec<(String, u64)>, StoreError> {
+        let keys: Vec<String> = rules.hooks.iter().map(|hook| hook.key.clone()).collect();
+        let before = self.hooks.insert(by.daemon, keys.clone()).unwrap_or_else(|| keys.clone());
+        let new: Vec<&String> = keys.iter().filter(|key| !before.contains(key)).collect();
+        for row in self.deliveries.values_mut().filter(|row| row.daemon == by.daemon) {
+            let is_of_a_hook = !matches!(row.event, Event::After | Event::Refresh);
+            let heirs: Vec<_> = new.iter().filter(|key| rules.wants(key, row.event)).collect();
+            if is_of_a_hook && !rules.wants(&row.hook, row.event) && heirs.len() == 1 {
+                (row.hook, row.tries) = (heirs[0].to_string(), 0);
+                if let Some(job) = self.jobs.get_mut(&row.job).filter(|job| job.state == State::Uploaded) {
+                    (job.why, job.next_try) = (None, None);
+                }
+            }
+        }
         let goes = |row: &Row| match row.event {
             Event::After => false,
             Event::Refresh => !rules.refresh.contains(&self.jobs[&row.job].host),
             event => !rules.wants(&row.hook, event),
         };
         let ours = self.deliveries.iter().filter(|(_, row)| row.daemon == by.daemon);
-        let gone: Vec<(DeliveryId, String)> = ours.filter(|(_, row)| goes(row)).map(|(id, row)| (*id, row.hook.clone())).collect();
+        let gone: Vec<(DeliveryId, Row)> = ours.filter(|(_, row)| goes(row)).map(|(id, row)| (*id, row.clone())).collect();
         for (id, _) in &gone {
             self.deliveries.remove(id);
+        }
+        for (_, row) in &gone {
+            self.remove_hook(by, row)?;
+        }
+        for job in self.jobs.values_mut().filter(|job| job.state == State::Uploaded && job.owner == by.daemon) {
+            job.trusted |= rules.trusted_before.contains(&job.host);
         }
         self.deliveries_be_due(by);
         let after = |row: &&Row| row.daemon == by.daemon && row.event == Event::After;
@@ -205,7 +228,18 @@ impl Tables {
         }
         let ours: Vec<JobId> = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon).map(|(id, _)| *id).collect();
         ours.into_iter().try_for_each(|id| self.settle(by, id, None))?;
-        Ok(gone.into_iter().map(|(_, hook)| (hook, 1)).collect())
+        Ok(gone.into_iter().map(|(_, row)| (row.hook, 1)).collect())
+    }
+
+    fn remove_hook(&mut self, by: Caller, row: &Row) -> Result<(), StoreError> {
+        let removed = Reason::new(ReasonClass::HookRemoved).about(hook_name(&row.hook));
+        match row.event {
+            Event::Done if self.has_row(row.job, Event::After) => {
+                self.give_up(by, &self.family(row.job), Some(by.daemon), Some(&removed.detail(KEPT)))
+            }
+            Event::Done => self.settle(by, row.job, Some(&removed)),
+            _ => self.say(row, Some(&removed), None),
+        }
     }
 
     pub(super) fn deliveries_be_due(&mut self, by: Caller) {

@@ -115,6 +115,9 @@ impl Tables {
             told_held: None,
             close_seen,
             outcome: Outcome::default(),
+            trusted: false,
+            parts: 0,
+            abandon_at: None,
         };
         self.jobs.insert(id, job);
     }

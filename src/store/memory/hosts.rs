@@ -15,6 +15,9 @@ impl Tables {
     pub(super) fn recover(&mut self, by: Caller) -> Result<(), StoreError> {
         for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon) {
             match job.state {
+                State::Uploading if job.abandon_at.is_some() => {
+                    (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
+                }
                 State::Uploading => (job.state, job.since, job.told_held) = (State::Queued, by.now_ms, None),
                 State::Waiting | State::Held if job.next_try.is_some() => (job.next_try, job.told_held) = (Some(by.now_ms), None),
                 _ => {}

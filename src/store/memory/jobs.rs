@@ -35,7 +35,9 @@ impl Tables {
                 jobs.push(self.claim_one(by, job, retry)?);
             }
         }
-        Ok(Claims { jobs, next_due_ms: there.into_iter().filter_map(|there| there.next_due_ms).min() })
+        let next_to_abandon_ms = self.claim_unwanted(by, asking, uploads_max, &mut jobs)?;
+        let next_due_ms = there.into_iter().filter_map(|there| there.next_due_ms).chain(next_to_abandon_ms).min();
+        Ok(Claims { jobs, next_due_ms })
     }
 
     fn there(&mut self, by: Caller, asking: &Asking) -> There {
@@ -68,11 +70,15 @@ impl Tables {
     }
 
     fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
-        let upload = self.uploads.get(&id).cloned();
         let job = self.move_to(id, State::Uploading, by.now_ms)?;
         (job.owner, job.why, job.next_try) = (by.daemon, None, None);
         job.attempts += 1;
-        let job = job.clone();
+        Ok(Claimed { retry, ..self.claimed(id)? })
+    }
+
+    pub(super) fn claimed(&mut self, id: JobId) -> Result<Claimed, StoreError> {
+        let upload = self.uploads.get(&id).cloned();
+        let job = self.job(id)?.clone();
         Ok(Claimed {
             id,
             path: self.path_of(job.file),
@@ -82,7 +88,8 @@ impl Tables {
             failing: job.failing,
             failing_since_ms: job.failing_since,
             sessions_lost: job.sessions_lost,
-            retry,
+            retry: false,
+            give_back: false,
             upload,
         })
     }
@@ -116,11 +123,11 @@ impl Tables {
         if let Some(state) = self.moved_on(by, id)? {
             return Ok((state, false));
         }
-        self.uploads.remove(&id);
+        let parts = self.uploads.remove(&id).map_or(0, |upload| upload.plan.parts().into());
         self.digests.remove(&id);
         let (state, made) = self.after_upload(by, id, outcome, rules)?;
         let job = self.move_to(id, state, by.now_ms)?;
-        job.done_at = (state == State::Done).then_some(by.now_ms);
+        (job.done_at, job.parts, job.trusted) = (Some(by.now_ms), parts, rules.trusted.contains(&job.host));
         (job.next_try, job.why, job.told_held) = (None, None, None);
         (job.failures, job.failing, job.failing_since, job.sessions_lost) = (0, None, None, 0);
         job.outcome = outcome.clone();
@@ -142,7 +149,7 @@ impl Tables {
         }
         self.keep(id, left.session);
         let job = self.move_to(id, left.state, by.now_ms)?;
-        (job.next_try, job.why) = (left.next_try_ms, left.why.clone());
+        (job.next_try, job.why, job.abandon_at) = (left.next_try_ms, left.why.clone(), None);
         (job.failures, job.failing, job.failing_since) = (left.failures, left.failing.clone(), left.failing_since_ms);
         job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
         job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
@@ -170,8 +177,8 @@ impl Tables {
                 bytes: job.identity.size,
                 sent: if has_it { job.identity.size } else { held_bytes.max(sent).min(job.identity.size) },
                 per_second,
-                parts: upload.map_or(0, |upload| upload.plan.parts().into()),
-                parts_acked: upload.map_or(0, |upload| upload.confirmed.count().into()),
+                parts: if has_it { job.parts } else { upload.map_or(0, |upload| upload.plan.parts().into()) },
+                parts_acked: if has_it { job.parts } else { upload.map_or(0, |upload| upload.confirmed.count().into()) },
                 attempts: job.attempts,
                 priority: job.priority,
                 since_ms: job.since,

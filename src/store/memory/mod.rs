@@ -4,6 +4,7 @@ mod deliveries;
 mod files;
 mod hosts;
 mod jobs;
+mod unwanted;
 mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,9 @@ use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, Event, Fingerprint, HostReport, Identity, JobId, JobRow, Reason, SentHash, State, WatchReport};
+use crate::job::{
+    DeliveryId, Event, Fingerprint, HostReport, Identity, JobId, JobRow, Reason, SentHash, State, WatchReport, Watches,
+};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
@@ -38,6 +41,8 @@ struct Tables {
     live: BTreeMap<(DaemonId, JobId), (Live, i64)>,
     hosts: BTreeMap<(DaemonId, String), Host>,
     watches: BTreeMap<(DaemonId, PathBuf), Watch>,
+    /// The keys of the hooks that were configured the last time.
+    hooks: BTreeMap<DaemonId, Vec<String>>,
     /// The number that was given out last, of whatever.
     last: i64,
 }
@@ -76,6 +81,9 @@ struct Job {
     told_held: Option<Reason>,
     close_seen: bool,
     outcome: Outcome,
+    trusted: bool,
+    parts: u64,
+    abandon_at: Option<i64>,
 }
 
 #[derive(Clone)]

@@ -1,0 +1,80 @@
+use super::{Asking, Caller, JobId, State, StoreError, Tables, Watches};
+use crate::job::believed::after;
+use crate::store::Claimed;
+use crate::store::unwanted::SESSION_KEPT;
+
+impl Tables {
+    pub(super) fn follow_watches(&mut self, by: Caller, watches: &Watches) -> Result<(u64, u64), StoreError> {
+        if watches.is_empty() {
+            return Ok((0, 0));
+        }
+        self.forget_sessions(by);
+        let put_off = |job: &super::Job| match job.state {
+            State::Held => job.next_try.is_some(),
+            state => matches!(state, State::Queued | State::Waiting),
+        };
+        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && put_off(job));
+        let mut changed = (0, 0);
+        for id in ours.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let folder = self.files[&self.jobs[&id].file].folder.clone();
+            let kept = self.uploads.get(&id).filter(|upload| !upload.committing).map(|_| after(by.now_ms, SESSION_KEPT));
+            let job = self.job(id)?;
+            let rests = job.state == State::Waiting && job.next_try.is_none();
+            match watches.unwanted(&folder, &job.host) {
+                Some(why) if rests => job.why = Some(why),
+                Some(why) => {
+                    (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
+                    (job.why, job.told_held, job.abandon_at) = (Some(why), None, kept);
+                    changed.0 += 1;
+                }
+                None if rests => {
+                    (job.state, job.since, job.why, job.abandon_at) = (State::Queued, by.now_ms, None, None);
+                    changed.1 += 1;
+                }
+                None => {}
+            }
+        }
+        Ok(changed)
+    }
+
+    fn forget_sessions(&mut self, by: Caller) {
+        let latest = after(by.now_ms, SESSION_KEPT);
+        let configured = |host: &str| self.hosts.contains_key(&(by.daemon, host.to_owned()));
+        for (id, job) in &mut self.jobs {
+            job.abandon_at = job.abandon_at.map(|at| at.min(latest));
+            if job.owner == by.daemon && job.abandon_at.is_some_and(|at| at <= by.now_ms) && !configured(&job.host) {
+                self.uploads.remove(id);
+                job.abandon_at = None;
+            }
+        }
+    }
+
+    pub(super) fn claim_unwanted(
+        &mut self,
+        by: Caller,
+        asking: &[Asking],
+        uploads_max: usize,
+        claimed: &mut Vec<Claimed>,
+    ) -> Result<Option<i64>, StoreError> {
+        let running: usize = asking.iter().map(|asking| asking.uploads).sum();
+        let mut next = None;
+        for Asking { host, room, .. } in asking {
+            let given = claimed.iter().filter(|job| job.host == *host).count();
+            let of_host = self.jobs.iter().filter(|(_, job)| job.host == *host);
+            let mut to_abandon: Vec<(i64, JobId)> =
+                of_host.filter_map(|(id, job)| Some((job.abandon_at.filter(|_| job.state == State::Waiting)?, *id))).collect();
+            to_abandon.sort();
+            next = next.into_iter().chain(to_abandon.iter().map(|(at, _)| *at).filter(|at| *at > by.now_ms)).min();
+            let due = to_abandon.first().filter(|(at, _)| *at <= by.now_ms);
+            if let Some((_, id)) = due
+                && given < *room
+                && running + claimed.len() < uploads_max
+            {
+                let job = self.move_to(*id, State::Uploading, by.now_ms)?;
+                job.owner = by.daemon;
+                claimed.push(Claimed { retry: true, give_back: true, ..self.claimed(*id)? });
+            }
+        }
+        Ok(next)
+    }
+}
