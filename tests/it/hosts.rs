@@ -20,7 +20,7 @@ use crate::world::{at_once, folder_at_4shared, records, requests};
 const MIB: usize = 1024 * 1024;
 
 /// One file to its end, or to where it is left alone.
-fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
+pub(crate) fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
     bench.put(name, content);
     let daemon = bench.start();
     let ended = |job: &JobRow| job.path.ends_with(name) && is_parked(job);
@@ -30,7 +30,7 @@ fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
     job
 }
 
-fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
+pub(crate) fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
     let job = send(kind, bench, "file", content);
     assert_eq!(job.state, State::Done, "{job:#?}");
     assert!(kind.held(bench, "file") == [content.to_vec()], "{}", kind.word);
@@ -38,12 +38,12 @@ fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
 }
 
 /// Whether a job is in this state for this reason, and says so in these words.
-fn stands(job: &JobRow, state: State, class: ReasonClass, words: &str) -> bool {
+pub(crate) fn stands(job: &JobRow, state: State, class: ReasonClass, words: &str) -> bool {
     let fits = |why: &Reason| why.class == class && why.to_string().contains(words);
     job.state == state && job.why.as_ref().is_some_and(fits)
 }
 
-fn is_held_because(kind: Kind, bench: &Bench, class: ReasonClass, words: &str) -> JobRow {
+pub(crate) fn is_held_because(kind: Kind, bench: &Bench, class: ReasonClass, words: &str) -> JobRow {
     let job = send(kind, bench, "file", &bytes(3, 2 * MIB));
     assert!(stands(&job, State::Held, class, words), "{}: {job:#?}", kind.word);
     job
@@ -304,16 +304,11 @@ fn without_flash_upload_the_digest_is_computed_while_parts_are_sent() {
 }
 
 #[test]
-fn a_token_is_another_way_into_koodrive() {
-    let login = "app_id = \"app1\"\napp_secret = \"test-app-secret\"\n";
-    let bench = KOODRIVE.bench().change(login, "access_token = \"test-token\"\n");
-    arrives(KOODRIVE, &bench, b"content");
-}
-
-#[test]
 fn koodrive_takes_every_switch_of_its_page() {
-    let changes: [fn(&mut koodrive::Rules); 4] = [
+    let changes: [fn(&mut koodrive::Rules); 6] = [
         |rules| rules.code = koodrive::CodeForm::Text,
+        |rules| rules.code = koodrive::CodeForm::InError,
+        |rules| rules.links_max = 1,
         |rules| rules.flash = false,
         |rules| rules.first_links = koodrive::FirstLinks::Always,
         |rules| rules.link_seconds = 30,
@@ -322,17 +317,6 @@ fn koodrive_takes_every_switch_of_its_page() {
         let bench = KOODRIVE.bench_with(|options| change(&mut options.rules.koodrive));
         arrives(KOODRIVE, &bench, &bytes(2, 11 * MIB));
     }
-}
-
-#[test]
-fn a_clock_that_is_off_holds_koodrive_and_says_so() {
-    let bench = KOODRIVE.bench();
-    bench.sandbox.shift_clock(1200);
-    is_held_because(KOODRIVE, &bench, ReasonClass::Host(Class::HostRefused), "the clock of this machine");
-    bench.sandbox.shift_clock(-1200);
-    let daemon = bench.start();
-    bench.wait_done(1);
-    bench.stop(daemon);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod hooks;
 mod hosts;
 mod keys;
 mod kinds;
+mod koodrive;
 mod layers;
 mod links;
 mod messages;
