@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 73] = [
+const TESTED: [(&str, &str, &str); 75] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -70,10 +70,12 @@ const TESTED: [(&str, &str, &str); 73] = [
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
     ("cloudkp", "link_base", "faults::every_documented_reply_gives_the_link"),
+    ("cloudkp", "parallel_parts", "hosts::parts_of_cloudkp_go_together_as_told"),
     ("cloudkp", "session_max_age", "keys::a_session_is_trusted_until_its_age_and_no_longer"),
     ("uploadgig", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
     ("uploadgig", "base_url", "commands::a_host_that_does_not_answer_is_no_fault_of_the_configuration"),
     ("uploadgig", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("uploadgig", "slug", "hosts::a_name_that_uploadgig_does_not_decode_goes_as_it_is_from_the_next_file_on"),
     ("uploadgig", "user", "keys::a_secret_comes_from_where_the_configuration_says"),
     ("koodrive", "access_token", "koodrive::a_token_is_sent_as_the_space_takes_it_and_never_with_two_schemes"),
     ("koodrive", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
@@ -538,8 +540,13 @@ fn two_spaces_of_koodrive_have_their_own_folder_parts_and_login() {
 
 #[test]
 fn a_file_without_bytes_ends_as_the_host_is_told_to_take_it() {
-    for (cloudkp, koodrive) in [("reject", "one-empty-part"), ("one-empty-chunk", "reject")] {
-        let bench = Bench::with(|options| options.rules.cloudkp.empty_file = EmptyFile::OneEmptyChunk);
+    let modes = [
+        ("reject", EmptyFile::OneEmptyChunk, "one-empty-part"),
+        ("one-empty-chunk", EmptyFile::OneEmptyChunk, "reject"),
+        ("finish-only", EmptyFile::FinishOnly, "reject"),
+    ];
+    for (cloudkp, taken, koodrive) in modes {
+        let bench = Bench::with(|options| options.rules.cloudkp.empty_file = taken);
         let bench = bench.to(&["cloudkp", "koodrive"]).watch("settle = \"0s\"\nmin_size = \"0 B\"");
         let bench = with_lines(bench.host(&format!("empty_file = {cloudkp:?}")), "koodrive", &format!("empty_file = {koodrive:?}"));
         bench.put("empty", b"");

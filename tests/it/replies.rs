@@ -203,7 +203,7 @@ fn echo() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
                 head.extend(byte);
             }
             let head = String::from_utf8(head).unwrap();
-            let authorized = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap().to_owned();
+            let authorized = head.lines().find_map(|line| line.strip_prefix("Authorization: ")).unwrap().to_owned();
             let body = format!("{{\"code\":13000201,\"msg\":\"cannot verify {}\"}}", authorized.to_uppercase());
             heard.lock().unwrap().push(authorized);
             let reply = format!("HTTP/1.1 500 E\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());

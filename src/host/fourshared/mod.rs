@@ -19,7 +19,7 @@ use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
-use replies::{FINISH, link_of, number, truth};
+use replies::{FINISH, link_of, number, returned, truth};
 pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
 pub use settings::{FourSharedConfig, FourSharedFolder};
 
@@ -158,12 +158,12 @@ impl FourShared {
     /// Where the parts go: a fresh key for this data centre keeps the parts that are there (page, 6.4).
     async fn form_address(&self, data_center: i64, folder: i64) -> Result<Ticket, HostError> {
         let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
-        let Some(key) = key.text_of("return") else {
+        let Some(key) = returned(&key) else {
             let said = format!("the host refused a key for the folder {folder}; check `folder`");
             return Err(HostError::new(Class::Unreadable, said));
         };
         let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
-        let form = form.text_of("return").unwrap_or_default();
+        let form = returned(&form).unwrap_or_default();
         if !form.starts_with("http") {
             return Err(HostError::new(Class::Unreadable, "the host gave no upload address for the parts"));
         }
@@ -262,7 +262,7 @@ impl FourShared {
     /// The outcome of a file whose `digest` the host has compared.
     async fn link(&self, file_id: i64, digest: &str) -> Result<Outcome, HostError> {
         let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
-        let link = link_of(link.text_of("return"))?;
+        let link = link_of(returned(&link))?;
         let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
         Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof })
     }
@@ -376,7 +376,7 @@ impl Host for FourShared {
             let reserved = Reserved::load(&at.session)?;
             let digest = completion.digest.unwrap_or_default();
             let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
-            if let Err(error) = finish_text(response.text_of("return")) {
+            if let Err(error) = finish_text(returned(&response)) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
                 return match self.whole(&reserved, digest).await {
                     Ok(Some(outcome)) => Ok(outcome),
@@ -399,7 +399,7 @@ impl Host for FourShared {
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let login = self.call("login", &[]).await?;
-            if let Some(said) = login.text_of("return") {
+            if let Some(said) = returned(&login) {
                 return Err(HostError::new(
                     Class::HostRefused,
                     format!("the host answered `{}`; check `user` and `password`", excerpt(said)),

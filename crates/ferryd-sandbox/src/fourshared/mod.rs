@@ -103,6 +103,8 @@ impl Default for Rules {
 /// How the host writes down that there is nothing, for which rpc/literal has no clean way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NullStyle {
+    /// The text `null`.
+    Text,
     /// The element is missing.
     Absent,
     /// The element says `xsi:nil="true"`.

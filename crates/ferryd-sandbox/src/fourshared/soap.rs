@@ -185,6 +185,7 @@ fn write(out: &mut String, name: &str, value: &Value, nulls: NullStyle) {
     match (value, nulls) {
         (Value::Nothing, _) | (Value::Null, NullStyle::Absent) => {}
         (Value::Null, NullStyle::Empty) => put(""),
+        (Value::Null, NullStyle::Text) => put("null"),
         (Value::Null, NullStyle::Nil) => {
             out.push_str(&format!("<{name} xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:nil=\"true\"/>"));
         }
