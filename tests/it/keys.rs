@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 75] = [
+const TESTED: [(&str, &str, &str); 76] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -100,6 +100,7 @@ const TESTED: [(&str, &str, &str); 75] = [
     ("4shared", "app", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("4shared", "base_url", "hosts::one_file_goes_to_every_kind_of_host"),
     ("4shared", "folder", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("4shared", "on_existing", "fourshared::a_name_that_is_taken_is_settled_as_told"),
     ("4shared", "parallel_parts", "hosts::parts_of_4shared_may_go_together"),
     ("4shared", "part_size", "hosts::parts_of_4shared_may_go_together"),
     ("4shared", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),

@@ -256,7 +256,7 @@ impl Exchange {
             entry.part = met.part;
             entry.file.clone_from(&met.file);
         });
-        self.action = self.shared.faults.choose(&met);
+        self.action = self.shared.faults.choose(&met, self.shared.clock.now_ms());
         self.met = Some(met);
         self.action.as_ref().and_then(Action::in_body).map_or(Ok(()), |obstacle| self.body.obstruct(obstacle))
     }

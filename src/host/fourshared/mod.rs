@@ -5,6 +5,7 @@
 //! parts is fetched anew when it ends, and never stored.
 
 mod folders;
+mod names;
 mod replies;
 mod settings;
 
@@ -21,7 +22,7 @@ use crate::secret::Secret;
 
 use replies::{FINISH, link_of, number, returned, truth};
 pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
-pub use settings::{FourSharedConfig, FourSharedFolder};
+pub use settings::{FourSharedConfig, FourSharedFolder, OnExisting};
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
@@ -50,6 +51,12 @@ struct Reserved {
     data_center: i64,
     folder: i64,
     bytes: u64,
+    /// The name it got; sessions of older programs had none.
+    #[serde(default)]
+    name: String,
+    /// The version of the file it is for; sessions of older programs had none.
+    #[serde(default)]
+    version: String,
 }
 
 impl Reserved {
@@ -83,6 +90,7 @@ pub struct FourShared {
     own_password: Secret,
     transport: Transport,
     strangers: Transport,
+    names: names::Names,
 }
 
 impl FourShared {
@@ -91,7 +99,7 @@ impl FourShared {
         // The vendor's rule for programs of others: their name goes before the password (page, 3).
         let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
         let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
-        FourShared { settings, password, own_password, transport, strangers }
+        FourShared { settings, password, own_password, transport, strangers, names: names::Names::default() }
     }
 
     /// A call without credentials.
@@ -332,19 +340,18 @@ impl Host for FourShared {
                 return Err(HostError::new(class, format!("the host assigned no data center: {data_center}")));
             }
             let ticket = self.form_address(data_center, folder).await?;
-            let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
-            let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
-            if file_id <= 0 {
-                return Err(self.refused(&format!("the host did not reserve space for the file: {file_id}")).await);
-            }
+            let names::Place { file_id, name } = self.reserve(folder, file).await?;
+            self.names.is_used(file_id, &file.version);
             tickets.lock().await.insert(FORM, ticket);
-            Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
+            let version = file.version.clone();
+            Reserved { file_id, data_center, folder, bytes: file.bytes, name, version }.store().map(Opened::Session)
         })
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
+            self.names.is_used(reserved.file_id, &reserved.version);
             self.post(at, &reserved, part, 0, part.bytes).await?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
         })
@@ -385,6 +392,7 @@ impl Host for FourShared {
                 };
             }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
+            self.names.is_gone(reserved.file_id);
             self.link(reserved.file_id, digest).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })
     }
@@ -392,6 +400,7 @@ impl Host for FourShared {
     fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
+            self.names.is_gone(reserved.file_id);
             self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
         })
     }
