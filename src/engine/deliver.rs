@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinError;
@@ -27,12 +27,16 @@ use crate::watch::Root;
 
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
+use super::roots::KnownRoots;
 use super::{EngineError, base_of};
 
 /// Tasks under way at once.
 const AT_ONCE: usize = 4;
 /// Of these, tasks of one hook: a slow one leaves room for the others.
 const AT_ONCE_OF_A_HOOK: usize = 2;
+/// How long the first wait for a missing source lasts, and how often it doubles.
+const MISSING_PAUSE: Duration = Duration::from_secs(2);
+const MISSING_DOUBLINGS: u32 = 8;
 /// How long a link is left alone whose file is about to be taken away.
 const REFRESH_PAUSE: Duration = Duration::from_secs(300);
 
@@ -93,6 +97,9 @@ struct DeliveryTask {
     watches: Watches,
     /// The same as the scan sees them.
     roots: Arc<[Root]>,
+    known_roots: KnownRoots,
+    /// Since when the sources of after-actions are missing, as far as they are waited for.
+    missing: Arc<Mutex<HashMap<DeliveryId, std::time::Instant>>>,
     phases: Phases,
     names: Arc<Names>,
     /// Ends long copies early.
@@ -101,7 +108,13 @@ struct DeliveryTask {
 
 impl Deliver {
     /// A loop for the hooks and after-actions of `config`.
-    pub fn new(config: &Config, system: System, store: Store, phases: Phases) -> Result<Deliver, EngineError> {
+    pub fn new(
+        config: &Config,
+        system: System,
+        store: Store,
+        phases: Phases,
+        known_roots: KnownRoots,
+    ) -> Result<Deliver, EngineError> {
         let mut hooks = HashMap::new();
         let mut keys = Vec::new();
         let names = Arc::new(Names::new(&system, &config.daemon.state_dir));
@@ -122,8 +135,8 @@ impl Deliver {
         }
         let watches = config.watches.clone();
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
-        let (hooks, stop) = (Arc::new(hooks), Arc::default());
-        let task = DeliveryTask { system, store, hooks, watches, roots, phases, names, stop };
+        let (hooks, stop, missing) = (Arc::new(hooks), Arc::default(), Arc::default());
+        let task = DeliveryTask { system, store, hooks, watches, roots, known_roots, missing, phases, names, stop };
         Ok(Deliver { task, keys, turn: 0 })
     }
 
@@ -264,6 +277,12 @@ impl DeliveryTask {
                 tracing::info!(job.id = %job, "leaving {path:?} in place for now: {}", why.fragment());
                 return self.store.record_failed_delivery(vec![delivery.id], why, self.later(pause)).await;
             }
+            Ok(Some(Done::Vanished)) if !self.is_lost(delivery).await => {
+                let why = Reason::new(ReasonClass::SourceMissing);
+                tracing::info!(job.id = %job, "{path:?}: {}", why.fragment());
+                let pause = MISSING_PAUSE.saturating_mul(1 << delivery.tries.min(MISSING_DOUBLINGS));
+                return self.store.record_failed_delivery(vec![delivery.id], why, self.later(pause)).await;
+            }
             Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
             Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
             Ok(done) => {
@@ -278,6 +297,20 @@ impl DeliveryTask {
         let note = Reason::new(class);
         tracing::info!(job.id = %job, "{path:?}: {note}");
         self.store.keep_source(delivery.id, note).await
+    }
+
+    /// Whether a source that is missing is not merely out of reach, on a disk that is away or under a name that the next scan finds.
+    async fn is_lost(&self, delivery: &Delivery) -> bool {
+        let (roots, path, device) = (self.known_roots.clone(), delivery.path.clone(), delivery.identity.device);
+        let gone = self.system.threads.run(move || roots.is_gone(&path, device)).await.unwrap_or(false);
+        let now = self.system.clock.instant();
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *missing.entry(delivery.id).or_insert(now);
+        let lost = self.known_roots.scanned_since(&delivery.path, since) && gone;
+        if lost {
+            missing.remove(&delivery.id);
+        }
+        lost
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.

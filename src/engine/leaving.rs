@@ -8,7 +8,6 @@ use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, Session
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
 use crate::os::crash::crash_point;
-use crate::os::files::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
 
@@ -71,7 +70,7 @@ impl Attempt {
     fn cause(&self, stop: Stop) -> (Cause, Reason) {
         match stop {
             Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-            Stop::Source(SourceError::Vanished) if !self.folder_is_there() && !planted!("folder_missing.is_gone") => {
+            Stop::Source(SourceError::Vanished) if !self.is_gone() && !planted!("folder_missing.is_gone") => {
                 (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
             }
             Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
@@ -92,8 +91,8 @@ impl Attempt {
         }
     }
 
-    fn folder_is_there(&self) -> bool {
-        self.job.path.parent().is_some_and(|folder| Base::of(&self.worker.system.files, folder, true).look_at_top().is_ok())
+    fn is_gone(&self) -> bool {
+        self.worker.roots.is_gone(&self.job.path, self.job.identity.device)
     }
 
     fn history(&self) -> History {

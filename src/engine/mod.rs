@@ -18,6 +18,7 @@ pub(crate) mod live;
 mod parts;
 pub mod phase;
 mod pool;
+pub mod roots;
 pub(crate) mod source;
 mod stop;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use dispatch::{Dispatch, HostSlots};
 use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
+use roots::KnownRoots;
 use worker::Worker;
 
 /// Why the engine ended before it was asked to.
@@ -84,15 +86,16 @@ pub async fn run(
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
     let seen_before = store.configure(watches, hosts).await?;
     store.recover().await?;
-    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
+    let hints = Handle::default();
+    let known_roots = KnownRoots::new(system.files.clone(), config.watches.clone(), store.known_roots().await?, hints.clone());
+    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone(), known_roots.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, host, &store, &phases, &store.resting_hosts().await?);
+    let hosts = host_slots(config, system, host, &store, &phases, &known_roots, &store.resting_hosts().await?);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
-    let hints = Handle::default();
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
-    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
+    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone(), known_roots);
     let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
@@ -130,6 +133,7 @@ fn host_slots(
     lazy: impl Fn(&HostConfig) -> LazyHost,
     store: &Store,
     phases: &Phases,
+    roots: &KnownRoots,
     resting: &[Resting],
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
@@ -146,6 +150,7 @@ fn host_slots(
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             watches: config.watches.clone(),
+            roots: roots.clone(),
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);

@@ -113,6 +113,8 @@ pub enum ReasonClass {
     SourceLinked,
     /// The source may be written still, as far as anybody can tell.
     MayBeWritten,
+    /// The source is not where it was, but may be under another name, or on a disk that is away.
+    SourceMissing,
     /// The after-action failed.
     AfterFailed,
     /// The after-action is about to run, so nothing else is done with the file.
@@ -129,7 +131,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 24] = [
+    const OWN: [ReasonClass; 25] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -148,6 +150,7 @@ impl ReasonClass {
         ReasonClass::SourceChanged,
         ReasonClass::SourceLinked,
         ReasonClass::MayBeWritten,
+        ReasonClass::SourceMissing,
         ReasonClass::AfterFailed,
         ReasonClass::AfterDue,
         ReasonClass::HookFailed,
@@ -183,6 +186,7 @@ impl ReasonClass {
             ReasonClass::SourceChanged => "source_changed",
             ReasonClass::SourceLinked => "source_linked",
             ReasonClass::MayBeWritten => "may_be_written",
+            ReasonClass::SourceMissing => "source_missing",
             ReasonClass::AfterFailed => "after_failed",
             ReasonClass::AfterDue => "after_due",
             ReasonClass::HookFailed => "hook_failed",
@@ -199,6 +203,7 @@ impl ReasonClass {
             ReasonClass::WaitsForHost
                 | ReasonClass::UnprovenByHost
                 | ReasonClass::MayBeWritten
+                | ReasonClass::SourceMissing
                 | ReasonClass::AfterFailed
                 | ReasonClass::AfterDue
                 | ReasonClass::HookFailed
@@ -371,6 +376,9 @@ impl Reason {
                  its file system does not report that): waiting until it is seen to be closed, or until 24 hours after its last change"
                     .into()
             }
+            ReasonClass::SourceMissing => {
+                "the file is not where it was: looking for it under another name, or waiting for its disk to come back".into()
+            }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
             ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
             ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
@@ -415,7 +423,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (33, 33));
+        assert_eq!((words.len(), unique.len()), (34, 34));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -446,6 +454,7 @@ mod tests {
             "source_changed",
             "source_linked",
             "may_be_written",
+            "source_missing",
             "after_failed",
             "after_due",
             "hook_failed",

@@ -9,18 +9,19 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
+use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::files::Routes;
 use super::values::Caller;
 use super::{
-    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, deliveries, files, jobs, schema,
-    uploads,
+    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
+    schema, uploads,
 };
 
 /// The connection that writes.

@@ -1,7 +1,7 @@
 //! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and
 //! folders become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -21,6 +21,8 @@ struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
     on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// When the last scan of each root began that has ended.
+    scans: Mutex<HashMap<PathBuf, Instant>>,
 }
 
 /// What there is to look at.
@@ -74,6 +76,23 @@ impl Handle {
     /// Look at the file `name` in `folder`.
     pub(crate) fn look(&self, folder: &Path, name: &OsStr) {
         self.hear(folder, name, Heard::Nothing);
+    }
+
+    /// Scan the watch with this root.
+    pub(crate) fn scan(&self, root: &Path) {
+        if let (Some(folder), Some(name)) = (root.parent(), root.file_name()) {
+            self.look(folder, name);
+        }
+    }
+
+    /// A scan of this root that began then has ended.
+    pub(super) fn scanned(&self, root: &Path, began: Instant) {
+        self.0.scans.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned(), began);
+    }
+
+    /// Whether a scan of this root has ended that began at `since` or later.
+    pub(crate) fn scanned_since(&self, root: &Path, since: Instant) -> bool {
+        self.0.scans.lock().unwrap_or_else(PoisonError::into_inner).get(root).is_some_and(|began| *began >= since)
     }
 
     /// End the watching.

@@ -18,7 +18,7 @@ use super::hints::{Handle, Heard, Hint, Hints};
 use super::root_watch::RootWatch;
 use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
-use super::{KNOWN_AT_ONCE, KnownFiles, Root, Settled, WatchingEnds};
+use super::{KNOWN_AT_ONCE, Knowledge, KnownFiles, News, Root, Settled, WatchingEnds};
 
 /// Files that are remembered while they settle; the folder of any further file is scanned again instead.
 const SETTLING_MAX: usize = 16_384;
@@ -184,7 +184,8 @@ impl<'a> Watcher<'a> {
             }
             Ok(stat) if root.owns(folder) && root.takes(&path, name, &stat) => {
                 let seen = Sighting::of(&stat);
-                let known = self.known_files.known(index, folder, &[(name, seen.identity)])?.contains(&true);
+                let known = self.known_files.known(index, folder, &[(name, seen.identity)])?.pop();
+                let known = known.unwrap_or(Knowledge::New(News::default()));
                 self.look(index, &Arc::from(folder), name.to_owned(), seen, known, heard)
             }
             _ => {
@@ -201,17 +202,17 @@ impl<'a> Watcher<'a> {
         folder: &Arc<Path>,
         name: OsString,
         seen: Sighting,
-        known: bool,
+        known: Knowledge,
         heard: Heard,
     ) -> Result<(), WatchingEnds> {
         let identity = seen.identity;
-        if known {
+        let Knowledge::New(news) = known else {
             if seen.was_closed(heard) {
                 self.known_files.closed(folder, &name, &identity)?;
             }
             self.forget(&(root, folder.clone(), name));
             return Ok(());
-        }
+        };
         let key = (root, folder.clone(), name);
         let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
@@ -226,7 +227,7 @@ impl<'a> Watcher<'a> {
             },
         };
         match judged {
-            Judgement::Quiet => self.settle(key, &settling),
+            Judgement::Quiet => self.settle(key, &settling, news),
             Judgement::Again(pause) => {
                 self.remember(key, settling, now + pause);
                 Ok(())
@@ -246,11 +247,11 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn settle(&mut self, key: Key, settling: &Settling) -> Result<(), WatchingEnds> {
+    fn settle(&mut self, key: Key, settling: &Settling, news: News) -> Result<(), WatchingEnds> {
         self.forget(&key);
         let (root, folder, name) = key;
         let (identity, close_seen) = (settling.seen.identity, settling.close_seen);
-        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen });
+        self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen, news });
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
     }
 
@@ -338,8 +339,10 @@ impl<'a> Watcher<'a> {
         }
         self.roots[index].mark_present(self.events.is_some());
         self.report();
+        let began = self.clock.instant();
         self.walk(index, &path, true)?;
         self.flush()?;
+        self.handle.scanned(&path, began);
         self.roots[index].scanned_at(self.clock.now_ms(), self.clock.instant());
         Ok(())
     }
@@ -401,6 +404,7 @@ impl<'a> Watcher<'a> {
             name,
             identity: sighting.identity,
             close_seen: false,
+            news: News::default(),
         });
         self.skipped.extend(skipped);
         if self.skipped.len() >= BATCH { self.flush() } else { Ok(()) }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use ferryd::internals::config::{self, Config, ProcessEnvironment};
 use ferryd::internals::engine::deliver::{self, Deliver};
 use ferryd::internals::engine::phase::{Phase, PhaseSwitch, phases};
+use ferryd::internals::engine::roots::KnownRoots;
 use ferryd::internals::host::kinds::KINDS;
 use ferryd::internals::job::upload::Outcome;
 use ferryd::internals::job::{Identity, Reason, ReasonClass, State};
@@ -343,7 +344,9 @@ impl Desk {
         deliver::follow(&config, &store).await.unwrap();
         let (switch, phases) = phases();
         let task = tokio::spawn(
-            Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases).unwrap().run(),
+            Deliver::new(&config, ferryd::internals::os::system::System::default(), store.clone(), phases, KnownRoots::default())
+                .unwrap()
+                .run(),
         );
         Desk { dir, config, store, thread, switch, task }
     }
@@ -358,7 +361,17 @@ impl Desk {
         std::fs::write(&path, "content").unwrap();
         let identity = Identity::of(&std::fs::metadata(&path).unwrap());
         let (folder, name, hosts) = (self.dir.path().to_owned(), name.into(), Arc::from(["box".to_owned()]));
-        let arrival = Arrival { folder, name, identity, hosts, make_jobs: true, priority: 0, close_seen: false };
+        let arrival = Arrival {
+            folder,
+            name,
+            identity,
+            hosts,
+            make_jobs: true,
+            priority: 0,
+            close_seen: false,
+            fingerprint: None,
+            maybe_known: false,
+        };
         self.store.enqueue(vec![arrival]).await.unwrap();
         let job = self.store.claim(vec![Asking::new("box", 1)], 1, clock::now_ms()).await.unwrap().jobs[0].id;
         let outcome = Outcome { link: Some("http://x".into()), expires_ms, ..Outcome::default() };

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Caller, Host, HostReport, Live, Resting, State, StoreError, Tables, WatchReport};
+use crate::job::absence::RootFolder;
 use crate::job::believed::{after, believed};
 use crate::job::health::HostState;
 use crate::job::verdict::LONGEST_WAIT;
@@ -106,6 +107,18 @@ impl Tables {
     pub(super) fn record_watch(&mut self, by: Caller, path: &Path, report: &WatchReport) -> Result<(), StoreError> {
         if let Some(watch) = self.watches.get_mut(&(by.daemon, path.to_owned())) {
             watch.last_scan = report.last_scan_ms.or(watch.last_scan);
+        }
+        Ok(())
+    }
+
+    pub(super) fn known_roots(&mut self, by: Caller) -> Result<Vec<(PathBuf, RootFolder)>, StoreError> {
+        let of_daemon = self.watches.iter().filter(|((daemon, _), _)| *daemon == by.daemon);
+        Ok(of_daemon.filter_map(|((_, path), watch)| Some((path.clone(), watch.root?))).collect())
+    }
+
+    pub(super) fn record_root(&mut self, by: Caller, watch: &Path, root: &RootFolder) -> Result<(), StoreError> {
+        if let Some(watch) = self.watches.get_mut(&(by.daemon, watch.to_owned())) {
+            watch.root = Some(*root);
         }
         Ok(())
     }

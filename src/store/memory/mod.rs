@@ -10,15 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
+use crate::job::{DeliveryId, Event, Fingerprint, HostReport, Identity, JobId, JobRow, Reason, SentHash, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload};
+use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -48,12 +49,15 @@ struct File {
     identity: Identity,
     /// The hosts that this version is taken up for; none once it is forgotten.
     route: Option<BTreeSet<String>>,
+    version: i64,
+    fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Clone)]
 struct Job {
     file: i64,
     host: String,
+    version: i64,
     identity: Identity,
     owner: DaemonId,
     state: State,
@@ -99,6 +103,7 @@ struct Host {
 struct Watch {
     configured: bool,
     last_scan: Option<i64>,
+    root: Option<RootFolder>,
 }
 
 impl Tables {

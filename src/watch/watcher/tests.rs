@@ -38,11 +38,15 @@ impl Owner {
 }
 
 impl KnownFiles for Owner {
-    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
+    fn known(&mut self, _: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, WatchingEnds> {
         let mut remembered = self.lock();
         remembered.looks += files.len();
         let known = |path: PathBuf| remembered.known.get(&path);
-        Ok(files.iter().map(|(name, now)| known(folder.join(name)).is_some_and(|known| known.same_version(now))).collect())
+        let judge = |(name, now): &(&OsStr, Identity)| match known(folder.join(name)) {
+            Some(known) if known.same_version(now) => Knowledge::Known,
+            _ => Knowledge::New(News::default()),
+        };
+        Ok(files.iter().map(judge).collect())
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, _: &Identity) -> Result<(), WatchingEnds> {
