@@ -179,6 +179,8 @@ fn builder() -> ClientBuilder {
         .pool_idle_timeout(KEEP_IDLE)
         .tcp_nodelay(true)
         .http1_only()
+        // In the letters of the hosts' own samples: servers that are somebody's own work may compare them.
+        .http1_title_case_headers()
 }
 
 fn client(key: &Key) -> Result<Client, HostError> {
