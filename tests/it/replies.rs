@@ -315,7 +315,7 @@ fn a_name_that_4shared_reserves_nothing_for_and_does_not_list_fails_no_file() {
 fn a_host_that_refuses_everything_for_a_while_has_every_file_without_a_command() {
     let refusals = [
         (CLOUDKP, says(200, "{\"error\":\"storage node 7 said no\"}")),
-        (kinds::UPLOADGIG, says(400, "")),
+        (UPLOADGIG, says(400, "")),
         (KOODRIVE, says(400, "{\"code\":13000102,\"msg\":\"Parameter error.\"}")),
         (KIE, says(200, "{\"success\":false,\"code\":400,\"msg\":\"Missing required parameter\"}")),
         (FOURSHARED, says(400, "no")),

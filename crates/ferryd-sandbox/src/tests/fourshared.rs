@@ -423,7 +423,8 @@ async fn a_name_is_given_once_in_a_folder_until_it_is_free_again() {
     let update = bench.call("uploadStartFileUpdate", &[&stored, "c", "3"]).await;
     assert_eq!(update.returned().unwrap(), stored, "new content under its own name");
     let names = async |bench: &Bench, first: &str, count: &str| {
-        let page = bench.call("getItemsPartial", &["-1", first, count]).await.text();
+        let said = bench.call("getItemsPartial", &["-1", first, count]).await;
+        let page = said.text();
         ["a", "b", "c"].into_iter().filter(|name| page.contains(&format!("<name>{name}</name>"))).collect::<String>()
     };
     assert_eq!([names(&bench, "0", "2").await, names(&bench, "2", "2").await], ["ab", "c"]);
