@@ -19,6 +19,7 @@ mod parts;
 pub mod phase;
 mod pool;
 pub(crate) mod source;
+pub(crate) mod standing;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::host::http::Clients;
 use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
 use crate::job::health::HostHealth;
+use crate::job::outage::Outage;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
@@ -49,6 +51,7 @@ use dispatch::{Dispatch, HostSlots};
 use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
+use standing::Network;
 use worker::Worker;
 
 /// Why the engine ended before it was asked to.
@@ -86,7 +89,9 @@ pub async fn run(
     store.recover().await?;
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, host, &store, &phases, &store.resting_hosts().await?);
+    let past = Past { resting: store.resting_hosts().await?, outages: store.outages().await? };
+    let network = Network::default();
+    let hosts = host_slots(config, system, host, &store, &phases, &past, &network);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
@@ -94,7 +99,8 @@ pub async fn run(
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
     let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
     let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
+    let shared = dispatch::Shared { network, board: board.clone(), hints: hints.clone() };
+    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
@@ -124,13 +130,30 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
+/// How the hosts were doing when the daemon stopped.
+struct Past {
+    resting: Vec<Resting>,
+    outages: Vec<(String, String)>,
+}
+
+impl Past {
+    fn of(&self, host: &str) -> HostHealth {
+        let now = Instant::now().into_std();
+        let rest = self.resting.iter().find(|resting| resting.host == host);
+        let health = rest.map_or_else(HostHealth::ready, |rest| HostHealth::resting(now + rest.left, rest.rests));
+        let outage = self.outages.iter().find(|(name, _)| name == host);
+        health.after(outage.map_or_else(Outage::default, |(_, text)| Outage::load(text, now)))
+    }
+}
+
 fn host_slots(
     config: &Config,
     system: &System,
     lazy: impl Fn(&HostConfig) -> LazyHost,
     store: &Store,
     phases: &Phases,
-    resting: &[Resting],
+    past: &Past,
+    network: &Network,
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
@@ -143,16 +166,16 @@ fn host_slots(
             host: lazy(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
+            give_up_after: host.give_up_after,
+            standing: network.host(past.of(&host.name)),
+            epoch: 0,
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             watches: config.watches.clone(),
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
-        let rest = resting.iter().find(|resting| resting.host == host.name);
-        let resting = |rest: &Resting| HostHealth::resting(Instant::now().into_std() + rest.left, rest.rests);
-        let health = rest.map_or_else(HostHealth::ready, resting);
-        HostSlots::new(host.name.clone(), worker, uploads_max, health)
+        HostSlots::new(host.name.clone(), worker, uploads_max)
     };
     config.hosts.iter().zip(connections).map(slots).collect()
 }

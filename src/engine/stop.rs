@@ -2,6 +2,7 @@
 
 use crate::host::HostError;
 use crate::job::attempt::{self, SessionFate};
+use crate::job::upload::Class;
 use crate::store::StoreError;
 
 use super::source::SourceError;
@@ -21,6 +22,21 @@ pub(super) enum Stop {
     Probable(String),
     /// The daemon stops.
     Draining,
+}
+
+impl Stop {
+    /// What it means once it is persistent.
+    pub(super) fn worsens(&self) -> Option<Class> {
+        match self {
+            Stop::Host { error, .. } => error.worsens,
+            _ => None,
+        }
+    }
+
+    /// Whether there was no connection at all.
+    pub(super) fn is_unconnected(&self) -> bool {
+        matches!(self, Stop::Host { error, .. } if error.unconnected)
+    }
 }
 
 impl From<StoreError> for Stop {

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
@@ -13,6 +16,7 @@ use crate::store::Store;
 use super::bandwidth::Limits;
 use super::connections::Connections;
 use super::phase::Phases;
+use super::standing::Standing;
 
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
@@ -27,6 +31,12 @@ pub struct Worker<H = Arc<dyn Host>> {
     pub on_unknown: OnUnknown,
     /// Failures in a row that are allowed.
     pub retries: Option<u32>,
+    /// How long failures may go on before a person is to look.
+    pub give_up_after: Duration,
+    /// How the host is doing.
+    pub standing: Standing,
+    /// Which of the host's troubles an attempt of this worker knows of.
+    pub epoch: u32,
     /// What the host may have in flight.
     pub connections: Connections,
     /// How fast bytes may flow.
@@ -40,9 +50,10 @@ pub struct Worker<H = Arc<dyn Host>> {
 impl Worker<LazyHost> {
     /// The same with its host made. One attempt has one host from beginning to end.
     pub(super) async fn ready(self) -> Worker {
-        let Worker { system, store, host, on_unknown, retries, connections, limits, watches, phases } = self;
+        let Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, .. } = self;
+        let Worker { connections, limits, watches, phases, .. } = self;
         let host = host.get().await;
-        Worker { system, store, host, on_unknown, retries, connections, limits, watches, phases }
+        Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, connections, limits, watches, phases }
     }
 }
 
@@ -51,6 +62,7 @@ impl Worker {
     pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;
         let answer = call.await;
+        self.standing.heard(step, self.epoch, &answer, Instant::now().into_std());
         if planted!("connection.not_given_back") && answer.is_err() {
             std::mem::forget(permit);
         }

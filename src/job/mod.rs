@@ -8,6 +8,8 @@ pub(crate) mod digest;
 pub(crate) mod event;
 pub mod health;
 pub(crate) mod identity;
+pub(crate) mod network;
+pub(crate) mod outage;
 pub mod plan;
 pub(crate) mod proof;
 pub mod reason;

@@ -19,8 +19,15 @@ use super::error::StoreError;
 const APPLICATION_ID: i64 = 0x6672_7964;
 
 /// Each entry takes the schema one version up; the version is its place in the list, counted from 1. Never edit one: append.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
+];
 
 /// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here,
 /// too.

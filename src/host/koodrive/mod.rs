@@ -54,6 +54,7 @@ const NAME_CHARS_MAX: usize = 250;
 /// A session as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Created {
+    /// Where it was opened. Requests go where today's configuration says; a session that is not known there is given up.
     base_url: String,
     file_id: String,
     container_id: String,
@@ -181,7 +182,7 @@ impl KooDrive {
 
     async fn detail(&self, created: &Created) -> Result<Map<String, Value>, Box<Refused>> {
         let path = format!("files/{}/detail", created.file_id);
-        self.call(Call::Detail, &created.base_url, &path, &object!({ "containerId": created.container_id })).await
+        self.call(Call::Detail, &self.settings.base_url, &path, &object!({ "containerId": created.container_id })).await
     }
 
     /// Whether the host has the whole file. While it is uploading, the call fails, which is no answer.
@@ -211,8 +212,10 @@ impl KooDrive {
             (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.mid_states.before(*number).is_some());
         let wanted: Vec<Value> = std::iter::once(part.number).chain(next).map(|number| part_info(at, number)).collect();
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
-        let reply =
-            self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
+        let reply = self
+            .call(Call::Links, &self.settings.base_url, "files/multipart/uploadUrl", &body)
+            .await
+            .map_err(|refused| refused.error)?;
         self.take_links(created, &reply, &mut tickets)?;
         let said = || HostError::new(Class::Unreadable, "the host gave no upload address for the part");
         let found = tickets.get(&part.number).cloned();
@@ -381,7 +384,7 @@ impl Host for KooDrive {
             let outcome = |proof| replies::outcome(&created.container_id, &created.file_id, proof);
             // The digest is compared before the parts become a file (page, 3.4).
             let compared = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
-            match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
+            match self.call(Call::Complete, &self.settings.base_url, "files/complete", &body).await {
                 Ok(_) => Ok(outcome(compared)),
                 // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that
                 // we have announced ourselves, so it proves nothing.

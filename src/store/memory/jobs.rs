@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables};
 use crate::job::attempt::SessionFate;
-use crate::job::believed::{LONGEST_TO_NEXT_TRY, after};
+use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, Mix};
 use crate::store::Claimed;
 
@@ -69,6 +69,8 @@ impl Tables {
 
     fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
         let upload = self.uploads.get(&id).cloned();
+        let before = self.job(id)?;
+        let waited = waited(before.failed_at, before.next_try, by.now_ms);
         let job = self.move_to(id, State::Uploading, by.now_ms)?;
         (job.owner, job.why, job.next_try) = (by.daemon, None, None);
         job.attempts += 1;
@@ -80,7 +82,7 @@ impl Tables {
             identity: job.identity,
             failures: job.failures,
             failing: job.failing,
-            failing_since_ms: job.failing_since,
+            failing_for: job.failing_for.map(|lasted| lasted + waited),
             sessions_lost: job.sessions_lost,
             retry,
             upload,
@@ -121,7 +123,7 @@ impl Tables {
         let job = self.move_to(id, state, by.now_ms)?;
         job.done_at = (state == State::Done).then_some(by.now_ms);
         (job.next_try, job.why, job.told_held) = (None, None, None);
-        (job.failures, job.failing, job.failing_since, job.sessions_lost) = (0, None, None, 0);
+        (job.failures, job.failing, job.failing_for, job.failed_at, job.sessions_lost) = (0, None, None, None, 0);
         job.outcome = outcome.clone();
         if state == State::Uploaded {
             self.review(by, id, rules)?;
@@ -142,7 +144,8 @@ impl Tables {
         self.keep(id, left.session);
         let job = self.move_to(id, left.state, by.now_ms)?;
         (job.next_try, job.why) = (left.next_try_ms, left.why.clone());
-        (job.failures, job.failing, job.failing_since) = (left.failures, left.failing.clone(), left.failing_since_ms);
+        (job.failures, job.failing, job.failing_for) = (left.failures, left.failing.clone(), left.failing_for);
+        job.failed_at = left.counts.then_some(by.now_ms);
         job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
         job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
         if left.state.is_final() {
@@ -194,7 +197,7 @@ impl Tables {
 }
 
 impl super::Job {
-    fn is_put_off(&self) -> bool {
+    pub(super) fn is_put_off(&self) -> bool {
         matches!(self.state, State::Waiting | State::Held)
     }
 }
