@@ -59,7 +59,6 @@ impl Worker {
 impl Attempt {
     /// Commits where the job stands, and says what its end means for the host.
     pub(super) async fn leave(&mut self, stop: Stop, attempted: &Attempted) -> Result<End, StoreError> {
-        let worsens = stop.worsens();
         let is_unconnected = stop.is_unconnected();
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
@@ -67,9 +66,7 @@ impl Attempt {
         };
         let mut leaving = attempt::leaving(&cause, &self.history(is_unconnected));
         let mut reason = Reason { note: leaving.note, ..reason };
-        if self.tell_of_host(leaving.feedback, attempted, &reason).await? {
-            // The same observation, but now it is the last word.
-            reason.class = worsens.map_or(reason.class, ReasonClass::Host);
+        if self.tell_of_host(leaving.feedback, attempted, &mut reason).await? {
             leaving = leaving.with_its_host_held();
         }
         log(&self.job, leaving.state, &reason);
@@ -84,7 +81,7 @@ impl Attempt {
     }
 
     /// Takes in what the attempt says about its host. Answers whether it turns out that the host needs a person.
-    async fn tell_of_host(&self, feedback: Feedback, attempted: &Attempted, why: &Reason) -> Result<bool, StoreError> {
+    async fn tell_of_host(&self, feedback: Feedback, attempted: &Attempted, why: &mut Reason) -> Result<bool, StoreError> {
         let failed = matches!(feedback, Feedback::Failed(_));
         let others_wait = failed && self.worker.store.others_wait(self.job.host.clone(), self.job.id).await?;
         Ok(self.worker.standing.apply(feedback, attempted, self.worker.moment(others_wait), Some(why)))

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::host::HostError;
 use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState, Moment};
 use crate::job::network::{self, Contact};
-use crate::job::{Reason, Step};
+use crate::job::{Reason, ReasonClass, Step};
 
 /// What has changed at a host, to be stored and told.
 #[derive(Debug, Clone)]
@@ -108,13 +108,18 @@ impl Standing {
         }
     }
 
-    /// Takes in what an ended attempt says. Answers whether it turns out that the host needs a person.
-    pub(super) fn apply(&self, feedback: Feedback, attempted: &Attempted, at: Moment, why: Option<&Reason>) -> bool {
-        let mut of_host = lock(&self.of_host);
+    /// Takes in what an ended attempt says. Answers whether it turns out that the host needs a person; then `why` says so, too.
+    pub(super) fn apply(&self, feedback: Feedback, attempted: &Attempted, at: Moment, why: Option<&mut Reason>) -> bool {
+        let (mut of_host, mut why) = (lock(&self.of_host), why);
         let before = of_host.health.outage().clone();
         let changes = of_host.health.apply(feedback, attempted, at);
         of_host.outage_has_changed |= *of_host.health.outage() != before;
         let is_held = changes.iter().any(|change| change.shown == HostState::Held);
+        if let (true, Feedback::Failed(evidence), Some(why)) = (is_held, feedback, &mut why) {
+            // The same observation as before, but now it is the last word.
+            why.class = evidence.worsens.map_or(why.class, ReasonClass::Host);
+        }
+        let why = why.as_deref();
         of_host.news.extend(changes.into_iter().map(|change| News { change, why: why.cloned() }));
         is_held
     }

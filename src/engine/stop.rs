@@ -2,7 +2,6 @@
 
 use crate::host::HostError;
 use crate::job::attempt::{self, SessionFate};
-use crate::job::upload::Class;
 use crate::store::StoreError;
 
 use super::source::SourceError;
@@ -25,14 +24,6 @@ pub(super) enum Stop {
 }
 
 impl Stop {
-    /// What it means once it is persistent.
-    pub(super) fn worsens(&self) -> Option<Class> {
-        match self {
-            Stop::Host { error, .. } => error.worsens,
-            _ => None,
-        }
-    }
-
     /// Whether there was no connection at all.
     pub(super) fn is_unconnected(&self) -> bool {
         matches!(self, Stop::Host { error, .. } if error.unconnected)

@@ -712,7 +712,7 @@ fn a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file() {
     let bench = bench.change(&format!("http://{host}/cloudkp"), &format!("https://{private}/cloudkp"));
     bench.put("file", b"content");
     let daemon = bench.start();
-    let job = bench.wait_state(State::Held);
+    let job = bench.wait_state(State::Waiting);
     assert!(job.why.unwrap().to_string().contains("certificate"));
     bench.stop(daemon);
     let file = bench.dir.path().join("ca.pem");
