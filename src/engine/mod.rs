@@ -37,6 +37,7 @@ use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
 use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
+use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
 use crate::job::outage::Outage;
 use crate::os::files::{Base, Files};
@@ -156,7 +157,8 @@ fn host_slots(
     network: &Network,
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
-    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
+    let unasked = daemon.max_connections.min(MOST_UNASKED);
+    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(unasked)).collect();
     let connections = connections(daemon.max_connections, &limits);
     let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
     let slots = |(host, connections): (&HostConfig, Connections)| {

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
+use crate::job::flow::Shown;
+use crate::job::upload::Class;
 use crate::job::{Step, Watches};
 use crate::os::calendar;
 use crate::os::system::System;
@@ -65,8 +67,21 @@ impl Worker {
         self.standing.heard(step, self.epoch, &answer, Instant::now().into_std());
         if planted!("connection.not_given_back") && answer.is_err() {
             std::mem::forget(permit);
+        } else {
+            permit.done(shown(&answer));
         }
         answer.map_err(|error| error.during(step))
+    }
+}
+
+/// What an answer shows of how much its host has to do.
+fn shown<T>(answer: &Result<T, HostError>) -> Shown {
+    match answer {
+        Ok(_) => Shown::Fine,
+        Err(error) if matches!(error.status, Some(429 | 503)) || error.class == Class::RateLimited => Shown::TooMuch,
+        // The connection broke.
+        Err(error) if error.status.is_none() && error.doubt && !error.unconnected => Shown::TooMuch,
+        Err(_) => Shown::Nothing,
     }
 }
 

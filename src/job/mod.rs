@@ -6,6 +6,7 @@ pub(crate) mod content_type;
 pub(crate) mod delivery;
 pub(crate) mod digest;
 pub(crate) mod event;
+pub(crate) mod flow;
 pub mod health;
 pub(crate) mod identity;
 pub(crate) mod network;

@@ -238,3 +238,64 @@ fn the_same_number_gives_the_same_requests_at_the_same_times() {
     assert_eq!(first.len(), a_bad_day(3).len());
     assert_ne!(first, a_bad_day(4));
 }
+
+/// Replies that no host of the five gives to anything, or none to what was asked.
+fn nonsense() -> Vec<(u16, &'static str)> {
+    vec![
+        (200, "maintenance"),
+        (200, "{\"status\":\"ok\",\"id\":17}"),
+        (200, "<html>Please sign in</html>"),
+        (200, "<S:Envelope><S:Body><ns:pingResponse/></S:Body></S:Envelope>"),
+        (400, "{\"code\":13000102,\"msg\":\"Parameter error.\"}"),
+        (403, "<html>blocked</html>"),
+        (404, "<html>not here</html>"),
+        (405, ""),
+        (413, "Payload Too Large"),
+        (501, "Not Implemented"),
+    ]
+}
+
+/// Three files for a host that answers everything like this for so long: what its jobs are then, and whether all arrive after it.
+fn nonsense_for(kind: &Kind, (status, body): (u16, &str), time: Duration) {
+    let told = format!("{} {status} {body} for {time:?}", kind.word());
+    paused(async {
+        let says = Action::Reply { status, headers: Default::default(), body: body.into(), stored: false };
+        let bench = bench(11, &[kind], true, Script::of([Rule::new(says)]));
+        let names = ["one", "two", "three"];
+        let contents = names.map(|name| bench.put(name, 20_000 + name.len()));
+        let meanwhile = async {
+            tokio::time::sleep(time).await;
+            for name in names {
+                let (state, why) = bench.world.state(name, kind.word());
+                assert!(matches!(state, State::Queued | State::Waiting | State::Held | State::Uploading), "{told}: {why:?}");
+            }
+            assert!(bench.held(kind).is_empty(), "{told}");
+            let asked = bench.log().len();
+            assert!(asked < 250, "{told}: {asked} requests");
+            bench.lan.sandbox.set_faults(Script::default()).unwrap();
+        };
+        tokio::join!(bench.run(time + 3 * HOUR), meanwhile);
+        for (name, content) in names.iter().zip(&contents) {
+            bench.is_done(kind, name);
+            assert!(bench.held(kind).contains(content), "{told}: {name}");
+        }
+    });
+}
+
+#[test]
+fn a_minute_of_nonsense_costs_no_file_and_needs_no_command() {
+    for kind in KINDS {
+        for reply in nonsense() {
+            nonsense_for(kind, reply, MINUTE);
+        }
+    }
+}
+
+#[test]
+fn an_hour_of_nonsense_costs_no_file_and_needs_no_command() {
+    for kind in KINDS {
+        for reply in nonsense() {
+            nonsense_for(kind, reply, HOUR);
+        }
+    }
+}
