@@ -235,7 +235,8 @@ fn parse_bare(text: &str) -> Parsed {
 /// may answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
 fn reads_as_id(text: &str) -> bool {
     let sound = ID_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text)
+    // A number is none, either, however it is written: `1e999`.
+    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text) && text.parse::<f64>().is_err()
 }
 
 /// Whether a text is words, perhaps with a status before or behind them: `not_found`, `NotFound`, `HTTP-503`.
