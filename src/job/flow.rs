@@ -58,8 +58,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// An answer, and how often it came.
+    type Answers = (Shown, usize);
+
     /// The size after these answers, none of which has others beside it.
-    fn size(most: usize, answers: &[(Shown, usize)]) -> usize {
+    fn size(most: usize, answers: &[Answers]) -> usize {
         let one = |window: Window, (shown, times): &(Shown, usize)| (0..*times).fold(window, |window, _| window.after(*shown, 0));
         answers.iter().fold(Window::new(most), one).size()
     }
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn too_much_halves_and_good_answers_grow_it_again() {
         use Shown::{Fine, Nothing, TooMuch};
-        let cases: [(usize, &[(Shown, usize)], usize); 11] = [
+        let cases: [(usize, &[Answers], usize); 11] = [
             (8, &[], 8),
             (8, &[(Fine, 100)], 8),
             (8, &[(Nothing, 100)], 8),

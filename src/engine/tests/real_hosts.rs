@@ -350,6 +350,7 @@ fn tortured(kind: &Kind, endpoint: Endpoint, when: When, status: u16, body: &str
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how much was tried")]
 fn no_reply_to_any_request_fails_a_file_or_passes_for_its_upload_or_costs_its_source() {
     let endpoints = [Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Probe, Endpoint::Link];
     let (mut cases, mut met) = (0, 0);
