@@ -23,6 +23,7 @@ use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::exit::Exit;
+use super::folders;
 use super::render::CommandFailure;
 
 /// How often one process sets a damaged queue aside before it gives up.
@@ -44,24 +45,18 @@ enum RunEnd {
 
 pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
-    let mut config = load(&path)?;
+    let config = load(&path)?;
     start_log(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
     prepare_state_dir(&state_dir)?;
+    folders::make(&config.watches);
+    refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
-    let mut rescues = 0;
-    loop {
-        make_watch_folders(&config)?;
-        match daemon.run_once(&config)? {
-            RunEnd::Stop => return Ok(Exit::Fine),
-            RunEnd::Reload => config = daemon.reload(&path, config),
-            RunEnd::Damaged(damage) if rescues < RESCUES_MAX => {
-                rescues += 1;
-                daemon.rescue(&damage)?;
-            }
-            RunEnd::Damaged(damage) => return Err(CommandFailure::store(&daemon.state_dir, &StoreError::Damaged(damage))),
-        }
-    }
+    let ended = daemon.run(&path, config);
+    // A thread that waits for a file system which does not answer ends with the process.
+    let Daemon { runtime, .. } = daemon;
+    runtime.shutdown_timeout(END_PATIENCE);
+    ended
 }
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {
@@ -120,16 +115,20 @@ fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// A folder that cannot be made is a missing watch, which is looked for again; it stops nothing else.
-fn make_watch_folders(config: &Config) -> Result<(), CommandFailure> {
-    for watch in config.watches.iter().filter(|watch| watch.create && !watch.path.exists()) {
-        match std::fs::create_dir_all(&watch.path) {
-            Ok(()) => tracing::info!("created the folder {:?}", watch.path),
-            Err(error) => tracing::warn!("cannot create the folder {:?}: {error}", watch.path),
+/// Two watches on one folder would send every file twice.
+fn refuse_folders_met_twice(config: &Config) -> Result<(), CommandFailure> {
+    match folders::met_twice(&config.watches).first() {
+        None => Ok(()),
+        Some((later, earlier)) => {
+            let (later, earlier) = (super::render::path(later), super::render::path(earlier));
+            let message = format!("the watches `{earlier}` and `{later}` are the same folder");
+            Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
         }
     }
-    Ok(())
 }
+
+/// How long the end waits for threads that wait for a disk.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a full disk is looked at before the queue is open.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -176,6 +175,22 @@ impl Daemon {
             .map_err(fault)?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         Ok(Daemon { state_dir, lock: Arc::new(lock), note, runtime, pending, _signals: listener })
+    }
+
+    /// Runs the engine, and runs it again with another configuration or another queue.
+    fn run(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
+        let mut rescues = 0;
+        loop {
+            match self.run_once(&config)? {
+                RunEnd::Stop => return Ok(Exit::Fine),
+                RunEnd::Reload => config = self.reload(path, config),
+                RunEnd::Damaged(damage) if rescues < RESCUES_MAX => {
+                    rescues += 1;
+                    self.rescue(&damage)?;
+                }
+                RunEnd::Damaged(damage) => return Err(CommandFailure::store(&self.state_dir, &StoreError::Damaged(damage))),
+            }
+        }
     }
 
     /// Runs the engine until somebody asks for something, or it fails.
@@ -278,6 +293,11 @@ impl Daemon {
     fn reload(&self, path: &Path, old: Config) -> Config {
         match config::load(path, KINDS, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
+                folders::make(&new.watches);
+                if let Err(CommandFailure { message, .. }) = refuse_folders_met_twice(&new) {
+                    tracing::error!("keeping the old configuration: {message}");
+                    return old;
+                }
                 tracing::info!("configuration reloaded");
                 new
             }

@@ -18,18 +18,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
-use crate::job::Step;
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
 use crate::job::content_type;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
+use crate::job::upload::{Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
+use crate::job::{Fingerprint, Identity, SentHash, Step};
 use crate::os::crash::crash_point;
-use crate::store::{Claimed, StoreError, Upload};
+use crate::store::{Claimed, StoreError, Upload, Version};
 
 use super::base_of;
 use super::digest::Digesting;
-use super::parts::{self, PartSender};
+use super::parts::{self, ConfirmedPart, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
 use super::worker::{self, Worker};
@@ -81,7 +81,8 @@ impl Attempt {
             (Beginning::Undecidable, _) => return Err(Stop::Undecidable(None)),
             (Beginning::AskAboutFinish, Some(upload)) => return self.resolve_unanswered_finish(upload).await,
             (Beginning::Resume, Some(upload)) => {
-                let source = self.source(false).await?;
+                // A body that is the whole file is sent anew, so nothing of it can be mixed with what was sent before.
+                let source = self.source(self.shape.order == Order::WholeFile).await?;
                 let started = self.resume(&source, upload).await?;
                 (source, started)
             }
@@ -129,6 +130,9 @@ impl Attempt {
     async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
         let sender = self.sender(source, &upload);
         let ack = sender.send_whole(&upload, self.shape.repeat).await?;
+        if source.identity().ctime_ns != self.job.identity.ctime_ns {
+            self.record_version(source.identity(), None).await?;
+        }
         upload.confirmed = parts::confirmed_by(std::slice::from_ref(&ack));
         // Nobody is asked, so the outcome itself is the first thing to be committed.
         let session = self.session_of(&upload);
@@ -138,31 +142,53 @@ impl Attempt {
 
     /// Commits that the host is about to make the file, and has it make the file. `last` is an ack that goes to the disk with the
     /// intent, so that a small file costs one commit less.
-    async fn commit(&mut self, source: &Source, mut upload: Upload, last: Option<Ack>) -> Result<Outcome, Stop> {
+    async fn commit(&mut self, source: &Source, mut upload: Upload, last: Option<ConfirmedPart>) -> Result<Outcome, Stop> {
         let store = self.worker.store.clone();
-        let unchanged = source.check().await;
+        let touched = source.check().await;
         let mut last = last;
-        if let Some(ack) = last.take_if(|_| unchanged.is_err() || self.digest_is_pending()) {
-            // The digest may take a while, and the ack must not wait for it.
-            parts::note(&mut upload, &ack);
-            store.record_acks(self.job.id, vec![ack], upload.plan).await?;
+        if let Some(part) = last.take_if(|_| touched != Ok(false) || self.digest_is_pending()) {
+            // The digest may take a while, and so may a comparison, and the ack must not wait for them.
+            parts::note(&mut upload, &part);
+            store.record_ack(self.job.id, part.ack, upload.plan, part.hash).await?;
             crash_point!("ack.after_commit");
         }
-        unchanged?;
+        if touched? {
+            self.compare(source, &upload).await?;
+        }
         self.know_digest(upload.plan).await?;
         crash_point!("finish.before_commit");
         match last {
             None => store.record_commit_intent(self.job.id).await?,
-            Some(ack) => {
-                parts::note(&mut upload, &ack);
-                let (acked, committing) =
-                    tokio::join!(store.record_acks(self.job.id, vec![ack], upload.plan), store.record_commit_intent(self.job.id));
+            Some(part) => {
+                parts::note(&mut upload, &part);
+                let acked = store.record_ack(self.job.id, part.ack, upload.plan, part.hash);
+                let (acked, committing) = tokio::join!(acked, store.record_commit_intent(self.job.id));
                 crash_point!("ack.after_commit");
                 acked.and(committing)?;
             }
         }
         crash_point!("finish.before_send");
         self.finish(&upload).await
+    }
+
+    /// Makes sure that what the host holds is what the file holds, though somebody has touched it.
+    async fn compare(&mut self, source: &Source, upload: &Upload) -> Result<(), Stop> {
+        tracing::info!(job.id = %self.job.id, "{:?} was touched while it was uploaded; comparing it with what was sent", self.job.path);
+        let plan = upload.plan;
+        if self.shape.order == Order::Sequential {
+            source.compare(plan.ranges_up_to(upload.held_bytes), upload.sent_hash).await?;
+        } else {
+            let confirmed = (0..plan.parts()).filter(|number| upload.confirmed.contains(*number));
+            source.compare(confirmed.map(|number| plan.range(number)), upload.sent_hash).await?;
+        }
+        Ok(self.record_version(source.identity(), source.fingerprint().await).await?)
+    }
+
+    /// Commits that this is the version that the host gets.
+    async fn record_version(&mut self, identity: Identity, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
+        self.worker.store.record_version(self.job.id, Version { identity, fingerprint }).await?;
+        self.job.identity = identity;
+        Ok(())
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
@@ -209,31 +235,48 @@ impl Attempt {
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
-        let opened = self.worker.request(Step::Open, self.worker.host.open(&facts, &tickets)).await;
+        let opening = self.worker.request(Step::Open, self.worker.host.open(&facts, &tickets));
+        let (opened, fingerprint) = tokio::join!(opening, source.fingerprint());
         let session = match opened? {
             Opened::Session(session) => session,
             Opened::AlreadyThere(outcome) => {
-                source.check().await?;
-                self.worker.store.record_version(self.job.id, identity).await?;
+                if source.check().await? {
+                    return Err(SourceError::Changed("while the host was asked whether it has it already").into());
+                }
+                self.record_version(identity, fingerprint).await?;
                 return Ok(Started::Done(outcome));
             }
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
-        self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, identity).await?;
+        let version = Version { identity, fingerprint };
+        self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
         crash_point!("open.after_commit");
-        let (confirmed, held_bytes) = (ConfirmedParts::default(), 0);
-        let shape = Some(self.shape.clone());
-        let upload =
-            Upload { session, shape, plan, confirmed, held_bytes, opened_ms, committing: false, commits: 0, resent: false };
+        self.job.identity = identity;
+        let upload = Upload {
+            session,
+            shape: Some(self.shape.clone()),
+            plan,
+            confirmed: ConfirmedParts::default(),
+            held_bytes: 0,
+            sent_hash: Some(SentHash::default()),
+            opened_ms,
+            committing: false,
+            commits: 0,
+            resent: false,
+        };
         self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
         Ok(Started::Upload(upload))
     }
 
-    /// What an earlier claim has computed is not computed again.
+    /// What an earlier claim has computed is not computed again, unless somebody has touched the file since.
     async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
         let Some(wanted) = self.shape.digest else { return Ok(()) };
-        self.digest = self.known_digest(plan).await?;
+        let touched = source.identity().ctime_ns != self.job.identity.ctime_ns;
+        if touched {
+            self.record_version(source.identity(), source.fingerprint().await).await?;
+        }
+        self.digest = if touched { None } else { self.known_digest(plan).await? };
         let digesting = match &self.digest {
             Some(digest) => Digesting::known(digest, wanted),
             None => Digesting::start(source.clone(), plan, wanted),
@@ -264,6 +307,11 @@ impl Attempt {
 
     /// A session of an earlier claim: the host is asked, and believed over our own rows.
     async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Started, Stop> {
+        if self.shape.order == Order::WholeFile {
+            self.record_version(source.identity(), source.fingerprint().await).await?;
+        } else if source.check().await? {
+            self.compare(source, &upload).await?;
+        }
         self.start_digest(source, upload.plan).await?;
         let session = upload_session(&upload, self.digesting.as_deref(), Tickets::default());
         self.session = Some(session.clone());
@@ -278,12 +326,14 @@ impl Attempt {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => {
+                upload.sent_hash = upload.sent_hash.filter(|_| bytes == upload.held_bytes);
                 upload.held_bytes = bytes;
-                self.worker.store.replace_acks(self.job.id, Vec::new(), bytes, upload.plan).await?;
+                self.worker.store.replace_acks(self.job.id, Vec::new(), bytes, upload.plan, upload.sent_hash).await?;
             }
             (_, Found::Parts(acks)) => {
-                upload.confirmed = parts::confirmed_by(&acks);
-                self.worker.store.replace_acks(self.job.id, acks, 0, upload.plan).await?;
+                let before = std::mem::replace(&mut upload.confirmed, parts::confirmed_by(&acks));
+                upload.sent_hash = upload.sent_hash.filter(|_| before.same_parts(&upload.confirmed));
+                self.worker.store.replace_acks(self.job.id, acks, 0, upload.plan, upload.sent_hash).await?;
             }
             _ => {}
         }
@@ -301,7 +351,8 @@ impl Attempt {
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
             (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).during(Step::Probe).into()),
             (Resolution::SendAgain, _) => {
-                let source = self.source(false).await?;
+                let source = self.source(true).await?;
+                self.record_version(source.identity(), source.fingerprint().await).await?;
                 self.send_whole(&source, upload).await
             }
             (Resolution::FinishAgain, _) => self.finish(&upload).await,
@@ -313,7 +364,8 @@ impl Attempt {
     async fn know_digest_again(&mut self, plan: Plan) -> Result<(), Stop> {
         self.digest = self.known_digest(plan).await?;
         if self.shape.digest.is_some() && self.digest.is_none() {
-            let source = self.source(false).await?;
+            // Of another content the host is told another digest, which it refuses.
+            let source = self.source(true).await?;
             self.start_digest(&source, plan).await?;
             self.know_digest(plan).await?;
         }

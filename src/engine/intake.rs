@@ -1,31 +1,67 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::job::{Identity, Watch, WatchReport, Watches};
+use crate::job::{Fingerprint, Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
-use crate::store::{Arrival, LOOKUPS_MAX, Seen, Store, StoreError};
-use crate::watch::{self, Settled, WatchingEnds};
+use crate::store::{Arrival, Earlier, LOOKUPS_MAX, Seen, Store, StoreError};
+use crate::watch::{self, Knowledge, News, Settled, WatchingEnds};
+
+use super::roots::KnownRoots;
+
+/// The queue, for as long as it is lent: a thread that hangs keeps nobody from closing it.
+#[derive(Clone)]
+pub(crate) struct Lent(Arc<Mutex<Option<Store>>>);
+
+impl Lent {
+    fn store(&self) -> Result<Store, StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    /// Whoever has it asks it nothing any more.
+    pub(crate) fn take_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What was told of each root last, by its place among the watches.
+pub(crate) type Reports = Arc<Mutex<BTreeMap<usize, WatchReport>>>;
 
 /// What the watches ask about at once, the store answers for at once.
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
 pub(crate) struct Intake {
-    store: Store,
+    store: Lent,
+    reports: Reports,
     system: System,
     watches: Watches,
+    roots: KnownRoots,
     /// The queue's failure, which ended the watching.
     failed: Option<StoreError>,
 }
 
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
-    pub(crate) fn new(system: System, store: Store, watches: Watches) -> Intake {
-        Intake { system, store, watches, failed: None }
+    pub(crate) fn new(system: System, store: Store, watches: Watches, roots: KnownRoots) -> Intake {
+        let store = Lent(Arc::new(Mutex::new(Some(store))));
+        Intake { system, store, reports: Reports::default(), watches, roots, failed: None }
+    }
+
+    /// The way to take the queue back.
+    pub(crate) fn lent(&self) -> Lent {
+        self.store.clone()
+    }
+
+    /// What it has reported, as it goes on.
+    pub(crate) fn reports(&self) -> Reports {
+        self.reports.clone()
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -40,62 +76,134 @@ impl Intake {
         })
     }
 
-    fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, StoreError> {
+    fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, StoreError> {
         let hosts = self.watches[root].to.clone();
-        let seen = self.store.look_up(folder, files, &hosts)?;
-        files.iter().zip(seen).map(|((name, identity), seen)| self.is_known(&hosts, folder, name, identity, seen)).collect()
+        let seen = self.store.store()?.look_up(folder, files, &hosts)?;
+        let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
+        let known: Vec<Knowledge> = met.zip(seen).map(|(met, seen)| self.judge(&hosts, &met, seen)).collect::<Result<_, _>>()?;
+        if known.contains(&Knowledge::Known) {
+            self.met_file(root)?;
+        }
+        Ok(known)
     }
 
-    fn is_known(&self, hosts: &[String], folder: &Path, name: &OsStr, now: &Identity, seen: Seen) -> Result<bool, StoreError> {
+    fn judge(&self, hosts: &[String], met: &MetFile<'_>, seen: Seen) -> Result<Knowledge, StoreError> {
         match seen {
-            Seen::Known => Ok(true),
-            Seen::Unknown => Ok(false),
-            Seen::Renumbered => {
-                self.store.record_new_numbers(folder.to_owned(), name.to_owned(), *now).blocking()?;
-                Ok(true)
-            }
-            Seen::Elsewhere { folder: before, name: named } => {
-                let path = before.join(&named);
-                if is_still_there(&self.system.files, &path, now) {
-                    return Ok(false);
-                }
-                tracing::info!("{path:?} was renamed to {:?}; not uploading it again", folder.join(name));
-                self.store.record_rename((before, named), (folder.to_owned(), name.to_owned()), *now).blocking()?;
-                // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place
-                // since.
-                Ok(self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known))
-            }
+            Seen::Known => Ok(Knowledge::Known),
+            Seen::Unknown => Ok(Knowledge::New(News::default())),
+            Seen::Renumbered => self.adopt(met),
+            Seen::Touched(known) => match met.fingerprint(&self.system.files) {
+                Some(now) if now == known => self.adopt(met),
+                fingerprint => Ok(Knowledge::New(News { fingerprint, maybe_known: false })),
+            },
+            Seen::Elsewhere(earlier) => self.judge_elsewhere(hosts, met, earlier),
         }
     }
 
+    /// The root of a watch is the one whose files the queue knows.
+    fn met_file(&self, root: usize) -> Result<(), StoreError> {
+        let watch = &self.watches[root];
+        match self.roots.met_file(watch) {
+            Some(folder) => self.store.store()?.record_root(watch.path.clone(), folder).blocking(),
+            None => Ok(()),
+        }
+    }
+
+    fn adopt(&self, met: &MetFile<'_>) -> Result<Knowledge, StoreError> {
+        self.store.store()?.record_new_numbers(met.folder.to_owned(), met.name.to_owned(), *met.now).blocking()?;
+        Ok(Knowledge::Known)
+    }
+
+    /// A file that looks like one that was taken up elsewhere has been renamed if the other name is no more: the same inode, or the
+    /// same content under the same name. The same content under another name may be a copy, which is sent.
+    fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
+        let mut news = News::default();
+        for before in earlier {
+            if is_still_there(&self.system.files, &before, met.now) {
+                continue;
+            }
+            if !before.same_inode {
+                news.fingerprint = news.fingerprint.or_else(|| met.fingerprint(&self.system.files));
+                if news.fingerprint.is_none() || news.fingerprint != before.fingerprint {
+                    continue;
+                }
+                if before.name != met.name {
+                    news.maybe_known = true;
+                    continue;
+                }
+            }
+            return self.follow_rename(hosts, met, before);
+        }
+        Ok(Knowledge::New(News { fingerprint: None, ..news }))
+    }
+
+    fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
+        let MetFile { folder, name, now } = *met;
+        tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.folder.join(&before.name), folder.join(name));
+        self.store.store()?.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+        // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
+        let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
+        Ok(if known { Knowledge::Known } else { Knowledge::New(News::default()) })
+    }
+
     fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
+        let roots: BTreeSet<usize> = batch.iter().map(|settled| settled.root).collect();
         let arrivals = batch.into_iter().map(|settled| {
-            let Settled { root, folder, name, identity, close_seen } = settled;
+            let Settled { root, folder, name, identity, close_seen, news: News { fingerprint, maybe_known } } = settled;
             let Watch { to, priority, .. } = &self.watches[root];
-            Arrival { folder, name, identity, hosts: to.clone(), make_jobs, priority: *priority, close_seen }
+            let (hosts, priority) = (to.clone(), *priority);
+            Arrival { folder, name, identity, hosts, make_jobs, priority, close_seen, fingerprint, maybe_known }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         crash_point!("enqueue.before_commit");
-        let made = self.store.enqueue(arrivals).blocking()?;
+        let made = self.store.store()?.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
+        roots.into_iter().try_for_each(|root| self.met_file(root))?;
         tracing::debug!("jobs queued: {made}");
         Ok(())
     }
 }
 
-/// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename.
-fn is_still_there(files: &Files, path: &Path, identity: &Identity) -> bool {
-    Base::around(files, path).look(path).is_ok_and(|stat| stat.device_and_inode().1 == identity.inode)
+/// A file that the scan has met.
+struct MetFile<'a> {
+    folder: &'a Path,
+    name: &'a OsStr,
+    now: &'a Identity,
+}
+
+impl MetFile<'_> {
+    /// The fingerprint of its content, if it is still what was met once it has been read.
+    fn fingerprint(&self, files: &Files) -> Option<Fingerprint> {
+        let path = self.folder.join(self.name);
+        let file = Base::around(files, &path).open(&path).ok()?;
+        let is_it = || file.stat().is_ok_and(|stat| Identity::from(stat.numbers) == *self.now);
+        let fingerprint = Fingerprint::read(self.now.size, |block, offset| file.read_exact_at(block, offset)).ok()?;
+        is_it().then_some(fingerprint)
+    }
+}
+
+/// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename. A name that has
+/// another file now is no more.
+fn is_still_there(files: &Files, before: &Earlier, now: &Identity) -> bool {
+    let path = before.folder.join(&before.name);
+    let found = Base::around(files, &path).look(&path).map(|stat| Identity::from(stat.numbers));
+    match found {
+        Ok(found) if before.same_inode => found.inode == now.inode,
+        // Without an inode to go by, whatever is there may be what was taken up.
+        Ok(found) => found.same_version(now),
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
 }
 
 impl watch::KnownFiles for Intake {
-    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<bool>, WatchingEnds> {
+    fn known(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, WatchingEnds> {
         let known = self.look(root, folder, files);
         self.note(known)
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
-        let done = self.store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking();
+        let store = self.store.store();
+        let done = store.and_then(|store| store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking());
         self.note(done)
     }
 
@@ -110,7 +218,9 @@ impl watch::KnownFiles for Intake {
     }
 
     fn report(&mut self, root: usize, report: &WatchReport) {
-        let told = self.store.record_watch(self.watches[root].path.clone(), report.clone()).blocking();
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(root, report.clone());
+        let store = self.store.store();
+        let told = store.and_then(|store| store.record_watch(self.watches[root].path.clone(), report.clone()).blocking());
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }
@@ -121,7 +231,6 @@ impl watch::KnownFiles for Intake {
 mod tests {
     use super::*;
     use crate::watch::KnownFiles;
-    use std::sync::Arc;
 
     #[test]
     fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {
@@ -130,17 +239,24 @@ mod tests {
         std::fs::write(&before, "once").unwrap();
         let identity = Identity { born_ns: 7, ..Identity::of(&std::fs::metadata(&before).unwrap()) };
         let store = Store::in_memory(Arc::new(|| 1)).unwrap();
-        let watches = [Watch::new(dir.path().to_owned(), Arc::from(["box".to_owned()]))].into_iter().collect();
-        let mut intake = Intake::new(System::default(), store, watches);
-        let settled =
-            |name: &str| Settled { root: 0, folder: dir.path().to_owned(), name: name.into(), identity, close_seen: false };
+        let watches: Watches = [Watch::new(dir.path().to_owned(), Arc::from(["box".to_owned()]))].into_iter().collect();
+        let roots = KnownRoots::new(Files::Real, watches.clone(), Vec::new(), crate::watch::Handle::default());
+        let mut intake = Intake::new(System::default(), store, watches, roots);
+        let settled = |name: &str| Settled {
+            root: 0,
+            folder: dir.path().to_owned(),
+            name: name.into(),
+            identity,
+            close_seen: false,
+            news: News::default(),
+        };
         intake.settled(vec![settled("before")]).unwrap();
         std::fs::hard_link(&before, &second).unwrap();
         std::fs::hard_link(&before, &first).unwrap();
         std::fs::remove_file(&before).unwrap();
         let mut known = |names: [&str; 2]| {
             let files = names.map(|name| (OsStr::new(name), identity));
-            intake.known(0, dir.path(), &files).unwrap()
+            intake.known(0, dir.path(), &files).unwrap().iter().map(|known| *known == Knowledge::Known).collect::<Vec<_>>()
         };
         assert_eq!(known(["first", "second"]), [true, false]);
         assert_eq!(known(["second", "first"]), [false, true], "the first one keeps its place");

@@ -10,8 +10,8 @@ use crate::host::HostError;
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::{Attempted, Feedback, Moment};
 use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
-use crate::os::files::Base;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
 
@@ -62,7 +62,9 @@ impl Attempt {
         let is_unconnected = stop.is_unconnected();
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
-            stop => self.cause(stop),
+            // Only a file that is not there may be gone.
+            stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.is_gone().await),
+            stop => cause_of(stop, true),
         };
         let mut leaving = attempt::leaving(&cause, &self.history(is_unconnected));
         let mut reason = Reason { note: leaving.note, ..reason };
@@ -92,33 +94,11 @@ impl Attempt {
         (self.failing_before(), self.failing_for())
     }
 
-    /// The cause as the rules know it, and as a person hears of it.
-    fn cause(&self, stop: Stop) -> (Cause, Reason) {
-        match stop {
-            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-            Stop::Source(SourceError::Vanished) if !self.folder_is_there() && !planted!("folder_missing.is_gone") => {
-                (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
-            }
-            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
-            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
-            Stop::Undecidable(error) => {
-                let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
-                let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
-                (Cause::Undecidable, error.map_or(unanswered, answered))
-            }
-            Stop::Probable(evidence) => {
-                let reason = Reason::new(ReasonClass::Probable).detail(evidence);
-                (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
-            }
-            Stop::Host { error, session } => {
-                let HostError { class, worsens, wait, doubles, .. } = error;
-                (Cause::Failed(Failure { class, worsens, wait, doubles, session }), error.into())
-            }
-        }
-    }
-
-    fn folder_is_there(&self) -> bool {
-        self.job.path.parent().is_some_and(|folder| Base::of(&self.worker.system.files, folder, true).look_at_top().is_ok())
+    /// Whether its file is gone for good. One whose file system does not answer is not.
+    async fn is_gone(&self) -> bool {
+        let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
+        let answers = Answers::of(self.worker.system.threads, &path);
+        answers.get(move || roots.is_gone(&path, device)).await.unwrap_or(false)
     }
 
     fn history(&self, is_unconnected: bool) -> History {
@@ -145,6 +125,31 @@ impl Attempt {
             && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
+        }
+    }
+}
+
+/// The cause as the rules know it, and as a person hears of it.
+fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
+    match stop {
+        Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+        Stop::Source(SourceError::Vanished) if !is_gone && !planted!("folder_missing.is_gone") => {
+            (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
+        }
+        Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
+        Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
+        Stop::Undecidable(error) => {
+            let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
+            let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
+            (Cause::Undecidable, error.map_or(unanswered, answered))
+        }
+        Stop::Probable(evidence) => {
+            let reason = Reason::new(ReasonClass::Probable).detail(evidence);
+            (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
+        }
+        Stop::Host { error, session } => {
+            let HostError { class, worsens, wait, doubles, .. } = error;
+            (Cause::Failed(Failure { class, worsens, wait, doubles, session }), error.into())
         }
     }
 }

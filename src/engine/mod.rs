@@ -18,6 +18,8 @@ pub(crate) mod live;
 mod parts;
 pub mod phase;
 mod pool;
+mod rests;
+pub mod roots;
 pub(crate) mod source;
 pub(crate) mod standing;
 mod stop;
@@ -49,9 +51,9 @@ use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
 use deliver::Deliver;
 use dispatch::{Dispatch, HostSlots};
-use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
+use roots::KnownRoots;
 use standing::Network;
 use worker::Worker;
 
@@ -86,27 +88,29 @@ pub async fn run(
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let seen_before = store.configure(watches, hosts).await?;
+    let new_since = store.configure(watches, hosts).await?;
     store.recover().await?;
-    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone())?;
+    let hints = Handle::default();
+    let known_roots = KnownRoots::new(system.files.clone(), config.watches.clone(), store.known_roots().await?, hints.clone());
+    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone(), known_roots.clone())?;
     deliver::follow(config, &store).await?;
     let past = Past { resting: store.resting_hosts().await?, outages: store.outages().await? };
     let network = Network::default();
-    let hosts = host_slots(config, system, host, &store, &phases, &past, &network);
+    let world = Surroundings { roots: &known_roots, past: &past, network: &network };
+    let hosts = host_slots(config, system, host, &store, &phases, &world);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
-    let hints = Handle::default();
-    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
-    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone());
-    let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
-    let shared = dispatch::Shared { network, board: board.clone(), hints: hints.clone() };
+    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
+    let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
+    let looks_after = store.clone();
+    let shared = dispatch::Shared { network, board: board.clone(), hints };
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
     // Whichever ends first, asked or not, ends the other.
-    let watching = then_drain(watching::end(watching, hints, phases.clone()), &switch);
+    let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     making.abort();
@@ -147,14 +151,20 @@ impl Past {
     }
 }
 
+/// What all hosts have around them.
+struct Surroundings<'a> {
+    roots: &'a KnownRoots,
+    past: &'a Past,
+    network: &'a Network,
+}
+
 fn host_slots(
     config: &Config,
     system: &System,
     lazy: impl Fn(&HostConfig) -> LazyHost,
     store: &Store,
     phases: &Phases,
-    past: &Past,
-    network: &Network,
+    world: &Surroundings<'_>,
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
     let unasked = daemon.max_connections.min(MOST_UNASKED);
@@ -169,11 +179,12 @@ fn host_slots(
             on_unknown: host.on_unknown,
             retries: host.retries,
             give_up_after: host.give_up_after,
-            standing: network.host(past.of(&host.name)),
+            standing: world.network.host(world.past.of(&host.name)),
             epoch: 0,
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             watches: config.watches.clone(),
+            roots: world.roots.clone(),
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);

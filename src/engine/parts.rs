@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::host::{HostError, Part, Tickets, UploadSession};
+use crate::job::SentHash;
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
@@ -21,6 +22,13 @@ use super::worker::Worker;
 /// Parts in a row that a host may take nothing new of before the attempt ends.
 const WITHOUT_PROGRESS_MAX: u32 = 2;
 
+/// A part that the host has confirmed.
+pub(super) struct ConfirmedPart {
+    pub(super) ack: Ack,
+    /// The hash of the bytes that were sent.
+    pub(super) hash: Option<SentHash>,
+}
+
 /// What it takes to send parts of one file.
 #[derive(Clone)]
 pub(super) struct PartSender {
@@ -35,15 +43,15 @@ pub(super) struct PartSender {
 impl PartSender {
     /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may
     /// still arrive and counts. The ack of a part that was the only one missing is not committed, but handed back.
-    pub(super) async fn send_in_any_order(self, upload: &mut Upload, parallel: usize) -> Result<Option<Ack>, Stop> {
+    pub(super) async fn send_in_any_order(self, upload: &mut Upload, parallel: usize) -> Result<Option<ConfirmedPart>, Stop> {
         if let Some(number) = only_missing(upload) {
             self.go_on()?;
-            let ack = self.deliver(number).await?;
+            let confirmed = self.deliver(number).await?;
             crash_point!("ack.before_commit");
-            return Ok(Some(ack));
+            return Ok(Some(confirmed));
         }
         let mut next = 0;
-        let mut in_flight: JoinSet<Result<Ack, Stop>> = JoinSet::new();
+        let mut in_flight: JoinSet<Result<ConfirmedPart, Stop>> = JoinSet::new();
         let mut stop = None;
         loop {
             while stop.is_none() && in_flight.len() < parallel.max(1) {
@@ -57,7 +65,7 @@ impl PartSender {
             }
             match in_flight.join_next().await {
                 None => break,
-                Some(Ok(Ok(ack))) => note(upload, &ack),
+                Some(Ok(Ok(confirmed))) => note(upload, &confirmed),
                 Some(Ok(Err(error))) => stop = Some(more_severe(stop, error)),
                 Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             }
@@ -70,8 +78,12 @@ impl PartSender {
         let mut without_progress = 0;
         while upload.held_bytes < self.plan.file_bytes {
             self.go_on()?;
-            let part = self.source.part(0, self.plan.range_at(upload.held_bytes)).await?;
+            let range = self.plan.range_at(upload.held_bytes);
+            let part = self.source.part(0, range).await?;
             let ack = self.request(&part).await?;
+            // Of a part that was not taken whole, nothing is known.
+            let hash = self.source.take_hash(range).filter(|_| ack.held_to == range.offset + range.bytes);
+            upload.sent_hash = upload.sent_hash.zip(hash).map(|(before, hash)| before.and(hash));
             if let Some(session) = &ack.moved_to {
                 upload.session = session.clone();
                 let mid_states = self.session.mid_states.clone();
@@ -83,7 +95,7 @@ impl PartSender {
             if without_progress > WITHOUT_PROGRESS_MAX {
                 return Err(HostError::new(Class::OffsetMismatch, "the host accepts no more bytes").during(Step::SendPart).into());
             }
-            self.worker.store.record_offset(self.job, upload.held_bytes, ack.moved_to).await?;
+            self.worker.store.record_offset(self.job, upload.held_bytes, upload.sent_hash, ack.moved_to).await?;
         }
         Ok(())
     }
@@ -102,48 +114,49 @@ impl PartSender {
         }
         crash_point!("part.before_send");
         let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, &part)).await;
-        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), error))?;
+        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), repeat, error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
     }
 
-    fn after_failed_body(&self, gate: Option<&Gate>, error: HostError) -> Stop {
+    fn after_failed_body(&self, gate: Option<&Gate>, repeat: Repeat, error: HostError) -> Stop {
         if let Some(failure) = gate.and_then(Gate::failure) {
             return Stop::Store(failure);
         }
         if let Some(failure) = self.source.failure() {
             return Stop::Source(failure);
         }
-        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed));
+        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed), repeat);
         Stop::Host { error, session }
     }
 
     /// The next part may only begin when the ack of this one is committed, so after a crash no more than the parts in flight are
     /// sent a second time.
-    async fn send(self, number: u32) -> Result<Ack, Stop> {
+    async fn send(self, number: u32) -> Result<ConfirmedPart, Stop> {
         if planted!("ack.before_send") {
             let ack = Ack { number, held_to: self.plan.file_bytes, receipt: None, moved_to: None };
-            self.worker.store.record_acks(self.job, vec![ack], self.plan).await?;
+            self.worker.store.record_ack(self.job, ack, self.plan, None).await?;
         }
-        let ack = self.deliver(number).await?;
+        let confirmed = self.deliver(number).await?;
         crash_point!("ack.before_commit");
-        self.worker.store.record_acks(self.job, vec![ack.clone()], self.plan).await?;
+        self.worker.store.record_ack(self.job, confirmed.ack.clone(), self.plan, confirmed.hash).await?;
         crash_point!("ack.after_commit");
-        Ok(ack)
+        Ok(confirmed)
     }
 
     /// Reads a part and sends it.
-    async fn deliver(&self, number: u32) -> Result<Ack, Stop> {
+    async fn deliver(&self, number: u32) -> Result<ConfirmedPart, Stop> {
         if let Some(digesting) = &self.digesting {
             digesting.before_part(number).await?;
         }
-        let part = self.source.part(number, self.plan.range(number)).await?;
+        let range = self.plan.range(number);
+        let part = self.source.part(number, range).await?;
         crash_point!("part.before_send");
         let ack = self.request(&part).await?;
         if ack.held_to < part.offset + part.bytes {
             return Err(HostError::new(Class::OffsetMismatch, "the host kept only some of a part").during(Step::SendPart).into());
         }
-        Ok(ack)
+        Ok(ConfirmedPart { ack, hash: self.source.take_hash(range) })
     }
 
     async fn request(&self, part: &Part) -> Result<Ack, Stop> {
@@ -179,8 +192,10 @@ fn more_severe(first: Option<Stop>, second: Stop) -> Stop {
 }
 
 /// Notes what the host has confirmed.
-pub(super) fn note(upload: &mut Upload, ack: &Ack) {
-    upload.confirmed.insert(ack.number);
+pub(super) fn note(upload: &mut Upload, ConfirmedPart { ack, hash }: &ConfirmedPart) {
+    if upload.confirmed.insert(ack.number) {
+        upload.sent_hash = upload.sent_hash.zip(*hash).map(|(before, hash)| before.and(hash));
+    }
     upload.confirmed.receipts.extend(ack.receipt.clone().map(|receipt| (ack.number, receipt)));
 }
 

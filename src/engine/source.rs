@@ -3,7 +3,12 @@
 //! The file is never memory-mapped: a file cut short must be an error, not a signal. Its identity is compared before the first
 //! part, around every read, and before the commit, so a part that was read while the file changed is never sent as if it were
 //! whole.
+//!
+//! A rename, a link or a change of its mode is not a change of the file, but shows in the same time of its inode as one that is
+//! made to look like none. So what flows is hashed, and a file that was touched is compared with what was sent of it before the
+//! host makes a file of that.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,8 +22,11 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::host::{Frames, Part, PartSource};
 use crate::job::digest::Algorithm;
+use crate::job::identity::Likeness;
 use crate::job::plan::Range;
-use crate::job::{Identity, Reason, ReasonClass};
+use crate::job::sent_hash::{RangeHasher, SentHash};
+use crate::job::{Fingerprint, Identity, Reason, ReasonClass};
+use crate::os::answers::Answers;
 use crate::os::files::{self, Base, File, FileKind, Stat};
 use crate::os::page_cache;
 use crate::os::threads::Threads;
@@ -35,6 +43,8 @@ const READ_BYTES: u64 = 256 * 1024;
 const WHOLE_BYTES: u64 = 64 * 1024;
 /// What flows at once under a limit, so that a slow line is used evenly.
 const THROTTLED_BYTES: usize = 16 * 1024;
+/// How often a file is compared that is touched again and again meanwhile.
+const COMPARISONS_MAX: u32 = 3;
 
 /// Why the bytes of a file cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +85,7 @@ impl From<SourceError> for Reason {
 #[derive(Clone)]
 pub(crate) struct Source {
     open: Arc<OpenSource>,
-    threads: Threads,
+    answers: Answers,
     limits: Limits,
     sent: Arc<AtomicU64>,
     /// How the digest of each part is computed, where the host wants one.
@@ -87,7 +97,10 @@ struct OpenSource {
     /// The folder from which the file is reached, also when it is looked at again.
     base: Base,
     path: PathBuf,
-    identity: Identity,
+    /// What the file was when it was known for the last time that its content is what is being sent.
+    identity: Mutex<Identity>,
+    /// The hashes of ranges that have flowed whole, until somebody asks for them.
+    hashes: Mutex<HashMap<Range, SentHash>>,
     /// All of a file that one read holds: it is read as it is opened, which spares small files a way to the disk.
     whole: Option<Bytes>,
     failed: Mutex<Option<SourceError>>,
@@ -102,7 +115,8 @@ pub(crate) struct Expected {
     pub path: PathBuf,
     /// The version.
     pub version: Identity,
-    /// Whether nothing of it was sent yet: then a change of its inode alone (a `chmod`, a rename) does no harm.
+    /// Whether nothing of it was sent yet: then a change of its inode alone (a `chmod`, a rename) does no harm. Otherwise it is
+    /// opened as a file that was touched, which must be compared with what was sent.
     pub fresh: bool,
 }
 
@@ -114,11 +128,12 @@ impl Source {
         limits: Limits,
         sent: Arc<AtomicU64>,
     ) -> Result<Source, SourceError> {
+        let answers = Answers::of(threads, expected.base.path());
         let open = match OpenSource::from_page_cache(&expected) {
             Some(open) => open,
-            None => blocking(threads, move || OpenSource::open(expected)).await?,
+            None => blocking(&answers, move || OpenSource::open(expected)).await?,
         };
-        Ok(Source { open: Arc::new(open), threads, limits, sent, part_digest: None })
+        Ok(Source { open: Arc::new(open), answers, limits, sent, part_digest: None })
     }
 
     /// The same file, whose parts have their digests with them.
@@ -126,23 +141,82 @@ impl Source {
         Source { part_digest, ..self }
     }
 
-    /// Where work on it runs that may wait for a disk.
-    pub(crate) fn threads(&self) -> Threads {
-        self.threads
-    }
-
     /// The version that is being read.
     pub(crate) fn identity(&self) -> Identity {
-        self.open.identity
+        self.open.identity()
     }
 
-    /// Makes sure that the handle and the path still mean the version that is being sent.
-    pub(crate) async fn check(&self) -> Result<(), SourceError> {
-        if self.open.is_unchanged_in_cache() {
-            return Ok(());
+    /// Makes sure that the file still has a name, and the size and time of the version that is being sent. Answers whether it was
+    /// touched, and must be compared with what was sent.
+    pub(crate) async fn check(&self) -> Result<bool, SourceError> {
+        if self.open.is_untouched_in_cache() {
+            return Ok(false);
         }
         let open = self.open.clone();
-        blocking(self.threads, move || open.check()).await
+        blocking(&self.answers, move || open.check()).await
+    }
+
+    /// Compares a file that was touched with what was sent of it: the ranges `sent`, whose bytes had this hash. From here on it is
+    /// untouched again.
+    pub(crate) async fn compare(
+        &self,
+        sent: impl Iterator<Item = Range> + Clone,
+        hash: Option<SentHash>,
+    ) -> Result<(), SourceError> {
+        let changed = |how| SourceError::Changed(how);
+        let hash =
+            hash.ok_or(changed("while it was being uploaded: its inode has changed, and what was sent cannot be compared"))?;
+        for _ in 0..COMPARISONS_MAX {
+            let before = self.stat().await?;
+            let mut found = SentHash::default();
+            for range in sent.clone() {
+                found = found.and(self.hash(range).await?);
+            }
+            if found != hash && !planted!("resume.any_version") {
+                return Err(changed("while it was being uploaded, and its time was set back"));
+            }
+            if self.stat().await? == before {
+                *self.open.identity.lock().unwrap_or_else(PoisonError::into_inner) = before;
+                return Ok(());
+            }
+        }
+        Err(changed("while it was being uploaded, again and again"))
+    }
+
+    async fn stat(&self) -> Result<Identity, SourceError> {
+        let open = self.open.clone();
+        blocking(&self.answers, move || open.stat().map(|stat| Identity::from(stat.numbers))).await
+    }
+
+    async fn hash(&self, range: Range) -> Result<SentHash, SourceError> {
+        let (mut hasher, mut done) = (RangeHasher::new(range.offset), 0);
+        while done < range.bytes {
+            let (open, offset, length) = (self.open.clone(), range.offset + done, READ_BYTES.min(range.bytes - done));
+            // Not what was kept of it: what is there now.
+            let bytes = blocking(&self.answers, move || open.read(offset, length)).await?;
+            hasher.update(&bytes);
+            done += bytes.len() as u64;
+        }
+        Ok(hasher.so_far())
+    }
+
+    /// The hash of a range that has flowed, to be asked for once.
+    pub(crate) fn take_hash(&self, range: Range) -> Option<SentHash> {
+        self.open.hashes.lock().unwrap_or_else(PoisonError::into_inner).remove(&range)
+    }
+
+    /// The fingerprint of the content; nothing where it cannot be read, which will show again.
+    pub(crate) async fn fingerprint(&self) -> Option<Fingerprint> {
+        if let Some(whole) = &self.open.whole {
+            return Some(Fingerprint::of(whole));
+        }
+        let open = self.open.clone();
+        let read = move || {
+            let size = open.identity().size;
+            let fingerprint = Fingerprint::read(size, |block, offset| open.file.read_exact_at(block, offset))?;
+            open.check_handle().map(|()| fingerprint)
+        };
+        blocking(&self.answers, read).await.ok()
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a
@@ -177,7 +251,7 @@ impl Source {
 
     async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
         let open = self.open.clone();
-        blocking(self.threads, move || {
+        blocking(&self.answers, move || {
             let bytes = open.kept(offset, bytes).map_or_else(|| open.read(offset, bytes), Ok)?;
             hasher.update(&bytes);
             Ok((bytes, hasher))
@@ -185,8 +259,23 @@ impl Source {
         .await
     }
 
-    /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
-    pub(crate) fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+    /// Fills `buffer` from `offset` on, and hashes it; the identity is compared by [`Source::check_handle`] at the end.
+    pub(super) async fn hash_into(
+        &self,
+        offset: u64,
+        mut buffer: Vec<u8>,
+        mut hasher: Hasher,
+    ) -> Result<(Vec<u8>, Hasher), SourceError> {
+        let source = self.clone();
+        blocking(&self.answers, move || {
+            source.read_into(offset, &mut buffer)?;
+            hasher.update(&buffer);
+            Ok((buffer, hasher))
+        })
+        .await
+    }
+
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         match &self.open.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
@@ -200,9 +289,10 @@ impl Source {
         Ok(())
     }
 
-    /// Makes sure that the handle still means the version that is being read, on the caller's thread.
-    pub(crate) fn check_handle(&self) -> Result<(), SourceError> {
-        self.open.check_handle()
+    /// Makes sure that the handle still means the version that is being read.
+    pub(crate) async fn check_handle(&self) -> Result<(), SourceError> {
+        let open = self.open.clone();
+        blocking(&self.answers, move || open.check_handle()).await
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
@@ -210,12 +300,16 @@ impl Source {
         self.open.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn keep_hash(&self, range: Range, hash: SentHash) {
+        self.open.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(range, hash);
+    }
+
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
         if let Some(kept) = self.open.kept(offset, bytes) {
             return Ok(kept);
         }
         let open = self.open.clone();
-        blocking(self.threads, move || open.read(offset, bytes)).await
+        blocking(&self.answers, move || open.read(offset, bytes)).await
     }
 }
 
@@ -223,9 +317,10 @@ impl OpenSource {
     fn open(expected: Expected) -> Result<OpenSource, SourceError> {
         let file = expected.base.open(&expected.path)?;
         let mut held = OpenSource::of(file, expected)?;
-        page_cache::remember_filesystem(&held.file, held.identity.device);
-        if held.identity.size <= WHOLE_BYTES {
-            held.whole = Some(held.read(0, held.identity.size)?);
+        let Identity { device, size, .. } = held.identity();
+        page_cache::remember_filesystem(&held.file, device);
+        if size <= WHOLE_BYTES {
+            held.whole = Some(held.read(0, size)?);
         }
         Ok(held)
     }
@@ -235,44 +330,58 @@ impl OpenSource {
         let Expected { base, path, version, .. } = expected;
         let file = page_cache::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
         let mut held = OpenSource::of(file, expected.clone()).ok()?;
-        held.whole = Some(page_cache::read(&held.file, held.identity.size)?.into());
+        held.whole = Some(page_cache::read(&held.file, held.identity().size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
     fn of(file: File, expected: Expected) -> Result<OpenSource, SourceError> {
         let Expected { base, path, version, fresh } = expected;
         let stat = file.stat()?;
-        let identity = Identity::from(stat.numbers);
-        let same = if fresh { version.same_version(&identity) } else { version.may_be_completed_by(&identity) };
-        let same = same || (planted!("resume.any_version") && !fresh);
-        if stat.kind == FileKind::File && same {
-            Ok(OpenSource { file, base, path, identity, whole: None, failed: Mutex::new(None) })
-        } else {
-            Err(SourceError::Changed("since it was queued"))
+        let found = Identity::from(stat.numbers);
+        let likeness = version.likeness(&found);
+        if stat.kind != FileKind::File || matches!(likeness, Likeness::Other | Likeness::Coarser) {
+            return Err(SourceError::Changed("since it was queued"));
         }
+        let identity = if fresh { found } else { Identity { ctime_ns: version.ctime_ns, ..found } };
+        let (identity, hashes, failed) = (Mutex::new(identity), Mutex::default(), Mutex::default());
+        Ok(OpenSource { file, base, path, identity, hashes, whole: None, failed })
     }
 
-    fn is_unchanged_in_cache(&self) -> bool {
-        let named = page_cache::look(&self.base, &self.path, self.identity.device).map(|stat| Identity::from(stat.numbers));
-        named == Some(self.identity) && self.check_handle().is_ok()
+    fn identity(&self) -> Identity {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self) -> Result<(), SourceError> {
-        self.check_handle()?;
-        if self.is_the_version(&self.base.look(&self.path)?) {
-            Ok(())
-        } else {
-            Err(SourceError::Changed("while it was being uploaded: another file now has its name, or it is gone"))
+    /// What the file system says of the open file. That a handle is not found says nothing of the file: some file systems forget
+    /// theirs when a file is renamed.
+    fn stat(&self) -> Result<Stat, SourceError> {
+        self.file.stat().map_err(|error| SourceError::Unreadable(error.to_string()))
+    }
+
+    fn is_untouched_in_cache(&self) -> bool {
+        let seen = page_cache::look(&self.base, &self.path, self.identity().device).is_some();
+        seen && self.check() == Ok(false)
+    }
+
+    /// Answers whether it was touched.
+    fn check(&self) -> Result<bool, SourceError> {
+        let stat = self.stat()?;
+        if stat.links == 0 {
+            return Err(SourceError::Changed("while it was being uploaded: it was deleted, or another file has taken its place"));
         }
+        self.judge(&stat)
     }
 
     fn check_handle(&self) -> Result<(), SourceError> {
-        if self.is_the_version(&self.file.stat()?) { Ok(()) } else { Err(SourceError::Changed("while it was being uploaded")) }
+        self.judge(&self.stat()?).map(drop)
     }
 
-    fn is_the_version(&self, found: &Stat) -> bool {
-        let found = Identity::from(found.numbers);
-        found == self.identity || (planted!("source.numbers_only") && found.same_numbers(&self.identity))
+    fn judge(&self, stat: &Stat) -> Result<bool, SourceError> {
+        match self.identity().likeness(&Identity::from(stat.numbers)) {
+            Likeness::Same | Likeness::Renumbered => Ok(false),
+            Likeness::Touched => Ok(true),
+            Likeness::Coarser | Likeness::Other if planted!("source.numbers_only") => Ok(false),
+            Likeness::Coarser | Likeness::Other => Err(SourceError::Changed("while it was being uploaded")),
+        }
     }
 
     /// The bytes of a small file, which are in memory.
@@ -290,17 +399,19 @@ impl OpenSource {
             self.check_handle()?;
             Ok(Bytes::from(buffer))
         };
-        read().inspect_err(|error: &SourceError| {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-        })
+        read().inspect_err(|error| self.note_failure(error))
+    }
+
+    fn note_failure(&self, error: &SourceError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
     }
 }
 
 async fn blocking<T: Send + 'static>(
-    threads: Threads,
+    answers: &Answers,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    threads.run(work).await.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
+    answers.get(work).await.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
 }
 
 /// One part's bytes, as often as they are asked for.
@@ -327,6 +438,8 @@ impl PartSource for PartBytes {
             left: bytes,
             ready: ready.unwrap_or_default(),
             gate: self.gate.clone().filter(|_| last),
+            range: Range { offset: self.range.offset + offset, bytes },
+            hasher: RangeHasher::new(self.range.offset + offset),
         };
         Box::pin(Reading { next: Mutex::new(Box::pin(cursor.next())), left: bytes })
     }
@@ -339,6 +452,9 @@ struct Cursor {
     left: u64,
     ready: Bytes,
     gate: Option<Arc<Gate>>,
+    /// What it reads, and the hash of what it has read.
+    range: Range,
+    hasher: RangeHasher,
 }
 
 impl Cursor {
@@ -359,8 +475,17 @@ impl Cursor {
         };
         let length = bytes.len() as u64;
         self.source.limits.take(length).await;
+        if length == self.left
+            && let Err(error) = self.compare_whole_body().await
+        {
+            return Some((Err(io::Error::other(error)), self));
+        }
+        self.hasher.update(&bytes);
         self.offset += length;
         self.left -= length;
+        if self.left == 0 {
+            self.source.keep_hash(self.range, self.hasher.so_far());
+        }
         if let Some(gate) = self.gate.as_ref().filter(|_| self.left == 0)
             && let Err(error) = gate.pass().await
         {
@@ -368,6 +493,17 @@ impl Cursor {
         }
         self.source.sent.fetch_add(length, Ordering::Relaxed);
         Some((Ok(bytes), self))
+    }
+
+    /// The last bytes of a body that is the whole file are also its finish, so a file that was touched is compared before they go.
+    async fn compare_whole_body(&self) -> Result<(), SourceError> {
+        let sent = Range { offset: 0, bytes: self.offset };
+        let is_whole = self.range == Range { offset: 0, bytes: self.source.identity().size };
+        if is_whole && sent.bytes > 0 && self.source.check().await? {
+            let compared = self.source.compare(std::iter::once(sent), Some(self.hasher.so_far())).await;
+            return compared.inspect_err(|error| self.source.open.note_failure(error));
+        }
+        Ok(())
     }
 }
 
@@ -511,15 +647,143 @@ mod tests {
         assert!(place.open(true, &place.private).await.is_ok(), "where links are followed it is");
     }
 
+    /// A file of several reads, open to be sent.
+    async fn large_file(path: &Path, fresh: bool) -> (Vec<u8>, Source) {
+        let content: Vec<u8> = (0..3 * PART_BYTES).map(|i| (i % 251) as u8).collect();
+        std::fs::write(path, &content).unwrap();
+        let version = Identity::of(&std::fs::metadata(path).unwrap());
+        let base = Base::new(path.parent().unwrap(), false);
+        let expected = Expected { base, path: path.to_owned(), version, fresh };
+        (content, Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default()).await.unwrap())
+    }
+
+    /// Changes the time of an inode's last change as an attribute does, in the next tick of the clock that stamps it.
+    fn touch(path: &Path) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let ctime = || std::fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec())).unwrap();
+        let before = ctime();
+        for mode in [0o600, 0o640].iter().cycle().take_while(|_| ctime() == before) {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode)).unwrap();
+        }
+    }
+
+    /// Writes one byte and sets the time of the last change back.
+    fn change_unseen(path: &Path, at: u64) {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        touch(path);
+        file.write_all_at(b"!", at).unwrap();
+        file.set_modified(before).unwrap();
+    }
+
     #[tokio::test]
-    async fn a_file_whose_folder_becomes_a_link_while_it_is_sent_has_changed() {
+    async fn a_file_that_is_renamed_linked_or_touched_while_it_is_sent_is_the_same_when_it_has_been_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let (content, source) = large_file(&path, true).await;
+        let sent = Range { offset: 5, bytes: PART_BYTES + 9 };
+        bytes_of(&source.part(0, sent).await.unwrap()).await;
+        let hash = source.take_hash(sent);
+        assert_eq!(source.check().await, Ok(false));
+        touch(&path);
+        std::fs::hard_link(&path, dir.path().join("other")).unwrap();
+        std::fs::rename(&path, dir.path().join("renamed")).unwrap();
+        assert_eq!(source.check().await, Ok(true));
+        let rest = Range { offset: 5 + sent.bytes, bytes: 7 };
+        assert_eq!(bytes_of(&source.part(1, rest).await.unwrap()).await, content[rest.offset as usize..][..7], "and is read on");
+        assert_eq!(source.compare(std::iter::once(sent), hash).await, Ok(()));
+        assert_eq!((source.check().await, source.identity().ctime_ns > 0), (Ok(false), true));
+        assert!(source.compare(std::iter::once(sent), None).await.is_err(), "what was sent is not known");
+    }
+
+    #[tokio::test]
+    async fn a_change_of_what_was_sent_shows_though_its_time_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let (_, source) = large_file(&path, true).await;
+        let sent = Range { offset: 0, bytes: 2 * PART_BYTES };
+        bytes_of(&source.part(0, sent).await.unwrap()).await;
+        let hash = source.take_hash(sent);
+        assert_eq!((hash.is_some(), source.take_hash(sent)), (true, None), "it is asked for once");
+        change_unseen(&path, PART_BYTES);
+        assert_eq!(source.check().await, Ok(true));
+        let refused = source.compare(std::iter::once(sent), hash).await.unwrap_err();
+        assert!(matches!(refused, SourceError::Changed(how) if how.contains("set back")));
+        assert_eq!(source.check().await, Ok(true), "it is as doubtful as before");
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_of_a_whole_body_go_only_if_those_before_them_are_still_in_the_file() {
+        for changed in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("file");
+            let (content, source) = large_file(&path, true).await;
+            let part = source.part(0, Range { offset: 0, bytes: content.len() as u64 }).await.unwrap();
+            let (mut frames, mut sent) = (part.source.frames(), 0);
+            while sent < 2 * PART_BYTES {
+                let frame = std::future::poll_fn(|cx| frames.as_mut().poll_frame(cx)).await.unwrap().unwrap();
+                sent += frame.into_data().unwrap().len() as u64;
+            }
+            if changed {
+                change_unseen(&path, 7)
+            } else {
+                touch(&path)
+            }
+            let mut failed = false;
+            while let Some(frame) = std::future::poll_fn(|cx| frames.as_mut().poll_frame(cx)).await {
+                match frame {
+                    Ok(frame) => sent += frame.into_data().unwrap().len() as u64,
+                    Err(_) => {
+                        failed = true;
+                        break;
+                    }
+                }
+            }
+            assert_eq!((failed, sent == content.len() as u64), (changed, !changed));
+            assert_eq!(source.failure().is_some(), changed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_touched_since_its_parts_were_sent_is_opened_as_one_to_be_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![7; 100]).unwrap();
+        let version = Identity::of(&std::fs::metadata(&path).unwrap());
+        touch(&path);
+        let open = |fresh| {
+            let expected = Expected { base: Base::new(dir.path(), false), path: path.clone(), version, fresh };
+            Source::open(expected, Threads::Pool, Limits::new(Vec::new()), Arc::default())
+        };
+        assert_eq!(open(true).await.unwrap().check().await, Ok(false));
+        assert_eq!(open(false).await.unwrap().check().await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_deleted_or_replaced_while_it_is_sent_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for replaced in [false, true] {
+            let (content, source) = large_file(&path, true).await;
+            if replaced {
+                std::fs::write(dir.path().join("new"), content).unwrap();
+                std::fs::rename(dir.path().join("new"), &path).unwrap();
+            } else {
+                std::fs::remove_file(&path).unwrap();
+            }
+            assert!(matches!(source.check().await, Err(SourceError::Changed(how)) if how.contains("deleted")), "{replaced}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_swapped_for_a_link_while_its_file_is_sent_leads_nowhere_else() {
         let place = place();
         let source = place.open(false, &place.top.join("sub")).await.unwrap();
-        source.check().await.unwrap();
-        // The same file is behind the link, so only the link tells.
-        std::fs::rename(place.top.join("sub"), place.top.join("aside")).unwrap();
-        symlink("aside", place.top.join("sub")).unwrap();
-        let refused = source.check().await.unwrap_err();
-        assert!(matches!(&refused, SourceError::Changed(how) if how.contains("symbolic link")), "{refused}");
+        place.swap();
+        assert_eq!(source.check().await, Ok(false), "the file that is open has been moved, and is the same");
+        let own = format!("{:?}", place.top.join("sub"));
+        let part = source.part(0, Range { offset: 0, bytes: own.len() as u64 }).await.unwrap();
+        assert_eq!(bytes_of(&part).await, own.as_bytes(), "of the file in the watched folder");
     }
 }

@@ -18,6 +18,7 @@ use crate::store::Store;
 use super::bandwidth::Limits;
 use super::connections::Connections;
 use super::phase::Phases;
+use super::roots::KnownRoots;
 use super::standing::Standing;
 
 /// What a worker needs to know of the job's host and of the daemon.
@@ -45,6 +46,8 @@ pub struct Worker<H = Arc<dyn Host>> {
     pub limits: Limits,
     /// The watches that the files are in.
     pub watches: Watches,
+    /// The roots of these watches.
+    pub roots: KnownRoots,
     /// Whether the daemon goes on.
     pub phases: Phases,
 }
@@ -53,9 +56,23 @@ impl Worker<LazyHost> {
     /// The same with its host made. One attempt has one host from beginning to end.
     pub(super) async fn ready(self) -> Worker {
         let Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, .. } = self;
-        let Worker { connections, limits, watches, phases, .. } = self;
+        let Worker { connections, limits, watches, roots, phases, .. } = self;
         let host = host.get().await;
-        Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, connections, limits, watches, phases }
+        Worker {
+            system,
+            store,
+            host,
+            on_unknown,
+            retries,
+            give_up_after,
+            standing,
+            epoch,
+            connections,
+            limits,
+            watches,
+            roots,
+            phases,
+        }
     }
 }
 

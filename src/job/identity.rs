@@ -38,12 +38,31 @@ impl Identity {
         }
     }
 
-    /// Whether `other`, met at the same path, is the same version: of the same size, and last written at the same time.
+    /// What `now`, met at the path of this version, tells of whether it is the same version.
     ///
-    /// The numbers of device and inode and the birth are not asked. A reboot, a remount, a file system that makes up its inode
+    /// The numbers of device and inode and the birth decide nothing. A reboot, a remount, a file system that makes up its inode
     /// numbers, a restored backup and a move to another machine all give a file new ones.
+    pub(crate) fn likeness(&self, now: &Identity) -> Likeness {
+        if self.size != now.size {
+            return Likeness::Other;
+        }
+        if self.mtime_ns != now.mtime_ns {
+            return if same_but_coarser(self.mtime_ns, now.mtime_ns) { Likeness::Coarser } else { Likeness::Other };
+        }
+        // A planted bug makes a version of every new number.
+        if planted!("renumbered.is_new") && !self.same_numbers(now) {
+            return Likeness::Other;
+        }
+        match (self.ctime_ns == now.ctime_ns, self.same_numbers(now)) {
+            (true, true) => Likeness::Same,
+            (true, false) => Likeness::Renumbered,
+            (false, _) => Likeness::Touched,
+        }
+    }
+
+    /// Whether `other` has the same size, and was last written at the same time as far as its writers say.
     pub fn same_version(&self, other: &Identity) -> bool {
-        (self.size, self.mtime_ns) == (other.size, other.mtime_ns) && (!planted!("renumbered.is_new") || self.same_numbers(other))
+        !matches!(self.likeness(other), Likeness::Other | Likeness::Coarser)
     }
 
     /// Whether `other`, met at any path, is this very inode with the same version in it: a rename, or another hard link.
@@ -63,6 +82,30 @@ impl Identity {
     pub fn may_be_completed_by(&self, other: &Identity) -> bool {
         self.same_version(other) && self.ctime_ns == other.ctime_ns
     }
+}
+
+/// What the facts of a file that is met where a version was known tell of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Likeness {
+    /// Nobody has touched it.
+    Same,
+    /// Nobody has touched it, since nobody can set the time of an inode's last change; but its numbers are others now.
+    Renumbered,
+    /// Of the same size and modification time, but its inode has changed since: it was renamed, linked or restored, its mode was
+    /// changed, or it was written by somebody who then set the time back. Only its content tells.
+    Touched,
+    /// The same, and besides its modification time is the known one cut to what a coarser file system or archive can hold, or the
+    /// other way round. Only its content tells.
+    Coarser,
+    /// Another version.
+    Other,
+}
+
+/// Whether one of two times is the other cut to whole microseconds or seconds, or to two seconds as FAT holds them.
+fn same_but_coarser(one_ns: i64, other_ns: i64) -> bool {
+    let cut = |ns: i64, unit: i64| ns.div_euclid(unit).saturating_mul(unit);
+    let is_cut_of = |fine: i64, coarse: i64| [1_000, 1_000_000_000, 2_000_000_000].iter().any(|unit| cut(fine, *unit) == coarse);
+    is_cut_of(one_ns, other_ns) || is_cut_of(other_ns, one_ns)
 }
 
 impl From<[i64; 6]> for Identity {
@@ -97,6 +140,36 @@ mod tests {
         for (what, other, expected) in others {
             let found = [FILE.same_version(&other), FILE.same_inode(&other), FILE.may_be_completed_by(&other)];
             assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_tells_a_version_that_is_met_again() {
+        use Likeness::{Coarser, Other, Renumbered, Same, Touched};
+        let fine = Identity { mtime_ns: 7_123_456_789, ..FILE };
+        let cases = [
+            ("the same", FILE, FILE, Same),
+            ("another device", FILE, Identity { device: 9, ..FILE }, Renumbered),
+            ("another inode and birth", FILE, Identity { inode: 9, born_ns: 9, ..FILE }, Renumbered),
+            ("renamed, or its time set back", FILE, Identity { ctime_ns: 9, ..FILE }, Touched),
+            ("restored", FILE, Identity { device: 9, inode: 9, ctime_ns: 9, born_ns: 9, ..FILE }, Touched),
+            ("grown", FILE, Identity { size: 9, ..FILE }, Other),
+            ("written again", FILE, Identity { mtime_ns: 9, ctime_ns: 9, ..FILE }, Other),
+            ("cut to microseconds", fine, Identity { mtime_ns: 7_123_456_000, ..FILE }, Coarser),
+            ("cut to a second", fine, Identity { mtime_ns: 7_000_000_000, ..FILE }, Coarser),
+            ("cut to two seconds", fine, Identity { mtime_ns: 6_000_000_000, ..FILE }, Coarser),
+            ("from a coarse one to a fine one", Identity { mtime_ns: 6_000_000_000, ..FILE }, fine, Coarser),
+            ("half a second off", fine, Identity { mtime_ns: 7_500_000_000, ..FILE }, Other),
+            (
+                "before 1970, cut to a second",
+                Identity { mtime_ns: -5, ..FILE },
+                Identity { mtime_ns: -1_000_000_000, ..FILE },
+                Coarser,
+            ),
+            ("cut, and grown", fine, Identity { mtime_ns: 7_000_000_000, size: 9, ..FILE }, Other),
+        ];
+        for (what, before, now, expected) in cases {
+            assert_eq!(before.likeness(&now), expected, "{what}");
         }
     }
 

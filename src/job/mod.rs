@@ -1,11 +1,13 @@
 //! The domain: jobs, their states, and the words of an upload. Pure: no clock, no disk, no network, no database, no runtime.
 
+pub(crate) mod absence;
 pub mod attempt;
 pub(crate) mod believed;
 pub(crate) mod content_type;
 pub(crate) mod delivery;
 pub(crate) mod digest;
 pub(crate) mod event;
+pub(crate) mod fingerprint;
 pub(crate) mod flow;
 pub mod health;
 pub(crate) mod identity;
@@ -17,6 +19,7 @@ pub mod reason;
 pub(crate) mod release;
 pub(crate) mod remote_path;
 pub(crate) mod report;
+pub(crate) mod sent_hash;
 pub(crate) mod share;
 pub(crate) mod state;
 pub mod upload;
@@ -26,11 +29,14 @@ pub(crate) mod watch_report;
 
 pub(crate) use delivery::{Delivery, DeliveryId};
 pub(crate) use event::Event;
+pub use fingerprint::Fingerprint;
 pub use identity::Identity;
+pub(crate) use identity::Likeness;
 pub(crate) use proof::Proof;
 pub use reason::{Reason, ReasonClass, Step};
 pub(crate) use report::HostReport;
 pub use report::{HostRow, JobId, JobRow};
+pub(crate) use sent_hash::SentHash;
 pub use state::State;
 pub(crate) use watch::Watch;
 pub use watch::Watches;

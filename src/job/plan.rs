@@ -28,7 +28,7 @@ pub enum Unplannable {
 }
 
 /// One part of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Range {
     /// Where it begins in the file.
     pub offset: u64,
@@ -67,6 +67,13 @@ impl Plan {
     pub fn range_at(&self, offset: u64) -> Range {
         let offset = offset.min(self.file_bytes);
         Range { offset, bytes: self.part_bytes.min(self.file_bytes - offset) }
+    }
+
+    /// The ranges that a host holds which takes bytes in order and has taken whole parts up to `held_bytes`.
+    pub fn ranges_up_to(&self, held_bytes: u64) -> impl Iterator<Item = Range> + Clone + use<> {
+        let plan = *self;
+        let next = move |before: &Range| Some(plan.range_at(before.offset + before.bytes));
+        std::iter::successors(Some(plan.range_at(0)), next).take_while(move |range| range.offset < held_bytes)
     }
 }
 

@@ -113,12 +113,18 @@ pub enum ReasonClass {
     SourceLinked,
     /// The source may be written still, as far as anybody can tell.
     MayBeWritten,
+    /// The source is not where it was, but may be under another name, or on a disk that is away.
+    SourceMissing,
     /// The after-action failed.
     AfterFailed,
     /// The after-action is about to run, so nothing else is done with the file.
     AfterDue,
     /// The hook in `subject` failed.
     HookFailed,
+    /// The hook in `subject` did not end within its time.
+    HookTimedOut,
+    /// The hook in `subject` has not heard of it yet.
+    WaitsForHook,
     /// The host in `subject` is not configured any more.
     HostUnconfigured,
     /// The host in `subject` rests; the detail says why.
@@ -129,7 +135,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 24] = [
+    const OWN: [ReasonClass; 27] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -148,9 +154,12 @@ impl ReasonClass {
         ReasonClass::SourceChanged,
         ReasonClass::SourceLinked,
         ReasonClass::MayBeWritten,
+        ReasonClass::SourceMissing,
         ReasonClass::AfterFailed,
         ReasonClass::AfterDue,
         ReasonClass::HookFailed,
+        ReasonClass::HookTimedOut,
+        ReasonClass::WaitsForHook,
         ReasonClass::HostUnconfigured,
         ReasonClass::HostResting,
         ReasonClass::HostHeld,
@@ -183,9 +192,12 @@ impl ReasonClass {
             ReasonClass::SourceChanged => "source_changed",
             ReasonClass::SourceLinked => "source_linked",
             ReasonClass::MayBeWritten => "may_be_written",
+            ReasonClass::SourceMissing => "source_missing",
             ReasonClass::AfterFailed => "after_failed",
             ReasonClass::AfterDue => "after_due",
             ReasonClass::HookFailed => "hook_failed",
+            ReasonClass::HookTimedOut => "hook_timed_out",
+            ReasonClass::WaitsForHook => "waits_for_hook",
             ReasonClass::HostUnconfigured => "host_unconfigured",
             ReasonClass::HostResting => "host_resting",
             ReasonClass::HostHeld => "host_held",
@@ -199,9 +211,12 @@ impl ReasonClass {
             ReasonClass::WaitsForHost
                 | ReasonClass::UnprovenByHost
                 | ReasonClass::MayBeWritten
+                | ReasonClass::SourceMissing
                 | ReasonClass::AfterFailed
                 | ReasonClass::AfterDue
                 | ReasonClass::HookFailed
+                | ReasonClass::HookTimedOut
+                | ReasonClass::WaitsForHook
         )
     }
 }
@@ -371,8 +386,12 @@ impl Reason {
                  its file system does not report that): waiting until it is seen to be closed, or until 24 hours after its last change"
                     .into()
             }
+            ReasonClass::SourceMissing => {
+                "the file is not where it was: looking for it under another name, or waiting for its disk to come back".into()
+            }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
-            ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::HookFailed | ReasonClass::HookTimedOut => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::WaitsForHook => format!("waiting for hook `{subject}`"),
             ReasonClass::HostUnconfigured => format!("the host `{subject}` is no longer configured"),
             ReasonClass::HostResting => format!("host `{subject}` is paused: {detail}"),
             ReasonClass::HostHeld => format!("host `{subject}` is on hold: {detail}"),
@@ -415,7 +434,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (33, 33));
+        assert_eq!((words.len(), unique.len()), (36, 36));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -446,9 +465,12 @@ mod tests {
             "source_changed",
             "source_linked",
             "may_be_written",
+            "source_missing",
             "after_failed",
             "after_due",
             "hook_failed",
+            "hook_timed_out",
+            "waits_for_hook",
             "host_unconfigured",
             "host_resting",
             "host_held",

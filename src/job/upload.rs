@@ -238,6 +238,12 @@ impl ConfirmedParts {
         self.words.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
+    /// Whether the same parts are confirmed in `other`.
+    pub fn same_parts(&self, other: &ConfirmedParts) -> bool {
+        let longest = self.words.len().max(other.words.len());
+        (0..longest).all(|word| self.words.get(word).unwrap_or(&0) == other.words.get(word).unwrap_or(&0))
+    }
+
     /// How many parts are confirmed.
     pub fn count(&self) -> u32 {
         self.count

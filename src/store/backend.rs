@@ -6,13 +6,14 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
 
 use super::error::StoreError;
-use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen};
+use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Version};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
@@ -26,12 +27,12 @@ macro_rules! verbs {
     ($with:ident) => {
         $with! {
             jobs::recover() -> ();
-            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
+            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
-            jobs::record_version(job: JobId, identity: &Identity) -> bool;
+            jobs::record_version(job: JobId, version: &Version) -> bool;
             /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by
             /// another daemon, stays as it is.
             jobs::record_outcome(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);
@@ -48,12 +49,14 @@ macro_rules! verbs {
             jobs::requeue_held(host: &str) -> ();
             jobs::record_watch(path: &Path, report: &WatchReport) -> ();
             jobs::record_progress(live: &[Live]) -> ();
+            jobs::known_roots() -> Vec<(PathBuf, RootFolder)>;
+            jobs::record_root(watch: &Path, root: &RootFolder) -> ();
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
-            uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, identity: &Identity) -> bool;
-            uploads::record_acks(job: JobId, acks: &[Ack], plan: &Plan) -> bool;
-            uploads::record_offset(job: JobId, held_bytes: u64, moved_to: Option<&Session>) -> bool;
-            uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan) -> bool;
+            uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, version: &Version) -> bool;
+            uploads::record_ack(job: JobId, ack: &Ack, plan: &Plan, hash: Option<SentHash>) -> bool;
+            uploads::record_offset(job: JobId, held_bytes: u64, hash: Option<SentHash>, moved_to: Option<&Session>) -> bool;
+            uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan, hash: Option<SentHash>) -> bool;
             uploads::record_commit_intent(job: JobId) -> bool;
             uploads::save_digest(job: JobId, part_bytes: u64, digest: &Digest) -> bool;
             uploads::saved_digest(job: JobId, part_bytes: u64) -> Option<Digest>;

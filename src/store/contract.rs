@@ -21,7 +21,7 @@ use crate::job::upload::Session;
 use crate::job::upload::{Ack, Outcome, Shape};
 use crate::job::watch::{After, EventSource, Watch};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
-use crate::job::{Identity, Reason, State};
+use crate::job::{Fingerprint, Identity, Reason, SentHash, State};
 
 /// Each of these functions is a test of either engine; one that is not named here is not used, and does not compile.
 macro_rules! suite {
@@ -58,6 +58,8 @@ suite! {
     a_file_that_was_passed_over_is_not_sent_to_a_host_that_is_added_later;
     a_gone_file_is_forgotten_and_met_again;
     new_numbers_of_device_inode_and_birth_make_no_new_version;
+    of_a_file_that_was_touched_the_fingerprint_tells_whether_it_is_another_version;
+    a_version_is_found_elsewhere_by_its_inode_or_else_by_its_content;
     a_version_never_has_two_live_jobs_for_one_host;
     only_a_job_under_way_can_be_left_or_be_uploaded;
     higher_priority_goes_first_and_then_the_older;
@@ -273,7 +275,17 @@ pub(super) fn arrival(number: i64) -> Arrival {
         make_jobs: true,
         priority: number % 2,
         close_seen: false,
+        fingerprint: None,
+        maybe_known: false,
     }
+}
+
+fn version(identity: Identity) -> Version {
+    Version { identity, fingerprint: None }
+}
+
+fn earlier(before: &Arrival, same_inode: bool, fingerprint: Option<Fingerprint>) -> Earlier {
+    Earlier { folder: before.folder.clone(), name: before.name.clone(), same_inode, fingerprint }
 }
 
 pub(super) fn return_job(state: State) -> ReturnedJob {
@@ -562,15 +574,15 @@ fn hooks_hear_once_that_a_person_must_act(queue: Queue) {
     assert!(queue.hold(&wrong), "another reason is");
     let job = queue.claim_on("box");
     let (plan, ack) = (Plan { file_bytes: 10, part_bytes: 5 }, Ack { number: 0, held_to: 5, receipt: None, moved_to: None });
-    let (session, acks) = (Session("s".into()), vec![ack]);
+    let session = Session("s".into());
     let opened = session.clone();
-    queue.store.record_session(job, opened, Shape::parts(5), plan, arrival(0).identity).blocking().unwrap();
-    let found = acks.clone();
-    queue.store.replace_acks(job, found, 0, plan).blocking().unwrap();
+    queue.store.record_session(job, opened, Shape::parts(5), plan, version(arrival(0).identity)).blocking().unwrap();
+    let found = vec![ack.clone()];
+    queue.store.replace_acks(job, found, 0, plan, None).blocking().unwrap();
     queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(!queue.hold(&wrong), "what the host had already is no progress, and waiting neither");
     let job = queue.claim_on("box");
-    queue.store.record_acks(job, acks, plan).blocking().unwrap();
+    queue.store.record_ack(job, ack, plan, None).blocking().unwrap();
     queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert!(queue.hold(&wrong), "after progress it is news");
     queue.store.recover().blocking().unwrap();
@@ -610,6 +622,7 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version(mut queue: Queue) {
         Identity { device: 2, ..identity },
         Identity { device: 2, inode: 77, ..identity },
         Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 9, ..identity },
+        Identity { device: 2, inode: 77, born_ns: 5, ctime_ns: 10, ..identity },
     ] {
         assert_eq!(look(&queue, &now), Seen::Renumbered, "{now:?}");
         let Arrival { folder, name, .. } = before.clone();
@@ -626,6 +639,60 @@ fn new_numbers_of_device_inode_and_birth_make_no_new_version(mut queue: Queue) {
     }
     let changed = Identity { size: 11, ..identity };
     assert_eq!(look(&queue, &changed), Seen::Unknown);
+}
+
+fn of_a_file_that_was_touched_the_fingerprint_tells_whether_it_is_another_version(queue: Queue) {
+    queue.enqueue_for("box", 1..2);
+    let (job, before) = (queue.claim_on("box"), arrival(1));
+    let fingerprint = Some(Fingerprint(-5));
+    let sent = Version { identity: before.identity, fingerprint };
+    queue
+        .store
+        .record_session(job, Session("s".into()), opened_shape(), Plan { file_bytes: 10, part_bytes: 4 }, sent)
+        .blocking()
+        .unwrap();
+    queue.record_outcome(job, None);
+    let hosts = ["box".to_owned()];
+    let look = |now: Identity| queue.store.look_up(&before.folder, &[(&before.name, now)], &hosts).unwrap().remove(0);
+    let enqueue = |identity, fingerprint| {
+        let again = Arrival { hosts: Arc::from(hosts.clone()), identity, fingerprint, ..arrival(1) };
+        queue.store.enqueue(vec![again]).blocking().unwrap()
+    };
+    let touched = Identity { ctime_ns: 7, ..before.identity };
+    let coarser = Identity { mtime_ns: 0, ctime_ns: 7, ..before.identity };
+    for now in [touched, coarser] {
+        assert_eq!(look(now), Seen::Touched(Fingerprint(-5)), "{now:?}");
+        assert_eq!(enqueue(now, fingerprint), 0, "the same content, {now:?}");
+    }
+    assert_eq!(
+        (enqueue(touched, None), enqueue(before.identity, Some(Fingerprint(6)))),
+        (0, 0),
+        "nobody has found another content"
+    );
+    assert_eq!(enqueue(touched, Some(Fingerprint(6))), 1, "another content under the same size and time");
+    assert_eq!(look(touched), Seen::Known);
+    assert_eq!(look(Identity { ctime_ns: 8, ..touched }), Seen::Touched(Fingerprint(6)));
+    assert_eq!(queue.job(job).state, State::Done, "the version before has been sent");
+    assert_eq!(enqueue(coarser, None), 1, "a coarser time is another version where no content has been compared");
+}
+
+fn a_version_is_found_elsewhere_by_its_inode_or_else_by_its_content(queue: Queue) {
+    queue.enqueue_for("box", 1..2);
+    let (job, before) = (queue.claim_on("box"), arrival(1));
+    let elsewhere = |now: Identity| queue.look(&now, &arrival(2));
+    let renumbered = Identity { device: 9, inode: 9, ctime_ns: 9, born_ns: 9, ..before.identity };
+    assert_eq!(elsewhere(renumbered), Seen::Unknown, "nothing was read of it yet");
+    let sent = Version { identity: before.identity, fingerprint: Some(Fingerprint(1)) };
+    queue.store.record_version(job, sent).blocking().unwrap();
+    assert_eq!(elsewhere(renumbered), Seen::Elsewhere(vec![earlier(&before, false, Some(Fingerprint(1)))]));
+    assert_eq!(elsewhere(Identity { mtime_ns: 0, ..renumbered }), Seen::Unknown);
+    let other = Arrival { hosts: Arc::from(["box".to_owned()]), identity: renumbered, ..arrival(4) };
+    queue.store.enqueue(vec![other.clone()]).blocking().unwrap();
+    let both = vec![earlier(&other, true, None), earlier(&before, false, Some(Fingerprint(1)))];
+    assert_eq!(elsewhere(renumbered), Seen::Elsewhere(both), "those of the same inode come first");
+    let (from, to) = ((before.folder, before.name), (arrival(2).folder, arrival(2).name));
+    assert!(queue.store.record_rename(from, to, renumbered).blocking().unwrap());
+    assert_eq!(queue.look(&renumbered, &Arrival { hosts: other.hosts, ..arrival(2) }), Seen::Known, "under its new numbers");
 }
 
 fn a_version_never_has_two_live_jobs_for_one_host(queue: Queue) {
@@ -748,7 +815,9 @@ fn opened_shape() -> Shape {
 
 fn with_session(queue: &Queue, job: JobId) -> Plan {
     let (shape, plan) = (opened_shape(), Plan { file_bytes: 10, part_bytes: 4 });
-    assert!(queue.store.record_session(job, Session("first".into()), shape, plan, arrival(0).identity).blocking().unwrap());
+    assert!(
+        queue.store.record_session(job, Session("first".into()), shape, plan, version(arrival(0).identity)).blocking().unwrap()
+    );
     plan
 }
 
@@ -770,12 +839,14 @@ fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let plan = with_session(&queue, job);
-    queue.store.record_acks(job, vec![ack(2, Some("two"), None), ack(0, None, Some("second"))], plan).blocking().unwrap();
-    queue.store.record_acks(job, vec![ack(2, Some("two"), None)], plan).blocking().unwrap();
+    for (ack, hash) in [(ack(2, Some("two"), None), i64::MIN), (ack(0, None, Some("second")), 5), (ack(2, Some("two"), None), 77)] {
+        queue.store.record_ack(job, ack, plan, Some(SentHash(hash))).blocking().unwrap();
+    }
     let row = queue.job(job);
     assert_eq!((row.parts, row.parts_acked, row.sent), (3, 2, 6), "a part that is told of twice counts once");
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.session, upload.plan, upload.held_bytes), (Session("second".into()), plan, 6));
+    assert_eq!(upload.sent_hash, Some(SentHash(i64::MIN).and(SentHash(5))), "each part counts once");
     assert_eq!(upload.shape, Some(opened_shape()));
     assert_eq!([0, 1, 2].map(|number| upload.confirmed.contains(number)), [true, false, true]);
     assert_eq!(upload.confirmed.receipts.into_iter().collect::<Vec<_>>(), [(2, "two".to_owned())]);
@@ -786,23 +857,26 @@ fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let plan = with_session(&queue, job);
-    queue.store.record_acks(job, vec![ack(0, None, None), ack(1, None, None)], plan).blocking().unwrap();
-    queue.store.replace_acks(job, vec![ack(2, None, None)], 0, plan).blocking().unwrap();
+    queue.store.record_ack(job, ack(0, None, None), plan, Some(SentHash(1))).blocking().unwrap();
+    queue.store.record_ack(job, ack(1, None, None), plan, None).blocking().unwrap();
+    assert_eq!(claimed_after(&queue, job, SessionFate::Resume).unwrap().sent_hash, None, "of one of them nothing is known");
+    queue.store.replace_acks(job, vec![ack(2, None, None)], 0, plan, Some(SentHash(3))).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!(([0, 1, 2].map(|number| upload.confirmed.contains(number)), upload.held_bytes), ([false, false, true], 2));
-    queue.store.replace_acks(job, Vec::new(), 3, plan).blocking().unwrap();
+    assert_eq!(upload.sent_hash, Some(SentHash(3)));
+    queue.store.replace_acks(job, Vec::new(), 3, plan, None).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
     assert_eq!((upload.confirmed.count(), upload.held_bytes), (0, 3), "one that takes bytes in order says how many");
-    queue.store.record_offset(job, 7, Some(Session("moved".into()))).blocking().unwrap();
+    queue.store.record_offset(job, 7, Some(SentHash(9)), Some(Session("moved".into()))).blocking().unwrap();
     let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
-    assert_eq!((upload.session, upload.held_bytes), (Session("moved".into()), 7));
+    assert_eq!((upload.session, upload.held_bytes, upload.sent_hash), (Session("moved".into()), 7, Some(SentHash(9))));
 }
 
 fn what_becomes_of_a_session_is_what_its_worker_says(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let plan = with_session(&queue, job);
-    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     queue.store.record_commit_intent(job).blocking().unwrap();
     let facts = |upload: Upload| (upload.committing, upload.commits, upload.confirmed.count(), upload.resent);
     let after = |fate| claimed_after(&queue, job, fate).map(facts);
@@ -818,7 +892,7 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let plan = with_session(&queue, job);
-    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
     with_session(&queue, job);
     let waiting = ReturnedJob { failures: 3, failing_for: Some(Duration::from_millis(5)), ..return_job(State::Waiting) };
@@ -830,7 +904,7 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
         (claimed.failures, claimed.failing, claimed.failing_for),
         (3, Some(("kind".into(), 1)), Some(Duration::from_millis(5)))
     );
-    queue.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     queue.store.return_job(job, ReturnedJob { failures: 0, failing: None, ..return_job(State::Queued) }).blocking().unwrap();
     assert_eq!(queue.claim_one("box").failing_for, Some(Duration::from_millis(1)));
 }
@@ -904,7 +978,7 @@ fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let looked_at = Identity { ctime_ns: 9, ..arrival(0).identity };
-    assert!(queue.store.record_version(job, looked_at).blocking().unwrap());
+    assert!(queue.store.record_version(job, version(looked_at)).blocking().unwrap());
     queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, looked_at);
 }
@@ -914,7 +988,7 @@ fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forg
     let (old, taken) = (arrival(1), Arrival { identity: Identity { size: 11, ..arrival(2).identity }, ..arrival(2) });
     queue.store.enqueue(vec![old.clone(), taken.clone()]).blocking().unwrap();
     let now = Identity { ctime_ns: 9, ..old.identity };
-    assert_eq!(queue.look(&now, &taken), Seen::Elsewhere { folder: old.folder.clone(), name: old.name.clone() });
+    assert_eq!(queue.look(&now, &taken), Seen::Elsewhere(vec![earlier(&old, true, None)]));
     let job = queue.jobs().into_iter().find(|job| job.path.ends_with("f1")).unwrap().id;
     assert!(queue.store.record_rename(path(&old), path(&taken), now).blocking().unwrap());
     assert_eq!(queue.store.path_of(job).blocking().unwrap(), taken.folder.join(&taken.name));
@@ -971,11 +1045,15 @@ fn a_watch_has_been_seen_before_once_it_was_scanned_to_its_end(queue: Queue) {
         ..WatchReport::default()
     };
     queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
-    assert_eq!(seen(&["/other", "/drop"]), [false, false]);
+    let begun = Some(queue.now_ms());
+    queue.pass(5000);
+    assert_eq!(seen(&["/other", "/drop"]), [Some(queue.now_ms()), begun], "a first scan that was cut short is a first scan still");
+    queue.pass(5000);
     queue.store.record_watch("/drop".into(), status(Some(1))).blocking().unwrap();
     queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
-    assert_eq!(seen(&["/other"]), [false]);
-    assert_eq!(seen(&["/other", "/drop"]), [false, true], "also after a while without it");
+    let later = begun.map(|begun| begun + 5000);
+    assert_eq!(seen(&["/other"]), [later]);
+    assert_eq!(seen(&["/other", "/drop"]), [later, None], "also after a while without it");
 }
 
 fn rests(queue: &Queue) -> Vec<(String, u64, u32)> {
@@ -1134,7 +1212,7 @@ fn what_one_daemon_notes_of_hosts_and_watches_is_its_own(queue: Queue) {
     queue.store.record_watch("/drop".into(), scanned).blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![("box".into(), 40, 2)], vec![("box".into(), 60, 2)]));
     let seen = |queue: &Queue| queue.store.configure(watches.clone(), hosts.clone()).blocking().unwrap();
-    assert_eq!((seen(&queue), seen(&other)), (vec![true], vec![false]));
+    assert_eq!((seen(&queue), seen(&other)), (vec![None], vec![Some(NOW_MS)]));
     queue.store.configure(Vec::new(), Vec::new()).blocking().unwrap();
     queue.store.recover().blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![], vec![("box".into(), 60, 2)]), "one that has no hosts takes nobody's away");
@@ -1148,16 +1226,16 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     // Somebody has given it back in the name of the daemon that is lost, and another one claims it.
     queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
     assert_eq!(other.claim_on("box"), job);
-    other.store.record_acks(job, vec![ack(0, None, None)], plan).blocking().unwrap();
+    other.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     let before = format!("{:?}", queue.job(job));
 
     let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
     let told = [
-        queue.store.record_session(job, Session("lost".into()), Shape::whole(), plan, arrival(0).identity),
-        queue.store.record_version(job, Identity { ctime_ns: 9, ..arrival(0).identity }),
-        queue.store.record_acks(job, vec![ack(1, None, None)], plan),
-        queue.store.record_offset(job, 9, None),
-        queue.store.replace_acks(job, Vec::new(), 9, plan),
+        queue.store.record_session(job, Session("lost".into()), Shape::whole(), plan, version(arrival(0).identity)),
+        queue.store.record_version(job, version(Identity { ctime_ns: 9, ..arrival(0).identity })),
+        queue.store.record_ack(job, ack(1, None, None), plan, None),
+        queue.store.record_offset(job, 9, None, None),
+        queue.store.replace_acks(job, Vec::new(), 9, plan, None),
         queue.store.save_digest(job, 4, digest),
     ];
     assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 6]);

@@ -160,8 +160,7 @@ fn is_news(c: &Connection, job: JobId, why: Option<&Reason>) -> Result<bool, Sto
 fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof
-         FROM jobs j JOIN jobs s ON s.file = j.file AND s.device = j.device AND s.inode = j.inode AND s.size = j.size
-              AND s.mtime_ns = j.mtime_ns AND s.born_ns = j.born_ns
+         FROM jobs j JOIN jobs s ON s.file = j.file AND s.version = j.version
          WHERE j.id = ?1 ORDER BY s.id",
     )?;
     let rows = select.query_map([job.0], |row| {

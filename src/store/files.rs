@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::{Identity, Reason, ReasonClass};
+use crate::job::{Fingerprint, Identity, Likeness, Reason, ReasonClass};
 
 use super::deliveries;
 use super::error::StoreError;
 use super::rows::identity_at;
-use super::values::{Arrival, Caller, DaemonId, LOOKUPS_MAX, Seen};
+use super::values::{Arrival, Caller, DaemonId, Earlier, LOOKUPS_MAX, Seen};
+
+/// Places that are named at most as the earlier one of a file.
+pub(super) const EARLIER_MAX: usize = 16;
 
 /// The hosts of routes, which never change once they are committed.
 pub(super) type Routes = HashMap<i64, Vec<String>>;
@@ -22,9 +25,10 @@ struct FileRow {
     id: i64,
     identity: Identity,
     route: Option<i64>,
+    fingerprint: Option<Fingerprint>,
 }
 
-const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns, route";
+const FILE_COLUMNS: &str = "id, device, inode, size, mtime_ns, ctime_ns, born_ns, route, fingerprint";
 
 /// What is known of these versions of files in `folder` for `hosts`, in their order.
 pub(super) fn look_up(
@@ -49,38 +53,75 @@ fn look_up_one(
 ) -> Result<Seen, StoreError> {
     if let Some(folder) = folder
         && let Some(row) = file_at(c, folder, name)?
-        && row.identity.same_version(identity)
         && let Some(route) = row.route
+        && let Some(seen) = seen_at_its_path(row.identity.likeness(identity), row.fingerprint)
     {
-        return Ok(if !covers(c, routes, route, hosts)? {
-            Seen::Unknown
-        } else if row.identity.same_numbers(identity) {
-            Seen::Known
-        } else {
-            Seen::Renumbered
-        });
+        return Ok(if covers(c, routes, route, hosts)? { seen } else { Seen::Unknown });
     }
     look_elsewhere(c, identity)
 }
 
-/// Without a time of birth an inode's number may have been used again, so nothing is concluded from it.
+/// What a file is that is met where a version was taken up; nothing if it is another version.
+pub(super) fn seen_at_its_path(likeness: Likeness, fingerprint: Option<Fingerprint>) -> Option<Seen> {
+    match (likeness, fingerprint) {
+        (Likeness::Same, _) => Some(Seen::Known),
+        (Likeness::Renumbered, _) | (Likeness::Touched, None) => Some(Seen::Renumbered),
+        (Likeness::Touched | Likeness::Coarser, Some(fingerprint)) => Some(Seen::Touched(fingerprint)),
+        (Likeness::Coarser, None) | (Likeness::Other, _) => None,
+    }
+}
+
+/// Whether an arrival is the version that was taken up at its path, of which the fingerprints decide where both are known.
+pub(super) fn is_version(likeness: Likeness, known: Option<Fingerprint>, arrival: Option<Fingerprint>) -> bool {
+    match likeness {
+        Likeness::Same | Likeness::Renumbered => true,
+        Likeness::Touched => known.zip(arrival).is_none_or(|(known, arrival)| known == arrival),
+        Likeness::Coarser => known.is_some() && known == arrival,
+        Likeness::Other => false,
+    }
+}
+
+/// Files of the same size and time elsewhere. There may be many of these where times are coarse, so only some are named.
 fn look_elsewhere(c: &Connection, identity: &Identity) -> Result<Seen, StoreError> {
-    if identity.born_ns == 0 || planted!("rename.is_new") {
+    if planted!("rename.is_new") {
         return Ok(Seen::Unknown);
     }
-    let mut select = c.prepare_cached(
-        "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, d.path, f.name
-         FROM files f JOIN folders d ON d.id = f.folder WHERE f.inode = ?1 AND f.route IS NOT NULL",
-    )?;
-    let mut rows = select.query([identity.inode])?;
-    while let Some(row) = rows.next()? {
-        let found = FileRow::read(row)?;
-        if found.identity.same_inode(identity) {
-            let (folder, name) = (OsString::from_vec(row.get(8)?), OsString::from_vec(row.get(9)?));
-            return Ok(Seen::Elsewhere { folder: folder.into(), name });
+    let mut earlier = Vec::new();
+    for same_inode in [true, false] {
+        let compared = if same_inode { "=" } else { "<>" };
+        let mut select = c.prepare_cached(&format!(
+            "SELECT f.id, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, f.route, f.fingerprint, d.path, f.name
+             FROM files f JOIN folders d ON d.id = f.folder
+             WHERE f.mtime_ns = ?1 AND f.size = ?2 AND f.inode {compared} ?3 AND f.route IS NOT NULL LIMIT {EARLIER_MAX}"
+        ))?;
+        let mut rows = select.query(params![identity.mtime_ns, identity.size.cast_signed(), identity.inode])?;
+        while let Some(row) = rows.next()? {
+            let found = FileRow::read(row)?;
+            let (folder, name) = (OsString::from_vec(row.get(9)?), OsString::from_vec(row.get(10)?));
+            earlier.extend(as_earlier(folder.into(), name, &found.identity, found.fingerprint, identity));
         }
     }
-    Ok(Seen::Unknown)
+    Ok(seen_elsewhere(earlier))
+}
+
+/// A file of the same size and time, if anything more can tell whether it is this one. Without a time of birth an inode's number
+/// may have been used again, so nothing is concluded from it.
+pub(super) fn as_earlier(
+    folder: PathBuf,
+    name: OsString,
+    known: &Identity,
+    fingerprint: Option<Fingerprint>,
+    now: &Identity,
+) -> Option<Earlier> {
+    let same_inode = now.born_ns != 0 && known.same_numbers(now);
+    (same_inode || fingerprint.is_some()).then_some(Earlier { folder, name, same_inode, fingerprint })
+}
+
+/// Those of the same inode come first.
+pub(super) fn seen_elsewhere(mut earlier: Vec<Earlier>) -> Seen {
+    earlier.sort_by_key(|earlier| !earlier.same_inode);
+    earlier.truncate(EARLIER_MAX);
+    if earlier.is_empty() { Seen::Unknown } else { Seen::Elsewhere(earlier) }
 }
 
 fn covers(c: &Connection, routes: &mut Routes, route: i64, hosts: &[String]) -> Result<bool, StoreError> {
@@ -93,7 +134,8 @@ fn covers(c: &Connection, routes: &mut Routes, route: i64, hosts: &[String]) -> 
 
 impl FileRow {
     fn read(row: &Row<'_>) -> rusqlite::Result<FileRow> {
-        Ok(FileRow { id: row.get(0)?, identity: identity_at(row, 1)?, route: row.get(7)? })
+        let fingerprint = row.get::<_, Option<i64>>(8)?.map(Fingerprint);
+        Ok(FileRow { id: row.get(0)?, identity: identity_at(row, 1)?, route: row.get(7)?, fingerprint })
     }
 }
 
@@ -127,7 +169,11 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
     for arrival in arrivals {
         let folder = folder_id(c, &arrival.folder)?;
         let before = file_at(c, folder, &arrival.name)?;
-        let same = before.as_ref().filter(|row| row.identity.same_version(&arrival.identity) && row.route.is_some());
+        let is_same = |row: &&FileRow| {
+            let likeness = row.identity.likeness(&arrival.identity);
+            row.route.is_some() && is_version(likeness, row.fingerprint, arrival.fingerprint)
+        };
+        let same = before.as_ref().filter(is_same);
         let taken = match same.and_then(|row| row.route) {
             Some(route) => hosts_of(c, route)?,
             None => Vec::new(),
@@ -140,13 +186,17 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
             renumber(c, row, &arrival.identity)?;
         }
         let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
-        let file = remember(c, before.as_ref(), folder, arrival, route)?;
+        let file = match (&before, same) {
+            (_, Some(row)) => take_up_for(c, row, route)?,
+            (Some(row), None) => replace_version(c, row, arrival, route)?,
+            (None, None) => remember(c, folder, arrival, route)?,
+        };
         if before.is_some() && same.is_none() {
             supersede(c, file, now_ms)?;
         }
         let passed_over = same.is_some() && !has_jobs(c, file)?;
         if arrival.make_jobs && !passed_over {
-            let maybe_duplicate = rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
+            let maybe_duplicate = arrival.maybe_known || rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
             if same.is_some() {
                 // What is to happen when every host has the file waits for these, too.
                 c.prepare_cached(
@@ -155,7 +205,7 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
                 .execute([file])?;
             }
             for host in missing {
-                if !has_live_job(c, file, host, &arrival.identity)? {
+                if !has_live_job(c, file, host)? {
                     insert_job(c, by, file, host, arrival, maybe_duplicate)?;
                     made += 1;
                 }
@@ -172,36 +222,35 @@ fn has_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
 }
 
 /// A version that is on its way to a host, or is there and has hooks to come, is never sent there a second time beside it.
-fn has_live_job(c: &Connection, file: i64, host: &str, identity: &Identity) -> Result<bool, StoreError> {
+fn has_live_job(c: &Connection, file: i64, host: &str) -> Result<bool, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT 1 FROM jobs WHERE file = ?1 AND host = ?2 AND size = ?3 AND mtime_ns = ?4
-           AND state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') LIMIT 1",
+        "SELECT 1 FROM jobs j JOIN files f ON f.id = j.file WHERE j.file = ?1 AND j.host = ?2 AND j.version = f.version
+           AND j.state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') LIMIT 1",
     )?;
-    let values = params![file, host, identity.size.cast_signed(), identity.mtime_ns];
-    Ok(select.query_row(values, |_| Ok(())).optional()?.is_some())
+    Ok(select.query_row(params![file, host], |_| Ok(())).optional()?.is_some())
 }
 
-/// The file system has given the file at this path other numbers since it was taken up.
+/// The file system tells something else of the version at this path by now.
 pub(super) fn record_new_numbers(c: &Connection, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
     match find_file(c, folder, name)? {
-        Some(row) if row.identity.same_version(now) => renumber(c, &row, now),
+        Some(row) if row.identity.likeness(now) != Likeness::Other => renumber(c, &row, now),
         _ => Ok(()),
     }
 }
 
-/// The jobs of the version keep the change time of what was sent: where it is another now, nothing half-sent is completed and no
-/// source is touched on the strength of the new numbers.
+/// The jobs of the version keep the change time of what was sent: where it is another now, nothing half-sent is completed unseen, and
+/// no source is touched on the strength of the new numbers.
 fn renumber(c: &Connection, row: &FileRow, now: &Identity) -> Result<(), StoreError> {
-    let Identity { device, inode, ctime_ns, born_ns, .. } = now;
-    let before = row.identity;
+    let Identity { device, inode, mtime_ns, ctime_ns, born_ns, .. } = now;
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET device = ?2, inode = ?3, born_ns = ?4
-         WHERE file = ?1 AND size = ?5 AND mtime_ns = ?6 AND (device, inode, born_ns) = (?7, ?8, ?9)",
+        "UPDATE jobs SET device = ?2, inode = ?3, mtime_ns = ?4, born_ns = ?5
+         WHERE file = ?1 AND version = (SELECT version FROM files WHERE id = ?1)
+           AND (device, inode, mtime_ns, born_ns) <> (?2, ?3, ?4, ?5)",
     )?;
-    let size = before.size.cast_signed();
-    update.execute(params![row.id, device, inode, born_ns, size, before.mtime_ns, before.device, before.inode, before.born_ns])?;
-    let mut update = c.prepare_cached("UPDATE files SET device = ?2, inode = ?3, born_ns = ?4, ctime_ns = ?5 WHERE id = ?1")?;
-    update.execute(params![row.id, device, inode, born_ns, ctime_ns])?;
+    update.execute(params![row.id, device, inode, mtime_ns, born_ns])?;
+    let mut update =
+        c.prepare_cached("UPDATE files SET device = ?2, inode = ?3, mtime_ns = ?4, ctime_ns = ?5, born_ns = ?6 WHERE id = ?1")?;
+    update.execute(params![row.id, device, inode, mtime_ns, ctime_ns, born_ns])?;
     Ok(())
 }
 
@@ -232,22 +281,56 @@ pub(super) fn route_id<'a>(c: &Connection, hosts: impl Iterator<Item = &'a Strin
     Ok(c.prepare_cached("INSERT INTO routes (hosts) VALUES (?1)")?.insert([&text])?)
 }
 
-fn remember(c: &Connection, before: Option<&FileRow>, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
+fn remember(c: &Connection, folder: i64, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
-    let size = size.cast_signed();
-    if let Some(row) = before {
-        let mut update = c.prepare_cached(
-            "UPDATE files SET device = ?2, inode = ?3, size = ?4, mtime_ns = ?5, ctime_ns = ?6, born_ns = ?7, route = ?8 WHERE id = ?1",
-        )?;
-        update.execute(params![row.id, device, inode, size, mtime_ns, ctime_ns, born_ns, route])?;
-        return Ok(row.id);
-    }
     let mut insert = c.prepare_cached(
-        "INSERT INTO files (folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO files (folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    let name = arrival.name.as_bytes();
-    Ok(insert.insert(params![folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route])?)
+    let (name, size, fingerprint) = (arrival.name.as_bytes(), size.cast_signed(), arrival.fingerprint.map(|of| of.0));
+    Ok(insert.insert(params![folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route, fingerprint])?)
+}
+
+/// The same version goes to these hosts from now on.
+fn take_up_for(c: &Connection, row: &FileRow, route: i64) -> Result<i64, StoreError> {
+    c.prepare_cached("UPDATE files SET route = ?2 WHERE id = ?1")?.execute(params![row.id, route])?;
+    Ok(row.id)
+}
+
+fn replace_version(c: &Connection, row: &FileRow, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
+    let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
+    let version = match arrival.fingerprint {
+        // It is known to be another one than that of this size and time.
+        Some(_) => None,
+        None => version_under_way(c, row.id, &arrival.identity)?,
+    };
+    let mut update = c.prepare_cached(
+        "UPDATE files SET device = ?2, inode = ?3, size = ?4, mtime_ns = ?5, ctime_ns = ?6, born_ns = ?7, route = ?8, fingerprint = ?9,
+                version = coalesce(?10, 1 + max(version, (SELECT coalesce(max(version), 0) FROM jobs WHERE file = ?1))) WHERE id = ?1",
+    )?;
+    let (size, fingerprint) = (size.cast_signed(), arrival.fingerprint.map(|of| of.0));
+    update.execute(params![row.id, device, inode, size, mtime_ns, ctime_ns, born_ns, route, fingerprint, version])?;
+    Ok(row.id)
+}
+
+/// The number of an earlier version that is back before its jobs are over, as when two files change their names and change them back.
+fn version_under_way(c: &Connection, file: i64, identity: &Identity) -> Result<Option<i64>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT version FROM jobs WHERE file = ?1 AND size = ?2 AND mtime_ns = ?3
+           AND state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') ORDER BY id DESC LIMIT 1",
+    )?;
+    let values = params![file, identity.size.cast_signed(), identity.mtime_ns];
+    Ok(select.query_row(values, |row| row.get(0)).optional()?)
+}
+
+/// Keeps the fingerprint of what a job sends, by which the scan knows the version again.
+pub(super) fn keep_fingerprint(c: &Connection, job: i64, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
+    let Some(Fingerprint(fingerprint)) = fingerprint else { return Ok(()) };
+    let mut update = c.prepare_cached(
+        "UPDATE files SET fingerprint = ?2 WHERE (id, version) = (SELECT file, version FROM jobs WHERE id = ?1) AND fingerprint IS NOT ?2",
+    )?;
+    update.execute(params![job, fingerprint])?;
+    Ok(())
 }
 
 /// Jobs for an earlier version that have sent nothing yet end here. One with a session is left to its worker, which gives the
@@ -273,8 +356,8 @@ fn insert_job(
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
         "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
-                                   owner, close_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11, ?13,
+                                   owner, version, close_seen)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11, ?13, (SELECT version FROM files WHERE id = ?1),
                  ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
                                 AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
@@ -307,7 +390,7 @@ pub(super) fn record_rename(
     to: (&Path, &OsStr),
     now: &Identity,
 ) -> Result<bool, StoreError> {
-    let Some(file) = find_file(c, from.0, from.1)?.filter(|row| row.route.is_some() && row.identity.same_inode(now)) else {
+    let Some(file) = find_file(c, from.0, from.1)?.filter(|row| row.route.is_some() && row.identity.same_version(now)) else {
         return Ok(false);
     };
     let (folder, name) = (folder_id(c, to.0)?, to.1);
@@ -318,8 +401,12 @@ pub(super) fn record_rename(
         c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?
             .execute(params![other.id, unique.as_bytes()])?;
     }
-    let mut update = c.prepare_cached("UPDATE files SET folder = ?2, name = ?3, ctime_ns = ?4 WHERE id = ?1")?;
-    update.execute(params![file.id, folder, name.as_bytes(), now.ctime_ns])?;
+    c.prepare_cached("UPDATE files SET folder = ?2, name = ?3 WHERE id = ?1")?.execute(params![
+        file.id,
+        folder,
+        name.as_bytes()
+    ])?;
+    renumber(c, &file, now)?;
     Ok(true)
 }
 
@@ -327,7 +414,7 @@ pub(super) fn record_rename(
 pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(
         "SELECT f.id, f.route, j.host FROM jobs j JOIN files f ON f.id = j.file
-         WHERE j.id = ?1 AND f.route IS NOT NULL AND (f.mtime_ns, f.size) = (j.mtime_ns, j.size)",
+         WHERE j.id = ?1 AND f.route IS NOT NULL AND f.version = j.version",
     )?;
     let found: Option<(i64, i64, String)> =
         select.query_row([job], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
@@ -353,10 +440,21 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
     };
     hosts.push(host.clone());
     let route = route_id(c, hosts.iter())?;
-    let hosts = hosts.into();
-    let arrival =
-        Arrival { folder: PathBuf::new(), name, identity, hosts, make_jobs: false, priority: row.get(9)?, close_seen: false };
-    let file = remember(c, before.as_ref(), folder, &arrival, route)?;
+    let arrival = Arrival {
+        folder: PathBuf::new(),
+        name,
+        identity,
+        hosts: hosts.into(),
+        make_jobs: false,
+        priority: row.get(9)?,
+        close_seen: false,
+        fingerprint: None,
+        maybe_known: false,
+    };
+    let file = match &before {
+        Some(row) => take_up_for(c, row, route)?,
+        None => remember(c, folder, &arrival, route)?,
+    };
     insert_job(c, Caller { daemon: DaemonId::LOCAL, now_ms: row.get(10)? }, file, &host, &arrival, false)?;
     let job = c.last_insert_rowid();
     let rest: Vec<Value> = (11..18).map(|column| row.get(column)).collect::<Result<_, _>>()?;

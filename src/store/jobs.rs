@@ -1,20 +1,22 @@
 //! SQL for jobs: claim, end, leave; and the rows that people look at.
 
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
+use crate::job::absence::RootFolder;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed, waited};
 use crate::job::share::{self, Holder, Mix};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
-use crate::job::{HostReport, Identity, JobId, State, WatchReport};
+use crate::job::{HostReport, JobId, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules};
+use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Version};
 use super::{deliveries, files, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
@@ -83,15 +85,16 @@ pub(super) fn configure(
     Caller { daemon, now_ms }: Caller,
     watches: &[PathBuf],
     hosts: &[(String, String)],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Option<i64>>, StoreError> {
     c.execute("UPDATE watches SET configured = 0 WHERE daemon = ?1", [daemon.0])?;
-    let mut seen_before = Vec::with_capacity(watches.len());
+    let mut new_since = Vec::with_capacity(watches.len());
     for path in watches {
         let path = path.as_os_str().as_bytes();
         // A first scan that was cut short begins again: only what it has finished counts.
-        let sql = "SELECT last_scan IS NOT NULL FROM watches WHERE daemon = ?1 AND path = ?2";
-        let scanned = c.query_row(sql, params![daemon.0, path], |row| row.get(0));
-        seen_before.push(scanned.optional()?.unwrap_or(false));
+        let sql = "SELECT iif(last_scan IS NULL, first_seen, NULL) FROM watches WHERE daemon = ?1 AND path = ?2";
+        let known: Option<Option<i64>> = c.query_row(sql, params![daemon.0, path], |row| row.get(0)).optional()?;
+        // A clock that was ahead then must not have everything pass for old.
+        new_since.push(known.unwrap_or(Some(now_ms)).map(|first_seen| first_seen.min(now_ms)));
         c.execute(
             "INSERT INTO watches (path, first_seen, daemon) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
@@ -108,7 +111,7 @@ pub(super) fn configure(
             params![name, kind, now_ms, daemon.0],
         )?;
     }
-    Ok(seen_before)
+    Ok(new_since)
 }
 
 // What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so
@@ -277,12 +280,13 @@ fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, Sto
     ))
 }
 
-/// The host has these bytes without being sent them: the version that was looked at is the one that counts.
-pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+/// The version that was looked at is the one that counts.
+pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, version: &Version) -> Result<bool, StoreError> {
     if !uploads::is_ours(c, by, job)? {
         return Ok(false);
     }
-    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, identity.ctime_ns])?;
+    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, version.identity.ctime_ns])?;
+    files::keep_fingerprint(c, job.0, version.fingerprint)?;
     Ok(true)
 }
 
@@ -401,6 +405,41 @@ pub(super) fn record_watch(c: &Connection, by: Caller, path: &std::path::Path, r
     let (path, state, events) = (path.as_os_str().as_bytes(), state.word(), events.word());
     let (settling, gaps_seen) = (settling.cast_signed(), gaps_seen.cast_signed());
     update.execute(params![path, state, events, last_scan_ms, settling, gaps_seen, why, by.daemon.0])?;
+    Ok(())
+}
+
+pub(super) fn known_roots(c: &Connection, by: Caller) -> Result<Vec<(PathBuf, RootFolder)>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT path, device, inode, born_ns FROM watches WHERE daemon = ?1 AND device IS NOT NULL AND inode IS NOT NULL AND born_ns IS NOT NULL",
+    )?;
+    let root = |row: &Row<'_>| {
+        let path = PathBuf::from(OsString::from_vec(row.get(0)?));
+        Ok((path, RootFolder { device: row.get(1)?, inode: row.get(2)?, born_ns: row.get(3)? }))
+    };
+    let rows = select.query_map([by.daemon.0], root)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A file system that has come back under another number has it for all files of the watch, those included that no scan meets any
+/// more: whether these are gone is asked of the disk they were on.
+fn follow_device(c: &Connection, by: Caller, watch: &std::path::Path, device: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET device = ?3
+         WHERE state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') AND device <> ?3
+           AND device = (SELECT device FROM watches WHERE daemon = ?1 AND path = ?2)
+           AND EXISTS (SELECT 1 FROM files f JOIN folders d ON d.id = f.folder WHERE f.id = jobs.file
+                       AND (d.path = ?2 OR substr(d.path, 1, length(?2) + 1) = CAST(?2 || x'2f' AS BLOB)))",
+    )?;
+    update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device])?;
+    Ok(())
+}
+
+pub(super) fn record_root(c: &Connection, by: Caller, watch: &std::path::Path, root: &RootFolder) -> Result<(), StoreError> {
+    let RootFolder { device, inode, born_ns } = root;
+    follow_device(c, by, watch, *device)?;
+    let mut update =
+        c.prepare_cached("UPDATE watches SET device = ?3, inode = ?4, born_ns = ?5 WHERE daemon = ?1 AND path = ?2")?;
+    update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device, inode, born_ns])?;
     Ok(())
 }
 

@@ -42,7 +42,8 @@ pub(crate) use rescue::Rescue;
 pub use thread::WriterThread;
 pub(crate) use thread::{Durability, WriteFailure};
 pub(crate) use values::{
-    AFTER, Claimed, Claims, DaemonId, Due, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules, Seen, Upload,
+    AFTER, Claimed, Claims, DaemonId, Due, Earlier, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules, Seen,
+    Upload, Version,
 };
 pub use values::{Arrival, Asking};
 pub(crate) use view::WatchRow;

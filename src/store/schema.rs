@@ -112,7 +112,11 @@ fn refuse_strangers(connection: &Connection) -> Result<(), StoreError> {
     if found > version() {
         return Err(StoreError::Newer { found, known: version() });
     }
-    if application != APPLICATION_ID && (application != 0 || found != 0) {
+    // One without marks is new, and has nothing in it.
+    let unmarked = application == 0
+        && found == 0
+        && connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    if application != APPLICATION_ID && !unmarked {
         return Err(StoreError::Damaged("it is the database of another program".into()));
     }
     Ok(())
@@ -207,6 +211,7 @@ mod tests {
             "b762748f17771d5e7c83a5203679e963a25dca2da38b3e525b8c143355def41d",
             "c6ce444d8b99f8c827e91c032cf28668bfdb3c8bf62c295bb496ee99dfad12dd",
             "47a67524f5681197f8b8c69d3148f97639771053aa6cfe60279341ce10834d90",
+            "6917b1942d39c59db985c834832d11a6ded5bbfe3dcf2aa4e621bcf74c330795",
         ];
         for (index, (migration, frozen)) in MIGRATIONS.iter().zip(frozen).enumerate() {
             let digest = Sha256::digest(migration);

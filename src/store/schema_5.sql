@@ -1,1 +1,39 @@
--- Nothing changes in this version.
+-- Versions of a file are counted: the jobs of one number are those of one version. Versions that were over before they were counted have
+-- negative numbers.
+ALTER TABLE files ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+UPDATE jobs SET version = -(SELECT min(k.id) FROM jobs k WHERE k.file = jobs.file AND k.size = jobs.size AND k.mtime_ns = jobs.mtime_ns)
+WHERE NOT EXISTS (SELECT 1 FROM files f WHERE f.id = jobs.file AND f.size = jobs.size AND f.mtime_ns = jobs.mtime_ns);
+
+-- The hash of the version's first, middle and last 64 KiB; NULL where nothing of it was read.
+ALTER TABLE files ADD COLUMN fingerprint INTEGER;
+
+-- A renamed file keeps its time and size, and its inode's number as long as it stays on its file system.
+DROP INDEX files_by_inode;
+CREATE INDEX files_by_content ON files (mtime_ns, size, inode);
+
+-- Two jobs could be under way for one version and one host. Of these the one that is furthest stays.
+UPDATE jobs SET state = 'gone', next_try = NULL, why = '{"class":"superseded"}' WHERE id IN (
+    SELECT id FROM (
+        SELECT j.id, j.state, row_number() OVER (
+            PARTITION BY j.file, j.host, j.version
+            ORDER BY j.state = 'uploaded' DESC, u.committing DESC, u.held_bytes DESC, u.parts_acked DESC, u.job IS NULL, j.id
+        ) AS place
+        FROM jobs j LEFT JOIN uploads u ON u.job = j.id
+        WHERE j.state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded')
+    ) WHERE place > 1 AND state <> 'uploaded'
+);
+DELETE FROM acks WHERE job IN (SELECT id FROM jobs WHERE state = 'gone');
+DELETE FROM digests WHERE job IN (SELECT id FROM jobs WHERE state = 'gone');
+DELETE FROM uploads WHERE job IN (SELECT id FROM jobs WHERE state = 'gone');
+DELETE FROM totals;
+INSERT INTO totals (host, state, daemon, jobs, bytes) SELECT host, state, 1, count(*), sum(size) FROM jobs GROUP BY host, state;
+CREATE UNIQUE INDEX jobs_live ON jobs (file, host, version) WHERE state IN ('queued', 'uploading', 'waiting', 'held', 'paused');
+
+-- The exclusive or of the hashes of the bytes that the host has confirmed, part by part; NULL where one of them is not known.
+ALTER TABLE uploads ADD COLUMN sent_hash INTEGER;
+
+-- What the root of a watch was when a known file was last met below it. All NULL before that.
+ALTER TABLE watches ADD COLUMN device INTEGER;
+ALTER TABLE watches ADD COLUMN inode INTEGER;
+ALTER TABLE watches ADD COLUMN born_ns INTEGER;

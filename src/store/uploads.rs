@@ -6,10 +6,11 @@ use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, ConfirmedParts, Session, Shape};
-use crate::job::{Identity, JobId};
+use crate::job::{JobId, SentHash};
 
 use super::error::StoreError;
-use super::values::{Caller, DaemonId, Upload};
+use super::files;
+use super::values::{Caller, DaemonId, Upload, Version};
 
 /// Whether nobody else has claimed the job since this daemon did.
 pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
@@ -28,26 +29,38 @@ pub(super) fn record_session(
     session: &Session,
     shape: &Shape,
     plan: &Plan,
-    identity: &Identity,
+    version: &Version,
 ) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
     forget_upload(c, job)?;
     let mut insert = c.prepare_cached(
-        "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at, sent_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
     )?;
     insert.execute(params![job.0, session.0, shape.stored(), plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
-    update.execute(params![job.0, identity.ctime_ns])?;
+    update.execute(params![job.0, version.identity.ctime_ns])?;
+    files::keep_fingerprint(c, job.0, version.fingerprint)?;
     Ok(true)
 }
 
-pub(super) fn record_acks(c: &Connection, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
+pub(super) fn record_ack(
+    c: &Connection,
+    by: Caller,
+    job: JobId,
+    ack: &Ack,
+    plan: &Plan,
+    hash: Option<SentHash>,
+) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
-    note_acks(c, job, acks, plan)?;
+    if note_acks(c, job, std::slice::from_ref(ack), plan)? > 0 {
+        // SQLite has no exclusive or; this is one, and never overflows.
+        let mut update = c.prepare_cached("UPDATE uploads SET sent_hash = (sent_hash | ?2) - (sent_hash & ?2) WHERE job = ?1")?;
+        update.execute(params![job.0, hash.map(|hash| hash.0)])?;
+    }
     progressed(c, job)?;
     Ok(true)
 }
@@ -64,7 +77,8 @@ fn progressed(c: &Connection, job: JobId) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<(), StoreError> {
+/// Answers how many of these acks are news.
+fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<u32, StoreError> {
     let mut news = 0;
     let mut bytes = 0;
     for ack in acks {
@@ -80,7 +94,7 @@ fn note_acks(c: &Connection, job: JobId, acks: &[Ack], plan: &Plan) -> Result<()
     let mut update =
         c.prepare_cached("UPDATE uploads SET parts_acked = parts_acked + ?2, held_bytes = held_bytes + ?3 WHERE job = ?1")?;
     update.execute(params![job.0, news, bytes.cast_signed()])?;
-    Ok(())
+    Ok(news)
 }
 
 pub(super) fn record_offset(
@@ -88,13 +102,15 @@ pub(super) fn record_offset(
     by: Caller,
     job: JobId,
     held_bytes: u64,
+    hash: Option<SentHash>,
     moved_to: Option<&Session>,
 ) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
-    let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, session = coalesce(?3, session) WHERE job = ?1")?;
-    update.execute(params![job.0, held_bytes.cast_signed(), moved_to.map(|session| &session.0)])?;
+    let mut update =
+        c.prepare_cached("UPDATE uploads SET held_bytes = ?2, sent_hash = ?3, session = coalesce(?4, session) WHERE job = ?1")?;
+    update.execute(params![job.0, held_bytes.cast_signed(), hash.map(|hash| hash.0), moved_to.map(|session| &session.0)])?;
     progressed(c, job)?;
     Ok(true)
 }
@@ -107,16 +123,15 @@ pub(super) fn replace_acks(
     acks: &[Ack],
     held_bytes: u64,
     plan: &Plan,
+    hash: Option<SentHash>,
 ) -> Result<bool, StoreError> {
     if !is_ours(c, by, job)? {
         return Ok(false);
     }
     forget_acks(c, job)?;
-    if acks.is_empty() {
-        let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2 WHERE job = ?1")?;
-        update.execute(params![job.0, held_bytes.cast_signed()])?;
-        return Ok(true);
-    }
+    let held_bytes = if acks.is_empty() { held_bytes } else { 0 };
+    let mut update = c.prepare_cached("UPDATE uploads SET held_bytes = ?2, sent_hash = ?3 WHERE job = ?1")?;
+    update.execute(params![job.0, held_bytes.cast_signed(), hash.map(|hash| hash.0)])?;
     // Nothing new has been sent, so a reason that hooks were told of is still the same news.
     note_acks(c, job, acks, plan)?;
     Ok(true)
@@ -197,13 +212,13 @@ pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError
 
 fn forget_acks(c: &Connection, job: JobId) -> Result<(), StoreError> {
     c.prepare_cached("DELETE FROM acks WHERE job = ?1")?.execute([job.0])?;
-    c.prepare_cached("UPDATE uploads SET parts_acked = 0, held_bytes = 0 WHERE job = ?1")?.execute([job.0])?;
+    c.prepare_cached("UPDATE uploads SET parts_acked = 0, held_bytes = 0, sent_hash = 0 WHERE job = ?1")?.execute([job.0])?;
     Ok(())
 }
 
 pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option<Upload>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, shape FROM uploads WHERE job = ?1",
+        "SELECT session, part_bytes, held_bytes, opened_at, committing, commits, resent, shape, sent_hash FROM uploads WHERE job = ?1",
     )?;
     let upload = select.query_row([job.0], |row| {
         Ok(Upload {
@@ -216,6 +231,7 @@ pub(super) fn load(c: &Connection, job: JobId, file_bytes: u64) -> Result<Option
             committing: row.get(4)?,
             commits: row.get(5)?,
             resent: row.get(6)?,
+            sent_hash: row.get::<_, Option<i64>>(8)?.map(SentHash),
         })
     });
     let Some(mut upload) = upload.optional()? else { return Ok(None) };

@@ -9,7 +9,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{ConfirmedParts, Session, Shape};
 use crate::job::watch::{After, Watch, Watches};
-use crate::job::{Delivery, Event, Identity, JobId, Reason, State};
+use crate::job::{Delivery, Event, Fingerprint, Identity, JobId, Reason, SentHash, State};
 
 /// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.
 pub(crate) const LOOKUPS_MAX: usize = 256;
@@ -44,6 +44,10 @@ pub struct Arrival {
     pub priority: i64,
     /// Whether a writer was seen to close this version.
     pub close_seen: bool,
+    /// The fingerprint of its content, where somebody had to look to know the version.
+    pub fingerprint: Option<Fingerprint>,
+    /// Whether it may be a file that was uploaded already, under another name.
+    pub maybe_known: bool,
 }
 
 /// A host that asks for jobs.
@@ -97,6 +101,15 @@ pub struct Claimed {
     pub upload: Option<Upload>,
 }
 
+/// Exactly what is sent of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// What the file system says.
+    pub identity: Identity,
+    /// The fingerprint of its content, where it could be read.
+    pub fingerprint: Option<Fingerprint>,
+}
+
 /// A half-sent upload.
 #[derive(Debug, Clone)]
 pub struct Upload {
@@ -110,6 +123,8 @@ pub struct Upload {
     pub confirmed: ConfirmedParts,
     /// The offset up to which a host that takes bytes in order has confirmed them.
     pub held_bytes: u64,
+    /// The hash of all that it has confirmed, where it is known.
+    pub sent_hash: Option<SentHash>,
     /// When the session was opened, in milliseconds since the Unix epoch.
     pub opened_ms: i64,
     /// Whether a commit was sent, or was about to be, and its answer is not known.
@@ -186,17 +201,29 @@ pub(crate) struct Caller {
 pub enum Seen {
     /// This version is taken up for all its hosts.
     Known,
-    /// A version with the same inode and content was taken up at another path, which may be this file's earlier name.
-    Elsewhere {
-        /// The folder it was in.
-        folder: PathBuf,
-        /// Its name there.
-        name: OsString,
-    },
-    /// This version is taken up for all its hosts, and the file system has given it other numbers since.
+    /// Versions of this size and time were taken up at other paths, one of which may be this file's earlier one. Those of the
+    /// same inode come first.
+    Elsewhere(Vec<Earlier>),
+    /// This version is taken up for all its hosts, and the file system tells something else of it by now.
     Renumbered,
+    /// A version of this size and time is taken up for all its hosts, and the file's inode has changed since: it is the same one
+    /// if it still has this fingerprint.
+    Touched(Fingerprint),
     /// Nothing is known of this version, or not for all its hosts.
     Unknown,
+}
+
+/// Where a version was taken up that looks like a file that the scan has met elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// The folder it was in.
+    pub folder: PathBuf,
+    /// Its name there.
+    pub name: OsString,
+    /// Whether it is the very inode.
+    pub same_inode: bool,
+    /// The fingerprint of its content, where it is known.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What follows a change of state, as configured. Nothing by default.

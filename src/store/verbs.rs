@@ -6,24 +6,28 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::job::absence::RootFolder;
 use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
-use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, State, WatchReport};
+use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport};
 
 use super::Durability::{Power, Process};
 use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Store, StoreCall, StoreError};
+use super::{
+    Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Store, StoreCall, StoreError, Version,
+};
 
 /// The start, and how hosts and watches are doing.
 impl Store {
-    /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
-    pub fn configure(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<bool>> {
+    /// Notes which watches and hosts are configured. Answers for each watch that was not scanned to its end yet when it was first
+    /// configured, in milliseconds since the Unix epoch.
+    pub fn configure(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<Option<i64>>> {
         self.call(Power, move |queue, by| queue.configure(by, &watches, &hosts))
     }
 
@@ -78,6 +82,16 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_watch(by, &path, &report))
     }
 
+    /// What the roots of watches were when known files were last met below them.
+    pub(crate) fn known_roots(&self) -> StoreCall<Vec<(PathBuf, RootFolder)>> {
+        self.call(Process, |queue, by| queue.known_roots(by))
+    }
+
+    /// Known files were met below the root of this watch. A scan finds that out again.
+    pub(crate) fn record_root(&self, watch: PathBuf, root: RootFolder) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_root(by, &watch, &root))
+    }
+
     /// What moves right now, for people to see. Replaces what was said before. It comes once a second while something moves, and
     /// takes sessions and acks of that second to the disk with it.
     pub fn record_progress(&self, live: Vec<Live>) -> StoreCall<()> {
@@ -112,8 +126,8 @@ impl Store {
         self.call(Power, move |queue, by| queue.record_rename(by, (&from.0, &from.1), (&to.0, &to.1), &now))
     }
 
-    /// A known version of a file has other numbers on its file system now, which jobs and the scan go by from here on. A scan can
-    /// find that out again, so it need not outlive the power.
+    /// The file system tells something else of a known version now, which jobs and the scan go by from here on: other numbers, or
+    /// another time. A scan can find that out again, so it need not outlive the power.
     pub fn record_new_numbers(&self, folder: PathBuf, name: OsString, now: Identity) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.record_new_numbers(by, &folder, &name, &now))
     }
@@ -135,14 +149,15 @@ impl Store {
     }
 
     /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being
-    /// sent. Outlives the process; with the power, a session may be lost that is younger than a second, as its acks are.
-    pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, identity: Identity) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &identity))
+    /// sent, with its fingerprint where it could be read. Outlives the process; with the power, a session may be lost that is younger than a second, as its acks are.
+    pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, version: Version) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
     }
 
-    /// The host has these bytes already; this is exactly the version of the file that has them.
-    pub fn record_version(&self, job: JobId, identity: Identity) -> StoreCall<bool> {
-        self.call(Power, move |queue, by| queue.record_version(by, job, &identity))
+    /// This is exactly the version of the file whose bytes the host has: it has them already, or the file was touched while they
+    /// were sent, and then compared with them.
+    pub fn record_version(&self, job: JobId, version: Version) -> StoreCall<bool> {
+        self.call(Power, move |queue, by| queue.record_version(by, job, &version))
     }
 
     /// Keeps the digest of a job's file, cut into parts of this size, until the job has ended. It can be computed again, so it need
@@ -156,20 +171,21 @@ impl Store {
         self.call(Process, move |queue, by| queue.saved_digest(by, job, part_bytes))
     }
 
-    /// The host has confirmed these parts. Outlives the process, and within a second the power ([`Store::record_progress`]): a part
-    /// sent twice does no harm.
-    pub fn record_acks(&self, job: JobId, acks: Vec<Ack>, plan: Plan) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.record_acks(by, job, &acks, &plan))
+    /// The host has confirmed a part, whose bytes have this hash. Outlives the process, and within a second the power
+    /// ([`Store::record_progress`]): a part sent twice does no harm.
+    pub fn record_ack(&self, job: JobId, ack: Ack, plan: Plan, hash: Option<SentHash>) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_ack(by, job, &ack, &plan, hash))
     }
 
-    /// A host that takes bytes in order has confirmed them up to here, and may have moved the session.
-    pub fn record_offset(&self, job: JobId, held_bytes: u64, moved_to: Option<Session>) -> StoreCall<bool> {
-        self.call(Process, move |queue, by| queue.record_offset(by, job, held_bytes, moved_to.as_ref()))
+    /// A host that takes bytes in order has confirmed them up to here, and may have moved the session. `hash` is that of all it
+    /// has confirmed.
+    pub fn record_offset(&self, job: JobId, held_bytes: u64, hash: Option<SentHash>, moved_to: Option<Session>) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_offset(by, job, held_bytes, hash, moved_to.as_ref()))
     }
 
-    /// The host was asked, and this is what it holds: it is believed over our own rows.
-    pub fn replace_acks(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan) -> StoreCall<bool> {
-        self.call(Power, move |queue, by| queue.replace_acks(by, job, &acks, held_bytes, &plan))
+    /// The host was asked, and this is what it holds: it is believed over our own rows. `hash` is that of all of it.
+    pub fn replace_acks(&self, job: JobId, acks: Vec<Ack>, held_bytes: u64, plan: Plan, hash: Option<SentHash>) -> StoreCall<bool> {
+        self.call(Power, move |queue, by| queue.replace_acks(by, job, &acks, held_bytes, &plan, hash))
     }
 
     /// The commit is about to be sent. For a job that another daemon has claimed it must not be, so that is an error.

@@ -1,11 +1,13 @@
 //! Where to look next: a bounded set that events fill and the watcher empties. When it is full, names become their folder, and
 //! folders become "everything"; nothing that was hinted at is forgotten, it is only known less exactly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
+
+use super::pulse::Pulse;
 
 /// Names kept for one folder.
 const NAMES_PER_FOLDER: usize = 512;
@@ -21,6 +23,11 @@ struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
     on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// The handles of other threads, which are told all that comes from elsewhere than the events of one.
+    others: Mutex<Vec<Handle>>,
+    pulse: Pulse,
+    /// When the last scan of each root began that has ended.
+    scans: Mutex<HashMap<PathBuf, Instant>>,
 }
 
 /// What there is to look at.
@@ -34,6 +41,8 @@ pub(crate) struct Hints {
     pub(super) gaps: u64,
     /// The watching ends.
     pub(super) stop: bool,
+    /// Every report is told once more.
+    pub(super) report_again: bool,
     count: usize,
 }
 
@@ -73,12 +82,56 @@ impl Heard {
 impl Handle {
     /// Look at the file `name` in `folder`.
     pub(crate) fn look(&self, folder: &Path, name: &OsStr) {
-        self.hear(folder, name, Heard::Nothing);
+        self.all(|handle| handle.hear(folder, name, Heard::Nothing));
+    }
+
+    /// Whoever is told something through this handle shall be told it through `other`, too.
+    pub(crate) fn also_to(&self, other: Handle) {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Tell once more how every root is doing.
+    pub(crate) fn report_again(&self) {
+        self.give(|hints| hints.report_again = true);
+    }
+
+    /// What the thread that takes these hints waits for.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.0.pulse.clone()
+    }
+
+    /// Scan the watch with this root.
+    pub(crate) fn scan(&self, root: &Path) {
+        if let (Some(folder), Some(name)) = (root.parent(), root.file_name()) {
+            self.look(folder, name);
+        }
+    }
+
+    /// A scan of this root that began then has ended.
+    pub(super) fn scanned(&self, root: &Path, began: Instant) {
+        self.0.scans.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned(), began);
+    }
+
+    /// Whether a scan of this root has ended that began at `since` or later.
+    pub(crate) fn scanned_since(&self, root: &Path, since: Instant) -> bool {
+        let here = |handle: &Handle| {
+            let scans = handle.0.scans.lock().unwrap_or_else(PoisonError::into_inner);
+            scans.get(root).is_some_and(|began| *began >= since)
+        };
+        // Another thread may have scanned it.
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        here(self) || others.iter().any(here)
     }
 
     /// End the watching.
     pub(crate) fn stop(&self) {
-        self.give(|hints| hints.stop = true);
+        self.all(|handle| handle.give(|hints| hints.stop = true));
+    }
+
+    fn all(&self, tell: impl Fn(&Handle)) {
+        tell(self);
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        others.iter().for_each(tell);
     }
 
     /// An event has said this of the file `name` in `folder`.
@@ -100,6 +153,20 @@ impl Handle {
         if let Some(wake) = on_hint {
             wake();
         }
+    }
+
+    /// Whether an event that is not followed yet says that the file at `path`, or a folder above it and below `root`, has come there.
+    pub(super) fn has_arrived(&self, root: &Path, path: &Path) -> bool {
+        let hints = self.0.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrived = |at: &Path| match hints.folders.get(at.parent()?)? {
+            Hint::Names(names) => names.get(at.file_name()?).copied(),
+            Hint::Whole => None,
+        };
+        path.ancestors().take_while(|at| *at != root).any(|at| match arrived(at) {
+            Some(Heard::MovedIn) => true,
+            Some(Heard::Closed { .. }) => at == path,
+            Some(Heard::Nothing | Heard::Touched) | None => false,
+        })
     }
 
     /// Whether the watching ends.
@@ -139,7 +206,7 @@ impl Handle {
 
 impl Hints {
     fn is_empty(&self) -> bool {
-        self.folders.is_empty() && !self.everything && !self.stop && self.gaps == 0
+        self.folders.is_empty() && !self.everything && !self.stop && !self.report_again && self.gaps == 0
     }
 
     fn add_everything(&mut self) {
@@ -211,6 +278,22 @@ mod tests {
             assert_eq!(hints.folders[Path::new("/a")], Hint::Names(BTreeMap::from([("x".into(), last)])), "{story:?}");
             assert!(handle.take(Some(Instant::now())).folders.is_empty());
         }
+    }
+
+    #[test]
+    fn what_has_come_to_a_folder_is_known_of_all_that_is_in_it_until_the_event_is_followed() {
+        let handle = Handle::default();
+        handle.hear(Path::new("/drop"), OsStr::new("trip"), Heard::MovedIn);
+        handle.hear(Path::new("/drop/day"), OsStr::new("b"), Heard::Closed { at_ns: 1 });
+        handle.hear(Path::new("/"), OsStr::new("drop"), Heard::MovedIn);
+        handle.look(Path::new("/drop"), OsStr::new("c"));
+        for (path, arrived) in
+            [("/drop/trip/deep/a", true), ("/drop/trip", true), ("/drop/day/b", true), ("/drop/day/b/x", false), ("/drop/c", false)]
+        {
+            assert_eq!(handle.has_arrived(Path::new("/drop"), Path::new(path)), arrived, "{path}");
+        }
+        handle.take_now();
+        assert!(!handle.has_arrived(Path::new("/drop"), Path::new("/drop/trip/deep/a")));
     }
 
     #[test]

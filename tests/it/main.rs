@@ -17,6 +17,7 @@ mod events;
 mod example;
 mod fair;
 mod faults;
+mod hanging;
 mod hooks;
 mod hosts;
 mod keys;

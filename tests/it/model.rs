@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use ferryd::internals::engine::bandwidth::{Bucket, Limits};
 use ferryd::internals::engine::connections::connections;
 use ferryd::internals::engine::phase::phases;
+use ferryd::internals::engine::roots::KnownRoots;
 use ferryd::internals::engine::worker::Worker;
 use ferryd::internals::host::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 use ferryd::internals::job::attempt::OnUnknown;
@@ -271,6 +272,8 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         make_jobs: true,
         priority: 0,
         close_seen: false,
+        fingerprint: None,
+        maybe_known: false,
     };
     store.enqueue(vec![arrival]).await.unwrap();
     let (_switch, phases) = phases();
@@ -286,6 +289,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         connections: connections(8, &[8]).remove(0),
         limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
         watches: Watches::default(),
+        roots: KnownRoots::default(),
         phases,
     };
     let work = async {

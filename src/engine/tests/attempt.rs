@@ -7,6 +7,7 @@ use super::super::bandwidth::Limits;
 use super::super::connections::connections;
 use super::super::leaving::End;
 use super::super::phase::{Phase, PhaseSwitch, phases};
+use super::super::roots::KnownRoots;
 use super::super::worker::Worker;
 use super::world::{HOUR, PART_BYTES, SECOND, START, Trouble, World, paused, world};
 use crate::job::attempt::OnUnknown;
@@ -42,6 +43,12 @@ fn worker(world: &World) -> (Worker, PhaseSwitch) {
         connections: connections(64, &[64]).remove(0),
         limits: Limits::new(Vec::new()),
         watches: world.config.watches.clone(),
+        roots: KnownRoots::new(
+            world.system.files.clone(),
+            world.config.watches.clone(),
+            Vec::new(),
+            crate::watch::Handle::default(),
+        ),
         phases,
     };
     (worker, switch)
@@ -64,6 +71,8 @@ async fn queued_as(world: &World, name: &str, bytes: usize) {
         make_jobs: true,
         priority: 0,
         close_seen: true,
+        fingerprint: None,
+        maybe_known: false,
     };
     world.store.configure(vec!["/drop".into()], vec![("box".into(), "kie".into())]).await.unwrap();
     world.store.enqueue(vec![arrival]).await.unwrap();

@@ -82,7 +82,7 @@ impl Tables {
 
     fn family(&self, id: JobId) -> Family {
         let of = &self.jobs[&id];
-        let siblings = self.jobs.iter().filter(|(_, job)| job.file == of.file && job.identity.same_inode(&of.identity));
+        let siblings = self.jobs.iter().filter(|(_, job)| (job.file, job.version) == (of.file, of.version));
         let sibling = |(id, job): (&JobId, &super::Job)| {
             let hook_pending = self.has_row(*id, Event::Done);
             (*id, Sibling { host: job.host.clone(), state: job.state, proof: job.outcome.proof, hook_pending })

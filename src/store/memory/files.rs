@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Arrival, Caller, Event, File, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables};
+use super::{Arrival, Caller, Event, File, Fingerprint, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables};
+use crate::job::Likeness;
+use crate::store::files::{as_earlier, is_version, seen_at_its_path, seen_elsewhere};
 
 impl Tables {
     fn file_at(&self, folder: &Path, name: &OsStr) -> Option<i64> {
@@ -10,17 +12,18 @@ impl Tables {
     }
 
     pub(super) fn look_up_one(&self, folder: &Path, name: &OsStr, identity: &Identity, hosts: &[String]) -> Seen {
-        let here = self.file_at(folder, name).map(|id| &self.files[&id]).filter(|file| file.identity.same_version(identity));
-        if let Some((here, route)) = here.and_then(|file| Some((file, file.route.as_ref()?))) {
-            return match hosts.iter().all(|host| route.contains(host)) {
-                false => Seen::Unknown,
-                true if here.identity.same_numbers(identity) => Seen::Known,
-                true => Seen::Renumbered,
-            };
+        let here = self.file_at(folder, name).map(|id| &self.files[&id]);
+        if let Some((here, route)) = here.and_then(|file| Some((file, file.route.as_ref()?)))
+            && let Some(seen) = seen_at_its_path(here.identity.likeness(identity), here.fingerprint)
+        {
+            return if hosts.iter().all(|host| route.contains(host)) { seen } else { Seen::Unknown };
         }
-        let same = |file: &&File| identity.born_ns != 0 && file.route.is_some() && file.identity.same_inode(identity);
-        let elsewhere = self.files.values().find(same);
-        elsewhere.map_or(Seen::Unknown, |file| Seen::Elsewhere { folder: file.folder.clone(), name: file.name.clone() })
+        let alike = self.files.values().filter(|file| file.route.is_some() && file.identity.same_version(identity));
+        let earlier = |file: &File| {
+            let File { folder, name, identity: known, fingerprint, .. } = file.clone();
+            as_earlier(folder, name, &known, fingerprint, identity)
+        };
+        seen_elsewhere(alike.filter_map(earlier).collect())
     }
 
     pub(super) fn enqueue(&mut self, by: Caller, arrivals: &[Arrival]) -> Result<u64, StoreError> {
@@ -29,7 +32,11 @@ impl Tables {
 
     fn enqueue_one(&mut self, by: Caller, arrival: &Arrival) -> Result<u64, StoreError> {
         let before = self.file_at(&arrival.folder, &arrival.name);
-        let same = before.filter(|id| self.files[id].route.is_some() && self.files[id].identity.same_version(&arrival.identity));
+        let is_same = |id: &i64| {
+            let File { identity, route, fingerprint, .. } = &self.files[id];
+            route.is_some() && is_version(identity.likeness(&arrival.identity), *fingerprint, arrival.fingerprint)
+        };
+        let same = before.filter(is_same);
         let taken = same.and_then(|id| self.files[&id].route.clone()).unwrap_or_default();
         let missing: Vec<String> = arrival.hosts.iter().filter(|host| !taken.contains(*host)).cloned().collect();
         if same.is_some() && missing.is_empty() {
@@ -40,8 +47,15 @@ impl Tables {
         }
         let route: BTreeSet<String> = taken.into_iter().chain(missing.iter().cloned()).collect();
         let file = before.unwrap_or_else(|| self.next());
-        let (folder, name) = (arrival.folder.clone(), arrival.name.clone());
-        self.files.insert(file, File { folder, name, identity: arrival.identity, route: Some(route) });
+        if same.is_some()
+            && let Some(known) = self.files.get_mut(&file)
+        {
+            known.route = Some(route);
+        } else {
+            let version = before.map_or(0, |before| self.next_version(before, arrival));
+            let Arrival { folder, name, identity, fingerprint, .. } = arrival.clone();
+            self.files.insert(file, File { folder, name, identity, route: Some(route), version, fingerprint });
+        }
         if before.is_some() && same.is_none() {
             self.supersede(by, file)?;
         }
@@ -54,15 +68,24 @@ impl Tables {
                 (row.next_try, row.said) = (None, None);
             }
         }
-        let missing = missing.into_iter().filter(|host| !self.has_live_job(file, host, &arrival.identity)).collect::<Vec<_>>();
+        let missing = missing.into_iter().filter(|host| !self.has_live_job(file, host)).collect::<Vec<_>>();
         let made = missing.len() as u64;
         missing.into_iter().for_each(|host| self.insert_job(by, file, host, arrival));
         Ok(made)
     }
 
-    fn has_live_job(&self, file: i64, host: &str, identity: &Identity) -> bool {
+    fn next_version(&self, file: i64, arrival: &Arrival) -> i64 {
         let live = |state: State| state == State::Uploaded || !state.is_final();
-        self.jobs.values().any(|job| job.file == file && job.host == host && job.identity.same_version(identity) && live(job.state))
+        let jobs = || self.jobs.values().filter(move |job| job.file == file);
+        let back = jobs().rev().find(|job| live(job.state) && job.identity.same_version(&arrival.identity));
+        let newest = jobs().map(|job| job.version).chain([self.files[&file].version]).max().unwrap_or(0);
+        back.filter(|_| arrival.fingerprint.is_none()).map_or(newest + 1, |job| job.version)
+    }
+
+    fn has_live_job(&self, file: i64, host: &str) -> bool {
+        let live = |state: State| state == State::Uploaded || !state.is_final();
+        let version = self.files[&file].version;
+        self.jobs.values().any(|job| job.file == file && job.host == host && job.version == version && live(job.state))
     }
 
     fn insert_job(&mut self, by: Caller, file: i64, host: String, arrival: &Arrival) {
@@ -73,6 +96,7 @@ impl Tables {
         let job = Job {
             file,
             host,
+            version: self.files[&file].version,
             identity: arrival.identity,
             owner: by.daemon,
             state: State::Queued,
@@ -88,7 +112,7 @@ impl Tables {
             failing_for: None,
             failed_at: None,
             sessions_lost: 0,
-            maybe_duplicate: false,
+            maybe_duplicate: arrival.maybe_known,
             told_held: None,
             close_seen,
             outcome: Outcome::default(),
@@ -109,7 +133,7 @@ impl Tables {
     }
 
     pub(super) fn record_new_numbers(&mut self, _: Caller, folder: &Path, name: &OsStr, now: &Identity) -> Result<(), StoreError> {
-        if let Some(file) = self.file_at(folder, name).filter(|id| self.files[id].identity.same_version(now)) {
+        if let Some(file) = self.file_at(folder, name).filter(|id| self.files[id].identity.likeness(now) != Likeness::Other) {
             self.renumber(file, now);
         }
         Ok(())
@@ -117,8 +141,9 @@ impl Tables {
 
     fn renumber(&mut self, id: i64, now: &Identity) {
         let Some(file) = self.files.get_mut(&id) else { return };
-        let before = std::mem::replace(&mut file.identity, *now);
-        for job in self.jobs.values_mut().filter(|job| job.file == id && job.identity.same_inode(&before)) {
+        file.identity = *now;
+        let version = file.version;
+        for job in self.jobs.values_mut().filter(|job| job.file == id && job.version == version) {
             job.identity = Identity { ctime_ns: job.identity.ctime_ns, ..*now };
         }
     }
@@ -130,7 +155,7 @@ impl Tables {
         to: (&Path, &OsStr),
         now: &Identity,
     ) -> Result<bool, StoreError> {
-        let is_it = |id: &i64| self.files[id].route.is_some() && self.files[id].identity.same_inode(now);
+        let is_it = |id: &i64| self.files[id].route.is_some() && self.files[id].identity.same_version(now);
         let Some(id) = self.file_at(from.0, from.1).filter(is_it) else { return Ok(false) };
         if let Some(other) = self.file_at(to.0, to.1).filter(|other| *other != id)
             && let Some(other) = self.files.get_mut(&other)
@@ -139,14 +164,15 @@ impl Tables {
             other.route = None;
         }
         if let Some(file) = self.files.get_mut(&id) {
-            (file.folder, file.name, file.identity.ctime_ns) = (to.0.to_owned(), to.1.to_owned(), now.ctime_ns);
+            (file.folder, file.name) = (to.0.to_owned(), to.1.to_owned());
         }
+        self.renumber(id, now);
         Ok(true)
     }
 
     pub(super) fn forget(&mut self, id: JobId) -> Result<(), StoreError> {
         let job = self.job(id)?.clone();
-        if let Some(file) = self.files.get_mut(&job.file).filter(|file| file.identity.same_version(&job.identity)) {
+        if let Some(file) = self.files.get_mut(&job.file).filter(|file| file.version == job.version) {
             file.route = file.route.take().map(|mut route| {
                 route.remove(&job.host);
                 route
@@ -171,6 +197,14 @@ impl Tables {
             due = true;
         }
         Ok(due)
+    }
+
+    pub(super) fn keep_fingerprint(&mut self, id: JobId, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
+        let (file, version) = (self.job(id)?.file, self.job(id)?.version);
+        if let Some(file) = self.files.get_mut(&file).filter(|file| file.version == version && fingerprint.is_some()) {
+            file.fingerprint = fingerprint;
+        }
+        Ok(())
     }
 
     /// The rows for the after-action of any version of a file.

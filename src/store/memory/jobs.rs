@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Asking, Caller, Claims, Event, Identity, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables};
+use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables, Version};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, Mix};
@@ -94,10 +94,11 @@ impl Tables {
         Ok(self.path_of(file))
     }
 
-    pub(super) fn record_version(&mut self, by: Caller, job: JobId, identity: &Identity) -> Result<bool, StoreError> {
+    pub(super) fn record_version(&mut self, by: Caller, job: JobId, version: &Version) -> Result<bool, StoreError> {
         let ours = self.is_ours(by, job)?;
         if ours {
-            self.job(job)?.identity.ctime_ns = identity.ctime_ns;
+            self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
+            self.keep_fingerprint(job, version.fingerprint)?;
         }
         Ok(ours)
     }

@@ -11,15 +11,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
-use crate::job::{DeliveryId, Event, HostReport, Identity, JobId, JobRow, Reason, State, WatchReport};
+use crate::job::{DeliveryId, Event, Fingerprint, HostReport, Identity, JobId, JobRow, Reason, SentHash, State, WatchReport};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::values::Caller;
-use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload};
+use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -49,12 +50,15 @@ struct File {
     identity: Identity,
     /// The hosts that this version is taken up for; none once it is forgotten.
     route: Option<BTreeSet<String>>,
+    version: i64,
+    fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Clone)]
 struct Job {
     file: i64,
     host: String,
+    version: i64,
     identity: Identity,
     owner: DaemonId,
     state: State,
@@ -101,7 +105,9 @@ struct Host {
 #[derive(Clone, Default)]
 struct Watch {
     configured: bool,
+    first_seen: Option<i64>,
     last_scan: Option<i64>,
+    root: Option<RootFolder>,
 }
 
 impl Tables {

@@ -1,4 +1,4 @@
-use super::{Ack, Caller, Digest, Identity, JobId, Plan, Session, Shape, StoreError, Tables, Upload};
+use super::{Ack, Caller, Digest, JobId, Plan, SentHash, Session, Shape, StoreError, Tables, Upload, Version};
 use crate::job::attempt::SessionFate;
 use crate::job::upload::ConfirmedParts;
 
@@ -19,7 +19,7 @@ impl Tables {
         session: &Session,
         shape: &Shape,
         plan: &Plan,
-        identity: &Identity,
+        version: &Version,
     ) -> Result<bool, StoreError> {
         if !self.is_ours(by, job)? {
             return Ok(false);
@@ -30,18 +30,32 @@ impl Tables {
             plan: *plan,
             confirmed: ConfirmedParts::default(),
             held_bytes: 0,
+            sent_hash: Some(SentHash::default()),
             opened_ms: by.now_ms,
             committing: false,
             commits: 0,
             resent: false,
         };
         self.uploads.insert(job, upload);
-        self.job(job)?.identity.ctime_ns = identity.ctime_ns;
+        self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
+        self.keep_fingerprint(job, version.fingerprint)?;
         Ok(true)
     }
 
-    pub(super) fn record_acks(&mut self, by: Caller, job: JobId, acks: &[Ack], plan: &Plan) -> Result<bool, StoreError> {
-        let ours = self.with_upload(by, job, |upload| note(upload, acks, plan))?;
+    pub(super) fn record_ack(
+        &mut self,
+        by: Caller,
+        job: JobId,
+        ack: &Ack,
+        plan: &Plan,
+        hash: Option<SentHash>,
+    ) -> Result<bool, StoreError> {
+        let ours = self.with_upload(by, job, |upload| {
+            if !upload.confirmed.contains(ack.number) {
+                upload.sent_hash = upload.sent_hash.zip(hash).map(|(before, hash)| before.and(hash));
+            }
+            note(upload, std::slice::from_ref(ack), plan);
+        })?;
         if ours {
             self.progressed(job)?;
         }
@@ -53,10 +67,11 @@ impl Tables {
         by: Caller,
         job: JobId,
         held_bytes: u64,
+        hash: Option<SentHash>,
         moved_to: Option<&Session>,
     ) -> Result<bool, StoreError> {
         let ours = self.with_upload(by, job, |upload| {
-            upload.held_bytes = held_bytes;
+            (upload.held_bytes, upload.sent_hash) = (held_bytes, hash);
             upload.session = moved_to.unwrap_or(&upload.session).clone();
         })?;
         if ours {
@@ -72,8 +87,10 @@ impl Tables {
         acks: &[Ack],
         held_bytes: u64,
         plan: &Plan,
+        hash: Option<SentHash>,
     ) -> Result<bool, StoreError> {
         self.with_upload(by, job, |upload| {
+            upload.sent_hash = hash;
             (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), if acks.is_empty() { held_bytes } else { 0 });
             note(upload, acks, plan);
         })
@@ -108,6 +125,7 @@ impl Tables {
             }
             SessionFate::ResendParts => {
                 (upload.confirmed, upload.held_bytes) = (ConfirmedParts::default(), 0);
+                upload.sent_hash = Some(SentHash::default());
                 (upload.resent, upload.committing) = (true, false);
             }
             _ => {}

@@ -1,0 +1,69 @@
+//! The roots of the watches, as they were when a known file was last met below them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::job::absence::{self, RootFolder};
+use crate::job::{Identity, Watch, Watches};
+use crate::os::files::{Base, Files};
+use crate::watch::Handle;
+
+/// What is known of the roots, shared by whoever meets files below them and whoever misses some.
+#[derive(Clone, Default)]
+pub struct KnownRoots {
+    files: Files,
+    watches: Watches,
+    known: Arc<Mutex<HashMap<PathBuf, RootFolder>>>,
+    hints: Handle,
+}
+
+impl KnownRoots {
+    /// The roots of `watches`, of which this is `known`; their watching listens to `hints`.
+    pub(crate) fn new(files: Files, watches: Watches, known: Vec<(PathBuf, RootFolder)>, hints: Handle) -> KnownRoots {
+        KnownRoots { files, watches, known: Arc::new(Mutex::new(known.into_iter().collect())), hints }
+    }
+
+    /// A file that is known was met below the root of `watch`, or one was taken up there. Answers what the root is, where that is
+    /// news.
+    pub(crate) fn met_file(&self, watch: &Watch) -> Option<RootFolder> {
+        let now = self.look(watch)?;
+        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(watch.path.clone(), now);
+        (before != Some(now)).then_some(now)
+    }
+
+    /// Whether the file at `path`, which is not there, is gone for good, and not merely out of reach. It was taken up on the file
+    /// system of this number.
+    pub(crate) fn is_gone(&self, path: &Path, device: i64) -> bool {
+        let Some(watch) = self.watches.of_file(path) else { return self.nearest_device(path, None).is_some() };
+        let (Some(now), Some(nearest)) = (self.look(watch), self.nearest_device(path, Some(&watch.path))) else { return false };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&watch.path).copied();
+        absence::is_gone(known.as_ref(), &now, device, nearest)
+    }
+
+    /// Whether the watch of `path` has been scanned from beginning to end since then, and so has followed the file if it has another
+    /// name there. If not, it is scanned soon.
+    pub(crate) fn scanned_since(&self, path: &Path, since: Instant) -> bool {
+        let Some(watch) = self.watches.of_file(path) else { return true };
+        let scanned = self.hints.scanned_since(&watch.path, since);
+        if !scanned {
+            self.hints.scan(&watch.path);
+        }
+        scanned
+    }
+
+    fn look(&self, watch: &Watch) -> Option<RootFolder> {
+        let stat = Base::of(&self.files, &watch.path, watch.follow_symlinks).look_at_top().ok()?;
+        let Identity { device, inode, born_ns, .. } = Identity::from(stat.numbers);
+        Some(RootFolder { device, inode, born_ns })
+    }
+
+    /// The file system of the nearest folder above `path` that exists; up to `root`, or only its own folder without one.
+    fn nearest_device(&self, path: &Path, root: Option<&Path>) -> Option<i64> {
+        let above = path.ancestors().skip(1).take_while(|folder| root.is_none_or(|root| folder.starts_with(root)));
+        let depth = if root.is_some() { usize::MAX } else { 1 };
+        let mut found = above.take(depth).filter_map(|folder| Base::of(&self.files, folder, true).look_at_top().ok());
+        found.next().map(|stat| Identity::from(stat.numbers).device)
+    }
+}
