@@ -417,7 +417,7 @@ mod tests {
         }
         assert_eq!([400, 422].map(|status| login(status, "").unwrap_err().0), [Class::RequestRefused; 2]);
         assert_eq!(login(429, "").unwrap_err().0, Class::RateLimited);
-        assert_eq!(login(404, "<html>").unwrap_err().0, Class::HostRefused);
+        assert_eq!([404, 403].map(|status| login(status, "<html>").unwrap_err().0), [Class::Unreadable; 2]);
     }
 
     #[test]
