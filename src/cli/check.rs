@@ -1,23 +1,29 @@
 //! `ferryd check`: everything `run` would need, looked at before it is needed.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
 use crate::host::http::Clients;
 use crate::host::registry;
 use crate::job::upload::Class;
-use crate::job::watch::{After, EventSource, Watch};
+use crate::job::watch::{After, EventSource, Watch, Watches};
+use crate::os::filesystem::{self, Served};
 use crate::os::lock::{self, LockNote};
 use crate::os::system::System;
+use crate::os::threads;
 use crate::store::View;
 
 use super::exit::Exit;
+use super::folders;
 use super::render::{self, CommandFailure};
 
 /// Folders counted below one watch; more are "at least" so many.
 const FOLDERS_MAX: usize = 200_000;
+/// How long watched folders are waited for, all together.
+const WATCH_PATIENCE: Duration = Duration::from_secs(60);
 /// Less room than this for the queue is a problem.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -68,10 +74,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
     check_state_dir(&config.daemon.state_dir, &mut report);
-    let mut folders = 0;
-    for watch in &config.watches {
-        folders += check_watch(watch, &config.file, &mut report);
-    }
+    let folders = check_watches(&config.watches, &config.file, &mut report);
     check_limits(folders, &mut report);
     check_hosts(&config, arguments.online, &mut report)?;
     check_hooks(&config, &mut report);
@@ -137,6 +140,36 @@ fn check_queue(dir: &Path, report: &mut Report) {
     }
 }
 
+/// Looks at every watch, as far as its folder answers. Answers how many folders would be watched.
+fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
+    let (all, file) = (watches.clone(), file.to_owned());
+    let look = move |path: &Path| {
+        let mut report = Report::default();
+        let folders = all.iter().find(|watch| watch.path == path).map_or(0, |watch| check_watch(watch, &file, &mut report));
+        (report, folders)
+    };
+    let looked = threads::each_within(watches.iter().map(|watch| watch.path.clone()).collect(), WATCH_PATIENCE, look);
+    let mut count = 0;
+    for (watch, looked) in watches.iter().zip(looked) {
+        match looked {
+            Some((found, folders)) => {
+                report.lines.extend(found.lines);
+                report.problems.extend(found.problems);
+                count += folders;
+            }
+            None => report.problem(
+                format!("the watched folder `{}` has not answered for {} s", render::path(&watch.path), WATCH_PATIENCE.as_secs()),
+                "look after the server or the disk that it is on; the daemon goes on with the other folders meanwhile",
+            ),
+        }
+    }
+    for (later, earlier) in folders::met_twice(watches) {
+        let text = format!("the watches `{}` and `{}` are the same folder", render::path(&earlier), render::path(&later));
+        report.problem(text, "remove one of the two [[watch]] sections");
+    }
+    count
+}
+
 /// Answers how many folders would be watched.
 fn check_watch(watch: &Watch, file: &Path, report: &mut Report) -> usize {
     let name = render::path(&watch.path);
@@ -167,8 +200,22 @@ fn check_watch(watch: &Watch, file: &Path, report: &mut Report) -> usize {
     let folders = count_folders(watch);
     let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
     let counted = render::count(folders as u64, "folder");
+    if hides_writers(&watch.path) {
+        report.lines.push(format!(
+            "note     watch `{name}`: the kernel does not tell who writes the files of others, on network or FUSE file systems or of \
+             other users; one whose writer is not seen to close it is taken after {} without a change, or up to 10 min",
+            render::duration(watch.settle_unknown)
+        ));
+    }
     report.ok(format!("watch `{name}`: {at_least}{counted}, uploaded to {}", watch.to.join(", ")));
     if watch.events == EventSource::Poll { 0 } else { folders }
+}
+
+/// Whether the kernel will not tell who has files in this folder open for writing, as far as the folder shows.
+fn hides_writers(folder: &Path) -> bool {
+    let user = rustix::process::geteuid();
+    let is_anothers = |top: std::fs::Metadata| !user.is_root() && top.uid() != user.as_raw();
+    filesystem::at(folder) != Served::Here || std::fs::metadata(folder).is_ok_and(is_anothers)
 }
 
 /// What is allowed and may not be meant: everything in these folders would be uploaded.

@@ -5,6 +5,7 @@ mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
+mod folders;
 mod links;
 mod queue;
 mod render;

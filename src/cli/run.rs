@@ -26,6 +26,7 @@ use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::changes;
 use super::exit::Exit;
+use super::folders;
 use super::render::{self, CommandFailure};
 
 /// How often one process sets a damaged queue aside before it gives up.
@@ -52,6 +53,8 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     start_log(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
     prepare_state_dir(&state_dir)?;
+    folders::make(&config.watches);
+    refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
     let ended = daemon.live(&path, config);
     let why = ended.as_ref().err().map_or("it was told to stop", |failure| &failure.message);
@@ -59,6 +62,9 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     if ended.is_ok() {
         tracing::info!("stopped");
     }
+    // A thread that waits for a file system which does not answer ends with the process.
+    let Daemon { runtime, .. } = daemon;
+    runtime.shutdown_timeout(END_PATIENCE);
     ended
 }
 
@@ -142,16 +148,20 @@ fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     Ok(())
 }
 
-/// A folder that cannot be made is a missing watch, which is looked for again; it stops nothing else.
-fn make_watch_folders(config: &Config) -> Result<(), CommandFailure> {
-    for watch in config.watches.iter().filter(|watch| watch.create && !watch.path.exists()) {
-        match std::fs::create_dir_all(&watch.path) {
-            Ok(()) => tracing::info!("created the folder {:?}", watch.path),
-            Err(error) => tracing::warn!("cannot create the folder {:?}: {error}", watch.path),
+/// Two watches on one folder would send every file twice.
+fn refuse_folders_met_twice(config: &Config) -> Result<(), CommandFailure> {
+    match folders::met_twice(&config.watches).first() {
+        None => Ok(()),
+        Some((later, earlier)) => {
+            let (later, earlier) = (super::render::path(later), super::render::path(earlier));
+            let message = format!("the watches `{earlier}` and `{later}` are the same folder");
+            Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
         }
     }
-    Ok(())
 }
+
+/// How long the end waits for threads that wait for a disk.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a full disk is looked at before the queue is open.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
@@ -206,7 +216,6 @@ impl Daemon {
     fn live(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
         let mut rescues = 0;
         loop {
-            make_watch_folders(&config)?;
             match self.run_once(&config)? {
                 RunEnd::Stop => return Ok(Exit::Fine),
                 RunEnd::Reload => config = self.reload(path, config),
@@ -330,9 +339,18 @@ impl Daemon {
     fn reload(&self, path: &Path, old: Config) -> Config {
         let refused = match config::load(path, KINDS, &ProcessEnvironment) {
             Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
-                tracing::info!("configuration reloaded: {}", changes::between(&old, &new));
-                self.note(|note| note.reload_refused = None);
-                return trusting_no_earlier_words(new, &old);
+                folders::make(&new.watches);
+                match refuse_folders_met_twice(&new) {
+                    Ok(()) => {
+                        tracing::info!("configuration reloaded: {}", changes::between(&old, &new));
+                        self.note(|note| note.reload_refused = None);
+                        return trusting_no_earlier_words(new, &old);
+                    }
+                    Err(CommandFailure { message, .. }) => {
+                        tracing::error!("keeping the old configuration: the new one is refused: {message}");
+                        message
+                    }
+                }
             }
             Ok(_) => {
                 let refused = "it changes `state_dir`, which needs a restart";

@@ -213,6 +213,13 @@ fn what_belongs_together_is_checked_together() {
         ),
         (format!("{watch}[host.box]\nkind = \"kie\"\napi_key = \"k\"\nupload_path = \"/x\"\n"), "is not a valid folder"),
         (format!("{watch}[host.box]\nkind = \"koodrive\"\napp_id = \"a\"\napp_secret = \"b\"\n"), "has no `user_id`"),
+        (format!("{watch}[host.box]\nkind = \"koodrive\"\naccess_token = \"t\"\n"), "has no `user_id`"),
+        (
+            format!(
+                "{watch}[host.box]\nkind = \"koodrive\"\napp_id = \"a\"\napp_secret = \"b\"\nuser_id = \"c\"\nshare = \"400d\"\n"
+            ),
+            "no number of days from 1 to 365",
+        ),
         (format!("{watch}[host.box]\nkind = \"uploadgig\"\npassword = \"b\"\n"), "has no `user`"),
         (format!("{watch}[host.box]\nkind = \"4shared\"\nuser = \"a\"\npassword = \"b\"\nparallel_parts = 4\n"), "from 1 to 3"),
         (
@@ -299,7 +306,7 @@ fn every_kind_has_its_defaults() {
     let secret = "password = { env = \"P\" }\nuser = \"me\"\n";
     let text = format!(
         "[[watch]]\npath = \"/a\"\nto = [\"gig\", \"koo\", \"kie\", \"four\"]\n[host.gig]\nkind = \"uploadgig\"\n{secret}\n[host.four]\nkind = \"4shared\"\n{secret}\n\
-         [host.koo]\nkind = \"koodrive\"\naccess_token = {{ file = \"~/t\" }}\n[host.kie]\nkind = \"kie\"\napi_key = {{ command = [\"pass\", \"kie\"] }}\n"
+         [host.koo]\nkind = \"koodrive\"\naccess_token = {{ file = \"~/t\" }}\nuser_id = \"u\"\n[host.kie]\nkind = \"kie\"\napi_key = {{ command = [\"pass\", \"kie\"] }}\n"
     );
     let config = read(&text).unwrap_or_else(|error| panic!("{}", error.render(false)));
     let words: Vec<_> = config.hosts.iter().map(|host| (host.name.as_str(), host.kind.word(), host.kind.max_uploads())).collect();

@@ -19,6 +19,7 @@ use crate::host::http::Clients;
 use crate::job::verdict::backoff;
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
+use crate::os::answers::Answers;
 use crate::os::files::Base;
 use crate::os::names::Names;
 use crate::os::system::System;
@@ -27,12 +28,11 @@ use crate::watch::Root;
 
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
+use super::rests::{Ended, Rests};
 use super::roots::KnownRoots;
 use super::{EngineError, base_of};
 
-/// Tasks under way at once.
-const AT_ONCE: usize = 4;
-/// Of these, tasks of one hook: a slow one leaves room for the others.
+/// Tasks of one hook under way at once. There is no limit for all hooks together, so that none takes the room of another.
 const AT_ONCE_OF_A_HOOK: usize = 2;
 /// How long the first wait for a missing source lasts, and how often it doubles.
 const MISSING_PAUSE: Duration = Duration::from_secs(2);
@@ -79,10 +79,10 @@ pub struct Deliver {
     task: DeliveryTask,
     /// What may be asked of the queue.
     keys: Vec<HookSlots>,
-    turn: usize,
+    rests: Rests,
 }
 
-type DeliveryTasks = Tasks<RunningBatch, Result<(), StoreError>>;
+type DeliveryTasks = Tasks<RunningBatch, Result<Ended, StoreError>>;
 
 /// The key of a hook, how many tasks it may have under way, and how many deliveries each of them has.
 struct HookSlots {
@@ -131,8 +131,7 @@ impl Deliver {
         let clients = Clients::new(&system);
         for hook in &config.hooks {
             let key = hook.key();
-            let runner = HookRunner::new(hook, names.clone(), &clients)
-                .map_err(|error| EngineError::Setup(format!("cannot use hook `{}`: {error}", Hook::name_of(&key))))?;
+            let runner = HookRunner::new(hook, names.clone(), &clients);
             let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
             keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
             hooks.insert(key, runner);
@@ -147,7 +146,7 @@ impl Deliver {
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
         let (hooks, stop, missing) = (Arc::new(hooks), Arc::default(), Arc::default());
         let task = DeliveryTask { system, store, hooks, watches, roots, known_roots, missing, phases, names, stop };
-        Ok(Deliver { task, keys, turn: 0 })
+        Ok(Deliver { task, keys, rests: Rests::default() })
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
@@ -161,19 +160,18 @@ impl Deliver {
         if tasks.clocks.were_set_back() {
             self.task.store.clock_was_set_back().await?;
         }
-        let free = AT_ONCE.saturating_sub(tasks.count());
+        let rest_ends = self.rests.next_end(Instant::now());
         let wanted = self.wanted(tasks);
-        if free == 0 || wanted.is_empty() {
-            return Ok(None);
+        if wanted.is_empty() {
+            return Ok(rest_ends);
         }
         let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
         let due = self.task.store.due_deliveries(wanted, running, tasks.clocks.wall_ms()).await?;
-        let batches: Vec<Vec<Delivery>> = self.batches(&due.deliveries).take(free).collect();
-        let full = batches.len() == free;
+        let batches: Vec<Vec<Delivery>> = self.batches(&due.deliveries).collect();
         for batch in batches {
             self.spawn(batch, tasks);
         }
-        Ok(tasks.wake_at(due.next_due_ms, full))
+        Ok(tasks.wake_at(due.next_due_ms, false).into_iter().chain(rest_ends).min())
     }
 
     /// Deliveries of one hook that go together.
@@ -191,28 +189,30 @@ impl Deliver {
         tasks.start(running, async move { task.run(batch).await });
     }
 
-    /// How many deliveries each hook may begin, beginning with another hook each time so that none starves.
-    fn wanted(&mut self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.keys.len();
+    /// How many deliveries each hook may begin that does not rest. One that had to rest begins with one alone.
+    fn wanted(&self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
         let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
-        let order = (0..count).map(|index| &self.keys[(index + self.turn) % count]);
-        let room = |key: &HookSlots| key.tasks_max.saturating_sub(busy(&key.hook)) * key.each;
-        order.map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
+        let now = Instant::now();
+        let tasks_max = |key: &HookSlots| self.rests.tasks_max(&key.hook, key.tasks_max, now);
+        let room = |key: &HookSlots| tasks_max(key).saturating_sub(busy(&key.hook)) * key.each;
+        self.keys.iter().map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
 }
 
 impl Workload for Deliver {
     type Load = RunningBatch;
-    type End = Result<(), StoreError>;
+    type End = Result<Ended, StoreError>;
 
     async fn begin(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
         self.begin_due(tasks).await
     }
 
-    async fn end(&mut self, load: RunningBatch, end: Result<Result<(), StoreError>, JoinError>) -> Result<(), StoreError> {
+    async fn end(&mut self, load: RunningBatch, end: Result<Result<Ended, StoreError>, JoinError>) -> Result<(), StoreError> {
         let panic = match end {
-            Ok(end) => return end,
+            Ok(ended) => {
+                self.rests.note(&load.hook, ended?, Instant::now());
+                return Ok(());
+            }
             Err(panic) => panic,
         };
         tracing::error!("ferryd panicked while running a hook; this is a bug in ferryd: {panic}");
@@ -236,19 +236,19 @@ impl Workload for Deliver {
 
 impl DeliveryTask {
     /// Does its batch and commits how it went.
-    async fn run(mut self, batch: Vec<Delivery>) -> Result<(), StoreError> {
-        let Some(first) = batch.first() else { return Ok(()) };
+    async fn run(mut self, batch: Vec<Delivery>) -> Result<Ended, StoreError> {
+        let Some(first) = batch.first() else { return Ok(Ended::Fine) };
         let done = match first.event {
-            Event::Refresh => return self.refresh(first).await,
-            Event::After if first.why.is_some() => return self.check_still_wanted(first).await,
-            Event::After => return self.act(first).await,
+            Event::Refresh => return self.refresh(first).await.map(|()| Ended::Fine),
+            Event::After if first.why.is_some() => return self.check_still_wanted(first).await.map(|()| Ended::Fine),
+            Event::After => return self.act(first).await.map(|()| Ended::Fine),
             Event::Done | Event::Failed | Event::Held | Event::Expiring => {
-                let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(()) };
+                let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(Ended::Fine) };
                 let facts: Vec<Facts> = batch.iter().map(|delivery| self.facts(delivery)).collect();
                 tokio::select! {
                     done = runner.run(&facts) => done,
                     // What is dropped here is run again at the next start. A file that is being written is waited for.
-                    () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(()),
+                    () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(Ended::Fine),
                 }
             }
         };
@@ -257,9 +257,14 @@ impl DeliveryTask {
                 for delivery in &batch {
                     tracing::debug!(job.id = %delivery.job, "hook `{}` has run for {:?}", Hook::name_of(&delivery.hook), delivery.path);
                 }
-                self.store.record_delivery(ids(&batch)).await
+                self.store.record_delivery(ids(&batch)).await?;
+                Ok(Ended::Fine)
             }
-            Err(error) => self.fail(&batch, error).await,
+            Err(error) => {
+                let ended = if error.0.class == ReasonClass::HookTimedOut { Ended::TimedOut } else { Ended::Fine };
+                self.fail(&batch, error).await?;
+                Ok(ended)
+            }
         }
     }
 
@@ -312,7 +317,8 @@ impl DeliveryTask {
     /// Whether a source that is missing is not merely out of reach, on a disk that is away or under a name that the next scan finds.
     async fn is_lost(&self, delivery: &Delivery) -> bool {
         let (roots, path, device) = (self.known_roots.clone(), delivery.path.clone(), delivery.identity.device);
-        let gone = self.system.threads.run(move || roots.is_gone(&path, device)).await.unwrap_or(false);
+        // What does not answer is not gone.
+        let gone = self.answers(&delivery.path).get(move || roots.is_gone(&path, device)).await.unwrap_or(false);
         let now = self.system.clock.instant();
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *missing.entry(delivery.id).or_insert(now);
@@ -327,9 +333,12 @@ impl DeliveryTask {
     async fn run_after_action(&self, delivery: &Delivery) -> Result<Option<Done>, HookError> {
         let Some((watch, action)) = self.action_for(&delivery.path) else { return Ok(None) };
         let base = base_of(&self.system.files, &self.watches, &delivery.path);
-        // A disk that is away for a while has not lost its files.
-        if base.look_at_top().is_err() {
-            return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display())));
+        // A disk that is away for a while has not lost its files, and one that does not answer is not asked for more.
+        let top = base.clone();
+        match self.answers(&watch.path).get(move || top.look_at_top().is_ok()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display()))),
+            Err(error) => return Err(HookError::new(format!("the folder `{}`: {error}", watch.path.display()))),
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
@@ -341,9 +350,10 @@ impl DeliveryTask {
     /// The after-action waits for a host that was added. A file that no scan will find for it, because it is gone, changed or not
     /// wanted any more, is waited for no longer.
     async fn check_still_wanted(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        let (task, path, version) = (self.clone(), delivery.path.clone(), delivery.identity);
-        let look = move || task.root_of(&path).is_some_and(|root| root.would_find(&path, &version));
-        if self.system.threads.run(look).await.unwrap_or(true) {
+        let (root, path, version) = (self.root_of(&delivery.path).cloned(), delivery.path.clone(), delivery.identity);
+        let answers = self.answers(&path);
+        let look = move || root.is_some_and(|root| root.would_find(&path, &version));
+        if answers.get(look).await.unwrap_or(true) {
             return self.store.look_again_later(delivery.id, self.later(backoff(delivery.tries.saturating_add(1)))).await;
         }
         tracing::info!(job.id = %delivery.job, "{:?} is missing, changed or now excluded; skipping its after-action", delivery.path);
@@ -368,6 +378,10 @@ impl DeliveryTask {
         Some((watch, action))
     }
 
+    fn answers(&self, path: &Path) -> Answers {
+        Answers::of(self.system.threads, path)
+    }
+
     fn later(&self, pause: Duration) -> i64 {
         self.system.clock.in_ms(pause)
     }
@@ -380,7 +394,8 @@ impl DeliveryTask {
     async fn is_still_there(&self, delivery: &Delivery) -> bool {
         let (file, version) = (Base::of(&self.system.files, &delivery.path, true), delivery.identity);
         let look = move || file.look_at_top().is_ok_and(|stat| Identity::from(stat.numbers).same_version(&version));
-        self.system.threads.run(look).await.unwrap_or(false)
+        // What does not answer now is asked again by the upload.
+        self.answers(&delivery.path).get(look).await.unwrap_or(true)
     }
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.

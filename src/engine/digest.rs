@@ -1,4 +1,4 @@
-//! The digest of a file, computed in one pass on a thread of its own, while parts are sent.
+//! The digest of a file, computed in one pass while parts are sent, a piece at a time on threads that may wait.
 //!
 //! How far it has come is told where parts begin, so that a part can go as soon as everything before it is hashed.
 
@@ -40,10 +40,9 @@ impl Digesting {
         let mid_states = Arc::<MidStates>::default();
         let (tell, progress) = watch::channel(Progress::Parts(0));
         let stopped = Arc::new(AtomicBool::new(false));
-        let threads = source.threads();
         let pass = Pass { source, plan, requirement, mid_states: mid_states.clone(), tell, stopped: stopped.clone() };
         // Nobody waits for the work itself: it tells what it has.
-        threads.start(move || pass.run());
+        drop(tokio::spawn(pass.run()));
         Digesting { requirement, mid_states, progress, stopped }
     }
 
@@ -103,18 +102,18 @@ struct Pass {
 }
 
 impl Pass {
-    fn run(self) {
-        let last = match self.hash() {
+    async fn run(self) {
+        let last = match self.hash().await {
             Ok(digest) => Progress::Finished(hex(&digest)),
             Err(error) => Progress::Failed(error),
         };
         self.tell.send_replace(last);
     }
 
-    fn hash(&self) -> Result<Vec<u8>, SourceError> {
+    async fn hash(&self) -> Result<Vec<u8>, SourceError> {
         let mut hasher = Hasher::new(self.requirement.algorithm);
         let Plan { file_bytes, part_bytes } = self.plan;
-        let mut buffer = vec![0; usize::try_from(READ_BYTES.min(file_bytes)).unwrap_or(0)];
+        let mut buffer = Vec::new();
         let (mut at, mut parts) = (0, 0);
         while at < file_bytes {
             if self.stopped.load(Ordering::Relaxed) {
@@ -122,9 +121,8 @@ impl Pass {
             }
             let left = part_bytes - at % part_bytes;
             let length = READ_BYTES.min(left).min(file_bytes - at);
-            let piece = &mut buffer[..usize::try_from(length).unwrap_or(0)];
-            self.source.read_into(at, piece)?;
-            hasher.update(piece);
+            buffer.resize(usize::try_from(length).unwrap_or(0), 0);
+            (buffer, hasher) = self.source.hash_into(at, buffer, hasher).await?;
             at += length;
             // No part begins at the end of the file.
             if length == left && at < file_bytes {
@@ -135,7 +133,7 @@ impl Pass {
                 self.tell.send_replace(Progress::Parts(parts));
             }
         }
-        self.source.check_handle()?;
+        self.source.check_handle().await?;
         Ok(hasher.finish())
     }
 }

@@ -1,9 +1,10 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::job::{Fingerprint, Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
@@ -14,12 +15,31 @@ use crate::watch::{self, Knowledge, News, Settled, WatchingEnds};
 
 use super::roots::KnownRoots;
 
+/// The queue, for as long as it is lent: a thread that hangs keeps nobody from closing it.
+#[derive(Clone)]
+pub(crate) struct Lent(Arc<Mutex<Option<Store>>>);
+
+impl Lent {
+    fn store(&self) -> Result<Store, StoreError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    /// Whoever has it asks it nothing any more.
+    pub(crate) fn take_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// What was told of each root last, by its place among the watches.
+pub(crate) type Reports = Arc<Mutex<BTreeMap<usize, WatchReport>>>;
+
 /// What the watches ask about at once, the store answers for at once.
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
 /// The queue as the watches see it.
 pub(crate) struct Intake {
-    store: Store,
+    store: Lent,
+    reports: Reports,
     system: System,
     watches: Watches,
     roots: KnownRoots,
@@ -30,7 +50,18 @@ pub(crate) struct Intake {
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
     pub(crate) fn new(system: System, store: Store, watches: Watches, roots: KnownRoots) -> Intake {
-        Intake { system, store, watches, roots, failed: None }
+        let store = Lent(Arc::new(Mutex::new(Some(store))));
+        Intake { system, store, reports: Reports::default(), watches, roots, failed: None }
+    }
+
+    /// The way to take the queue back.
+    pub(crate) fn lent(&self) -> Lent {
+        self.store.clone()
+    }
+
+    /// What it has reported, as it goes on.
+    pub(crate) fn reports(&self) -> Reports {
+        self.reports.clone()
     }
 
     /// Why the watching stopped, if the queue was the reason.
@@ -47,7 +78,7 @@ impl Intake {
 
     fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, StoreError> {
         let hosts = self.watches[root].to.clone();
-        let seen = self.store.look_up(folder, files, &hosts)?;
+        let seen = self.store.store()?.look_up(folder, files, &hosts)?;
         let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
         let known: Vec<Knowledge> = met.zip(seen).map(|(met, seen)| self.judge(&hosts, &met, seen)).collect::<Result<_, _>>()?;
         if known.contains(&Knowledge::Known) {
@@ -73,13 +104,13 @@ impl Intake {
     fn met_file(&self, root: usize) -> Result<(), StoreError> {
         let watch = &self.watches[root];
         match self.roots.met_file(watch) {
-            Some(folder) => self.store.record_root(watch.path.clone(), folder).blocking(),
+            Some(folder) => self.store.store()?.record_root(watch.path.clone(), folder).blocking(),
             None => Ok(()),
         }
     }
 
     fn adopt(&self, met: &MetFile<'_>) -> Result<Knowledge, StoreError> {
-        self.store.record_new_numbers(met.folder.to_owned(), met.name.to_owned(), *met.now).blocking()?;
+        self.store.store()?.record_new_numbers(met.folder.to_owned(), met.name.to_owned(), *met.now).blocking()?;
         Ok(Knowledge::Known)
     }
 
@@ -109,9 +140,9 @@ impl Intake {
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
         let MetFile { folder, name, now } = *met;
         tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.folder.join(&before.name), folder.join(name));
-        self.store.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+        self.store.store()?.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
-        let known = self.store.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
+        let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
         Ok(if known { Knowledge::Known } else { Knowledge::New(News::default()) })
     }
 
@@ -125,7 +156,7 @@ impl Intake {
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         crash_point!("enqueue.before_commit");
-        let made = self.store.enqueue(arrivals).blocking()?;
+        let made = self.store.store()?.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
         roots.into_iter().try_for_each(|root| self.met_file(root))?;
         tracing::debug!("jobs queued: {made}");
@@ -171,7 +202,8 @@ impl watch::KnownFiles for Intake {
     }
 
     fn closed(&mut self, folder: &Path, name: &OsStr, identity: &Identity) -> Result<(), WatchingEnds> {
-        let done = self.store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking();
+        let store = self.store.store();
+        let done = store.and_then(|store| store.record_close(folder.to_owned(), name.to_owned(), *identity).blocking());
         self.note(done)
     }
 
@@ -186,7 +218,9 @@ impl watch::KnownFiles for Intake {
     }
 
     fn report(&mut self, root: usize, report: &WatchReport) {
-        let told = self.store.record_watch(self.watches[root].path.clone(), report.clone()).blocking();
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(root, report.clone());
+        let store = self.store.store();
+        let told = store.and_then(|store| store.record_watch(self.watches[root].path.clone(), report.clone()).blocking());
         if let Err(error) = told {
             tracing::debug!("cannot note how a watch is doing: {error}");
         }
@@ -197,7 +231,6 @@ impl watch::KnownFiles for Intake {
 mod tests {
     use super::*;
     use crate::watch::KnownFiles;
-    use std::sync::Arc;
 
     #[test]
     fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {

@@ -7,6 +7,7 @@ use crate::host::{HostError, Tickets};
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::Feedback;
 use crate::job::{Reason, ReasonClass, State, Step};
+use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
 use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
@@ -54,7 +55,9 @@ impl Attempt {
     pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
-            stop => self.cause(stop),
+            // Only a file that is not there may be gone.
+            stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.is_gone().await),
+            stop => cause_of(stop, true),
         };
         let leaving = attempt::leaving(&cause, &self.history());
         let reason = Reason { note: leaving.note, ..reason };
@@ -81,33 +84,11 @@ impl Attempt {
         Ok(End { state: State::Waiting, feedback: Feedback::Nothing, why: None })
     }
 
-    /// The cause as the rules know it, and as a person hears of it.
-    fn cause(&self, stop: Stop) -> (Cause, Reason) {
-        match stop {
-            Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
-            Stop::Source(SourceError::Vanished) if !self.is_gone() && !planted!("folder_missing.is_gone") => {
-                (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
-            }
-            Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
-            Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
-            Stop::Undecidable(error) => {
-                let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
-                let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
-                (Cause::Undecidable, error.map_or(unanswered, answered))
-            }
-            Stop::Probable(evidence) => {
-                let reason = Reason::new(ReasonClass::Probable).detail(evidence);
-                (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
-            }
-            Stop::Host { error, session } => {
-                let HostError { class, worsens, step, wait, doubles, .. } = error;
-                (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
-            }
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.worker.roots.is_gone(&self.job.path, self.job.identity.device)
+    /// Whether its file is gone for good. One whose file system does not answer is not.
+    async fn is_gone(&self) -> bool {
+        let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
+        let answers = Answers::of(self.worker.system.threads, &path);
+        answers.get(move || roots.is_gone(&path, device)).await.unwrap_or(false)
     }
 
     fn history(&self) -> History {
@@ -130,6 +111,31 @@ impl Attempt {
             && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
         {
             tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
+        }
+    }
+}
+
+/// The cause as the rules know it, and as a person hears of it.
+fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
+    match stop {
+        Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+        Stop::Source(SourceError::Vanished) if !is_gone && !planted!("folder_missing.is_gone") => {
+            (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
+        }
+        Stop::Source(error @ SourceError::Unreadable(_)) => (Cause::FileUnreadable, error.into()),
+        Stop::Source(error @ (SourceError::Vanished | SourceError::Changed(_))) => (Cause::FileChanged, error.into()),
+        Stop::Undecidable(error) => {
+            let unanswered = Reason { step: Some(Step::Finish), ..Reason::new(ReasonClass::Undecidable) };
+            let answered = |error| Reason { class: ReasonClass::Undecidable, ..Reason::from(error) };
+            (Cause::Undecidable, error.map_or(unanswered, answered))
+        }
+        Stop::Probable(evidence) => {
+            let reason = Reason::new(ReasonClass::Probable).detail(evidence);
+            (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
+        }
+        Stop::Host { error, session } => {
+            let HostError { class, worsens, step, wait, doubles, .. } = error;
+            (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) mod live;
 mod parts;
 pub mod phase;
 mod pool;
+mod rests;
 pub mod roots;
 pub(crate) mod source;
 mod stop;
@@ -47,7 +48,6 @@ use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
 use deliver::Deliver;
 use dispatch::{Dispatch, HostSlots};
-use intake::Intake;
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
 use roots::KnownRoots;
@@ -84,7 +84,7 @@ pub async fn run(
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let seen_before = store.configure(watches, hosts).await?;
+    let new_since = store.configure(watches, hosts).await?;
     store.recover().await?;
     let hints = Handle::default();
     let known_roots = KnownRoots::new(system.files.clone(), config.watches.clone(), store.known_roots().await?, hints.clone());
@@ -94,15 +94,15 @@ pub async fn run(
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
-    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &seen_before)?;
-    let intake = Intake::new(system.clone(), store.clone(), config.watches.clone(), known_roots);
-    let watching = watching::start(roots, system, intake, hints.clone(), ready)?;
-    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints.clone());
+    let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
+    let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
+    let looks_after = store.clone();
+    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
     // Whichever ends first, asked or not, ends the other.
-    let watching = then_drain(watching::end(watching, hints, phases.clone()), &switch);
+    let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
     making.abort();

@@ -114,19 +114,19 @@ impl PartSender {
         }
         crash_point!("part.before_send");
         let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, &part)).await;
-        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), error))?;
+        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), repeat, error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
     }
 
-    fn after_failed_body(&self, gate: Option<&Gate>, error: HostError) -> Stop {
+    fn after_failed_body(&self, gate: Option<&Gate>, repeat: Repeat, error: HostError) -> Stop {
         if let Some(failure) = gate.and_then(Gate::failure) {
             return Stop::Store(failure);
         }
         if let Some(failure) = self.source.failure() {
             return Stop::Source(failure);
         }
-        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed));
+        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed), repeat);
         Stop::Host { error, session }
     }
 

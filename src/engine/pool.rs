@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -35,12 +36,15 @@ pub(super) trait Workload {
     fn stop(&mut self) -> AtStop;
 }
 
+/// How long tasks that are waited for may take when their grace is over: what they wait for may never answer.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What becomes of tasks whose grace is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AtStop {
     /// They are dropped where they stand.
     Drop,
-    /// They end by themselves.
+    /// They end by themselves; what hangs is dropped in the end.
     Wait,
 }
 
@@ -91,7 +95,7 @@ impl<L, E: Send + 'static> Tasks<L, E> {
 /// Works until the daemon stops and every task has ended. An error is the queue's own.
 pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases) -> Result<(), StoreError> {
     let mut tasks = Tasks::new(clock);
-    let (mut coming, mut stopped) = (phases.clone(), false);
+    let (mut coming, mut stopped) = (phases.clone(), None);
     loop {
         let draining = phases.is_draining();
         let due = if draining { None } else { work.begin(&mut tasks).await? };
@@ -104,14 +108,19 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
         let next = if draining { Phase::Stopping } else { Phase::Draining };
         tokio::select! {
             biased;
-            () = coming.reached(next), if !stopped => if next == Phase::Stopping {
-                stopped = true;
+            () = coming.reached(next), if stopped.is_none() => if next == Phase::Stopping {
+                stopped = Some(Instant::now() + LAST_PATIENCE);
                 if work.stop() == AtStop::Drop {
                     tasks.set.shutdown().await;
                     return Ok(());
                 }
             },
             Some(ended) = tasks.set.join_next_with_id() => take_back(&mut work, &mut tasks, ended).await?,
+            () = tokio::time::sleep_until(stopped.unwrap_or_else(Instant::now)), if stopped.is_some() => {
+                tracing::warn!("not waiting any longer for what hangs; it is done again at the next start");
+                tasks.set.shutdown().await;
+                return Ok(());
+            }
             () = work.arrivals(), if !draining => {}
             () = phases.turn_wanted(), if W::IS_MAIN => {}
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}

@@ -26,6 +26,7 @@ use crate::job::identity::Likeness;
 use crate::job::plan::Range;
 use crate::job::sent_hash::{RangeHasher, SentHash};
 use crate::job::{Fingerprint, Identity, Reason, ReasonClass};
+use crate::os::answers::Answers;
 use crate::os::files::{self, Base, File, FileKind, Stat};
 use crate::os::page_cache;
 use crate::os::threads::Threads;
@@ -84,7 +85,7 @@ impl From<SourceError> for Reason {
 #[derive(Clone)]
 pub(crate) struct Source {
     open: Arc<OpenSource>,
-    threads: Threads,
+    answers: Answers,
     limits: Limits,
     sent: Arc<AtomicU64>,
     /// How the digest of each part is computed, where the host wants one.
@@ -127,21 +128,17 @@ impl Source {
         limits: Limits,
         sent: Arc<AtomicU64>,
     ) -> Result<Source, SourceError> {
+        let answers = Answers::of(threads, expected.base.path());
         let open = match OpenSource::from_page_cache(&expected) {
             Some(open) => open,
-            None => blocking(threads, move || OpenSource::open(expected)).await?,
+            None => blocking(&answers, move || OpenSource::open(expected)).await?,
         };
-        Ok(Source { open: Arc::new(open), threads, limits, sent, part_digest: None })
+        Ok(Source { open: Arc::new(open), answers, limits, sent, part_digest: None })
     }
 
     /// The same file, whose parts have their digests with them.
     pub(crate) fn with_part_digests(self, part_digest: Option<Algorithm>) -> Source {
         Source { part_digest, ..self }
-    }
-
-    /// Where work on it runs that may wait for a disk.
-    pub(crate) fn threads(&self) -> Threads {
-        self.threads
     }
 
     /// The version that is being read.
@@ -156,7 +153,7 @@ impl Source {
             return Ok(false);
         }
         let open = self.open.clone();
-        blocking(self.threads, move || open.check()).await
+        blocking(&self.answers, move || open.check()).await
     }
 
     /// Compares a file that was touched with what was sent of it: the ranges `sent`, whose bytes had this hash. From here on it is
@@ -188,7 +185,7 @@ impl Source {
 
     async fn stat(&self) -> Result<Identity, SourceError> {
         let open = self.open.clone();
-        blocking(self.threads, move || open.stat().map(|stat| Identity::from(stat.numbers))).await
+        blocking(&self.answers, move || open.stat().map(|stat| Identity::from(stat.numbers))).await
     }
 
     async fn hash(&self, range: Range) -> Result<SentHash, SourceError> {
@@ -196,7 +193,7 @@ impl Source {
         while done < range.bytes {
             let (open, offset, length) = (self.open.clone(), range.offset + done, READ_BYTES.min(range.bytes - done));
             // Not what was kept of it: what is there now.
-            let bytes = blocking(self.threads, move || open.read(offset, length)).await?;
+            let bytes = blocking(&self.answers, move || open.read(offset, length)).await?;
             hasher.update(&bytes);
             done += bytes.len() as u64;
         }
@@ -219,7 +216,7 @@ impl Source {
             let fingerprint = Fingerprint::read(size, |block, offset| open.file.read_exact_at(block, offset))?;
             open.check_handle().map(|()| fingerprint)
         };
-        blocking(self.threads, read).await.ok()
+        blocking(&self.answers, read).await.ok()
     }
 
     /// The part `number` at `range`. A part that fits into one read is read here and now, so that its request never waits for a
@@ -254,7 +251,7 @@ impl Source {
 
     async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
         let open = self.open.clone();
-        blocking(self.threads, move || {
+        blocking(&self.answers, move || {
             let bytes = open.kept(offset, bytes).map_or_else(|| open.read(offset, bytes), Ok)?;
             hasher.update(&bytes);
             Ok((bytes, hasher))
@@ -262,8 +259,23 @@ impl Source {
         .await
     }
 
-    /// Reads for a digest, on the caller's thread; the identity is compared by [`Source::check_handle`] at the end.
-    pub(crate) fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
+    /// Fills `buffer` from `offset` on, and hashes it; the identity is compared by [`Source::check_handle`] at the end.
+    pub(super) async fn hash_into(
+        &self,
+        offset: u64,
+        mut buffer: Vec<u8>,
+        mut hasher: Hasher,
+    ) -> Result<(Vec<u8>, Hasher), SourceError> {
+        let source = self.clone();
+        blocking(&self.answers, move || {
+            source.read_into(offset, &mut buffer)?;
+            hasher.update(&buffer);
+            Ok((buffer, hasher))
+        })
+        .await
+    }
+
+    fn read_into(&self, offset: u64, buffer: &mut [u8]) -> Result<(), SourceError> {
         match &self.open.whole {
             Some(whole) => {
                 let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
@@ -277,9 +289,10 @@ impl Source {
         Ok(())
     }
 
-    /// Makes sure that the handle still means the version that is being read, on the caller's thread.
-    pub(crate) fn check_handle(&self) -> Result<(), SourceError> {
-        self.open.check_handle()
+    /// Makes sure that the handle still means the version that is being read.
+    pub(crate) async fn check_handle(&self) -> Result<(), SourceError> {
+        let open = self.open.clone();
+        blocking(&self.answers, move || open.check_handle()).await
     }
 
     /// Why a part's bytes stopped coming, where it was the file's fault and not the network's.
@@ -296,7 +309,7 @@ impl Source {
             return Ok(kept);
         }
         let open = self.open.clone();
-        blocking(self.threads, move || open.read(offset, bytes)).await
+        blocking(&self.answers, move || open.read(offset, bytes)).await
     }
 }
 
@@ -395,10 +408,10 @@ impl OpenSource {
 }
 
 async fn blocking<T: Send + 'static>(
-    threads: Threads,
+    answers: &Answers,
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    threads.run(work).await.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
+    answers.get(work).await.unwrap_or_else(|error| Err(SourceError::Unreadable(error.to_string())))
 }
 
 /// One part's bytes, as often as they are asked for.

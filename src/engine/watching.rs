@@ -1,39 +1,291 @@
-//! Where the watching runs: on a thread of its own, since it waits for file systems, or in turns with everything else in a
+//! Where the watching runs: on threads of its own, since it waits for file systems, or in turns with everything else in a
 //! simulator.
+//!
+//! All watches on file systems of this machine share a thread. Those on a file system that may hang, since another machine or
+//! another process serves it, have one of their own, so that it keeps nobody waiting but themselves. Whether a thread still gets
+//! answers is looked at here; one that gets none is told in the reports of its watches, and not waited for at the end.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
+use crate::job::{WatchReport, Watches};
+use crate::os::mounts::{FileSystemId, Mounts};
 use crate::os::system::System;
 use crate::os::threads::Threads;
-use crate::store::StoreError;
-use crate::watch::{self, Handle, Root};
+use crate::store::{Store, StoreError};
+use crate::watch::{self, Handle, Root, Waiting};
 
 use super::EngineError;
-use super::intake::Intake;
+use super::intake::{Intake, Lent, Reports};
 use super::phase::{Phase, Phases};
+use super::roots::KnownRoots;
 
-/// Why the watching has ended: the queue's failure, if that was the reason.
-pub(super) type Ended = oneshot::Receiver<Option<StoreError>>;
+/// A folder that has not answered for so long is said not to answer.
+const SILENT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
+/// How long the end waits for a thread that gets no answer.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How often the end looks whether it gets one.
+const END_PAUSE: Duration = Duration::from_millis(100);
 
-/// Begins to watch `roots`. `ready` is called once each has been scanned.
+/// Why a thread has ended: the queue's failure, if that was the reason.
+type Ended = Result<Option<StoreError>, oneshot::error::RecvError>;
+
+/// The threads that watch.
+pub(super) struct Watching {
+    groups: Vec<Group>,
+    ends: JoinSet<Ended>,
+    /// Roots that a thread has given away, since they meet other file systems than before.
+    leaving: (UnboundedSender<Vec<Root>>, UnboundedReceiver<Vec<Root>>),
+    hints: Handle,
+    watches: Watches,
+    known_roots: KnownRoots,
+    ready: Arc<Ready>,
+    threads: Threads,
+}
+
+/// Watches that share a thread.
+struct Group {
+    /// Their places among the watches.
+    roots: Vec<usize>,
+    handle: Handle,
+    lent: Lent,
+    reports: Reports,
+    begun: Arc<AtomicBool>,
+    /// The step at which its thread hangs, if that was told.
+    told: Option<Waiting>,
+}
+
+/// What is called once every thread has begun, or is known to hang.
+struct Ready(Mutex<(usize, Option<Box<dyn FnOnce() + Send>>)>);
+
+impl Ready {
+    fn begun(&self, begun: &AtomicBool) {
+        if begun.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left.0 = left.0.saturating_sub(1);
+        let call = if left.0 == 0 { left.1.take() } else { None };
+        drop(left);
+        if let Some(call) = call {
+            call();
+        }
+    }
+}
+
+/// The roots that share a thread: those that meet the same file systems that may hang, and all that meet none.
+fn groups(roots: Vec<Root>, mounts: &Mounts) -> Vec<Vec<Root>> {
+    let mut groups: BTreeMap<BTreeSet<FileSystemId>, Vec<Root>> = BTreeMap::new();
+    for root in roots {
+        groups.entry(root.may_hang(mounts)).or_default().push(root);
+    }
+    groups.into_values().collect()
+}
+
+/// Begins to watch `roots`. `ready` is called once each has been scanned, or is known not to answer.
 pub(super) fn start(
+    roots: Vec<Root>,
+    system: &System,
+    watches: &Watches,
+    store: &Store,
+    known_roots: KnownRoots,
+    hints: Handle,
+    ready: impl FnOnce() + Send + 'static,
+) -> Result<Watching, EngineError> {
+    let groups = match system.threads {
+        Threads::Pool => groups(roots, &Mounts::now()),
+        #[cfg(feature = "simulator")]
+        Threads::Caller => vec![roots],
+    };
+    let ready = Arc::new(Ready(Mutex::new((groups.len(), Some(Box::new(ready))))));
+    let (watches, threads) = (watches.clone(), system.threads);
+    let (groups_before, ends, leaving) = (Vec::new(), JoinSet::new(), unbounded_channel());
+    let mut watching = Watching { groups: groups_before, ends, leaving, hints, watches, known_roots, ready, threads };
+    for roots in groups {
+        watching.begin(roots, system, store)?;
+    }
+    Ok(watching)
+}
+
+impl Watching {
+    /// Begins a thread for these roots.
+    fn begin(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
+        let handle = if self.groups.is_empty() { self.hints.clone() } else { Handle::default() };
+        if !self.groups.is_empty() {
+            self.hints.also_to(handle.clone());
+        }
+        let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone());
+        let begun = Arc::<AtomicBool>::default();
+        self.groups.push(Group {
+            roots: roots.iter().map(Root::index).collect(),
+            handle: handle.clone(),
+            lent: intake.lent(),
+            reports: intake.reports(),
+            begun: begun.clone(),
+            told: None,
+        });
+        let ready = self.ready.clone();
+        let leaving = self.leaving.0.clone();
+        let leave = move |roots| drop(leaving.send(roots));
+        let end = spawn(roots, system, intake, handle, move || ready.begun(&begun), leave)?;
+        self.ends.spawn(end);
+        Ok(())
+    }
+
+    /// Looks after the threads until one has ended by itself, or the daemon drains; then ends them all.
+    pub(super) async fn run(mut self, system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
+        let mut ended = Ok(None);
+        let mut looks = tokio::time::interval(LOOK_PAUSE);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // In turns with everything else nothing hangs.
+        let may_hang = matches!(self.threads, Threads::Pool);
+        loop {
+            tokio::select! {
+                biased;
+                Some(end) = self.ends.join_next() => match end.unwrap_or(Ok(None)) {
+                    // It has given all its roots away.
+                    Ok(None) => {}
+                    end => {
+                        ended = end;
+                        break;
+                    }
+                },
+                Some(roots) = self.leaving.1.recv() => self.take_in(roots, system, store)?,
+                () = phases.reached(Phase::Draining) => break,
+                _ = looks.tick(), if may_hang => self.look_after(store).await,
+            }
+        }
+        self.hints.stop();
+        let others = self.end().await;
+        match ended.and_then(|failure| Ok(failure.or(others?))) {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error.into()),
+            Err(_) => Err(EngineError::Setup("the watching panicked; this is a bug in ferryd".into())),
+        }
+    }
+
+    /// Begins threads for roots that others have given away.
+    fn take_in(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
+        let taken: Vec<usize> = roots.iter().map(Root::index).collect();
+        for group in &mut self.groups {
+            group.roots.retain(|root| !taken.contains(root));
+        }
+        for roots in groups(roots, &Mounts::now()) {
+            for root in &roots {
+                tracing::info!(
+                    "what is mounted on {:?} or below it has changed; watching it anew",
+                    self.watches[root.index()].path
+                );
+            }
+            self.begin(roots, system, store)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for threads that were told to end, but not for those that get no answer. Those have no queue any more when their
+    /// answer comes.
+    async fn end(&mut self) -> Ended {
+        let mut failure = Ok(None);
+        while !self.ends.is_empty() {
+            match tokio::time::timeout(END_PAUSE, self.ends.join_next()).await {
+                Ok(Some(Ok(end))) => failure = failure.and_then(|failure: Option<StoreError>| Ok(failure.or(end?))),
+                Ok(_) => {}
+                Err(_) if self.groups.iter().filter(|group| group.is_stuck(END_PATIENCE)).count() == self.ends.len() => break,
+                Err(_) => {}
+            }
+        }
+        for group in &self.groups {
+            group.lent.take_back();
+        }
+        self.ends.detach_all();
+        failure
+    }
+
+    /// Tells which watches get no answer, and which get one again.
+    async fn look_after(&mut self, store: &Store) {
+        for group in &mut self.groups {
+            let pulse = group.handle.pulse();
+            match (pulse.stuck(SILENT), group.told) {
+                (_, Some(told)) if !pulse.is_still(told) => {
+                    group.told = None;
+                    tracing::info!("the watched folder {:?} answers again", self.watches[told.root].path);
+                    group.handle.report_again();
+                }
+                (Some(waiting), None) => {
+                    group.told = Some(waiting);
+                    let path = self.watches[waiting.root].path.clone();
+                    tracing::warn!("the watched folder {path:?} has not answered for {} s", SILENT.as_secs());
+                    for (path, report) in group.silent(waiting.root, &self.watches) {
+                        if let Err(error) = store.record_watch(path, report).await {
+                            tracing::debug!("cannot note how a watch is doing: {error}");
+                        }
+                    }
+                    self.ready.begun(&group.begun);
+                    // Its own report may have come first.
+                    if !pulse.is_still(waiting) {
+                        group.handle.report_again();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Group {
+    fn is_stuck(&self, limit: Duration) -> bool {
+        self.handle.pulse().stuck(limit).is_some()
+    }
+
+    /// What there is to be told of each watch while its thread gets no answer from the root at `silent`.
+    fn silent(&self, silent: usize, watches: &Watches) -> Vec<(PathBuf, WatchReport)> {
+        let told = self.reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let limit = SILENT.as_secs();
+        let report = |root: &usize| {
+            let why = if *root == silent {
+                format!("the folder has not answered for {limit} s")
+            } else {
+                format!(
+                    "waiting for {:?}, which is on the same file system and has not answered for {limit} s",
+                    watches[silent].path
+                )
+            };
+            let report = told.get(root).cloned().unwrap_or_default();
+            (watches[*root].path.clone(), WatchReport { why: Some(why), ..report })
+        };
+        self.roots.iter().map(report).collect()
+    }
+}
+
+/// Watches `roots` where nobody else is kept waiting. What is answered resolves when that has ended.
+fn spawn(
     roots: Vec<Root>,
     system: &System,
     mut intake: Intake,
     hints: Handle,
     ready: impl FnOnce() + Send + 'static,
-) -> Result<Ended, EngineError> {
+    leave: impl Fn(Vec<Root>) + Send + 'static,
+) -> Result<oneshot::Receiver<Option<StoreError>>, EngineError> {
     let (ended, end) = oneshot::channel();
     let system = system.clone();
     match system.threads {
         Threads::Pool => {
             let work = move || {
-                watch::run(roots, &system, &mut intake, &hints, ready);
+                watch::run(roots, &system, &mut intake, &hints, ready, leave);
                 // Nobody listens only when the engine is gone already.
                 drop(ended.send(intake.into_failure()));
             };
             let started = std::thread::Builder::new().name("watch".into()).spawn(work);
-            started.map_err(|error| EngineError::Setup(error.to_string()))?;
+            started.map_err(|error| EngineError::Setup(format!("cannot start a thread that watches: {error}")))?;
         }
         #[cfg(feature = "simulator")]
         Threads::Caller => {
@@ -65,22 +317,5 @@ async fn in_turns(roots: Vec<Root>, system: &System, intake: &mut Intake, hints:
             () = hinted.notified() => {}
             () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {}
         }
-    }
-}
-
-/// Waits until the watching has ended by itself, or ends it when the daemon drains.
-pub(super) async fn end(mut ended: Ended, hints: Handle, mut phases: Phases) -> Result<(), EngineError> {
-    let end = tokio::select! {
-        biased;
-        end = &mut ended => end,
-        () = phases.reached(Phase::Draining) => {
-            hints.stop();
-            ended.await
-        }
-    };
-    match end {
-        Ok(None) => Ok(()),
-        Ok(Some(error)) => Err(error.into()),
-        Err(_) => Err(EngineError::Setup("the watching panicked; this is a bug in ferryd".into())),
     }
 }

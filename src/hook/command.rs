@@ -87,7 +87,10 @@ fn judge(ended: Option<std::io::Result<ExitStatus>>, said: &str, limit: Duration
         }
         Some(Ok(status)) => format!("it ended with {status}"),
         Some(Err(error)) => format!("cannot wait for it: {error}"),
-        None => format!("it was still running after {} s and was stopped", limit.as_secs()),
+        None => {
+            let how = format!("it was still running after {} s and was stopped", limit.as_secs());
+            return Err(HookError::timed_out(if said.is_empty() { how } else { format!("{how}: {said}") }));
+        }
     };
     let HookError(reason) = HookError::new(if said.is_empty() { how } else { format!("{how}: {said}") });
     Err(HookError(reason.code(code)))

@@ -83,17 +83,38 @@ fn line(facts: &Facts) -> Vec<u8> {
     line
 }
 
-/// What would end a field or a line is written as `\t`, `\n` or `\r`, and a backslash as `\\`.
+/// What would end a field or a line is written as `\t`, `\n` or `\r`, and a backslash as `\\`. Each byte of any other control
+/// character, and of those that turn the direction of a text, is written as `\x` and two hexadecimal digits: a terminal would obey
+/// them.
 fn escape(text: &[u8], into: &mut Vec<u8>) {
-    for byte in text {
-        match byte {
-            b'\t' => into.extend(b"\\t"),
-            b'\n' => into.extend(b"\\n"),
-            b'\r' => into.extend(b"\\r"),
-            b'\\' => into.extend(b"\\\\"),
-            byte => into.push(*byte),
+    let escaped = |c: char| c.is_control() || is_bidi_control(c);
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut buffer = [0; 4];
+            let bytes = c.encode_utf8(&mut buffer).as_bytes();
+            match c {
+                '\t' => into.extend(b"\\t"),
+                '\n' => into.extend(b"\\n"),
+                '\r' => into.extend(b"\\r"),
+                '\\' => into.extend(b"\\\\"),
+                c if escaped(c) => bytes.iter().for_each(|byte| escape_byte(*byte, into)),
+                _ => into.extend(bytes),
+            }
+        }
+        // Of what is no text, the bytes that some terminals take for control characters.
+        for byte in chunk.invalid() {
+            if (0x80..0xa0).contains(byte) { escape_byte(*byte, into) } else { into.push(*byte) }
         }
     }
+}
+
+fn escape_byte(byte: u8, into: &mut Vec<u8>) {
+    into.extend(format!("\\x{byte:02x}").into_bytes());
+}
+
+/// Whether it turns the direction of the text after it.
+fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -116,6 +137,20 @@ mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[3].contains("\t/a\\nb\\\\c\t"), "{text}");
     }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_stands_in_a_line() {
+        let escaped = |text: &[u8]| {
+            let mut into = Vec::new();
+            escape(text, &mut into);
+            String::from_utf8_lossy(&into).into_owned()
+        };
+        assert_eq!(escaped(b"a\x1b]0;owned\x07\x7f\x00"), r"a\x1b]0;owned\x07\x7f\x00");
+        assert_eq!(escaped("\u{9b}2J \u{202e}gpj.exe\u{2066}".as_bytes()), r"\xc2\x9b2J \xe2\x80\xaegpj.exe\xe2\x81\xa6");
+        assert_eq!(escaped(b"\x9b2J\xe9"), "\\x9b2J\u{fffd}");
+        assert_eq!(escaped("caf\u{e9} \u{1f3ac} \\".as_bytes()), "caf\u{e9} \u{1f3ac} \\\\", "text stays as it is");
+    }
+
     #[test]
     fn what_a_full_disk_let_through_is_taken_back_and_nothing_of_others() {
         let dir = tempfile::tempdir().unwrap();

@@ -35,6 +35,11 @@ impl HookError {
     pub(crate) fn new(why: impl Into<String>) -> HookError {
         HookError(Reason::new(ReasonClass::HookFailed).detail(why))
     }
+
+    /// It did not end within its time, in these words.
+    pub(crate) fn timed_out(why: impl Into<String>) -> HookError {
+        HookError(Reason::new(ReasonClass::HookTimedOut).detail(why))
+    }
 }
 
 impl From<HostError> for HookError {
@@ -48,23 +53,20 @@ impl From<HostError> for HookError {
 pub(crate) struct HookRunner {
     hook: Arc<Hook>,
     /// For a webhook alone: a client has tables and connections of its own.
-    transport: Option<Transport>,
+    transport: Option<Result<Transport, HookError>>,
     names: Arc<Names>,
     threads: Threads,
 }
 
 impl HookRunner {
-    /// Makes ready what `hook` needs. What it writes for a moment beside a source gets one of these `names`.
-    ///
-    /// # Errors
-    ///
-    /// Says why no request can be made on this machine.
-    pub(crate) fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> Result<HookRunner, HookError> {
+    /// Makes ready what `hook` needs. What it writes for a moment beside a source gets one of these `names`. Where no request can be
+    /// made on this machine, the hook fails each time, with the reason.
+    pub(crate) fn new(hook: &Hook, names: Arc<Names>, clients: &Clients) -> HookRunner {
         let transport = match hook.action {
-            HookAction::Webhook(_) => Some(clients.transport(&Settings::default(), hook.time_limit)?),
+            HookAction::Webhook(_) => Some(clients.transport(&Settings::default(), hook.time_limit).map_err(HookError::from)),
             _ => None,
         };
-        Ok(HookRunner { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads })
+        HookRunner { hook: Arc::new(hook.clone()), transport, names, threads: clients.system().threads }
     }
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
@@ -106,7 +108,8 @@ impl HookRunner {
                 blocking(self.threads, move || sidecar::write(&facts, &names)).await
             }
             (HookAction::Command(words), _) => command::run(words, facts, limit).await,
-            (HookAction::Webhook(address), Some(transport)) => webhook::post(address, facts, transport, limit).await,
+            (HookAction::Webhook(_), Some(Err(error))) => Err(error.clone()),
+            (HookAction::Webhook(address), Some(Ok(transport))) => webhook::post(address, facts, transport, limit).await,
             (HookAction::Webhook(_), None) => Err(HookError::new("ferryd could not set up its HTTP client")),
         }
     }

@@ -20,6 +20,6 @@ pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport,
         Ok(Ok(reply)) if reply.is_success() => Ok(()),
         Ok(Ok(reply)) => Err(reply.failure(Class::Unreadable, format!("it answered {}", reply.status)).into()),
         Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(HookError::new(format!("no answer within {} s", limit.as_secs()))),
+        Err(_) => Err(HookError::timed_out(format!("no answer within {} s", limit.as_secs()))),
     }
 }

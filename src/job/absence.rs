@@ -12,10 +12,10 @@ pub(crate) struct RootFolder {
 }
 
 impl RootFolder {
-    /// Whether `now` is the same folder. File systems come back under other numbers of their own, and then the birth tells.
+    /// Whether `now` is the same folder. File systems come back under other numbers, and then the birth tells.
     fn is(&self, now: &RootFolder) -> bool {
-        let same_birth = self.born_ns != 0 && self.born_ns == now.born_ns;
-        self.inode == now.inode && (same_birth || self.device == now.device)
+        let same_birth = self.born_ns == now.born_ns;
+        same_birth && (self.born_ns != 0 || (self.device, self.inode) == (now.device, now.inode))
     }
 }
 
@@ -49,6 +49,7 @@ mod tests {
             ("another folder has its place", Some(root), RootFolder { inode: 9, born_ns: 9, ..root }, 1, 1, false),
             ("its inode was used again", Some(root), RootFolder { device: 5, inode: 2, born_ns: 9 }, 1, 5, false),
             ("the disk is back under another number", Some(root), RootFolder { device: 5, ..root }, 1, 5, true),
+            ("the disk is back, and numbers its files anew", Some(root), RootFolder { device: 5, inode: 7, ..root }, 1, 5, true),
             ("the same, where no birth is known", Some(unborn), RootFolder { device: 5, ..unborn }, 1, 5, false),
             ("no birth is known", Some(unborn), unborn, 1, 1, true),
             ("nothing is mounted on a folder below the root", Some(root), root, 4, 1, false),

@@ -182,12 +182,14 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
     }
 }
 
-/// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived; before that
-/// the host has no file, whatever its error says.
-pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool) -> SessionFate {
+/// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived, where that
+/// matters; before that the host has no file, whatever its error says. A host that takes the next body in the place of this one is
+/// given it with the same session, which holds the name of the place.
+pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, repeat: Repeat) -> SessionFate {
     match class {
         _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,
         Class::SessionLost => SessionFate::DropLost,
+        _ if repeat == Repeat::Harmless => SessionFate::Resume,
         _ => SessionFate::Drop,
     }
 }
@@ -519,10 +521,12 @@ mod tests {
     #[test]
     fn only_a_body_that_left_whole_may_have_made_a_file() {
         for class in Class::ALL {
-            assert_eq!(body_failure(class, true, true), SessionFate::ResumeUnanswered, "{class:?}");
-            let expected = if class == Class::SessionLost { SessionFate::DropLost } else { SessionFate::Drop };
-            for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
-                assert_eq!(body_failure(class, outcome_unknown, last_byte_left), expected, "{class:?}");
+            for (repeat, kept) in [(Repeat::MayDuplicate, SessionFate::Drop), (Repeat::Harmless, SessionFate::Resume)] {
+                assert_eq!(body_failure(class, true, true, repeat), SessionFate::ResumeUnanswered, "{class:?}");
+                let expected = if class == Class::SessionLost { SessionFate::DropLost } else { kept };
+                for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
+                    assert_eq!(body_failure(class, outcome_unknown, last_byte_left, repeat), expected, "{class:?} {repeat:?}");
+                }
             }
         }
     }

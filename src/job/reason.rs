@@ -121,6 +121,10 @@ pub enum ReasonClass {
     AfterDue,
     /// The hook in `subject` failed.
     HookFailed,
+    /// The hook in `subject` did not end within its time.
+    HookTimedOut,
+    /// The hook in `subject` has not heard of it yet.
+    WaitsForHook,
     /// The hook in `subject` was taken out of the configuration before it had run; the detail says what that means.
     HookRemoved,
     /// No watch covers the file any more.
@@ -137,7 +141,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 28] = [
+    const OWN: [ReasonClass; 30] = [
         ReasonClass::Told,
         ReasonClass::Draining,
         ReasonClass::Panic,
@@ -160,6 +164,8 @@ impl ReasonClass {
         ReasonClass::AfterFailed,
         ReasonClass::AfterDue,
         ReasonClass::HookFailed,
+        ReasonClass::HookTimedOut,
+        ReasonClass::WaitsForHook,
         ReasonClass::HookRemoved,
         ReasonClass::NotWatched,
         ReasonClass::NotSentTo,
@@ -199,6 +205,8 @@ impl ReasonClass {
             ReasonClass::AfterFailed => "after_failed",
             ReasonClass::AfterDue => "after_due",
             ReasonClass::HookFailed => "hook_failed",
+            ReasonClass::HookTimedOut => "hook_timed_out",
+            ReasonClass::WaitsForHook => "waits_for_hook",
             ReasonClass::HookRemoved => "hook_removed",
             ReasonClass::NotWatched => "not_watched",
             ReasonClass::NotSentTo => "not_sent_to",
@@ -219,6 +227,8 @@ impl ReasonClass {
                 | ReasonClass::AfterFailed
                 | ReasonClass::AfterDue
                 | ReasonClass::HookFailed
+                | ReasonClass::HookTimedOut
+                | ReasonClass::WaitsForHook
         )
     }
 }
@@ -392,7 +402,8 @@ impl Reason {
                 "the file is not where it was: looking for it under another name, or waiting for its disk to come back".into()
             }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
-            ReasonClass::HookFailed => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::HookFailed | ReasonClass::HookTimedOut => format!("hook `{subject}` failed: {detail}"),
+            ReasonClass::WaitsForHook => format!("waiting for hook `{subject}`"),
             ReasonClass::HookRemoved if detail.is_empty() => {
                 format!("hook `{subject}` was taken out of the configuration before it had run for this file")
             }
@@ -445,7 +456,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (37, 37));
+        assert_eq!((words.len(), unique.len()), (39, 39));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -480,6 +491,8 @@ mod tests {
             "after_failed",
             "after_due",
             "hook_failed",
+            "hook_timed_out",
+            "waits_for_hook",
             "hook_removed",
             "not_watched",
             "not_sent_to",

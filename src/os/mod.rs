@@ -1,5 +1,6 @@
 //! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
+pub(crate) mod answers;
 pub(crate) mod calendar;
 pub mod chance;
 pub mod clock;
@@ -11,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod filesystem;
 pub(crate) mod lease;
 pub mod lock;
+pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod page_cache;
 pub(crate) mod service;

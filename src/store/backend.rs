@@ -29,7 +29,7 @@ macro_rules! verbs {
             jobs::recover() -> ();
             /// Answers how many jobs rest now that did not before, and how many go on.
             unwanted::follow_watches(watches: &Watches) -> (u64, u64);
-            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<bool>;
+            jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;

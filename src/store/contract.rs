@@ -1151,11 +1151,15 @@ fn a_watch_has_been_seen_before_once_it_was_scanned_to_its_end(queue: Queue) {
         ..WatchReport::default()
     };
     queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
-    assert_eq!(seen(&["/other", "/drop"]), [false, false]);
+    let begun = Some(queue.now_ms());
+    queue.pass(5000);
+    assert_eq!(seen(&["/other", "/drop"]), [Some(queue.now_ms()), begun], "a first scan that was cut short is a first scan still");
+    queue.pass(5000);
     queue.store.record_watch("/drop".into(), status(Some(1))).blocking().unwrap();
     queue.store.record_watch("/drop".into(), status(None)).blocking().unwrap();
-    assert_eq!(seen(&["/other"]), [false]);
-    assert_eq!(seen(&["/other", "/drop"]), [false, true], "also after a while without it");
+    let later = begun.map(|begun| begun + 5000);
+    assert_eq!(seen(&["/other"]), [later]);
+    assert_eq!(seen(&["/other", "/drop"]), [later, None], "also after a while without it");
 }
 
 fn rests(queue: &Queue) -> Vec<(String, u64, u32)> {
@@ -1314,7 +1318,7 @@ fn what_one_daemon_notes_of_hosts_and_watches_is_its_own(queue: Queue) {
     queue.store.record_watch("/drop".into(), scanned).blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![("box".into(), 40, 2)], vec![("box".into(), 60, 2)]));
     let seen = |queue: &Queue| queue.store.configure(watches.clone(), hosts.clone()).blocking().unwrap();
-    assert_eq!((seen(&queue), seen(&other)), (vec![true], vec![false]));
+    assert_eq!((seen(&queue), seen(&other)), (vec![None], vec![Some(NOW_MS)]));
     queue.store.configure(Vec::new(), Vec::new()).blocking().unwrap();
     queue.store.recover().blocking().unwrap();
     assert_eq!((rests(&queue), rests(&other)), (vec![], vec![("box".into(), 60, 2)]), "one that has no hosts takes nobody's away");

@@ -89,15 +89,16 @@ pub(super) fn configure(
     Caller { daemon, now_ms }: Caller,
     watches: &[PathBuf],
     hosts: &[(String, String)],
-) -> Result<Vec<bool>, StoreError> {
+) -> Result<Vec<Option<i64>>, StoreError> {
     c.execute("UPDATE watches SET configured = 0 WHERE daemon = ?1", [daemon.0])?;
-    let mut seen_before = Vec::with_capacity(watches.len());
+    let mut new_since = Vec::with_capacity(watches.len());
     for path in watches {
         let path = path.as_os_str().as_bytes();
         // A first scan that was cut short begins again: only what it has finished counts.
-        let sql = "SELECT last_scan IS NOT NULL FROM watches WHERE daemon = ?1 AND path = ?2";
-        let scanned = c.query_row(sql, params![daemon.0, path], |row| row.get(0));
-        seen_before.push(scanned.optional()?.unwrap_or(false));
+        let sql = "SELECT iif(last_scan IS NULL, first_seen, NULL) FROM watches WHERE daemon = ?1 AND path = ?2";
+        let known: Option<Option<i64>> = c.query_row(sql, params![daemon.0, path], |row| row.get(0)).optional()?;
+        // A clock that was ahead then must not have everything pass for old.
+        new_since.push(known.unwrap_or(Some(now_ms)).map(|first_seen| first_seen.min(now_ms)));
         c.execute(
             "INSERT INTO watches (path, first_seen, daemon) VALUES (?1, ?2, ?3)
              ON CONFLICT DO UPDATE SET configured = 1, state = 'starting', settling = 0, why = NULL",
@@ -114,7 +115,7 @@ pub(super) fn configure(
             params![name, kind, now_ms, daemon.0],
         )?;
     }
-    Ok(seen_before)
+    Ok(new_since)
 }
 
 // What moves jobs by the thousand says `OR FAIL`. A statement that fails takes its whole transaction with it anyway (`thread`), so
@@ -366,8 +367,23 @@ pub(super) fn known_roots(c: &Connection, by: Caller) -> Result<Vec<(PathBuf, Ro
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// A file system that has come back under another number has it for all files of the watch, those included that no scan meets any
+/// more: whether these are gone is asked of the disk they were on.
+fn follow_device(c: &Connection, by: Caller, watch: &std::path::Path, device: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET device = ?3
+         WHERE state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded') AND device <> ?3
+           AND device = (SELECT device FROM watches WHERE daemon = ?1 AND path = ?2)
+           AND EXISTS (SELECT 1 FROM files f JOIN folders d ON d.id = f.folder WHERE f.id = jobs.file
+                       AND (d.path = ?2 OR substr(d.path, 1, length(?2) + 1) = CAST(?2 || x'2f' AS BLOB)))",
+    )?;
+    update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device])?;
+    Ok(())
+}
+
 pub(super) fn record_root(c: &Connection, by: Caller, watch: &std::path::Path, root: &RootFolder) -> Result<(), StoreError> {
     let RootFolder { device, inode, born_ns } = root;
+    follow_device(c, by, watch, *device)?;
     let mut update =
         c.prepare_cached("UPDATE watches SET device = ?3, inode = ?4, born_ns = ?5 WHERE daemon = ?1 AND path = ?2")?;
     update.execute(params![by.daemon.0, watch.as_os_str().as_bytes(), device, inode, born_ns])?;

@@ -114,7 +114,11 @@ fn refuse_strangers(connection: &Connection) -> Result<(), StoreError> {
     if found > version() {
         return Err(StoreError::Newer { found, known: version() });
     }
-    if application != APPLICATION_ID && (application != 0 || found != 0) {
+    // One without marks is new, and has nothing in it.
+    let unmarked = application == 0
+        && found == 0
+        && connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+    if application != APPLICATION_ID && !unmarked {
         return Err(StoreError::Damaged("it is the database of another program".into()));
     }
     Ok(())

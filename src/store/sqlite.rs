@@ -24,6 +24,9 @@ use super::{
     schema, unwanted, uploads,
 };
 
+/// Is beside a queue once that was made.
+const MADE: &str = "queue.made";
+
 /// The connection that writes.
 pub(super) struct Sqlite {
     connection: Connection,
@@ -42,9 +45,11 @@ pub(super) struct OpenQueue<S> {
 /// Opens the queue in `dir`, making it where there is none.
 pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Result<()> + Send + 'static>, StoreError> {
     let path = dir.join(FILE_NAME);
+    refuse_emptied(dir, &path)?;
     // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
     let writer = Sqlite::over(Connection::open(&path)?, &path)?;
+    note_made(dir)?;
     // What an earlier run could not take to the disk is written there now, or this one does not begin. A reader that has an old
     // snapshot open only keeps the log from being cut off: all that is in it is in the database then.
     match writer.fold() {
@@ -56,6 +61,24 @@ pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Resu
     let log = File::open(dir.join(format!("{FILE_NAME}-wal")))?;
     let reader = Reader { connection: schema::open_reader(&path)?, routes: Routes::default() };
     Ok(OpenQueue { writer, reader, sync: move || log.sync_data() })
+}
+
+/// Nothing is in the file, not even a schema, and there was a queue: somebody has emptied it.
+fn refuse_emptied(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let is_empty = std::fs::metadata(path).is_ok_and(|found| found.len() == 0);
+    if is_empty && dir.join(MADE).exists() {
+        return Err(StoreError::Damaged("it is empty, and was not before".into()));
+    }
+    Ok(())
+}
+
+/// Notes that there is a queue, which a file of no bytes does not tell from one that was never made.
+fn note_made(dir: &Path) -> Result<(), StoreError> {
+    let made = dir.join(MADE);
+    if !made.exists() {
+        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&made)?;
+    }
+    Ok(())
 }
 
 impl Sqlite {

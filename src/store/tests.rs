@@ -185,6 +185,32 @@ fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothi
     assert_eq!((rescue.jobs, proofs(&fresh)), (1, vec![done(None)]));
 }
 
+#[test]
+fn a_queue_that_was_emptied_or_replaced_is_noticed_and_what_is_sent_again_is_marked() {
+    let replaced = |path: &std::path::Path| {
+        std::fs::remove_file(path).unwrap();
+        Connection::open(path).unwrap().execute_batch("CREATE TABLE notes_of_somebody_else (text)").unwrap();
+    };
+    let emptied = |path: &std::path::Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    for (happens, said) in [(&emptied as &dyn Fn(&std::path::Path), "it is empty"), (&replaced, "another program")] {
+        let mut queue = Queue::new();
+        queue.pair();
+        queue.store.take();
+        queue.thread.take().unwrap().join();
+        happens(&queue.dir.path().join(FILE_NAME));
+        let (store, thread, rescue) = Store::open_or_rescue(queue.dir.path()).unwrap();
+        assert!(rescue.is_some_and(|rescue| rescue.damage.contains(said) && rescue.kept.exists()), "{said}");
+        (queue.store, queue.thread) = (Some(store), Some(thread));
+        queue.pair();
+        let marked: i64 = queue.connection().query_row("SELECT min(maybe_duplicate) FROM jobs", [], |row| row.get(0)).unwrap();
+        assert_eq!(marked, 1, "{said}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(FILE_NAME), "").unwrap();
+    let (.., rescue) = Store::open_or_rescue(dir.path()).unwrap();
+    assert_eq!(rescue, None, "one that was never made is no damage");
+}
+
 impl Queue {
     fn claim_on(&self, host: &str) -> JobId {
         let asking = vec![Asking::new(host, 1)];

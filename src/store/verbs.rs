@@ -25,8 +25,9 @@ use super::{
 
 /// The start, and how hosts and watches are doing.
 impl Store {
-    /// Notes which watches and hosts are configured. Answers for each watch whether it has been seen before.
-    pub fn configure(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<bool>> {
+    /// Notes which watches and hosts are configured. Answers for each watch that was not scanned to its end yet when it was first
+    /// configured, in milliseconds since the Unix epoch.
+    pub fn configure(&self, watches: Vec<PathBuf>, hosts: Vec<(String, String)>) -> StoreCall<Vec<Option<i64>>> {
         self.call(Power, move |queue, by| queue.configure(by, &watches, &hosts))
     }
 

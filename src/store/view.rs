@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::job::delivery::hook_name;
 use crate::job::health::HostState;
 use crate::job::watch::EventSource;
-use crate::job::{HostReport, HostRow, JobId, JobRow, State, WatchReport, WatchState};
+use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State, WatchReport, WatchState};
 
 use super::error::StoreError;
 use super::rows::path_of;
@@ -247,8 +248,19 @@ fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: u
     let sql = select_sql(state, &filter, order);
     let sql = if is_older(c)? { for_older(&sql) } else { sql };
     let mut select = c.prepare_cached(&sql)?;
-    let rows = select.query_map(params_from_iter(values), job_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
+    for row in rows.iter_mut().filter(|row| row.state == State::Uploaded && row.why.is_none()) {
+        row.why = awaited_hook(c, row.id)?.map(|hook| Reason::new(ReasonClass::WaitsForHook).about(hook));
+    }
+    Ok(rows)
+}
+
+/// The hook that is to hear next that the host has the file: its key without the digest.
+fn awaited_hook(c: &Connection, job: JobId) -> Result<Option<String>, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT hook FROM deliveries WHERE job = ?1 AND event = 'done' ORDER BY next_try, id LIMIT 1")?;
+    let key: Option<String> = select.query_row([job.0], |row| row.get(0)).optional()?;
+    Ok(key.map(|key| hook_name(&key).to_owned()))
 }
 
 pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {

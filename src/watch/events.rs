@@ -83,6 +83,16 @@ impl Events {
             Events::Simulated(disk) => disk.watch(folder).map_err(|error| unwatched_for(&error)),
         }
     }
+
+    /// The folder that was a watch's own is another one now: the old one is nobody's business any more.
+    pub(super) fn unwatch(&mut self, folder: &Path) {
+        match self {
+            // That it is not watched any more is what is wanted.
+            Events::Platform(platform) => drop(platform.unwatch(folder)),
+            #[cfg(feature = "simulator")]
+            Events::Simulated(_) => {}
+        }
+    }
 }
 
 fn watch(platform: &mut RecommendedWatcher, folder: &Path, is_root: bool, recursive: bool) -> Result<(), Unwatched> {

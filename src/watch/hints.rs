@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::pulse::Pulse;
+
 /// Names kept for one folder.
 const NAMES_PER_FOLDER: usize = 512;
 /// Names and folders kept in all.
@@ -21,6 +23,9 @@ struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
     on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// The handles of other threads, which are told all that comes from elsewhere than the events of one.
+    others: Mutex<Vec<Handle>>,
+    pulse: Pulse,
     /// When the last scan of each root began that has ended.
     scans: Mutex<HashMap<PathBuf, Instant>>,
 }
@@ -36,6 +41,8 @@ pub(crate) struct Hints {
     pub(super) gaps: u64,
     /// The watching ends.
     pub(super) stop: bool,
+    /// Every report is told once more.
+    pub(super) report_again: bool,
     count: usize,
 }
 
@@ -75,7 +82,22 @@ impl Heard {
 impl Handle {
     /// Look at the file `name` in `folder`.
     pub(crate) fn look(&self, folder: &Path, name: &OsStr) {
-        self.hear(folder, name, Heard::Nothing);
+        self.all(|handle| handle.hear(folder, name, Heard::Nothing));
+    }
+
+    /// Whoever is told something through this handle shall be told it through `other`, too.
+    pub(crate) fn also_to(&self, other: Handle) {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Tell once more how every root is doing.
+    pub(crate) fn report_again(&self) {
+        self.give(|hints| hints.report_again = true);
+    }
+
+    /// What the thread that takes these hints waits for.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.0.pulse.clone()
     }
 
     /// Scan the watch with this root.
@@ -92,12 +114,24 @@ impl Handle {
 
     /// Whether a scan of this root has ended that began at `since` or later.
     pub(crate) fn scanned_since(&self, root: &Path, since: Instant) -> bool {
-        self.0.scans.lock().unwrap_or_else(PoisonError::into_inner).get(root).is_some_and(|began| *began >= since)
+        let here = |handle: &Handle| {
+            let scans = handle.0.scans.lock().unwrap_or_else(PoisonError::into_inner);
+            scans.get(root).is_some_and(|began| *began >= since)
+        };
+        // Another thread may have scanned it.
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        here(self) || others.iter().any(here)
     }
 
     /// End the watching.
     pub(crate) fn stop(&self) {
-        self.give(|hints| hints.stop = true);
+        self.all(|handle| handle.give(|hints| hints.stop = true));
+    }
+
+    fn all(&self, tell: impl Fn(&Handle)) {
+        tell(self);
+        let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        others.iter().for_each(tell);
     }
 
     /// An event has said this of the file `name` in `folder`.
@@ -119,6 +153,20 @@ impl Handle {
         if let Some(wake) = on_hint {
             wake();
         }
+    }
+
+    /// Whether an event that is not followed yet says that the file at `path`, or a folder above it and below `root`, has come there.
+    pub(super) fn has_arrived(&self, root: &Path, path: &Path) -> bool {
+        let hints = self.0.hints.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrived = |at: &Path| match hints.folders.get(at.parent()?)? {
+            Hint::Names(names) => names.get(at.file_name()?).copied(),
+            Hint::Whole => None,
+        };
+        path.ancestors().take_while(|at| *at != root).any(|at| match arrived(at) {
+            Some(Heard::MovedIn) => true,
+            Some(Heard::Closed { .. }) => at == path,
+            Some(Heard::Nothing | Heard::Touched) | None => false,
+        })
     }
 
     /// Whether the watching ends.
@@ -158,7 +206,7 @@ impl Handle {
 
 impl Hints {
     fn is_empty(&self) -> bool {
-        self.folders.is_empty() && !self.everything && !self.stop && self.gaps == 0
+        self.folders.is_empty() && !self.everything && !self.stop && !self.report_again && self.gaps == 0
     }
 
     fn add_everything(&mut self) {
@@ -230,6 +278,22 @@ mod tests {
             assert_eq!(hints.folders[Path::new("/a")], Hint::Names(BTreeMap::from([("x".into(), last)])), "{story:?}");
             assert!(handle.take(Some(Instant::now())).folders.is_empty());
         }
+    }
+
+    #[test]
+    fn what_has_come_to_a_folder_is_known_of_all_that_is_in_it_until_the_event_is_followed() {
+        let handle = Handle::default();
+        handle.hear(Path::new("/drop"), OsStr::new("trip"), Heard::MovedIn);
+        handle.hear(Path::new("/drop/day"), OsStr::new("b"), Heard::Closed { at_ns: 1 });
+        handle.hear(Path::new("/"), OsStr::new("drop"), Heard::MovedIn);
+        handle.look(Path::new("/drop"), OsStr::new("c"));
+        for (path, arrived) in
+            [("/drop/trip/deep/a", true), ("/drop/trip", true), ("/drop/day/b", true), ("/drop/day/b/x", false), ("/drop/c", false)]
+        {
+            assert_eq!(handle.has_arrived(Path::new("/drop"), Path::new(path)), arrived, "{path}");
+        }
+        handle.take_now();
+        assert!(!handle.has_arrived(Path::new("/drop"), Path::new("/drop/trip/deep/a")));
     }
 
     #[test]

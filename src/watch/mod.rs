@@ -7,6 +7,7 @@
 mod events;
 pub(crate) mod filter;
 mod hints;
+mod pulse;
 mod root;
 mod root_watch;
 mod scan;
@@ -20,13 +21,14 @@ use crate::job::{Fingerprint, Identity, WatchReport};
 
 pub(crate) use filter::BadGlob;
 pub(crate) use hints::Handle;
+pub(crate) use pulse::Waiting;
 pub(crate) use root::Root;
 pub(crate) use watcher::{Watcher, run};
 
 /// A file that nobody is writing any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settled {
-    /// The place of its root in the list given to [`run`].
+    /// The place of its root among the watches.
     pub root: usize,
     /// The folder it is in.
     pub folder: PathBuf,

@@ -1,14 +1,26 @@
 //! A watch made ready for looking at files: its globs are compiled, and it knows which folders are its own among those of the
 //! others.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Identity, Watch, Watches};
 use crate::os::files::{self, Base, FileKind, Files, Stat};
 use crate::os::filesystem::Served;
+use crate::os::mounts::{FileSystemId, Mounts};
 
 use super::filter::{BadGlob, Filter};
+
+/// Device and inode of the folder at the top of a watch.
+pub(super) type Top = (i64, i64);
+
+/// The times of a file lag a little behind the clock, and what is in doubt is sent.
+const MARGIN_MS: i64 = 1000;
+
+fn old_before_ns(new_since_ms: i64) -> i64 {
+    new_since_ms.saturating_sub(MARGIN_MS).saturating_mul(1_000_000)
+}
 
 /// A folder to watch.
 #[derive(Debug, Clone)]
@@ -19,23 +31,24 @@ pub(crate) struct Root {
     index: usize,
     /// Which files count.
     pub(super) filter: Filter,
-    /// Whether files found by the first scan count.
-    pub(super) existing: bool,
+    /// What the first scan finds that is older than this is passed over: nanoseconds since the Unix epoch.
+    pub(super) old_before_ns: Option<i64>,
     /// Where the queue lives, which is never entered.
     state_dir: PathBuf,
 }
 
 impl Root {
-    /// The roots of `watches`, in their order. `seen_before` says of each whether it was scanned to the end before, so that
-    /// whatever is new in it counts.
-    pub(crate) fn all(files: &Files, watches: &Watches, state_dir: &Path, seen_before: &[bool]) -> Result<Vec<Root>, BadGlob> {
+    /// The roots of `watches`, in their order. `new_since` says of each that was not scanned to the end yet since when it is
+    /// configured, in milliseconds since the Unix epoch: where files that were there before are not wanted, what was not changed,
+    /// made or moved since is one of them.
+    pub(crate) fn all(files: &Files, watches: &Watches, state_dir: &Path, new_since: &[Option<i64>]) -> Result<Vec<Root>, BadGlob> {
         let root = |(index, watch): (usize, &Watch)| {
             Ok(Root {
                 files: files.clone(),
                 watches: watches.clone(),
                 index,
                 filter: Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)?,
-                existing: watch.existing || seen_before.get(index).is_some_and(|seen| *seen),
+                old_before_ns: new_since.get(index).copied().flatten().filter(|_| !watch.existing).map(old_before_ns),
                 state_dir: state_dir.to_owned(),
             })
         };
@@ -52,17 +65,17 @@ impl Root {
         match self.base().look(path) {
             Ok(found) => Identity::from(found.numbers).same_version(version) && self.takes(path, name, &found),
             Err(error) if files::is_link(&error) => false,
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound || self.missing().is_some(),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound || self.top().is_err(),
         }
     }
 
-    /// Why there is no folder to be scanned; nothing where there is one.
-    pub(super) fn missing(&self) -> Option<String> {
+    /// Device and inode of the folder to be scanned, or why there is none.
+    pub(super) fn top(&self) -> Result<Top, String> {
         match self.base().look_at_top() {
-            Ok(stat) if stat.kind == FileKind::Folder => None,
-            Ok(_) => Some("not a folder".into()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("the folder does not exist".into()),
-            Err(error) => Some(format!("cannot access it: {error}")),
+            Ok(stat) if stat.kind == FileKind::Folder => Ok(stat.device_and_inode()),
+            Ok(_) => Err("not a folder".into()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err("the folder does not exist".into()),
+            Err(error) => Err(format!("cannot access it: {error}")),
         }
     }
 
@@ -74,6 +87,16 @@ impl Root {
     /// What sort of file system it is on.
     pub(super) fn served(&self) -> Served {
         self.files.served(self.path())
+    }
+
+    /// Its place among the watches.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The file systems that may hang and that a scan of it meets.
+    pub(crate) fn may_hang(&self, mounts: &Mounts) -> BTreeSet<FileSystemId> {
+        mounts.met(self.path(), |way| self.walks(&self.path().join(way)))
     }
 
     /// Every watch there is.

@@ -8,11 +8,17 @@ use crate::job::{Watch, WatchReport, WatchState};
 use crate::os::filesystem::Served;
 
 use super::Root;
+use super::root::Top;
 
 /// How often a folder without events is scanned at most.
 const POLL_PAUSE: Duration = Duration::from_secs(5);
 /// How often a missing root is looked for.
 const MISSING_PAUSE: Duration = Duration::from_secs(5);
+/// What is said of a watch with files of which nobody tells who writes them.
+const WRITERS_UNKNOWN: &str = "the kernel does not tell who writes the files here, so one whose writer was not seen to close it \
+    must stay the same for `settle_unknown` or, if it grows in bursts, up to 10 min";
+/// How long it is told of a watch that another folder has taken its place.
+const REPLACED_TOLD: Duration = Duration::from_secs(3600);
 /// How often a mere change of the number of settling files is reported.
 const REPORT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -26,6 +32,12 @@ pub(super) struct RootWatch {
     pub next_scan: Instant,
     unreadable: Option<String>,
     fallback: Option<String>,
+    /// Whether there are files of which nobody tells who writes them.
+    unasked: bool,
+    /// The folder that was scanned last.
+    top: Option<Top>,
+    /// Until when it is told that another folder has taken its place, and how.
+    replaced: Option<(Instant, String)>,
     /// Whether it was scanned to the end.
     pub scanned: bool,
 }
@@ -43,6 +55,9 @@ impl RootWatch {
             next_scan: now,
             unreadable: None,
             fallback: None,
+            unasked: false,
+            top: None,
+            replaced: None,
             scanned: false,
         }
     }
@@ -62,6 +77,11 @@ impl RootWatch {
         Some(&self.report)
     }
 
+    /// What was told of it is not to be relied on any more: it is told again.
+    pub(super) fn report_again(&mut self, now: Instant) {
+        (self.last_report, self.unreported_since) = (None, now);
+    }
+
     fn scan_pause(&self) -> Duration {
         let Watch { rescan, settle, .. } = *self.root.watch();
         if self.report.events == EventSource::Native { rescan } else { POLL_PAUSE.max(settle) }
@@ -77,8 +97,23 @@ impl RootWatch {
         self.next_scan = now + MISSING_PAUSE;
     }
 
-    /// It is there: what was said about its absence no longer holds, and events are asked of it anew.
-    pub(super) fn mark_present(&mut self, has_events: bool) {
+    /// Whether this is another folder than the one that was scanned.
+    pub(super) fn is_another(&self, top: Top) -> bool {
+        self.top.is_some_and(|scanned| scanned != top)
+    }
+
+    /// It is about to be scanned, and is this folder: what was said about its absence no longer holds, and events are asked of it
+    /// anew.
+    pub(super) fn mark_present(&mut self, top: Top, has_events: bool, now: Instant) {
+        if self.is_another(top) {
+            tracing::warn!("the watched folder {:?} is another one now; scanning it", self.root.path());
+            let why = "another folder has taken its place, and was scanned".to_owned();
+            self.replaced = Some((now + REPLACED_TOLD, why));
+            self.report.events = event_source(&self.root, has_events);
+            self.fallback = None;
+        }
+        self.top = Some(top);
+        self.replaced = self.replaced.take().filter(|(until, _)| *until > now);
         if self.report.state == WatchState::Missing {
             tracing::info!("the watched folder {:?} is back", self.root.path());
             self.report.state = WatchState::Scanning;
@@ -99,6 +134,14 @@ impl RootWatch {
         self.explain();
     }
 
+    /// Of a file in it nobody tells who writes it.
+    pub(super) fn note_unasked(&mut self) {
+        if !self.unasked {
+            self.unasked = true;
+            self.explain();
+        }
+    }
+
     /// Its changes are found by scanning from now on.
     pub(super) fn fall_back(&mut self, why: &str, now: Instant) {
         tracing::warn!("watched folder {:?}: {why}", self.root.path());
@@ -109,8 +152,14 @@ impl RootWatch {
         self.explain();
     }
 
+    fn reasons(&self) -> impl Iterator<Item = &str> {
+        let replaced = self.replaced.as_ref().map(|(_, why)| why);
+        let unasked = self.unasked.then_some(WRITERS_UNKNOWN);
+        replaced.into_iter().chain(&self.fallback).chain(&self.unreadable).map(String::as_str).chain(unasked)
+    }
+
     fn explain(&mut self) {
-        let reasons: Vec<&str> = self.fallback.iter().chain(&self.unreadable).map(String::as_str).collect();
+        let reasons: Vec<&str> = self.reasons().collect();
         self.report.why = (!reasons.is_empty()).then(|| reasons.join("; "));
     }
 
@@ -179,8 +228,15 @@ mod tests {
         assert_eq!((watch.report.events, watch.next_scan), (EventSource::Poll, now + Duration::from_secs(9)));
         watch.mark_missing("gone".into(), now);
         assert_eq!((watch.report.state, watch.next_scan), (WatchState::Missing, now + MISSING_PAUSE));
-        watch.mark_present(true);
+        watch.mark_present((1, 2), true, now);
         assert_eq!((watch.report.events, watch.report.why.as_deref()), (EventSource::Native, None), "events are asked for anew");
+        assert!(!watch.is_another((1, 2)) && watch.is_another((1, 3)) && watch.is_another((2, 2)));
+        watch.fall_back("too many", now);
+        watch.mark_present((1, 3), true, now);
+        let why = "another folder has taken its place, and was scanned";
+        assert_eq!((watch.report.events, watch.report.why.as_deref()), (EventSource::Native, Some(why)));
+        watch.mark_present((1, 3), true, now + REPLACED_TOLD);
+        assert_eq!(watch.report.why, None);
     }
 
     #[test]
@@ -192,6 +248,15 @@ mod tests {
         assert_eq!(watch.report.why.as_deref(), Some("too many folders; cannot read x"));
         watch.note_unreadable(None);
         assert_eq!(watch.report.why.as_deref(), Some("too many folders"));
+    }
+
+    #[test]
+    fn that_writers_cannot_be_asked_is_said_and_stays_said() {
+        let now = Instant::now();
+        let mut watch = root_watch(EventSource::Native, true, now);
+        watch.note_unasked();
+        watch.note_unreadable(None);
+        assert!(watch.report.why.as_deref().is_some_and(|why| why.contains("settle_unknown")), "{:?}", watch.report);
     }
 
     #[test]

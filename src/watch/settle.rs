@@ -15,6 +15,12 @@ use super::hints::Heard;
 
 /// Without an event, and where nobody can tell who writes, a file must stay the same for at least this long.
 const LEAST_QUIET: Duration = Duration::from_millis(100);
+/// Where nobody can tell who writes: a file must stay the same for so many times as long as it once did before it was written on,
+const PAUSES: u32 = 3;
+/// but not longer than this for that reason.
+const LONGEST_QUIET: Duration = Duration::from_secs(600);
+/// There it is looked at this often at least, so that a pause between two writes is seen as one.
+const UNASKED_PAUSE: Duration = Duration::from_secs(15);
 /// How long a file that somebody has open is left alone at first.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Where the doubling of that pause ends.
@@ -50,6 +56,10 @@ pub(super) struct Settling {
     pub closed: bool,
     /// Whether a writer was seen to close it since it began to look like this.
     pub close_seen: bool,
+    /// How long it had looked like this at the last look.
+    same_for: Duration,
+    /// The longest that it has stayed the same and was then written on.
+    longest_pause: Duration,
     /// Times it was found quiet but open for writing.
     pub found_open: u32,
 }
@@ -70,13 +80,18 @@ impl Settling {
         let close_seen = seen.was_closed(heard);
         match before {
             Some(before) if before.seen == seen => {
-                Settling { closed: before.closed || closed, close_seen: before.close_seen || close_seen, ..*before }
+                let same_for = now.duration_since(before.since);
+                Settling { closed: before.closed || closed, close_seen: before.close_seen || close_seen, same_for, ..*before }
             }
             Some(before) => {
                 let since = if planted!("settle.change_unseen") { before.since } else { now };
-                Settling { seen, since, closed, close_seen, found_open: before.found_open }
+                let longest_pause = before.longest_pause.max(before.same_for);
+                Settling { seen, since, closed, close_seen, same_for: Duration::ZERO, longest_pause, found_open: before.found_open }
             }
-            None => Settling { seen, since: now, closed, close_seen, found_open: 0 },
+            None => {
+                let (same_for, longest_pause) = (Duration::ZERO, Duration::ZERO);
+                Settling { seen, since: now, closed, close_seen, same_for, longest_pause, found_open: 0 }
+            }
         }
     }
 
@@ -91,7 +106,10 @@ impl Settling {
         if self.close_seen {
             return self.judge(settle, now, now_ns);
         }
-        self.judge_by(settle.max(settle_unknown).max(LEAST_QUIET), now, now_ns)
+        match self.judge_by(quiet_unasked(settle, settle_unknown, self.longest_pause), now, now_ns) {
+            Judgement::Again(pause) => Judgement::Again(pause.min(UNASKED_PAUSE)),
+            Judgement::Quiet => Judgement::Quiet,
+        }
     }
 
     fn judge_by(&self, needed: Duration, now: Instant, now_ns: i64) -> Judgement {
@@ -112,6 +130,12 @@ impl Settling {
         self.found_open = self.found_open.saturating_add(1);
         pause.min(LONGEST_PAUSE)
     }
+}
+
+/// How long a file must stay the same of which nobody tells who writes it, and which has paused for so long before.
+fn quiet_unasked(settle: Duration, settle_unknown: Duration, longest_pause: Duration) -> Duration {
+    let for_pauses = longest_pause.saturating_mul(PAUSES).min(LONGEST_QUIET);
+    settle.max(settle_unknown).max(LEAST_QUIET).max(for_pauses)
 }
 
 #[cfg(test)]
@@ -187,24 +211,24 @@ mod tests {
     }
 
     /// Where nobody tells who writes: what was heard of a file, how long it has been the same in our sight and by its own account
-    /// (in seconds), and for how many seconds it must be left alone still.
+    /// (in seconds), and after how many seconds it is looked at again.
     #[test]
     fn a_file_of_which_nobody_tells_who_writes_needs_a_close_or_a_long_quiet() {
         let minute = Duration::from_secs(60);
         let closed_before = Heard::Closed { at_ns: EPOCH_NS - 1 };
         let closed_then = Heard::Closed { at_ns: EPOCH_NS };
         for (heard, watched, own, left) in [
-            (Heard::Nothing, 3, 3, Some(57)),
+            (Heard::Nothing, 3, 3, Some(15)),
             (Heard::Nothing, 59, 59, Some(1)),
             (Heard::Nothing, 60, 3, None),
             (Heard::Nothing, 0, 60, None),
-            (Heard::Touched, 3, 3, Some(57)),
-            (Heard::MovedIn, 3, 3, Some(57)),
+            (Heard::Touched, 3, 3, Some(15)),
+            (Heard::MovedIn, 3, 3, Some(15)),
             (Heard::MovedIn, 60, 60, None),
             (closed_then, 1, 1, Some(1)),
             (closed_then, 2, 2, None),
             // Somebody closed the file, and then it changed: that was another version.
-            (closed_before, 3, 3, Some(57)),
+            (closed_before, 3, 3, Some(15)),
         ] {
             let start = Instant::now();
             let settling = Settling::after(None, sighting(1, EPOCH_NS), heard, start);
@@ -213,6 +237,51 @@ mod tests {
             let expected = left.map_or(Judgement::Quiet, |left| Judgement::Again(Duration::from_secs(left)));
             assert_eq!(judged, expected, "{heard:?} {watched} {own}");
         }
+    }
+
+    #[test]
+    fn the_quiet_that_is_wanted_of_a_file_that_grows_in_bursts_grows_with_its_pauses_to_ten_minutes() {
+        let seconds = Duration::from_secs;
+        for (settle, unknown, pause, wanted) in [
+            (2, 60, 0, 60),
+            (2, 60, 20, 60),
+            (2, 60, 21, 63),
+            (2, 60, 59, 177),
+            (2, 60, 250, 600),
+            (2, 60, 100_000, 600),
+            (2, 1200, 250, 1200),
+            (900, 60, 250, 900),
+            (0, 0, 30, 90),
+        ] {
+            assert_eq!(quiet_unasked(seconds(settle), seconds(unknown), seconds(pause)), seconds(wanted), "{unknown} {pause}");
+        }
+        assert_eq!(quiet_unasked(seconds(0), seconds(0), seconds(0)), LEAST_QUIET);
+    }
+
+    /// A writer that writes every so many seconds, and is then away for longer: after how many seconds of that its file is taken
+    /// for finished, looked at as often as is asked for.
+    fn taken_after(writes_every: u64, writes: u64) -> u64 {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let (mut settling, mut at): (Option<Settling>, u64) = (None, 0);
+        loop {
+            let written = (at / writes_every).min(writes);
+            let ns = |second: u64| EPOCH_NS + i64::try_from(second).unwrap() * 1_000_000_000;
+            let now = start + Duration::from_secs(at);
+            let seen = sighting(written + 1, ns(written * writes_every));
+            let after = Settling::after(settling.as_ref(), seen, Heard::Nothing, now);
+            match after.judge_unasked(SETTLE, minute, now, ns(at)) {
+                Judgement::Quiet => return at.saturating_sub(writes * writes_every),
+                Judgement::Again(pause) => at += pause.as_secs().max(1),
+            }
+            settling = Some(after);
+        }
+    }
+
+    #[test]
+    fn a_writer_that_stalls_for_longer_than_it_ever_did_is_waited_for() {
+        assert!((60..=75).contains(&taken_after(1, 200)), "it writes all the time: {}", taken_after(1, 200));
+        let bursts = taken_after(50, 20);
+        assert!((100..=180).contains(&bursts), "it pauses for 50 s each time: {bursts}");
     }
 
     #[test]

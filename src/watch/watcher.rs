@@ -1,20 +1,22 @@
-//! The watching thread: takes hints, looks at files, keeps what is not settled yet, and sleeps until something is due.
+//! A watching thread: takes hints, looks at files, keeps what is not settled yet, and sleeps until something is due.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::job::watch::EventSource;
-use crate::job::{Identity, Watch, Watches};
+use crate::job::{Identity, Watch, WatchState, Watches};
 use crate::os::clock::Clock;
-use crate::os::files::{File, FileKind};
+use crate::os::files::{File, FileKind, Files};
 use crate::os::lease::{self, Writers};
+use crate::os::mounts::{FileSystemId, Mounts};
 use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
 use super::hints::{Handle, Heard, Hint, Hints};
+use super::pulse::{Owner, Pulse};
 use super::root_watch::RootWatch;
 use super::scan::{FoundFile, Walk};
 use super::settle::{Judgement, Settling, Sighting};
@@ -24,17 +26,21 @@ use super::{KNOWN_AT_ONCE, Knowledge, KnownFiles, News, Root, Settled, WatchingE
 const SETTLING_MAX: usize = 16_384;
 /// Folders that are remembered to be scanned again; beyond that the whole root is.
 const RESCANS_MAX: usize = 4096;
+/// How often the roots are looked at.
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 
-/// Watches `roots`, which are all that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known files says
-/// so. Belongs to one thread, which it keeps. `on_ready` is called once every root has been scanned.
+/// Watches `roots`, which are some of those that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known
+/// files says so, or none of them is left. Belongs to one thread, which it keeps. `on_ready` is called once each of these roots has
+/// been scanned, and `on_leave` with those that meet other file systems than before, and are watched here no longer.
 pub(crate) fn run(
     roots: Vec<Root>,
     system: &System,
     known_files: &mut (dyn KnownFiles + Send),
     handle: &Handle,
     on_ready: impl FnOnce(),
+    on_leave: impl Fn(Vec<Root>),
 ) {
     if let Err(error) = lease::ignore_lease_signal() {
         tracing::warn!("cannot ignore SIGIO: {error}");
@@ -43,7 +49,15 @@ pub(crate) fn run(
     // The owner knows why it stopped us.
     if watcher.begin().is_ok() {
         on_ready();
-        while watcher.turn(handle.take(watcher.next_due())).is_ok() {}
+        while watcher.turn(handle.take(watcher.next_due())).is_ok() {
+            let left = std::mem::take(&mut watcher.left);
+            if !left.is_empty() {
+                on_leave(left);
+            }
+            if watcher.roots.is_empty() {
+                return;
+            }
+        }
     }
 }
 
@@ -55,13 +69,22 @@ pub(crate) struct Watcher<'a> {
     clock: Clock,
     /// Tells whose a folder is.
     watches: Watches,
-    /// One for each of the watches, in their order.
-    roots: Vec<RootWatch>,
-    known_files: &'a mut (dyn KnownFiles + Send),
+    /// Those of this watching, by their places among the watches.
+    roots: BTreeMap<usize, RootWatch>,
+    known_files: Owner<'a>,
     handle: &'a Handle,
+    pulse: Pulse,
+    /// What is mounted, where this machine is asked.
+    mounts: Option<Mounts>,
+    /// The file systems that may hang and that each of the roots meets.
+    meets: BTreeSet<FileSystemId>,
+    /// Roots that meet others by now.
+    left: Vec<Root>,
     events: Option<Events>,
     settling: HashMap<Key, (Settling, Instant)>,
     due: BTreeSet<(Instant, Key)>,
+    /// When the roots are looked at again.
+    next_look: Instant,
     /// Folders to be scanned again.
     rescans: BTreeMap<PathBuf, Instant>,
     batch: Vec<Settled>,
@@ -70,7 +93,7 @@ pub(crate) struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    /// A watching of `roots`, which are all of [`Root::all`].
+    /// A watching of `roots`, which are some of [`Root::all`].
     pub(crate) fn new(
         roots: Vec<Root>,
         system: &System,
@@ -86,10 +109,35 @@ impl<'a> Watcher<'a> {
         };
         let clock = system.clock.clone();
         let watches = roots.first().map(|root| root.watches().clone()).unwrap_or_default();
-        let roots = roots.into_iter().map(|root| RootWatch::new(root, events.is_some(), clock.instant())).collect();
+        let mounts = matches!(system.files, Files::Real).then(Mounts::now);
+        let meets = mounts.as_ref().zip(roots.first()).map(|(mounts, root)| root.may_hang(mounts)).unwrap_or_default();
+        let (pulse, left) = (handle.pulse(), Vec::new());
+        let known_files = Owner::new(known_files, pulse.clone());
+        let root_watch = |root: Root| {
+            pulse.begins(root.index());
+            (root.index(), RootWatch::new(root, events.is_some(), clock.instant()))
+        };
+        let roots = roots.into_iter().map(root_watch).collect();
         let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        let (batch, skipped) = (Vec::new(), Vec::new());
-        Watcher { clock, watches, roots, known_files, handle, events, settling, due, rescans, batch, skipped }
+        let (batch, skipped, next_look) = (Vec::new(), Vec::new(), clock.instant() + LOOK_PAUSE);
+        Watcher {
+            clock,
+            watches,
+            roots,
+            known_files,
+            handle,
+            pulse,
+            mounts,
+            meets,
+            left,
+            events,
+            settling,
+            due,
+            next_look,
+            rescans,
+            batch,
+            skipped,
+        }
     }
 
     /// Scans every root for the first time.
@@ -98,7 +146,9 @@ impl<'a> Watcher<'a> {
     ///
     /// The watching ends.
     pub(crate) fn begin(&mut self) -> Result<(), WatchingEnds> {
-        self.scan_due()
+        self.scan_due()?;
+        self.pulse.rests();
+        Ok(())
     }
 
     /// Does what the hints ask for, and all that is due.
@@ -113,27 +163,34 @@ impl<'a> Watcher<'a> {
         self.follow(hints)?;
         self.look_at_due()?;
         self.scan_due_folders()?;
+        self.look_at_roots();
         self.scan_due()?;
         self.flush()?;
         self.report();
+        self.pulse.rests();
         Ok(())
     }
 
     /// When there is something to do, should no hint come.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let scans = self.roots.iter().map(|root| root.next_scan);
+        let scans = self.roots.values().map(|root| root.next_scan);
         let settling = self.due.first().map(|(due, _)| *due);
-        let reports = self.roots.iter().filter_map(RootWatch::report_due);
-        scans.chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
+        let reports = self.roots.values().filter_map(RootWatch::report_due);
+        let looks = (!self.roots.is_empty()).then_some(self.next_look);
+        scans.chain(looks).chain(settling).chain(self.rescans.values().copied()).chain(reports).min()
     }
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if (hints.everything || hints.gaps > 0) && !planted!("events.lost_unheeded") {
             let now = self.clock.instant();
-            for root in &mut self.roots {
+            for root in self.roots.values_mut() {
                 root.next_scan = now;
                 root.report.gaps_seen += hints.gaps;
             }
+        }
+        if hints.report_again {
+            let now = self.clock.instant();
+            self.roots.values_mut().for_each(|watch| watch.report_again(now));
         }
         for (folder, hint) in hints.folders {
             match hint {
@@ -150,7 +207,7 @@ impl<'a> Watcher<'a> {
 
     fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
-        if let Some(watch) = self.roots.iter_mut().find(|watch| watch.root.path() == path) {
+        if let Some(watch) = self.roots.values_mut().find(|watch| watch.root.path() == path) {
             watch.next_scan = self.clock.instant();
         }
         // Beside the files of a watch that is not recursive there may be folders of another.
@@ -165,17 +222,19 @@ impl<'a> Watcher<'a> {
     /// Looks at what the root at `index` would find of that name: a file if the folder is its own, a folder if it walks there.
     fn look_as(&mut self, index: usize, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
-        let root = &self.roots[index].root;
+        // It may be a root of another thread.
+        let Some(RootWatch { root, .. }) = self.roots.get(&index) else { return Ok(()) };
         // The root itself is scanned at its time, which has come.
         if path == root.path() || !root.filter.enters_all_above(root.relative(&path)) || root.is_excepted(&path) {
             return Ok(());
         }
+        self.pulse.begins(index);
         match root.base().look(&path) {
             Ok(stat) if stat.kind == FileKind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
                     // Another way may lead to where a link leads, which only a scan of everything can tell.
                     if root.is_link(&path) {
-                        self.roots[index].next_scan = self.clock.instant();
+                        self.scan_soon(index);
                     } else {
                         self.walk(index, &path, true)?;
                     }
@@ -216,13 +275,16 @@ impl<'a> Watcher<'a> {
         let key = (root, folder.clone(), name);
         let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
-        let Watch { settle, settle_unknown, .. } = *self.roots[root].root.watch();
+        let Watch { settle, settle_unknown, .. } = self.watches[root];
         let judged = match settling.judge(settle, now, now_ns) {
             Judgement::Again(pause) => Judgement::Again(pause),
             Judgement::Quiet if planted!("settle.writer_ignored") => Judgement::Quiet,
             Judgement::Quiet => match self.who_writes(&key, &identity) {
                 Writers::Somebody => Judgement::Again(settling.pause_while_open()),
-                Writers::Unknown => settling.judge_unasked(settle, settle_unknown, now, now_ns),
+                Writers::Unknown => {
+                    self.note_unasked(root, &settling);
+                    settling.judge_unasked(settle, settle_unknown, now, now_ns)
+                }
                 Writers::Nobody => Judgement::Quiet,
             },
         };
@@ -235,8 +297,16 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// A file that a writer was seen to close needs nobody to be asked.
+    fn note_unasked(&mut self, root: usize, settling: &Settling) {
+        if let Some(watch) = self.roots.get_mut(&root).filter(|_| !settling.close_seen) {
+            watch.note_unasked();
+        }
+    }
+
     fn who_writes(&self, (root, folder, name): &Key, identity: &Identity) -> Writers {
-        let opened = self.roots[*root].root.base().open(&folder.join(name));
+        let Some(watch) = self.roots.get(root) else { return Writers::Unknown };
+        let opened = watch.root.base().open(&folder.join(name));
         let same = |file: &File| file.stat().is_ok_and(|stat| Identity::from(stat.numbers) == *identity);
         match opened {
             Ok(file) if same(&file) => file.writers(),
@@ -256,8 +326,14 @@ impl<'a> Watcher<'a> {
     }
 
     fn flush(&mut self) -> Result<(), WatchingEnds> {
-        if !self.skipped.is_empty() {
-            self.known_files.skipped(std::mem::take(&mut self.skipped))?;
+        let mut skipped = std::mem::take(&mut self.skipped);
+        // An old file in a folder that was moved in just now has come with it, and is met again by the event.
+        skipped.retain(|one| {
+            let root = self.roots.get(&one.root).map(|watch| watch.root.path());
+            !root.is_some_and(|root| self.handle.has_arrived(root, &one.folder.join(&one.name)))
+        });
+        if !skipped.is_empty() {
+            self.known_files.skipped(skipped)?;
         }
         if !self.batch.is_empty() {
             self.known_files.settled(std::mem::take(&mut self.batch))?;
@@ -270,14 +346,14 @@ impl<'a> Watcher<'a> {
         if self.settling.len() >= SETTLING_MAX {
             return self.scan_again_later(key.1.to_path_buf(), due);
         }
-        self.roots[key.0].report.settling += 1;
+        self.roots.entry(key.0).and_modify(|watch| watch.report.settling += 1);
         self.due.insert((due, key.clone()));
         self.settling.insert(key, (settling, due));
     }
 
     fn forget(&mut self, key: &Key) {
         if let Some((_, due)) = self.settling.remove(key) {
-            self.roots[key.0].report.settling -= 1;
+            self.roots.entry(key.0).and_modify(|watch| watch.report.settling -= 1);
             self.due.remove(&(due, key.clone()));
         }
     }
@@ -286,7 +362,7 @@ impl<'a> Watcher<'a> {
         if self.rescans.len() < RESCANS_MAX || self.rescans.contains_key(&folder) {
             self.rescans.insert(folder, due);
         } else {
-            self.roots.iter_mut().for_each(|watch| watch.next_scan = watch.next_scan.min(due));
+            self.roots.values_mut().for_each(|watch| watch.next_scan = watch.next_scan.min(due));
         }
     }
 
@@ -319,10 +395,45 @@ impl<'a> Watcher<'a> {
         Ok(())
     }
 
+    /// Gives away the roots that meet other file systems which may hang than before, without asking any of these.
+    fn leave_where_mounts_changed(&mut self) {
+        let Some(mounts) = self.mounts.as_ref().map(|_| Mounts::now()).filter(|now| self.mounts.as_ref() != Some(now)) else {
+            return;
+        };
+        let leaves = |watch: &RootWatch| watch.root.may_hang(&mounts) != self.meets;
+        let leaving: Vec<usize> = self.roots.iter().filter(|(_, watch)| leaves(watch)).map(|(index, _)| *index).collect();
+        for index in leaving {
+            let settling: Vec<Key> = self.settling.keys().filter(|key| key.0 == index).cloned().collect();
+            settling.iter().for_each(|key| self.forget(key));
+            self.left.extend(self.roots.remove(&index).map(|watch| watch.root));
+        }
+        self.mounts = Some(mounts);
+    }
+
+    /// Looks whether each root is still the folder that was scanned: no event tells of a parent that was renamed, or of a file
+    /// system that was mounted over it.
+    fn look_at_roots(&mut self) {
+        let now = self.clock.instant();
+        if self.next_look > now {
+            return;
+        }
+        self.leave_where_mounts_changed();
+        for (index, watch) in self.roots.iter_mut().filter(|(_, watch)| watch.report.state != WatchState::Missing) {
+            self.pulse.begins(*index);
+            if watch.root.top().map_or(true, |top| watch.is_another(top)) {
+                watch.next_scan = now;
+            }
+        }
+        self.next_look = now + LOOK_PAUSE;
+    }
+
     /// Scans the roots whose time has come, and looks for those that are missing.
     fn scan_due(&mut self) -> Result<(), WatchingEnds> {
-        for index in 0..self.roots.len() {
-            if self.roots[index].next_scan <= self.clock.instant() {
+        let indices: Vec<usize> = self.roots.keys().copied().collect();
+        for index in indices {
+            let is_due = |watch: &RootWatch| watch.next_scan <= self.clock.instant();
+            if self.roots.get(&index).is_some_and(is_due) {
+                self.leave_where_mounts_changed();
                 self.scan_root(index)?;
             }
         }
@@ -332,19 +443,37 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_root(&mut self, index: usize) -> Result<(), WatchingEnds> {
-        let path = self.roots[index].root.path().to_owned();
-        if let Some(why) = self.roots[index].root.missing() {
-            self.roots[index].mark_missing(why, self.clock.instant());
-            return Ok(());
+        let Some(watch) = self.roots.get_mut(&index) else { return Ok(()) };
+        self.pulse.begins(index);
+        let top = match watch.root.top() {
+            Ok(top) => top,
+            Err(why) => {
+                watch.mark_missing(why, self.clock.instant());
+                return Ok(());
+            }
+        };
+        if watch.is_another(top)
+            && let Some(events) = &mut self.events
+        {
+            events.unwatch(watch.root.path());
         }
-        self.roots[index].mark_present(self.events.is_some());
+        watch.mark_present(top, self.events.is_some(), self.clock.instant());
+        let path = watch.root.path().to_owned();
         self.report();
         let began = self.clock.instant();
         self.walk(index, &path, true)?;
         self.flush()?;
         self.handle.scanned(&path, began);
-        self.roots[index].scanned_at(self.clock.now_ms(), self.clock.instant());
+        if let Some(watch) = self.roots.get_mut(&index) {
+            watch.scanned_at(self.clock.now_ms(), self.clock.instant());
+        }
         Ok(())
+    }
+
+    fn scan_soon(&mut self, index: usize) {
+        if let Some(watch) = self.roots.get_mut(&index) {
+            watch.next_scan = self.clock.instant();
+        }
     }
 
     /// Lists a folder for the watch that its files belong to, and enters none in it.
@@ -357,17 +486,20 @@ impl<'a> Watcher<'a> {
 
     fn walk(&mut self, index: usize, start: &Path, below: bool) -> Result<(), WatchingEnds> {
         // The walk borrows the root while files found on it change the watcher.
-        let root = self.roots[index].root.clone();
+        let Some(root) = self.roots.get(&index).map(|watch| watch.root.clone()) else { return Ok(()) };
+        let pulse = self.pulse.clone();
         let mut walk = Walk::new(&root, start.to_owned(), below);
         let mut unreadable = None;
         while let Some(folder) = walk.next_folder() {
             if self.handle.is_stopped() {
                 return Err(WatchingEnds);
             }
+            pulse.begins(index);
             self.watch_folder(index, &folder.path);
             let shared: Arc<Path> = Arc::from(folder.path.as_path());
             let mut found = Vec::new();
             let each = |one| {
+                pulse.begins(index);
                 found.push(one);
                 if found.len() >= KNOWN_AT_ONCE { self.look_at_found(index, &shared, &mut found) } else { Ok(()) }
             };
@@ -375,19 +507,25 @@ impl<'a> Watcher<'a> {
             self.look_at_found(index, &shared, &mut found)?;
         }
         if walk.passed_links() {
-            self.roots[index].next_scan = self.clock.instant();
+            self.scan_soon(index);
         }
-        if unreadable.is_some() || (below && start == root.path()) {
-            self.roots[index].note_unreadable(unreadable);
+        if let Some(watch) = self.roots.get_mut(&index)
+            && (unreadable.is_some() || (below && start == root.path()))
+        {
+            watch.note_unreadable(unreadable);
         }
         Ok(())
     }
 
     /// Files found by walking. They are asked about together, and before any of them is looked at further, which might hang.
     fn look_at_found(&mut self, index: usize, folder: &Arc<Path>, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
-        let watch = &self.roots[index];
-        if !watch.scanned && !watch.root.existing {
-            return self.skip_existing(index, folder, found);
+        // A large folder takes its time.
+        if self.handle.is_stopped() {
+            return Err(WatchingEnds);
+        }
+        let Some(watch) = self.roots.get(&index) else { return Ok(()) };
+        if let Some(old_before_ns) = watch.root.old_before_ns.filter(|_| !watch.scanned) {
+            self.pass_over_old(index, folder, found, old_before_ns)?;
         }
         let asked: Vec<(&OsStr, Identity)> = found.iter().map(|one| (one.name.as_os_str(), one.sighting.identity)).collect();
         let known = self.known_files.known(index, folder, &asked)?;
@@ -396,9 +534,17 @@ impl<'a> Watcher<'a> {
             .try_for_each(|(FoundFile { name, sighting }, known)| self.look(index, folder, name, sighting, known, Heard::Nothing))
     }
 
-    /// Before the first scan of a watch that takes no existing files has ended, what it finds is only remembered.
-    fn skip_existing(&mut self, index: usize, folder: &Path, found: &mut Vec<FoundFile>) -> Result<(), WatchingEnds> {
-        let skipped = found.drain(..).map(|FoundFile { name, sighting }| Settled {
+    /// Before the first scan of a watch that takes no existing files has ended, what it finds of these is only remembered. What
+    /// has come since is left in `found`.
+    fn pass_over_old(
+        &mut self,
+        index: usize,
+        folder: &Path,
+        found: &mut Vec<FoundFile>,
+        old_before_ns: i64,
+    ) -> Result<(), WatchingEnds> {
+        let old = found.extract_if(.., |one| one.sighting.identity.ctime_ns < old_before_ns);
+        let skipped = old.map(|FoundFile { name, sighting }| Settled {
             root: index,
             folder: folder.to_path_buf(),
             name,
@@ -412,7 +558,7 @@ impl<'a> Watcher<'a> {
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
         let now = self.clock.instant();
-        let watch = &mut self.roots[index];
+        let Some(watch) = self.roots.get_mut(&index) else { return };
         if watch.report.events == EventSource::Poll {
             return;
         }
@@ -436,9 +582,9 @@ impl<'a> Watcher<'a> {
 
     fn report(&mut self) {
         let now = self.clock.instant();
-        for (index, watch) in self.roots.iter_mut().enumerate() {
+        for (index, watch) in &mut self.roots {
             if let Some(report) = watch.due_report(now) {
-                self.known_files.report(index, report);
+                self.known_files.report(*index, report);
             }
         }
     }

@@ -149,7 +149,7 @@ fn with_hold_it_is_left_to_a_person_and_is_never_there_twice() {
 #[test]
 fn every_documented_reply_gives_the_link() {
     for chunk_reply in [ChunkReply::Empty, ChunkReply::Ok, ChunkReply::Json] {
-        for finish_reply in [FinishReply::Json, FinishReply::Bare, FinishReply::JsonString] {
+        for finish_reply in [FinishReply::Json, FinishReply::JsonNullText, FinishReply::Bare, FinishReply::JsonString] {
             let bench = Bench::with(|options| {
                 options.rules.cloudkp.chunk_reply = chunk_reply;
                 options.rules.cloudkp.finish_reply = finish_reply;

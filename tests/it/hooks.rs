@@ -17,7 +17,7 @@ use ferryd::internals::os::clock;
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 use rustix::process::Signal;
 
-use ferryd::internals::store::{Arrival, Asking, JobId, Query, Store, StoreError, View, WriterThread};
+use ferryd::internals::store::{Arrival, Asking, JobId, JobRow, Query, Store, StoreError, View, WriterThread};
 
 use crate::bench_top::{Bench, bytes, one};
 
@@ -136,10 +136,11 @@ fn a_failing_hook_leaves_the_job_uploaded_with_its_reason_until_it_succeeds() {
     let bench = bench.host(&shell(&format!("test -e {flag:?} || {{ echo no flag; exit 3; }}"), &[]));
     bench.put("file", b"content");
     let daemon = bench.start();
-    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.why.is_some()));
+    let failed = |job: &JobRow| job.why.as_ref().is_some_and(|why| why.class == ReasonClass::HookFailed);
+    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(failed));
     assert_eq!(job.state, State::Uploaded);
     let why = job.why.unwrap();
-    assert_eq!((why.class, why.code.as_deref()), (ReasonClass::HookFailed, Some("3")));
+    assert_eq!(why.code.as_deref(), Some("3"));
     assert_eq!(why.to_string(), "uploaded; hook `command sh` failed: it ended with exit status: 3: no flag");
     assert!(job.next_try_ms.is_some() && job.link.is_some());
     let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
@@ -147,6 +148,39 @@ fn a_failing_hook_leaves_the_job_uploaded_with_its_reason_until_it_succeeds() {
     std::fs::write(flag, "").unwrap();
     let job = bench.wait_done(1).remove(0);
     assert_eq!((job.why, bench.sandbox.objects().len()), (None, 1));
+    bench.stop(daemon);
+}
+
+#[test]
+fn hooks_that_hang_hold_up_no_other_and_the_job_says_for_which_it_waits() {
+    let bench = Bench::new();
+    let out = bench.dir.path().join("out");
+    let hang = |number: usize| hook(&format!("command = [\"sleep\", \"100{number}\"]"));
+    let good = shell(&format!("echo \"$1\" >> {out:?}"), &["{name}"]);
+    let bench = bench.host(&[hang(1), hang(2), hang(3), good].join("\n"));
+    for number in 0..10 {
+        bench.put(&format!("f{number}"), &bytes(number, 2000));
+    }
+    let daemon = bench.start();
+    bench.wait_for("the good hook to hear of all", || (lines(&out).len() == 10).then_some(()));
+    let jobs = bench.jobs();
+    let waits = Some(Reason::new(ReasonClass::WaitsForHook).about("command sleep"));
+    assert!(jobs.iter().all(|job| job.state == State::Uploaded && job.why == waits), "{jobs:#?}");
+    daemon.kill();
+}
+
+#[test]
+fn a_machine_without_certificates_has_a_daemon_that_says_what_is_missing() {
+    let bench = Bench::new().host("\n[[hook]]\non = [\"held\"]\nwebhook = \"http://127.0.0.1:1/\"");
+    bench.put("file", b"content");
+    let daemon = bench.start_with(&[("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nowhere")]);
+    let told = |job: &JobRow| job.why.as_ref().is_some_and(|why| why.also.is_some());
+    let job = bench.wait_for("the hook to fail", || bench.jobs().into_iter().find(told));
+    assert_eq!(job.state, State::Held);
+    let why = job.why.unwrap();
+    for said in [why.detail.as_deref(), why.also.as_ref().and_then(|also| also.detail.as_deref())] {
+        assert!(said.is_some_and(|said| said.contains("certificates") && said.contains("SSL_CERT_FILE")), "{said:?}");
+    }
     bench.stop(daemon);
 }
 
@@ -487,7 +521,8 @@ async fn the_end_drops_a_hook_that_hangs_and_marks_nothing() {
     let child = running().unwrap();
     let dir = desk.end(Phase::Stopping).await;
     let job = View::open(dir.path()).unwrap().unwrap().snapshot(&Query { limit: 1, ..Query::default() }).unwrap().jobs.remove(0);
-    assert_eq!((job.state, job.why), (State::Uploaded, None));
+    let waits = Reason::new(ReasonClass::WaitsForHook).about("command sh");
+    assert_eq!((job.state, job.why), (State::Uploaded, Some(waits)), "no failure");
     let begun = std::time::Instant::now();
     while std::fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| !stat.contains(") Z")) {
         assert!(begun.elapsed().as_secs() < 60, "the command lives on");

@@ -20,7 +20,7 @@ use crate::world::{at_once, folder_at_4shared, records, requests};
 const MIB: usize = 1024 * 1024;
 
 /// One file to its end, or to where it is left alone.
-fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
+pub(crate) fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
     bench.put(name, content);
     let daemon = bench.start();
     let ended = |job: &JobRow| job.path.ends_with(name) && is_parked(job);
@@ -30,7 +30,7 @@ fn send(kind: Kind, bench: &Bench, name: &str, content: &[u8]) -> JobRow {
     job
 }
 
-fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
+pub(crate) fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
     let job = send(kind, bench, "file", content);
     assert_eq!(job.state, State::Done, "{job:#?}");
     assert!(kind.held(bench, "file") == [content.to_vec()], "{}", kind.word);
@@ -38,12 +38,12 @@ fn arrives(kind: Kind, bench: &Bench, content: &[u8]) -> JobRow {
 }
 
 /// Whether a job is in this state for this reason, and says so in these words.
-fn stands(job: &JobRow, state: State, class: ReasonClass, words: &str) -> bool {
+pub(crate) fn stands(job: &JobRow, state: State, class: ReasonClass, words: &str) -> bool {
     let fits = |why: &Reason| why.class == class && why.to_string().contains(words);
     job.state == state && job.why.as_ref().is_some_and(fits)
 }
 
-fn is_held_because(kind: Kind, bench: &Bench, class: ReasonClass, words: &str) -> JobRow {
+pub(crate) fn is_held_because(kind: Kind, bench: &Bench, class: ReasonClass, words: &str) -> JobRow {
     let job = send(kind, bench, "file", &bytes(3, 2 * MIB));
     assert!(stands(&job, State::Held, class, words), "{}: {job:#?}", kind.word);
     job
@@ -175,16 +175,13 @@ fn a_request_that_is_too_large_says_nothing_of_its_file() {
 
 #[test]
 fn a_file_that_is_too_large_fails_alone_and_says_so() {
-    let limited = [
-        (
-            FOURSHARED,
-            FOURSHARED.bench_with(|options| options.rules.fourshared.max_file_bytes = 1000),
-            "accepts files of up to 1000 bytes",
-        ),
-        (KIE, KIE.bench().host("method = \"base64\""), "use `method = \"stream\"`"),
-    ];
+    let limited = [(
+        FOURSHARED,
+        FOURSHARED.bench_with(|options| options.rules.fourshared.max_file_bytes = 1000),
+        "accepts files of up to 1000 bytes",
+    )];
     for (kind, bench, words) in limited {
-        let job = send(kind, &bench, "file", &bytes(1, 10_000_001));
+        let job = send(kind, &bench, "file", &bytes(1, 1001));
         assert!(stands(&job, State::Failed, ReasonClass::Host(Class::FileRejected), words), "{job:#?}");
         assert_eq!(send(kind, &bench, "small", b"small").state, State::Done);
     }
@@ -213,7 +210,7 @@ fn too_many_logins_rest_the_account_and_a_restart_does_not_wake_it() {
 #[test]
 fn every_documented_reply_of_uploadgig_is_understood() {
     for result in [ResultShape::Keyed, ResultShape::Array, ResultShape::Bare] {
-        for (cmbs, code_as_number) in [(Cmbs::Number, false), (Cmbs::Text, true), (Cmbs::Missing, true)] {
+        for (cmbs, code_as_number) in [(Cmbs::Number, false), (Cmbs::Text, true), (Cmbs::Missing, true), (Cmbs::Fraction, false)] {
             let bench = UPLOADGIG.bench_with(|options| {
                 let rules = &mut options.rules.uploadgig;
                 (rules.result, rules.cmbs, rules.code_as_number) = (result, cmbs, code_as_number);
@@ -222,6 +219,42 @@ fn every_documented_reply_of_uploadgig_is_understood() {
             assert!(job.link.unwrap().contains("/file/download/"));
         }
     }
+}
+
+#[test]
+fn a_name_that_uploadgig_does_not_decode_goes_as_it_is_from_the_next_file_on() {
+    for (slug, decodes, first, second) in [
+        ("encoded", true, "тест 1%.zip", "тест 2%.zip"),
+        ("encoded", false, "%D1%82%D0%B5%D1%81%D1%82 1%25.zip", "тест 2%.zip"),
+        ("raw", false, "тест 1%.zip", "тест 2%.zip"),
+    ] {
+        let bench = UPLOADGIG.bench_with(|options| options.rules.uploadgig.decodes_slug = decodes);
+        let bench = bench.host(&format!("slug = {slug:?}"));
+        let daemon = bench.start();
+        for (number, local) in [(1, "тест 1%.zip"), (2, "тест 2%.zip")] {
+            bench.put(local, local.as_bytes());
+            bench.wait_done(number);
+        }
+        bench.stop(daemon);
+        assert_eq!(
+            (bench.held(first), bench.held(second)),
+            (vec!["тест 1%.zip".into()], vec!["тест 2%.zip".into()]),
+            "{slug} {decodes}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_copy_at_uploadgig_is_not_sent_again_at_once() {
+    let bench = UPLOADGIG.bench();
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::WrongFacts));
+    bench.put("file", b"content");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Waiting);
+    bench.stop(daemon);
+    let pause = job.next_try_ms.unwrap() - ferryd::internals::os::clock::now_ms();
+    assert!(pause > 240_000 && job.why.as_ref().unwrap().to_string().contains("that copy is"), "{pause} ms: {job:#?}");
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 1, "each try leaves a copy");
 }
 
 #[test]
@@ -304,16 +337,11 @@ fn without_flash_upload_the_digest_is_computed_while_parts_are_sent() {
 }
 
 #[test]
-fn a_token_is_another_way_into_koodrive() {
-    let login = "app_id = \"app1\"\napp_secret = \"test-app-secret\"\n";
-    let bench = KOODRIVE.bench().change(login, "access_token = \"test-token\"\n");
-    arrives(KOODRIVE, &bench, b"content");
-}
-
-#[test]
 fn koodrive_takes_every_switch_of_its_page() {
-    let changes: [fn(&mut koodrive::Rules); 4] = [
+    let changes: [fn(&mut koodrive::Rules); 6] = [
         |rules| rules.code = koodrive::CodeForm::Text,
+        |rules| rules.code = koodrive::CodeForm::InError,
+        |rules| rules.links_max = 1,
         |rules| rules.flash = false,
         |rules| rules.first_links = koodrive::FirstLinks::Always,
         |rules| rules.link_seconds = 30,
@@ -322,17 +350,6 @@ fn koodrive_takes_every_switch_of_its_page() {
         let bench = KOODRIVE.bench_with(|options| change(&mut options.rules.koodrive));
         arrives(KOODRIVE, &bench, &bytes(2, 11 * MIB));
     }
-}
-
-#[test]
-fn a_clock_that_is_off_holds_koodrive_and_says_so() {
-    let bench = KOODRIVE.bench();
-    bench.sandbox.shift_clock(1200);
-    is_held_because(KOODRIVE, &bench, ReasonClass::Host(Class::HostRefused), "the clock of this machine");
-    bench.sandbox.shift_clock(-1200);
-    let daemon = bench.start();
-    bench.wait_done(1);
-    bench.stop(daemon);
 }
 
 #[test]
@@ -359,11 +376,40 @@ fn an_error_of_kie_under_status_200_is_an_error() {
 
 #[test]
 fn base64_brings_the_same_bytes() {
-    for size in [0, 1, 2, 3, 700_000] {
+    for size in [0, 1, 2, 3, 700_000, 10_000_001] {
         let bench = KIE.bench().host("method = \"base64\"");
         arrives(KIE, &bench, &bytes(8, size));
-        assert!(requests(&bench, Endpoint::Chunk).iter().all(|request| request.path == "/kie/api/file-base64-upload"));
+        let way = if size > 10_000_000 { "stream" } else { "base64" };
+        assert!(requests(&bench, Endpoint::Chunk).iter().all(|request| request.path == format!("/kie/api/file-{way}-upload")));
     }
+}
+
+#[test]
+fn kie_is_told_what_kind_of_file_it_is() {
+    for method in ["stream", "base64"] {
+        let bench = KIE.bench().host(&format!("method = {method:?}"));
+        for (name, media_type) in
+            [("report.pdf", "application/pdf"), ("photo.JPG", "image/jpeg"), ("odd", "application/octet-stream")]
+        {
+            assert_eq!(send(KIE, &bench, name, name.as_bytes()).state, State::Done);
+            let kept = records(&bench, "kie", "file-");
+            let of = kept.iter().find(|(path, _)| path.ends_with(&format!("-{name}"))).unwrap().1;
+            assert_eq!(of["mime"], media_type, "{method} {name}");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_kie_cannot_fetch_is_told_by_number() {
+    let bench = KIE.bench().host("remote_urls = true");
+    let first = arrives(KIE, &bench, b"the first file").link.unwrap();
+    bench.put("two.uri-list", format!("{first}\nhttp://127.0.0.1:9/gone\n").as_bytes());
+    let daemon = bench.start();
+    let left = |job: &JobRow| job.path.ends_with("two.uri-list") && job.why.is_some();
+    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(left));
+    bench.stop(daemon);
+    let why = job.why.unwrap().to_string();
+    assert!(why.contains("address 2 (`http://127.0.0.1:9/gone`)"), "{why}");
 }
 
 #[test]
@@ -416,6 +462,16 @@ fn parts_of_4shared_may_go_together() {
 }
 
 #[test]
+fn parts_of_cloudkp_go_together_as_told() {
+    for (lines, most) in [("", 5), ("parallel_parts = 1", 1), ("parallel_parts = 3", 3)] {
+        let bench = kinds::CLOUDKP.bench().host(lines);
+        bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.1 }));
+        arrives(kinds::CLOUDKP, &bench, &bytes(6, 2 * MIB + 1));
+        assert_eq!(at_once(&requests(&bench, Endpoint::Chunk)), most, "{lines}");
+    }
+}
+
+#[test]
 fn a_part_that_is_too_much_for_one_request_goes_in_halves() {
     let bench =
         FOURSHARED.bench_with(|options| options.rules.fourshared.part_form_bytes_max = 700_000).host("part_size = \"2 MiB\"");
@@ -426,7 +482,8 @@ fn a_part_that_is_too_much_for_one_request_goes_in_halves() {
 
 #[test]
 fn fourshared_takes_every_switch_of_its_page() {
-    let changes: [fn(&mut fourshared::Rules); 8] = [
+    let changes: [fn(&mut fourshared::Rules); 9] = [
+        |rules| rules.nulls = fourshared::NullStyle::Text,
         |rules| rules.nulls = fourshared::NullStyle::Nil,
         |rules| rules.nulls = fourshared::NullStyle::Empty,
         |rules| rules.nulls = fourshared::NullStyle::Absent,

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 71] = [
+const TESTED: [(&str, &str, &str); 76] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -70,20 +70,24 @@ const TESTED: [(&str, &str, &str); 71] = [
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
     ("cloudkp", "link_base", "faults::every_documented_reply_gives_the_link"),
+    ("cloudkp", "parallel_parts", "hosts::parts_of_cloudkp_go_together_as_told"),
     ("cloudkp", "session_max_age", "keys::a_session_is_trusted_until_its_age_and_no_longer"),
     ("uploadgig", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
     ("uploadgig", "base_url", "commands::a_host_that_does_not_answer_is_no_fault_of_the_configuration"),
     ("uploadgig", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("uploadgig", "slug", "hosts::a_name_that_uploadgig_does_not_decode_goes_as_it_is_from_the_next_file_on"),
     ("uploadgig", "user", "keys::a_secret_comes_from_where_the_configuration_says"),
-    ("koodrive", "access_token", "hosts::a_token_is_another_way_into_koodrive"),
+    ("koodrive", "access_token", "koodrive::a_token_is_sent_as_the_space_takes_it_and_never_with_two_schemes"),
     ("koodrive", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
     ("koodrive", "app_id", "keys::a_secret_comes_from_where_the_configuration_says"),
     ("koodrive", "app_secret", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
     ("koodrive", "base_url", "hosts::one_file_goes_to_every_kind_of_host"),
+    ("koodrive", "container_id", "koodrive::folders_of_koodrive_are_found_or_made"),
     ("koodrive", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
     ("koodrive", "flash_upload", "hosts::without_flash_upload_the_digest_is_computed_while_parts_are_sent"),
     ("koodrive", "folder", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "part_size", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "share", "koodrive::with_share_the_outcome_has_a_link_that_lasts"),
     ("koodrive", "token_prefix", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "user_id", "keys::a_secret_comes_from_where_the_configuration_says"),
     ("kie", "api_key", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
@@ -96,6 +100,7 @@ const TESTED: [(&str, &str, &str); 71] = [
     ("4shared", "app", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("4shared", "base_url", "hosts::one_file_goes_to_every_kind_of_host"),
     ("4shared", "folder", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
+    ("4shared", "on_existing", "fourshared::a_name_that_is_taken_is_settled_as_told"),
     ("4shared", "parallel_parts", "hosts::parts_of_4shared_may_go_together"),
     ("4shared", "part_size", "hosts::parts_of_4shared_may_go_together"),
     ("4shared", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
@@ -509,13 +514,13 @@ fn two_spaces_of_koodrive_have_their_own_folder_parts_and_login() {
     let bench = Bench::with(|options| {
         let rules = &mut options.rules.koodrive;
         (rules.folders, rules.flash) = (vec!["folder-7".into()], false);
-        (rules.bearer, rules.bearer_plus) = (false, true);
+        (rules.bearer, rules.bearer_plus) = (true, false);
     });
     let addr = bench.sandbox.addr();
     let other = format!(
         "folder = \"folder-7\"\npart_size = \"5 MiB\"\n[host.token]\nkind = \"koodrive\"\nbase_url = \"http://{addr}/koodrive\"\n\
          allow_private = true\npart_size = \"6 MiB\"\naccess_token = \"test-token\"\n\
-         token_prefix = \"Bearer+\"\nuser_id = \"1000000000000000001\""
+         token_prefix = \"Bearer \"\nuser_id = \"1000000000000000001\""
     );
     let bench = bench.to(&["koodrive"]).also_to("token").host(&other);
     bench.put("file", &bytes(1, 11 * MIB));
@@ -536,8 +541,13 @@ fn two_spaces_of_koodrive_have_their_own_folder_parts_and_login() {
 
 #[test]
 fn a_file_without_bytes_ends_as_the_host_is_told_to_take_it() {
-    for (cloudkp, koodrive) in [("reject", "one-empty-part"), ("one-empty-chunk", "reject")] {
-        let bench = Bench::with(|options| options.rules.cloudkp.empty_file = EmptyFile::OneEmptyChunk);
+    let modes = [
+        ("reject", EmptyFile::OneEmptyChunk, "one-empty-part"),
+        ("one-empty-chunk", EmptyFile::OneEmptyChunk, "reject"),
+        ("finish-only", EmptyFile::FinishOnly, "reject"),
+    ];
+    for (cloudkp, taken, koodrive) in modes {
+        let bench = Bench::with(|options| options.rules.cloudkp.empty_file = taken);
         let bench = bench.to(&["cloudkp", "koodrive"]).watch("settle = \"0s\"\nmin_size = \"0 B\"");
         let bench = with_lines(bench.host(&format!("empty_file = {cloudkp:?}")), "koodrive", &format!("empty_file = {koodrive:?}"));
         bench.put("empty", b"");

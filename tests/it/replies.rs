@@ -210,7 +210,7 @@ fn echo() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
                 head.extend(byte);
             }
             let head = String::from_utf8(head).unwrap();
-            let authorized = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap().to_owned();
+            let authorized = head.lines().find_map(|line| line.strip_prefix("Authorization: ")).unwrap().to_owned();
             let body = format!("{{\"code\":13000201,\"msg\":\"cannot verify {}\"}}", authorized.to_uppercase());
             heard.lock().unwrap().push(authorized);
             let reply = format!("HTTP/1.1 500 E\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
@@ -296,16 +296,43 @@ fn is_parked_for_good(job: &JobRow) -> bool {
 
 /// 4shared refuses a name with a number that is no file's.
 #[test]
-fn a_name_that_4shared_reserves_nothing_for_waits_and_is_tried_again() {
+fn a_name_that_4shared_reserves_nothing_for_and_does_not_list_fails_no_file() {
     let answer = "<S:Envelope xmlns:S=\"http://schemas.xmlsoap.org/soap/envelope/\"><S:Body><ns2:uploadStartFileResponse \
                   xmlns:ns2=\"http://api.soap.shared.pmstation.com/\"><return>0</return></ns2:uploadStartFileResponse></S:Body></S:Envelope>";
     let bench = FOURSHARED.bench();
     // The third call at this endpoint is the reservation; room and limit are asked for before it.
-    let script = [3, 7, 11].map(|nth| one(Endpoint::Open, When::Nth(nth), says(200, answer)).rules);
-    bench.faults(ferryd_sandbox::faults::Script::of(script.into_iter().flatten()));
+    bench.faults(one(Endpoint::Open, When::Nth(3), says(200, answer)));
     bench.put("file", b"content");
     let daemon = bench.start();
-    let job = bench.wait_for("an end", || bench.jobs().into_iter().find(is_parked_for_good));
+    let job = bench.wait_state(State::Waiting);
     bench.stop(daemon);
-    assert_eq!((job.state, bench.held("file").len()), (State::Done, 1), "{job:#?}");
+    let pause = job.next_try_ms.unwrap() - ferryd::internals::os::clock::now_ms();
+    assert!(pause > 500_000, "a lost reservation may keep the name for a while: {pause} ms, {job:#?}");
+}
+
+/// Every request for some seconds, to every kind of host.
+#[test]
+fn a_host_that_refuses_everything_for_a_while_has_every_file_without_a_command() {
+    let refusals = [
+        (CLOUDKP, says(200, "{\"error\":\"storage node 7 said no\"}")),
+        (UPLOADGIG, says(400, "")),
+        (KOODRIVE, says(400, "{\"code\":13000102,\"msg\":\"Parameter error.\"}")),
+        (KIE, says(200, "{\"success\":false,\"code\":400,\"msg\":\"Missing required parameter\"}")),
+        (FOURSHARED, says(400, "no")),
+    ];
+    std::thread::scope(|scope| {
+        for (kind, refusal) in refusals {
+            scope.spawn(move || {
+                let bench = kind.bench();
+                bench.faults(one(Endpoint::Any, When::Seconds(2.0), refusal));
+                for name in ["one", "two"] {
+                    bench.put(name, name.as_bytes());
+                }
+                let daemon = bench.start();
+                bench.wait_done(2);
+                bench.stop(daemon);
+                assert!(["one", "two"].iter().all(|name| kind.held(&bench, name) == [name.as_bytes()]), "{}", kind.word);
+            });
+        }
+    });
 }

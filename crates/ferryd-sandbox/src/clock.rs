@@ -51,6 +51,11 @@ impl Clock {
         self.time.now_ms().saturating_add(self.ahead_ms.load(Ordering::Relaxed))
     }
 
+    /// The time that the hosts believe, in the words of a header.
+    pub(super) fn believed_date(&self) -> String {
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now_ms()).unwrap_or(0)))
+    }
+
     /// The true time, in the words of a header, so many seconds from now.
     pub(super) fn http_date(&self, seconds_ahead: u32) -> String {
         let now = Duration::from_millis(u64::try_from(self.time.now_ms()).unwrap_or(0));

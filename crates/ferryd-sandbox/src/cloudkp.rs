@@ -50,15 +50,15 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// Strict, with answers in JSON; a repeated finish gets the same id, an empty file is rejected.
+    /// Strict, with the answers that the documented sample program expects; a repeated finish gets the same id.
     fn default() -> Rules {
         Rules {
             strict: true,
             strict_uuid: true,
             chunk_reply: ChunkReply::Json,
-            finish_reply: FinishReply::Json,
+            finish_reply: FinishReply::Bare,
             replay: Replay::SameId,
-            empty_file: EmptyFile::Reject,
+            empty_file: EmptyFile::FinishOnly,
         }
     }
 }
@@ -79,6 +79,8 @@ pub enum ChunkReply {
 pub enum FinishReply {
     /// `{"error":null,"file_id":"ID"}`, as documented.
     Json,
+    /// `{"error":"null","file_id":"ID"}`: the table calls `error` a text.
+    JsonNullText,
     /// The id alone, which is what the documented sample program expects.
     Bare,
     /// The id in quotation marks.
@@ -400,6 +402,7 @@ impl Request {
     fn stored(&self, object: &Object) -> Answer {
         let reply = match self.rules.finish_reply {
             FinishReply::Json => Reply::json(200, json!({ "error": null, "file_id": object.id }).to_string()),
+            FinishReply::JsonNullText => Reply::json(200, json!({ "error": "null", "file_id": object.id }).to_string()),
             FinishReply::Bare => Reply::text(200, &object.id),
             FinishReply::JsonString => Reply::json(200, json!(object.id).to_string()),
         };

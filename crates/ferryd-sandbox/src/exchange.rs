@@ -256,7 +256,7 @@ impl Exchange {
             entry.part = met.part;
             entry.file.clone_from(&met.file);
         });
-        self.action = self.shared.faults.choose(&met);
+        self.action = self.shared.faults.choose(&met, self.shared.clock.now_ms());
         self.met = Some(met);
         self.action.as_ref().and_then(Action::in_body).map_or(Ok(()), |obstacle| self.body.obstruct(obstacle))
     }
@@ -487,7 +487,7 @@ impl Ended {
             control.half_open_for(time);
         }
         // Of the hosts' own clock, where the HTTP server would take the machine's.
-        let reply = if reply.headers.contains_key(DATE) { reply } else { reply.header("date", &clock.http_date(0)) };
+        let reply = if reply.headers.contains_key(DATE) { reply } else { reply.header("date", &clock.believed_date()) };
         let length = reply.payload.len();
         Ok(match shape {
             Shape::Cut(bytes) if bytes < length => reply.response(length, |payload| ReplyBody::cut(payload, bytes, control)),

@@ -232,6 +232,8 @@ pub enum When {
     Every(u64),
     /// At this many from the beginning.
     First(u64),
+    /// At each for so many seconds from the first on, by the clock of the hosts (F19).
+    Seconds(f64),
     /// At some, by a chance that is the same in every run.
     Probability {
         /// The chance, from 0 to 1.
@@ -248,6 +250,7 @@ impl When {
             When::Probability { chance, .. } if !(0.0..=1.0).contains(chance) => {
                 Some(format!("`chance` is {chance}, but must be between 0 and 1"))
             }
+            When::Seconds(seconds) => time_problem(*seconds),
             _ => None,
         }
     }
@@ -520,6 +523,8 @@ pub(super) struct Faults {
 struct Armed {
     rule: Rule,
     matched: u64,
+    /// When the first request was met.
+    since_ms: Option<i64>,
     tries: HashMap<u64, u64>,
 }
 
@@ -532,15 +537,16 @@ impl Faults {
 
     /// Puts another script to work; all counting begins anew.
     pub(super) fn replace(&self, script: Script) {
-        *hold(&self.armed) = script.rules.into_iter().map(|rule| Armed { rule, matched: 0, tries: HashMap::new() }).collect();
+        *hold(&self.armed) =
+            script.rules.into_iter().map(|rule| Armed { rule, matched: 0, since_ms: None, tries: HashMap::new() }).collect();
     }
 
     /// Counts the request with every rule it matches, and gives the action of the first rule that acts on it.
-    pub(super) fn choose(&self, met: &Met) -> Option<Action> {
+    pub(super) fn choose(&self, met: &Met, now_ms: i64) -> Option<Action> {
         let mut armed = hold(&self.armed);
         let mut chosen = None;
         for rule in armed.iter_mut().filter(|armed| armed.rule.matches(met)) {
-            let acts = rule.count(met.part);
+            let acts = rule.count(met.part, now_ms);
             if acts && chosen.is_none() {
                 chosen = Some(rule.rule.action.clone());
             }
@@ -550,13 +556,15 @@ impl Faults {
 }
 
 impl Armed {
-    fn count(&mut self, part: Option<u64>) -> bool {
+    fn count(&mut self, part: Option<u64>, now_ms: i64) -> bool {
         self.matched += 1;
+        let passed_ms = now_ms.saturating_sub(*self.since_ms.get_or_insert(now_ms));
         match self.rule.when {
             When::Always => true,
             When::Nth(number) => self.matched == number,
             When::Every(number) => self.matched.is_multiple_of(number.max(1)),
             When::First(number) => self.matched <= number,
+            When::Seconds(seconds) => (passed_ms as f64) < seconds * 1000.0,
             When::Probability { chance, seed } => self.draw(part, chance, seed),
         }
     }
@@ -579,7 +587,7 @@ mod tests {
     }
 
     fn acts(faults: &Faults, met: &Met, times: usize) -> Vec<bool> {
-        (0..times).map(|_| faults.choose(met).is_some()).collect()
+        (0..times).map(|_| faults.choose(met, 0).is_some()).collect()
     }
 
     fn when(when: When) -> Faults {
@@ -593,6 +601,14 @@ mod tests {
         assert_eq!(acts(&when(When::Nth(2)), &any, 4), [false, true, false, false]);
         assert_eq!(acts(&when(When::Every(2)), &any, 5), [false, true, false, true, false]);
         assert_eq!(acts(&when(When::First(2)), &any, 4), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_rule_acts_for_a_while_from_the_first_request_on() {
+        let faults = when(When::Seconds(2.0));
+        let at = |now_ms| faults.choose(&met(Endpoint::Chunk, None), now_ms).is_some();
+        assert_eq!([9_000, 10_999, 11_000, 12_000].map(at), [true, true, false, false]);
+        assert!(Script::of([Rule::new(Action::Twice).when(When::Seconds(-1.0))]).check().is_err());
     }
 
     #[test]
@@ -619,7 +635,7 @@ mod tests {
             Rule::new(Action::LoseSession).when(When::Nth(3)),
         ]));
         let any = met(Endpoint::Chunk, None);
-        let names: Vec<_> = (0..3).map(|_| faults.choose(&any).map(|action| action.name())).collect();
+        let names: Vec<_> = (0..3).map(|_| faults.choose(&any, 0).map(|action| action.name())).collect();
         assert_eq!(names, [None, Some("moved"), Some("lose_session")]);
     }
 
@@ -627,7 +643,7 @@ mod tests {
     fn chance_repeats_itself_whatever_the_order_of_parts() {
         let chance = When::Probability { chance: 0.5, seed: 7 };
         let (forwards, backwards) = (when(chance), when(chance));
-        let fate = |faults: &Faults, part| faults.choose(&met(Endpoint::Chunk, Some(part))).is_some();
+        let fate = |faults: &Faults, part| faults.choose(&met(Endpoint::Chunk, Some(part)), 0).is_some();
         let first: Vec<_> = (0..200).map(|part| fate(&forwards, part)).collect();
         let mut second: Vec<_> = (0..200).rev().map(|part| fate(&backwards, part)).collect();
         second.reverse();

@@ -107,6 +107,8 @@ pub(super) struct Kie {
 struct Kept {
     id: String,
     until_ms: i64,
+    #[serde(default)]
+    mime: String,
 }
 
 /// What a request asks to be kept.
@@ -365,7 +367,8 @@ fn keep(shared: &Shared, rules: &Rules, wanted: Wanted, spooled: Spooled) -> Res
     let over = known.and_then(|kept| shared.store.object(KIND, &kept.id));
     let mime = wanted.mime.unwrap_or_else(|| "application/octet-stream".into());
     let object = shared.store.keep_whole(KIND, over.as_ref(), &name, &path, spooled).map_err(failed)?;
-    let kept = Kept { id: object.id.clone(), until_ms: shared.clock.now_ms() + rules.kept_seconds * 1000 };
+    let until_ms = shared.clock.now_ms() + rules.kept_seconds * 1000;
+    let kept = Kept { id: object.id.clone(), until_ms, mime: mime.clone() };
     let noted = shared.records.set(KIND, &record, &kept).and_then(|()| shared.records.set(KIND, &format!("id-{}", kept.id), &kept));
     noted.map_err(|error| failed(error.into()))?;
     Ok((object, kept, mime))

@@ -50,6 +50,8 @@ pub struct Rules {
     pub result: ResultShape,
     /// How the room that is left is told.
     pub cmbs: Cmbs,
+    /// Whether the name in `Slug` is percent-decoded; otherwise it is stored as it comes.
+    pub decodes_slug: bool,
     /// How long a link answers 404 at first, in seconds.
     pub link_delay_seconds: i64,
 }
@@ -68,6 +70,7 @@ impl Default for Rules {
             code_as_number: false,
             result: ResultShape::Keyed,
             cmbs: Cmbs::Number,
+            decodes_slug: true,
             link_delay_seconds: 0,
         }
     }
@@ -91,6 +94,8 @@ pub enum Cmbs {
     Number,
     /// As a text.
     Text,
+    /// As a number with a fraction.
+    Fraction,
     /// Not at all.
     Missing,
 }
@@ -175,8 +180,11 @@ impl UploadGig {
 
     async fn upload(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
         let identity = exchange.query.split('&').find_map(|pair| pair.strip_prefix("identity=")).unwrap_or_default().to_owned();
-        let slug = exchange.headers.get("slug").and_then(|slug| slug.to_str().ok()).unwrap_or_default();
-        let name = percent_decode_str(slug).decode_utf8_lossy().into_owned();
+        let slug = exchange.headers.get("slug").map(|slug| String::from_utf8_lossy(slug.as_bytes())).unwrap_or_default();
+        let name = match self.rules.decodes_slug {
+            true => percent_decode_str(&slug).decode_utf8_lossy().into_owned(),
+            false => slug.into_owned(),
+        };
         let met = Met {
             host: KIND,
             endpoint: Endpoint::Chunk,
@@ -310,6 +318,7 @@ fn let_in(shared: &Shared, rules: &Rules, known: bool) -> std::io::Result<LetIn>
     let left = (rules.storage_mib * MIB).saturating_sub(account.used_bytes) / MIB;
     let cmbs = match rules.cmbs {
         Cmbs::Number => Some(json!(left)),
+        Cmbs::Fraction => Some(json!(left as f64 + 0.5)),
         Cmbs::Text => Some(json!(left.to_string())),
         Cmbs::Missing => None,
     };

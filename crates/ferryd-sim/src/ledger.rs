@@ -33,6 +33,8 @@ pub(crate) struct Content {
     pub(crate) bytes: u64,
     /// The most names that it had at one time.
     pub(crate) names: usize,
+    /// Whether it was outside the watch for a while: its after-action may have come and found nothing.
+    pub(crate) was_away: bool,
     /// How often it took the place of another content under the same name, or came for the first time.
     pub(crate) arrivals: usize,
 }

@@ -133,8 +133,11 @@ impl World {
         if !self.setting.has_proof() || self.state().after == After::Keep || self.state().ledger.afters.len() > 1 {
             return;
         }
-        // A second name may count as a renaming of the first, and then stays: its content is on the hosts.
-        let has_one_name = |file: &Standing| self.state().ledger.closed.get(&file.digest).is_some_and(|content| content.names == 1);
+        // A second name may count as a renaming of the first, and then stays: its content is on the hosts. So may what was away
+        // when its turn came.
+        let has_one_name = |file: &Standing| {
+            self.state().ledger.closed.get(&file.digest).is_some_and(|content| content.names == 1 && !content.was_away)
+        };
         for (path, file) in standing.iter().filter(|(_, file)| !file.spared && has_one_name(file)) {
             let on_all = self.setting.hosts.iter().all(|host| self.holds(host, &file.digest));
             let is_flagged = jobs.iter().any(|job| job.path == *path && (job.why.is_some() || job.state != State::Done));
@@ -153,7 +156,7 @@ impl World {
         }
         let (log, lives) = (self.sandbox.log(), self.state().lives);
         for ((host, digest), objects) in stored {
-            let Some(Content { bytes, names, arrivals }) = self.state().ledger.closed.get(&digest).cloned() else { continue };
+            let Some(Content { bytes, names, arrivals, .. }) = self.state().ledger.closed.get(&digest).cloned() else { continue };
             let is_marked = jobs.iter().any(|job| job.host == host && job.bytes == bytes && job.maybe_duplicate);
             // Each reply that was lost, and each death, may have cost one more.
             let unanswered = log.iter().filter(|entry| entry.held && entry.fault.is_some()).count() + lives;

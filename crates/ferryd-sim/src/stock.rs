@@ -106,7 +106,7 @@ impl World {
             }
             let names = now.values().filter(|(other, _)| *other == digest).count();
             let is_first = !ledger.closed.contains_key(&digest);
-            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names, arrivals: 0 });
+            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names, was_away: false, arrivals: 0 });
             content.names = content.names.max(names);
             let before = ledger.last.insert(path.clone(), digest.clone());
             content.arrivals += usize::from(is_first || before.is_some_and(|before| before != digest));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::ledger;
 use crate::places::{DROP, ELSEWHERE};
 use crate::schedule::{Act, Name, Pick};
 use crate::world::World;
@@ -148,7 +149,9 @@ fn move_back(world: &World) -> io::Result<Option<String>> {
         return Ok(None);
     }
     world.files.make_folders(path.parent().unwrap_or(Path::new(DROP)))?;
+    let digest = ledger::digest(&world.files.read(Path::new(OUT))?);
     world.files.rename(Path::new(OUT), &path)?;
+    world.state().ledger.closed.entry(digest).and_modify(|content| content.was_away = true);
     Ok(Some(format!("a user moves {} back", path.display())))
 }
 

@@ -37,8 +37,6 @@ const CHUNK_BYTES: u64 = 131_072;
 const TWICE_FROM: u64 = 104_857_600;
 /// From this size on a file goes in chunks of four times the size.
 const FOUR_TIMES_FROM: u64 = 786_432_000;
-/// Requests of one file in flight, as in the sample (page, 7).
-const PARALLEL: usize = 5;
 /// How long the host may take to merge the chunks (`docs/protocols/README.md`, section 3).
 const FINISH_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -63,10 +61,12 @@ struct Open {
 }
 
 impl Open {
-    fn new(base_url: &str, file: &FileFacts, chance: &Chance) -> Open {
+    fn new(settings: &CloudKpConfig, file: &FileFacts, chance: &Chance) -> Open {
         let uuid = chance.digits(UUID_DIGITS);
         let name = file.name.replace(['/', '\\'], "_");
-        Open { uuid, url: format!("{base_url}/upload"), name, bytes: file.bytes, parts: file.parts }
+        let is_finish_alone = file.bytes == 0 && settings.empty_file == EmptyFile::FinishOnly;
+        let parts = if is_finish_alone { 0 } else { file.parts };
+        Open { uuid, url: format!("{}/upload", settings.base_url), name, bytes: file.bytes, parts }
     }
 
     fn store(&self) -> Result<Session, HostError> {
@@ -339,19 +339,23 @@ impl Host for CloudKp {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
             session_life: Some(self.settings.session_max_age),
-            parallel: PARALLEL,
-            takes_empty_files: self.settings.empty_file == EmptyFile::OneEmptyChunk,
+            parallel: self.settings.parallel_parts,
+            takes_empty_files: self.settings.empty_file != EmptyFile::Reject,
             ..Shape::parts(chunk_bytes(file_bytes))
         }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
-        Box::pin(async { Open::new(&self.settings.base_url, file, self.transport.chance()).store().map(Opened::Session) })
+        Box::pin(async { Open::new(&self.settings, file, self.transport.chance()).store().map(Opened::Session) })
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
+            if open.parts == 0 {
+                // The finish is all there is to send (page, 4.7).
+                return Ok(Ack { number: part.number, held_to: part.offset, receipt: None, moved_to: None });
+            }
             let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
             let reply = self.transport.send(Request::post(&open.url).form(form, Some(part))).await?;
             let receipt = chunk_reply(&reply)?;
@@ -373,7 +377,11 @@ impl Host for CloudKp {
             let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
             match reply.status {
                 500.. => Err(reply.refusal()),
-                _ => Ok("reachable (no login needed)".to_owned()),
+                200..=299 => Ok("reachable (no login needed)".to_owned()),
+                // Whoever answers may be another than the host: only an upload would show (page, 2.1).
+                status => {
+                    Ok(format!("a server answers with {status} (no login needed); only an upload shows whether it is the host"))
+                }
             }
         })
     }
@@ -399,6 +407,16 @@ mod tests {
         outcome.map(|outcome| outcome.link.unwrap()).map_err(|error| (error.class, error.doubt))
     }
 
+    fn settings(empty_file: EmptyFile) -> CloudKpConfig {
+        CloudKpConfig {
+            base_url: "http://127.0.0.1:1/kp".into(),
+            link_base: BASE.into(),
+            session_max_age: Duration::from_secs(1),
+            empty_file,
+            parallel_parts: 1,
+        }
+    }
+
     #[test]
     fn the_ladder_has_the_check_values_of_the_page() {
         let parts = |bytes: u64| bytes.div_ceil(chunk_bytes(bytes));
@@ -409,7 +427,7 @@ mod tests {
     #[test]
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
         let file = FileFacts::named("a\\b.zip", 7);
-        let open = Open::new("http://127.0.0.1:1/kp", &file, &Chance::default());
+        let open = Open::new(&settings(EmptyFile::FinishOnly), &file, &Chance::default());
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));
         assert_eq!(Open::load(&open.store().unwrap()).unwrap(), open);

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use crate::config::HostSettings;
-use crate::config::reading::{Table, base_url, duration, text, word};
+use crate::config::reading::{Table, base_url, duration, integer, text, word};
 
-const EMPTY_FILE: &[(&str, EmptyFile)] = &[("reject", EmptyFile::Reject), ("one-empty-chunk", EmptyFile::OneEmptyChunk)];
+const EMPTY_FILE: &[(&str, EmptyFile)] =
+    &[("finish-only", EmptyFile::FinishOnly), ("one-empty-chunk", EmptyFile::OneEmptyChunk), ("reject", EmptyFile::Reject)];
+/// Requests of one file in flight, as in the sample (`docs/protocols/cloudkp.md`, 7), and the most that make sense.
+const PARALLEL: i64 = 5;
+const PARALLEL_MAX: i64 = 32;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -20,11 +24,15 @@ pub struct CloudKpConfig {
     pub session_max_age: Duration,
     /// What is done with a file of 0 bytes.
     pub empty_file: EmptyFile,
+    /// Chunks of one file in flight.
+    pub parallel_parts: usize,
 }
 
 /// What a CloudKP host is sent for a file of 0 bytes; the service does not document it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyFile {
+    /// The finish alone, which counts no chunks: what the sample program does.
+    FinishOnly,
     /// The job fails with that reason.
     Reject,
     /// One chunk of 0 bytes, then the finish.
@@ -39,6 +47,7 @@ pub(super) fn read(table: &Table<'_>) -> CloudKpConfig {
         base_url: table.get("base_url", "https://kpdl.cloudkp.com".to_owned(), base_url("/upload")),
         link_base: table.get("link_base", "https://cloudkp.com?c=".to_owned(), text),
         session_max_age: table.get("session_max_age", DAY, duration(SECOND)),
-        empty_file: table.get("empty_file", EmptyFile::Reject, word(EMPTY_FILE)),
+        empty_file: table.get("empty_file", EmptyFile::FinishOnly, word(EMPTY_FILE)),
+        parallel_parts: usize::try_from(table.get("parallel_parts", PARALLEL, integer(1, PARALLEL_MAX))).unwrap_or(1),
     }
 }

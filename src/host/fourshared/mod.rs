@@ -5,6 +5,7 @@
 //! parts is fetched anew when it ends, and never stored.
 
 mod folders;
+mod names;
 mod replies;
 mod settings;
 
@@ -19,9 +20,9 @@ use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
-use replies::{FINISH, link_of, number, truth};
+use replies::{FINISH, link_of, number, returned, truth};
 pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
-pub use settings::{FourSharedConfig, FourSharedFolder};
+pub use settings::{FourSharedConfig, FourSharedFolder, OnExisting};
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
@@ -50,6 +51,12 @@ struct Reserved {
     data_center: i64,
     folder: i64,
     bytes: u64,
+    /// The name it got; sessions of older programs had none.
+    #[serde(default)]
+    name: String,
+    /// The version of the file it is for; sessions of older programs had none.
+    #[serde(default)]
+    version: String,
 }
 
 impl Reserved {
@@ -83,6 +90,7 @@ pub struct FourShared {
     own_password: Secret,
     transport: Transport,
     strangers: Transport,
+    names: names::Names,
 }
 
 impl FourShared {
@@ -91,7 +99,7 @@ impl FourShared {
         // The vendor's rule for programs of others: their name goes before the password (page, 3).
         let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
         let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
-        FourShared { settings, password, own_password, transport, strangers }
+        FourShared { settings, password, own_password, transport, strangers, names: names::Names::default() }
     }
 
     /// A call without credentials.
@@ -158,12 +166,12 @@ impl FourShared {
     /// Where the parts go: a fresh key for this data centre keeps the parts that are there (page, 6.4).
     async fn form_address(&self, data_center: i64, folder: i64) -> Result<Ticket, HostError> {
         let key = self.call("createUploadSessionKey", &[folder.to_string()]).await?;
-        let Some(key) = key.text_of("return") else {
+        let Some(key) = returned(&key) else {
             let said = format!("the host refused a key for the folder {folder}; check `folder`");
             return Err(HostError::new(Class::Unreadable, said));
         };
         let form = self.plain_call("getUploadFormUrl", &[data_center.to_string(), key.to_owned()], false).await?;
-        let form = form.text_of("return").unwrap_or_default();
+        let form = returned(&form).unwrap_or_default();
         if !form.starts_with("http") {
             return Err(HostError::new(Class::Unreadable, "the host gave no upload address for the parts"));
         }
@@ -262,7 +270,7 @@ impl FourShared {
     /// The outcome of a file whose `digest` the host has compared.
     async fn link(&self, file_id: i64, digest: &str) -> Result<Outcome, HostError> {
         let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
-        let link = link_of(link.text_of("return"))?;
+        let link = link_of(returned(&link))?;
         let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
         Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof })
     }
@@ -332,19 +340,18 @@ impl Host for FourShared {
                 return Err(HostError::new(class, format!("the host assigned no data center: {data_center}")));
             }
             let ticket = self.form_address(data_center, folder).await?;
-            let rest = [folder.to_string(), file.name.clone(), file.bytes.to_string()];
-            let file_id = number(&self.call("uploadStartFile", &rest).await?)?;
-            if file_id <= 0 {
-                return Err(self.refused(&format!("the host did not reserve space for the file: {file_id}")).await);
-            }
+            let names::Place { file_id, name } = self.reserve(folder, file).await?;
+            self.names.is_used(file_id, &file.version);
             tickets.lock().await.insert(FORM, ticket);
-            Reserved { file_id, data_center, folder, bytes: file.bytes }.store().map(Opened::Session)
+            let version = file.version.clone();
+            Reserved { file_id, data_center, folder, bytes: file.bytes, name, version }.store().map(Opened::Session)
         })
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
+            self.names.is_used(reserved.file_id, &reserved.version);
             self.post(at, &reserved, part, 0, part.bytes).await?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None })
         })
@@ -376,7 +383,7 @@ impl Host for FourShared {
             let reserved = Reserved::load(&at.session)?;
             let digest = completion.digest.unwrap_or_default();
             let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
-            if let Err(error) = finish_text(response.text_of("return")) {
+            if let Err(error) = finish_text(returned(&response)) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
                 return match self.whole(&reserved, digest).await {
                     Ok(Some(outcome)) => Ok(outcome),
@@ -385,6 +392,7 @@ impl Host for FourShared {
                 };
             }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
+            self.names.is_gone(reserved.file_id);
             self.link(reserved.file_id, digest).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })
     }
@@ -392,6 +400,7 @@ impl Host for FourShared {
     fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
+            self.names.is_gone(reserved.file_id);
             self.file_call("uploadCancelFile", reserved.file_id, &[]).await.map(drop)
         })
     }
@@ -399,7 +408,7 @@ impl Host for FourShared {
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let login = self.call("login", &[]).await?;
-            if let Some(said) = login.text_of("return") {
+            if let Some(said) = returned(&login) {
                 return Err(HostError::new(
                     Class::HostRefused,
                     format!("the host answered `{}`; check `user` and `password`", excerpt(said)),

@@ -78,13 +78,18 @@ fn fault_text(words: &str, details: &str, class: &str) -> String {
     }
 }
 
+/// What a call returned. The service has no clean null: nothing, `xsi:nil`, an empty text and the text `null` are all one (page, 2).
+pub(super) fn returned(response: &Element) -> Option<&str> {
+    response.text_of("return").filter(|text| !text.eq_ignore_ascii_case("null"))
+}
+
 pub(super) fn number(response: &Element) -> Result<i64, HostError> {
-    let text = response.text_of("return").unwrap_or_default();
+    let text = returned(response).unwrap_or_default();
     text.parse().map_err(|_| HostError::new(Class::Unreadable, format!("the host sent `{}` instead of a number", excerpt(text))))
 }
 
 pub(super) fn truth(response: &Element) -> Option<bool> {
-    match response.text_of("return")? {
+    match returned(response)? {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
         _ => None,
@@ -241,10 +246,10 @@ mod tests {
         let response = answered(&reply(200, text), "uploadStartFile", false).unwrap();
         assert_eq!(number(&response).unwrap(), 1_700_300_001);
         assert_eq!(class(&answered(&reply(200, text), "login", false).unwrap_err()), (Class::Unreadable, None, true));
-        for null in ["", "<return/>", "<return xsi:nil=\"true\"/>", "<return></return>"] {
+        for null in ["", "<return/>", "<return xsi:nil=\"true\"/>", "<return></return>", "<return>null</return>"] {
             let text = text.replace("<return>1700300001</return>", null);
             let response = answered(&reply(200, &text), "uploadStartFile", false).unwrap();
-            assert_eq!(response.text_of("return"), None, "{null}");
+            assert_eq!(returned(&response), None, "{null}");
             assert_eq!(class(&number(&response).unwrap_err()), (Class::Unreadable, None, false));
         }
     }

@@ -1,10 +1,12 @@
 //! What is configured of a 4shared account.
 
 use crate::config::reading::{
-    Table, Value, Wrong, allow_private, filled_text, integer, kind, needed_secret, part_size, text, web_address,
+    Table, Value, Wrong, allow_private, filled_text, integer, kind, needed_secret, part_size, text, web_address, word,
 };
 use crate::config::{Environment, HostSettings, SecretSource};
 
+const ON_EXISTING: &[(&str, OnExisting)] =
+    &[("rename", OnExisting::Rename), ("overwrite", OnExisting::Overwrite), ("error", OnExisting::Error)];
 const MIB: u64 = 1024 * 1024;
 /// The bounds of a part; the host documents none, these keep a part worth its request and a file below 10 million parts.
 const PART: std::ops::RangeInclusive<u64> = 256 * 1024..=5120 * MIB;
@@ -26,8 +28,21 @@ pub struct FourSharedConfig {
     pub part_bytes: u64,
     /// Parts of one file in flight together.
     pub parallel_parts: usize,
+    /// What is done where another file has the name.
+    pub on_existing: OnExisting,
     /// Whether the addresses the host names for parts may be of this machine or of a private network.
     pub allow_private: bool,
+}
+
+/// What is done where the folder has another file of the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExisting {
+    /// The new one gets a number into its name.
+    Rename,
+    /// That file gets the new content, and keeps its link.
+    Overwrite,
+    /// The job waits for a person.
+    Error,
 }
 
 /// A folder of a 4shared account.
@@ -58,6 +73,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<F
         part_bytes: table.get("part_size", 8 * MIB, part_size(PART, 1)),
         parallel_parts: table
             .get("parallel_parts", 1, |value| integer(1, 3)(value).map(|count| usize::try_from(count).unwrap_or(1))),
+        on_existing: table.get("on_existing", OnExisting::Rename, word(ON_EXISTING)),
         allow_private,
         user: user?,
         password: password?,

@@ -151,7 +151,23 @@ impl Transport {
 }
 
 fn failed(error: reqwest::Error) -> HostError {
-    HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {error}")).caused_by(error)
+    HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {}", with_causes(&error))).caused_by(error)
+}
+
+/// An error with what caused it, and what helps where the machine has no certificates.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    if text.to_lowercase().contains("certificate") {
+        text.push_str(
+            "; install the package `ca-certificates`, or set SSL_CERT_FILE to a file with the certificates to be trusted",
+        );
+    }
+    text
 }
 
 fn builder() -> ClientBuilder {
@@ -163,6 +179,8 @@ fn builder() -> ClientBuilder {
         .pool_idle_timeout(KEEP_IDLE)
         .tcp_nodelay(true)
         .http1_only()
+        // In the letters of the hosts' own samples: servers that are somebody's own work may compare them.
+        .http1_title_case_headers()
 }
 
 fn client(key: &Key) -> Result<Client, HostError> {

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, HOST, HeaderValue};
 use hyper::{Uri, http};
 use hyper_util::rt::TokioIo;
@@ -114,7 +114,7 @@ impl Network {
         let connecting = tokio::time::timeout(self.connect_timeout, self.connector.connect(to));
         let connected = connecting.await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
         let stream = connected.map_err(|error| self.broken(Some(to), Stage::Connected, error))?;
-        let shaken = handshake(TokioIo::new(stream)).await;
+        let shaken = Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(|error| self.broken(Some(to), Stage::Connected, error))?;
         // What ends the connection is told to whoever waits for a reply on it.
         tokio::spawn(connection);

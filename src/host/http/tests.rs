@@ -13,25 +13,37 @@ use crate::secret::Secret;
 
 const IDLE: Duration = Duration::from_secs(20);
 
-/// The beginning of a message, up to its empty line.
+/// The beginning of a message, up to its empty line, in small letters.
 fn head(stream: &mut impl Read) -> String {
+    exact_head(stream).to_ascii_lowercase()
+}
+
+fn exact_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap().to_ascii_lowercase()
+    String::from_utf8(head).unwrap()
 }
 
-/// A server that gives each connection the next of these answers, and what it was asked for.
+/// A server that gives each connection the next of these answers, and what it was asked for, in small letters.
 fn server(answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
+    let (address, asked) = exact_server(answers);
+    let (tell, lowered) = channel();
+    std::thread::spawn(move || asked.into_iter().all(|request| tell.send(request.to_ascii_lowercase()).is_ok()));
+    (address, lowered)
+}
+
+/// The same, with what it was asked for in the letters that came.
+fn exact_server(answers: Vec<String>) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, asked) = channel();
     std::thread::spawn(move || {
         for answer in answers {
             let Ok((mut stream, _)) = listener.accept() else { return };
-            let request = head(&mut stream);
+            let request = exact_head(&mut stream);
             stream.write_all(answer.as_bytes()).unwrap();
             drop(stream);
             tell.send(request).ok();
@@ -108,6 +120,18 @@ async fn every_method_goes_out_and_the_headers_of_the_reply_come_back() {
     }
     let error = transport.send(Request::custom("NO METHOD", &url)).await.unwrap_err();
     assert!(error.said.contains("no valid method") && !error.doubt, "{error:?}");
+}
+
+#[tokio::test]
+async fn headers_go_out_in_the_letters_of_the_samples() {
+    let (address, asked) = exact_server(vec![answer("", "")]);
+    let url = format!("http://{address}/f");
+    let request = Request::post(&url).header("slug", "a.zip").header("x-user-id", "7").header("authorization", "Bearer k");
+    transport(&Settings::default()).send(request.text("text/plain", "")).await.unwrap();
+    let request = asked.recv().unwrap();
+    for line in ["Slug: a.zip", "X-User-Id: 7", "Authorization: Bearer k", "Content-Type: text/plain", "Host: 127.0.0.1"] {
+        assert!(request.contains(&format!("\r\n{line}")), "{line}: {request}");
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,16 @@ struct Named {
     bytes: u64,
     /// Whether the file holds addresses that the host fetches itself.
     by_url: bool,
+    /// Its media type; sessions of older versions had none.
+    #[serde(default = "any_type")]
+    content_type: String,
+    /// Whether it travels as text; sessions of older versions leave it to the settings.
+    #[serde(default)]
+    as_text: Option<bool>,
+}
+
+fn any_type() -> String {
+    "application/octet-stream".into()
 }
 
 impl Named {
@@ -64,17 +74,20 @@ impl Named {
             );
             return Err(HostError::new(Class::FileRejected, said));
         }
-        if !by_url && settings.method == KieMethod::Base64 && file.bytes > BASE64_BYTES_MAX {
-            let said = format!(
-                "with `method = \"base64\"` a file can have at most {BASE64_BYTES_MAX} bytes, but this one has {}; use `method = \"stream\"`",
-                file.bytes
-            );
-            return Err(HostError::new(Class::FileRejected, said));
-        }
+        // A limit of that way, not of the host: what is larger goes the other way (page, 2.2).
+        let as_text = settings.method == KieMethod::Base64 && file.bytes <= BASE64_BYTES_MAX;
         let folder = file.folder.split('/').map(sanitised).filter(|name| !name.is_empty());
         let upload_path = std::iter::once(settings.upload_path.clone()).chain(folder).collect::<Vec<_>>().join("/");
         let name = format!("{}-{}", file.version, shortened(&sanitised(&file.name)));
-        Ok(Named { base_url: settings.base_url.clone(), upload_path, name, bytes: file.bytes, by_url })
+        Ok(Named {
+            base_url: settings.base_url.clone(),
+            upload_path,
+            name,
+            bytes: file.bytes,
+            by_url,
+            content_type: file.content_type.to_owned(),
+            as_text: Some(as_text),
+        })
     }
 
     fn store(&self) -> Result<Session, HostError> {
@@ -89,7 +102,7 @@ impl Named {
         empty.text("uploadPath", &self.upload_path).text("fileName", &self.name).typed_file(
             "file",
             &self.name,
-            "application/octet-stream",
+            &self.content_type,
             self.bytes,
         )
     }
@@ -97,7 +110,7 @@ impl Named {
     /// What goes before the base64 text of the file, and after it (page, 2.2).
     fn base64_envelope(&self) -> (String, String) {
         let rest = json!({ "fileName": self.name, "uploadPath": self.upload_path }).to_string();
-        ("{\"base64Data\":\"".to_owned(), format!("\",{}", rest.trim_start_matches('{')))
+        (format!("{{\"base64Data\":\"data:{};base64,", self.content_type), format!("\",{}", rest.trim_start_matches('{')))
     }
 
     /// The request that lets the host fetch the address `url`, which is number `index` of its file (page, 2.3).
@@ -236,12 +249,13 @@ impl Kie {
     }
 
     async fn send_file(&self, named: &Named, part: &Part) -> Result<Outcome, HostError> {
-        let reply = match self.settings.method {
-            KieMethod::Stream => {
+        let as_text = named.as_text.unwrap_or(self.settings.method == KieMethod::Base64);
+        let reply = match as_text {
+            false => {
                 let url = format!("{}/api/file-stream-upload", named.base_url);
                 self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
             }
-            KieMethod::Base64 => {
+            true => {
                 let url = format!("{}/api/file-base64-upload", named.base_url);
                 let (head, tail) = named.base64_envelope();
                 let encoded = Base64Source(Arc::clone(&part.source));
@@ -262,8 +276,12 @@ impl Kie {
         let (mut links, mut ids, mut expires) = (Vec::new(), Vec::new(), Vec::new());
         for (index, address) in found.iter().enumerate() {
             let request = self.post(&url).text("application/json", named.by_url(address, index + 1)).patience(FETCH_PATIENCE);
-            let reply = self.transport.send(request).await?;
-            let outcome = upload_reply(&reply, None, self.settings.kept_for, self.transport.clock().now_ms())?;
+            let named_in = |error: HostError| {
+                let said = format!("address {} (`{}`): {}", index + 1, excerpt(address), error.said);
+                HostError { said, ..error }
+            };
+            let reply = self.transport.send(request).await.map_err(named_in)?;
+            let outcome = upload_reply(&reply, None, self.settings.kept_for, self.transport.clock().now_ms()).map_err(named_in)?;
             links.extend(outcome.link);
             ids.extend(outcome.remote_id);
             expires.extend(outcome.expires_ms);
@@ -453,13 +471,16 @@ mod tests {
     #[test]
     fn base64_ends_where_the_host_says() {
         let settings = settings(KieMethod::Base64);
-        assert!(Named::new(&settings, &facts("a", BASE64_BYTES_MAX)).is_ok());
-        let error = Named::new(&settings, &facts("a", BASE64_BYTES_MAX + 1)).unwrap_err();
-        assert_eq!(error.class, Class::FileRejected);
-        assert!(error.said.contains("use `method = \"stream\"`"), "{error:?}");
+        let as_text = |bytes| Named::new(&settings, &facts("a", bytes)).unwrap().as_text;
+        assert_eq!([BASE64_BYTES_MAX, BASE64_BYTES_MAX + 1].map(as_text), [Some(true), Some(false)]);
+        let stored = Session(Named::new(&settings, &facts("a", 3)).unwrap().store().unwrap().0.replace("\"as_text\":true,", ""));
+        assert_eq!(Named::load(&Session(stored.0.replace(",\"as_text\":true", ""))).unwrap().as_text, None);
         let (head, tail) = Named::new(&settings, &facts("q\"q", 3)).unwrap().base64_envelope();
         let whole: Value = serde_json::from_str(&format!("{head}YWJj{tail}")).unwrap();
-        assert_eq!((whole["base64Data"].as_str(), whole["uploadPath"].as_str()), (Some("YWJj"), Some("inbox/a/b_c")));
+        assert_eq!(
+            (whole["base64Data"].as_str(), whole["uploadPath"].as_str()),
+            (Some("data:application/octet-stream;base64,YWJj"), Some("inbox/a/b_c"))
+        );
     }
 
     #[test]

@@ -6,11 +6,15 @@
 //! it is kept as a ticket and never stored. The state of the digest before a part travels with the request for its address, which
 //! makes the order of the parts free (page, 4).
 
+mod calls;
+mod folders;
 mod replies;
 mod settings;
+mod share;
 mod sign;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -133,50 +137,14 @@ pub struct KooDrive {
     key: Secret,
     transport: Transport,
     strangers: Transport,
+    learned: calls::Learned,
 }
 
 impl KooDrive {
     /// A space with these settings. `key` is the app's secret or the access token; `strangers` goes to addresses that the host
     /// names.
     pub fn new(settings: KooDriveConfig, key: Secret, transport: Transport, strangers: Transport) -> KooDrive {
-        KooDrive { settings, key, transport, strangers }
-    }
-
-    /// A control call. Credentials that are not taken are tried once more with a fresh signature (page, 5).
-    async fn call(&self, call: Call, base_url: &str, path: &str, body: &Value) -> Result<Map<String, Value>, Box<Refused>> {
-        let first = self.call_once(call, base_url, path, body).await;
-        match first {
-            Err(refused) if refused.credentials => self.call_once(call, base_url, path, body).await,
-            other => other,
-        }
-    }
-
-    async fn call_once(&self, call: Call, base_url: &str, path: &str, body: &Value) -> Result<Map<String, Value>, Box<Refused>> {
-        let url = format!("{base_url}/koodrive/ose/v1/{path}");
-        let body = body.to_string();
-        let date = date_header(self.transport.clock().now_ms());
-        let parsed = url::Url::parse(&url).ok();
-        let path = parsed.as_ref().map_or("", |url| url.path());
-        let host = parsed.as_ref().map(wire_host).unwrap_or_default();
-        let mut request = Request::post(&url).header("x-date", &date).secret(&self.key);
-        match &self.settings.login {
-            KooDriveLogin::App { app_id, user_id, .. } => {
-                let signed = sign::Signed { method: "POST", path, host: &host, date: &date, user_id, body: body.as_bytes() };
-                let signature = sign::signature(&signed, &self.key);
-                request = request.header("authorization", sign::authorization(app_id, &signature)).header("x-user-id", user_id);
-                request = request.secret(&signature);
-            }
-            KooDriveLogin::Token { prefix, user_id, .. } => {
-                request = request.header("authorization", format!("{prefix}{}", self.key.reveal()));
-                if let Some(user_id) = user_id {
-                    request = request.header("x-user-id", user_id);
-                }
-            }
-        }
-        let patience = if call == Call::Complete { COMPLETE_PATIENCE } else { Duration::ZERO };
-        let sent = self.transport.send(request.text("application/json", body).patience(patience)).await;
-        let reply = sent.map_err(|error| Box::new(Refused { code: None, credentials: false, error }))?;
-        control_reply(call, &reply)
+        KooDrive { settings, key, transport, strangers, learned: calls::Learned::default() }
     }
 
     async fn detail(&self, created: &Created) -> Result<Map<String, Value>, Box<Refused>> {
@@ -184,18 +152,54 @@ impl KooDrive {
         self.call(Call::Detail, &created.base_url, &path, &object!({ "containerId": created.container_id })).await
     }
 
-    /// Whether the host has the whole file. While it is uploading, the call fails, which is no answer.
+    /// Whether the host has the whole file. Only what says that the file is not there is a no; a token that has lapsed, a host that
+    /// is busy, or a reply that nobody understands leaves the matter open.
     async fn has_whole(&self, created: &Created) -> Result<bool, HostError> {
         match self.detail(created).await {
             Ok(detail) => Ok(replies::is_whole(&detail, created.bytes)),
-            Err(refused)
-                if matches!(refused.error.class, Class::Transient | Class::RateLimited | Class::Unreadable)
-                    && refused.code.is_none() =>
-            {
-                Err(refused.error)
-            }
-            Err(_) => Ok(false),
+            Err(refused) if refused.error.class == Class::SessionLost => Ok(false),
+            Err(refused) => Err(HostError { doubt: true, ..refused.error }),
         }
+    }
+
+    /// The outcome where there is no task to complete any more: an earlier complete may have made the file (page, 5.1). The size in
+    /// its detail is the one that we have announced ourselves, so it proves nothing.
+    async fn completed_before(&self, at: &UploadSession, created: &Created, refused: Refused) -> Result<Outcome, HostError> {
+        if self.has_whole(created).await? {
+            return self.shared(replies::outcome(&created.container_id, &created.file_id, Proof::Word)).await;
+        }
+        // An attempt that has sent parts completes for the first time. Otherwise the parts may be under way to become the file.
+        if at.tickets.lock().await.is_empty() {
+            let said = format!("{}; the host does not have the whole file yet", refused.error.said);
+            let error = HostError { class: Class::Transient, said, doubt: true, ..refused.error };
+            return Err(error.worsening_to(Class::SessionLost));
+        }
+        Err(refused.error)
+    }
+
+    /// Creates the file where it goes. A folder that is not there any more is made once more (page, 5).
+    async fn create(&self, file: &FileFacts, name: &str) -> Result<Map<String, Value>, HostError> {
+        let mut body = object!({
+            "fileName": name, "fileType": file_type(name), "parentFolder": [self.folder(file).await?], "length": file.bytes,
+            "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
+            // The first part needs no state, so its address can come at once: all that a small file needs.
+            "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
+        });
+        if let Some(digest) = &file.digest {
+            body["sha256"] = digest.as_str().into();
+        }
+        let base_url = &self.settings.base_url;
+        let mut reply = self.call(Call::Create, base_url, "files/create", &body).await;
+        if !file.folder.is_empty() && matches!(&reply, Err(refused) if refused.code == Some(replies::MISSING)) {
+            self.learned.forget_folders();
+            body["parentFolder"] = object!([self.folder(file).await?]);
+            reply = self.call(Call::Create, base_url, "files/create", &body).await;
+        }
+        let reply = reply.map_err(|refused| refused.error)?;
+        if let Some(container) = json::text(reply.get("containerId")) {
+            self.learned.container.get_or_init(|| container);
+        }
+        Ok(reply)
     }
 
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
@@ -206,19 +210,42 @@ impl KooDrive {
         if let Some(ticket) = tickets.get(&part.number).filter(|ticket| ticket.until_ms > needed_until) {
             return Ok(ticket.clone());
         }
-        let last = part.number.saturating_add(LINKS_AT_ONCE).min(at.plan.parts());
-        let next =
-            (part.number + 1..last).filter(|number| !tickets.contains_key(number) && at.mid_states.before(*number).is_some());
-        let wanted: Vec<Value> = std::iter::once(part.number).chain(next).map(|number| part_info(at, number)).collect();
-        let body = object!({ "fileId": created.file_id, "multiParts": wanted });
-        let reply =
-            self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await.map_err(|refused| refused.error)?;
+        let reply = self.links(created, at, part.number, &tickets).await?;
         self.take_links(created, &reply, &mut tickets)?;
         let said = || HostError::new(Class::Unreadable, "the host gave no upload address for the part");
         let found = tickets.get(&part.number).cloned();
         // Addresses of parts that are through are of no use any more.
         tickets.retain(|number, _| *number >= part.number.saturating_sub(LINKS_AT_ONCE));
         found.ok_or_else(said)
+    }
+
+    /// Asks for the address of a part, and with it for those of the next ones. How many the host gives at once is not documented:
+    /// where it refuses several, it is asked for one.
+    async fn links(
+        &self,
+        created: &Created,
+        at: &UploadSession,
+        number: u32,
+        known: &BTreeMap<u32, Ticket>,
+    ) -> Result<Map<String, Value>, HostError> {
+        let at_once = if self.learned.one_link.load(Ordering::Relaxed) { 1 } else { LINKS_AT_ONCE };
+        let last = number.saturating_add(at_once).min(at.plan.parts());
+        let next = (number + 1..last).filter(|number| !known.contains_key(number) && at.mid_states.before(*number).is_some());
+        let several: Vec<u32> = std::iter::once(number).chain(next).collect();
+        match self.links_of(created, at, &several).await {
+            Err(refused) if several.len() > 1 && refused.error.class == Class::RequestRefused => {
+                let one = self.links_of(created, at, &[number]).await.map_err(|refused| refused.error)?;
+                self.learned.one_link.store(true, Ordering::Relaxed);
+                Ok(one)
+            }
+            reply => reply.map_err(|refused| refused.error),
+        }
+    }
+
+    async fn links_of(&self, created: &Created, at: &UploadSession, numbers: &[u32]) -> Result<Map<String, Value>, Box<Refused>> {
+        let wanted: Vec<Value> = numbers.iter().map(|number| part_info(at, *number)).collect();
+        let body = object!({ "fileId": created.file_id, "multiParts": wanted });
+        self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await
     }
 
     /// Notes the addresses in a reply.
@@ -269,16 +296,6 @@ fn part_info(at: &UploadSession, number: u32) -> Value {
     info
 }
 
-fn date_header(now_ms: i64) -> String {
-    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    now.strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
-fn wire_host(url: &url::Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
 impl Protocol for KooDrive {
     const WORD: &'static str = "koodrive";
     const NAME: &'static str = "KooDrive";
@@ -321,17 +338,7 @@ impl Host for KooDrive {
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             let name = remote_name(&file.name);
-            let mut body = object!({
-                "fileName": name, "fileType": file_type(&name), "parentFolder": [self.settings.folder], "length": file.bytes,
-                "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
-                // The first part needs no state, so its address can come at once: all that a small file needs.
-                "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
-            });
-            if let (Some(digest), Some(fields)) = (&file.digest, body.as_object_mut()) {
-                fields.insert("sha256".into(), digest.clone().into());
-            }
-            let base_url = &self.settings.base_url;
-            let reply = self.call(Call::Create, base_url, "files/create", &body).await.map_err(|refused| refused.error)?;
+            let reply = self.create(file, &name).await?;
             let text = |key: &str| json::text(reply.get(key)).unwrap_or_default();
             let (file_id, container_id) = (text("fileId"), text("containerId"));
             if file_id.is_empty() || file_id.contains(['/', '?', '#']) {
@@ -341,10 +348,11 @@ impl Host for KooDrive {
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
                 // It found the bytes by their digest.
-                return Ok(Opened::AlreadyThere(replies::outcome(&container_id, &file_id, Proof::Digest)));
+                let outcome = self.shared(replies::outcome(&container_id, &file_id, Proof::Digest)).await?;
+                return Ok(Opened::AlreadyThere(outcome));
             }
             let name = json::text(reply.get("fileName")).unwrap_or(name);
-            let (base_url, upload_id) = (base_url.clone(), text("uploadId"));
+            let (base_url, upload_id) = (self.settings.base_url.clone(), text("uploadId"));
             let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
             self.take_links(&created, &reply, &mut *tickets.lock().await)?;
             created.store().map(Opened::Session)
@@ -378,15 +386,12 @@ impl Host for KooDrive {
             if let (Some(digest), Some(fields)) = (completion.digest, body.as_object_mut()) {
                 fields.insert("sha256".into(), digest.into());
             }
-            let outcome = |proof| replies::outcome(&created.container_id, &created.file_id, proof);
             // The digest is compared before the parts become a file (page, 3.4).
-            let compared = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
+            let proof = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
-                Ok(_) => Ok(outcome(compared)),
-                // No task any more: an earlier complete may have made the file (page, 5.1). The size in its detail is the one that
-                // we have announced ourselves, so it proves nothing.
+                Ok(_) => self.shared(replies::outcome(&created.container_id, &created.file_id, proof)).await,
                 Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
-                    if self.has_whole(&created).await? { Ok(outcome(Proof::Word)) } else { Err(refused.error) }
+                    self.completed_before(at, &created, *refused).await
                 }
                 Err(refused) => Err(refused.error),
             }
@@ -411,7 +416,7 @@ impl Host for KooDrive {
         })
     }
 
-    /// A temporary address; there is no lasting one (page, 3.5).
+    /// A temporary address; one that lasts comes with `share` (page, 3.5).
     fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         Box::pin(async move {
             let Some((container_id, file_id)) = remote_id.split_once('/') else { return Ok(None) };

@@ -23,6 +23,12 @@ pub enum Call {
     Detail,
     /// `download`.
     Download,
+    /// `directory`.
+    Folder,
+    /// The list of a folder.
+    List,
+    /// `share`.
+    Share,
 }
 
 /// What the gateway asks for when it is throttled (page, 5: 2 to 5 s).
@@ -30,6 +36,10 @@ const THROTTLED: Duration = Duration::from_secs(3);
 
 /// "no such upload task".
 pub(super) const NO_TASK: i64 = 13_000_401;
+/// A folder, or another resource, is missing.
+pub(super) const MISSING: i64 = 13_000_309;
+/// The name is taken.
+pub(super) const SAME_NAME: i64 = 13_000_405;
 
 /// A control call that did not succeed.
 #[derive(Debug)]
@@ -38,13 +48,27 @@ pub struct Refused {
     pub code: Option<i64>,
     /// Whether the signature or token was not taken.
     pub credentials: bool,
+    /// What the host's clock said, in milliseconds since the Unix epoch; filled in by whoever has the whole reply.
+    pub host_ms: Option<i64>,
     /// What follows.
     pub error: HostError,
 }
 
+impl Refused {
+    /// A call that brought no reply.
+    pub(super) fn unheard(error: HostError) -> Refused {
+        Refused { code: None, credentials: false, host_ms: None, error }
+    }
+}
+
+/// Whether a refusal may pass by itself: everything but the host's own code against the call.
+pub(super) fn may_pass(refused: &Refused) -> bool {
+    refused.code.is_none() || matches!(refused.error.class, Class::Transient | Class::RateLimited)
+}
+
 /// The fields of a reply whose `code` says success; the code counts, whatever the status.
 pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
-    let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, error }));
+    let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, host_ms: None, error }));
     let Some(fields) = json::object(&reply.text) else {
         return match reply.status {
             200..=299 => refused(None, false, unknown(call, "no JSON", reply)),
@@ -55,7 +79,7 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     if let Some(code) = json::text(fields.get("error_code")) {
         return gateway(&code, &fields, reply);
     }
-    match json::number(fields.get("code")) {
+    match json::number(fields.get("code").or_else(|| fields.get("error")?.get("code"))) {
         Some(0) if reply.is_success() => Ok(fields),
         Some(0) | None if reply.is_success() => refused(None, false, unknown(call, "an answer without a code", reply)),
         // A code that is not in the table says less than the status.
@@ -80,7 +104,7 @@ fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map
     } else {
         credentials(reply, said)
     };
-    Err(Box::new(Refused { code: None, credentials: !throttled, error: error.with_code(code) }))
+    Err(Box::new(Refused { code: None, credentials: !throttled, host_ms: None, error: error.with_code(code) }))
 }
 
 fn credentials(reply: &Reply, said: String) -> HostError {
@@ -89,20 +113,26 @@ fn credentials(reply: &Reply, said: String) -> HostError {
 
 /// The table of codes (page, 5).
 fn business(call: Call, code: i64, fields: &Map<String, Value>, reply: &Reply) -> HostError {
-    let text = json::text(fields.get("msg")).unwrap_or_default();
+    let inner = fields.get("error");
+    let text = json::text(fields.get("msg").or_else(|| inner?.get("msg"))).unwrap_or_default();
     let said = format!("the host answered {code}: `{}`", excerpt(&text));
     let (class, worsens, advice) = match code {
         // Names are made fit before they are sent, and `autoRename` settles equal ones, so the request is at fault.
-        13_000_101 | 13_000_102 | 13_000_312 | 13_000_405 => (Class::RequestRefused, None, ""),
+        13_000_101 | 13_000_102 | 13_000_312 | SAME_NAME => (Class::RequestRefused, None, ""),
         13_000_406 => (Class::FileRejected, None, ""),
         13_000_201 | 13_000_403 => (Class::Transient, None, ""),
-        13_000_301 | 13_000_310 | 13_000_410 | 13_000_412 => (Class::HostRefused, None, "; check the free space in KooDrive"),
-        13_000_302 | 13_000_306 | 13_000_411 => (Class::SessionLost, None, ""),
+        13_000_301 | 13_000_410 | 13_000_412 => {
+            (Class::HostRefused, None, "; check in KooDrive that the space is there, active, and yours to write to")
+        }
+        13_000_302 | 13_000_411 => (Class::SessionLost, Some(Class::HostRefused), ""),
+        13_000_306 => (Class::SessionLost, None, ""),
         13_000_304 => (Class::Unreadable, Some(Class::HostRefused), "; check `folder`"),
-        13_000_305 | 13_000_404 => (Class::HostRefused, None, "; check `folder`: it is in the recycle bin"),
+        // These are about one folder, so only the files for it are left alone.
+        13_000_305 | 13_000_404 => (Class::RequestRefused, None, "; check `folder`: it is in the recycle bin"),
+        13_000_310 => (Class::RequestRefused, None, "; the folders are nested too deeply"),
         13_000_308 | 13_000_409 => (Class::Unreadable, Some(Class::SessionLost), ""),
-        13_000_309 if call == Call::Create => (Class::HostRefused, None, "; check `folder`"),
-        13_000_309 => (Class::SessionLost, None, ""),
+        MISSING if matches!(call, Call::Create | Call::Folder | Call::List) => (Class::RequestRefused, None, "; check `folder`"),
+        MISSING => (Class::SessionLost, None, ""),
         13_000_311 => (Class::HostFull, None, ""),
         NO_TASK => (Class::SessionLost, None, ""),
         13_000_402 => (Class::OffsetMismatch, None, ""),
@@ -161,8 +191,37 @@ pub fn part_reply(reply: &Reply) -> Result<PartReply, HostError> {
 
 /// Whether a detail is that of the whole file.
 pub(super) fn is_whole(detail: &Map<String, Value>, bytes: u64) -> bool {
-    let size = ["size", "length", "fileSize"].iter().find_map(|key| json::number(detail.get(*key)));
+    let size = ["size", "length", "fileSize", "fileLength"].iter().find_map(|key| json::number(detail.get(*key)));
     json::flag(detail.get("recycled")) != Some(true) && size.and_then(|size| u64::try_from(size).ok()) == Some(bytes)
+}
+
+/// The id of the folder of this name in a listing. How the list is wrapped is not documented, so an item is whatever has a name
+/// and an id.
+pub(super) fn folder_of(listing: &Value, name: &str) -> Option<String> {
+    match listing {
+        Value::Array(items) => items.iter().find_map(|item| folder_of(item, name)),
+        Value::Object(fields) => {
+            let is_folder = json::text(fields.get("fileType")).is_none_or(|kind| kind == "10");
+            let is_it = is_folder && fields.get("fileName").and_then(Value::as_str) == Some(name);
+            let is_there = json::flag(fields.get("recycled")) != Some(true);
+            let id = json::text(fields.get("id")).or_else(|| json::text(fields.get("fileId"))).filter(|_| is_it && is_there);
+            id.or_else(|| fields.values().find_map(|value| folder_of(value, name)))
+        }
+        _ => None,
+    }
+}
+
+/// Where the next page of a listing begins, if there is one.
+pub(super) fn next_page(listing: &Value) -> Option<String> {
+    let of = |fields: &Value| ["pageCursor", "nextCursor"].iter().find_map(|key| json::text(fields.get(*key)));
+    of(listing).or_else(|| of(listing.get("pageInfo")?))
+}
+
+/// The link in the reply to `share`; the documents show `linkUrl` as a bare number, too (page, 3.5).
+pub(super) fn share_link(reply: &Map<String, Value>) -> Option<String> {
+    let link = reply.get("shareLink")?;
+    let addresses = ["linkUrl", "shortUrl"].iter().filter_map(|key| json::text(link.get(*key)));
+    addresses.into_iter().find(|text| text.starts_with("http://") || text.starts_with("https://"))
 }
 
 /// The lasting name of a file; there is no lasting link (page, 3.5).
@@ -184,6 +243,7 @@ pub(super) fn first_address(value: &Value) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json as object;
 
     fn reply(status: u16, text: &str) -> Reply {
         Reply { status, html: text.trim_start().starts_with('<'), text: text.into(), ..Reply::default() }
@@ -210,7 +270,11 @@ mod tests {
             (13_000_201, Class::Transient),
             (13_000_301, Class::HostRefused),
             (13_000_302, Class::SessionLost),
-            (13_000_305, Class::HostRefused),
+            (13_000_305, Class::RequestRefused),
+            (13_000_310, Class::RequestRefused),
+            (13_000_312, Class::RequestRefused),
+            (13_000_410, Class::HostRefused),
+            (13_000_411, Class::SessionLost),
             (13_000_311, Class::HostFull),
             (13_000_401, Class::SessionLost),
             (13_000_402, Class::OffsetMismatch),
@@ -223,13 +287,62 @@ mod tests {
             assert_eq!(code(Call::Links, number), expected, "{number}");
             assert_eq!(class(Call::Links, 200, &format!("{{\"code\":\"{number}\"}}")).0, expected, "{number}");
         }
-        assert_eq!(code(Call::Create, 13_000_309), Class::HostRefused);
+        for call in [Call::Create, Call::Folder, Call::List] {
+            assert_eq!(code(call, 13_000_309), Class::RequestRefused, "{call:?}");
+        }
+        for number in [13_000_302, 13_000_411] {
+            let lost = (Class::SessionLost, Some(Class::HostRefused), false);
+            assert_eq!(class(Call::Links, 400, &format!("{{\"code\":{number}}}")), lost);
+        }
         assert_eq!(code(Call::Complete, 13_000_309), Class::SessionLost);
         assert_eq!(class(Call::Links, 400, "{\"code\":13000409}"), (Class::Unreadable, Some(Class::SessionLost), false));
         assert_eq!(class(Call::Create, 200, "{\"code\":777}"), (Class::Unreadable, None, false));
         for text in ["", "<html>", "{\"msg\":\"?\"}", "{\"code\":777}"] {
             assert_eq!(class(Call::Create, 400, text), (Class::RequestRefused, None, false), "{text}");
         }
+    }
+
+    #[test]
+    fn a_code_inside_an_error_counts_like_one_beside_it() {
+        for text in ["{\"error\":{\"code\":13000311,\"msg\":\"full\",\"errorData\":{}}}", "{\"error\":{\"code\":\"13000311\"}}"] {
+            let refused = control_reply(Call::Create, &reply(400, text)).unwrap_err();
+            assert_eq!((refused.code, refused.error.class), (Some(13_000_311), Class::HostFull), "{text}");
+        }
+        assert_eq!(class(Call::Create, 400, "{\"error\":{}}").0, Class::RequestRefused);
+        assert!(control_reply(Call::Create, &reply(200, "{\"code\":0,\"error\":null}")).is_ok());
+    }
+
+    #[test]
+    fn only_a_refusal_in_the_hosts_own_words_lasts() {
+        let refused = |status, text| *control_reply(Call::Share, &reply(status, text)).unwrap_err();
+        for (status, text) in [(500, ""), (401, ""), (200, "<html>"), (400, "{\"code\":13000201}"), (429, "{}")] {
+            assert!(may_pass(&refused(status, text)), "{status} {text}");
+        }
+        assert!(!may_pass(&refused(400, "{\"code\":13000410}")) && !may_pass(&refused(400, "{\"code\":13000102}")));
+    }
+
+    #[test]
+    fn a_share_link_is_a_web_address() {
+        let link = |text: &str| share_link(&json::object(text).unwrap());
+        assert_eq!(
+            link("{\"shareLink\":{\"linkUrl\":\"https://k/1\",\"shortUrl\":\"https://k/2\"}}").as_deref(),
+            Some("https://k/1")
+        );
+        assert_eq!(link("{\"shareLink\":{\"linkUrl\":12345,\"shortUrl\":\"https://k/2\"}}").as_deref(), Some("https://k/2"));
+        for text in ["{}", "{\"shareLink\":{}}", "{\"shareLink\":{\"linkUrl\":\"12345\"}}"] {
+            assert_eq!(link(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_found_however_the_list_is_wrapped() {
+        let items = object!([{ "id": "F1", "fileName": "a", "fileType": "45" }, { "id": "F2", "fileName": "a", "fileType": "10" }]);
+        for listing in [object!({ "files": items, "code": 0 }), object!({ "data": { "list": items } })] {
+            assert_eq!(folder_of(&listing, "a").as_deref(), Some("F2"), "{listing}");
+            assert_eq!(folder_of(&listing, "b"), None);
+        }
+        assert_eq!(next_page(&object!({ "pageInfo": { "pageCursor": "7" } })).as_deref(), Some("7"));
+        assert_eq!(next_page(&object!({ "pageInfo": { "pageCursor": "" } })), None);
     }
 
     #[test]
@@ -304,6 +417,7 @@ mod tests {
     fn only_the_whole_file_is_whole() {
         let detail = |text: &str| is_whole(&json::object(text).unwrap(), 7);
         assert!(detail("{\"size\":7,\"recycled\":false}") && detail("{\"size\":\"7\"}"));
+        assert!(detail("{\"fileLength\":7}"));
         assert!(!detail("{\"size\":7,\"recycled\":true}") && !detail("{\"size\":6}") && !detail("{}"));
     }
 

@@ -1,6 +1,6 @@
 //! What is configured of a KooDrive space.
 
-use crate::config::reading::{Table, allow_private, base_url, boolean, filled_text, part_size, secret, text, word};
+use crate::config::reading::{Table, Value, Wrong, allow_private, base_url, boolean, filled_text, part_size, secret, text, word};
 use crate::config::{Environment, HostSettings, SecretSource};
 
 const EMPTY_PART: &[(&str, EmptyPart)] = &[("one-empty-part", EmptyPart::OneEmptyPart), ("reject", EmptyPart::Reject)];
@@ -17,6 +17,10 @@ pub struct KooDriveConfig {
     pub login: KooDriveLogin,
     /// The id of the folder that files go to.
     pub folder: String,
+    /// The id of the container that folders are made in; nothing leaves it to what the host says.
+    pub container_id: Option<String>,
+    /// How many days the link to a stored file is good for; nothing asks for none.
+    pub share_days: Option<u32>,
     /// The least size of a part, in bytes; larger files may need larger parts.
     pub part_bytes: u64,
     /// Whether the digest is computed before anything is sent, so that a file the host knows already is not sent at all.
@@ -43,10 +47,10 @@ pub enum KooDriveLogin {
     Token {
         /// The token.
         access_token: SecretSource,
-        /// What stands before it in the header; the documents have both `Bearer ` and `Bearer+`.
-        prefix: String,
-        /// The user's id, where it is sent.
-        user_id: Option<String>,
+        /// What stands before it in the header, where the user knows; the documents have both `Bearer ` and `Bearer+`.
+        prefix: Option<String>,
+        /// The user's id.
+        user_id: String,
     },
 }
 
@@ -69,6 +73,15 @@ impl KooDriveLogin {
     }
 }
 
+impl KooDriveLogin {
+    /// The id of the user whose space it is.
+    pub(super) fn user_id(&self) -> &str {
+        match self {
+            KooDriveLogin::App { user_id, .. } | KooDriveLogin::Token { user_id, .. } => user_id,
+        }
+    }
+}
+
 impl HostSettings for KooDriveConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![self.login.secret()]
@@ -83,6 +96,8 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
     let config = KooDriveConfig {
         base_url,
         folder: table.get("folder", "root".to_owned(), filled_text),
+        container_id: table.find("container_id", filled_text),
+        share_days: table.find("share", days),
         part_bytes: table.get("part_size", 16 * MIB, part_size(PART, 64)),
         flash_upload: table.get("flash_upload", true, boolean),
         empty_file: table.get("empty_file", EmptyPart::OneEmptyPart, word(EMPTY_PART)),
@@ -92,28 +107,37 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
     Some(config)
 }
 
+/// A number of days from 1 to a year: "30d".
+fn days(value: &Value<'_>) -> Result<u32, Wrong> {
+    let given = text(value)?;
+    let count = given.trim().strip_suffix('d').and_then(|count| count.trim().parse().ok());
+    count.filter(|count| (1..=365).contains(count)).ok_or_else(|| {
+        Wrong::new(format!("is \"{given}\", which is no number of days from 1 to 365"), "write days, such as \"30d\"")
+    })
+}
+
 fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveLogin> {
     let token = table.find("access_token", secret(table, environment));
-    let prefix = table.get("token_prefix", "Bearer ".to_owned(), text);
+    let prefix = table.find("token_prefix", text);
     let user_id = table.find("user_id", filled_text);
     let app_id = table.find("app_id", filled_text);
     let app_secret = table.find("app_secret", secret(table, environment));
     let app_keys = table.has("app_id") || table.has("app_secret");
-    if table.has("access_token") {
-        if app_keys {
-            table.complain(
-                "access_token",
-                "`access_token` cannot be combined with `app_id` or `app_secret`",
-                "keep one of the two ways to log in",
-            );
-        }
-        return token.map(|access_token| KooDriveLogin::Token { access_token, prefix, user_id });
+    let is_token = table.has("access_token");
+    if is_token && app_keys {
+        table.complain(
+            "access_token",
+            "`access_token` cannot be combined with `app_id` or `app_secret`",
+            "keep one of the two ways to log in",
+        );
     }
-    let help = "set `app_id`, `app_secret` and `user_id` to log in as an app, or `access_token` to use a session";
-    for key in ["app_id", "app_secret", "user_id"] {
-        if !table.has(key) {
-            table.complain(key, format!("{} has no `{key}`", table.title), help);
-        }
+    let needed: &[&str] = if is_token { &["user_id"] } else { &["app_id", "app_secret", "user_id"] };
+    let help = "set `app_id`, `app_secret` and `user_id` to log in as an app, or `access_token` and `user_id` to use a session";
+    for key in needed.iter().filter(|key| !table.has(key)) {
+        table.complain(key, format!("{} has no `{key}`", table.title), help);
+    }
+    if is_token {
+        return Some(KooDriveLogin::Token { access_token: token?, prefix, user_id: user_id? });
     }
     Some(KooDriveLogin::App { app_id: app_id?, app_secret: app_secret?, user_id: user_id? })
 }

@@ -10,6 +10,7 @@ mod settings;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Environment;
@@ -24,7 +25,7 @@ use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
-pub use settings::UploadGigConfig;
+pub use settings::{Slug, UploadGigConfig};
 
 /// One unit of `cmbs`, in bytes (page, 4.3).
 const MIB: u64 = 1_048_576;
@@ -32,11 +33,13 @@ const MIB: u64 = 1_048_576;
 const ACTION_LIFE_MS: i64 = 45_000;
 /// The first rest after "too many logins" (page, 3); it doubles up to an hour.
 const COOL_DOWN: Duration = Duration::from_secs(300);
+/// How long a file is left alone of which the host has stored a bad copy (page, 3).
+const BAD_COPY: Duration = Duration::from_secs(300);
 /// How long a login may take (page, 2.1), and the host may think about a file it has (`docs/protocols/README.md`, section 3).
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
 /// What of a name is encoded: all but printable ASCII, and the sign of the encoding itself (page, 2.2).
-const SLUG: &AsciiSet = &CONTROLS.add(b'%');
+const SLUG_ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 // Requests.
 
@@ -59,9 +62,18 @@ impl SessionRecord {
     }
 }
 
-/// The `Slug` header: the only carrier of the name. A space at either end would be lost on the way, so it is encoded as well.
-fn slug(name: &str) -> String {
-    let encoded = utf8_percent_encode(name, SLUG).to_string();
+/// The name as the `Slug` header carries it, which nothing else does (page, 2.2).
+fn slug(name: &str, spelling: Slug) -> String {
+    match spelling {
+        Slug::Encoded => encoded(name),
+        // What a header cannot carry would end the request.
+        Slug::Raw => name.chars().map(|c| if c.is_control() { '_' } else { c }).collect(),
+    }
+}
+
+/// A name in ASCII. A space at either end would be lost on the way, so it is encoded as well.
+fn encoded(name: &str) -> String {
+    let encoded = utf8_percent_encode(name, SLUG_ENCODED).to_string();
     let inner = encoded.trim_matches(' ');
     let before = encoded.len() - encoded.trim_start_matches(' ').len();
     if inner.is_empty() {
@@ -103,7 +115,17 @@ pub fn login_reply(reply: &Reply) -> Result<Action, HostError> {
         let said = "the login worked, but the host gave no upload address";
         return Err(reply.failure(Class::Unreadable, said));
     };
-    Ok(Action { address: Secret::new(action), cmbs: json::number(result.get("cmbs")).and_then(|cmbs| u64::try_from(cmbs).ok()) })
+    Ok(Action { address: Secret::new(action), cmbs: mebibytes(result.get("cmbs")) })
+}
+
+/// What is left of the account, which may be a fraction: rounded down, so that nothing is sent that finds no room (page, 2.1).
+fn mebibytes(value: Option<&Value>) -> Option<u64> {
+    let whole = json::number(value).and_then(|number| u64::try_from(number).ok());
+    whole.or_else(|| {
+        let fraction: f64 = json::text(value)?.parse().ok()?;
+        // A conversion that ends at the largest number: there is no account of that size.
+        (fraction.is_finite() && fraction >= 0.0).then_some(fraction as u64)
+    })
 }
 
 fn login_failure(code: &str, text: String, reply: &Reply) -> HostError {
@@ -139,8 +161,8 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, but {bytes} were sent{left_there}");
-            // Whatever it stored stays there (page, 3), so a second upload may leave two files.
-            Err(HostError { doubt: true, ..reply.failure(Class::Transient, said) })
+            // Each try leaves a bad copy (page, 3), so the next one waits, and after a few a person is asked.
+            Err(HostError { wait: Some(BAD_COPY), ..reply.failure(Class::RequestRefused, said) })
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -220,12 +242,26 @@ pub struct UploadGig {
     password: Secret,
     transport: Transport,
     strangers: Transport,
+    /// Whether the host has stored a name as it was encoded: it does not decode, and gets names as they are from then on.
+    is_not_decoded: AtomicBool,
 }
 
 impl UploadGig {
     /// An account with these settings. `strangers` goes to addresses that the host names.
     pub fn new(settings: UploadGigConfig, password: Secret, transport: Transport, strangers: Transport) -> UploadGig {
-        UploadGig { settings, password, transport, strangers }
+        UploadGig { settings, password, transport, strangers, is_not_decoded: AtomicBool::new(false) }
+    }
+
+    fn spelling(&self) -> Slug {
+        if self.is_not_decoded.load(Ordering::Relaxed) { Slug::Raw } else { self.settings.slug }
+    }
+
+    /// Learns from the name that the host has stored whether it decodes them (page, 2.2).
+    fn take_in_name(&self, name: &str, reply: &Reply) {
+        let stored = result_of(&reply.text).and_then(|fields| json::text(fields.get("file_name")));
+        if stored.is_some_and(|stored| stored != name && stored == encoded(name)) {
+            self.is_not_decoded.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn login(&self) -> Result<Action, HostError> {
@@ -297,9 +333,11 @@ impl Host for UploadGig {
             let Some(ticket) = ticket else {
                 return Err(HostError::new(Class::Transient, "the upload address expired before the upload began"));
             };
-            let request = Request::post(ticket.address.reveal()).header("slug", slug(&begun.name)).raw(part).exactly();
+            let request =
+                Request::post(ticket.address.reveal()).header("slug", slug(&begun.name, self.spelling())).raw(part).exactly();
             let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
             let outcome = upload_reply(&reply, part.bytes)?;
+            self.take_in_name(&begun.name, &reply);
             let receipt = stored::receipt(outcome);
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
@@ -347,9 +385,16 @@ mod tests {
     #[test]
     fn a_login_is_read_in_every_documented_form() {
         let address = "http://192.0.2.10:81/upload?identity=0123456789abcdef".to_owned();
-        for (code, cmbs, expected) in
-            [("\"1\"", "10240", Some(10240)), ("1", "\"10240\"", Some(10240)), ("\" 1 \"", "null", None), ("1", "\"lots\"", None)]
-        {
+        for (code, cmbs, expected) in [
+            ("\"1\"", "10240", Some(10240)),
+            ("1", "\"10240\"", Some(10240)),
+            ("1", "10238.9", Some(10238)),
+            ("1", "\"0.5\"", Some(0)),
+            ("\" 1 \"", "null", None),
+            ("1", "\"lots\"", None),
+            ("1", "-1.5", None),
+            ("1", "\"inf\"", None),
+        ] {
             let text = format!("{{\"code\":{code},\"result\":{{\"action\":\"{address}\",\"cmbs\":{cmbs}}}}}");
             assert_eq!(login(200, &text), Ok((address.clone(), expected)), "{text}");
         }
@@ -409,7 +454,9 @@ mod tests {
             assert_eq!(upload(status, "<html>").unwrap_err(), (class, None, false), "{status}");
         }
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
-        assert_eq!(upload(200, short).unwrap_err(), (Class::Transient, None, true), "that copy stays there");
+        let error = upload_reply(&reply(200, short), 52_428_800).unwrap_err();
+        let told = (error.class, error.doubt, error.wait, error.said.contains("that copy is `a`"));
+        assert_eq!(told, (Class::RequestRefused, false, Some(Duration::from_secs(300)), true), "each try leaves a copy");
     }
 
     #[test]
@@ -434,10 +481,12 @@ mod tests {
 
     #[test]
     fn a_name_travels_as_ascii() {
-        assert_eq!(slug("report 2024 (1).zip"), "report 2024 (1).zip");
-        assert_eq!(slug("100% тест.zip"), "100%25 %D1%82%D0%B5%D1%81%D1%82.zip");
-        assert_eq!(slug(" a "), "%20a%20");
-        assert_eq!(slug("  "), "%20%20");
+        assert_eq!(encoded("report 2024 (1).zip"), "report 2024 (1).zip");
+        assert_eq!(encoded("100% тест.zip"), "100%25 %D1%82%D0%B5%D1%81%D1%82.zip");
+        assert_eq!(encoded(" a "), "%20a%20");
+        assert_eq!(encoded("  "), "%20%20");
+        assert_eq!(slug("100% тест.zip", Slug::Encoded), encoded("100% тест.zip"));
+        assert_eq!(slug("100% тест\n.zip", Slug::Raw), "100% тест_.zip");
     }
 
     #[test]

@@ -55,23 +55,24 @@ impl Tables {
         by: Caller,
         watches: &[PathBuf],
         hosts: &[(String, String)],
-    ) -> Result<Vec<bool>, StoreError> {
+    ) -> Result<Vec<Option<i64>>, StoreError> {
         for (_, watch) in self.watches.iter_mut().filter(|((daemon, _), _)| *daemon == by.daemon) {
             watch.configured = false;
         }
-        let seen_before = watches.iter().map(|path| {
+        let new_since = watches.iter().map(|path| {
             let watch = self.watches.entry((by.daemon, path.clone())).or_default();
             watch.configured = true;
-            watch.last_scan.is_some()
+            let first_seen = *watch.first_seen.get_or_insert(by.now_ms);
+            watch.last_scan.is_none().then_some(first_seen.min(by.now_ms))
         });
-        let seen_before = seen_before.collect();
+        let new_since = new_since.collect();
         self.hosts.retain(|(daemon, name), _| *daemon != by.daemon || hosts.iter().any(|(host, _)| host == name));
         for (name, kind) in hosts {
             let report = HostReport { state: HostState::Ready, until_ms: None, why: None, rests: 0 };
             let new = Host { kind: kind.clone(), report, since: by.now_ms };
             self.hosts.entry((by.daemon, name.clone())).or_insert(new).kind.clone_from(kind);
         }
-        Ok(seen_before)
+        Ok(new_since)
     }
 
     pub(super) fn clock_was_set_back(&mut self, by: Caller) -> Result<(), StoreError> {
@@ -120,8 +121,15 @@ impl Tables {
     }
 
     pub(super) fn record_root(&mut self, by: Caller, watch: &Path, root: &RootFolder) -> Result<(), StoreError> {
-        if let Some(watch) = self.watches.get_mut(&(by.daemon, watch.to_owned())) {
-            watch.root = Some(*root);
+        let Some(known) = self.watches.get_mut(&(by.daemon, watch.to_owned())) else { return Ok(()) };
+        let before = known.root.replace(*root);
+        let Tables { files, jobs, .. } = self;
+        let below = |file: i64| files[&file].folder.starts_with(watch);
+        let live = |state: State| state == State::Uploaded || !state.is_final();
+        for job in jobs.values_mut().filter(|job| live(job.state) && below(job.file)) {
+            if before.is_some_and(|before| before.device == job.identity.device) {
+                job.identity.device = root.device;
+            }
         }
         Ok(())
     }

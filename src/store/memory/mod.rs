@@ -110,6 +110,7 @@ struct Host {
 #[derive(Clone, Default)]
 struct Watch {
     configured: bool,
+    first_seen: Option<i64>,
     last_scan: Option<i64>,
     root: Option<RootFolder>,
 }

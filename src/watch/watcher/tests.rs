@@ -95,19 +95,29 @@ fn drop_folder() -> Watch {
     Watch::new("/drop".into(), Arc::from([]))
 }
 
+/// When the watches of [`world`] were first configured: half an hour before they are scanned.
+const CONFIGURED_MS: i64 = 1_800_000_000_000 + 1_800_000;
+
 /// The world with these watches, their folders made, and whatever `before` does before they are first scanned.
 fn world(watches: Vec<Watch>, before: impl FnOnce(&Disk)) -> World {
+    world_since(watches, before, |_| {})
+}
+
+/// The same, with what happens between the configuration of the watches and their first scan.
+fn world_since(watches: Vec<Watch>, before: impl FnOnce(&Disk), since_configured: impl FnOnce(&Disk)) -> World {
     let time = Time::by_hand(1_800_000_000_000_000_000);
     let disk = Disk::new(time.clock());
     disk.make_folders(Path::new("/drop")).unwrap();
     before(&disk);
-    time.pass(HOUR);
+    time.pass(HOUR / 2);
+    since_configured(&disk);
+    time.pass(HOUR / 2);
     let system = System { clock: time.clock(), files: Files::Simulated(disk.clone()), ..System::default() };
     let begun = Some(system.clock.instant());
     let remembered = Arc::new(Mutex::new(Remembered { begun, ..Remembered::default() }));
     let owner = Box::leak(Box::new(Owner { remembered: remembered.clone(), clock: system.clock.clone() }));
     let handle: &'static Handle = Box::leak(Box::default());
-    let roots = Root::all(&system.files, &watches.into_iter().collect(), Path::new("/state"), &[]).unwrap();
+    let roots = Root::all(&system.files, &watches.into_iter().collect(), Path::new("/state"), &[Some(CONFIGURED_MS)]).unwrap();
     let mut watcher = Watcher::new(roots, &system, owner, handle);
     watcher.begin().unwrap();
     World { disk, time, handle, remembered, watcher, turns: 0 }
@@ -270,6 +280,25 @@ fn files_that_were_there_before_their_watch_are_passed_over_where_they_are_not_w
 }
 
 #[test]
+fn what_comes_before_the_first_scan_has_ended_is_new_where_existing_files_are_passed_over() {
+    let watch = Watch { existing: false, ..drop_folder() };
+    let before = |disk: &Disk| {
+        for path in ["/drop/old", "/elsewhere/trip/in it", "/elsewhere/moved in"] {
+            disk.make_folders(Path::new(path).parent().unwrap()).unwrap();
+            disk.write(Path::new(path), b"words").unwrap();
+        }
+    };
+    let since = |disk: &Disk| {
+        disk.write(Path::new("/drop/new"), b"words").unwrap();
+        disk.rename(Path::new("/elsewhere/moved in"), Path::new("/drop/moved in")).unwrap();
+    };
+    let mut world = world_since(vec![watch.clone()], before, since);
+    assert_eq!(world.remembered().skipped, ["/drop/old"]);
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled(), [at("/drop/moved in", 0), at("/drop/new", 0)]);
+}
+
+#[test]
 fn a_watch_that_is_not_there_is_looked_for_and_scanned_when_it_comes() {
     let mut world = world(vec![Watch::new("/media/disk".into(), Arc::from([]))], |_| {});
     world.pass(60 * SECOND);
@@ -285,6 +314,71 @@ fn a_watch_that_is_not_there_is_looked_for_and_scanned_when_it_comes() {
     world.write("/media/disk/b");
     world.pass(3 * SECOND);
     assert_eq!(world.settled().last().unwrap().0, "/media/disk/b");
+}
+
+/// Says at which second after `change` the file `/drop/new` was taken up, and what was reported last.
+fn taken_up_after(change: impl FnOnce(&Disk)) -> (Vec<(String, u64)>, WatchReport) {
+    let mut world = world(vec![drop_folder()], |disk| disk.write(Path::new("/drop/old"), b"words").unwrap());
+    world.pass(8 * SECOND);
+    change(&world.disk);
+    world.pass(20 * SECOND);
+    let new = world.settled().into_iter().filter(|(path, _)| path == "/drop/new").collect();
+    let report = world.remembered().reports.last().unwrap().clone();
+    (new, report)
+}
+
+#[test]
+fn another_folder_in_the_place_of_a_watch_is_noticed_within_seconds_scanned_and_told() {
+    let (new, report) = taken_up_after(|disk| {
+        disk.make_folders(Path::new("/other")).unwrap();
+        disk.write(Path::new("/other/new"), b"words").unwrap();
+        // Nothing tells of what happens outside of what is watched.
+        disk.before_events(Arc::new(|_| Fate::Lose));
+        disk.rename(Path::new("/drop"), Path::new("/away")).unwrap();
+        disk.rename(Path::new("/other"), Path::new("/drop")).unwrap();
+    });
+    assert!(matches!(&new[..], [(_, second)] if *second <= 16), "{new:?}");
+    assert_eq!(report.state, WatchState::Watching);
+    assert!(report.why.as_deref().is_some_and(|why| why.contains("another folder has taken its place")), "{report:?}");
+}
+
+#[test]
+fn a_file_system_that_is_mounted_on_a_watch_is_noticed_within_seconds_and_so_is_its_end() {
+    let (new, _) = taken_up_after(|disk| {
+        disk.mount(Path::new("/drop")).unwrap();
+        disk.before_events(Arc::new(|_| Fate::Lose));
+        disk.write(Path::new("/drop/new"), b"words").unwrap();
+    });
+    assert!(matches!(&new[..], [(_, second)] if *second <= 16), "{new:?}");
+    let mut world = world(vec![drop_folder()], |disk| disk.mount(Path::new("/drop")).unwrap());
+    world.write("/drop/on the disk");
+    world.pass(8 * SECOND);
+    world.disk.unmount(Path::new("/drop")).unwrap();
+    world.pass(8 * SECOND);
+    let why = world.remembered().reports.last().unwrap().why.clone();
+    assert!(why.as_deref().is_some_and(|why| why.contains("another folder has taken its place")), "{why:?}");
+}
+
+#[test]
+fn a_watch_whose_folder_lost_its_way_or_became_a_file_is_missing_within_seconds() {
+    type Change = fn(&Disk);
+    let changes: [(Change, &str); 2] = [
+        (|disk| disk.rename(Path::new("/drop"), Path::new("/away")).unwrap(), "the folder does not exist"),
+        (
+            |disk| {
+                disk.rename(Path::new("/drop"), Path::new("/away")).unwrap();
+                disk.write(Path::new("/drop"), b"no folder").unwrap();
+            },
+            "not a folder",
+        ),
+    ];
+    for (change, why) in changes {
+        let (_, report) = taken_up_after(|disk| {
+            disk.before_events(Arc::new(|_| Fate::Lose));
+            change(disk);
+        });
+        assert_eq!((report.state, report.why.as_deref()), (WatchState::Missing, Some(why)));
+    }
 }
 
 #[test]
@@ -313,13 +407,15 @@ fn more_files_than_can_be_remembered_while_they_settle_are_all_taken_up_once() {
 }
 
 #[test]
-fn at_rest_there_is_nothing_to_do_but_the_hourly_scan() {
+fn at_rest_there_is_nothing_to_do_but_the_hourly_scan_and_a_look_at_the_folder_now_and_then() {
     let mut world = world(vec![drop_folder()], |_| {});
     world.write("/drop/a");
     world.pass(HOUR);
-    world.turns = 0;
+    (world.turns, world.remembered().looks) = (0, 0);
     world.pass(24 * HOUR);
-    assert!(world.turns <= 26, "{} turns", world.turns);
+    let looks = world.remembered().looks;
+    assert!(looks <= 26, "the file is looked at {looks} times");
+    assert!(world.turns <= 24 * 720 + 26, "{} turns", world.turns);
 }
 
 #[test]

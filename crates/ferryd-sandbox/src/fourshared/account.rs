@@ -7,12 +7,14 @@
 //! | `item-ID` | a stored file; its bytes are the object of this id |
 //! | `key-KEY` | a session key |
 //! | `session-ID` | a reservation; its parts are the session of this id in the store |
+//! | `name-DIGEST` | the id that had a name in a folder last |
 
 use std::io::Result;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Shared;
+use super::super::digest::sha256;
 use super::super::objects::{Stage, Totals};
 use super::KIND;
 
@@ -188,7 +190,23 @@ impl<'s> Account<'s> {
         let totals = Totals { parts: 0, bytes: bytes.unsigned_abs() };
         self.shared.store.begin(KIND, &id.to_string(), totals).map_err(std::io::Error::other)?;
         let reservation = Reservation { name: name.into(), folder, bytes, center: None, over: Vec::new(), md5: None };
+        self.shared.records.set(KIND, &named(folder, name), &id)?;
         self.set_reservation(id, &reservation)
+    }
+
+    /// The file or reservation that has this name in a folder.
+    pub(super) fn of_name(&self, folder: i64, name: &str) -> Option<i64> {
+        let id: i64 = self.shared.records.get(KIND, &named(folder, name))?;
+        let reserved = self.reservation(id).is_some_and(|(at, _)| at.folder == folder && at.name == name);
+        let stored = self.item(id).is_some_and(|at| at.folder == folder && at.name == name);
+        (reserved || stored).then_some(id)
+    }
+
+    /// What is reserved in a folder and not finished.
+    pub(super) fn reserved_in(&self, folder: i64) -> Vec<(i64, Reservation)> {
+        let all = self.ids("session-").into_iter();
+        let all = all.filter_map(|id| Some((id, self.reservation(id)?.0)));
+        all.filter(|(id, reservation)| reservation.folder == folder && self.item(*id).is_none()).collect()
     }
 
     /// A reservation, and how far its parts are. Nothing when the host has lost it.
@@ -230,4 +248,9 @@ impl<'s> Account<'s> {
         let reserved: Option<Reservation> = self.shared.records.get(KIND, &format!("session-{id}"));
         reserved.map(|reservation| reservation.name).or_else(|| self.item(id).map(|item| item.name))
     }
+}
+
+/// A digest, since a name may be longer than the name of a record.
+fn named(folder: i64, name: &str) -> String {
+    format!("name-{}", sha256(format!("{folder}/{name}").as_bytes()))
 }

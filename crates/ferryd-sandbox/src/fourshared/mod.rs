@@ -73,6 +73,12 @@ pub struct Rules {
     pub upload_right: bool,
     /// Whether faults come with a detail.
     pub fault_detail: bool,
+    /// What becomes of a file whose name another one has in its folder, or is to have.
+    pub same_name: SameName,
+    /// Whether listings show what is reserved and not finished.
+    pub lists_reserved: bool,
+    /// Whether listings come in pages, too.
+    pub pages: bool,
 }
 
 impl Default for Rules {
@@ -96,13 +102,27 @@ impl Default for Rules {
             inactive: false,
             upload_right: true,
             fault_detail: true,
+            same_name: SameName::Refuse,
+            lists_reserved: true,
+            pages: true,
         }
     }
+}
+
+/// What becomes of a file whose name is taken in its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameName {
+    /// Nothing is reserved for it.
+    Refuse,
+    /// There are two of the name.
+    Allow,
 }
 
 /// How the host writes down that there is nothing, for which rpc/literal has no clean way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NullStyle {
+    /// The text `null`.
+    Text,
     /// The element is missing.
     Absent,
     /// The element says `xsi:nil="true"`.

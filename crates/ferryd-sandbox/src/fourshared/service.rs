@@ -11,7 +11,7 @@ use super::super::objects::{Refusal, Stage, Wanted};
 use super::account::{Account, Item, Reservation};
 use super::part::plan;
 use super::soap::{Call, Fault, Value};
-use super::{KIND, Rules, SecondFinish, in_turn};
+use super::{KIND, Rules, SameName, SecondFinish, in_turn};
 
 const NAME_BYTES_MAX: usize = 1024;
 /// What may stand unescaped in the path of a link.
@@ -151,7 +151,10 @@ impl Desk<'_> {
             "uploadCancelFile" => self.cancel(id),
             "getFileInfo" => self.info(id),
             "getFileDownloadLink" => self.stored(id).map(|item| Value::Text(self.link(id, &item.name))),
-            "getItems" => self.items(id),
+            "getItems" => Ok(Value::List(self.items(id)?)),
+            "getItemsCount" | "getItemsPartial" if !self.rules.pages => Err(No::fault("this operation is not known")),
+            "getItemsCount" => Ok(Value::Number(i64::try_from(self.items(id)?.len()).unwrap_or(i64::MAX))),
+            "getItemsPartial" => self.page(id, call.number(3), call.number(4)),
             "createNewFolder" => self.folder(id, text),
             _ => Err(No::fault("this operation is not emulated")),
         }
@@ -211,7 +214,19 @@ impl Desk<'_> {
         if let Some((number, reason)) = self.obstacle(folder, name, bytes, self.free()) {
             return Err((No::Said(Value::Number(number), reason.into()), reason));
         }
-        self.account.reserve(folder, name, bytes).map_err(|error| (error.into(), "the sandbox cannot keep its files"))
+        in_turn(self.turn, || {
+            if let Some((number, reason)) = self.taken(folder, name, None) {
+                return Err((No::Said(Value::Number(number), reason.into()), reason));
+            }
+            self.account.reserve(folder, name, bytes).map_err(|error| (error.into(), "the sandbox cannot keep its files"))
+        })
+    }
+
+    /// Whether another file than this one has the name in the folder, and the number that says so.
+    fn taken(&self, folder: i64, name: &str, id: Option<i64>) -> Option<(i64, &'static str)> {
+        let other = self.account.of_name(folder, name).filter(|holder| Some(*holder) != id)?;
+        let is_taken = self.rules.same_name == SameName::Refuse && other > 0;
+        is_taken.then_some((-5, "a file of this name is there already"))
     }
 
     fn start(&self, folder: i64, name: &str, bytes: i64) -> Said {
@@ -223,7 +238,12 @@ impl Desk<'_> {
         if let Some((number, reason)) = self.obstacle(item.folder, name, bytes, self.free().saturating_add(item.bytes)) {
             return Err(No::Said(Value::Number(number), reason.into()));
         }
-        in_turn(self.turn, || self.account.reserve_as(id, item.folder, name, bytes))?;
+        in_turn(self.turn, || {
+            if let Some((number, reason)) = self.taken(item.folder, name, Some(id)) {
+                return Err(No::Said(Value::Number(number), reason.into()));
+            }
+            Ok(self.account.reserve_as(id, item.folder, name, bytes)?)
+        })?;
         Ok(Value::Number(id))
     }
 
@@ -360,14 +380,35 @@ impl Desk<'_> {
         )
     }
 
-    fn items(&self, folder: i64) -> Said {
+    /// Some of the items of a folder, from `start` on.
+    fn page(&self, folder: i64, start: i64, count: i64) -> Said {
+        let (Ok(start), Ok(count)) = (usize::try_from(start), usize::try_from(count)) else {
+            return Err(No::fault("startIndex and count must not be negative"));
+        };
+        Ok(Value::List(self.items(folder)?.into_iter().skip(start).take(count).collect()))
+    }
+
+    /// The folders of a folder and its files, each by name.
+    fn items(&self, folder: i64) -> Result<Vec<Value>, No> {
         if !self.account.has_folder(folder) {
             return Err(No::fault("there is no such folder"));
         }
-        let folders = self.account.folders_in(folder).into_iter().map(|(id, folder)| self.folder_info(id, &folder));
+        let mut folders = self.account.folders_in(folder);
+        folders.sort_by(|one, other| one.1.name.cmp(&other.1.name));
+        let folders = folders.into_iter().map(|(id, folder)| self.folder_info(id, &folder));
         let files = self.account.items_in(folder).into_iter();
-        let files = files.map(|(id, item)| self.item_info(id, &item, item.asked >= self.rules.md5_after_calls));
-        Ok(Value::List(folders.chain(files).collect()))
+        let mut files: Vec<(String, Value)> = files
+            .map(|(id, item)| (item.name.clone(), self.item_info(id, &item, item.asked >= self.rules.md5_after_calls)))
+            .collect();
+        if self.rules.lists_reserved {
+            files.extend(self.account.reserved_in(folder).into_iter().map(|(id, reservation)| {
+                let Reservation { name, folder: parent, bytes: size, .. } = &reservation;
+                let listed = Listed { id, parent: *parent, name, at_ms: 0, size: *size, version: 1 };
+                (name.clone(), entry(listed, [Value::Null, Value::Null]))
+            }));
+        }
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(folders.chain(files.into_iter().map(|(_, item)| item)).collect())
     }
 
     fn folder(&self, parent: i64, name: &str) -> Said {

@@ -58,10 +58,11 @@ impl Operation {
 const LOGIN: &[Type] = &[Type::Text, Type::Text];
 const LOGIN_ID: &[Type] = &[Type::Text, Type::Text, Type::Long];
 const LOGIN_ID_TEXT: &[Type] = &[Type::Text, Type::Text, Type::Long, Type::Text];
+const LOGIN_PAGE: &[Type] = &[Type::Text, Type::Text, Type::Long, Type::Int, Type::Int];
 const LOGIN_FILE: &[Type] = &[Type::Text, Type::Text, Type::Long, Type::Text, Type::Long];
 
 /// All operations.
-pub(super) const OPERATIONS: [Operation; 20] = [
+pub(super) const OPERATIONS: [Operation; 22] = [
     Operation::new("login", LOGIN, Type::Text, Endpoint::Open).quiet(),
     Operation::new("isExistsLoginPassword", LOGIN, Type::Truth, Endpoint::Open),
     Operation::new("isAccountActive", LOGIN, Type::Truth, Endpoint::Open),
@@ -81,6 +82,8 @@ pub(super) const OPERATIONS: [Operation; 20] = [
     Operation::new("getFileInfo", LOGIN_ID, Type::Item, Endpoint::Probe),
     Operation::new("getFileDownloadLink", LOGIN_ID, Type::Text, Endpoint::Link),
     Operation::new("getItems", LOGIN_ID, Type::Items, Endpoint::Open),
+    Operation::new("getItemsCount", LOGIN_ID, Type::Long, Endpoint::Open),
+    Operation::new("getItemsPartial", LOGIN_PAGE, Type::Items, Endpoint::Open),
     Operation::new("createNewFolder", LOGIN_ID_TEXT, Type::Long, Endpoint::Open),
 ];
 
@@ -185,6 +188,7 @@ fn write(out: &mut String, name: &str, value: &Value, nulls: NullStyle) {
     match (value, nulls) {
         (Value::Nothing, _) | (Value::Null, NullStyle::Absent) => {}
         (Value::Null, NullStyle::Empty) => put(""),
+        (Value::Null, NullStyle::Text) => put("null"),
         (Value::Null, NullStyle::Nil) => {
             out.push_str(&format!("<{name} xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:nil=\"true\"/>"));
         }

@@ -7,6 +7,8 @@
 //! file-ID               a file
 //! name-DIGEST           the files of a name in a folder
 //! hash-SHA256-BYTES     a file of these bytes
+//! folder-ID             a folder
+//! share-ID              a share
 //! ```
 
 use std::io::Read;
@@ -75,6 +77,26 @@ pub(super) struct Filed {
     pub sha256: Option<String>,
     /// When it was completed, in milliseconds since the Unix epoch.
     pub created_ms: i64,
+}
+
+/// A folder that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Folder {
+    /// Its name.
+    pub name: String,
+    /// The folder it is in.
+    pub parent: String,
+}
+
+/// A share of files.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Share {
+    /// The files.
+    pub files: Vec<String>,
+    /// Who may have them.
+    pub scope: u64,
+    /// For how many days.
+    pub days: u64,
 }
 
 /// The books, open.
@@ -218,6 +240,42 @@ impl Books<'_> {
         let id: String = self.0.records.get(KIND, &hashed(sha256, bytes))?;
         let object = self.0.store.object(KIND, &id)?;
         self.0.store.object_path(KIND, &object.id)
+    }
+
+    /// A folder that was made.
+    pub(super) fn folder(self, id: &str) -> Option<Folder> {
+        self.0.records.get(KIND, &format!("folder-{id}"))
+    }
+
+    /// The folders in a folder with their ids, by name.
+    pub(super) fn folders_in(self, parent: &str) -> Vec<(String, Folder)> {
+        let ids = self.0.records.names(KIND, "folder-");
+        let ids = ids.iter().filter_map(|name| name.strip_prefix("folder-"));
+        let mut folders: Vec<_> = ids.filter_map(|id| Some((id.to_owned(), self.folder(id)?))).collect();
+        folders.retain(|(_, folder)| folder.parent == parent);
+        folders.sort_by(|one, other| one.1.name.cmp(&other.1.name));
+        folders
+    }
+
+    /// Makes a folder. Its id; nothing where the name is taken.
+    pub(super) fn make_folder(self, folder: &Folder) -> std::io::Result<Option<String>> {
+        // One record says who has the name, so that of two calls at the same time one makes the folder.
+        let id = self.new_id();
+        let name = format!("dir-{}", sha256(format!("{}/{}", folder.parent, folder.name).as_bytes()));
+        let is_first = self.0.records.update(KIND, &name, |known: Option<String>| match known {
+            Some(known) => Ok((false, Some(known))),
+            None => Ok((true, Some(id.clone()))),
+        })?;
+        if !is_first {
+            return Ok(None);
+        }
+        self.0.records.set(KIND, &format!("folder-{id}"), folder)?;
+        Ok(Some(id))
+    }
+
+    /// Notes a share.
+    pub(super) fn set_share(self, id: &str, share: &Share) -> std::io::Result<()> {
+        self.0.records.set(KIND, &format!("share-{id}"), share)
     }
 
     /// The bytes of all files.

@@ -23,8 +23,8 @@ use super::sign::{Caller, stamp};
 use super::{Drive, FirstLinks, KIND, Reject, UploadId, code};
 
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-const CONTAINER: &str = "IAAC1";
-const ROOT: &str = "DEU1";
+pub(super) const CONTAINER: &str = "IAAC1";
+pub(super) const ROOT: &str = "DEU1";
 const PARTS_MAX: u64 = 10_000;
 const PART_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 const BLOCK_BYTES: u64 = 64;
@@ -62,12 +62,27 @@ pub(super) enum Call {
     Detail(String),
     /// Give a link to the bytes of files.
     Download,
+    /// Make a folder.
+    Folder,
+    /// List a folder.
+    List,
+    /// Share files.
+    Share,
 }
 
 impl Call {
-    /// The call at this path below `files/`.
+    /// The call at this path.
     pub(super) fn of(path: &str) -> Option<Call> {
         match path {
+            "directory" => Some(Call::Folder),
+            "share" => Some(Call::Share),
+            other => Call::of_files(other.strip_prefix("files/")?),
+        }
+    }
+
+    fn of_files(path: &str) -> Option<Call> {
+        match path {
+            "0" => Some(Call::List),
             "create" => Some(Call::Create),
             "multipart/uploadUrl" => Some(Call::Links),
             "complete" => Some(Call::Complete),
@@ -87,7 +102,8 @@ impl Call {
             Call::Links => (Endpoint::Address, text("fileId")),
             Call::Complete => (Endpoint::Finish, text("fileId")),
             Call::Detail(id) => (Endpoint::Probe, Some(id.clone())),
-            Call::Download => (Endpoint::Link, body["fileIds"][0].as_str().map(str::to_owned)),
+            Call::Download | Call::Share => (Endpoint::Link, body["fileIds"][0].as_str().map(str::to_owned)),
+            Call::Folder | Call::List => (Endpoint::Open, None),
         };
         let part = match body["multiParts"].as_array().map(Vec::as_slice) {
             Some([one]) if *self == Call::Links => one["partNumber"].as_u64().and_then(|number| number.checked_sub(1)),
@@ -159,10 +175,10 @@ impl Request {
 
 /// A call being answered.
 #[derive(Debug, Clone, Copy)]
-struct Job<'j> {
-    drive: &'j Drive,
-    shared: &'j Shared,
-    books: Books<'j>,
+pub(super) struct Job<'j> {
+    pub(super) drive: &'j Drive,
+    pub(super) shared: &'j Shared,
+    pub(super) books: Books<'j>,
     request: &'j Request,
 }
 
@@ -191,6 +207,9 @@ impl<'j> Job<'j> {
             Call::Complete => self.complete(fields),
             Call::Detail(id) => self.detail(id, fields),
             Call::Download => self.download(fields),
+            Call::Folder => self.make_folder(fields),
+            Call::List => self.list(fields),
+            Call::Share => self.share(fields),
         }
     }
 
@@ -219,7 +238,7 @@ impl<'j> Job<'j> {
         }
     }
 
-    fn check_fields(self, fields: Fields<'_>, names: &[&str]) -> Result<(), Reject> {
+    pub(super) fn check_fields(self, fields: Fields<'_>, names: &[&str]) -> Result<(), Reject> {
         if self.drive.rules.strict { fields.only(names) } else { Ok(()) }
     }
 
@@ -260,7 +279,7 @@ impl<'j> Job<'j> {
         Ok(Upload { name: name.into(), folder, bytes, sha256: fields.digest("sha256")?, upload_id: self.books.new_upload_id() })
     }
 
-    fn check_name(self, name: &str) -> Result<(), Reject> {
+    pub(super) fn check_name(self, name: &str) -> Result<(), Reject> {
         let wrong = |c: char| "<>|:\"*?/\\".contains(c) || c.is_control();
         if name.contains(wrong) {
             return Err(Reject::parameter("`fileName` holds a character that names must not have"));
@@ -274,10 +293,11 @@ impl<'j> Job<'j> {
         Ok(())
     }
 
-    fn folder(self, folders: &[&str]) -> Result<String, Reject> {
+    pub(super) fn folder(self, folders: &[&str]) -> Result<String, Reject> {
         match folders.first() {
             Some(&("root" | ROOT)) => Ok(ROOT.into()),
             Some(folder) if self.drive.rules.folders.iter().any(|known| known == folder) => Ok((*folder).to_owned()),
+            Some(folder) if self.books.folder(folder).is_some() => Ok((*folder).to_owned()),
             _ => Err(Reject::business(code::MISSING, "the folder does not exist")),
         }
     }
@@ -605,11 +625,11 @@ impl<'j> Job<'j> {
         Ok(self.said(json!({ "downloadUrl": first, "files": files }), Outcome::Served))
     }
 
-    fn file(self, id: &str) -> Result<(Object, Filed), Reject> {
+    pub(super) fn file(self, id: &str) -> Result<(Object, Filed), Reject> {
         self.books.file(id).ok_or_else(|| Reject::business(code::MISSING, "the file does not exist"))
     }
 
-    fn said(self, mut reply: Value, outcome: Outcome) -> Answer {
+    pub(super) fn said(self, mut reply: Value, outcome: Outcome) -> Answer {
         reply["code"] = self.drive.code(0);
         reply["msg"] = "Success.".into();
         Answer::plain(Reply::json(200, reply.to_string()), outcome)
@@ -660,7 +680,7 @@ fn context(fields: Fields<'_>) -> Result<Option<Words>, Reject> {
     words.map(Some).ok_or_else(|| Reject::parameter("`hashCtx` must be 8 numbers below 2^32"))
 }
 
-fn check_container(fields: Fields<'_>) -> Result<(), Reject> {
+pub(super) fn check_container(fields: Fields<'_>) -> Result<(), Reject> {
     match fields.needed_text("containerId")? {
         CONTAINER => Ok(()),
         _ => Err(Reject::business(code::OTHER_SPACE, "the file is not in this space")),

@@ -1,16 +1,17 @@
 //! KooDrive from the other side: JSON calls that create and complete a file, and links that take its parts.
 //!
-//! The calls are below `PREFIX/koodrive/ose/v1/files`, each signed or with a token. Parts go to `PUT PREFIX/store/FILEID?...`,
+//! The calls are below `PREFIX/koodrive/ose/v1`, each signed or with a token. Parts go to `PUT PREFIX/store/FILEID?...`,
 //! stored files come from `GET PREFIX/fetch/FILEID?...`; both are links with a signature of their own and an end. A broken rule is
 //! HTTP 400 with a `code`; credentials that are wrong are HTTP 401; what is wrong with a link or its part is said in XML, as object
 //! storage does.
 //!
-//! `calls` answers the JSON calls, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files,
+//! `calls` answers the JSON calls, `folders` those about folders and shares, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files,
 //! `sign` is about who asks, `hash` about digests that go on from part to part, `fields` reads JSON.
 
 mod books;
 mod calls;
 mod fields;
+mod folders;
 pub(super) mod hash;
 mod parts;
 pub(super) mod sign;
@@ -31,7 +32,7 @@ use super::objects::Refusal;
 use super::reply::Reply;
 
 pub(super) const KIND: &str = "koodrive";
-const CALLS: &str = "/koodrive/ose/v1/files/";
+const CALLS: &str = "/koodrive/ose/v1/";
 
 /// How the emulated KooDrive reads and answers where its documentation leaves a choice, and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,10 +82,14 @@ pub struct Rules {
     pub upload_id: UploadId,
     /// How `code` is written.
     pub code: CodeForm,
+    /// The scopes that a file may be shared with.
+    pub share_scopes: Vec<u64>,
+    /// Writes `linkUrl` of a share as a bare number, as one example of the documentation has it.
+    pub share_number: bool,
 }
 
 impl Default for Rules {
-    /// Strict, with signed calls and `Bearer TOKEN`.
+    /// Strict, with signed calls and `Bearer+TOKEN`.
     fn default() -> Rules {
         Rules {
             strict: true,
@@ -93,8 +98,8 @@ impl Default for Rules {
             user_id: "1000000000000000001".into(),
             access_token: "test-token".into(),
             hmac: true,
-            bearer: true,
-            bearer_plus: false,
+            bearer: false,
+            bearer_plus: true,
             bare: false,
             quota: u64::MAX,
             length_max: 200_000_000_000,
@@ -109,6 +114,8 @@ impl Default for Rules {
             first_links: FirstLinks::Asked,
             upload_id: UploadId::Stays,
             code: CodeForm::Number,
+            share_scopes: vec![1, 2, 3],
+            share_number: false,
         }
     }
 }
@@ -140,6 +147,8 @@ pub enum CodeForm {
     Number,
     /// As a string.
     Text,
+    /// Of a failure: as a number in an object `error`.
+    InError,
 }
 
 /// What `[host.koodrive]` has to say to reach the emulation at `addr`.
@@ -226,12 +235,16 @@ impl Emulated for KooDrive {
 
 impl Drive {
     fn failure(&self, status: u16, code: u32, reason: &str) -> Reply {
-        Reply::json(status, json!({ "code": self.code(code), "msg": reason }).to_string())
+        let body = match self.rules.code {
+            CodeForm::InError => json!({ "error": { "code": code, "msg": reason, "errorData": {} } }),
+            CodeForm::Number | CodeForm::Text => json!({ "code": self.code(code), "msg": reason }),
+        };
+        Reply::json(status, body.to_string())
     }
 
     fn code(&self, code: u32) -> serde_json::Value {
         match self.rules.code {
-            CodeForm::Number => code.into(),
+            CodeForm::Number | CodeForm::InError => code.into(),
             CodeForm::Text => code.to_string().into(),
         }
     }
@@ -263,6 +276,7 @@ mod code {
     pub(super) const NO_UPLOAD: u32 = 13_000_401;
     pub(super) const INTEGRITY: u32 = 13_000_402;
     pub(super) const BUSY: u32 = 13_000_403;
+    pub(super) const NO_RIGHT: u32 = 13_000_410;
     pub(super) const SAME_NAME: u32 = 13_000_405;
     pub(super) const OTHER_SPACE: u32 = 13_000_411;
 }

@@ -5,7 +5,7 @@ use md5::{Digest, Md5};
 use super::super::Lose;
 use super::super::digest::hex;
 use super::super::faults::When;
-use super::super::fourshared::{NullStyle, PartReply, Rules, SecondFinish, config};
+use super::super::fourshared::{NullStyle, PartReply, Rules, SameName, SecondFinish, config};
 use super::*;
 
 const ENDPOINT: &str = "/4shared/jax3/DesktopApp";
@@ -401,10 +401,39 @@ async fn reservations_have_limits() {
     assert_eq!((simple.element("freeSpace"), simple.element("maxFileSize"), simple.element("uploadUrl")), ("2600", "3000", ""));
     let late = bench.reserve("late", 200).await;
     bench.give("b", &file()).await;
-    assert!(start("-1", "a", "101").await <= 0, "the space is taken");
-    assert!(start("-1", "a", "100").await > 0);
+    assert!(start("-1", "c", "101").await <= 0, "the space is taken");
+    assert!(start("-1", "c", "100").await > 0);
     let path = bench.address("7").await;
     bench.range(&path, &late, 0, &[1; 200]).await.part_error(2);
+}
+
+#[tokio::test]
+async fn a_name_is_given_once_in_a_folder_until_it_is_free_again() {
+    let start = async |bench: &Bench, name: &str| {
+        let said = bench.call("uploadStartFile", &["-1", name, "3"]).await;
+        said.returned().unwrap().parse::<i64>().unwrap()
+    };
+    let bench = four(|_| {});
+    let id = start(&bench, "a").await;
+    assert_eq!((start(&bench, "a").await, start(&bench, "b").await > 0), (-5, true), "it is reserved");
+    bench.call("uploadCancelFile", &[&id.to_string()]).await;
+    assert!(start(&bench, "a").await > 0, "a cancelled place frees its name");
+    let stored = bench.give("c", b"abc").await;
+    assert_eq!(start(&bench, "c").await, -5, "it is stored");
+    let update = bench.call("uploadStartFileUpdate", &[&stored, "c", "3"]).await;
+    assert_eq!(update.returned().unwrap(), stored, "new content under its own name");
+    let names = async |bench: &Bench, first: &str, count: &str| {
+        let said = bench.call("getItemsPartial", &["-1", first, count]).await;
+        let page = said.text();
+        ["a", "b", "c"].into_iter().filter(|name| page.contains(&format!("<name>{name}</name>"))).collect::<String>()
+    };
+    assert_eq!([names(&bench, "0", "2").await, names(&bench, "2", "2").await], ["ab", "c"]);
+    assert_eq!(bench.call("getItemsCount", &["-1"]).await.returned().unwrap(), "3");
+    let silent = four(|rules| (rules.lists_reserved, rules.pages) = (false, true));
+    start(&silent, "a").await;
+    assert_eq!(names(&silent, "0", "9").await, "");
+    let loose = four(|rules| rules.same_name = SameName::Allow);
+    assert!(start(&loose, "a").await > 0 && start(&loose, "a").await > 0);
 }
 
 #[tokio::test]
@@ -664,6 +693,7 @@ async fn nothing_is_written_in_three_ways() {
             NullStyle::Absent => !info.text().contains("<md5"),
             NullStyle::Nil => info.text().contains("<md5 xmlns:xsi="),
             NullStyle::Empty => info.text().contains("<md5></md5>"),
+            NullStyle::Text => info.text().contains("<md5>null</md5>"),
         };
         assert!(md5, "{}", info.text());
         let cancelled = bench.call("uploadCancelFile", &[&bench.reserve("b", 3).await]).await;
@@ -827,7 +857,7 @@ async fn the_service_describes_itself() {
     assert_eq!(said.status, 200);
     let text = said.text();
     assert!(text.contains("<soap:address location=\"http://h/4shared/jax3/DesktopApp\"/>"));
-    assert_eq!(text.matches("<soap:operation ").count(), 20);
+    assert_eq!(text.matches("<soap:operation ").count(), 22);
     assert!(text.contains("<part name=\"arg0\" type=\"xs:int\"/><part name=\"arg1\" type=\"xs:string\"/>"));
     assert!(text.contains("<message name=\"uploadCancelFileResponse\"></message>"));
     for word in ["DesktopAppJax2Service", "DesktopAppJax2Port", "fileUploadInfo", "accountItem", "style=\"rpc\""] {

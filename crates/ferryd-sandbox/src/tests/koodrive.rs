@@ -176,7 +176,7 @@ impl Drive {
 
     async fn call(&self, path: &str, body: &Value) -> Heard {
         let body = body.to_string();
-        let path = format!("{PREFIX}/{path}");
+        let path = format!("{PREFIX}/{path}").replace("/files/../", "/");
         let head = self.signed_head("POST", &path, body.as_bytes(), &stamp(self.now()), "test-app-secret");
         self.send(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap()
     }
@@ -449,24 +449,87 @@ async fn a_token_is_taken_in_the_forms_of_the_rules() {
         }
         taken
     };
-    assert_eq!(taken(&small()).await, [true, false, false]);
-    assert_eq!(taken(&ruled(|rules| (rules.bearer, rules.bearer_plus) = (false, true))).await, [false, true, false]);
-    assert_eq!(taken(&ruled(|rules| (rules.bearer, rules.bare) = (false, true))).await, [false, false, true]);
+    assert_eq!(taken(&small()).await, [false, true, false]);
+    assert_eq!(taken(&ruled(|rules| (rules.bearer, rules.bearer_plus) = (true, false))).await, [true, false, false]);
+    assert_eq!(taken(&ruled(|rules| (rules.bare, rules.bearer_plus) = (true, false))).await, [false, false, true]);
     let tolerant = ruled(|rules| rules.strict = false);
     assert_eq!(taken(&tolerant).await, [true, true, true]);
     tolerant.call_as("Authorization: Bearer test-token").await.okay();
     tolerant.call_as("Authorization: Bearer other").await.unauthorised("token");
-    small().call_as("Authorization: Bearer test-token").await.unauthorised("X-User-Id is missing");
+    tolerant.call_as("Authorization: Bearer Bearer+test-token").await.unauthorised("token");
+    small().call_as("Authorization: Bearer+test-token").await.unauthorised("X-User-Id is missing");
     small().call_as("X-Other: x").await.unauthorised("Authorization is missing");
     let bearer_only = ruled(|rules| rules.hmac = false);
     bearer_only.call("create", &create(b"abc", "a")).await.unauthorised("signatures are not taken");
+}
+
+fn folder(name: &str, parent: &Value) -> Value {
+    json!({ "fileName": name, "fileType": "10", "containerId": "IAAC1", "parentFolder": [parent], "renameMode": 3 })
+}
+
+#[tokio::test]
+async fn a_folder_is_made_once_and_listed_in_pages() {
+    let bench = small();
+    let directory = "../directory";
+    let root = json!("root");
+    let made = bench.call(directory, &folder("a", &root)).await.okay()["id"].clone();
+    bench.call(directory, &folder("a", &root)).await.fails(13_000_405, "Duplicate");
+    bench.call(directory, &with(folder("a", &root), "renameMode", json!(2))).await.okay();
+    bench.call(directory, &folder("a", &made)).await.okay();
+    for number in 0..3 {
+        bench.call(directory, &folder(&format!("b{number}"), &root)).await.okay();
+    }
+    let page = |info: Value| json!({ "containerId": "IAAC1", "parentFileId": "root", "fileType": "10", "pageInfo": info });
+    let first = bench.call("0", &page(json!({ "pageSize": 2 }))).await.okay();
+    assert_eq!((&first["files"][0]["id"], &first["files"][0]["fileName"]), (&made, &json!("a")), "{first}");
+    assert_eq!((first["files"].as_array().unwrap().len(), &first["pageInfo"]["pageCursor"]), (2, &json!("2")));
+    let last = bench.call("0", &page(json!({ "pageSize": 2, "pageCursor": "4" }))).await.okay();
+    assert_eq!((last["files"].as_array().unwrap().len(), last["pageInfo"].get("pageCursor")), (1, None), "{last}");
+    bench.call("0", &page(json!({ "pageSize": 101 }))).await.fails(13_000_102, "pageSize");
+    let wrong = [
+        (with(folder("x", &root), "fileType", json!("45")), 13_000_102),
+        (with(folder("x", &root), "containerId", json!("other")), 13_000_411),
+        (with(folder("x", &root), "renameMode", json!(4)), 13_000_102),
+        (folder("a/b", &root), 13_000_102),
+        (folder("x", &json!("nowhere")), 13_000_309),
+        (with(folder("x", &root), "more", json!(1)), 13_000_102),
+    ];
+    for (body, code) in wrong {
+        bench.call(directory, &body).await.fails(code, "");
+    }
+    let file = three();
+    let into = with(create(&file, "f"), "parentFolder", json!([made]));
+    assert_eq!(bench.call("create", &into).await.okay()["parentFolder"], json!([made]));
+}
+
+#[tokio::test]
+async fn a_file_is_shared_within_the_scopes_of_the_rules() {
+    let bench = ruled(|rules| (rules.share_scopes, rules.share_number) = (vec![2], true));
+    let id = bench.stored("a.zip").await;
+    let share = json!({ "scope": 2, "fileIds": [id], "containerId": "IAAC1", "validDays": 30 });
+    let said = bench.call("../share", &share).await.okay();
+    let link = &said["shareLink"];
+    assert!(link["linkUrl"].is_number() && link["shortUrl"].as_str().unwrap().starts_with("https://"), "{said}");
+    bench.call("../share", &with(share.clone(), "scope", json!(1))).await.fails(13_000_410, "scope");
+    for (name, value) in [("validDays", json!(366)), ("validDays", json!(0)), ("fileIds", json!([])), ("extractCode", json!("ab"))]
+    {
+        bench.call("../share", &with(share.clone(), name, value)).await.fails(13_000_102, "");
+    }
+    bench.call("../share", &with(share, "fileIds", json!(["Fx"]))).await.fails(13_000_309, "");
+}
+
+#[tokio::test]
+async fn a_code_may_be_inside_an_error() {
+    let bench = ruled(|rules| rules.code = CodeForm::InError);
+    let said = bench.detail("Fx").await;
+    assert_eq!((said.status, &said.json()["error"]["code"], said.json().get("code")), (400, &json!(13_000_309), None));
 }
 
 #[tokio::test]
 async fn headers_and_bodies_must_be_as_documented() {
     let bench = small();
     let date = stamp(bench.now());
-    let who = format!("Authorization: Bearer test-token\r\nX-User-Id: 1000000000000000001\r\nX-Date: {date}");
+    let who = format!("Authorization: Bearer+test-token\r\nX-User-Id: 1000000000000000001\r\nX-Date: {date}");
     let kind = "Content-Type: application/json";
     bench.call_as(&format!("{who}\r\nContent-Type: text/plain")).await.fails(13_000_101, "content type");
     bench.call_as(&format!("{who}\r\n{kind}\r\nX-Traceid: {}", "a".repeat(57))).await.fails(13_000_102, "X-Traceid");

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::cloudkp::{EmptyFile, FinishReply};
 use super::faults::{Action, Endpoint, Rule, Script};
 use super::log::{Entry, Outcome};
 use super::{Options, Sandbox};
@@ -35,9 +36,16 @@ fn bench() -> Bench {
     bench_with(|_| {})
 }
 
+/// A sandbox whose CloudKP answers in JSON, as most faults here are about.
+fn options_at(state: &std::path::Path) -> Options {
+    let mut options = Options::new(state);
+    (options.rules.cloudkp.finish_reply, options.rules.cloudkp.empty_file) = (FinishReply::Json, EmptyFile::Reject);
+    options
+}
+
 fn bench_with(change: impl FnOnce(&mut Options)) -> Bench {
     let dir = TempDir::new().unwrap();
-    let mut options = Options::new(dir.path());
+    let mut options = options_at(dir.path());
     change(&mut options);
     Bench { sandbox: Sandbox::start(options).unwrap(), dir }
 }
@@ -164,7 +172,7 @@ impl Bench {
     /// Stops the sandbox and starts it again on what it left.
     async fn restart(self, change: impl FnOnce(&mut Options)) -> Bench {
         self.sandbox.stop().await;
-        let mut options = Options::new(self.dir.path());
+        let mut options = options_at(self.dir.path());
         change(&mut options);
         Bench { sandbox: Sandbox::start(options).unwrap(), dir: self.dir }
     }

@@ -400,13 +400,14 @@ async fn the_answer_to_a_chunk_can_be_empty_or_ok_or_json() {
 
 #[tokio::test]
 async fn the_answer_to_a_finish_can_be_json_or_bare_or_a_json_string() {
-    for style in [FinishReply::Json, FinishReply::Bare, FinishReply::JsonString] {
+    for style in [FinishReply::Json, FinishReply::JsonNullText, FinishReply::Bare, FinishReply::JsonString] {
         let bench = ruled(|rules| rules.finish_reply = style);
         bench.upload(&ONE, Some(b"abc")).await.unwrap().fine();
         let said = bench.upload(&ONE_DONE, None).await.unwrap();
         let id = &bench.sandbox.objects()[0].id;
         let expected = match style {
             FinishReply::Json => format!(r#"{{"error":null,"file_id":"{id}"}}"#),
+            FinishReply::JsonNullText => format!(r#"{{"error":"null","file_id":"{id}"}}"#),
             FinishReply::Bare => id.clone(),
             FinishReply::JsonString => format!("\"{id}\""),
         };
