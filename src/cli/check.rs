@@ -372,3 +372,29 @@ fn lacking_program(name: &str) -> Option<(&'static str, &'static str)> {
     let is_found = std::env::split_paths(&path).any(|folder| may_run(&folder.join(name)));
     (!is_found).then_some(("program not found in $PATH", "install the program, or give its absolute path"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_holds_more_than_may_be_meant_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, shared) = (dir.path().join("inside"), dir.path().join("shared"));
+        std::fs::create_dir(&inside).unwrap();
+        std::fs::create_dir(&shared).unwrap();
+        std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o777)).unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, "").unwrap();
+        let remarks = |path: &Path| {
+            let mut report = Report::default();
+            check_risks(&Watch::new(path.into(), std::sync::Arc::from([])), &file, &mut report);
+            assert!(report.problems.is_empty());
+            report.lines.join("\n")
+        };
+        assert!(remarks(Path::new("/")).contains("the whole machine"));
+        assert!(remarks(&inside.join("../inside/..")).contains("the configuration is in it"));
+        assert!(remarks(&shared).contains("other users can put files here"));
+        assert_eq!(remarks(&inside), "");
+    }
+}

@@ -58,7 +58,7 @@ fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
         return Some(at.to_zoned(zone).ok()?.timestamp().as_millisecond());
     }
     let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone);
-    let days_ago = |days: i64| Some(now.checked_sub(Span::new().try_days(days).ok()?).ok()?);
+    let days_ago = |days: i64| now.checked_sub(Span::new().try_days(days).ok()?).ok();
     match text {
         "today" => return Some(now.start_of_day().ok()?.timestamp().as_millisecond()),
         "yesterday" => return Some(days_ago(1)?.start_of_day().ok()?.timestamp().as_millisecond()),

@@ -64,7 +64,7 @@ done; failed (the host will never take this file), gone (changed or removed befo
 
 Exit codes: 0 shown, 2 usage, 3 configuration, 4 the queue cannot be read. They say nothing of the jobs.
 
-Examples:
+For instance:
   ferryd status ~/Drop/film.mov
   ferryd status --state held --state failed
   ferryd status --json | jq .totals";

@@ -429,6 +429,15 @@ fn note_in(lock: &Lock, change: impl FnOnce(&mut LockNote)) {
     }
 }
 
+/// Resolves when the main loop has turned, or is about to end: what is under way then has a limit of its own.
+async fn turn_or_end(phases: Phases) {
+    let mut end = phases.clone();
+    tokio::select! {
+        () = phases.turn() => {}
+        () = end.reached(Phase::Draining) => {}
+    }
+}
+
 /// Answers whoever asks whether the daemon is alive, when the main loop has turned; at once while none runs. Without the socket,
 /// which not every file system has, nobody can ask.
 fn answer_who_asks(runtime: &Runtime, state_dir: &Path, lock: &Arc<Lock>, engine: &Arc<Mutex<Option<Phases>>>) {
@@ -448,7 +457,7 @@ fn answer_who_asks(runtime: &Runtime, state_dir: &Path, lock: &Arc<Lock>, engine
             // One after the other: somebody who asks too often waits.
             let phases = engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(phases) = phases
-                && tokio::time::timeout(control::PATIENCE, phases.turn()).await.is_err()
+                && tokio::time::timeout(control::PATIENCE, turn_or_end(phases)).await.is_err()
             {
                 continue;
             }

@@ -345,6 +345,44 @@ fn a_missing_file_says_what_to_do() {
 }
 
 #[test]
+fn what_is_reached_through_links_may_be_neither_deleted_nor_moved() {
+    for after in ["\"delete\"", "{ move = \"/sent\" }"] {
+        let said = with_line(&format!("follow_symlinks = true\nafter = {after}"));
+        assert!(said.len() == 1 && said[0].starts_with("5:9 with `follow_symlinks`"), "{said:?}");
+    }
+    assert_eq!(with_line("follow_symlinks = true\nafter = \"keep\""), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_of_another_format_is_wrong_once_and_of_very_many_problems_the_first_are_told() {
+    let said = described("watch:\n  - path: ~/Drop\n    to: box\n");
+    assert!(said.len() == 1 && said[0].contains("not in TOML"), "{said:?}");
+    let many: String = (0..60_000).map(|number| format!("wach{number} = 1\n")).collect();
+    let begun = std::time::Instant::now();
+    let error = read(&format!("{many}[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}")).unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!((error.problems.len(), error.more), (50, 59_950));
+    let shown = error.render(false);
+    assert!(shown.contains("... and 59950 more") && shown.ends_with("has 60000 problems"), "{}", &shown[shown.len() - 200..]);
+}
+
+#[test]
+fn the_state_folder_of_a_broken_configuration_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    for (text, expected) in [
+        ("[[wach]]\n[daemon]\nstate_dir = \"/queue\"\n", "/queue"),
+        ("[daemon]\nstate_dir = \"/queue\"\n[host.box\n", "/queue"),
+        ("[daemon]\nstate_dir = 3\n", "/home/u/.local/state/ferryd"),
+        ("\u{0}", "/home/u/.local/state/ferryd"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(likely_state_dir(&file, &home()), Path::new(expected), "{text}");
+    }
+    assert_eq!(likely_state_dir(Path::new("/nowhere/x"), &home()), Path::new("/home/u/.local/state/ferryd"));
+}
+
+#[test]
 fn the_state_folder_is_where_the_platform_wants_it() {
     let dir = |environment| {
         parse(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}"), Path::new("x"), KINDS, &Fixed(environment))

@@ -122,6 +122,15 @@ mod tests {
         Redacting::around(Arc::new(Unusable(error)), secrets).check().await.unwrap_err()
     }
 
+    #[test]
+    fn of_addresses_without_end_whole_ones_are_kept() {
+        let many = vec!["https://h/12345"; 5_000].join(" ");
+        let kept = whole_words(many, LINKS_BYTES_MAX).unwrap();
+        assert!(kept.len() <= LINKS_BYTES_MAX && kept.len() > LINKS_BYTES_MAX - 20 && kept.ends_with("/12345"));
+        assert_eq!(whole_words("x".repeat(IDS_BYTES_MAX + 1), IDS_BYTES_MAX), None);
+        assert_eq!(whole_words("x".repeat(IDS_BYTES_MAX), IDS_BYTES_MAX).map(|id| id.len()), Some(IDS_BYTES_MAX));
+    }
+
     #[tokio::test]
     async fn a_secret_is_in_no_part_of_an_error() {
         let shows = |text: &str| {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::job::delivery::hook_name;
 use crate::job::health::HostState;
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State, WatchReport, WatchState};
@@ -152,7 +153,12 @@ impl View {
     }
 
     fn page_of_links(&self, (done_at_ms, id): (i64, i64)) -> Result<Vec<JobRow>, StoreError> {
-        let mut select = self.connection.prepare_cached(&links_sql())?;
+        let mut sql = links_sql();
+        if is_older(&self.connection)? {
+            // It has the time of those that are done alone.
+            sql = for_older(&sql).replace("INDEXED BY jobs_done", "").replace("j.done_at", "coalesce(j.done_at, j.since)");
+        }
+        let mut select = self.connection.prepare_cached(&sql)?;
         // No rate is fresh.
         let rows = select.query_map([i64::MAX, LINKS_IN_A_PAGE, done_at_ms, id], job_row)?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -239,7 +245,9 @@ fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: u
     let (filter, mut values) = filter(query);
     values[0] = Value::Integer(query.now_ms - LIVE_MS);
     values[1] = Value::Integer(i64::try_from(room).unwrap_or(i64::MAX));
-    let mut select = c.prepare_cached(&select_sql(state, &filter, order))?;
+    let sql = select_sql(state, &filter, order);
+    let sql = if is_older(c)? { for_older(&sql) } else { sql };
+    let mut select = c.prepare_cached(&sql)?;
     let mut rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
     for row in rows.iter_mut().filter(|row| row.state == State::Uploaded && row.why.is_none()) {
         row.why = awaited_hook(c, row.id)?.map(|hook| Reason::new(ReasonClass::WaitsForHook).about(hook));
@@ -252,7 +260,7 @@ fn awaited_hook(c: &Connection, job: JobId) -> Result<Option<String>, StoreError
     let mut select =
         c.prepare_cached("SELECT hook FROM deliveries WHERE job = ?1 AND event = 'done' ORDER BY next_try, id LIMIT 1")?;
     let key: Option<String> = select.query_row([job.0], |row| row.get(0)).optional()?;
-    Ok(key.map(|key| key.rsplit_once(" #").map_or(key.clone(), |(name, _)| name.to_owned())))
+    Ok(key.map(|key| hook_name(&key).to_owned()))
 }
 
 pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
@@ -263,6 +271,16 @@ pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
          LEFT JOIN uploads u ON u.job = j.id
          WHERE j.state = '{state}'{ended}{filter} ORDER BY {order} LIMIT ?2"
     )
+}
+
+/// Whether an older version wrote the queue, and no daemon of this one has migrated it yet.
+fn is_older(c: &Connection) -> Result<bool, StoreError> {
+    Ok(c.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? < schema::version())
+}
+
+/// The same of a queue that does not keep the parts of what is done.
+fn for_older(sql: &str) -> String {
+    sql.replace("THEN j.parts ", "THEN 0 ")
 }
 
 /// What is on the hosts after a time and the job of that time. A job that is on its way again, for a new link, has its old one until

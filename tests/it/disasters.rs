@@ -257,32 +257,34 @@ fn status_answers_whether_the_daemon_runs_hangs_or_is_dead() {
 #[test]
 fn status_says_why_the_last_daemon_ended_and_that_a_reload_was_refused() {
     let bench = Bench::new();
-    let daemon_of = |bench: &Bench| serde_json::from_slice::<serde_json::Value>(&status(bench).stdout).unwrap()["daemon"].clone();
     let daemon = bench.start();
     bench.wait_watching();
-    let good = std::fs::read_to_string(bench.config()).unwrap();
+    let (file, good) = (bench.dir.path().join("config.toml"), std::fs::read_to_string(bench.config()).unwrap());
+    // The bench itself would write the configuration anew.
+    let ask = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(&file).args(words).output().unwrap();
+    let daemon_of = || serde_json::from_slice::<serde_json::Value>(&ask(&["status", "--json"]).stdout).unwrap()["daemon"].clone();
     std::fs::write(bench.dir.path().join("config.toml"), format!("[[wach]]\n[daemon]\nstate_dir = {:?}\n", bench.state_dir()))
         .unwrap();
     daemon.signal(Signal::HUP);
-    let refused = bench.wait_for("the refusal", || daemon_of(&bench)["reload_refused"].as_str().map(str::to_owned));
+    let refused = bench.wait_for("the refusal", || daemon_of()["reload_refused"].as_str().map(str::to_owned));
     assert!(refused.contains("line 1, column"), "{refused}");
     // The broken configuration keeps nobody from looking.
     for words in [&["status"][..], &["links"]] {
-        let output = bench.command(words).output().unwrap();
+        let output = ask(words);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains("The configuration cannot be used: line 1"), "{}", text(&output.stderr));
     }
     std::fs::write(bench.dir.path().join("config.toml"), good).unwrap();
     daemon.signal(Signal::HUP);
-    bench.wait_for("the refusal to be over", || daemon_of(&bench)["reload_refused"].is_null().then_some(()));
+    bench.wait_for("the refusal to be over", || daemon_of()["reload_refused"].is_null().then_some(()));
     bench.stop(daemon);
-    assert_eq!(daemon_of(&bench)["last_end"]["why"], "it was told to stop");
-    assert!(daemon_of(&bench)["last_end"]["at"].is_string());
+    assert_eq!(daemon_of()["last_end"]["why"], "it was told to stop");
+    assert!(daemon_of()["last_end"]["at"].is_string());
     assert!(bench.log_text().trim_end().ends_with("stopped"), "{}", bench.log_text());
     let daemon = bench.start();
     bench.wait_watching();
     daemon.kill();
-    assert!(daemon_of(&bench)["last_end"]["why"].as_str().unwrap().contains("was killed"));
+    assert!(daemon_of()["last_end"]["why"].as_str().unwrap().contains("was killed"));
 }
 
 #[test]

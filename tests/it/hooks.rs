@@ -316,7 +316,7 @@ fn a_host_that_is_taken_out_gets_nothing_more_and_the_source_waits_for_it() {
     assert_eq!((rests.state, rests.next_try_ms, rests.host.as_str()), (State::Waiting, None, "mirror"));
     // Another file is through meanwhile, so there was time to send this one.
     let other = bench.put("other", b"other");
-    bench.wait_done(1);
+    bench.wait_state(State::Done);
     assert!(!other.exists() && path.exists() && bench.held("file").len() == 1);
     write(&both);
     daemon.signal(Signal::HUP);

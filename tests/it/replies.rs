@@ -91,7 +91,7 @@ fn a_source_waits_for_proof_until_its_host_is_trusted() {
     bench.wait_for("the reload", || bench.log_text().contains("configuration reloaded: host cloudkp changed").then_some(()));
     // A file that is uploaded from here on goes.
     let later = bench.put("later", b"another");
-    bench.wait_done(1);
+    bench.wait_state(State::Done);
     assert!(!later.exists() && path.exists(), "a reload makes no delete due");
     bench.stop(daemon);
     let daemon = bench.start();
