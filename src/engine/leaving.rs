@@ -114,7 +114,8 @@ impl Attempt {
     async fn is_gone(&self) -> bool {
         let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
         let answers = Answers::of(self.worker.system.threads, &path);
-        answers.get(move || roots.is_gone(&path, device)).await.unwrap_or(false)
+        let now = self.worker.system.clock.instant();
+        answers.get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false)
     }
 
     fn history(&self, is_unconnected: bool) -> History {
