@@ -112,9 +112,11 @@ impl JobRow {
         let class = match (self.state, host.map(|host| host.state)) {
             (State::Queued | State::Waiting | State::Held, None) => ReasonClass::HostUnconfigured,
             (State::Queued, Some(HostState::Resting)) => ReasonClass::HostResting,
+            // One without a time waits for something else than its host.
+            (State::Waiting, Some(HostState::Held)) if self.next_try_ms.is_none() => return,
             (State::Queued | State::Waiting, Some(HostState::Held)) => ReasonClass::HostHeld,
-            (State::Waiting, Some(HostState::Resting)) => {
-                self.next_try_ms = self.next_try_ms.max(host.and_then(|host| host.until_ms));
+            (State::Waiting | State::Held, Some(HostState::Resting)) => {
+                self.next_try_ms = self.next_try_ms.max(host.and_then(|host| host.until_ms).filter(|_| self.next_try_ms.is_some()));
                 return;
             }
             _ => return,
@@ -269,7 +271,7 @@ mod tests {
             "priority": 0,
             "since": "2026-01-02T03:04:05Z",
             "next_try": null,
-            "why": "the folder of this file is missing",
+            "why": "the file is not where it was: looking for it under another name, or waiting for its folder or disk to come back",
             "link": null,
             "remote_id": null,
             "expires": null,

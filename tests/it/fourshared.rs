@@ -31,7 +31,7 @@ fn a_name_that_is_taken_is_settled_as_told() {
     assert_eq!((bench.held("file"), bench.held("file (2)")), (vec![old.clone()], vec![new.clone()]));
     let (bench, job) = of("overwrite");
     assert_eq!(job.state, State::Done, "{job:#?}");
-    assert_eq!(bench.held("file"), [new.clone()], "the same file, and so the same link");
+    assert_eq!(bench.held("file"), std::slice::from_ref(&new), "the same file, and so the same link");
     let bench = FOURSHARED.bench().host("on_existing = \"error\"");
     let bench = with_a_file_there(bench, &old);
     bench.put("file", &new);

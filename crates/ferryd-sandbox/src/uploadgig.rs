@@ -181,10 +181,8 @@ impl UploadGig {
     async fn upload(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
         let identity = exchange.query.split('&').find_map(|pair| pair.strip_prefix("identity=")).unwrap_or_default().to_owned();
         let slug = exchange.headers.get("slug").map(|slug| String::from_utf8_lossy(slug.as_bytes())).unwrap_or_default();
-        let name = match self.rules.decodes_slug {
-            true => percent_decode_str(&slug).decode_utf8_lossy().into_owned(),
-            false => slug.into_owned(),
-        };
+        let name =
+            if self.rules.decodes_slug { percent_decode_str(&slug).decode_utf8_lossy().into_owned() } else { slug.into_owned() };
         let met = Met {
             host: KIND,
             endpoint: Endpoint::Chunk,

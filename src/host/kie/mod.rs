@@ -253,18 +253,15 @@ impl Kie {
 
     async fn send_file(&self, named: &Named, part: &Part) -> Result<Outcome, HostError> {
         let as_text = named.as_text.unwrap_or(self.settings.method == KieMethod::Base64);
-        let reply = match as_text {
-            false => {
-                let url = format!("{}/api/file-stream-upload", self.settings.base_url);
-                self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
-            }
-            true => {
-                let url = format!("{}/api/file-base64-upload", self.settings.base_url);
-                let (head, tail) = named.base64_envelope();
-                let encoded = Base64Source(Arc::clone(&part.source));
-                let request = self.post(&url).header("content-type", "application/json");
-                self.transport.send(request.around(head, &encoded, encoded_bytes(part.bytes), tail)).await?
-            }
+        let reply = if as_text {
+            let url = format!("{}/api/file-base64-upload", self.settings.base_url);
+            let (head, tail) = named.base64_envelope();
+            let encoded = Base64Source(Arc::clone(&part.source));
+            let request = self.post(&url).header("content-type", "application/json");
+            self.transport.send(request.around(head, &encoded, encoded_bytes(part.bytes), tail)).await?
+        } else {
+            let url = format!("{}/api/file-stream-upload", self.settings.base_url);
+            self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
         };
         upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms())
     }

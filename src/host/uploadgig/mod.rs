@@ -457,7 +457,7 @@ mod tests {
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
         let error = upload_reply(&reply(200, short), 52_428_800).unwrap_err();
         let told = (error.class, error.doubt, error.wait, error.said.contains("that copy is `a`"));
-        assert_eq!(told, (Class::RequestRefused, false, Some(Duration::from_secs(300)), true), "each try leaves a copy");
+        assert_eq!(told, (Class::RequestRefused, true, Some(Duration::from_secs(300)), true), "each try leaves a copy");
     }
 
     #[test]
