@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
 use crate::host::http::Clients;
-use crate::host::registry;
+use crate::host::{HostError, registry};
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch, Watches};
 use crate::os::filesystem::{self, Served};
@@ -278,8 +278,8 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}{unused}")),
                 Err(error) => {
-                    let exit = if error.class == Class::HostRefused { Exit::Configuration } else { Exit::Fault };
-                    report.problem_of(exit, format!("host `{name}` ({kind}): {error}{unused}"), advice(error.class));
+                    let exit = if is_ours_to_mend(&error) { Exit::Configuration } else { Exit::Fault };
+                    report.problem_of(exit, format!("host `{name}` ({kind}): {error}{unused}"), advice(&error));
                 }
             },
             Ok(_) if host.settings.secrets().is_empty() => report.ok(format!("host `{name}` ({kind}){unused}")),
@@ -295,9 +295,14 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-fn advice(class: Class) -> &'static str {
-    match class {
-        Class::HostRefused => "fix the credentials or the address; until then the daemon keeps its jobs on hold",
+/// Whether the failure is one of our own settings, if it lasts.
+fn is_ours_to_mend(error: &HostError) -> bool {
+    error.class == Class::HostRefused || error.worsens == Some(Class::HostRefused)
+}
+
+fn advice(error: &HostError) -> &'static str {
+    match error.class {
+        _ if is_ours_to_mend(error) => "fix the credentials or the address; until then the daemon keeps its jobs on hold",
         Class::RateLimited => "wait before checking again; the daemon pauses this host for the same time",
         _ => "check the network, or try again later; the daemon retries by itself",
     }

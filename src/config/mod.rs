@@ -91,6 +91,8 @@ pub struct HostConfig {
     pub network: Network,
     /// Failures in a row, without progress, after which a job is held; `None` is unlimited.
     pub retries: Option<u32>,
+    /// How long failures that may not pass can go on before a person is to look.
+    pub give_up_after: Duration,
     /// What to do when a commit may or may not have taken effect and the host cannot be asked.
     pub on_unknown: OnUnknown,
     /// Whether its mere word is enough for an after-action.

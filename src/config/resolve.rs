@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::job::attempt::OnUnknown;
+use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::watch::{After, EventSource, Watch, Watches};
 
 use super::file::kind as kind_of;
@@ -135,6 +136,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
     let network = network(&table, environment);
     let retries = table.get("retries", None, retries);
+    let give_up_after = table.get("give_up_after", GIVE_UP_AFTER, duration(SECOND));
     let on_unknown = table.get("on_unknown", OnUnknown::UploadAgain, word_of(ON_UNKNOWN));
     let trust_replies = table.get("trust_replies", false, boolean);
     let refresh = table.get("refresh", false, boolean);
@@ -153,6 +155,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
         request_timeout,
         network,
         retries,
+        give_up_after,
         on_unknown,
         trust_replies,
         trusts_earlier: true,

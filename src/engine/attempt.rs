@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
 use crate::job::content_type;
@@ -40,6 +42,8 @@ pub(super) struct Attempt {
     pub(super) shape: Shape,
     /// Bytes that have flowed, for people to see.
     pub(super) sent: Arc<AtomicU64>,
+    /// When it was claimed.
+    began: Instant,
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
@@ -60,7 +64,7 @@ enum Started {
 impl Attempt {
     pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
-        Attempt { worker, job, shape, sent, progress: false, session: None, digesting: None, digest: None }
+        Attempt { worker, job, shape, sent, began: Instant::now(), progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -403,14 +407,14 @@ impl Attempt {
         }
     }
 
-    /// When the present row of failures began. Progress ends one, but for a file that has lost sessions: each new one progresses at
-    /// first.
-    pub(super) fn failing_since_ms(&self) -> Option<i64> {
-        self.job.failing_since_ms.filter(|_| !self.progress || self.job.sessions_lost > 0)
+    /// How long the row of failures had lasted at the claim. Progress ends one, but for a file that has lost sessions: each new one
+    /// progresses at first.
+    pub(super) fn failing_before(&self) -> Option<Duration> {
+        self.job.failing_for.filter(|_| !self.progress || self.job.sessions_lost > 0)
     }
 
     pub(super) fn failing_for(&self) -> Duration {
-        self.failing_since_ms().map_or(Duration::ZERO, |since_ms| self.worker.system.clock.since(since_ms))
+        self.failing_before().map_or(Duration::ZERO, |before| before + self.began.elapsed())
     }
 }
 

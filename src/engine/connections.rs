@@ -1,10 +1,11 @@
 //! Who may have a request in flight. Each host has some connections of its own, so that a host that hangs in all that it has leaves
 //! the others theirs; the rest belongs to all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::job::flow::{Shown, Window};
 use crate::job::share;
 
 /// What one host may have in flight.
@@ -13,8 +14,9 @@ pub struct Connections(Arc<OfHost>);
 
 #[derive(Debug)]
 struct OfHost {
-    /// The host's own limit.
+    /// What the host may have in flight now.
     limit: Semaphore,
+    flow: Mutex<Flow>,
     /// What this host is sure of.
     own: Semaphore,
     /// What all hosts have together.
@@ -24,10 +26,20 @@ struct OfHost {
     turn: Semaphore,
 }
 
+/// How much that is.
+#[derive(Debug)]
+struct Flow {
+    window: Window,
+    in_flight: usize,
+    /// Permits that are in use and not to be given back, since there may be fewer in flight now.
+    owed: usize,
+}
+
 /// One connection, given back when dropped.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    _limit: Option<SemaphorePermit<'a>>,
+    of_host: &'a OfHost,
+    limit: Option<SemaphorePermit<'a>>,
     _connection: Option<SemaphorePermit<'a>>,
 }
 
@@ -37,6 +49,7 @@ pub fn connections(most: usize, limits: &[usize]) -> Vec<Connections> {
     let shared = Arc::new(Semaphore::new(most.saturating_sub(limits.iter().map(|limit| sure(*limit)).sum())));
     let of_host = |limit: &usize| OfHost {
         limit: Semaphore::new((*limit).min(Semaphore::MAX_PERMITS)),
+        flow: Mutex::new(Flow { window: Window::new((*limit).min(Semaphore::MAX_PERMITS)), in_flight: 0, owed: 0 }),
         own: Semaphore::new(sure(*limit)),
         shared: shared.clone(),
         turn: Semaphore::new(1),
@@ -55,11 +68,48 @@ impl Connections {
             own = of_host.own.acquire() => own,
             shared = of_host.shared() => shared,
         };
-        Permit { _limit: limit, _connection: connection.ok() }
+        of_host.with_flow(|flow| flow.in_flight += 1);
+        Permit { of_host, limit, _connection: connection.ok() }
+    }
+}
+
+impl Permit<'_> {
+    /// Gives the connection back with what its request has shown.
+    pub(super) fn done(self, shown: Shown) {
+        let of_host = self.of_host;
+        of_host.with_flow(|flow| {
+            let before = flow.window.size();
+            flow.window = flow.window.after(shown, flow.in_flight.saturating_sub(1));
+            let now = flow.window.size();
+            let taken = of_host.limit.forget_permits(before.saturating_sub(now));
+            flow.owed += before.saturating_sub(now) - taken;
+            let more = now.saturating_sub(before);
+            let forgiven = more.min(flow.owed);
+            flow.owed -= forgiven;
+            of_host.limit.add_permits(more - forgiven);
+        });
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let is_owed = self.of_host.with_flow(|flow| {
+            flow.in_flight = flow.in_flight.saturating_sub(1);
+            let is_owed = flow.owed > 0;
+            flow.owed -= usize::from(is_owed);
+            is_owed
+        });
+        if let Some(limit) = self.limit.take().filter(|_| is_owed) {
+            limit.forget();
+        }
     }
 }
 
 impl OfHost {
+    fn with_flow<T>(&self, act: impl FnOnce(&mut Flow) -> T) -> T {
+        act(&mut self.flow.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn shared(&self) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
         let _turn = self.turn.acquire().await?;
         self.shared.acquire().await
@@ -111,6 +161,27 @@ mod tests {
         assert_eq!(some.len(), 3);
         drop(some);
         assert_eq!(all(&hosts[0]).len(), 3, "what is dropped is given back");
+    }
+
+    #[test]
+    fn a_host_that_has_too_much_to_do_is_asked_half_as_much_and_more_again_as_it_answers() {
+        let hosts = connections(64, &[8]);
+        let mut flying = all(&hosts[0]);
+        assert_eq!(flying.len(), 8);
+        flying.pop().unwrap().done(Shown::TooMuch);
+        assert_eq!(all(&hosts[0]).len(), 0, "four may be in flight, and seven are");
+        while let Some(permit) = flying.pop() {
+            permit.done(Shown::TooMuch);
+        }
+        assert_eq!(all(&hosts[0]).len(), 4, "they were in flight together");
+        for _ in 0..4 + 5 {
+            ready(pin!(hosts[0].acquire())).unwrap().done(Shown::Fine);
+        }
+        assert_eq!(all(&hosts[0]).len(), 6);
+        for _ in 0..100 {
+            ready(pin!(hosts[0].acquire())).unwrap().done(Shown::Fine);
+        }
+        assert_eq!(all(&hosts[0]).len(), 8);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinError;
@@ -108,8 +108,6 @@ struct DeliveryTask {
     /// The same as the scan sees them.
     roots: Arc<[Root]>,
     known_roots: KnownRoots,
-    /// Since when the sources of after-actions are missing, as far as they are waited for.
-    missing: Arc<Mutex<HashMap<DeliveryId, std::time::Instant>>>,
     phases: Phases,
     names: Arc<Names>,
     /// Ends long copies early.
@@ -144,8 +142,8 @@ impl Deliver {
         }
         let watches = config.watches.clone();
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
-        let (hooks, stop, missing) = (Arc::new(hooks), Arc::default(), Arc::default());
-        let task = DeliveryTask { system, store, hooks, watches, roots, known_roots, missing, phases, names, stop };
+        let (hooks, stop) = (Arc::new(hooks), Arc::default());
+        let task = DeliveryTask { system, store, hooks, watches, roots, known_roots, phases, names, stop };
         Ok(Deliver { task, keys, rests: Rests::default() })
     }
 
@@ -317,16 +315,9 @@ impl DeliveryTask {
     /// Whether a source that is missing is not merely out of reach, on a disk that is away or under a name that the next scan finds.
     async fn is_lost(&self, delivery: &Delivery) -> bool {
         let (roots, path, device) = (self.known_roots.clone(), delivery.path.clone(), delivery.identity.device);
-        // What does not answer is not gone.
-        let gone = self.answers(&delivery.path).get(move || roots.is_gone(&path, device)).await.unwrap_or(false);
         let now = self.system.clock.instant();
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = *missing.entry(delivery.id).or_insert(now);
-        let lost = self.known_roots.scanned_since(&delivery.path, since) && gone;
-        if lost {
-            missing.remove(&delivery.id);
-        }
-        lost
+        // What does not answer is not gone.
+        self.answers(&delivery.path).get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false)
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.

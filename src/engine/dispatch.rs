@@ -1,12 +1,15 @@
 //! Alone claims jobs: it owns the slots and what is known of each host, and has every job carried by a task of its own.
 
+use std::time::Duration;
+
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
-use crate::job::health::{Attempted, Change, Feedback, HostHealth, HostState};
+use crate::job::health::{Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
+use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::crash::crash_point;
 use crate::os::system::System;
@@ -18,6 +21,7 @@ use super::live::Board;
 use super::phase::Phases;
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
+use super::standing::{Network, News};
 use super::worker::Worker;
 
 /// A host with its limits, what it has under way, and how it is doing.
@@ -28,8 +32,6 @@ pub(crate) struct HostSlots {
     pub worker: Worker<LazyHost>,
     /// Jobs that may upload to it at once.
     pub uploads_max: usize,
-    /// How it is doing.
-    pub health: HostHealth,
     /// Jobs that upload to it.
     uploads: usize,
     /// Those of them that had been tried before.
@@ -47,11 +49,11 @@ pub(super) struct Running {
     job: JobId,
     /// Its host's place in the list.
     host: usize,
-    attempted: Attempted,
+    bytes: u64,
     /// What speaks to its host for it.
     speaker: LazyHost,
     failures: u32,
-    failing_since_ms: Option<i64>,
+    failing_for: Option<Duration>,
     /// Whether it had been tried before.
     retry: bool,
 }
@@ -62,25 +64,27 @@ pub(crate) struct Dispatch {
     store: Store,
     hosts: Vec<HostSlots>,
     uploads_max: usize,
-    board: Board,
-    hints: Handle,
+    shared: Shared,
     /// Jobs given so far, over all hosts.
     served: u64,
+}
+
+/// What is shared with others.
+pub(crate) struct Shared {
+    /// Where the hosts are.
+    pub network: Network,
+    /// What moves.
+    pub board: Board,
+    /// Where the scan is told to look.
+    pub hints: Handle,
 }
 
 type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub(crate) fn new(
-        system: System,
-        store: Store,
-        hosts: Vec<HostSlots>,
-        uploads_max: usize,
-        board: Board,
-        hints: Handle,
-    ) -> Dispatch {
-        Dispatch { system, store, hosts, uploads_max, board, hints, served: 0 }
+    pub(crate) fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, shared: Shared) -> Dispatch {
+        Dispatch { system, store, hosts, uploads_max, shared, served: 0 }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -91,11 +95,12 @@ impl Dispatch {
 
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
+        self.take_news().await?;
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
         let now = Instant::now();
-        let rested = self.hosts.iter().filter_map(|host| host.health.wakes_at(now.into_std())).min().map(Instant::from_std);
+        let rested = self.hosts.iter().filter_map(|host| host.health().wakes_at(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();
@@ -129,7 +134,7 @@ impl Dispatch {
         self.store.clock_was_set_back().await?;
         let now = Instant::now().into_std();
         for host in &self.hosts {
-            if let Some(until) = host.health.shown_until(now) {
+            if let Some(until) = host.health().shown_until(now) {
                 self.store.record_host_rest(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
             }
         }
@@ -149,17 +154,17 @@ impl Dispatch {
         let host = &mut self.hosts[index];
         host.uploads += 1;
         host.retries += usize::from(job.retry);
-        let attempted = Attempted { job: job.id.0, bytes: job.identity.size, epoch: host.health.epoch() };
         let running = Running {
             job: job.id,
             host: index,
-            attempted,
+            bytes: job.identity.size,
             speaker: host.worker.host.clone(),
             failures: job.failures,
-            failing_since_ms: job.failing_since_ms,
+            failing_for: job.failing_for,
             retry: job.retry,
         };
-        let (worker, entry) = (host.worker.clone(), self.board.enter(job.id));
+        let worker = Worker { epoch: host.health().epoch(), ..host.worker.clone() };
+        let entry = self.shared.board.enter(job.id);
         tasks.start(running, async move {
             let end = worker.ready().await.run(job, entry.sent.clone()).await;
             drop(entry);
@@ -171,33 +176,46 @@ impl Dispatch {
     /// followed.
     async fn look_again_at_file_of(&self, job: JobId) -> Result<(), StoreError> {
         if let Some((folder, name)) = split(&self.store.path_of(job).await?) {
-            self.hints.look(&folder, &name);
+            self.shared.hints.look(&folder, &name);
         }
         Ok(())
     }
 
-    /// Takes in what an attempt says about its host, and stores and tells what that changes.
-    async fn apply(&mut self, running: &Running, feedback: Feedback, why: Option<&Reason>) -> Result<(), StoreError> {
+    /// Keeps what an attempt says about its host besides how it is doing.
+    fn keep(&mut self, running: &Running, feedback: Feedback, why: Option<Reason>) {
         let host = &mut self.hosts[running.host];
         if matches!(feedback, Feedback::Full { .. }) {
-            host.no_room = why.cloned();
-        }
-        if feedback == Feedback::Refused {
+            host.no_room = why;
+        } else if feedback == Feedback::Refused {
             host.renew(&running.speaker);
         }
-        for change in host.health.apply(feedback, &running.attempted, Instant::now().into_std()) {
-            host.tell(&change, why);
-            if change.releases_held {
-                self.store.requeue_held(host.name.clone()).await?;
+    }
+
+    /// Stores and tells how the hosts are doing now.
+    async fn take_news(&self) -> Result<(), StoreError> {
+        for host in &self.hosts {
+            for News { change, why } in host.worker.standing.take_news() {
+                self.record(host, &change, why).await?;
             }
-            let report = HostReport {
-                state: change.shown,
-                until_ms: change.pause.map(|pause| self.system.clock.in_ms(pause)),
-                why: why.filter(|_| change.shown != HostState::Ready).cloned(),
-                rests: host.health.rests(),
-            };
-            self.store.record_host(host.name.clone(), report).await?;
+            if let Some(outage) = host.worker.standing.take_outage(Instant::now().into_std()) {
+                self.store.record_outage(host.name.clone(), outage).await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn record(&self, host: &HostSlots, change: &Change, why: Option<Reason>) -> Result<(), StoreError> {
+        host.tell(change, why.as_ref());
+        if change.releases_held {
+            self.store.requeue_held(host.name.clone()).await?;
+        }
+        let report = HostReport {
+            state: change.shown,
+            until_ms: change.pause.map(|pause| self.system.clock.in_ms(pause)),
+            why: why.filter(|_| change.shown != HostState::Ready),
+            rests: host.health().rests(),
+        };
+        self.store.record_host(host.name.clone(), report).await?;
         Ok(())
     }
 
@@ -205,14 +223,15 @@ impl Dispatch {
     async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
         let now = Instant::now().into_std();
         let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
-        let Some(until) = host.health.no_room_until(job.identity.size, now) else { return Ok(false) };
+        let Some(until) = host.health().no_room_until(job.identity.size, now) else { return Ok(false) };
         let returned = ReturnedJob {
             state: State::Held,
             why: host.no_room.clone(),
             next_try_ms: Some(self.system.clock.in_ms(until - now)),
             failures: job.failures,
             failing: job.failing.clone(),
-            failing_since_ms: job.failing_since_ms,
+            failing_for: job.failing_for,
+            counts: false,
             session: SessionFate::Resume,
         };
         self.store.return_job(job.id, returned).await?;
@@ -222,28 +241,24 @@ impl Dispatch {
     /// A panic is our fault, and ends only its own job: it counts as a reply that nobody can read.
     async fn after_a_panic(&self, running: &Running, error: &JoinError) -> Result<(), StoreError> {
         tracing::error!(job.id = %running.job, "ferryd panicked during an upload; this is a bug in ferryd: {error}");
-        let since_ms = running.failing_since_ms.unwrap_or_else(|| self.system.clock.now_ms());
+        let lasts = running.failing_for.unwrap_or_default();
         let history = History {
             progress: false,
             failures: running.failures,
             last_kind: None,
-            failing_for: self.system.clock.since(since_ms),
+            failing_for: lasts,
+            give_up_after: GIVE_UP_AFTER,
+            host_is_down: false,
+            network_is_down: false,
             sessions_lost: 0,
             retries: None,
             on_unknown: OnUnknown::UploadAgain,
-            bytes: running.attempted.bytes,
+            bytes: running.bytes,
         };
-        let failure = Failure {
-            class: Class::Unreadable,
-            worsens: None,
-            wait: None,
-            doubles: false,
-            step: None,
-            session: SessionFate::Resume,
-        };
+        let failure = Failure { class: Class::Unreadable, worsens: None, wait: None, doubles: false, session: SessionFate::Resume };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
-        self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, Some(since_ms))).await
+        self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, (Some(lasts), lasts))).await
     }
 }
 
@@ -266,11 +281,15 @@ impl Workload for Dispatch {
         if state == State::Gone {
             self.look_again_at_file_of(running.job).await?;
         }
-        self.apply(&running, feedback, why.as_ref()).await
+        self.keep(&running, feedback, why);
+        self.take_news().await
     }
 
     async fn arrivals(&self) {
-        self.store.arrivals().await;
+        tokio::select! {
+            () = self.store.arrivals() => {}
+            () = self.shared.network.news() => {}
+        }
     }
 
     /// Requests are dropped; what was committed stays, and the rest is found at the next start.
@@ -281,8 +300,12 @@ impl Workload for Dispatch {
 
 impl HostSlots {
     /// A host that has nothing under way.
-    pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize, health: HostHealth) -> HostSlots {
-        HostSlots { name, worker, uploads_max, health, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
+    pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize) -> HostSlots {
+        HostSlots { name, worker, uploads_max, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
+    }
+
+    fn health(&self) -> HostHealth {
+        self.worker.standing.health()
     }
 
     /// What was refused is made anew, with its secrets read again, for the next attempt. Attempts that began together share one
@@ -299,7 +322,7 @@ impl HostSlots {
             uploads: self.uploads,
             retries: self.retries,
             uploads_max: self.uploads_max,
-            room: self.health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
+            room: self.health().capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
             served: self.served,
             retried_last: self.retried_last,
         }

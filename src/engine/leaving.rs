@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::host::{HostError, Tickets};
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
-use crate::job::health::Feedback;
+use crate::job::health::{Attempted, Feedback, Moment};
 use crate::job::{Reason, ReasonClass, State, Step};
 use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
@@ -32,6 +35,7 @@ impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own:
     /// nothing more can be done.
     pub async fn run(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
+        let attempted = Attempted { job: job.id.0, bytes: job.identity.size, epoch: self.epoch };
         let mut attempt = Attempt::new(self.clone(), job, sent);
         if attempt.job().give_back {
             return attempt.give_back().await;
@@ -43,29 +47,38 @@ impl Worker {
                 let state = self.store.record_outcome(job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
                 tracing::info!(job.id = %job.id, bytes = job.identity.size, "uploaded {:?} to {}", job.path, job.host);
+                self.standing.apply(Feedback::Fine, &attempted, self.moment(false), None);
                 Ok(End { state, feedback: Feedback::Fine, why: None })
             }
-            Err(stop) => attempt.leave(stop).await,
+            Err(stop) => attempt.leave(stop, &attempted).await,
         }
+    }
+
+    fn moment(&self, others_wait: bool) -> Moment {
+        Moment { now: Instant::now().into_std(), chance: self.system.chance.fraction(), others_wait }
     }
 }
 
 impl Attempt {
     /// Commits where the job stands, and says what its end means for the host.
-    pub(super) async fn leave(&mut self, stop: Stop) -> Result<End, StoreError> {
+    pub(super) async fn leave(&mut self, stop: Stop, attempted: &Attempted) -> Result<End, StoreError> {
+        let is_unconnected = stop.is_unconnected();
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
             // Only a file that is not there may be gone.
             stop @ Stop::Source(SourceError::Vanished) => cause_of(stop, self.is_gone().await),
             stop => cause_of(stop, true),
         };
-        let leaving = attempt::leaving(&cause, &self.history());
-        let reason = Reason { note: leaving.note, ..reason };
+        let mut leaving = attempt::leaving(&cause, &self.history(is_unconnected));
+        let mut reason = Reason { note: leaving.note, ..reason };
+        if self.tell_of_host(leaving.feedback, attempted, &mut reason).await? {
+            leaving = leaving.with_its_host_held();
+        }
         log(&self.job, leaving.state, &reason);
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let forgotten = planted!("held.without_reason") && state == State::Held;
         let kept = (cause != Cause::Draining && !forgotten).then(|| reason.clone());
-        self.worker.store.return_job(self.job.id, returned(&self.worker.system, leaving, kept, self.failing_since_ms())).await?;
+        self.worker.store.return_job(self.job.id, returned(&self.worker.system, leaving, kept, self.row())).await?;
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
@@ -75,28 +88,46 @@ impl Attempt {
     /// The file does not go to this host any more: its session is forgotten, and given back.
     async fn give_back(&mut self) -> Result<End, StoreError> {
         self.session = self.job.upload.take().map(|upload| upload_session(&upload, None, Tickets::default()));
-        let Claimed { id, failures, failing, failing_since_ms, .. } = self.job.clone();
+        let Claimed { id, failures, failing, failing_for, .. } = self.job.clone();
         let why = self.job.path.parent().and_then(|folder| self.worker.watches.unwanted(folder, &self.job.host));
         let session = SessionFate::Drop;
-        let rest = ReturnedJob { state: State::Waiting, why, next_try_ms: None, failures, failing, failing_since_ms, session };
+        let rest =
+            ReturnedJob { state: State::Waiting, why, next_try_ms: None, failures, failing, failing_for, counts: false, session };
         self.worker.store.return_job(id, rest).await?;
         self.abandon().await;
         Ok(End { state: State::Waiting, feedback: Feedback::Nothing, why: None })
+    }
+
+    /// Takes in what the attempt says about its host. Answers whether it turns out that the host needs a person.
+    async fn tell_of_host(&self, feedback: Feedback, attempted: &Attempted, why: &mut Reason) -> Result<bool, StoreError> {
+        let failed = matches!(feedback, Feedback::Failed(_));
+        let others_wait = failed && self.worker.store.others_wait(self.job.host.clone(), self.job.id).await?;
+        Ok(self.worker.standing.apply(feedback, attempted, self.worker.moment(others_wait), Some(why)))
+    }
+
+    /// How long the row of failures has lasted, before and with this attempt.
+    fn row(&self) -> (Option<Duration>, Duration) {
+        (self.failing_before(), self.failing_for())
     }
 
     /// Whether its file is gone for good. One whose file system does not answer is not.
     async fn is_gone(&self) -> bool {
         let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
         let answers = Answers::of(self.worker.system.threads, &path);
-        answers.get(move || roots.is_gone(&path, device)).await.unwrap_or(false)
+        let now = self.worker.system.clock.instant();
+        answers.get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false)
     }
 
-    fn history(&self) -> History {
+    fn history(&self, is_unconnected: bool) -> History {
+        let standing = &self.worker.standing;
         History {
             progress: self.progress,
             failures: self.job.failures,
             last_kind: self.job.failing.clone(),
             failing_for: self.failing_for(),
+            give_up_after: self.worker.give_up_after,
+            host_is_down: standing.is_open(),
+            network_is_down: is_unconnected && standing.network_is_down(Instant::now().into_std()),
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,
             on_unknown: self.worker.on_unknown,
@@ -134,28 +165,33 @@ fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
             (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
         }
         Stop::Host { error, session } => {
-            let HostError { class, worsens, step, wait, doubles, .. } = error;
-            (Cause::Failed(Failure { class, worsens, step, wait, doubles, session }), error.into())
+            let HostError { class, worsens, wait, doubles, .. } = error;
+            (Cause::Failed(Failure { class, worsens, wait, doubles, session }), error.into())
         }
     }
 }
 
-/// What is stored of a job that is left like this. `failing_since_ms` is when its row of failures began before this one, if there
-/// was one.
-pub(super) fn returned(system: &System, leaving: Leaving, why: Option<Reason>, failing_since_ms: Option<i64>) -> ReturnedJob {
+/// What is stored of a job that is left like this. `row` is how long its row of failures has lasted, before this attempt, if there
+/// was one, and with it.
+pub(super) fn returned(
+    system: &System,
+    leaving: Leaving,
+    why: Option<Reason>,
+    (before, with): (Option<Duration>, Duration),
+) -> ReturnedJob {
     let pause = match leaving.pause {
         Pause::None => None,
         Pause::For(pause) => Some(pause),
         Pause::Jittered { floor, ceiling } => Some(floor + ceiling.mul_f64(system.chance.fraction())),
     };
-    let begins = leaving.record.failed && failing_since_ms.is_none();
     ReturnedJob {
         state: leaving.state,
         why,
         next_try_ms: pause.map(|pause| system.clock.in_ms(pause)),
         failures: leaving.record.failures,
         failing: leaving.record.last_kind,
-        failing_since_ms: if begins { Some(system.clock.now_ms()) } else { failing_since_ms },
+        failing_for: if leaving.record.failed { Some(with) } else { before },
+        counts: leaving.record.counts,
         session: leaving.session,
     }
 }

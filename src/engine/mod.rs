@@ -21,6 +21,7 @@ mod pool;
 mod rests;
 pub mod roots;
 pub(crate) mod source;
+pub(crate) mod standing;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -38,7 +39,9 @@ use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
 use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
+use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
+use crate::job::outage::Outage;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
@@ -51,6 +54,7 @@ use dispatch::{Dispatch, HostSlots};
 use live::Board;
 use phase::{Phase, PhaseSwitch, Phases};
 use roots::KnownRoots;
+use standing::Network;
 use worker::Worker;
 
 /// Why the engine ended before it was asked to.
@@ -90,14 +94,18 @@ pub async fn run(
     let known_roots = KnownRoots::new(system.files.clone(), config.watches.clone(), store.known_roots().await?, hints.clone());
     let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone(), known_roots.clone())?;
     deliver::follow(config, &store).await?;
-    let hosts = host_slots(config, system, host, &store, &phases, &known_roots, &store.resting_hosts().await?);
+    let past = Past { resting: store.resting_hosts().await?, outages: store.outages().await? };
+    let network = Network::default();
+    let world = Surroundings { roots: &known_roots, past: &past, network: &network };
+    let hosts = host_slots(config, system, host, &store, &phases, &world);
 
     let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
 
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
     let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
     let looks_after = store.clone();
-    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, board.clone(), hints);
+    let shared = dispatch::Shared { network, board: board.clone(), hints };
+    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
 
@@ -127,17 +135,40 @@ async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration
     switch.advance(Phase::Stopping);
 }
 
+/// How the hosts were doing when the daemon stopped.
+struct Past {
+    resting: Vec<Resting>,
+    outages: Vec<(String, String)>,
+}
+
+impl Past {
+    fn of(&self, host: &str) -> HostHealth {
+        let now = Instant::now().into_std();
+        let rest = self.resting.iter().find(|resting| resting.host == host);
+        let health = rest.map_or_else(HostHealth::ready, |rest| HostHealth::resting(now + rest.left, rest.rests));
+        let outage = self.outages.iter().find(|(name, _)| name == host);
+        health.after(outage.map_or_else(Outage::default, |(_, text)| Outage::load(text, now)))
+    }
+}
+
+/// What all hosts have around them.
+struct Surroundings<'a> {
+    roots: &'a KnownRoots,
+    past: &'a Past,
+    network: &'a Network,
+}
+
 fn host_slots(
     config: &Config,
     system: &System,
     lazy: impl Fn(&HostConfig) -> LazyHost,
     store: &Store,
     phases: &Phases,
-    roots: &KnownRoots,
-    resting: &[Resting],
+    world: &Surroundings<'_>,
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
-    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(daemon.max_connections)).collect();
+    let unasked = daemon.max_connections.min(MOST_UNASKED);
+    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(unasked)).collect();
     let connections = connections(daemon.max_connections, &limits);
     let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
     let slots = |(host, connections): (&HostConfig, Connections)| {
@@ -147,17 +178,17 @@ fn host_slots(
             host: lazy(host),
             on_unknown: host.on_unknown,
             retries: host.retries,
+            give_up_after: host.give_up_after,
+            standing: world.network.host(world.past.of(&host.name)),
+            epoch: 0,
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
             watches: config.watches.clone(),
-            roots: roots.clone(),
+            roots: world.roots.clone(),
             phases: phases.clone(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
-        let rest = resting.iter().find(|resting| resting.host == host.name);
-        let resting = |rest: &Resting| HostHealth::resting(Instant::now().into_std() + rest.left, rest.rests);
-        let health = rest.map_or_else(HostHealth::ready, resting);
-        HostSlots::new(host.name.clone(), worker, uploads_max, health)
+        HostSlots::new(host.name.clone(), worker, uploads_max)
     };
     config.hosts.iter().zip(connections).map(slots).collect()
 }

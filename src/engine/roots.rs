@@ -17,12 +17,18 @@ pub struct KnownRoots {
     watches: Watches,
     known: Arc<Mutex<HashMap<PathBuf, RootFolder>>>,
     hints: Handle,
+    /// Since when files are missing that may still be met under another name.
+    missing: Arc<Mutex<HashMap<PathBuf, Instant>>>,
 }
+
+/// Missing files that are remembered. Those of which nobody asks again would stay for ever; all are forgotten together, and only
+/// wait for one more scan.
+const MISSING_MAX: usize = 10_000;
 
 impl KnownRoots {
     /// The roots of `watches`, of which this is `known`; their watching listens to `hints`.
     pub(crate) fn new(files: Files, watches: Watches, known: Vec<(PathBuf, RootFolder)>, hints: Handle) -> KnownRoots {
-        KnownRoots { files, watches, known: Arc::new(Mutex::new(known.into_iter().collect())), hints }
+        KnownRoots { files, watches, known: Arc::new(Mutex::new(known.into_iter().collect())), hints, missing: Arc::default() }
     }
 
     /// A file that is known was met below the root of `watch`, or one was taken up there. Answers what the root is, where that is
@@ -33,18 +39,32 @@ impl KnownRoots {
         (before != Some(now)).then_some(now)
     }
 
-    /// Whether the file at `path`, which is not there, is gone for good, and not merely out of reach. It was taken up on the file
-    /// system of this number.
-    pub(crate) fn is_gone(&self, path: &Path, device: i64) -> bool {
+    /// Whether the file at `path`, which is not there, is gone for good: neither out of reach, nor under another name, which the scan
+    /// of its watch would have followed that began after somebody has missed it first. It was taken up on the file system of this
+    /// number. As long as it is not, its watch is scanned soon.
+    pub(crate) fn is_lost(&self, path: &Path, device: i64, now: Instant) -> bool {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.len() >= MISSING_MAX {
+            missing.clear();
+        }
+        let since = *missing.entry(path.to_owned()).or_insert(now);
+        drop(missing);
+        let lost = self.scanned_since(path, since) && self.is_gone(path, device);
+        if lost {
+            self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        }
+        lost
+    }
+
+    /// Whether it is not merely out of reach.
+    fn is_gone(&self, path: &Path, device: i64) -> bool {
         let Some(watch) = self.watches.of_file(path) else { return self.nearest_device(path, None).is_some() };
         let (Some(now), Some(nearest)) = (self.look(watch), self.nearest_device(path, Some(&watch.path))) else { return false };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&watch.path).copied();
         absence::is_gone(known.as_ref(), &now, device, nearest)
     }
 
-    /// Whether the watch of `path` has been scanned from beginning to end since then, and so has followed the file if it has another
-    /// name there. If not, it is scanned soon.
-    pub(crate) fn scanned_since(&self, path: &Path, since: Instant) -> bool {
+    fn scanned_since(&self, path: &Path, since: Instant) -> bool {
         let Some(watch) = self.watches.of_file(path) else { return true };
         let scanned = self.hints.scanned_since(&watch.path, since);
         if !scanned {

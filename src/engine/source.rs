@@ -93,7 +93,8 @@ pub(crate) struct Source {
 }
 
 struct OpenSource {
-    file: File,
+    file: Arc<File>,
+    answers: Answers,
     /// The folder from which the file is reached, also when it is looked at again.
     base: Base,
     path: PathBuf,
@@ -129,9 +130,12 @@ impl Source {
         sent: Arc<AtomicU64>,
     ) -> Result<Source, SourceError> {
         let answers = Answers::of(threads, expected.base.path());
-        let open = match OpenSource::from_page_cache(&expected) {
+        let open = match OpenSource::from_page_cache(&expected, &answers) {
             Some(open) => open,
-            None => blocking(&answers, move || OpenSource::open(expected)).await?,
+            None => {
+                let its = answers.clone();
+                blocking(&answers, move || OpenSource::open(expected, its)).await?
+            }
         };
         Ok(Source { open: Arc::new(open), answers, limits, sent, part_digest: None })
     }
@@ -313,10 +317,16 @@ impl Source {
     }
 }
 
+impl Drop for OpenSource {
+    fn drop(&mut self) {
+        self.answers.let_go(&self.file);
+    }
+}
+
 impl OpenSource {
-    fn open(expected: Expected) -> Result<OpenSource, SourceError> {
+    fn open(expected: Expected, answers: Answers) -> Result<OpenSource, SourceError> {
         let file = expected.base.open(&expected.path)?;
-        let mut held = OpenSource::of(file, expected)?;
+        let mut held = OpenSource::of(file, expected, answers)?;
         let Identity { device, size, .. } = held.identity();
         page_cache::remember_filesystem(&held.file, device);
         if size <= WHOLE_BYTES {
@@ -326,15 +336,15 @@ impl OpenSource {
     }
 
     /// A small file that nothing has to be waited for, and nothing is wrong with.
-    fn from_page_cache(expected: &Expected) -> Option<OpenSource> {
+    fn from_page_cache(expected: &Expected, answers: &Answers) -> Option<OpenSource> {
         let Expected { base, path, version, .. } = expected;
         let file = page_cache::open(base, path, version.device).filter(|_| version.size <= WHOLE_BYTES)?;
-        let mut held = OpenSource::of(file, expected.clone()).ok()?;
+        let mut held = OpenSource::of(file, expected.clone(), answers.clone()).ok()?;
         held.whole = Some(page_cache::read(&held.file, held.identity().size)?.into());
         held.check_handle().ok().map(|()| held)
     }
 
-    fn of(file: File, expected: Expected) -> Result<OpenSource, SourceError> {
+    fn of(file: File, expected: Expected, answers: Answers) -> Result<OpenSource, SourceError> {
         let Expected { base, path, version, fresh } = expected;
         let stat = file.stat()?;
         let found = Identity::from(stat.numbers);
@@ -344,7 +354,7 @@ impl OpenSource {
         }
         let identity = if fresh { found } else { Identity { ctime_ns: version.ctime_ns, ..found } };
         let (identity, hashes, failed) = (Mutex::new(identity), Mutex::default(), Mutex::default());
-        Ok(OpenSource { file, base, path, identity, hashes, whole: None, failed })
+        Ok(OpenSource { file: Arc::new(file), answers, base, path, identity, hashes, whole: None, failed })
     }
 
     fn identity(&self) -> Identity {

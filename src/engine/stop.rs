@@ -23,6 +23,13 @@ pub(super) enum Stop {
     Draining,
 }
 
+impl Stop {
+    /// Whether there was no connection at all.
+    pub(super) fn is_unconnected(&self) -> bool {
+        matches!(self, Stop::Host { error, .. } if error.unconnected)
+    }
+}
+
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         Stop::Store(error)

@@ -65,17 +65,23 @@ struct Group {
 }
 
 /// What is called once every thread has begun, or is known to hang.
-struct Ready(Mutex<(usize, Option<Box<dyn FnOnce() + Send>>)>);
+struct Ready(Mutex<Outstanding>);
+
+/// How many threads have not begun, and what is called then.
+struct Outstanding {
+    left: usize,
+    call: Option<Box<dyn FnOnce() + Send>>,
+}
 
 impl Ready {
     fn begun(&self, begun: &AtomicBool) {
         if begun.swap(true, Ordering::Relaxed) {
             return;
         }
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        left.0 = left.0.saturating_sub(1);
-        let call = if left.0 == 0 { left.1.take() } else { None };
-        drop(left);
+        let mut outstanding = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outstanding.left = outstanding.left.saturating_sub(1);
+        let call = if outstanding.left == 0 { outstanding.call.take() } else { None };
+        drop(outstanding);
         if let Some(call) = call {
             call();
         }
@@ -106,7 +112,7 @@ pub(super) fn start(
         #[cfg(feature = "simulator")]
         Threads::Caller => vec![roots],
     };
-    let ready = Arc::new(Ready(Mutex::new((groups.len(), Some(Box::new(ready))))));
+    let ready = Arc::new(Ready(Mutex::new(Outstanding { left: groups.len(), call: Some(Box::new(ready)) })));
     let (watches, threads) = (watches.clone(), system.threads);
     let (groups_before, ends, leaving) = (Vec::new(), JoinSet::new(), unbounded_channel());
     let mut watching = Watching { groups: groups_before, ends, leaving, hints, watches, known_roots, ready, threads };

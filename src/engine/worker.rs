@@ -2,9 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
+use crate::job::flow::Shown;
+use crate::job::upload::Class;
 use crate::job::{Step, Watches};
 use crate::os::calendar;
 use crate::os::system::System;
@@ -14,6 +19,7 @@ use super::bandwidth::Limits;
 use super::connections::Connections;
 use super::phase::Phases;
 use super::roots::KnownRoots;
+use super::standing::Standing;
 
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
@@ -28,6 +34,12 @@ pub struct Worker<H = Arc<dyn Host>> {
     pub on_unknown: OnUnknown,
     /// Failures in a row that are allowed.
     pub retries: Option<u32>,
+    /// How long failures may go on before a person is to look.
+    pub give_up_after: Duration,
+    /// How the host is doing.
+    pub standing: Standing,
+    /// Which of the host's troubles an attempt of this worker knows of.
+    pub epoch: u32,
     /// What the host may have in flight.
     pub connections: Connections,
     /// How fast bytes may flow.
@@ -43,9 +55,24 @@ pub struct Worker<H = Arc<dyn Host>> {
 impl Worker<LazyHost> {
     /// The same with its host made. One attempt has one host from beginning to end.
     pub(super) async fn ready(self) -> Worker {
-        let Worker { system, store, host, on_unknown, retries, connections, limits, watches, roots, phases } = self;
+        let Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, .. } = self;
+        let Worker { connections, limits, watches, roots, phases, .. } = self;
         let host = host.get().await;
-        Worker { system, store, host, on_unknown, retries, connections, limits, watches, roots, phases }
+        Worker {
+            system,
+            store,
+            host,
+            on_unknown,
+            retries,
+            give_up_after,
+            standing,
+            epoch,
+            connections,
+            limits,
+            watches,
+            roots,
+            phases,
+        }
     }
 }
 
@@ -54,10 +81,24 @@ impl Worker {
     pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;
         let answer = call.await;
+        self.standing.heard(step, self.epoch, &answer, Instant::now().into_std());
         if planted!("connection.not_given_back") && answer.is_err() {
             std::mem::forget(permit);
+        } else {
+            permit.done(shown(&answer));
         }
         answer.map_err(|error| error.during(step))
+    }
+}
+
+/// What an answer shows of how much its host has to do.
+fn shown<T>(answer: &Result<T, HostError>) -> Shown {
+    match answer {
+        Ok(_) => Shown::Fine,
+        Err(error) if matches!(error.status, Some(429 | 503)) || error.class == Class::RateLimited => Shown::TooMuch,
+        // The connection broke.
+        Err(error) if error.status.is_none() && error.doubt && !error.unconnected => Shown::TooMuch,
+        Err(_) => Shown::Nothing,
     }
 }
 

@@ -18,7 +18,7 @@ const EXCERPT_CHARS: usize = 300;
 pub struct HostError {
     /// What the failure means.
     pub class: Class,
-    /// What it means from the third time in a row on, where a host is not believed for ever.
+    /// What it means once it is persistent, where a host is not believed for ever.
     pub worsens: Option<Class>,
     /// What the host was asked for; filled in by whoever asked, unless the host's own code knows better.
     pub step: Option<Step>,
@@ -34,6 +34,8 @@ pub struct HostError {
     pub doubles: bool,
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
+    /// Whether there was no connection at all.
+    pub unconnected: bool,
     /// The error that it came from.
     pub source: Option<ErrorCause>,
 }
@@ -64,11 +66,12 @@ impl HostError {
             wait: None,
             doubles: false,
             doubt: false,
+            unconnected: false,
             source: None,
         }
     }
 
-    /// The same, but from the third time in a row on it means `class`.
+    /// The same, but once it is persistent it means `class`.
     #[must_use]
     pub fn worsening_to(self, class: Class) -> Self {
         HostError { worsens: Some(class), ..self }

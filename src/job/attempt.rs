@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
+use super::State;
 use super::health::Feedback;
+use super::outage::Evidence;
 use super::reason::Note;
 use super::upload::{Class, Found, Order, Repeat, Shape};
 use super::verdict::{
-    FailureFacts, GIVE_UP_AFTER, LONGEST_BACKOFF, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Verdict, pause_after_lost_session,
-    verdict,
+    FailureFacts, LONGEST_BACKOFF, LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Verdict,
+    pause_after_lost_session, verdict,
 };
-use super::{State, Step};
 
 /// Finishes of one session that may go unanswered, over [`PERSISTENT_AFTER`], before the user's choice decides.
 const UNANSWERED_MAX: u32 = 5;
@@ -229,8 +230,6 @@ pub struct Failure {
     pub wait: Option<Duration>,
     /// Whether that rest doubles each time the host asks for it again.
     pub doubles: bool,
-    /// What the host was asked for.
-    pub step: Option<Step>,
     /// What becomes of the session.
     pub session: SessionFate,
 }
@@ -246,6 +245,12 @@ pub struct History {
     pub last_kind: Option<(String, u32)>,
     /// How long that row of failures has lasted.
     pub failing_for: Duration,
+    /// How long it may last before a person is to look.
+    pub give_up_after: Duration,
+    /// Whether the host is known to be down: then nothing that fails says anything of the file.
+    pub host_is_down: bool,
+    /// Whether nothing is reached at all, so that it is this machine's network that is down.
+    pub network_is_down: bool,
     /// Sessions that the file has lost.
     pub sessions_lost: u32,
     /// Failures in a row that the user allows.
@@ -281,6 +286,8 @@ pub struct Record {
     pub last_kind: Option<(String, u32)>,
     /// Whether this attempt adds a failure to the row, or begins one.
     pub failed: bool,
+    /// Whether the time until the next attempt counts for how long the row lasts.
+    pub counts: bool,
 }
 
 /// Where an attempt leaves its job, its session and its host.
@@ -318,7 +325,7 @@ impl History {
     /// A leaving that says nothing against the file and nothing about the host.
     fn standing(&self, state: State, pause: Pause, session: SessionFate) -> Leaving {
         let (failures, last_kind) = if self.progress { (0, None) } else { (self.failures, self.last_kind.clone()) };
-        let record = Record { failures, last_kind, failed: false };
+        let record = Record { failures, last_kind, failed: false, counts: false };
         Leaving { state, pause, session, record, feedback: Feedback::Nothing, note: Note::None }
     }
 
@@ -342,14 +349,14 @@ impl History {
                 Leaving { note: Note::LeftToUser, ..self.standing(State::Held, Pause::None, SessionFate::Resume) }
             }
             OnUnknown::UploadAgain => {
-                let (session, given_up) = (SessionFate::DropLostMaybeDuplicate, self.failing_for >= GIVE_UP_AFTER);
+                let (session, given_up) = (SessionFate::DropLostMaybeDuplicate, self.failing_for >= self.give_up_after);
                 let leaving = if given_up {
                     Leaving { note: Note::ForADay, ..self.held(session) }
                 } else {
                     let pause = pause_after_lost_session(self.sessions_lost);
                     Leaving { note: Note::UploadedAgain, ..self.anew(pause, session) }
                 };
-                Leaving { record: Record { failed: true, ..leaving.record }, ..leaving }
+                Leaving { record: Record { failed: true, counts: true, ..leaving.record }, ..leaving }
             }
         }
     }
@@ -366,16 +373,20 @@ impl History {
             failures,
             alike,
             failing_for: self.failing_for,
+            give_up_after: self.give_up_after,
             sessions_lost: self.sessions_lost,
             retries: self.retries,
         };
         // What has worsened to a lost session is lost as one.
         let lost = facts.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
         let session = if lost { SessionFate::DropLost } else { failure.session };
-        let record = Record { failures, last_kind: Some((kind, alike)), failed: true };
+        let record = Record { failures, last_kind: Some((kind, alike)), failed: true, counts: true };
+        let feedback = self.against_the_host(failure);
+        if self.is_no_fault_of_the_file() && matches!(feedback, Feedback::Failed(_)) {
+            return Leaving { feedback, ..self.put_off(facts, session) };
+        }
         match verdict(facts) {
             Verdict::Retry { floor, ceiling } => {
-                let feedback = if failure.step.is_some_and(Step::opens) { Feedback::OpenFailed } else { Feedback::Nothing };
                 let pause = Pause::Jittered { floor, ceiling };
                 Leaving { record, feedback, ..self.standing(State::Waiting, pause, session) }
             }
@@ -383,11 +394,50 @@ impl History {
                 let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to() };
                 Leaving { feedback, ..self.standing(State::Waiting, Pause::For(pause), session) }
             }
-            Verdict::Anew(pause) => Leaving { record, ..self.anew(pause, session) },
+            Verdict::Anew(pause) => Leaving { record, feedback, ..self.anew(pause, session) },
             Verdict::HoldHost => Leaving { feedback: Feedback::Refused, ..self.held(session) },
             Verdict::HoldForRoom => Leaving { feedback: Feedback::Full { bytes: self.bytes }, ..self.held(session) },
-            Verdict::Hold => Leaving { record, ..self.held(session) },
+            Verdict::Hold => Leaving { record, feedback, ..self.held(session) },
             Verdict::Fail => self.standing(State::Failed, Pause::None, SessionFate::Drop),
+        }
+    }
+}
+
+impl History {
+    fn is_no_fault_of_the_file(&self) -> bool {
+        self.host_is_down || self.network_is_down
+    }
+
+    /// What is waited for is the host or the network; the file's own row of failures stays as it was.
+    fn put_off(&self, facts: FailureFacts, session: SessionFate) -> Leaving {
+        let before = FailureFacts { failures: facts.failures.saturating_sub(1), class: Class::Transient, ..facts };
+        let Verdict::Retry { floor, ceiling } = verdict(FailureFacts { worsens: None, retries: None, ..before }) else {
+            return self.standing(State::Waiting, Pause::For(LONGEST_BACKOFF_OFFLINE), session);
+        };
+        let longest = if self.network_is_down { LONGEST_BACKOFF_OFFLINE } else { LONGEST_BACKOFF };
+        self.standing(State::Waiting, Pause::Jittered { floor, ceiling: ceiling.min(longest) }, session)
+    }
+
+    fn against_the_host(&self, failure: &Failure) -> Feedback {
+        let counts = match failure.class {
+            Class::Transient | Class::Unreadable | Class::RequestRefused => true,
+            // The first time that is the file's own matter.
+            Class::SessionLost => self.sessions_lost > 0,
+            _ => false,
+        };
+        let Failure { class, worsens, wait, .. } = *failure;
+        let evidence = Evidence { class, worsens, floor: wait, network_is_down: self.network_is_down };
+        if counts { Feedback::Failed(evidence) } else { Feedback::Nothing }
+    }
+}
+
+impl Leaving {
+    /// The same where the host has turned out to need a person, and the job with it.
+    #[must_use]
+    pub fn with_its_host_held(self) -> Leaving {
+        match self.state {
+            State::Waiting | State::Queued => Leaving { state: State::Held, pause: Pause::For(RECHECK), ..self },
+            _ => self,
         }
     }
 }
@@ -414,6 +464,7 @@ impl Failure {
 mod tests {
     use super::*;
     use crate::job::upload::Outcome;
+    use crate::job::verdict::GIVE_UP_AFTER;
 
     fn shape(order: Order, repeat: Repeat) -> Shape {
         Shape { order, repeat, session_life: Some(Duration::from_secs(100)), ..Shape::parts(8) }
@@ -537,6 +588,9 @@ mod tests {
             failures: 2,
             last_kind: Some(("transient".into(), 2)),
             failing_for: Duration::from_secs(10),
+            give_up_after: GIVE_UP_AFTER,
+            host_is_down: false,
+            network_is_down: false,
             sessions_lost: 0,
             retries: None,
             on_unknown: OnUnknown::UploadAgain,
@@ -546,7 +600,7 @@ mod tests {
 
     fn failure(class: Class) -> Failure {
         let session = call_failure(class);
-        Failure { class, worsens: None, wait: None, doubles: false, step: None, session }
+        Failure { class, worsens: None, wait: None, doubles: false, session }
     }
 
     fn failed(failure: Failure, history: &History) -> Leaving {
@@ -563,12 +617,12 @@ mod tests {
             (Cause::Probable, State::Held, Pause::None, SessionFate::Resume),
         ];
         for (cause, state, pause, session) in cases {
-            let record = Record { failures: 2, last_kind: Some(("transient".into(), 2)), failed: false };
+            let record = Record { failures: 2, last_kind: Some(("transient".into(), 2)), failed: false, counts: false };
             let expected = Leaving { state, pause, session, record, feedback: Feedback::Nothing, note: Note::None };
             assert_eq!(leaving(&cause, &history()), expected, "{cause:?}");
         }
         let progressed = leaving(&Cause::Draining, &History { progress: true, ..history() });
-        assert_eq!(progressed.record, Record { failures: 0, last_kind: None, failed: false });
+        assert_eq!(progressed.record, Record { failures: 0, last_kind: None, failed: false, counts: false });
     }
 
     #[test]
@@ -595,9 +649,9 @@ mod tests {
     fn a_failure_leaves_its_job_and_its_host_as_its_verdict_says() {
         let minutes = Duration::from_secs(60);
         let cases = [
-            (Class::Transient, State::Waiting, Feedback::Nothing, SessionFate::Resume),
-            (Class::Unreadable, State::Waiting, Feedback::Nothing, SessionFate::Resume),
-            (Class::RequestRefused, State::Waiting, Feedback::Nothing, SessionFate::Resume),
+            (Class::Transient, State::Waiting, against(Class::Transient), SessionFate::Resume),
+            (Class::Unreadable, State::Waiting, against(Class::Unreadable), SessionFate::Resume),
+            (Class::RequestRefused, State::Waiting, against(Class::RequestRefused), SessionFate::Resume),
             (Class::OffsetMismatch, State::Waiting, Feedback::Nothing, SessionFate::Resume),
             (Class::SessionLost, State::Queued, Feedback::Nothing, SessionFate::DropLost),
             (Class::HostRefused, State::Held, Feedback::Refused, SessionFate::Resume),
@@ -615,13 +669,37 @@ mod tests {
         assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT) });
     }
 
+    fn against(class: Class) -> Feedback {
+        Feedback::Failed(Evidence { class, worsens: None, floor: None, network_is_down: false })
+    }
+
     #[test]
-    fn a_host_that_fails_before_it_has_begun_with_a_file_is_said_to_open_nothing() {
-        for step in Step::ALL {
-            let left = failed(Failure { step: Some(step), ..failure(Class::Transient) }, &history());
-            let opens = matches!(step, Step::Secret | Step::Login | Step::Open);
-            assert_eq!(left.feedback, if opens { Feedback::OpenFailed } else { Feedback::Nothing }, "{step:?}");
+    fn a_lost_session_says_something_of_the_host_from_the_second_on() {
+        let feedback = |sessions_lost| failed(failure(Class::SessionLost), &History { sessions_lost, ..history() }).feedback;
+        assert_eq!([feedback(0), feedback(1)], [Feedback::Nothing, against(Class::SessionLost)]);
+    }
+
+    #[test]
+    fn what_fails_while_the_host_or_the_network_is_down_is_not_counted_against_the_file() {
+        let long = History { failures: 20, failing_for: GIVE_UP_AFTER, sessions_lost: 5, retries: Some(1), ..history() };
+        for (host_is_down, network_is_down) in [(true, false), (false, true)] {
+            for class in [Class::Transient, Class::Unreadable, Class::RequestRefused, Class::SessionLost] {
+                let left = failed(failure(class), &History { host_is_down, network_is_down, ..long.clone() });
+                assert_eq!(left.state, State::Waiting, "{class:?}");
+                assert_eq!((left.record.failures, left.record.failed, left.record.counts), (20, false, false), "{class:?}");
+                let Pause::Jittered { ceiling, .. } = left.pause else { panic!("{class:?}") };
+                assert!(!network_is_down || ceiling <= Duration::from_secs(30), "{class:?}");
+            }
+            let wrong = failed(failure(Class::HostRefused), &History { host_is_down, network_is_down, ..long.clone() });
+            assert_eq!((wrong.state, wrong.feedback), (State::Held, Feedback::Refused));
         }
+    }
+
+    #[test]
+    fn a_job_is_held_with_its_host_unless_it_is_over() {
+        let left = failed(failure(Class::Unreadable), &history()).with_its_host_held();
+        assert_eq!((left.state, left.pause), (State::Held, Pause::For(RECHECK)));
+        assert_eq!(failed(failure(Class::FileRejected), &history()).with_its_host_held().state, State::Failed);
     }
 
     #[test]

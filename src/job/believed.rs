@@ -21,6 +21,14 @@ pub(crate) fn believed(until_ms: i64, now_ms: i64, longest: Duration) -> Option<
     (until_ms <= after(now_ms, longest)).then_some(until_ms)
 }
 
+/// How long a job has waited since a failure that counts: no longer than it was to wait, whatever kept it after that. All in
+/// milliseconds since the Unix epoch.
+pub(crate) fn waited(failed_ms: Option<i64>, next_try_ms: Option<i64>, now_ms: i64) -> Duration {
+    let Some((failed_ms, next_try_ms)) = failed_ms.zip(next_try_ms) else { return Duration::ZERO };
+    let waited = next_try_ms.min(now_ms).saturating_sub(failed_ms);
+    Duration::from_millis(u64::try_from(waited).unwrap_or(0)).min(LONGEST_TO_NEXT_TRY)
+}
+
 /// Whether a clock that said `before_ms` was set back, if it says `now_ms` when `passed` has passed. Both in milliseconds since the
 /// Unix epoch.
 pub(crate) fn was_set_back(before_ms: i64, now_ms: i64, passed: Duration) -> bool {
@@ -58,6 +66,23 @@ mod tests {
         const LONGEST_MS: i64 = 65 * 60 * 1000;
         let believed = [0, 1].map(|more| believed(10 + LONGEST_MS + more, 10, LONGEST_TO_NEXT_TRY));
         assert_eq!(believed, [Some(10 + LONGEST_MS), None]);
+    }
+
+    #[test]
+    fn only_the_pause_that_was_meant_counts_as_waiting() {
+        let cases = [
+            // (failed, next try, now) -> waited
+            ((Some(1000), Some(6000), 6000), 5000),
+            ((Some(1000), Some(6000), 90_000_000), 5000),
+            ((Some(1000), Some(6000), 3000), 2000),
+            ((Some(6000), Some(1000), 9000), 0),
+            ((None, Some(6000), 9000), 0),
+            ((Some(1000), None, 9000), 0),
+            ((Some(i64::MIN), Some(i64::MAX), i64::MAX), LONGEST_TO_NEXT_TRY.as_millis()),
+        ];
+        for ((failed, next_try, now), expected) in cases {
+            assert_eq!(waited(failed, next_try, now).as_millis(), expected, "{failed:?} {next_try:?} {now}");
+        }
     }
 
     #[test]

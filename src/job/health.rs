@@ -1,6 +1,6 @@
 //! How a host is doing: one state machine, from what ended attempts say about it to whether it may be given jobs.
 //!
-//! It has the shape of a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which the next job
+//! It is a circuit breaker. `Ready` is closed; `Resting` and `Held` are open until a time, after which it is half open: one job
 //! shows whether the host is well again. Pure: the caller brings the time, by the clock that nobody sets, and stores and shows what
 //! has changed.
 
@@ -9,13 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::verdict::{FIRST_BACKOFF, LONGEST_BACKOFF, RECHECK};
+use super::outage::{Evidence, Outage};
+use super::verdict::RECHECK;
 
-/// Uploads of different files in a row that may fail to open before the whole host is left alone for a while. One poisonous file
-/// says nothing of its host.
-const OPEN_FAILURES_FREE: u32 = 4;
-/// Jobs that try a host which needs a person, once its time has come.
+/// Jobs that try a host which is half open.
 const TRIALS: usize = 1;
+/// The first rest of a host that fails, doubled with every trial that fails.
+const FIRST_REST: Duration = Duration::from_secs(30);
+/// Where that doubling ends.
+const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
+/// How much of a rest chance may take away.
+const JITTER: f64 = 0.25;
 
 /// What an ended attempt says about its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,8 @@ pub enum Feedback {
         /// The file's size in bytes.
         bytes: u64,
     },
-    /// It could not even open an upload.
-    OpenFailed,
+    /// It failed.
+    Failed(Evidence),
 }
 
 /// The attempt that feedback comes from.
@@ -53,12 +57,23 @@ pub struct Attempted {
     pub epoch: u32,
 }
 
+/// What is known when an attempt ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// Now.
+    pub now: Instant,
+    /// A random number from 0 to 1.
+    pub chance: f64,
+    /// Whether other files wait for this host.
+    pub others_wait: bool,
+}
+
 /// Whether a host may be given jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
     /// It takes files, as far as anybody knows.
     Ready,
-    /// It asked for rest, or could not open uploads.
+    /// It asked for rest, or failed too often; one job at a time tries it after this.
     RestingUntil(Instant),
     /// A person must act; one job at a time tries it after this.
     HeldUntil(Instant),
@@ -126,11 +141,12 @@ pub struct HostHealth {
     condition: Condition,
     /// Rests in a row.
     rests: u32,
-    /// Raised whenever the host asks for rest or refuses us: an attempt that began in an earlier epoch says nothing about this one.
+    /// Whether it rests because it failed. One that asked for rest has it, whatever was under way.
+    tripped: bool,
+    /// Raised whenever the host rests or refuses us: an attempt that began in an earlier epoch says nothing about this one.
     epoch: u32,
-    open_failures: u32,
-    /// The last job that could not be opened.
-    open_failed: Option<i64>,
+    /// Its failures since its last success.
+    outage: Outage,
     full: Option<NoRoom>,
 }
 
@@ -144,12 +160,18 @@ struct NoRoom {
 impl HostHealth {
     /// A host about which nothing bad is known.
     pub fn ready() -> HostHealth {
-        HostHealth { condition: Condition::Ready, rests: 0, epoch: 0, open_failures: 0, open_failed: None, full: None }
+        HostHealth { condition: Condition::Ready, rests: 0, tripped: false, epoch: 0, outage: Outage::default(), full: None }
     }
 
-    /// A host that asked for rest before the daemon started, for the `rests`th time in a row.
+    /// A host that rested when the daemon stopped, for the `rests`th time in a row.
     pub fn resting(until: Instant, rests: u32) -> HostHealth {
         HostHealth { condition: Condition::RestingUntil(until), rests, ..HostHealth::ready() }
+    }
+
+    /// The same after these failures in a row, which an earlier run of the daemon has met.
+    #[must_use]
+    pub fn after(self, outage: Outage) -> HostHealth {
+        HostHealth { outage, ..self }
     }
 
     /// Which of its troubles an attempt that begins now knows of.
@@ -162,12 +184,22 @@ impl HostHealth {
         self.rests
     }
 
+    /// Its failures since its last success.
+    pub fn outage(&self) -> &Outage {
+        &self.outage
+    }
+
+    /// Whether it takes no jobs, or none but one that tries it. What its jobs meet meanwhile says nothing of their files.
+    pub fn is_open(&self) -> bool {
+        self.condition != Condition::Ready
+    }
+
     /// How many jobs it may have at once, of `most` at best.
     pub fn capacity(&self, most: usize, now: Instant) -> usize {
         match self.condition {
             Condition::Ready => most,
-            Condition::RestingUntil(until) if until <= now || planted!("rest.ignored") => most,
-            Condition::HeldUntil(until) if until <= now => most.min(TRIALS),
+            Condition::RestingUntil(_) if planted!("rest.ignored") => most,
+            Condition::RestingUntil(until) | Condition::HeldUntil(until) if until <= now => most.min(TRIALS),
             Condition::RestingUntil(_) | Condition::HeldUntil(_) => 0,
         }
     }
@@ -192,50 +224,66 @@ impl HostHealth {
     }
 
     /// Takes in what an ended attempt says. Several changes are several facts about the host, the last of which is the one to show.
-    pub fn apply(&mut self, feedback: Feedback, attempted: &Attempted, now: Instant) -> Vec<Change> {
+    pub fn apply(&mut self, feedback: Feedback, attempted: &Attempted, at: Moment) -> Vec<Change> {
         // Attempts that were under way together tell of one and the same trouble.
         let is_news = attempted.epoch == self.epoch;
         match feedback {
             Feedback::Nothing => Vec::new(),
-            Feedback::Fine => self.fine(attempted, is_news),
-            Feedback::OpenFailed => self.open_failed(attempted, now).into_iter().collect(),
-            Feedback::Full { bytes } => vec![self.no_room(bytes, now)],
+            Feedback::Fine => self.fine(attempted),
+            Feedback::Failed(evidence) => self.failed(evidence, attempted, at).into_iter().collect(),
+            Feedback::Full { bytes } => vec![self.no_room(bytes, at.now)],
             Feedback::Rest { pause, doubles_to } => {
                 self.epoch = self.epoch.wrapping_add(1);
                 self.rests = self.rests.saturating_add(u32::from(is_news));
                 let pause = doubles_to.map_or(pause, |most| doubled(pause, self.rests, most));
-                self.rest(pause, now).into_iter().collect()
+                self.rest(pause, false, at.now).into_iter().collect()
             }
-            Feedback::Refused => {
-                self.epoch = self.epoch.wrapping_add(1);
-                self.condition = Condition::HeldUntil(now + RECHECK);
-                vec![Change { shown: HostState::Held, pause: Some(RECHECK), releases_held: false }]
-            }
+            Feedback::Refused => vec![self.hold(at.now)],
         }
     }
 
-    fn fine(&mut self, attempted: &Attempted, is_news: bool) -> Vec<Change> {
-        let ready = Change { shown: HostState::Ready, pause: None, releases_held: true };
-        let mut changes = Vec::new();
-        if self.full.take_if(|full| attempted.bytes >= full.bytes).is_some() {
-            changes.push(ready);
-        }
-        self.open_failures = 0;
-        if self.condition != Condition::Ready && is_news {
-            (self.condition, self.rests) = (Condition::Ready, 0);
-            changes.push(ready);
-        }
-        changes
-    }
-
-    fn open_failed(&mut self, attempted: &Attempted, now: Instant) -> Option<Change> {
-        if self.open_failed == Some(attempted.job) {
+    /// A request has done what it was for: it has sent a part, or made a file of the parts.
+    pub fn answered(&mut self, epoch: u32) -> Option<Change> {
+        self.outage = Outage::default();
+        if self.condition == Condition::Ready || (epoch != self.epoch && !self.tripped) {
             return None;
         }
-        self.open_failed = Some(attempted.job);
-        self.open_failures = self.open_failures.saturating_add(1);
-        let beyond = self.open_failures.checked_sub(OPEN_FAILURES_FREE).filter(|beyond| *beyond > 0)?;
-        self.rest(doubled(FIRST_BACKOFF, beyond, LONGEST_BACKOFF), now)
+        (self.condition, self.rests, self.tripped) = (Condition::Ready, 0, false);
+        Some(Change { shown: HostState::Ready, pause: None, releases_held: true })
+    }
+
+    fn fine(&mut self, attempted: &Attempted) -> Vec<Change> {
+        let has_room = self.full.take_if(|full| attempted.bytes >= full.bytes).is_some();
+        let ready = Change { shown: HostState::Ready, pause: None, releases_held: true };
+        has_room.then_some(ready).into_iter().chain(self.answered(attempted.epoch)).collect()
+    }
+
+    fn failed(&mut self, evidence: Evidence, attempted: &Attempted, at: Moment) -> Option<Change> {
+        let is_trial = attempted.epoch == self.epoch && self.is_open();
+        self.outage.add(evidence, attempted.job, at.now);
+        if self.wakes_at(at.now).is_some() {
+            return None;
+        }
+        if self.outage.needs_a_person(at.others_wait, at.now) {
+            return Some(self.hold(at.now));
+        }
+        if !is_trial && !self.outage.is_the_hosts(at.now) {
+            return None;
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        if evidence.network_is_down {
+            // No fault of the host's: it is tried again soon, however long that lasts.
+            return self.rest(jittered(FIRST_REST, at.chance), true, at.now);
+        }
+        self.rests = self.rests.saturating_add(1);
+        let pause = jittered(doubled(FIRST_REST, self.rests, LONGEST_REST), at.chance);
+        self.rest(pause.max(evidence.floor.unwrap_or_default()), true, at.now)
+    }
+
+    fn hold(&mut self, now: Instant) -> Change {
+        self.epoch = self.epoch.wrapping_add(1);
+        (self.condition, self.tripped) = (Condition::HeldUntil(now + RECHECK), false);
+        Change { shown: HostState::Held, pause: Some(RECHECK), releases_held: false }
     }
 
     /// The smallest file that found no room says most, for as long as it is believed.
@@ -246,11 +294,11 @@ impl HostHealth {
     }
 
     /// A host that needs a person is not let go by an attempt that was under way together with the one that found out.
-    fn rest(&mut self, pause: Duration, now: Instant) -> Option<Change> {
+    fn rest(&mut self, pause: Duration, tripped: bool, now: Instant) -> Option<Change> {
         if matches!(self.condition, Condition::HeldUntil(until) if until > now) {
             return None;
         }
-        self.condition = Condition::RestingUntil(now + pause);
+        (self.condition, self.tripped) = (Condition::RestingUntil(now + pause), tripped);
         Some(Change { shown: HostState::Resting, pause: Some(pause), releases_held: false })
     }
 }
@@ -260,9 +308,15 @@ fn doubled(pause: Duration, rests: u32, most: Duration) -> Duration {
     pause.saturating_mul(1 << rests.saturating_sub(1).min(12)).min(most)
 }
 
+/// Less than the pause by as much as chance will have it, so that not everybody comes back at once.
+fn jittered(pause: Duration, chance: f64) -> Duration {
+    pause.mul_f64(1.0 - JITTER * chance.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::upload::Class;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const MOST: usize = 16;
@@ -275,12 +329,21 @@ mod tests {
         Attempted { job, bytes: 100, epoch: health.epoch() }
     }
 
+    /// A moment in which chance takes nothing away.
+    fn at(now: Instant) -> Moment {
+        Moment { now, chance: 0.0, others_wait: true }
+    }
+
+    const DOWN: Evidence = Evidence { class: Class::Transient, worsens: None, floor: None, network_is_down: false };
+    const MOVED: Evidence = Evidence { class: Class::Unreadable, worsens: Some(Class::HostRefused), ..DOWN };
+    const FAILED: Feedback = Feedback::Failed(DOWN);
+
     /// Applies one feedback after the other, each of another job that was claimed just before, and answers what is shown last.
     fn after(health: &mut HostHealth, feedback: &[Feedback], now: Instant) -> Option<(HostState, Option<Duration>)> {
         let mut shown = None;
         for (job, feedback) in feedback.iter().enumerate() {
             let attempted = attempted(health, i64::try_from(job).unwrap());
-            let changes = health.apply(*feedback, &attempted, now);
+            let changes = health.apply(*feedback, &attempted, at(now));
             shown = changes.last().map(|change| (change.shown, change.pause)).or(shown);
         }
         shown
@@ -314,9 +377,12 @@ mod tests {
             (vec![rest(30, None), Feedback::Fine], Some((HostState::Ready, None)), MOST),
             (vec![full], Some((HostState::Full, Some(HOUR))), MOST),
             (vec![full, Feedback::Fine], Some((HostState::Ready, None)), MOST),
-            (vec![Feedback::OpenFailed; 4], None, MOST),
-            (vec![Feedback::OpenFailed; 5], Some((HostState::Resting, Some(seconds(1)))), 0),
-            (vec![Feedback::OpenFailed; 7], Some((HostState::Resting, Some(seconds(4)))), 0),
+            (vec![FAILED; 2], None, MOST),
+            (vec![FAILED; 3], Some((HostState::Resting, Some(seconds(30)))), 0),
+            (vec![FAILED; 7], Some((HostState::Resting, Some(seconds(30)))), 0),
+            (vec![FAILED, FAILED, Feedback::Fine, FAILED, FAILED], None, MOST),
+            (vec![FAILED, FAILED, FAILED, Feedback::Fine], Some((HostState::Ready, None)), MOST),
+            (vec![Feedback::Refused, FAILED, FAILED, FAILED], Some((HostState::Held, Some(HOUR))), 0),
         ];
         let now = Instant::now();
         for (feedback, shown, capacity) in cases {
@@ -327,20 +393,97 @@ mod tests {
     }
 
     #[test]
-    fn a_success_in_between_ends_the_count_of_uploads_that_could_not_be_opened() {
-        let (mut health, now) = (HostHealth::ready(), Instant::now());
-        let four = [Feedback::OpenFailed; 4];
-        after(&mut health, &four, now);
-        after(&mut health, &[Feedback::Fine], now);
-        assert_eq!(after(&mut health, &four, now), None);
+    fn one_poisonous_file_says_nothing_of_its_host_while_others_arrive() {
+        let (mut health, mut now) = (HostHealth::ready(), Instant::now());
+        for other in 100..200 {
+            now += seconds(300);
+            let (bad, good) = (attempted(&health, 7), attempted(&health, other));
+            assert_eq!(health.apply(Feedback::Failed(MOVED), &bad, at(now)), []);
+            assert_eq!(health.apply(Feedback::Failed(MOVED), &bad, at(now)), []);
+            assert_eq!(health.apply(Feedback::Fine, &good, at(now)), []);
+        }
     }
 
     #[test]
-    fn one_poisonous_file_says_nothing_of_its_host() {
-        let (mut health, now) = (HostHealth::ready(), Instant::now());
-        for _ in 0..100 {
+    fn a_file_that_is_alone_rests_its_host_after_five_failures_over_a_minute() {
+        let (mut health, begun) = (HostHealth::ready(), Instant::now());
+        let mut fails = |after: u64| {
             let attempted = attempted(&health, 7);
-            assert_eq!(health.apply(Feedback::OpenFailed, &attempted, now), []);
+            health.apply(FAILED, &attempted, at(begun + seconds(after))).len()
+        };
+        assert_eq!([0, 1, 2, 3, 4, 59].map(&mut fails), [0; 6], "not within a minute");
+        assert_eq!(fails(60), 1);
+    }
+
+    #[test]
+    fn a_host_that_is_down_is_tried_by_one_job_less_and_less_often_until_it_answers() {
+        let (mut health, mut now) = (HostHealth::ready(), Instant::now());
+        let mut rests = Vec::new();
+        for job in 0..10 {
+            let attempted = attempted(&health, job);
+            for change in health.apply(FAILED, &attempted, at(now)) {
+                rests.push(change.pause.unwrap().as_secs());
+            }
+            now = health.wakes_at(now).unwrap_or(now);
+            let expected = if health.is_open() { 1 } else { MOST };
+            assert_eq!(health.capacity(MOST, now), expected);
+        }
+        assert_eq!(rests, [30, 60, 120, 240, 480, 900, 900, 900]);
+        let trial = attempted(&health, 11);
+        assert_eq!(health.answered(trial.epoch).map(|change| change.shown), Some(HostState::Ready), "one request is enough");
+        assert_eq!((health.capacity(MOST, now), health.rests()), (MOST, 0));
+        assert_eq!(after(&mut health, &[FAILED; 2], now), None, "the count begins anew");
+    }
+
+    #[test]
+    fn a_rest_is_as_long_as_the_host_asks_and_a_little_shorter_by_chance() {
+        let opened = |evidence, chance| {
+            let (mut health, now) = (HostHealth::ready(), Instant::now());
+            let apply = |job| {
+                let attempted = attempted(&health, job);
+                health.apply(Feedback::Failed(evidence), &attempted, Moment { chance, ..at(now) })
+            };
+            let changes: Vec<Change> = (0..3).flat_map(apply).collect();
+            changes[0].pause.unwrap().as_millis()
+        };
+        assert_eq!([opened(DOWN, 0.0), opened(DOWN, 1.0)], [30_000, 22_500]);
+        let asks = Evidence { floor: Some(seconds(100)), ..DOWN };
+        assert_eq!([opened(asks, 0.0), opened(asks, 1.0)], [100_000; 2]);
+    }
+
+    #[test]
+    fn without_a_network_no_host_is_at_fault_and_every_one_is_tried_twice_a_minute() {
+        let (mut health, mut now) = (HostHealth::ready(), Instant::now());
+        let offline = Feedback::Failed(Evidence { network_is_down: true, ..DOWN });
+        for job in 0..100 {
+            let attempted = attempted(&health, job);
+            health.apply(offline, &attempted, at(now));
+            let wakes = health.wakes_at(now).unwrap_or(now);
+            assert!(wakes - now <= seconds(30));
+            now = wakes;
+        }
+        assert_eq!(health.rests(), 0);
+    }
+
+    #[test]
+    fn a_host_is_held_when_the_same_observation_lasts_over_two_files_or_over_the_only_one() {
+        // (jobs in turn, others wait, minutes between) -> held
+        let cases = [
+            (&[1, 2, 3][..], true, 8, true),
+            (&[1, 2, 3][..], true, 7, false),
+            (&[1, 1, 1][..], true, 8, false),
+            (&[1, 1, 1][..], false, 8, true),
+            (&[1, 2][..], true, 20, false),
+        ];
+        for (jobs, others_wait, minutes, expected) in cases {
+            let (mut health, begun) = (HostHealth::ready(), Instant::now());
+            let mut shown = None;
+            for (turn, job) in (0..).zip(jobs) {
+                let attempted = attempted(&health, *job);
+                let moment = Moment { others_wait, ..at(begun + seconds(turn * minutes * 60)) };
+                shown = health.apply(Feedback::Failed(MOVED), &attempted, moment).last().map(|change| change.shown);
+            }
+            assert_eq!(shown == Some(HostState::Held), expected, "{jobs:?} {others_wait} {minutes}");
         }
     }
 
@@ -349,26 +492,26 @@ mod tests {
         let (mut health, now) = (HostHealth::ready(), Instant::now());
         let together = attempted(&health, 1);
         for _ in 0..8 {
-            health.apply(rest(30, Some(3600)), &together, now);
+            health.apply(rest(30, Some(3600)), &together, at(now));
         }
         assert_eq!((health.rests(), health.wakes_at(now)), (1, Some(now + seconds(30))));
-        assert_eq!(health.apply(Feedback::Fine, &together, now), [], "it was fine before it asked for rest");
+        assert_eq!(health.apply(Feedback::Fine, &together, at(now)), [], "it was fine before it asked for rest");
         assert_eq!(health.capacity(MOST, now), 0);
         let after_the_rest = attempted(&health, 2);
-        health.apply(Feedback::Fine, &after_the_rest, now + seconds(30));
+        health.apply(Feedback::Fine, &after_the_rest, at(now + seconds(30)));
         assert_eq!((health.rests(), health.wakes_at(now)), (0, None));
     }
 
     #[test]
-    fn a_host_comes_back_after_its_time_and_one_that_needs_a_person_is_tried_by_one_job() {
+    fn a_host_that_rested_or_needs_a_person_is_tried_by_one_job_after_its_time() {
         let (mut health, now) = (HostHealth::ready(), Instant::now());
         after(&mut health, &[rest(30, None)], now);
-        assert_eq!([29, 30].map(|later| health.capacity(MOST, now + seconds(later))), [0, MOST]);
+        assert_eq!([29, 30].map(|later| health.capacity(MOST, now + seconds(later))), [0, 1]);
         after(&mut health, &[Feedback::Refused], now);
         assert_eq!([3599, 3600].map(|later| health.capacity(MOST, now + seconds(later))), [0, 1]);
         assert_eq!(health.wakes_at(now + HOUR), None);
         let restarted = HostHealth::resting(now + seconds(5), 3);
-        assert_eq!([4, 5].map(|later| restarted.capacity(MOST, now + seconds(later))), [0, MOST]);
+        assert_eq!([4, 5].map(|later| restarted.capacity(MOST, now + seconds(later))), [0, 1]);
     }
 
     #[test]
@@ -416,9 +559,9 @@ mod tests {
         let found = [499, 500].map(|bytes| an_hour_later.no_room_until(bytes, now + HOUR).is_some());
         assert_eq!(found, [false, true], "what is not believed any more says nothing of smaller files");
         let small = Attempted { bytes: 99, ..attempted(&health, 1) };
-        assert_eq!(health.clone().apply(Feedback::Fine, &small, now), [], "a smaller file says nothing of the larger ones");
+        assert_eq!(health.clone().apply(Feedback::Fine, &small, at(now)), [], "a smaller file says nothing of the larger ones");
         let as_large = attempted(&health, 2);
-        let changes = health.apply(Feedback::Fine, &as_large, now);
+        let changes = health.apply(Feedback::Fine, &as_large, at(now));
         assert_eq!(changes, [Change { shown: HostState::Ready, pause: None, releases_held: true }]);
         assert_eq!(health.no_room_until(500, now), None);
     }

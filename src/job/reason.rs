@@ -89,7 +89,7 @@ pub enum ReasonClass {
     FileVanished,
     /// The operating system does not let us read the file.
     FileUnreadable,
-    /// The folder of the file is not there.
+    /// The file is not there, but its folder or disk may be away, or it may have another name.
     FolderMissing,
     /// A new version of the file was taken up before this one was sent.
     Superseded,
@@ -371,7 +371,7 @@ impl Reason {
             ReasonClass::FileChanged => format!("the file changed {detail}"),
             ReasonClass::FileVanished => "the file no longer exists".into(),
             ReasonClass::FileUnreadable => format!("the file cannot be read: {detail}"),
-            ReasonClass::FolderMissing => "the folder of this file is missing".into(),
+            ReasonClass::FolderMissing => "the file is not where it was: looking for it under another name, or waiting for its folder or disk to come back".into(),
             ReasonClass::Superseded => "the file changed before it was uploaded; the new version has a job of its own".into(),
             ReasonClass::Undecidable if detail.is_empty() => "the host never answered the request that completes the upload".into(),
             ReasonClass::Undecidable => detail.to_owned(),
@@ -399,7 +399,7 @@ impl Reason {
                     .into()
             }
             ReasonClass::SourceMissing => {
-                "the file is not where it was: looking for it under another name, or waiting for its disk to come back".into()
+                "the file is not where it was: looking for it under another name, or waiting for its folder or disk to come back".into()
             }
             ReasonClass::AfterDue => "the after-action is about to run".into(),
             ReasonClass::HookFailed | ReasonClass::HookTimedOut => format!("hook `{subject}` failed: {detail}"),

@@ -107,17 +107,16 @@ pub struct JobRow {
 
 impl JobRow {
     /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
-    /// that is not configured any more. One that has a time of its own waits for its host's, too.
+    /// that is not configured any more. One that waits for longer than its own time says until when.
     pub fn explain(&mut self, host: Option<&HostReport>) {
         let class = match (self.state, host.map(|host| host.state)) {
-            (State::Waiting | State::Held, Some(HostState::Resting | HostState::Held)) => {
-                let until_ms = host.and_then(|host| host.until_ms);
-                self.next_try_ms = self.next_try_ms.map(|own_ms| until_ms.map_or(own_ms, |until_ms| own_ms.max(until_ms)));
-                return;
-            }
             (State::Queued | State::Waiting | State::Held, None) => ReasonClass::HostUnconfigured,
             (State::Queued, Some(HostState::Resting)) => ReasonClass::HostResting,
-            (State::Queued, Some(HostState::Held)) => ReasonClass::HostHeld,
+            (State::Queued | State::Waiting, Some(HostState::Held)) => ReasonClass::HostHeld,
+            (State::Waiting, Some(HostState::Resting)) => {
+                self.next_try_ms = self.next_try_ms.max(host.and_then(|host| host.until_ms));
+                return;
+            }
             _ => return,
         };
         let why = |host: &HostReport| host.why.as_ref().map_or("no reason given".into(), Reason::to_string);
@@ -200,6 +199,8 @@ mod tests {
             ),
             (State::Queued, Some(host(HostState::Full)), None),
             (State::Queued, Some(host(HostState::Ready)), None),
+            (State::Waiting, Some(host(HostState::Held)), Some(("host `box` is on hold: 12 bytes left", Some(7)))),
+            (State::Held, Some(host(HostState::Held)), None),
             (State::Queued, None, Some(gone)),
             (State::Waiting, None, Some(gone)),
             (State::Held, None, Some(gone)),

@@ -20,11 +20,13 @@ pub(crate) const LONGEST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(1800);
 const SESSION_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(3600)];
 /// A failure is persistent when it was met this often ...
-const PERSISTENT_TIMES: u32 = 3;
+pub(crate) const PERSISTENT_TIMES: u32 = 3;
 /// ... over at least this time, with no success in between. A host that has a bad minute costs the minute, and nothing else.
 pub(crate) const PERSISTENT_AFTER: Duration = Duration::from_secs(15 * 60);
-/// A row of failures this old, whose cause is not known to pass, is shown to a person.
+/// A row of failures this old, whose cause is not known to pass, is shown to a person, unless the user wants another time.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Where the back-off ends while this machine's network is down.
+pub(crate) const LONGEST_BACKOFF_OFFLINE: Duration = Duration::from_secs(30);
 
 /// A failure with what is known of the job's past.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +41,10 @@ pub(crate) struct FailureFacts {
     pub failures: u32,
     /// Those of them, counted from the last, that were of this same kind.
     pub alike: u32,
-    /// How long this row of failures has lasted.
+    /// How long this row of failures has lasted: only while the daemon ran and the host was there to be asked.
     pub failing_for: Duration,
+    /// How long it may last before the job is shown to a person.
+    pub give_up_after: Duration,
     /// Sessions this file has lost before.
     pub sessions_lost: u32,
     /// Failures in a row that are allowed; `None` is unlimited.
@@ -48,14 +52,19 @@ pub(crate) struct FailureFacts {
 }
 
 impl FailureFacts {
-    /// What the failure means after all that went before it. No count of failures makes one the file's own fault.
+    /// What the failure means after all that went before it. No count of failures makes one the file's own fault, and those of one
+    /// file say nothing of its host ([`super::outage`]).
     pub(crate) fn meaning(&self) -> Class {
-        let persistent = self.alike >= PERSISTENT_TIMES && self.failing_for >= PERSISTENT_AFTER;
-        self.worsens.filter(|class| persistent && *class != Class::FileRejected).unwrap_or(self.class)
+        let of_one_file = |class: &Class| !matches!(class, Class::FileRejected | Class::HostRefused);
+        self.worsens.filter(|class| self.is_persistent() && of_one_file(class)).unwrap_or(self.class)
+    }
+
+    fn is_persistent(&self) -> bool {
+        self.alike >= PERSISTENT_TIMES && self.failing_for >= PERSISTENT_AFTER
     }
 
     fn is_given_up(&self) -> bool {
-        self.failures.max(self.sessions_lost) >= PERSISTENT_TIMES && self.failing_for >= GIVE_UP_AFTER
+        self.failures.max(self.sessions_lost) >= PERSISTENT_TIMES && self.failing_for >= self.give_up_after
     }
 
     fn has_used_its_retries(&self) -> bool {
@@ -97,6 +106,7 @@ pub(crate) fn verdict(facts: FailureFacts) -> Verdict {
         Class::RateLimited => Verdict::RestHost(rest(facts)),
         _ if facts.has_used_its_retries() => Verdict::Hold,
         Class::Transient => retry(facts, backoff(facts.failures)),
+        Class::RequestRefused if facts.is_persistent() => Verdict::Hold,
         _ if facts.is_given_up() => Verdict::Hold,
         Class::SessionLost => Verdict::Anew(pause_after_lost_session(facts.sessions_lost)),
         Class::OffsetMismatch => retry(facts, backoff(facts.failures)),
@@ -145,6 +155,7 @@ mod tests {
             failures,
             alike: failures,
             failing_for: Duration::ZERO,
+            give_up_after: GIVE_UP_AFTER,
             sessions_lost: 0,
             retries: None,
         }
@@ -223,30 +234,49 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_quarter_of_an_hour_is_no_verdict_on_a_host_and_less_than_a_day_no_matter_for_a_person() {
+    fn one_file_never_holds_its_host_and_less_than_a_day_is_no_matter_for_a_person() {
         let after = |class, failing_for| {
             verdict(FailureFacts { worsens: Some(Class::HostRefused), failing_for: seconds(failing_for), ..facts(class, 3) })
         };
-        assert_eq!([899, 900].map(|failing_for| after(Class::Transient, failing_for)), [wait(4), Verdict::HoldHost]);
-        let unreadable = |failing_for| verdict(FailureFacts { failing_for: seconds(failing_for), ..facts(Class::Unreadable, 3) });
-        assert_eq!([86_399, 86_400].map(unreadable), [wait(20), Verdict::Hold]);
+        assert_eq!([900, 86_400].map(|failing_for| after(Class::Transient, failing_for)), [wait(4); 2]);
+        assert_eq!([86_399, 86_400].map(|failing_for| after(Class::Unreadable, failing_for)), [wait(20), Verdict::Hold]);
+    }
+
+    #[test]
+    fn a_user_may_want_to_look_sooner_or_never_but_not_within_a_minute() {
+        let after = |give_up_after, failures, failing_for| {
+            let [give_up_after, failing_for] = [give_up_after, failing_for].map(seconds);
+            verdict(FailureFacts { give_up_after, failing_for, ..facts(Class::Unreadable, failures) })
+        };
+        assert_eq!([after(3600, 3, 3599), after(3600, 3, 3600)], [wait(20), Verdict::Hold]);
+        assert_eq!(after(3600, 2, 3600), wait(10), "twice is not often");
+        let transient = FailureFacts { give_up_after: seconds(1), failing_for: seconds(86_400), ..facts(Class::Transient, 40) };
+        assert_eq!(verdict(transient), wait(300), "an outage is waited out");
+    }
+
+    #[test]
+    fn a_request_that_is_called_malformed_is_shown_to_a_person_when_that_lasts() {
+        let after = |failures, failing_for| {
+            verdict(FailureFacts { failing_for: seconds(failing_for), ..facts(Class::RequestRefused, failures) })
+        };
+        assert_eq!([after(3, 899), after(2, 900), after(3, 900)], [wait(20), wait(10), Verdict::Hold]);
     }
 
     #[test]
     fn what_looks_passing_may_turn_out_to_last_and_a_bad_second_says_nothing() {
         let after = |failures, failing_for| {
-            verdict(FailureFacts { worsens: Some(Class::HostRefused), failing_for, ..facts(Class::Transient, failures) })
+            verdict(FailureFacts { worsens: Some(Class::SessionLost), failing_for, ..facts(Class::Transient, failures) })
         };
         assert!(matches!(after(1000, PERSISTENT_AFTER - seconds(1)), Verdict::Retry { .. }));
         assert!(matches!(after(2, PERSISTENT_AFTER), Verdict::Retry { .. }));
-        assert_eq!(after(3, PERSISTENT_AFTER), Verdict::HoldHost);
+        assert_eq!(after(3, PERSISTENT_AFTER), Verdict::Anew(Duration::ZERO));
     }
 
     #[test]
     fn failures_of_other_kinds_do_not_worsen_this_one() {
         let first = FailureFacts {
             alike: 1,
-            worsens: Some(Class::HostRefused),
+            worsens: Some(Class::SessionLost),
             failing_for: PERSISTENT_AFTER,
             ..facts(Class::Transient, 40)
         };

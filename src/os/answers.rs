@@ -98,6 +98,19 @@ impl Answers {
         self.within_patience(work).await
     }
 
+    /// Drops `last` where that keeps nobody waiting, once whoever shares it has let go: to close a file is to ask its file system,
+    /// too. Nothing is done where that does not hang, or no runtime is left.
+    pub(crate) fn let_go<T: Send + Sync + 'static>(&self, last: &Arc<T>) {
+        if let (Some(_), Ok(runtime)) = (&self.lane, tokio::runtime::Handle::try_current()) {
+            let last = last.clone();
+            runtime.spawn_blocking(move || {
+                while Arc::strong_count(&last) > 1 {
+                    std::thread::yield_now();
+                }
+            });
+        }
+    }
+
     async fn within_patience<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
         match tokio::time::timeout(PATIENCE, self.threads.run(work)).await {
             Ok(done) => done.map_err(|panic| NoAnswer::Panicked(panic.to_string())),

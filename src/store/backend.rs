@@ -43,6 +43,11 @@ macro_rules! verbs {
             jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
             jobs::record_host(host: &str, report: &HostReport) -> ();
             jobs::record_host_rest(host: &str, until_ms: i64) -> ();
+            /// Answers, for each host that has failed since its last success, how.
+            jobs::outages() -> Vec<(String, String)>;
+            jobs::record_outage(host: &str, outage: Option<&str>) -> ();
+            /// Answers whether there are other jobs to be done for this host.
+            jobs::others_wait(host: &str, job: JobId) -> bool;
             jobs::requeue_held(host: &str) -> ();
             jobs::record_watch(path: &Path, report: &WatchReport) -> ();
             jobs::record_progress(live: &[Live]) -> ();

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::driver::{SharedBackend, Wake};
@@ -79,6 +80,9 @@ suite! {
     a_host_that_is_asked_is_believed_over_the_acks;
     what_becomes_of_a_session_is_what_its_worker_says;
     a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
+    a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer;
+    how_a_host_has_failed_is_kept_until_its_next_success;
+    a_file_is_alone_at_its_host_when_no_other_is_to_be_tried;
     a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut;
     the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at;
     a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forgotten;
@@ -299,7 +303,8 @@ pub(super) fn return_job(state: State) -> ReturnedJob {
         next_try_ms: Some(5),
         failures: 1,
         failing: Some(("kind".into(), 1)),
-        failing_since_ms: Some(1),
+        failing_for: Some(Duration::from_millis(1)),
+        counts: false,
         session: SessionFate::Resume,
     }
 }
@@ -1053,15 +1058,66 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     assert!(claimed_after(&queue, job, SessionFate::DropLost).is_none());
     with_session(&queue, job);
-    let waiting = ReturnedJob { failures: 3, failing_since_ms: Some(5), ..return_job(State::Waiting) };
+    let waiting = ReturnedJob { failures: 3, failing_for: Some(Duration::from_millis(5)), ..return_job(State::Waiting) };
     queue.store.return_job(job, waiting).blocking().unwrap();
     let claimed = queue.claim_one("box");
     let (lost, upload) = (claimed.sessions_lost, claimed.upload.unwrap());
     assert_eq!((lost, upload.confirmed.count(), upload.held_bytes), (1, 0, 0));
-    assert_eq!((claimed.failures, claimed.failing, claimed.failing_since_ms), (3, Some(("kind".into(), 1)), Some(5)));
+    assert_eq!(
+        (claimed.failures, claimed.failing, claimed.failing_for),
+        (3, Some(("kind".into(), 1)), Some(Duration::from_millis(5)))
+    );
     queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
     queue.store.return_job(job, ReturnedJob { failures: 0, failing: None, ..return_job(State::Queued) }).blocking().unwrap();
-    assert_eq!(queue.claim_one("box").failing_since_ms, Some(1));
+    assert_eq!(queue.claim_one("box").failing_for, Some(Duration::from_millis(1)));
+}
+
+fn a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let now_ms = queue.now_ms();
+    let seconds = Duration::from_secs;
+    let failed = |lasts, counts, next_try_ms| {
+        let left = ReturnedJob { failing_for: Some(lasts), counts, next_try_ms: Some(next_try_ms), ..return_job(State::Waiting) };
+        queue.store.return_job(job, left).blocking().unwrap();
+    };
+    let claim_at =
+        |now_ms| queue.store.claim(vec![Asking::new("box", 1)], 1, now_ms).blocking().unwrap().jobs.remove(0).failing_for;
+    failed(seconds(100), true, now_ms + 5000);
+    assert_eq!(claim_at(now_ms + 90_000_000), Some(seconds(105)), "the host was not to be asked for a day");
+    failed(seconds(105), false, now_ms + 5000);
+    assert_eq!(claim_at(now_ms + 5000), Some(seconds(105)), "it was the host's fault");
+    failed(seconds(105), true, now_ms + 3_000_000);
+    queue.store.recover().blocking().unwrap();
+    assert_eq!(claim_at(now_ms + 90_000_000), Some(seconds(105)), "the daemon did not run");
+    failed(seconds(105), true, now_ms + 3_000_000);
+    queue.store.clock_was_set_back().blocking().unwrap();
+    assert_eq!(claim_at(now_ms + 90_000_000), Some(seconds(105)), "nobody knows how long it was");
+}
+
+fn how_a_host_has_failed_is_kept_until_its_next_success(queue: Queue) {
+    let hosts = ["box", "mirror"].map(|name| (name.to_owned(), "kie".to_owned()));
+    queue.store.configure(Vec::new(), hosts.to_vec()).blocking().unwrap();
+    assert_eq!(queue.store.outages().blocking().unwrap(), []);
+    queue.store.record_outage("box".into(), Some("{}".into())).blocking().unwrap();
+    queue.store.recover().blocking().unwrap();
+    assert_eq!(queue.store.outages().blocking().unwrap(), [("box".to_owned(), "{}".to_owned())]);
+    queue.store.record_outage("box".into(), None).blocking().unwrap();
+    assert_eq!(queue.store.outages().blocking().unwrap(), []);
+}
+
+fn a_file_is_alone_at_its_host_when_no_other_is_to_be_tried(queue: Queue) {
+    queue.enqueue_for("box", 0..3);
+    let job = queue.claim_on("box");
+    let others_wait = || queue.store.others_wait("box".into(), job).blocking().unwrap();
+    assert!(others_wait(), "two are queued");
+    let [second, third] = [(); 2].map(|()| queue.claim_on("box"));
+    queue.record_outcome(second, None);
+    queue.store.return_job(third, return_job(State::Held)).blocking().unwrap();
+    assert!(others_wait(), "one is tried again");
+    let third = queue.claim_on("box");
+    queue.store.return_job(third, ReturnedJob { next_try_ms: None, ..return_job(State::Held) }).blocking().unwrap();
+    assert!(!others_wait(), "it is not tried again");
 }
 
 fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue) {

@@ -35,7 +35,8 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
         )?;
     }
     c.execute(
-        "UPDATE jobs SET next_try = ?1, told_held = NULL WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
+        "UPDATE jobs SET next_try = ?1, told_held = NULL, failed_at = NULL
+         WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
         [now_ms, daemon.0],
     )?;
     c.execute(
@@ -55,7 +56,8 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
 /// What waits for a time is due now: the clock that said when was another one.
 fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
-        "UPDATE OR FAIL jobs SET next_try = ?1 WHERE state IN ('waiting', 'held') AND next_try > ?1 AND owner = ?2",
+        "UPDATE OR FAIL jobs SET next_try = ?1, failed_at = NULL
+         WHERE state IN ('waiting', 'held') AND next_try > ?1 AND owner = ?2",
     )?;
     update.execute([by.now_ms, by.daemon.0])?;
     Ok(())
@@ -214,7 +216,8 @@ fn claim_by<P: Params>(
         return Ok(());
     }
     let mut select = c.prepare_cached(sql)?;
-    let found: Vec<Claimed> = select.query_map(values(room as i64), claimed_of)?.collect::<Result<_, _>>()?;
+    let claimed = |row: &Row<'_>| claimed_of(row, by.now_ms);
+    let found: Vec<Claimed> = select.query_map(values(room as i64), claimed)?.collect::<Result<_, _>>()?;
     let mut update = c.prepare_cached(CLAIM)?;
     for mut job in found {
         update.execute(params![job.id.0, by.now_ms, by.daemon.0])?;
@@ -241,7 +244,7 @@ pub(super) fn record_outcome(
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
                 trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                failing_since = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
+                failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms, proof } = outcome;
     let trusted = serde_json::json!(rules.trusted).to_string();
@@ -295,12 +298,27 @@ pub(super) fn return_job(
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
-                failing_since = ?11, abandon_at = NULL WHERE id = ?1",
+                 failing_ms = ?11, failed_at = ?12, abandon_at = NULL WHERE id = ?1",
     )?;
-    let ReturnedJob { state, why, next_try_ms, failures, failing, failing_since_ms, .. } = returned;
+    let ReturnedJob { state, why, next_try_ms, failures, failing, failing_for, counts, .. } = returned;
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
-    let values =
-        params![job.0, state.word(), now_ms, next_try_ms, why, failures, lost, maybe_duplicate, failing, alike, failing_since_ms];
+    let failing_ms = failing_for.map(|lasted| i64::try_from(lasted.as_millis()).unwrap_or(i64::MAX));
+    let failed_at = counts.then_some(now_ms);
+    let (state_word, why) = (state.word(), why.as_ref());
+    let values = params![
+        job.0,
+        state_word,
+        now_ms,
+        next_try_ms,
+        why,
+        failures,
+        lost,
+        maybe_duplicate,
+        failing,
+        alike,
+        failing_ms,
+        failed_at
+    ];
     update.execute(values)?;
     if state.is_final() {
         uploads::forget_digest(c, job)?;
@@ -308,7 +326,7 @@ pub(super) fn return_job(
     if *state == State::Gone && !planted!("gone.remembered") {
         files::forget(c, job.0)?;
     }
-    deliveries::after_leaving(c, by, job, *state, why.as_ref(), rules).map(Some)
+    deliveries::after_leaving(c, by, job, *state, why, rules).map(Some)
 }
 
 pub(super) fn record_host(
@@ -334,6 +352,28 @@ pub(super) fn record_host_rest(
         c.prepare_cached("UPDATE hosts SET until = ?2, since = ?3 WHERE daemon = ?4 AND name = ?1 AND until IS NOT NULL")?;
     update.execute(params![host, until_ms, now_ms, daemon.0])?;
     Ok(())
+}
+
+pub(super) fn outages(c: &Connection, by: Caller) -> Result<Vec<(String, String)>, StoreError> {
+    let mut select = c.prepare_cached("SELECT name, outage FROM hosts WHERE daemon = ?1 AND outage IS NOT NULL")?;
+    let rows = select.query_map([by.daemon.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn record_outage(c: &Connection, by: Caller, host: &str, outage: Option<&str>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE hosts SET outage = ?2 WHERE daemon = ?3 AND name = ?1")?;
+    update.execute(params![host, outage, by.daemon.0])?;
+    Ok(())
+}
+
+pub(super) const OTHER_PUT_OFF: &str =
+    "SELECT 1 FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try IS NOT NULL AND id <> ?2 LIMIT 1";
+
+pub(super) const OTHER_QUEUED: &str = "SELECT 1 FROM jobs WHERE host = ?1 AND state = 'queued' AND id <> ?2 LIMIT 1";
+
+pub(super) fn others_wait(c: &Connection, _: Caller, host: &str, job: JobId) -> Result<bool, StoreError> {
+    let is_any = |sql: &str| -> Result<bool, StoreError> { Ok(c.prepare_cached(sql)?.exists(params![host, job.0])?) };
+    Ok(is_any(OTHER_QUEUED)? || is_any(OTHER_PUT_OFF)?)
 }
 
 pub(super) fn requeue_held(c: &Connection, Caller { daemon, now_ms }: Caller, host: &str) -> Result<(), StoreError> {

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
 
+use crate::job::believed::waited;
 use crate::job::{Identity, JobId, Reason};
 
 use super::values::Claimed;
@@ -31,11 +33,13 @@ pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
 /// A job with all that its worker must know, of one host: the first value.
 pub(super) const CLAIMABLE: &str =
     "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
-        j.failing, j.alike, j.failing_since, d.path, f.name
+        j.failing, j.alike, j.failing_ms, d.path, f.name, j.failed_at, j.next_try
     FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
 
 /// Reads what [`CLAIMABLE`] finds.
-pub(super) fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
+pub(super) fn claimed_of(row: &Row<'_>, now_ms: i64) -> rusqlite::Result<Claimed> {
+    let failing_for: Option<u64> = row.get::<_, Option<i64>>(12)?.map(|ms| u64::try_from(ms).unwrap_or(0));
+    let waited = waited(row.get(15)?, row.get(16)?, now_ms);
     Ok(Claimed {
         id: JobId(row.get(0)?),
         path: path_of(row.get(13)?, row.get(14)?),
@@ -44,7 +48,7 @@ pub(super) fn claimed_of(row: &Row<'_>) -> rusqlite::Result<Claimed> {
         failures: row.get(8)?,
         sessions_lost: row.get(9)?,
         failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
-        failing_since_ms: row.get(12)?,
+        failing_for: failing_for.map(|ms| Duration::from_millis(ms) + waited),
         retry: false,
         give_back: false,
         upload: None,

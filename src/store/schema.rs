@@ -25,10 +25,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
-    include_str!("schema_6.sql"),
-    include_str!("schema_7.sql"),
-    include_str!("schema_8.sql"),
-    include_str!("schema_9.sql"),
 ];
 
 /// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here,

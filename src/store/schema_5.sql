@@ -37,3 +37,31 @@ ALTER TABLE uploads ADD COLUMN sent_hash INTEGER;
 ALTER TABLE watches ADD COLUMN device INTEGER;
 ALTER TABLE watches ADD COLUMN inode INTEGER;
 ALTER TABLE watches ADD COLUMN born_ns INTEGER;
+
+-- How long a job's failures have gone on without progress, in milliseconds: only while the daemon ran and the host was there to be asked.
+-- NULL while there are none. It takes the place of `failing_since`, which counted every other time, too.
+ALTER TABLE jobs ADD COLUMN failing_ms INTEGER;
+UPDATE jobs SET failing_ms = max(0, since - failing_since) WHERE failing_since IS NOT NULL;
+
+-- When the last of them was, where the time until `next_try` belongs to that.
+ALTER TABLE jobs ADD COLUMN failed_at INTEGER;
+
+-- How the host has failed since its last success, over all its files, as JSON; NULL where it has not.
+ALTER TABLE hosts ADD COLUMN outage TEXT;
+
+-- When the session of a job is given back whose file does not go to its host any more; NULL for all others.
+ALTER TABLE jobs ADD COLUMN abandon_at INTEGER;
+CREATE INDEX jobs_to_abandon ON jobs (host, abandon_at) WHERE abandon_at IS NOT NULL;
+
+-- Whether the host was taken at its word when the outcome was committed, or a start has taken it at its word since.
+ALTER TABLE jobs ADD COLUMN trusted INTEGER NOT NULL DEFAULT 0;
+
+-- The parts of the plan by which a job was uploaded, once it is.
+ALTER TABLE jobs ADD COLUMN parts INTEGER NOT NULL DEFAULT 0;
+
+-- From here on `done_at` is when the host had the file, also while hooks and the after-action are still to come.
+UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
+
+-- What is on the hosts, in the order in which it came there, whatever follows.
+DROP INDEX jobs_done;
+CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;

@@ -151,7 +151,7 @@ pub(super) fn claim(
 
 fn claim_one(c: &Connection, by: Caller, host: &str) -> Result<Option<Claimed>, StoreError> {
     let sql = format!("{CLAIMABLE} AND j.abandon_at <= ?2 AND j.state = 'waiting' ORDER BY j.abandon_at LIMIT 1");
-    let found = c.prepare_cached(&sql)?.query_row(params![host, by.now_ms], claimed_of).optional()?;
+    let found = c.prepare_cached(&sql)?.query_row(params![host, by.now_ms], |row| claimed_of(row, by.now_ms)).optional()?;
     let Some(mut job) = found else { return Ok(None) };
     let mut update = c.prepare_cached("UPDATE jobs SET state = 'uploading', since = ?2, owner = ?3 WHERE id = ?1")?;
     update.execute(params![job.id.0, by.now_ms, by.daemon.0])?;

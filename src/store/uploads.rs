@@ -70,7 +70,7 @@ pub(super) fn record_ack(
 fn progressed(c: &Connection, job: JobId) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET failures = 0, failing = NULL, alike = 0, told_held = NULL,
-                failing_since = CASE WHEN sessions_lost > 0 THEN failing_since END
+                failing_ms = CASE WHEN sessions_lost > 0 THEN failing_ms END
          WHERE id = ?1 AND (failures > 0 OR told_held IS NOT NULL)",
     )?;
     update.execute([job.0])?;

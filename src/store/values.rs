@@ -91,8 +91,8 @@ pub struct Claimed {
     pub failures: u32,
     /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
     pub failing: Option<(String, u32)>,
-    /// When this row of failures began, in milliseconds since the Unix epoch.
-    pub failing_since_ms: Option<i64>,
+    /// How long this row of failures has lasted, if there is one: while the daemon ran, and the host was there to be asked.
+    pub failing_for: Option<Duration>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
     /// Whether it was its turn again, after a failure or a hold.
@@ -150,8 +150,10 @@ pub struct ReturnedJob {
     pub failures: u32,
     /// Of what kind the last failure was, in words of the engine's own, and how many in a row were of that kind.
     pub failing: Option<(String, u32)>,
-    /// When this row of failures began, in milliseconds since the Unix epoch.
-    pub failing_since_ms: Option<i64>,
+    /// How long this row of failures has lasted, if there is one.
+    pub failing_for: Option<Duration>,
+    /// Whether the time until the next try belongs to that.
+    pub counts: bool,
     /// What becomes of the session.
     pub session: SessionFate,
 }

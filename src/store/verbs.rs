@@ -63,6 +63,21 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_host_rest(by, &host, until_ms))
     }
 
+    /// How the hosts have failed that have failed since their last success.
+    pub fn outages(&self) -> StoreCall<Vec<(String, String)>> {
+        self.call(Process, |queue, by| queue.outages(by))
+    }
+
+    /// How a host has failed since its last success, if it has. It outlives the process.
+    pub fn record_outage(&self, host: String, outage: Option<String>) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_outage(by, &host, outage.as_deref()))
+    }
+
+    /// Whether other jobs than this one are to be done for its host.
+    pub fn others_wait(&self, host: String, job: JobId) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.others_wait(by, &host, job))
+    }
+
     /// A host that was held takes files again: what was held because of it is due now.
     pub fn requeue_held(&self, host: String) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.requeue_held(by, &host))

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use ferryd::internals::job::{ReasonClass, State};
 #[cfg(target_os = "linux")]
 use ferryd::internals::os::lock;
-use ferryd_sandbox::faults::{Action, Endpoint, When};
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, When};
 use rustix::process::Signal;
 
 use crate::bench_top::{Bench, Daemon, bytes, one};
@@ -209,9 +209,10 @@ fn what_cannot_be_read_is_said_and_stops_nothing_else() {
 #[test]
 fn a_changed_configuration_takes_effect_on_sighup_and_a_broken_one_does_not() {
     let bench = Bench::new();
-    bench.faults(one(Endpoint::Chunk, When::First(1), Action::Moved));
+    bench.faults(one(Endpoint::Chunk, When::First(1), Action::Status { code: 407, body: ErrorBody::Plain, stored: false }));
     bench.put("file", b"content");
     let daemon = bench.start();
+    // It is a while until it would be tried again without being told.
     bench.wait_state(State::Held);
     let good = std::fs::read_to_string(bench.config()).unwrap();
     std::fs::write(bench.dir.path().join("config.toml"), "[[wach]]\n").unwrap();

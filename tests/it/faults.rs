@@ -161,20 +161,38 @@ fn every_documented_reply_gives_the_link() {
     }
 }
 
+/// One more attempt at the only job there is, and how it stands after that.
+fn tried_again(bench: &Bench) -> JobRow {
+    let attempts = bench.jobs().first().map_or(0, |job| job.attempts);
+    let daemon = bench.start();
+    let job = bench.wait_for("the next failure", || {
+        bench.jobs().into_iter().find(|job| job.attempts > attempts && matches!(job.state, State::Waiting | State::Held))
+    });
+    bench.stop(daemon);
+    job
+}
+
 #[test]
-fn a_host_that_has_moved_is_held_and_says_what_to_set() {
+fn a_host_that_has_moved_says_at_once_what_to_set_and_is_held_when_that_lasts() {
     let redirect = Action::Redirect { status: 301, to: Some("http://127.0.0.1:9/".into()) };
     for (action, status) in [(reply(404, ""), 404), (redirect, 301), (reply(403, "banned"), 403)] {
-        let (bench, job) = through(one(CHUNK, When::Always, action));
-        assert_eq!(job.state, State::Held, "{job:#?}");
+        let bench = Bench::new();
+        bench.faults(one(CHUNK, When::Always, action));
+        bench.put("file", &bytes(5, 300_000));
+        for _ in 0..3 {
+            let job = tried_again(&bench);
+            let why = job.why.clone().unwrap();
+            assert_eq!((job.state, why.class, why.status), (State::Waiting, ReasonClass::Host(Class::Unreadable), Some(status)));
+            assert!(why.to_string().contains(if status == 403 { "credentials" } else { "base_url" }), "{why}");
+        }
+        change_queue(&bench, "UPDATE hosts SET outage = replace(outage, '\"ms\":', '\"ms\":900000')");
+        let job = tried_again(&bench);
         let why = job.why.clone().unwrap();
         let expected = (ReasonClass::Host(Class::HostRefused), Some(Step::SendPart), Some(status));
-        assert_eq!((why.class, why.step, why.status), expected, "{job:#?}");
-        assert!(why.to_string().contains(&status.to_string()), "{why}");
+        assert_eq!((job.state, why.class, why.step, why.status), (State::Held, expected.0, expected.1, expected.2), "{job:#?}");
         assert!(job.next_try_ms.is_some(), "it is looked at again");
         let host = &bench.snapshot().unwrap().hosts[0];
-        assert_eq!(host.report.state, HostState::Held);
-        assert_eq!(host.report.why, job.why);
+        assert_eq!((host.report.state, &host.report.why), (HostState::Held, &job.why));
         // A restart is how a person says that it was mended.
         bench.faults(Script::default());
         let daemon = bench.start();
@@ -182,6 +200,22 @@ fn a_host_that_has_moved_is_held_and_says_what_to_set() {
         bench.wait_for("the host to be ready", || (bench.snapshot()?.hosts[0].report.state == HostState::Ready).then_some(()));
         bench.stop(daemon);
     }
+}
+
+#[test]
+fn a_corrected_address_reaches_a_file_that_was_begun_at_the_wrong_one() {
+    let wrong = Bench::new();
+    wrong.put("file", &bytes(5, 300_000));
+    let there = format!("http://{}/cloudkp\"", wrong.sandbox.addr());
+    let nowhere = format!("http://{}/nobody\"", wrong.sandbox.addr());
+    let bench = wrong.change(&there, &nowhere);
+    let job = tried_again(&bench);
+    assert!(job.why.is_some_and(|why| why.status == Some(404)));
+    let bench = bench.change(&nowhere, &there);
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(bench.held("file") == [bytes(5, 300_000)]);
 }
 
 #[test]
@@ -271,7 +305,7 @@ fn after_hours(bench: &Bench, script: Script, hours: u32) -> JobRow {
         bench.wait_state(State::Waiting);
         bench.stop(daemon);
     }
-    change_queue(bench, &format!("UPDATE jobs SET failing_since = failing_since - {hours} * 3600000"));
+    change_queue(bench, &format!("UPDATE jobs SET failing_ms = failing_ms + {hours} * 3600000"));
     let attempts = bench.jobs()[0].attempts;
     let daemon = bench.start();
     let job = bench.wait_for("the next failure", || {
@@ -287,6 +321,14 @@ fn with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes()
     let job = after_hours(&bench, one(CHUNK, When::Always, reply(500, "down")), 1);
     assert_eq!(job.state, State::Held, "{job:#?}");
     assert!(job.why.unwrap().status == Some(500) && job.next_try_ms.is_some());
+}
+
+#[test]
+fn with_a_shorter_patience_what_nobody_understands_is_shown_sooner() {
+    let strange = || one(CHUNK, When::Always, reply(200, "{\"error\":\"E_FROBNICATE\"}"));
+    let patience = |bench: Bench| after_hours(&bench, strange(), 2).state;
+    assert_eq!(patience(Bench::new().host("give_up_after = \"1h\"")), State::Held);
+    assert_eq!(patience(Bench::new().host("give_up_after = \"3h\"")), State::Waiting);
 }
 
 #[test]

@@ -43,10 +43,11 @@ impl Far {
         Some(Far { device, reads_hang: Arc::default(), all_hangs: Arc::default() })
     }
 
-    /// Answers what is asked, but for reads while they hang.
+    /// Answers what is asked; what hangs, once it does not hang any more. The kernel lets no process end that waits for an answer
+    /// to a question it has handed over, so everything is answered in the end.
     fn serve(&self) {
-        let (mut device, reads_hang) = (self.device.try_clone().unwrap(), self.reads_hang.clone());
-        let all_hangs = self.all_hangs.clone();
+        let mut device = self.device.try_clone().unwrap();
+        let (reads_hang, all_hangs) = (self.reads_hang.clone(), self.all_hangs.clone());
         let mut asked = vec![0; 1 << 20];
         std::thread::spawn(move || {
             loop {
@@ -60,16 +61,19 @@ impl Far {
                     Err(_) => return,
                 };
                 let question = Question::of(&asked[..length]);
-                if all_hangs.load(Ordering::Relaxed) || (question.kind == READ && reads_hang.load(Ordering::Relaxed)) {
-                    continue;
-                }
-                let Some((error, body)) = question.answer() else { continue };
-                let mut answer = (16 + u32::try_from(body.len()).unwrap()).to_ne_bytes().to_vec();
-                answer.extend(error.to_ne_bytes());
-                answer.extend(question.unique.to_ne_bytes());
-                answer.extend(body);
-                // What nobody waits for any more cannot be answered.
-                drop(device.write(&answer));
+                let (is_read, answer, mut device) = (question.kind == READ, question.whole_answer(), device.try_clone().unwrap());
+                let (reads_hang, all_hangs) = (reads_hang.clone(), all_hangs.clone());
+                let hangs = move || all_hangs.load(Ordering::Relaxed) || (is_read && reads_hang.load(Ordering::Relaxed));
+                let begun = Instant::now();
+                let waits = hangs();
+                let tell = move || {
+                    while hangs() && begun.elapsed() < Duration::from_secs(200) {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    // What nobody waits for any more cannot be answered.
+                    answer.map(|answer| device.write(&answer).ok());
+                };
+                if waits { drop(std::thread::spawn(tell)) } else { tell() }
             }
         });
     }
@@ -116,6 +120,16 @@ impl<'a> Question<'a> {
         let word = |at: usize| u32::from_ne_bytes(asked[at..at + 4].try_into().unwrap());
         let long = |at: usize| u64::from_ne_bytes(asked[at..at + 8].try_into().unwrap());
         Question { kind: word(4), unique: long(8), node: long(16), rest: &asked[40..] }
+    }
+
+    /// The answer as the kernel wants it; nothing where it wants none.
+    fn whole_answer(&self) -> Option<Vec<u8>> {
+        let (error, body) = self.answer()?;
+        let mut answer = (16 + u32::try_from(body.len()).unwrap()).to_ne_bytes().to_vec();
+        answer.extend(error.to_ne_bytes());
+        answer.extend(self.unique.to_ne_bytes());
+        answer.extend(body);
+        Some(answer)
     }
 
     /// The error and the body; nothing where no answer is wanted.
@@ -245,5 +259,7 @@ fn a_file_system_that_is_mounted_on_a_watch_later_is_met_and_hangs_no_other_fold
     bench.wait_for("a reason", || why(&bench).filter(|why| why.contains("has not answered for 30 s")));
     bench.put("near", b"near");
     bench.wait_for("a file of the other folder", || (bench.held("near") == [b"near"]).then_some(()));
+    served.all_hangs.store(false, Ordering::Relaxed);
+    bench.wait_for("it to answer again", || why(&bench).filter(|why| !why.contains("has not answered")));
     stop_soon(daemon);
 }

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 76] = [
+const TESTED: [(&str, &str, &str); 77] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -57,6 +57,7 @@ const TESTED: [(&str, &str, &str); 76] = [
     ("watch", "to", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "bandwidth", "keys::bytes_flow_no_faster_than_the_host_and_the_daemon_allow"),
     ("host", "ca_file", "keys::a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file"),
+    ("host", "give_up_after", "faults::with_a_shorter_patience_what_nobody_understands_is_shown_sooner"),
     ("host", "kind", "hosts::one_file_goes_to_every_kind_of_host"),
     ("host", "max_connections", "keys::no_more_requests_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "max_uploads", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
@@ -721,7 +722,7 @@ fn a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file() {
     let bench = bench.change(&format!("http://{host}/cloudkp"), &format!("https://{private}/cloudkp"));
     bench.put("file", b"content");
     let daemon = bench.start();
-    let job = bench.wait_state(State::Held);
+    let job = bench.wait_state(State::Waiting);
     assert!(job.why.unwrap().to_string().contains("certificate"));
     bench.stop(daemon);
     let file = bench.dir.path().join("ca.pem");

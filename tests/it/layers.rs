@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 40] = [
+const MAY_KNOW: [(&str, &[&str]); 41] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["host", "job"]),
     ("bytes", &["engine", "host"]),
@@ -63,6 +63,7 @@ const MAY_KNOW: [(&str, &[&str]); 40] = [
     ("toml", &["config"]),
     ("tracing", &["cli", "config", "engine", "hook", "os", "store", "watch"]),
     ("tracing_subscriber", &["cli"]),
+    ("twox_hash", &["job"]),
     ("url", &["config", "host"]),
     ("ferryd", &["main"]),
 ];

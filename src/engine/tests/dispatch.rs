@@ -43,12 +43,49 @@ fn a_host_that_is_down_is_asked_by_one_job_at_a_time_until_it_answers() {
         world.run(5 * HOUR).await;
         let asked = world.calls(0, "open");
         assert!(
-            asked < 200,
+            asked < 40,
             "{asked} questions in five hours; a hundred files that are each tried every five minutes would ask 6000"
         );
         assert_eq!(world.files(1).len(), 100);
         world.run(HOUR).await;
         assert_eq!(world.files(0).len(), 100, "nothing was given up meanwhile");
+    });
+}
+
+#[test]
+fn without_a_network_everything_is_tried_twice_a_minute_and_no_host_is_at_fault() {
+    paused(async {
+        let offline = [(START, HOUR, Trouble::Offline)];
+        let world = world(9, TWO_HOSTS, &[("box", &offline), ("mirror", &offline)]);
+        for number in 0..20 {
+            world.write(&format!("{number}"), 1000);
+        }
+        let meanwhile = async {
+            tokio::time::sleep(HOUR - SECOND).await;
+            let asked = world.calls(0, "open");
+            assert!((100..400).contains(&asked), "{asked} questions in an hour");
+        };
+        world.run_and(HOUR + 45 * SECOND, meanwhile).await;
+        assert_eq!((world.files(0).len(), world.files(1).len()), (20, 20));
+    });
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_while_another_can_is_left_alone_longer_and_longer() {
+    paused(async {
+        let world = world(9, TWO_HOSTS, &[("box", &[(START, 5 * HOUR, Trouble::Offline)]), ("mirror", &[])]);
+        for number in 0..20 {
+            world.write(&format!("{number}"), 1000);
+        }
+        let arrivals = async {
+            for number in 20..1000 {
+                tokio::time::sleep(20 * SECOND).await;
+                world.write(&format!("{number}"), 1000);
+            }
+        };
+        world.run_and(5 * HOUR, async { drop(tokio::time::timeout(5 * HOUR, arrivals).await) }).await;
+        let asked = world.calls(0, "open");
+        assert!(asked < 60, "{asked} questions in five hours");
     });
 }
 

@@ -75,8 +75,13 @@ struct Bench {
 }
 
 fn bench(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script) -> Bench {
+    bench_with(seed, kinds, keeps, faults, "")
+}
+
+/// The same with more lines in the watch.
+fn bench_with(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script, watch: &str) -> Bench {
     let tables: String = kinds.iter().map(|kind| table(kind)).collect();
-    let world = world(seed, &whole(kinds, &tables), &[]);
+    let world = world(seed, &whole(kinds, &format!("{watch}\n{tables}")), &[]);
     let clock = world.system.clock.clone();
     let options = Options {
         listen: ADDRESS,
@@ -237,4 +242,135 @@ fn the_same_number_gives_the_same_requests_at_the_same_times() {
     }
     assert_eq!(first.len(), a_bad_day(3).len());
     assert_ne!(first, a_bad_day(4));
+}
+
+/// Replies that no host of the five gives to anything, or none to what was asked.
+fn nonsense() -> Vec<(u16, &'static str)> {
+    vec![
+        (200, "maintenance"),
+        (200, "{\"status\":\"ok\",\"id\":17}"),
+        (200, "<html>Please sign in</html>"),
+        (200, "<S:Envelope><S:Body><ns:pingResponse/></S:Body></S:Envelope>"),
+        (400, "{\"code\":13000102,\"msg\":\"Parameter error.\"}"),
+        (403, "<html>blocked</html>"),
+        (404, "<html>not here</html>"),
+        (405, ""),
+        (413, "Payload Too Large"),
+        (501, "Not Implemented"),
+    ]
+}
+
+/// Three files for a host that answers everything like this for so long: what its jobs are then, and whether all arrive after it.
+fn nonsense_for(kind: &Kind, (status, body): (u16, &str), time: Duration) {
+    let told = format!("{} {status} {body} for {time:?}", kind.word());
+    paused(async {
+        let says = Action::Reply { status, headers: Default::default(), body: body.into(), stored: false };
+        let bench = bench(11, &[kind], true, Script::of([Rule::new(says)]));
+        let names = ["one", "two", "three"];
+        let contents = names.map(|name| bench.put(name, 20_000 + name.len()));
+        let meanwhile = async {
+            tokio::time::sleep(time).await;
+            for name in names {
+                let (state, why) = bench.world.state(name, kind.word());
+                assert!(matches!(state, State::Queued | State::Waiting | State::Held | State::Uploading), "{told}: {why:?}");
+            }
+            assert!(bench.held(kind).is_empty(), "{told}");
+            let asked = bench.log().len();
+            assert!(asked < 250, "{told}: {asked} requests");
+            bench.lan.sandbox.set_faults(Script::default()).unwrap();
+        };
+        tokio::join!(bench.run(time + 3 * HOUR), meanwhile);
+        for (name, content) in names.iter().zip(&contents) {
+            bench.is_done(kind, name);
+            assert!(bench.held(kind).contains(content), "{told}: {name}");
+        }
+    });
+}
+
+#[test]
+fn a_minute_of_nonsense_costs_no_file_and_needs_no_command() {
+    for kind in KINDS {
+        for reply in nonsense() {
+            nonsense_for(kind, reply, MINUTE);
+        }
+    }
+}
+
+#[test]
+fn an_hour_of_nonsense_costs_no_file_and_needs_no_command() {
+    for kind in KINDS {
+        for reply in nonsense() {
+            nonsense_for(kind, reply, HOUR);
+        }
+    }
+}
+
+/// What the bodies of replies may be that are none: words, numbers, pages, halves, and what other hosts say to other requests. None
+/// has the shape of an outcome, and none names the file.
+const BODIES: [&str; 20] = [
+    "",
+    " ",
+    "ok",
+    "failed",
+    "Bad Gateway",
+    "0",
+    "-1",
+    "1e999",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "{\"code\":",
+    "{\"error\":null}",
+    "<html><body>Please sign in</body></html>",
+    "<?xml version=\"1.0\"?><Error><Code>Oops</Code></Error>",
+    "<S:Envelope><S:Body><ns:pingResponse><return>1</return></ns:pingResponse></S:Body></S:Envelope>",
+    "{\"0\":{\"ok\":true,\"message\":\"m\"}}",
+    "{\"success\":true,\"code\":200,\"data\":{}}",
+    "\u{1b}]0;title\u{7}\u{0}\u{202e}",
+];
+
+/// One file, to be deleted after its upload, for a host that answers so. It may have arrived in the end, but only if it is there.
+fn tortured(kind: &Kind, endpoint: Endpoint, when: When, status: u16, body: &str) {
+    let told = format!("{} {endpoint:?} {when:?} {status} {body:?}", kind.word());
+    paused(async {
+        let says = Action::Reply { status, headers: Default::default(), body: body.into(), stored: false };
+        let script = Script::of([Rule::new(says).at(endpoint).when(when)]);
+        let bench = bench_with(13, &[kind], true, script, "after = \"delete\"");
+        let content = bench.put("file", 140_000);
+        bench.run(2 * MINUTE).await;
+        let (state, why) = bench.world.state("file", kind.word());
+        assert_ne!(state, State::Failed, "{told}: {why:?}");
+        let is_there = bench.held(kind).contains(&content);
+        let has_arrived = matches!(state, State::Done | State::Uploaded);
+        assert!(is_there || !has_arrived, "{told}: {state}, and the host has nothing");
+        let source = bench.world.disk.read(Path::new("/drop/file"));
+        assert!(source.is_ok_and(|source| source == content) || (is_there && has_arrived), "{told}: the source is gone");
+    });
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "how much was tried")]
+fn no_reply_to_any_request_fails_a_file_or_passes_for_its_upload_or_costs_its_source() {
+    let endpoints = [Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Probe, Endpoint::Link];
+    let (mut cases, mut met) = (0, 0);
+    for kind in KINDS {
+        let used = paused(async {
+            let bench = bench(13, &[kind], true, Script::default());
+            bench.put("file", 140_000);
+            bench.run(2 * MINUTE).await;
+            bench.log().iter().filter_map(|entry| entry.endpoint).collect::<Vec<_>>()
+        });
+        for endpoint in endpoints.into_iter().filter(|endpoint| used.contains(endpoint)) {
+            met += 1;
+            for (status, when) in [(200, When::Always), (200, When::Nth(1)), (404, When::Always), (502, When::Nth(1))] {
+                for body in BODIES {
+                    tortured(kind, endpoint, when, status, body);
+                    cases += 1;
+                }
+            }
+        }
+    }
+    println!("{cases} replies at {met} endpoints of {} kinds of hosts", KINDS.len());
+    assert!(met >= 12 && cases == met * 4 * BODIES.len(), "{met} endpoints");
 }

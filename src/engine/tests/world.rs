@@ -39,6 +39,8 @@ const BYTES_PER_SECOND: u64 = 20_000;
 pub(super) enum Trouble {
     /// Nobody answers.
     Down,
+    /// There is no connection.
+    Offline,
     /// Everything is refused for a minute.
     Busy,
     /// Every third answer is lost on the way back.
@@ -114,6 +116,9 @@ impl FakeHost {
         far.log.push(line);
         match trouble {
             Some(Trouble::Down) => Err(HostError::new(Class::Transient, "nobody answers")),
+            Some(Trouble::Offline) => {
+                Err(HostError { unconnected: true, ..HostError::new(Class::Transient, "no route to the host") })
+            }
             Some(Trouble::Busy) => Err(HostError { wait: Some(MINUTE), ..HostError::new(Class::RateLimited, "too many requests") }),
             Some(Trouble::LosesReplies) if far.calls.is_multiple_of(3) => {
                 far.lost += 1;

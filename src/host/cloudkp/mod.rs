@@ -49,11 +49,12 @@ fn chunk_bytes(file_bytes: u64) -> u64 {
     }
 }
 
-/// A session as stored: all that later requests need, so that a changed setting does not reach into a half-sent file.
+/// A session as stored: all that later requests need but the address, which is that of today's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Open {
     /// [`UUID_DIGITS`] random decimal digits, chosen by us; a string, since they overflow 64 bits (page, 4.6).
     uuid: String,
+    /// Where it was opened.
     url: String,
     name: String,
     bytes: u64,
@@ -128,7 +129,7 @@ const FAILURES: [&str; 7] = ["error", "fail", "failed", "failure", "ko", "denied
 /// Answers the id that the reply would be if it came to a finish: a host that answers both alike has made no file.
 pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
     if !reply.is_success() {
-        return Err(reply.refusal());
+        return Err(reply.refusal_without_account());
     }
     if reply.is_markup() {
         return Err(strange(Class::Unreadable, "a web page instead of an answer", reply));
@@ -145,7 +146,7 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
 /// The link, or why there is none (page, 3.2 and 3.3). `acks` are the ids that replies to chunks would have been.
 pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>) -> Result<Outcome, HostError> {
     if !reply.is_success() {
-        return Err(reply.refusal());
+        return Err(reply.refusal_without_account());
     }
     if reply.is_markup() {
         return Err(unknown("a web page instead of an answer", reply));
@@ -234,7 +235,8 @@ fn parse_bare(text: &str) -> Parsed {
 /// may answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
 fn reads_as_id(text: &str) -> bool {
     let sound = ID_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text)
+    // A number is none, either, however it is written: `1e999`.
+    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text) && text.parse::<f64>().is_err()
 }
 
 /// Whether a text is words, perhaps with a status before or behind them: `not_found`, `NotFound`, `HTTP-503`.
@@ -312,6 +314,10 @@ impl CloudKp {
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
         CloudKp { settings, transport }
     }
+
+    fn upload_url(&self) -> String {
+        format!("{}/upload", self.settings.base_url)
+    }
 }
 
 impl Protocol for CloudKp {
@@ -357,7 +363,8 @@ impl Host for CloudKp {
                 return Ok(Ack { number: part.number, held_to: part.offset, receipt: None, moved_to: None });
             }
             let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
-            let reply = self.transport.send(Request::post(&open.url).form(form, Some(part))).await?;
+            let url = self.upload_url();
+            let reply = self.transport.send(Request::post(&url).form(form, Some(part))).await?;
             let receipt = chunk_reply(&reply)?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
@@ -366,7 +373,8 @@ impl Host for CloudKp {
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let request = Request::post(&open.url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
+            let url = self.upload_url();
+            let request = Request::post(&url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
             let reply = self.transport.send(request).await?;
             finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts)
         })
@@ -609,9 +617,10 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_or_refusing_address_holds_the_host() {
+    fn only_what_lasts_says_that_the_address_has_moved_or_refuses_us() {
         for status in [301, 403, 404, 405] {
-            assert_eq!(chunk_reply(&reply(status, "")).unwrap_err().class, Class::HostRefused, "{status}");
+            let error = chunk_reply(&reply(status, "")).unwrap_err();
+            assert_eq!((error.class, error.worsens), (Class::Unreadable, Some(Class::HostRefused)), "{status}");
         }
         // Even the documented chunk is too much, so this says nothing of the file (page, 3.1).
         for status in [400, 413, 422] {

@@ -219,7 +219,7 @@ mod tests {
         let page = [
             (400, "BadDigest", Class::Transient),
             (400, "NameNotTaken", Class::FileRejected),
-            (401, "TokenEnded", Class::HostRefused),
+            (401, "TokenEnded", Class::Unreadable),
             (403, "WrongLogin", Class::HostRefused),
             (404, "NoSuchSession", Class::SessionLost),
             (409, "WrongPart", Class::OffsetMismatch),
@@ -228,13 +228,13 @@ mod tests {
             (429, "SlowDown", Class::RateLimited),
             (507, "NoSpace", Class::HostFull),
             (502, "NoSuchSession", Class::Transient),
-            (404, "Oops", Class::HostRefused),
+            (404, "Oops", Class::Unreadable),
         ];
         for (status, code, expected) in page {
             assert_eq!(class(status, code), expected, "{status} {code}");
         }
         let elsewhere = refusal(&reply(404, &[], "not found"));
-        assert_eq!((elsewhere.class, elsewhere.code), (Class::HostRefused, None));
+        assert_eq!((elsewhere.class, elsewhere.worsens, elsewhere.code), (Class::Unreadable, Some(Class::HostRefused), None));
     }
 
     #[test]

@@ -308,7 +308,10 @@ mod tests {
             assert_eq!(error(FINISH), (Class::Transient, None, true), "{text}");
         }
         assert_eq!(class(&answered(&reply(503, ""), "login", false).unwrap_err()).0, Class::Transient);
-        assert_eq!(class(&answered(&reply(404, "<html>"), "login", false).unwrap_err()).0, Class::HostRefused);
+        for status in [403, 404] {
+            let refused = class(&answered(&reply(status, "<html>"), "login", false).unwrap_err());
+            assert_eq!(refused, (Class::Unreadable, Some(Class::HostRefused), false), "{status}");
+        }
     }
 
     #[test]

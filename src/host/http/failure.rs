@@ -52,12 +52,15 @@ pub(super) fn failed(
     let is_connect = stage == Stage::Connected;
     let proxy = if is_through_proxy && is_connect { "; the connection goes through `proxy`" } else { "" };
     let said = format!("{}{proxy}", sentence(at, is_connect, &error));
-    let failed = if is_connect && (certificate_refused(&error) || is_private(&error) || proxy_refused(&error)) {
+    let failed = if is_connect && proxy_refused(&error) {
         HostError::new(Class::HostRefused, said)
+    } else if is_connect && (certificate_refused(&error) || is_private(&error)) {
+        // The network of a hotel or a train shows a certificate and an address of its own until somebody has signed in.
+        HostError::new(Class::Unreadable, said).worsening_to(Class::HostRefused)
     } else if stage == Stage::Sent {
         HostError::unanswered(Class::Transient, said)
     } else {
-        HostError::new(Class::Transient, said)
+        HostError { unconnected: is_connect, ..HostError::new(Class::Transient, said) }
     };
     failed.caused_by(error)
 }

@@ -12,6 +12,9 @@ use super::headers::Headers;
 use super::page::is_html;
 use crate::job::upload::Class;
 
+/// How long a reply may take once it has begun, however it comes.
+const REPLY_TIME: Duration = Duration::from_secs(60);
+
 /// A complete reply, or as much of it as is worth reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -33,19 +36,31 @@ pub(super) async fn read_reply(mut response: Response, meter: &Meter, bytes_max:
     let status = response.status();
     let headers = Headers::of(response.headers());
     let retry_after = headers.get("retry-after").and_then(|text| parse_retry_after(text, now_ms));
-    let (mut body, mut cut) = (Vec::new(), false);
+    let reading = read_body(&mut response, meter, bytes_max);
+    let (body, cut) = tokio::time::timeout(REPLY_TIME, reading).await.map_err(|_| dribbled(status))??;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let html = is_html(headers.get("content-type"), &text);
+    Ok(Reply { status: status.as_u16(), retry_after, headers, html, text, cut })
+}
+
+/// The body, as far as it is worth reading, and whether there was more.
+async fn read_body(response: &mut Response, meter: &Meter, bytes_max: usize) -> Result<(Vec<u8>, bool), HostError> {
+    let status = response.status();
+    let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| cut_short(status, error))? {
         meter.add(chunk.len());
         let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
-            cut = true;
-            break;
+            return Ok((body, true));
         }
     }
-    let text = String::from_utf8_lossy(&body).into_owned();
-    let html = is_html(headers.get("content-type"), &text);
-    Ok(Reply { status: status.as_u16(), retry_after, headers, html, text, cut })
+    Ok((body, false))
+}
+
+fn dribbled(status: StatusCode) -> HostError {
+    let said = format!("the reply ({}) was not complete after {} s", status.as_u16(), REPLY_TIME.as_secs());
+    HostError::unanswered(Class::Transient, said).with_status(status.as_u16())
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
@@ -81,19 +96,30 @@ impl Reply {
     }
 
     /// What a status outside 2xx means where the protocol's page says nothing else (`docs/protocols/README.md`, section 2), for a
-    /// request to a fixed address. Server errors leave it open whether the request took effect.
+    /// request to a fixed address of a service with accounts, whose own format has been looked for in vain. Server errors leave it
+    /// open whether the request took effect.
     pub fn refusal(&self) -> HostError {
-        let class = match self.status {
-            429 => Class::RateLimited,
-            503 if self.retry_after.is_some() => Class::RateLimited,
-            408 | 425 | 500..=599 if self.status != 501 => Class::Transient,
+        let (class, worsens) = match self.status {
+            429 => (Class::RateLimited, None),
+            503 if self.retry_after.is_some() => (Class::RateLimited, None),
+            507 => (Class::HostFull, None),
+            // A proxy or a captive portal answers so, too, and for a moment: only what lasts is the host's word.
+            300..=399 | 401 | 403 | 404 | 405 | 410 | 501 => (Class::Unreadable, Some(Class::HostRefused)),
+            407 => (Class::HostRefused, None),
+            408 | 425 | 500..=599 => (Class::Transient, None),
             // What is said of the request, or of its size, says nothing of the file.
-            400 | 413 | 415 | 422 => Class::RequestRefused,
-            300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 501 => Class::HostRefused,
-            _ => Class::Unreadable,
+            400 | 413 | 415 | 422 => (Class::RequestRefused, None),
+            _ => (Class::Unreadable, None),
         };
-        let doubt = matches!(self.status, 408 | 500 | 502 | 504..=599);
-        HostError { wait: self.retry_after, doubt, ..self.failure(class, self.said()) }
+        let doubt = matches!(self.status, 408 | 500 | 502 | 504..=506 | 508..=599);
+        HostError { worsens, wait: self.retry_after, doubt, ..self.failure(class, self.said()) }
+    }
+
+    /// The same for a service without accounts: what is full is the server's own disk, which others empty.
+    pub fn refusal_without_account(&self) -> HostError {
+        let class = if self.status == 507 { Some(Class::Transient) } else { None };
+        let refusal = self.refusal();
+        HostError { class: class.unwrap_or(refusal.class), doubt: refusal.doubt || class.is_some(), ..refusal }
     }
 
     /// A failure of which this reply tells.
@@ -140,26 +166,39 @@ mod tests {
 
     #[test]
     fn every_status_has_a_class() {
+        let at_last = Some(Class::HostRefused);
         let classes = [
-            (302, Class::HostRefused),
-            (400, Class::RequestRefused),
-            (401, Class::HostRefused),
-            (404, Class::HostRefused),
-            (407, Class::HostRefused),
-            (408, Class::Transient),
-            (413, Class::RequestRefused),
-            (415, Class::RequestRefused),
-            (418, Class::Unreadable),
-            (422, Class::RequestRefused),
-            (429, Class::RateLimited),
-            (500, Class::Transient),
-            (501, Class::HostRefused),
-            (503, Class::Transient),
-            (522, Class::Transient),
+            (302, Class::Unreadable, at_last),
+            (400, Class::RequestRefused, None),
+            (401, Class::Unreadable, at_last),
+            (403, Class::Unreadable, at_last),
+            (404, Class::Unreadable, at_last),
+            (405, Class::Unreadable, at_last),
+            (407, Class::HostRefused, None),
+            (408, Class::Transient, None),
+            (410, Class::Unreadable, at_last),
+            (413, Class::RequestRefused, None),
+            (415, Class::RequestRefused, None),
+            (418, Class::Unreadable, None),
+            (422, Class::RequestRefused, None),
+            (429, Class::RateLimited, None),
+            (500, Class::Transient, None),
+            (501, Class::Unreadable, at_last),
+            (503, Class::Transient, None),
+            (507, Class::HostFull, None),
+            (522, Class::Transient, None),
         ];
-        for (status, class) in classes {
-            assert_eq!(reply(status, "").refusal().class, class, "{status}");
+        for (status, class, worsens) in classes {
+            let refusal = reply(status, "").refusal();
+            assert_eq!((refusal.class, refusal.worsens), (class, worsens), "{status}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_of_a_host_without_accounts_is_its_own_and_passes() {
+        let refusal = reply(507, "").refusal_without_account();
+        assert_eq!((refusal.class, refusal.doubt), (Class::Transient, true));
+        assert_eq!(reply(404, "").refusal_without_account(), reply(404, "").refusal());
     }
 
     #[test]

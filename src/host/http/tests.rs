@@ -178,7 +178,7 @@ async fn a_private_authority_is_trusted_where_its_file_is_named_and_nowhere_else
     let (address, pem, _asked) = private_server(false);
     let url = format!("https://{address}/");
     let error = transport(&Settings::default()).send(Request::get(&url)).await.unwrap_err();
-    assert_eq!(error.class, Class::HostRefused, "{error:?}");
+    assert_eq!((error.class, error.worsens), (Class::Unreadable, Some(Class::HostRefused)), "{error:?}");
     let settings = Settings { ca: Some(pem), ..Settings::default() };
     assert_eq!(transport(&settings).send(Request::get(&url)).await.unwrap().text, "in private");
     let strangers = Clients::new(&System::default()).for_strangers(&settings, IDLE, true).unwrap();
@@ -239,8 +239,33 @@ async fn what_a_reply_names_is_never_asked_of_a_proxy_unless_private_addresses_a
     let clients = Clients::new(&System::default());
     let strict = clients.for_strangers(&settings, IDLE, false).unwrap();
     let error = strict.send(Request::get("http://localhost:1/")).await.unwrap_err();
-    assert!(error.class == Class::HostRefused && error.said.contains("private network"), "{error:?}");
+    assert!(error.worsens == Some(Class::HostRefused) && error.said.contains("private network"), "{error:?}");
     assert!(asked.try_recv().is_err());
     let allowed = clients.for_strangers(&settings, IDLE, true).unwrap();
     assert_eq!(allowed.send(Request::get("http://localhost:1/")).await.unwrap().text, "by proxy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_dribbles_is_given_up_a_minute_after_it_has_begun() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let dribbling = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n").await.unwrap();
+        // Each byte comes before the patience with a silent host has ended.
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+    };
+    let transport = transport(&Settings::default());
+    let begun = tokio::time::Instant::now();
+    let error = tokio::select! {
+        () = dribbling => unreachable!("the reply goes on for days"),
+        reply = transport.send(Request::get(&url)) => reply.unwrap_err(),
+    };
+    assert!((60..70).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!((error.class, error.status, error.doubt), (Class::Transient, Some(200), true), "{error:?}");
 }

@@ -101,7 +101,7 @@ impl Transport {
                 None => return Ok(reply.without(&request.secrets)),
             }
         }
-        Err(HostError::new(Class::HostRefused, "the host redirects in circles"))
+        Err(HostError::new(Class::Unreadable, "the host redirects in circles").worsening_to(Class::HostRefused))
     }
 
     async fn send_once(&self, request: &Request<'_>, url: Url) -> Result<Reply, HostError> {

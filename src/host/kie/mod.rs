@@ -45,6 +45,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(120);
 /// What is fixed before the first attempt, so that every repeat overwrites and none makes a second file (page, 4.2 and 4.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Named {
+    /// Where its first attempt went; requests go where today's configuration says.
     base_url: String,
     upload_path: String,
     name: String,
@@ -201,11 +202,12 @@ fn failure(code: i64, msg: &str, said: String, reply: &Reply) -> HostError {
         401 => (Class::HostRefused, None, "; check `api_key`"),
         402 | 433 => (Class::HostRefused, None, ""),
         403 => (Class::HostRefused, None, "; check `api_key`"),
-        404 | 405 => (Class::HostRefused, None, "; check `base_url`"),
+        404 | 405 | 410 => (Class::Unreadable, Some(Class::HostRefused), "; check `base_url`"),
         429 | 455 => (Class::RateLimited, None, ""),
-        501 | 505 => (Class::Unreadable, None, ""),
+        501 | 505 => (Class::Unreadable, Some(Class::HostRefused), ""),
+        507 => (Class::HostFull, None, ""),
         408 | 425 | 500..=599 => (Class::Transient, None, ""),
-        300..=399 => (Class::HostRefused, None, "; the host has moved: set its new `base_url`"),
+        300..=399 => (Class::Unreadable, Some(Class::HostRefused), "; the host has moved: set its new `base_url`"),
         _ => (Class::Unreadable, None, ""),
     };
     HostError { worsens, wait: reply.retry_after, ..reply.failure(class, format!("{said}{advice}")) }
@@ -215,9 +217,10 @@ fn without_json(reply: &Reply) -> HostError {
     match reply.status {
         200..=299 => unknown("no JSON", reply),
         // A firewall in front of the host speaks HTML; the host itself does not.
-        403 if reply.is_markup() => {
-            let said = format!("{}; a firewall may have blocked the request", reply.said());
-            reply.failure(Class::Transient, said).worsening_to(Class::HostRefused)
+        401 | 403 => {
+            let firewall =
+                if reply.is_markup() { "; a firewall may have blocked the request: try another `user_agent`" } else { "" };
+            reply.failure(Class::Unreadable, format!("{}{firewall}", reply.said())).worsening_to(Class::HostRefused)
         }
         status => failure(status.into(), "", reply.said(), reply),
     }
@@ -252,11 +255,11 @@ impl Kie {
         let as_text = named.as_text.unwrap_or(self.settings.method == KieMethod::Base64);
         let reply = match as_text {
             false => {
-                let url = format!("{}/api/file-stream-upload", named.base_url);
+                let url = format!("{}/api/file-stream-upload", self.settings.base_url);
                 self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
             }
             true => {
-                let url = format!("{}/api/file-base64-upload", named.base_url);
+                let url = format!("{}/api/file-base64-upload", self.settings.base_url);
                 let (head, tail) = named.base64_envelope();
                 let encoded = Base64Source(Arc::clone(&part.source));
                 let request = self.post(&url).header("content-type", "application/json");
@@ -272,7 +275,7 @@ impl Kie {
         let content = Limited::new(part.source.frames(), limit).collect().await;
         let content = content.map_err(|error| HostError::new(Class::Transient, error.to_string()))?.to_bytes();
         let found = addresses::read(&named.name, &content).map_err(|why| HostError::new(Class::FileRejected, why))?;
-        let url = format!("{}/api/file-url-upload", named.base_url);
+        let url = format!("{}/api/file-url-upload", self.settings.base_url);
         let (mut links, mut ids, mut expires) = (Vec::new(), Vec::new(), Vec::new());
         for (index, address) in found.iter().enumerate() {
             let request = self.post(&url).text("application/json", named.by_url(address, index + 1)).patience(FETCH_PATIENCE);
@@ -429,14 +432,15 @@ mod tests {
             "perhaps it takes none"
         );
         for code in [501, 505, 777] {
-            assert_eq!(class(200, &format!("{{\"code\":{code},\"msg\":\"?\"}}")), certain(Class::Unreadable), "{code}");
+            assert_eq!(class(200, &format!("{{\"code\":{code},\"msg\":\"?\"}}")).0, Class::Unreadable, "{code}");
         }
         assert_eq!(class(200, r#"{"success":false,"code":"429","msg":"slow down"}"#), certain(Class::RateLimited));
         assert_eq!(class(500, ""), certain(Class::Transient));
         assert_eq!(class(413, "<html>"), certain(Class::RequestRefused));
-        assert_eq!(class(404, "not found"), certain(Class::HostRefused));
-        assert_eq!(class(302, ""), certain(Class::HostRefused));
-        assert_eq!(class(403, "<html>"), (Class::Transient, Some(Class::HostRefused), false));
+        for (status, text) in [(404, "not found"), (302, ""), (501, ""), (403, "<html>"), (401, "")] {
+            assert_eq!(class(status, text), (Class::Unreadable, Some(Class::HostRefused), false), "{status}");
+        }
+        assert_eq!(class(507, ""), certain(Class::HostFull));
         assert_eq!(class(200, r#"{"success":false,"code":200,"msg":"storage node busy"}"#), certain(Class::Unreadable));
         assert_eq!(class(200, r#"{"success":false,"msg":"File format not supported"}"#), certain(Class::FileRejected));
     }

@@ -58,6 +58,7 @@ const NAME_CHARS_MAX: usize = 250;
 /// A session as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Created {
+    /// Where it was opened. Requests go where today's configuration says; a session that is not known there is given up.
     base_url: String,
     file_id: String,
     container_id: String,
@@ -149,7 +150,7 @@ impl KooDrive {
 
     async fn detail(&self, created: &Created) -> Result<Map<String, Value>, Box<Refused>> {
         let path = format!("files/{}/detail", created.file_id);
-        self.call(Call::Detail, &created.base_url, &path, &object!({ "containerId": created.container_id })).await
+        self.call(Call::Detail, &self.settings.base_url, &path, &object!({ "containerId": created.container_id })).await
     }
 
     /// Whether the host has the whole file. Only what says that the file is not there is a no; a token that has lapsed, a host that
@@ -245,7 +246,7 @@ impl KooDrive {
     async fn links_of(&self, created: &Created, at: &UploadSession, numbers: &[u32]) -> Result<Map<String, Value>, Box<Refused>> {
         let wanted: Vec<Value> = numbers.iter().map(|number| part_info(at, *number)).collect();
         let body = object!({ "fileId": created.file_id, "multiParts": wanted });
-        self.call(Call::Links, &created.base_url, "files/multipart/uploadUrl", &body).await
+        self.call(Call::Links, &self.settings.base_url, "files/multipart/uploadUrl", &body).await
     }
 
     /// Notes the addresses in a reply.
@@ -388,7 +389,7 @@ impl Host for KooDrive {
             }
             // The digest is compared before the parts become a file (page, 3.4).
             let proof = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
-            match self.call(Call::Complete, &created.base_url, "files/complete", &body).await {
+            match self.call(Call::Complete, &self.settings.base_url, "files/complete", &body).await {
                 Ok(_) => self.shared(replies::outcome(&created.container_id, &created.file_id, proof)).await,
                 Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
                     self.completed_before(at, &created, *refused).await

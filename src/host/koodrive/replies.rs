@@ -72,8 +72,7 @@ pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Bo
     let Some(fields) = json::object(&reply.text) else {
         return match reply.status {
             200..=299 => refused(None, false, unknown(call, "no JSON", reply)),
-            401 | 403 => refused(None, true, credentials(reply, reply.said())),
-            _ => refused(None, false, reply.refusal()),
+            status => refused(None, matches!(status, 401 | 403), reply.refusal()),
         };
     };
     if let Some(code) = json::text(fields.get("error_code")) {
@@ -353,15 +352,17 @@ mod tests {
             (throttled.error.class, throttled.error.wait, throttled.credentials),
             (Class::RateLimited, Some(THROTTLED), false)
         );
-        for (status, text) in [
-            (401, "{\"code\":401,\"msg\":\"expired\"}"),
-            (401, "{\"error_code\":\"APIGW.0301\"}"),
-            (401, ""),
-            (403, "<html>"),
-            (403, "{\"msg\":\"auth\"}"),
-        ] {
+        for (status, text) in
+            [(401, "{\"code\":401,\"msg\":\"expired\"}"), (401, "{\"error_code\":\"APIGW.0301\"}"), (403, "{\"msg\":\"auth\"}")]
+        {
             let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
             assert!(refused.credentials && refused.error.class == Class::HostRefused, "{text}");
+        }
+        // Signed anew all the same, but these are not the words of the service.
+        for (status, text) in [(401, ""), (403, "<html>")] {
+            let refused = control_reply(Call::Create, &reply(status, text)).unwrap_err();
+            let HostError { class, worsens, .. } = refused.error;
+            assert_eq!((refused.credentials, class, worsens), (true, Class::Unreadable, Some(Class::HostRefused)), "{text}");
         }
     }
 

@@ -161,8 +161,9 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, but {bytes} were sent{left_there}");
-            // Each try leaves a bad copy (page, 3), so the next one waits, and after a few a person is asked.
-            Err(HostError { wait: Some(BAD_COPY), ..reply.failure(Class::RequestRefused, said) })
+            // Each try leaves a copy (page, 3), so the next one waits, and after a few a person is asked. Whether the copy or only
+            // the answer is wrong, nobody knows.
+            Err(HostError { wait: Some(BAD_COPY), doubt: true, ..reply.failure(Class::RequestRefused, said) })
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -417,7 +418,7 @@ mod tests {
         }
         assert_eq!([400, 422].map(|status| login(status, "").unwrap_err().0), [Class::RequestRefused; 2]);
         assert_eq!(login(429, "").unwrap_err().0, Class::RateLimited);
-        assert_eq!(login(404, "<html>").unwrap_err().0, Class::HostRefused);
+        assert_eq!([404, 403].map(|status| login(status, "<html>").unwrap_err().0), [Class::Unreadable; 2]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Caller, Host, HostReport, Live, Resting, State, StoreError, Tables, WatchReport};
+use super::{Caller, Host, HostReport, JobId, Live, Resting, State, StoreError, Tables, WatchReport};
 use crate::job::absence::RootFolder;
 use crate::job::believed::{after, believed};
 use crate::job::health::HostState;
@@ -19,7 +19,9 @@ impl Tables {
                     (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
                 }
                 State::Uploading => (job.state, job.since, job.told_held) = (State::Queued, by.now_ms, None),
-                State::Waiting | State::Held if job.next_try.is_some() => (job.next_try, job.told_held) = (Some(by.now_ms), None),
+                State::Waiting | State::Held if job.next_try.is_some() => {
+                    (job.next_try, job.told_held, job.failed_at) = (Some(by.now_ms), None, None);
+                }
                 _ => {}
             }
         }
@@ -69,7 +71,7 @@ impl Tables {
         self.hosts.retain(|(daemon, name), _| *daemon != by.daemon || hosts.iter().any(|(host, _)| host == name));
         for (name, kind) in hosts {
             let report = HostReport { state: HostState::Ready, until_ms: None, why: None, rests: 0 };
-            let new = Host { kind: kind.clone(), report, since: by.now_ms };
+            let new = Host { kind: kind.clone(), report, since: by.now_ms, outage: None };
             self.hosts.entry((by.daemon, name.clone())).or_insert(new).kind.clone_from(kind);
         }
         Ok(new_since)
@@ -78,7 +80,7 @@ impl Tables {
     pub(super) fn clock_was_set_back(&mut self, by: Caller) -> Result<(), StoreError> {
         for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon) {
             if matches!(job.state, State::Waiting | State::Held) && job.next_try > Some(by.now_ms) {
-                job.next_try = Some(by.now_ms);
+                (job.next_try, job.failed_at) = (Some(by.now_ms), None);
             }
         }
         self.deliveries_be_due(by);
@@ -97,6 +99,23 @@ impl Tables {
             (host.report.until_ms, host.since) = (Some(until_ms), by.now_ms);
         }
         Ok(())
+    }
+
+    pub(super) fn outages(&mut self, by: Caller) -> Result<Vec<(String, String)>, StoreError> {
+        let ours = self.hosts.iter().filter(|((daemon, _), _)| *daemon == by.daemon);
+        Ok(ours.filter_map(|((_, name), host)| Some((name.clone(), host.outage.clone()?))).collect())
+    }
+
+    pub(super) fn record_outage(&mut self, by: Caller, host: &str, outage: Option<&str>) -> Result<(), StoreError> {
+        if let Some(host) = self.hosts.get_mut(&(by.daemon, host.to_owned())) {
+            host.outage = outage.map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    pub(super) fn others_wait(&mut self, _: Caller, host: &str, job: JobId) -> Result<bool, StoreError> {
+        let waits = |other: &super::Job| other.state == State::Queued || (other.is_put_off() && other.next_try.is_some());
+        Ok(self.jobs.iter().any(|(id, other)| *id != job && other.host == host && waits(other)))
     }
 
     pub(super) fn requeue_held(&mut self, by: Caller, host: &str) -> Result<(), StoreError> {

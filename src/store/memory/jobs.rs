@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables, Version};
 use crate::job::attempt::SessionFate;
-use crate::job::believed::{LONGEST_TO_NEXT_TRY, after};
+use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, Mix};
 use crate::store::Claimed;
 
@@ -70,15 +70,17 @@ impl Tables {
     }
 
     fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
+        let claimed = Claimed { retry, ..self.claimed(id, by.now_ms)? };
         let job = self.move_to(id, State::Uploading, by.now_ms)?;
         (job.owner, job.why, job.next_try) = (by.daemon, None, None);
         job.attempts += 1;
-        Ok(Claimed { retry, ..self.claimed(id)? })
+        Ok(claimed)
     }
 
-    pub(super) fn claimed(&mut self, id: JobId) -> Result<Claimed, StoreError> {
+    pub(super) fn claimed(&mut self, id: JobId, now_ms: i64) -> Result<Claimed, StoreError> {
         let upload = self.uploads.get(&id).cloned();
         let job = self.job(id)?.clone();
+        let waited = waited(job.failed_at, job.next_try, now_ms);
         Ok(Claimed {
             id,
             path: self.path_of(job.file),
@@ -86,7 +88,7 @@ impl Tables {
             identity: job.identity,
             failures: job.failures,
             failing: job.failing,
-            failing_since_ms: job.failing_since,
+            failing_for: job.failing_for.map(|lasted| lasted + waited),
             sessions_lost: job.sessions_lost,
             retry: false,
             give_back: false,
@@ -129,7 +131,7 @@ impl Tables {
         let job = self.move_to(id, state, by.now_ms)?;
         (job.done_at, job.parts, job.trusted) = (Some(by.now_ms), parts, rules.trusted.contains(&job.host));
         (job.next_try, job.why, job.told_held) = (None, None, None);
-        (job.failures, job.failing, job.failing_since, job.sessions_lost) = (0, None, None, 0);
+        (job.failures, job.failing, job.failing_for, job.failed_at, job.sessions_lost) = (0, None, None, None, 0);
         job.outcome = outcome.clone();
         if state == State::Uploaded {
             self.review(by, id, rules)?;
@@ -150,7 +152,8 @@ impl Tables {
         self.keep(id, left.session);
         let job = self.move_to(id, left.state, by.now_ms)?;
         (job.next_try, job.why, job.abandon_at) = (left.next_try_ms, left.why.clone(), None);
-        (job.failures, job.failing, job.failing_since) = (left.failures, left.failing.clone(), left.failing_since_ms);
+        (job.failures, job.failing, job.failing_for) = (left.failures, left.failing.clone(), left.failing_for);
+        job.failed_at = left.counts.then_some(by.now_ms);
         job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
         job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
         if left.state.is_final() {
@@ -202,7 +205,7 @@ impl Tables {
 }
 
 impl super::Job {
-    fn is_put_off(&self) -> bool {
+    pub(super) fn is_put_off(&self) -> bool {
         matches!(self.state, State::Waiting | State::Held)
     }
 }

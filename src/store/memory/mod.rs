@@ -10,6 +10,7 @@ mod uploads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
@@ -75,7 +76,8 @@ struct Job {
     attempts: u64,
     failures: u32,
     failing: Option<(String, u32)>,
-    failing_since: Option<i64>,
+    failing_for: Option<Duration>,
+    failed_at: Option<i64>,
     sessions_lost: u32,
     maybe_duplicate: bool,
     told_held: Option<Reason>,
@@ -105,6 +107,7 @@ struct Host {
     kind: String,
     report: HostReport,
     since: i64,
+    outage: Option<String>,
 }
 
 #[derive(Clone, Default)]

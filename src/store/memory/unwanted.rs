@@ -72,7 +72,7 @@ impl Tables {
             {
                 let job = self.move_to(*id, State::Uploading, by.now_ms)?;
                 job.owner = by.daemon;
-                claimed.push(Claimed { retry: true, give_back: true, ..self.claimed(*id)? });
+                claimed.push(Claimed { retry: true, give_back: true, ..self.claimed(*id, by.now_ms)? });
             }
         }
         Ok(next)

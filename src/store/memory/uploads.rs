@@ -136,7 +136,7 @@ impl Tables {
         let job = self.job(job)?;
         if job.failures > 0 || job.told_held.is_some() {
             (job.failures, job.failing, job.told_held) = (0, None, None);
-            job.failing_since = job.failing_since.filter(|_| job.sessions_lost > 0);
+            job.failing_for = job.failing_for.filter(|_| job.sessions_lost > 0);
         }
         Ok(())
     }
