@@ -85,6 +85,8 @@ fn arrival(elsewhere: &Path, number: u64) -> Arrival {
         make_jobs: true,
         priority: 0,
         close_seen: false,
+        fingerprint: None,
+        maybe_known: false,
     }
 }
 
