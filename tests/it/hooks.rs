@@ -14,12 +14,12 @@ use ferryd::internals::host::kinds::KINDS;
 use ferryd::internals::job::upload::Outcome;
 use ferryd::internals::job::{Identity, Reason, ReasonClass, State};
 use ferryd::internals::os::clock;
-use ferryd_sandbox::faults::{Action, Endpoint, When};
+
 use rustix::process::Signal;
 
 use ferryd::internals::store::{Arrival, Asking, JobId, JobRow, Query, Store, StoreError, View, WriterThread};
 
-use crate::bench_top::{Bench, bytes, one};
+use crate::bench_top::{Bench, bytes};
 
 /// A hook for `done`, as lines behind the host.
 fn hook(lines: &str) -> String {
@@ -80,7 +80,8 @@ fn receiver(failures: usize) -> (SocketAddr, Arc<Mutex<Vec<Posted>>>) {
             let (mut key, mut length) = (String::new(), 0);
             let mut line = String::new();
             while stream.read_line(&mut line).unwrap() > 2 {
-                match line.trim_end().split_once(": ") {
+                let header = line.trim_end().split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value));
+                match header.as_ref().map(|(name, value)| (name.as_str(), *value)) {
                     Some(("idempotency-key", value)) => key = value.to_owned(),
                     Some(("content-length", value)) => length = value.parse().unwrap(),
                     _ => {}
@@ -356,10 +357,9 @@ fn a_host_that_is_added_waits_only_for_files_that_a_scan_can_find() {
 
 #[test]
 fn a_held_job_is_told_of_with_its_reason() {
-    let bench = Bench::new();
+    let bench = Bench::new().to(&["kie"]).change("\"sk-test\"", "\"wrong\"");
     let path = links(&bench);
     let bench = bench.host(&format!("\n[[hook]]\non = [\"held\"]\ncommand = [\"sh\", \"-c\", \"printf '%s: %s' \\\"$1\\\" \\\"$2\\\" > '{}'\", \"x\", \"{{event}}\", \"{{why}}\"]", path.display()));
-    bench.faults(one(Endpoint::Chunk, When::First(1), Action::Moved));
     bench.put("file", b"content");
     let daemon = bench.start();
     let why = bench.wait_state(State::Held).why.unwrap();

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ferryd::internals::job::State;
+use ferryd::internals::job::{Reason, ReasonClass, State};
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
 
@@ -31,7 +31,9 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn why(bench: &Bench) -> String {
-    let uploaded = || bench.jobs().into_iter().find_map(|job| job.why.filter(|_| job.state == State::Uploaded));
+    // Before the hook has run, the job only waits for it.
+    let failed = |why: &Reason| why.class != ReasonClass::WaitsForHook;
+    let uploaded = || bench.jobs().into_iter().find_map(|job| job.why.filter(|why| job.state == State::Uploaded && failed(why)));
     bench.wait_for("a reason", uploaded).to_string()
 }
 

@@ -79,6 +79,7 @@ fn in_every_state() -> Bench {
     let bench = Bench::with(|options| options.rules.fourshared.upload_right = false);
     let bench = bench.to(&["cloudkp", "kie", "4shared"]).watch("settle = \"0s\"\nmin_size = \"0 B\"");
     let bench = bench.change("api_key = \"sk-test\"", "api_key = \"wrong\"");
+    let bench = bench.change("kind = \"cloudkp\"", "kind = \"cloudkp\"\nempty_file = \"reject\"");
     let daemon = bench.start();
     let wait_for = |wanted: &[(State, usize)]| {
         let count = |state: State| bench.jobs().iter().filter(|job| job.state == state).count();

@@ -103,7 +103,7 @@ fn refusal(reply: &Reply) -> HostError {
     let class = match (reply.status, code) {
         (400, "BadDigest") => Class::Transient,
         (400, "NameNotTaken") | (413, "TooLarge") => Class::FileRejected,
-        (403, "WrongLogin") => Class::HostRefused,
+        (401, "TokenEnded") | (403, "WrongLogin") => Class::HostRefused,
         (404, "NoSuchSession") => Class::SessionLost,
         (409, "WrongPart") => Class::OffsetMismatch,
         (409, "Stored") => Class::RequestRefused,
@@ -219,7 +219,7 @@ mod tests {
         let page = [
             (400, "BadDigest", Class::Transient),
             (400, "NameNotTaken", Class::FileRejected),
-            (401, "TokenEnded", Class::Unreadable),
+            (401, "TokenEnded", Class::HostRefused),
             (403, "WrongLogin", Class::HostRefused),
             (404, "NoSuchSession", Class::SessionLost),
             (409, "WrongPart", Class::OffsetMismatch),
