@@ -317,7 +317,9 @@ impl DeliveryTask {
         let (roots, path, device) = (self.known_roots.clone(), delivery.path.clone(), delivery.identity.device);
         let now = self.system.clock.instant();
         // What does not answer is not gone.
-        self.answers(&delivery.path).get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false)
+        let lost = self.answers(&delivery.path).get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false);
+        // The scan may have followed it after the delivery was read.
+        lost && self.store.path_of(delivery.job).await.is_ok_and(|path| path == delivery.path)
     }
 
     /// Does what the watch of the file says; nothing where it says nothing any more.

@@ -115,7 +115,9 @@ impl Attempt {
         let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
         let answers = Answers::of(self.worker.system.threads, &path);
         let now = self.worker.system.clock.instant();
-        answers.get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false)
+        let lost = answers.get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false);
+        // The scan may have followed it after it was claimed.
+        lost && self.worker.store.path_of(self.job.id).await.is_ok_and(|path| path == self.job.path)
     }
 
     fn history(&self, is_unconnected: bool) -> History {

@@ -125,6 +125,52 @@ fn the_power_may_go_before_any_step_of_an_upload() {
 }
 
 #[test]
+fn a_change_that_sets_the_time_back_is_seen() {
+    let events = vec![user(1.0, Act::Create(A, 3_000)), user(60.0, Act::EditSecretly(0))];
+    keeps_every_promise(&world(setting(&["kie", "uploadgig"], After::Keep), events));
+}
+
+#[test]
+fn a_file_that_is_renamed_while_its_disk_gets_other_numbers_is_not_uploaded_again_without_a_mark() {
+    let disk = Setting { is_disk: true, ..setting(&["cloudkp", "kie"], After::Keep) };
+    let events = vec![
+        user(1.0, Act::Create(A, 3_000)),
+        at(60.0, Deed::Kill),
+        user(60.0, Act::Unmount),
+        user(61.0, Act::Remount),
+        user(62.0, Act::Rename(0, B)),
+    ];
+    keeps_every_promise(&world(disk, events));
+}
+
+#[test]
+fn the_after_action_waits_for_a_file_whose_disk_is_away() {
+    let slow = Setting { is_disk: true, pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Move) };
+    let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::Unmount), user(600.0, Act::Remount)];
+    keeps_every_promise(&world(slow, events));
+}
+
+#[test]
+fn a_file_that_was_moved_out_while_its_after_action_came_may_be_moved_back() {
+    let slow = Setting { pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Delete) };
+    let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::MoveOut(0)), user(600.0, Act::MoveBack)];
+    keeps_every_promise(&world(slow, events));
+}
+
+#[test]
+fn one_of_two_names_of_a_file_may_get_a_third() {
+    let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
+    keeps_every_promise(&world(setting(&["koodrive", "kie"], After::Keep), events));
+}
+
+#[test]
+fn a_file_that_is_renamed_before_it_is_sent_again_keeps_its_name_at_the_host() {
+    let lost = Rule::new(Action::LoseReply { reset: false }).host("kie").at(Endpoint::Chunk).when(When::First(1));
+    let events = vec![at(0.0, Deed::Fault(lost)), user(1.0, Act::Create(A, 3_000)), user(3.2, Act::Rename(0, B))];
+    keeps_every_promise(&world(setting(&["kie", "uploadgig"], After::Keep), events));
+}
+
+#[test]
 fn the_same_world_is_the_same_every_time() {
     for seed in 0..20 {
         let [once, again] = [0; 2].map(|_| run(&Schedule::of(seed), Detail::Everything));
@@ -149,55 +195,4 @@ fn a_story_is_cut_down_to_what_it_is_about() {
     assert!(matches!(left[..], [Deed::User(Act::Create(..)), Deed::User(Act::EditSecretly(0))]), "{left:?}");
     breaks(&report, "lost");
     assert!(shrink(&Schedule { events: Vec::new(), ..schedule }).is_none(), "nothing breaks where nothing happens");
-}
-
-/// What breaks today. Whoever mends it moves it up.
-mod known {
-    use super::*;
-
-    #[test]
-    fn a_change_that_sets_the_time_back_is_not_seen() {
-        let events = vec![user(1.0, Act::Create(A, 3_000)), user(60.0, Act::EditSecretly(0))];
-        breaks(&world(setting(&["kie", "uploadgig"], After::Keep), events), "lost");
-    }
-
-    #[test]
-    fn a_file_that_is_renamed_while_its_disk_gets_other_numbers_is_uploaded_again_without_a_mark() {
-        let disk = Setting { is_disk: true, ..setting(&["cloudkp", "kie"], After::Keep) };
-        let events = vec![
-            user(1.0, Act::Create(A, 3_000)),
-            at(60.0, Deed::Kill),
-            user(60.0, Act::Unmount),
-            user(61.0, Act::Remount),
-            user(62.0, Act::Rename(0, B)),
-        ];
-        breaks(&world(disk, events), "once");
-    }
-
-    #[test]
-    fn the_after_action_forgets_a_file_whose_disk_is_away() {
-        let slow = Setting { is_disk: true, pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Move) };
-        let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::Unmount), user(600.0, Act::Remount)];
-        breaks(&world(slow, events), "rest");
-    }
-
-    #[test]
-    fn the_after_action_forgets_a_file_that_was_moved_out_and_is_moved_back() {
-        let slow = Setting { pace: Some(10_000), ..setting(&["uploadgig", "kie"], After::Delete) };
-        let events = vec![user(1.0, Act::Create(A, 262_144)), user(15.0, Act::MoveOut(0)), user(600.0, Act::MoveBack)];
-        breaks(&world(slow, events), "rest");
-    }
-
-    #[test]
-    fn one_of_two_names_of_a_file_that_gets_a_third_is_uploaded_once_more() {
-        let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
-        breaks(&world(setting(&["koodrive", "kie"], After::Keep), events), "linked");
-    }
-
-    #[test]
-    fn a_file_that_is_renamed_before_it_is_sent_again_to_a_host_that_knows_it_by_its_name_is_there_twice() {
-        let lost = Rule::new(Action::LoseReply { reset: false }).host("kie").at(Endpoint::Chunk).when(When::First(1));
-        let events = vec![at(0.0, Deed::Fault(lost)), user(1.0, Act::Create(A, 3_000)), user(3.2, Act::Rename(0, B))];
-        breaks(&world(setting(&["kie", "uploadgig"], After::Keep), events), "once");
-    }
 }

@@ -165,15 +165,9 @@ impl KooDrive {
 
     /// The outcome where there is no task to complete any more: an earlier complete may have made the file (page, 5.1). The size in
     /// its detail is the one that we have announced ourselves, so it proves nothing.
-    async fn completed_before(&self, at: &UploadSession, created: &Created, refused: Refused) -> Result<Outcome, HostError> {
+    async fn completed_before(&self, created: &Created, refused: Refused) -> Result<Outcome, HostError> {
         if self.has_whole(created).await? {
             return self.shared(replies::outcome(&created.container_id, &created.file_id, Proof::Word)).await;
-        }
-        // An attempt that has sent parts completes for the first time. Otherwise the parts may be under way to become the file.
-        if at.tickets.lock().await.is_empty() {
-            let said = format!("{}; the host does not have the whole file yet", refused.error.said);
-            let error = HostError { class: Class::Transient, said, doubt: true, ..refused.error };
-            return Err(error.worsening_to(Class::SessionLost));
         }
         Err(refused.error)
     }
@@ -392,7 +386,7 @@ impl Host for KooDrive {
             match self.call(Call::Complete, &self.settings.base_url, "files/complete", &body).await {
                 Ok(_) => self.shared(replies::outcome(&created.container_id, &created.file_id, proof)).await,
                 Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
-                    self.completed_before(at, &created, *refused).await
+                    self.completed_before(&created, *refused).await
                 }
                 Err(refused) => Err(refused.error),
             }
