@@ -24,6 +24,6 @@ mod world;
 pub use many::{Many, Sum};
 pub use run::{Counts, Detail, Report, run};
 pub use setting::{After, Setting};
-pub use shrink::shrink;
+pub use shrink::{shrink, shrink_while};
 pub use vfs::mount;
 pub use violation::Violation;

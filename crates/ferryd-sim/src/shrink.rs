@@ -5,8 +5,14 @@ use crate::schedule::{Event, Schedule};
 
 /// Leaves out of the schedule whatever is not needed for it to break the same promise; nothing for one that breaks none.
 pub fn shrink(schedule: &Schedule) -> Option<(Schedule, Report)> {
-    let mut report = run(schedule, Detail::Story);
-    let promise = report.violations.first()?.promise;
+    let promise = run(schedule, Detail::Story).violations.first()?.promise;
+    shrink_while(schedule, |report| report.violations.first().is_some_and(|violation| violation.promise == promise))
+}
+
+/// Leaves out of the schedule whatever is not needed for `still` to hold of what is told of it; nothing for one of which it does not
+/// hold.
+pub fn shrink_while(schedule: &Schedule, still: impl Fn(&Report) -> bool) -> Option<(Schedule, Report)> {
+    let mut report = Some(run(schedule, Detail::Story)).filter(&still)?;
     let mut shortest = schedule.clone();
     let mut chunk = shortest.events.len().div_ceil(2);
     while chunk > 0 {
@@ -14,7 +20,7 @@ pub fn shrink(schedule: &Schedule) -> Option<(Schedule, Report)> {
         while at < shortest.events.len() {
             let candidate = without(&shortest, at, chunk);
             let outcome = run(&candidate, Detail::Story);
-            if outcome.violations.first().is_some_and(|violation| violation.promise == promise) {
+            if still(&outcome) {
                 (shortest, report) = (candidate, outcome);
             } else {
                 at += chunk;
