@@ -11,7 +11,7 @@ pub mod config {
 
 /// The loops that work on the queue.
 pub mod engine {
-    pub use crate::engine::{EngineError, bandwidth, connections, deliver, host_of, phase, roots, run, worker};
+    pub use crate::engine::{Control, EngineError, Orders, bandwidth, connections, deliver, host_of, phase, roots, run, worker};
 }
 
 /// The protocols, and what their replies mean: everything that is public there, so that no kind need be named.
@@ -23,7 +23,7 @@ pub mod host {
 pub mod job {
     pub use crate::job::{
         Fingerprint, Identity, Reason, ReasonClass, State, Step, WatchReport, WatchState, Watches, attempt, health, plan, reason,
-        upload, watch,
+        steer, upload, watch,
     };
 }
 

@@ -1,18 +1,22 @@
 //! What a person types and reads: the command tree, and one module per command.
 
+mod answering;
 mod changes;
 mod check;
+mod daemon;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
 mod folders;
 mod links;
+mod protocol;
 mod queue;
 mod render;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod status;
+mod steer;
 
 use std::path::PathBuf;
 
@@ -20,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::host::kinds::KINDS;
+use crate::job::steer::Order;
 
 pub use exit::Exit;
 use render::CommandFailure;
@@ -47,6 +52,32 @@ enum Command {
     Status(status::Arguments),
     /// List uploaded files with their links.
     Links(links::Arguments),
+    /// Try waiting, held and failed jobs at once, also on a host that is paused or on hold.
+    ///
+    /// A hook or after-action that failed is run again, too.
+    Retry(steer::Arguments),
+    /// Set jobs aside until `ferryd resume`. What the hosts have confirmed is kept.
+    ///
+    /// An upload under way stops within seconds; a file that is just being completed on the host will be. A paused job stays so when the
+    /// daemon restarts and when its file is renamed. Files that arrive later are uploaded as usual.
+    Pause(steer::Arguments),
+    /// Continue paused jobs where they were.
+    Resume(steer::Arguments),
+    /// Give jobs up: what is not on the host yet will not be sent. The files stay where they are.
+    ///
+    /// A half-sent upload is cancelled on the host where that is possible. A new version of a file is a new job.
+    Cancel(steer::Arguments),
+    /// Upload files anew that are done, cancelled or have failed. Earlier links stay in the list.
+    ///
+    /// Where a host never said whether it has a file, and the decision is yours, the file is sent again.
+    Again(steer::Arguments),
+    /// Have the daemon read its configuration again, and tell what has changed or why it is refused.
+    Reload(daemon::Arguments),
+    /// Stop the daemon once the parts in flight have been sent, and wait until it has stopped.
+    Stop(daemon::Arguments),
+    /// Wait until nothing is left to upload.
+    #[command(after_help = WAIT_HELP)]
+    Wait(daemon::WaitArguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
     /// Try ferryd without an account: upload files to practice hosts on this machine, download and compare them.
@@ -69,12 +100,25 @@ For instance:
   ferryd status --state held --state failed
   ferryd status --json | jq .totals";
 
+/// How the exit codes of `ferryd wait` are to be read.
+const WAIT_HELP: &str = "\
+Exit codes: 0 nothing is left, 5 jobs need your attention (held, failed or paused, or waiting for a line of the configuration), \
+1 not over within --timeout, 4 the daemon is not running, or the queue cannot be read.";
+
 /// Does what the command line says.
 pub fn main() -> Exit {
     let Arguments { config, command } = Arguments::parse();
     let done = match command {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Status(arguments) => status::run(config, &arguments),
+        Command::Retry(arguments) => steer::run(config, Order::Retry, &arguments),
+        Command::Pause(arguments) => steer::run(config, Order::Pause, &arguments),
+        Command::Resume(arguments) => steer::run(config, Order::Resume, &arguments),
+        Command::Cancel(arguments) => steer::run(config, Order::Cancel, &arguments),
+        Command::Again(arguments) => steer::run(config, Order::Again, &arguments),
+        Command::Reload(arguments) => daemon::reload(config, &arguments),
+        Command::Stop(arguments) => daemon::stop(config, &arguments),
+        Command::Wait(arguments) => daemon::wait(config, &arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
         #[cfg(feature = "sandbox")]

@@ -7,23 +7,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ProcessEnvironment};
-use crate::engine::phase::{Phase, PhaseSwitch, Phases, phases};
-use crate::engine::{self, EngineError};
+use crate::engine::phase::{Phase, PhaseSwitch, phases};
+use crate::engine::{self, Control, EngineError, Orders};
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
 use crate::os::lock::{LastEnd, Lock, LockError, LockNote};
 use crate::os::signals::{self, Signal};
 use crate::os::system::System;
-use crate::os::{clock, control, service};
+use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
+use super::answering::Answering;
 use super::changes;
 use super::exit::Exit;
 use super::folders;
@@ -170,8 +170,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 struct Daemon {
     state_dir: PathBuf,
     lock: Arc<Lock>,
-    /// The phases of the engine that runs, whose loop is asked whether it turns.
-    engine: Arc<Mutex<Option<Phases>>>,
+    /// The engine that runs, as whoever asks the daemon reaches it.
+    engine: Arc<Mutex<Option<Control>>>,
     runtime: Runtime,
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
@@ -180,11 +180,13 @@ struct Daemon {
 
 /// What signals have asked for, and the running engine they go to.
 #[derive(Default)]
-struct PendingSignals {
-    signal: Option<Signal>,
+pub(super) struct PendingSignals {
+    pub(super) signal: Option<Signal>,
     switch: Option<Arc<PhaseSwitch>>,
     /// How long that engine waits for parts in flight.
-    grace: Option<Duration>,
+    pub(super) grace: Option<Duration>,
+    /// Who waits for the end of a reload: what has changed, or why it was refused.
+    pub(super) reloads: Vec<oneshot::Sender<Result<String, String>>>,
 }
 
 impl Daemon {
@@ -207,8 +209,11 @@ impl Daemon {
             .build()
             .map_err(fault)?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
-        let (lock, engine) = (Arc::new(lock), Arc::default());
-        answer_who_asks(&runtime, &state_dir, &lock, &engine);
+        let (lock, engine) = (Arc::new(lock), Arc::<Mutex<Option<Control>>>::default());
+        {
+            let _entered = runtime.enter();
+            Answering { lock: lock.clone(), engine: Arc::clone(&engine), pending: pending.clone() }.start(&state_dir);
+        }
         Ok(Daemon { state_dir, lock, engine, runtime, pending, _signals: listener })
     }
 
@@ -247,9 +252,10 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(phases.clone());
+        let control = Control { switch: switch.clone(), phases: phases.clone(), orders: Orders::default() };
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(control.clone());
         let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone()));
-        let ending = self.runtime.spawn(end_when_draining(phases.clone(), store.clone()));
+        let ending = self.runtime.spawn(end_when_draining(phases, store.clone()));
         let system = System::default();
         let clients = Clients::new(&system);
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
@@ -259,8 +265,7 @@ impl Daemon {
             &system,
             |host| engine::host_of(host, &clients, ProcessEnvironment),
             store,
-            switch,
-            phases,
+            control.clone(),
             move || {
                 for line in &watched {
                     tracing::info!("{line}");
@@ -269,6 +274,7 @@ impl Daemon {
             },
         ));
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        control.orders.end();
         trouble.abort();
         ending.abort();
         self.runtime.block_on(async {
@@ -337,33 +343,37 @@ impl Daemon {
 
     /// A new configuration takes effect whole or not at all.
     fn reload(&self, path: &Path, old: Config) -> Config {
-        let refused = match config::load(path, KINDS, &ProcessEnvironment) {
-            Ok(new) if new.daemon.state_dir == old.daemon.state_dir => {
-                folders::make(&new.watches);
-                match refuse_folders_met_twice(&new) {
-                    Ok(()) => {
-                        tracing::info!("configuration reloaded: {}", changes::between(&old, &new));
-                        self.note(|note| note.reload_refused = None);
-                        return trusting_no_earlier_words(new, &old);
-                    }
-                    Err(CommandFailure { message, .. }) => {
-                        tracing::error!("keeping the old configuration: the new one is refused: {message}");
-                        message
-                    }
-                }
-            }
-            Ok(_) => {
-                let refused = "it changes `state_dir`, which needs a restart";
-                tracing::error!("keeping the old configuration: the new one is refused: {refused}");
-                refused.to_owned()
-            }
-            Err(error) => {
-                tracing::error!("keeping the old configuration: {}", error.render(false));
-                error.first()
-            }
+        let new = self.new_config(path, &old);
+        let told = match &new {
+            Ok(new) => Ok(changes::between(&old, new)),
+            Err(refused) => Err(refused.clone()),
         };
-        self.note(|note| note.reload_refused = Some(refused));
-        old
+        match &told {
+            Ok(changes) => tracing::info!("configuration reloaded: {changes}"),
+            Err(refused) => tracing::error!("keeping the old configuration: the new one is refused: {refused}"),
+        }
+        self.note(|note| note.reload_refused = told.clone().err());
+        let waiting = std::mem::take(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner).reloads);
+        // Whoever asked may have gone.
+        waiting.into_iter().for_each(|waiting| drop(waiting.send(told.clone())));
+        match new {
+            Ok(new) => trusting_no_earlier_words(new, &old),
+            Err(_) => old,
+        }
+    }
+
+    /// What is in the file now, or why that is refused.
+    fn new_config(&self, path: &Path, old: &Config) -> Result<Config, String> {
+        let new = config::load(path, KINDS, &ProcessEnvironment).map_err(|error| {
+            tracing::error!("{}", error.render(false));
+            error.first()
+        })?;
+        if new.daemon.state_dir != old.daemon.state_dir {
+            return Err("it changes `state_dir`, which needs a restart".into());
+        }
+        folders::make(&new.watches);
+        refuse_folders_met_twice(&new).map_err(|failure| failure.message)?;
+        Ok(new)
     }
 
     fn rescue(&self, damage: &str) -> Result<(), CommandFailure> {
@@ -385,7 +395,7 @@ fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
     new
 }
 
-fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
+pub(super) fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
     let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
     if signal == Signal::Drain || pending.signal.is_none() {
         pending.signal = Some(signal);
@@ -423,49 +433,10 @@ async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
     }
 }
 
-fn note_in(lock: &Lock, change: impl FnOnce(&mut LockNote)) {
+pub(super) fn note_in(lock: &Lock, change: impl FnOnce(&mut LockNote)) {
     if let Err(error) = lock.update(change) {
         tracing::warn!("cannot update the lock file: {error}");
     }
-}
-
-/// Resolves when the main loop has turned, or is about to end: what is under way then has a limit of its own.
-async fn turn_or_end(phases: Phases) {
-    let mut end = phases.clone();
-    tokio::select! {
-        () = phases.turn() => {}
-        () = end.reached(Phase::Draining) => {}
-    }
-}
-
-/// Answers whoever asks whether the daemon is alive, when the main loop has turned; at once while none runs. Without the socket,
-/// which not every file system has, nobody can ask.
-fn answer_who_asks(runtime: &Runtime, state_dir: &Path, lock: &Arc<Lock>, engine: &Arc<Mutex<Option<Phases>>>) {
-    let _entered = runtime.enter();
-    let listener = match control::listen(state_dir).and_then(UnixListener::from_std) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::info!("`ferryd status` cannot ask whether this daemon hangs: {error}"),
-    };
-    let (lock, engine) = (lock.clone(), engine.clone());
-    runtime.spawn(async move {
-        loop {
-            let asked = listener.accept().await;
-            let Ok((mut stream, _)) = asked else {
-                tokio::time::sleep(control::PATIENCE).await;
-                continue;
-            };
-            // One after the other: somebody who asks too often waits.
-            let phases = engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(phases) = phases
-                && tokio::time::timeout(control::PATIENCE, turn_or_end(phases)).await.is_err()
-            {
-                continue;
-            }
-            note_in(&lock, |note| note.beat_ms = Some(clock::now_ms()));
-            drop(stream.try_write(control::ALIVE));
-            drop(stream.shutdown().await);
-        }
-    });
 }
 
 /// With a full disk the daemon would wait for room for ever; one that was asked to stop does not.

@@ -14,10 +14,11 @@ use crate::job::health::HostState;
 use crate::job::report::{path_fields, timestamp};
 use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
 use crate::os::lock::{self, LastEnd, LockNote};
-use crate::os::{clock, control};
+use crate::os::clock;
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
+use super::protocol;
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
 
@@ -52,7 +53,7 @@ pub(super) struct Arguments {
 }
 
 /// Reads the word of a state.
-fn states() -> impl TypedValueParser<Value = State> {
+pub(super) fn states() -> impl TypedValueParser<Value = State> {
     // The reader lets no other word pass.
     PossibleValuesParser::new(State::ALL.map(State::word)).map(|word| State::from_word(&word).unwrap_or(State::Queued))
 }
@@ -111,7 +112,7 @@ impl Daemon {
         match lock::owner(dir) {
             None => Daemon { last_end: lock::last_end(dir), ..Daemon::default() },
             Some(_) => {
-                let answers = control::ask(dir);
+                let answers = protocol::is_alive(dir);
                 // It has noted meanwhile that it has answered.
                 let owner = lock::owner(dir);
                 Daemon { last_end: owner.as_ref().and_then(|note| note.last_end.clone()), owner, answers }
@@ -400,7 +401,8 @@ impl Page<'_> {
             State::Held => format!("{standing}; needs your attention{}", self.next_of_held(job)),
             State::Failed => format!("{ended}; will not be retried unless the file changes"),
             State::Gone => ended,
-            State::Paused | State::Cancelled => standing,
+            State::Paused => format!("{standing}; `ferryd resume {}` continues it", job.id),
+            State::Cancelled => ended,
         }
     }
 
@@ -413,7 +415,7 @@ impl Page<'_> {
     /// When a held job is tried again, and how a person has it tried at once.
     fn next_of_held(&self, job: &JobRow) -> String {
         match (self.next(job), &self.daemon.owner) {
-            (Some(next), Some(LockNote { pid, .. })) => format!("; next try {next}, or now with `kill -HUP {pid}`"),
+            (Some(next), Some(_)) => format!("; next try {next}, or now with `ferryd retry {}`", job.id),
             (Some(next), None) => format!("; next try {next}"),
             (None, _) => String::new(),
         }

@@ -146,7 +146,8 @@ impl Attempt {
         let store = self.worker.store.clone();
         let touched = source.check().await;
         let mut last = last;
-        if let Some(part) = last.take_if(|_| touched != Ok(false) || self.digest_is_pending()) {
+        let is_halted = self.worker.halt.is_asked();
+        if let Some(part) = last.take_if(|_| touched != Ok(false) || self.digest_is_pending() || is_halted) {
             // The digest may take a while, and so may a comparison, and the ack must not wait for them.
             parts::note(&mut upload, &part);
             store.record_ack(self.job.id, part.ack, upload.plan, part.hash).await?;
@@ -156,6 +157,7 @@ impl Attempt {
             self.compare(source, &upload).await?;
         }
         self.know_digest(upload.plan).await?;
+        self.goes_on_to_commit(last.is_some())?;
         crash_point!("finish.before_commit");
         match last {
             None => store.record_commit_intent(self.job.id).await?,
@@ -169,6 +171,12 @@ impl Attempt {
         }
         crash_point!("finish.before_send");
         self.finish(&upload).await
+    }
+
+    /// From here on the attempt is not dropped. With `owes_ack` it has to go on, since the ack is committed with the intent.
+    fn goes_on_to_commit(&self, owes_ack: bool) -> Result<(), Stop> {
+        let halt = &self.worker.halt;
+        if (owes_ack || !halt.is_asked()) && halt.commits() { Ok(()) } else { Err(Stop::Halted) }
     }
 
     /// Makes sure that what the host holds is what the file holds, though somebody has touched it.
@@ -344,6 +352,7 @@ impl Attempt {
     /// A job whose last finish has no answer: the host is asked, or finishes again, or the user's choice decides.
     async fn resolve_unanswered_finish(&mut self, upload: Upload) -> Result<Outcome, Stop> {
         self.know_digest_again(upload.plan).await?;
+        self.goes_on_to_commit(false)?;
         let session = self.session_of(&upload);
         let found = self.worker.request(Step::Probe, self.worker.host.probe(&session, self.completion(&upload))).await?;
         match (attempt::resolution(&found, &self.shape, &self.facts_of(&upload), self.failing_for()), found) {

@@ -1,5 +1,6 @@
 //! Alone claims jobs: it owns the slots and what is known of each host, and has every job carried by a task of its own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::task::JoinError;
@@ -9,15 +10,18 @@ use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
 use crate::job::upload::Class;
+use crate::job::steer::{Order, Selection, Steered};
 use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::crash::crash_point;
 use crate::os::system::System;
-use crate::store::{Asking, Claimed, ReturnedJob, Store, StoreError};
+use crate::store::{Asking, Claimed, ReturnedJob, Steer, Store, StoreError};
 use crate::watch::Handle;
 
+use super::halt::Halt;
 use super::leaving::End;
 use super::live::Board;
+use super::orders::{GivenOrder, Orders};
 use super::phase::Phases;
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
@@ -56,6 +60,8 @@ pub(super) struct Running {
     failing_for: Option<Duration>,
     /// Whether it had been tried before.
     retry: bool,
+    /// What tells its attempt to stop.
+    halt: Halt,
 }
 
 /// Claims jobs for every host, and has each carried by a task.
@@ -77,6 +83,8 @@ pub(crate) struct Shared {
     pub board: Board,
     /// Where the scan is told to look.
     pub hints: Handle,
+    /// What people order.
+    pub orders: Orders,
 }
 
 type UploadTasks = Tasks<Running, Result<End, StoreError>>;
@@ -96,6 +104,7 @@ impl Dispatch {
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
         self.take_news().await?;
+        self.follow_orders(tasks).await?;
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
@@ -127,6 +136,51 @@ impl Dispatch {
         Ok(rested.into_iter().chain(due).min())
     }
 
+    /// What is ordered is committed before anybody hears of it. No job is claimed meanwhile, so every one that is uploading has an
+    /// attempt here that can be told to stop.
+    async fn follow_orders(&mut self, tasks: &UploadTasks) -> Result<(), StoreError> {
+        while let Some(GivenOrder { order, selection, reply }) = self.shared.orders.next() {
+            let followed = self.follow(tasks, order, selection).await;
+            let (answer, failed) = match followed {
+                Ok(steered) => (Ok(steered), Ok(())),
+                Err(error) => (Err(error.clone()), Err(error)),
+            };
+            // Whoever asked may have gone.
+            drop(reply.send(answer));
+            failed?;
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self, tasks: &UploadTasks, order: Order, selection: Selection) -> Result<Steered, StoreError> {
+        let (mut steered, mut after) = (Steered::default(), Some(JobId(0)));
+        let named = if order == Order::Retry { selection.hosts.clone() } else { Vec::new() };
+        while let Some(from) = after {
+            let page = Steer { order, selection: selection.clone(), after: from, under_way: true };
+            let page = self.store.steer(page).await?;
+            after = page.next;
+            for running in tasks.loads().filter(|running| page.jobs.contains(&running.job)) {
+                if page.stopping.contains(&running.job) { running.halt.ask() } else { running.halt.withdraw() }
+            }
+            steered.add(page);
+        }
+        steered.hosts.extend(named);
+        self.try_hosts(&steered.hosts).await?;
+        tracing::info!("{order:?} was ordered for {} jobs", steered.changed);
+        Ok(steered)
+    }
+
+    /// Hosts that rest or are held may be tried by a job now.
+    async fn try_hosts(&self, names: &BTreeSet<String>) -> Result<(), StoreError> {
+        let now = Instant::now().into_std();
+        for host in self.hosts.iter().filter(|host| names.contains(&host.name)) {
+            if host.worker.standing.try_now(now) {
+                self.store.record_host_rest(host.name.clone(), self.system.clock.now_ms()).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on,
     /// end at another.
     async fn forget_times(&mut self) -> Result<(), StoreError> {
@@ -154,7 +208,9 @@ impl Dispatch {
         let host = &mut self.hosts[index];
         host.uploads += 1;
         host.retries += usize::from(job.retry);
+        let halt = Halt::default();
         let running = Running {
+            halt: halt.clone(),
             job: job.id,
             host: index,
             bytes: job.identity.size,
@@ -163,7 +219,7 @@ impl Dispatch {
             failing_for: job.failing_for,
             retry: job.retry,
         };
-        let worker = Worker { epoch: host.health().epoch(), ..host.worker.clone() };
+        let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
         let entry = self.shared.board.enter(job.id);
         tasks.start(running, async move {
             let end = worker.ready().await.run(job, entry.sent.clone()).await;
@@ -289,12 +345,20 @@ impl Workload for Dispatch {
         tokio::select! {
             () = self.store.arrivals() => {}
             () = self.shared.network.news() => {}
+            () = self.shared.orders.news() => {}
         }
     }
 
     /// Requests are dropped; what was committed stays, and the rest is found at the next start.
     fn stop(&mut self) -> AtStop {
         AtStop::Drop
+    }
+}
+
+/// Whoever waits for an order to be carried out hears that it will not be.
+impl Drop for Dispatch {
+    fn drop(&mut self) {
+        self.shared.orders.end();
     }
 }
 

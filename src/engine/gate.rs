@@ -7,25 +7,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::os::crash::crash_point;
 use crate::store::{JobId, Store, StoreError};
 
+use super::halt::Halt;
+
 /// What must be on the disk before the last bytes of a file leave: the intent to commit, where the last byte is the commit. Until
 /// then it is certain that the host has nothing.
 pub(crate) struct Gate {
     store: Store,
     job: JobId,
+    halt: Halt,
     passed: AtomicBool,
     failed: Mutex<Option<StoreError>>,
 }
 
 impl Gate {
     /// A gate nothing has passed.
-    pub(crate) fn new(store: Store, job: JobId) -> Arc<Gate> {
-        Arc::new(Gate { store, job, passed: AtomicBool::new(false), failed: Mutex::new(None) })
+    pub(crate) fn new(store: Store, job: JobId, halt: Halt) -> Arc<Gate> {
+        Arc::new(Gate { store, job, halt, passed: AtomicBool::new(false), failed: Mutex::new(None) })
     }
 
     /// Commits the intent. An error is kept for [`Gate::failure`].
     pub(crate) async fn pass(&self) -> io::Result<()> {
         if self.passed() {
             return Ok(());
+        }
+        if !self.halt.commits() {
+            return Err(io::Error::other("the upload was stopped"));
         }
         crash_point!("finish.before_commit");
         match self.store.record_commit_intent(self.job).await {

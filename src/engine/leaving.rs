@@ -40,7 +40,12 @@ impl Worker {
         if attempt.job().give_back {
             return attempt.give_back().await;
         }
-        match attempt.run().await {
+        let ended = tokio::select! {
+            biased;
+            ended = attempt.run() => ended,
+            () = self.halt.dropped() => Err(Stop::Halted),
+        };
+        match ended {
             Ok(outcome) => {
                 let job = attempt.job();
                 crash_point!("uploaded.before_commit");
@@ -62,7 +67,7 @@ impl Worker {
 impl Attempt {
     /// Commits where the job stands, and says what its end means for the host.
     pub(super) async fn leave(&mut self, stop: Stop, attempted: &Attempted) -> Result<End, StoreError> {
-        let is_unconnected = stop.is_unconnected();
+        let (is_unconnected, is_halted) = (stop.is_unconnected(), matches!(stop, Stop::Halted));
         let (cause, reason) = match stop {
             Stop::Store(error) => return Err(error),
             // Only a file that is not there may be gone.
@@ -74,7 +79,11 @@ impl Attempt {
         if self.tell_of_host(leaving.feedback, attempted, &mut reason).await? {
             leaving = leaving.with_its_host_held();
         }
-        log(&self.job, leaving.state, &reason);
+        if is_halted {
+            tracing::info!(job.id = %self.job.id, "upload of {:?} to {} stopped by a command", self.job.path, self.job.host);
+        } else {
+            log(&self.job, leaving.state, &reason);
+        }
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let forgotten = planted!("held.without_reason") && state == State::Held;
         let kept = (cause != Cause::Draining && !forgotten).then(|| reason.clone());
@@ -88,6 +97,10 @@ impl Attempt {
     /// The file does not go to this host any more: its session is forgotten, and given back.
     async fn give_back(&mut self) -> Result<End, StoreError> {
         self.session = self.job.upload.take().map(|upload| upload_session(&upload, None, Tickets::default()));
+        if self.job.is_over {
+            self.abandon().await;
+            return Ok(End { state: State::Cancelled, feedback: Feedback::Nothing, why: None });
+        }
         let Claimed { id, failures, failing, failing_for, .. } = self.job.clone();
         let why = self.job.path.parent().and_then(|folder| self.worker.watches.unwanted(folder, &self.job.host));
         let session = SessionFate::Drop;
@@ -151,7 +164,7 @@ impl Attempt {
 /// The cause as the rules know it, and as a person hears of it.
 fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
     match stop {
-        Stop::Store(_) | Stop::Draining => (Cause::Draining, Reason::new(ReasonClass::Draining)),
+        Stop::Store(_) | Stop::Draining | Stop::Halted => (Cause::Draining, Reason::new(ReasonClass::Draining)),
         Stop::Source(SourceError::Vanished) if !is_gone && !planted!("folder_missing.is_gone") => {
             (Cause::FolderMissing, Reason::new(ReasonClass::FolderMissing))
         }

@@ -11,10 +11,12 @@ pub mod deliver;
 pub(crate) mod digest;
 pub(crate) mod dispatch;
 mod gate;
+mod halt;
 mod hasher;
 pub(crate) mod intake;
 mod leaving;
 pub(crate) mod live;
+mod orders;
 mod parts;
 pub mod phase;
 mod pool;
@@ -51,7 +53,9 @@ use bandwidth::{Bucket, Limits};
 use connections::{Connections, connections};
 use deliver::Deliver;
 use dispatch::{Dispatch, HostSlots};
+use halt::Halt;
 use live::Board;
+pub use orders::Orders;
 use phase::{Phase, PhaseSwitch, Phases};
 use roots::KnownRoots;
 use standing::Network;
@@ -74,17 +78,28 @@ impl From<BadGlob> for EngineError {
     }
 }
 
-/// Runs the daemon's work until `phases` says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
+/// By what whoever runs the engine has it end, and has orders carried out.
+#[derive(Clone)]
+pub struct Control {
+    /// Moves the phase.
+    pub switch: Arc<PhaseSwitch>,
+    /// Shows it.
+    pub phases: Phases,
+    /// Orders of a person's.
+    pub orders: Orders,
+}
+
+/// Runs the daemon's work until the phase says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
 /// is called once every folder is watched.
 pub async fn run(
     config: &Config,
     system: &System,
     host: impl Fn(&HostConfig) -> LazyHost,
     store: Store,
-    switch: Arc<PhaseSwitch>,
-    phases: Phases,
+    control: Control,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
+    let Control { switch, phases, orders } = control;
     let board = Board::default();
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
@@ -104,7 +119,7 @@ pub async fn run(
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
     let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
     let looks_after = store.clone();
-    let shared = dispatch::Shared { network, board: board.clone(), hints };
+    let shared = dispatch::Shared { network, board: board.clone(), hints, orders };
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
@@ -186,6 +201,7 @@ fn host_slots(
             watches: config.watches.clone(),
             roots: world.roots.clone(),
             phases: phases.clone(),
+            halt: Halt::default(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
         HostSlots::new(host.name.clone(), worker, uploads_max)

@@ -105,7 +105,7 @@ impl PartSender {
     pub(super) async fn send_whole(self, upload: &Upload, repeat: Repeat) -> Result<Ack, Stop> {
         self.source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
-        let gate = (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job));
+        let gate = (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job, self.worker.halt.clone()));
         let part = self.source.part_behind(0, range, gate.clone()).await?;
         if let Some(gate) = gate.as_ref().filter(|_| range.bytes == 0)
             && let Err(error) = gate.pass().await
@@ -165,7 +165,7 @@ impl PartSender {
     }
 
     fn go_on(&self) -> Result<(), Stop> {
-        if self.worker.phases.is_draining() { Err(Stop::Draining) } else { Ok(()) }
+        self.worker.goes_on()
     }
 }
 

@@ -124,6 +124,11 @@ impl Standing {
         is_held
     }
 
+    /// One that rests, is held or is full may be tried now. Answers whether it was one.
+    pub(super) fn try_now(&self, now: Instant) -> bool {
+        lock(&self.of_host).health.try_now(now)
+    }
+
     /// What is to be stored and told.
     pub(super) fn take_news(&self) -> Vec<News> {
         std::mem::take(&mut lock(&self.of_host).news)

@@ -21,6 +21,8 @@ pub(super) enum Stop {
     Probable(String),
     /// The daemon stops.
     Draining,
+    /// A person wants the job to stop.
+    Halted,
 }
 
 impl Stop {

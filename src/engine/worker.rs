@@ -17,9 +17,11 @@ use crate::store::Store;
 
 use super::bandwidth::Limits;
 use super::connections::Connections;
+use super::halt::Halt;
 use super::phase::Phases;
 use super::roots::KnownRoots;
 use super::standing::Standing;
+use super::stop::Stop;
 
 /// What a worker needs to know of the job's host and of the daemon.
 #[derive(Clone)]
@@ -50,13 +52,15 @@ pub struct Worker<H = Arc<dyn Host>> {
     pub roots: KnownRoots,
     /// Whether the daemon goes on.
     pub phases: Phases,
+    /// Whether the attempt does.
+    pub halt: Halt,
 }
 
 impl Worker<LazyHost> {
     /// The same with its host made. One attempt has one host from beginning to end.
     pub(super) async fn ready(self) -> Worker {
         let Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, .. } = self;
-        let Worker { connections, limits, watches, roots, phases, .. } = self;
+        let Worker { connections, limits, watches, roots, phases, halt, .. } = self;
         let host = host.get().await;
         Worker {
             system,
@@ -72,11 +76,23 @@ impl Worker<LazyHost> {
             watches,
             roots,
             phases,
+            halt,
         }
     }
 }
 
 impl Worker {
+    /// Whether something new may begin.
+    pub(super) fn goes_on(&self) -> Result<(), Stop> {
+        if self.phases.is_draining() {
+            Err(Stop::Draining)
+        } else if self.halt.is_asked() {
+            Err(Stop::Halted)
+        } else {
+            Ok(())
+        }
+    }
+
     /// One request, when there is room for it. What fails knows at which step.
     pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;

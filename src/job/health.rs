@@ -242,6 +242,17 @@ impl HostHealth {
         }
     }
 
+    /// A person wants it to be tried: one job may do that at once, and whether it has room is found out again. Answers whether
+    /// anything kept jobs from it.
+    pub fn try_now(&mut self, now: Instant) -> bool {
+        let had_no_room = self.full.is_some_and(|full| full.until > now);
+        self.full = self.full.map(|full| NoRoom { until: full.until.min(now), ..full });
+        let (Condition::RestingUntil(until) | Condition::HeldUntil(until)) = &mut self.condition else { return had_no_room };
+        let waited = *until > now;
+        *until = now.min(*until);
+        waited || had_no_room
+    }
+
     /// A request has done what it was for: it has sent a part, or made a file of the parts.
     pub fn answered(&mut self, epoch: u32) -> Option<Change> {
         self.outage = Outage::default();

@@ -23,6 +23,7 @@ pub(crate) mod sent_hash;
 pub(crate) mod share;
 pub(crate) mod shown;
 pub(crate) mod state;
+pub mod steer;
 pub mod upload;
 pub(crate) mod verdict;
 pub mod watch;

@@ -1,8 +1,8 @@
-//! The socket in the state folder by which a running daemon is told from a hung one: whoever connects is answered by its main loop, and
-//! gives up quickly.
+//! The socket in the state folder by which a running daemon is asked, and told what to do: one request and one reply a connection, each a
+//! line. Whoever asks gives up in time.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,10 +10,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const FILE_NAME: &str = "ferryd.sock";
-/// How long a daemon may take to answer.
+/// How long a daemon may take to say that it is alive, and either side to say what it has to say.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
-/// What it answers.
-pub(crate) const ALIVE: &[u8] = b"alive\n";
+/// Bytes of a request or a reply.
+pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// What came of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Nobody listens.
+    Nobody,
+    /// Nobody has answered.
+    Silence,
+    /// This line.
+    Line(Vec<u8>),
+}
 
 /// Listens in `dir`, for its owner alone. What is left of an earlier daemon goes: the caller owns the folder's lock.
 pub(crate) fn listen(dir: &Path) -> io::Result<UnixListener> {
@@ -28,13 +39,23 @@ pub(crate) fn listen(dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Whether the daemon in `dir` answers; nothing where it cannot be asked.
-pub(crate) fn ask(dir: &Path) -> Option<bool> {
-    let (_folder, path) = reachable(dir).ok()?;
-    let mut stream = UnixStream::connect(path).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let mut answer = [0; ALIVE.len()];
-    Some(stream.read_exact(&mut answer).is_ok() && answer == *ALIVE)
+/// Asks the daemon in `dir`, which may take so long to answer.
+pub(crate) fn ask(dir: &Path, request: &[u8], patience: Duration) -> Answer {
+    let stream = reachable(dir).and_then(|(_folder, path)| UnixStream::connect(path));
+    match stream {
+        Err(_) => Answer::Nobody,
+        Ok(stream) => answer(stream, request, patience).map_or(Answer::Silence, Answer::Line),
+    }
+}
+
+/// What is not a whole line is no answer.
+fn answer(mut stream: UnixStream, request: &[u8], patience: Duration) -> Option<Vec<u8>> {
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    stream.write_all(request).and_then(|()| stream.write_all(b"\n")).ok()?;
+    let mut line = Vec::new();
+    BufReader::new(stream.take(LINE_BYTES_MAX)).read_until(b'\n', &mut line).ok()?;
+    (line.pop() == Some(b'\n')).then_some(line)
 }
 
 /// A path to the socket that is short enough for the address of one, as long as the folder is open.
@@ -51,23 +72,46 @@ fn reachable(dir: &Path) -> io::Result<(File, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+
+    fn asked(dir: &Path) -> Answer {
+        ask(dir, b"who", Duration::from_secs(20))
+    }
+
+    /// Takes one request, and says this.
+    fn say(listener: &UnixListener, said: &[u8]) {
+        let (stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+        assert_eq!(request, "who\n");
+        (&stream).write_all(said).unwrap();
+    }
 
     #[test]
     fn a_daemon_is_asked_however_deep_its_folder_is() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).unwrap();
-        assert_eq!(ask(&deep), None);
-        for _ in 0..2 {
+        assert_eq!(asked(&deep), Answer::Nobody);
+        for (said, heard) in
+            [(&b"alive\nmore"[..], Answer::Line(b"alive".to_vec())), (b"aliv", Answer::Silence), (b"", Answer::Silence)]
+        {
             let listener = listen(&deep).unwrap();
             listener.set_nonblocking(false).unwrap();
             std::thread::scope(|scope| {
-                let asking = scope.spawn(|| ask(&deep));
-                listener.accept().unwrap().0.write_all(ALIVE).unwrap();
-                assert_eq!(asking.join().unwrap(), Some(true));
+                let asking = scope.spawn(|| asked(&deep));
+                say(&listener, said);
+                assert_eq!(asking.join().unwrap(), heard);
             });
         }
-        assert_eq!(ask(&deep), None, "nobody listens");
+        assert_eq!(asked(&deep), Answer::Nobody, "nobody listens");
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let _listener = listen(dir.path()).unwrap();
+        assert_eq!(ask(dir.path(), b"who", Duration::from_millis(50)), Answer::Silence);
+        let mode = std::fs::metadata(dir.path().join(FILE_NAME)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
+use crate::job::steer::Steered;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::error::StoreError;
-use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Version};
+use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Steer, Version};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
@@ -83,6 +84,10 @@ macro_rules! verbs {
             deliveries::look_again_later(id: DeliveryId, next_try_ms: i64) -> ();
             /// Answers whether the job is queued.
             deliveries::requeue(id: DeliveryId) -> bool;
+
+            /// Answers what became of the order, and whether a delivery may be due. Without rules, what follows from them is left to
+            /// the next start.
+            steering::steer(steer: &Steer, rules: Option<&Rules>) -> (Steered, bool);
         }
     };
 }

@@ -16,6 +16,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::health::HostState;
 use crate::job::plan::Plan;
+use crate::job::steer::{Order, Selection, Steered};
 use crate::job::upload::Class;
 use crate::job::upload::Session;
 use crate::job::upload::{Ack, Outcome, Shape};
@@ -104,6 +105,19 @@ suite! {
     deliveries_belong_to_the_daemon_that_made_them;
     a_host_that_one_daemon_adds_does_not_keep_another_from_its_after_action;
     a_delivery_of_another_daemon_is_neither_done_nor_sent_again;
+    a_paused_job_is_claimed_by_nobody_and_goes_on_with_its_session_when_it_is_resumed;
+    a_job_under_way_is_where_it_was_ordered_once_its_worker_leaves_it;
+    a_file_that_the_host_has_is_uploaded_whatever_was_ordered_meanwhile;
+    what_was_ordered_for_a_job_under_way_outlives_the_daemon;
+    a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled;
+    the_session_of_a_cancelled_job_stays_where_the_host_may_have_made_a_file_of_it;
+    a_paused_or_cancelled_version_stays_so_across_scans_renames_and_starts;
+    a_done_file_is_uploaded_anew_by_a_further_job_and_its_link_stays;
+    what_a_person_alone_lets_go_is_sent_anew_and_marked;
+    what_is_tried_at_once_is_what_waits_is_held_or_has_failed;
+    what_is_resumed_but_wanted_no_more_rests;
+    a_cancelled_job_leaves_the_source_of_the_others_where_it_is;
+    only_what_is_selected_is_steered;
 }
 
 /// The instant at which every story begins.
@@ -1490,4 +1504,247 @@ fn a_hook_that_cannot_be_told_of_a_held_job_does_not_hide_why_it_is_held(queue: 
     );
     queue.deliver(Event::Held);
     assert_eq!(queue.state(job), (State::Held, Some(full)));
+}
+
+/// Orders this for everything, with somebody who works on what is under way.
+fn order(queue: &Queue, order: Order) -> Steered {
+    order_for(queue, order, Selection::default())
+}
+
+fn order_for(queue: &Queue, order: Order, selection: Selection) -> Steered {
+    queue.store.steer(Steer { order, selection, after: JobId(0), under_way: true }).blocking().unwrap()
+}
+
+/// One claimed job of `box` that has a session and the ack of its first part.
+fn under_way(queue: &Queue) -> JobId {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let plan = with_session(queue, job);
+    queue.store.record_ack(job, ack(0, None, None), plan, None).blocking().unwrap();
+    job
+}
+
+fn leave(queue: &Queue, job: JobId, state: State) -> State {
+    queue.store.return_job(job, return_job(state)).blocking().unwrap();
+    queue.state(job).0
+}
+
+fn a_paused_job_is_claimed_by_nobody_and_goes_on_with_its_session_when_it_is_resumed(queue: Queue) {
+    let job = under_way(&queue);
+    assert_eq!(leave(&queue, job, State::Waiting), State::Waiting);
+    assert_eq!(order(&queue, Order::Pause).jobs, [job]);
+    assert_eq!((queue.state(job), queue.job(job).next_try_ms), ((State::Paused, None), None));
+    assert_eq!(queue.claim(9).len(), 0);
+    let again = order_for(&queue, Order::Pause, Selection { jobs: vec![job], ..Selection::default() });
+    assert_eq!((again.changed, again.unchanged.get(&State::Paused)), (0, Some(&1)));
+    assert_eq!(order(&queue, Order::Resume).changed, 1);
+    let claimed = queue.claim_one("box");
+    assert_eq!((claimed.id, claimed.upload.map(|upload| upload.confirmed.count())), (job, Some(1)));
+    assert_eq!((claimed.failures, claimed.failing), (0, None), "what failed before is forgotten");
+}
+
+fn a_job_under_way_is_where_it_was_ordered_once_its_worker_leaves_it(queue: Queue) {
+    let job = under_way(&queue);
+    let steered = order(&queue, Order::Pause);
+    assert_eq!((steered.changed, steered.stopping, queue.state(job).0), (1, vec![job], State::Uploading));
+    let plan = Plan { file_bytes: 10, part_bytes: 4 };
+    assert!(queue.store.record_ack(job, ack(1, None, None), plan, None).blocking().unwrap(), "what is in flight still counts");
+    assert_eq!(leave(&queue, job, State::Waiting), State::Paused);
+    assert_eq!((queue.state(job), queue.job(job).next_try_ms), ((State::Paused, None), None));
+    order(&queue, Order::Resume);
+    assert_eq!(queue.claim_one("box").upload.map(|upload| upload.confirmed.count()), Some(2));
+    // Whoever thinks better of it in time has it go on.
+    order(&queue, Order::Pause);
+    assert_eq!(order(&queue, Order::Resume).changed, 1);
+    assert_eq!(leave(&queue, job, State::Queued), State::Queued);
+    for state in [State::Failed, State::Gone] {
+        order(&queue, Order::Again);
+        let job = queue.claim(1).first().map(|job| job.id).unwrap();
+        order(&queue, Order::Cancel);
+        assert_eq!(leave(&queue, job, state), state, "it is over anyway");
+    }
+}
+
+fn a_file_that_the_host_has_is_uploaded_whatever_was_ordered_meanwhile(queue: Queue) {
+    for ordered in [Order::Pause, Order::Cancel] {
+        queue.enqueue_for("box", 0..1);
+        order(&queue, Order::Again);
+        let job = queue.claim_on("box");
+        order(&queue, ordered);
+        assert_eq!(queue.record_outcome(job, None), State::Done);
+        assert_eq!(queue.state(job), (State::Done, None));
+    }
+}
+
+fn what_was_ordered_for_a_job_under_way_outlives_the_daemon(mut queue: Queue) {
+    for (ordered, state) in [(Order::Pause, State::Paused), (Order::Cancel, State::Cancelled)] {
+        order(&queue, Order::Again);
+        let job = if ordered == Order::Pause { under_way(&queue) } else { queue.claim_on("box") };
+        order(&queue, ordered);
+        queue.restart();
+        queue.store.recover().blocking().unwrap();
+        assert_eq!(queue.state(job), (state, None));
+        order(&queue, Order::Resume);
+    }
+    assert!(queue.claim_one("box").give_back, "the session of what was cancelled");
+    assert_eq!(queue.claim(9).len(), 0);
+    // Without a daemon nobody works on what the last one has left.
+    let job = {
+        queue.enqueue_for("mirror", 3..4);
+        queue.claim_on("mirror")
+    };
+    let left = Steer { order: Order::Pause, selection: Selection::default(), after: JobId(0), under_way: false };
+    let steered = queue.store.steer(left).blocking().unwrap();
+    assert_eq!((steered.stopping, queue.state(job).0), (Vec::new(), State::Paused));
+}
+
+fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(queue: Queue) {
+    let job = under_way(&queue);
+    order(&queue, Order::Cancel);
+    assert_eq!(leave(&queue, job, State::Queued), State::Cancelled);
+    let claimed = queue.claim_one("box");
+    assert!(claimed.id == job && claimed.give_back && claimed.is_over && claimed.upload.is_some());
+    assert_eq!(queue.state(job).0, State::Cancelled);
+    assert_eq!((queue.claim(9).len(), queue.job(job).parts), (0, 0), "once, and it is forgotten");
+    assert_eq!(order(&queue, Order::Cancel).changed, 0);
+    // One that had no session has none to give back, and a person may think better of it.
+    order(&queue, Order::Again);
+    order(&queue, Order::Cancel);
+    assert_eq!((queue.state(job).0, queue.claim(9).len()), (State::Cancelled, 0));
+    assert_eq!(order(&queue, Order::Again).changed, 1);
+    assert!(!queue.claim_one("box").give_back);
+}
+
+fn the_session_of_a_cancelled_job_stays_where_the_host_may_have_made_a_file_of_it(queue: Queue) {
+    let job = under_way(&queue);
+    queue.store.record_commit_intent(job).blocking().unwrap();
+    order(&queue, Order::Cancel);
+    assert_eq!(leave(&queue, job, State::Waiting), State::Cancelled);
+    assert_eq!(queue.claim(9).len(), 0);
+    order(&queue, Order::Again);
+    assert!(queue.claim_one("box").upload.is_some_and(|upload| upload.committing), "the host is asked first");
+}
+
+fn a_paused_or_cancelled_version_stays_so_across_scans_renames_and_starts(mut queue: Queue) {
+    for (ordered, state) in [(Order::Pause, State::Paused), (Order::Cancel, State::Cancelled)] {
+        queue.enqueue_for("box", 1..2);
+        order(&queue, ordered);
+        let (old, new) = (arrival(1), arrival(2));
+        let path = |arrival: &Arrival| (arrival.folder.clone(), arrival.name.clone());
+        queue.enqueue_for("box", 1..2);
+        assert!(queue.store.record_rename(path(&old), path(&new), old.identity).blocking().unwrap());
+        let renamed = Arrival { identity: old.identity, hosts: hosts(&["box"]), ..new.clone() };
+        assert_eq!(queue.look(&old.identity, &renamed), Seen::Known);
+        queue.store.enqueue(vec![renamed]).blocking().unwrap();
+        assert_eq!(follow(&mut queue, &["box"]), (0, 0));
+        queue.store.clock_was_set_back().blocking().unwrap();
+        let states: Vec<State> = queue.jobs().into_iter().map(|job| job.state).collect();
+        assert_eq!((states, queue.claim(9).len()), (vec![state], 0));
+        assert!(queue.store.record_rename(path(&new), path(&old), old.identity).blocking().unwrap());
+        order(&queue, Order::Resume);
+    }
+}
+
+fn a_done_file_is_uploaded_anew_by_a_further_job_and_its_link_stays(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let first = queue.claim_on("box");
+    queue.record_outcome(first, None);
+    assert_eq!(order(&queue, Order::Again).changed, 1);
+    assert_eq!(order(&queue, Order::Again).changed, 0, "it is on its way");
+    let second = queue.claim_on("box");
+    assert!(second != first && queue.state(first).0 == State::Done && queue.job(first).link.is_some());
+    assert_eq!(queue.record_outcome(second, None), State::Done);
+    assert_eq!(queue.look(&arrival(0).identity, &Arrival { hosts: hosts(&["box"]), ..arrival(0) }), Seen::Known);
+    // An earlier version of the file is history.
+    let changed = Arrival { identity: Identity { size: 11, ..arrival(0).identity }, hosts: hosts(&["box"]), ..arrival(0) };
+    queue.store.enqueue(vec![changed]).blocking().unwrap();
+    let third = queue.claim_on("box");
+    queue.record_outcome(third, None);
+    let steered = order(&queue, Order::Again);
+    assert_eq!((steered.jobs, steered.unchanged.get(&State::Done)), (vec![third], Some(&2)));
+}
+
+fn what_a_person_alone_lets_go_is_sent_anew_and_marked(queue: Queue) {
+    let job = under_way(&queue);
+    queue.store.record_commit_intent(job).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { next_try_ms: None, ..return_job(State::Held) }).blocking().unwrap();
+    assert_eq!(order(&queue, Order::Again).changed, 1);
+    let claimed = queue.claim_one("box");
+    assert!(claimed.upload.is_none() && queue.job(job).maybe_duplicate);
+    // What is held until a time keeps what the host has confirmed.
+    with_session(&queue, job);
+    leave(&queue, job, State::Held);
+    assert_eq!(order(&queue, Order::Again).changed, 0);
+}
+
+fn what_is_tried_at_once_is_what_waits_is_held_or_has_failed(queue: Queue) {
+    queue.enqueue_for("box", 0..4);
+    let states = [State::Waiting, State::Held, State::Failed, State::Gone];
+    let jobs: Vec<JobId> = queue.claim(4).iter().map(|job| job.id).collect();
+    for (job, state) in jobs.iter().zip(states) {
+        let later = ReturnedJob { next_try_ms: Some(NOW_MS + DAY_MS / 24), ..return_job(state) };
+        queue.store.return_job(*job, later).blocking().unwrap();
+    }
+    let claim = || queue.claim_as(vec![Asking::new("box", 9)], 9, NOW_MS).jobs.len();
+    assert_eq!(claim(), 0);
+    let steered = order(&queue, Order::Retry);
+    assert_eq!((steered.changed, steered.hosts.into_iter().collect::<Vec<_>>()), (3, vec!["box".to_owned()]));
+    assert_eq!(claim(), 3);
+    assert_eq!(queue.state(jobs[3]).0, State::Gone);
+}
+
+fn what_is_resumed_but_wanted_no_more_rests(mut queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    order(&queue, Order::Pause);
+    assert_eq!(follow(&mut queue, &["mirror"]), (0, 0));
+    queue.set_rules(with_hosts(rules(&[], false), &["mirror"]));
+    order(&queue, Order::Resume);
+    let rests = about(ReasonClass::NotSentTo, "box");
+    assert_eq!(queue.jobs().remove(0).why, rests);
+    assert_eq!(queue.claim(9).len(), 0);
+    // Where nobody knew the watches, the next start does.
+    order(&queue, Order::Pause);
+    queue.restart();
+    order(&queue, Order::Resume);
+    assert_eq!(follow(&mut queue, &["mirror"]), (1, 0));
+    assert_eq!(queue.jobs().remove(0).why, rests);
+}
+
+fn a_cancelled_job_leaves_the_source_of_the_others_where_it_is(queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    leave(&queue, second, State::Waiting);
+    order(&queue, Order::Pause);
+    assert_eq!(queue.events(i64::MAX), [], "what is paused is waited for");
+    order(&queue, Order::Cancel);
+    assert_eq!(queue.events(i64::MAX), []);
+    assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
+}
+
+fn only_what_is_selected_is_steered(queue: Queue) {
+    queue.enqueue(0..6);
+    let jobs = queue.jobs();
+    let of = |chosen: &dyn Fn(&JobRow) -> bool| jobs.iter().filter(|job| chosen(job)).map(|job| job.id).collect::<Vec<_>>();
+    let all = Selection::default();
+    let cases = [
+        (Selection { jobs: vec![jobs[2].id], ..all.clone() }, of(&|job| job.id == jobs[2].id)),
+        (Selection { files: vec!["/drop/1/f1".into()], ..all.clone() }, of(&|job| job.path.ends_with("f1"))),
+        (Selection { files: vec!["/drop/1".into()], ..all.clone() }, Vec::new()),
+        (Selection { below: vec!["/drop/1".into()], ..all.clone() }, of(&|job| job.path.starts_with("/drop/1"))),
+        (Selection { below: vec!["/dro".into()], ..all.clone() }, Vec::new()),
+        (Selection { hosts: hosts(&["mirror"]).to_vec(), ..all.clone() }, of(&|job| job.host == "mirror")),
+        (Selection { states: vec![State::Held], ..all.clone() }, Vec::new()),
+        (
+            Selection { files: vec!["/drop/1/f1".into()], hosts: hosts(&["box"]).to_vec(), ..all.clone() },
+            of(&|job| job.path.ends_with("f1") && job.host == "box"),
+        ),
+        (all.clone(), of(&|_| true)),
+    ];
+    for (selection, expected) in cases {
+        assert_eq!(order_for(&queue, Order::Pause, selection.clone()).jobs, expected, "{selection:?}");
+        order(&queue, Order::Resume);
+    }
+    let later = Steer { order: Order::Pause, selection: all, after: jobs[9].id, under_way: true };
+    assert_eq!(queue.store.steer(later).blocking().unwrap().jobs, of(&|job| job.id > jobs[9].id));
 }

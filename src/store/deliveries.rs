@@ -461,6 +461,12 @@ pub(super) fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What follows the upload of this job and was tried in vain is due now. Answers whether anything is.
+pub(super) fn try_now(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
+    let sql = "UPDATE deliveries SET next_try = ?1 WHERE job = ?2 AND daemon = ?3 AND next_try > ?1 AND tries > 0";
+    Ok(c.prepare_cached(sql)?.execute([by.now_ms, job.0, by.daemon.0])? > 0)
+}
+
 fn kinds(c: &Connection, daemon: DaemonId) -> Result<HashSet<(String, Event)>, StoreError> {
     let mut select = c.prepare("SELECT DISTINCT hook, event FROM deliveries WHERE daemon = ?1")?;
     let rows = select.query_map([daemon.0], |row| Ok((row.get(0)?, event_at(row, 1)?)))?;

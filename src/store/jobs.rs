@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use crate::job::absence::RootFolder;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, Mix};
+use crate::job::steer;
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
 use crate::job::{HostReport, JobId, State, WatchReport};
@@ -17,11 +18,12 @@ use crate::job::{HostReport, JobId, State, WatchReport};
 use super::error::StoreError;
 use super::rows::{CLAIMABLE, claimed_of, path_of};
 use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Version};
-use super::{deliveries, files, unwanted, uploads};
+use super::{deliveries, files, steering, unwanted, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
 /// job is looked at again, since a restart is how a person says that something was mended.
 pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) -> Result<(), StoreError> {
+    steering::recover(c, by)?;
     // What was only to be given back rests as before.
     c.execute(
         "UPDATE jobs SET state = 'waiting', since = ?1, next_try = NULL
@@ -244,7 +246,7 @@ pub(super) fn record_outcome(
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
                 trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
+                failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, wanted = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms, proof } = outcome;
     let trusted = serde_json::json!(rules.trusted).to_string();
@@ -295,19 +297,21 @@ pub(super) fn return_job(
         return Ok(None);
     }
     let (lost, maybe_duplicate) = uploads::keep(c, job, returned.session)?;
+    let state = steer::left(steering::wanted(c, job)?, returned.state);
+    let is_steered = state != returned.state;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, next_try = ?4, why = ?5, failures = ?6,
                 sessions_lost = sessions_lost + ?7, maybe_duplicate = max(maybe_duplicate, ?8), failing = ?9, alike = ?10,
-                 failing_ms = ?11, failed_at = ?12, abandon_at = NULL WHERE id = ?1",
+                 failing_ms = ?11, failed_at = ?12, abandon_at = NULL, wanted = NULL WHERE id = ?1",
     )?;
-    let ReturnedJob { state, why, next_try_ms, failures, failing, failing_for, counts, .. } = returned;
+    let ReturnedJob { why, next_try_ms, failures, failing, failing_for, counts, .. } = returned;
+    let (why, next_try_ms) = (why.as_ref().filter(|_| !is_steered), next_try_ms.filter(|_| !is_steered));
     let (failing, alike) = failing.as_ref().map_or((None, 0), |(kind, alike)| (Some(kind), *alike));
     let failing_ms = failing_for.map(|lasted| i64::try_from(lasted.as_millis()).unwrap_or(i64::MAX));
-    let failed_at = counts.then_some(now_ms);
-    let (state_word, why) = (state.word(), why.as_ref());
+    let failed_at = (*counts && !is_steered).then_some(now_ms);
     let values = params![
         job.0,
-        state_word,
+        state.word(),
         now_ms,
         next_try_ms,
         why,
@@ -323,10 +327,13 @@ pub(super) fn return_job(
     if state.is_final() {
         uploads::forget_digest(c, job)?;
     }
-    if *state == State::Gone && !planted!("gone.remembered") {
+    if state == State::Cancelled {
+        steering::give_back_soon(c, by, job)?;
+    }
+    if state == State::Gone && !planted!("gone.remembered") {
         files::forget(c, job.0)?;
     }
-    deliveries::after_leaving(c, by, job, *state, why, rules).map(Some)
+    deliveries::after_leaving(c, by, job, state, why, rules).map(Some)
 }
 
 pub(super) fn record_host(

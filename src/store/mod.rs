@@ -2,7 +2,7 @@
 //!
 //! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver`
 //! carries the one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in
-//! `schema`, the SQL of the verbs in `jobs`, `unwanted`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
+//! `schema`, the SQL of the verbs in `jobs`, `unwanted`, `steering`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
 //! own, so a reader never waits for a writer nor stands in its way; `rescue` is what happens to a damaged database.
 
 mod backend;
@@ -19,6 +19,7 @@ mod rescue;
 mod rows;
 mod schema;
 mod sqlite;
+mod steering;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -44,10 +45,10 @@ pub use thread::WriterThread;
 pub(crate) use thread::{Durability, WriteFailure};
 pub(crate) use values::{
     AFTER, Claimed, Claims, DaemonId, Due, Earlier, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules, Seen,
-    Upload, Version,
+    Steer, Upload, Version,
 };
 pub use values::{Arrival, Asking};
-pub(crate) use view::WatchRow;
+pub(crate) use view::{Remaining, WatchRow};
 pub use view::{Query, Snapshot, View};
 
 pub use crate::job::{HostRow, JobId, JobRow};

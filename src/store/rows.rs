@@ -51,6 +51,7 @@ pub(super) fn claimed_of(row: &Row<'_>, now_ms: i64) -> rusqlite::Result<Claimed
         failing_for: failing_for.map(|ms| Duration::from_millis(ms) + waited),
         retry: false,
         give_back: false,
+        is_over: false,
         upload: None,
     })
 }

@@ -65,3 +65,6 @@ UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
 -- What is on the hosts, in the order in which it came there, whatever follows.
 DROP INDEX jobs_done;
 CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
+
+-- That a person wants a job paused or cancelled that is under way: its state once its worker leaves it.
+ALTER TABLE jobs ADD COLUMN wanted TEXT CHECK (wanted IN ('paused', 'cancelled'));

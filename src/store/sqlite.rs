@@ -12,16 +12,17 @@ use rusqlite::{Connection, ErrorCode};
 use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
+use crate::job::steer::Steered;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::files::Routes;
-use super::values::Caller;
+use super::values::{Caller, Steer};
 use super::{
     Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
-    schema, unwanted, uploads,
+    schema, steering, unwanted, uploads,
 };
 
 /// Is beside a queue once that was made.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,7 +30,7 @@ pub(super) fn follow_watches(c: &Connection, by: Caller, watches: &Watches) -> R
         return Ok((0, 0));
     }
     forget_sessions(c, by)?;
-    let (key, routes) = (format!("routes of daemon {}", by.daemon.0), routes(watches));
+    let (key, routes) = (routes_key(by), routes(watches));
     let before: Option<String> = c.query_row("SELECT value FROM notes WHERE key = ?1", [&key], |row| row.get(0)).optional()?;
     if before.as_ref() == Some(&routes) {
         return Ok((0, 0));
@@ -57,6 +57,29 @@ pub(super) fn follow_watches(c: &Connection, by: Caller, watches: &Watches) -> R
     }
     c.execute("INSERT OR REPLACE INTO notes (key, value) VALUES (?1, ?2)", [&key, &routes])?;
     Ok(changed)
+}
+
+/// A job was queued by a person: it rests if its file, in `folder`, does not go to its host. Where the watches are not known, the next
+/// start looks at every job.
+pub(super) fn look_at(
+    c: &Connection,
+    by: Caller,
+    job: JobId,
+    folder: &Path,
+    host: &str,
+    watches: Option<&Watches>,
+) -> Result<(), StoreError> {
+    let Some(watches) = watches else {
+        c.prepare_cached("DELETE FROM notes WHERE key = ?1")?.execute([routes_key(by)])?;
+        return Ok(());
+    };
+    let Some(why) = watches.unwanted(folder, host).filter(|_| !watches.is_empty()) else { return Ok(()) };
+    rest(c, by, &Found { id: job.0, host: host.to_owned(), folder: 0, rests: false }, &why).map(drop)
+}
+
+/// Under what is noted which files went where the last time.
+fn routes_key(by: Caller) -> String {
+    format!("routes of daemon {}", by.daemon.0)
 }
 
 /// Which files go where, in a text.
@@ -149,10 +172,26 @@ pub(super) fn claim(
     Ok(next)
 }
 
+fn is_over(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    Ok(c.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND state = 'cancelled'")?.exists([job.0])?)
+}
+
+/// A job that is over stays so, and its session is forgotten before it is given back: a crash in between leaves an open session over
+/// there.
+fn give_back_now(c: &Connection, job: Claimed) -> Result<Claimed, StoreError> {
+    let upload = uploads::load(c, job.id, job.identity.size)?;
+    uploads::forget_upload(c, job.id)?;
+    c.prepare_cached("UPDATE jobs SET abandon_at = NULL WHERE id = ?1")?.execute([job.id.0])?;
+    Ok(Claimed { upload, retry: true, give_back: true, is_over: true, ..job })
+}
+
 fn claim_one(c: &Connection, by: Caller, host: &str) -> Result<Option<Claimed>, StoreError> {
-    let sql = format!("{CLAIMABLE} AND j.abandon_at <= ?2 AND j.state = 'waiting' ORDER BY j.abandon_at LIMIT 1");
+    let sql = format!("{CLAIMABLE} AND j.abandon_at <= ?2 AND j.state IN ('waiting', 'cancelled') ORDER BY j.abandon_at LIMIT 1");
     let found = c.prepare_cached(&sql)?.query_row(params![host, by.now_ms], |row| claimed_of(row, by.now_ms)).optional()?;
     let Some(mut job) = found else { return Ok(None) };
+    if is_over(c, job.id)? {
+        return give_back_now(c, job).map(Some);
+    }
     let mut update = c.prepare_cached("UPDATE jobs SET state = 'uploading', since = ?2, owner = ?3 WHERE id = ?1")?;
     update.execute(params![job.id.0, by.now_ms, by.daemon.0])?;
     job.upload = uploads::load(c, job.id, job.identity.size)?;

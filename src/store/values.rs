@@ -9,6 +9,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
 use crate::job::upload::{ConfirmedParts, Session, Shape};
 use crate::job::watch::{After, Watch, Watches};
+use crate::job::steer::{Order, Selection};
 use crate::job::{Delivery, Event, Fingerprint, Identity, JobId, Reason, SentHash, State};
 
 /// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.
@@ -99,6 +100,8 @@ pub struct Claimed {
     pub retry: bool,
     /// Whether nothing is to be sent any more, and only its session to be given back.
     pub give_back: bool,
+    /// Whether that session is forgotten already, since the job is over.
+    pub is_over: bool,
     /// The half-sent upload of an earlier claim.
     pub upload: Option<Upload>,
 }
@@ -187,6 +190,19 @@ pub struct Live {
     pub sent: u64,
     /// Bytes a second, lately.
     pub per_second: u64,
+}
+
+/// An order of a person's.
+#[derive(Debug, Clone)]
+pub(crate) struct Steer {
+    /// What is to happen.
+    pub order: Order,
+    /// The jobs that it is for.
+    pub selection: Selection,
+    /// Only those with a greater number.
+    pub after: JobId,
+    /// Whether there is somebody who works on what is uploading.
+    pub under_way: bool,
 }
 
 /// Who calls a verb, and when.

@@ -11,6 +11,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
+use crate::job::steer::Steered;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
@@ -20,7 +21,7 @@ use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
 use super::{
-    Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Store, StoreCall, StoreError, Version,
+    Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Steer, Store, StoreCall, StoreError, Version,
 };
 
 /// The start, and how hosts and watches are doing.
@@ -273,6 +274,16 @@ impl Store {
         self.waking(Power, move |queue, by| {
             let queued = queue.requeue(by, id)?;
             Ok((queued, Wake { arrivals: queued, ..Wake::default() }))
+        })
+    }
+
+    /// Carries out an order of a person's for up to a thousand jobs after `steer.after`. On the disk when it answers.
+    pub(crate) fn steer(&self, steer: Steer) -> StoreCall<Steered> {
+        let rules = self.rules.get().cloned();
+        self.waking(Power, move |queue, by| {
+            let (steered, deliveries) = queue.steer(by, &steer, rules.as_deref())?;
+            let arrivals = steered.changed > 0;
+            Ok((steered, Wake { arrivals, deliveries }))
         })
     }
 

@@ -1,6 +1,7 @@
 //! The queue as people see it: read in one transaction on a connection of its own, so that it neither waits for the daemon nor
 //! stands in its way, whether the daemon runs, hangs or is dead.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -69,6 +70,15 @@ pub struct WatchRow {
     pub report: WatchReport,
 }
 
+/// What is left to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// Jobs that go on by themselves, and files that will be jobs.
+    pub moving: u64,
+    /// Jobs that a person must look at, by their states.
+    pub needs_a_person: BTreeMap<State, u64>,
+}
+
 /// What people want to see first: what moves, what needs them, what waits, what is next, what was done last.
 const GROUPS: [&[State]; 5] = [
     &[State::Uploading, State::Uploaded],
@@ -131,6 +141,54 @@ impl View {
         }
         snapshot.explain();
         Ok(snapshot)
+    }
+
+    /// The job of this number.
+    pub fn job(&self, id: JobId) -> Result<Option<JobRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+             LEFT JOIN uploads u ON u.job = j.id WHERE j.id = ?2"
+        );
+        let sql = if is_older(&self.connection)? { for_older(&sql) } else { sql };
+        let mut select = self.connection.prepare(&sql)?;
+        Ok(select.query_row([i64::MAX, id.0], job_row).optional()?)
+    }
+
+    /// Names of files that are known in the folder of this one, as far as they are texts.
+    pub fn names_beside(&self, path: &Path) -> Result<Vec<String>, StoreError> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut select = self.connection.prepare(
+            "SELECT f.name FROM files f JOIN folders d ON d.id = f.folder WHERE d.path = ?1 AND f.route IS NOT NULL LIMIT 10000",
+        )?;
+        let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
+        let names = select.query_map([folder], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
+    }
+
+    /// What is left to do. A job that waits for a line of the configuration to come back, or for a person, does not move; neither does
+    /// one whose after-action waits for such a job, or for proof that its host does not give.
+    pub fn remaining(&mut self) -> Result<Remaining, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let mut remaining = Remaining::default();
+        let mut select = transaction.prepare(
+            "SELECT j.state, j.state IN ('queued', 'uploading') OR (j.state = 'waiting' AND j.next_try IS NOT NULL)
+                    OR (j.state = 'uploaded' AND EXISTS (SELECT 1 FROM deliveries WHERE job = j.id AND event IN ('done', 'after') AND next_try IS NOT NULL)),
+                    count(*)
+             FROM jobs j WHERE j.state IN ('queued', 'uploading', 'waiting', 'uploaded', 'held', 'failed', 'paused') GROUP BY 1, 2",
+        )?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            let state = State::from_word(&row.get::<_, String>(0)?).unwrap_or(State::Held);
+            if row.get(1)? {
+                remaining.moving += unsigned(row, 2)?;
+            } else {
+                *remaining.needs_a_person.entry(state).or_default() += unsigned(row, 2)?;
+            }
+        }
+        // Files that will be jobs, and folders that have not been looked through yet.
+        let sql = "SELECT coalesce(sum(settling + (state IN ('starting', 'scanning'))), 0) FROM watches WHERE configured = 1";
+        remaining.moving += transaction.query_row(sql, [], |row| unsigned(row, 0))?;
+        Ok(remaining)
     }
 
     /// Hands over what is on the hosts, one job after the other, in the order in which it came there. With `since_ms`, only what came

@@ -350,6 +350,7 @@ const HOLD_SQL: [&str; 10] = [
     "deliveries.rs",
     "files.rs",
     "jobs.rs",
+    "steering.rs",
     "rescue.rs",
     "rows.rs",
     "schema.rs",

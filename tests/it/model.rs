@@ -291,6 +291,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         watches: Watches::default(),
         roots: KnownRoots::default(),
         phases,
+        halt: Default::default(),
     };
     let work = async {
         let later = i64::MAX / 2;

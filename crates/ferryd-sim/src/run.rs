@@ -212,7 +212,8 @@ impl Course {
         let switch = Arc::new(switch);
         world.set_switch(Some(switch.clone()));
         let host = |host: &config::HostConfig| engine::host_of(host, &clients, NoEnvironment);
-        let daemon = engine::run(&config, &system, host, store.clone(), switch.clone(), phases, || {});
+        let control = engine::Control { switch: switch.clone(), phases, orders: engine::Orders::default() };
+        let daemon = engine::run(&config, &system, host, store.clone(), control, || {});
         let driving = async {
             self.drive(&store).await;
             switch.advance(Phase::Draining);

@@ -50,6 +50,7 @@ fn worker(world: &World) -> (Worker, PhaseSwitch) {
             crate::watch::Handle::default(),
         ),
         phases,
+        halt: Default::default(),
     };
     (worker, switch)
 }

@@ -11,6 +11,7 @@ use sha2::Digest;
 use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
+use super::super::{Control, Orders};
 use crate::config::{self, Config, Environment, HostConfig};
 use crate::host::{Answer, Completion, FileFacts, Host, HostError, LazyHost, Part, Tickets, UploadSession};
 use crate::job::digest::Algorithm;
@@ -248,6 +249,8 @@ pub(super) struct World {
     pub(super) system: System,
     pub(super) store: Store,
     pub(super) hosts: Vec<FakeHost>,
+    /// What takes orders to the daemon that runs.
+    pub(super) orders: Mutex<Orders>,
 }
 
 pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -> World {
@@ -271,7 +274,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
     };
     let hosts = hosts.iter().map(host).collect();
     let config = config::parse(config, Path::new("/config.toml"), crate::host::kinds::KINDS, &Nothing).unwrap();
-    World { config, time, disk, system, store, hosts }
+    World { config, time, disk, system, store, hosts, orders: Mutex::default() }
 }
 
 impl World {
@@ -292,7 +295,10 @@ impl World {
     pub(super) async fn run_with(&self, host: impl Fn(&HostConfig) -> LazyHost, time: Duration) {
         let (switch, watched) = phases();
         let switch = Arc::new(switch);
-        let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), switch.clone(), watched, || {});
+        let orders = Orders::default();
+        *self.orders.lock().unwrap() = orders.clone();
+        let control = Control { switch: switch.clone(), phases: watched, orders: orders };
+        let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), control, || {});
         let end = async {
             tokio::time::sleep(time).await;
             switch.advance(Phase::Draining);

@@ -92,35 +92,9 @@ impl Tables {
         let unborn = |identity: Identity| Identity { born_ns: 0, ..identity };
         let closed = |job: &Job| job.file == file && job.close_seen && unborn(job.identity) == unborn(arrival.identity);
         let close_seen = arrival.close_seen || self.jobs.values().any(closed);
-        let id = JobId(self.next());
-        let job = Job {
-            file,
-            host,
-            version: self.files[&file].version,
-            identity: arrival.identity,
-            owner: by.daemon,
-            state: State::Queued,
-            priority: arrival.priority,
-            queued_at: by.now_ms,
-            since: by.now_ms,
-            done_at: None,
-            next_try: None,
-            why: None,
-            attempts: 0,
-            failures: 0,
-            failing: None,
-            failing_for: None,
-            failed_at: None,
-            sessions_lost: 0,
-            maybe_duplicate: arrival.maybe_known,
-            told_held: None,
-            close_seen,
-            outcome: Outcome::default(),
-            trusted: false,
-            parts: 0,
-            abandon_at: None,
-        };
-        self.jobs.insert(id, job);
+        let (id, version) = (JobId(self.next()), self.files[&file].version);
+        let job = Job::new(by, file, host, version, arrival.identity, arrival.priority);
+        self.jobs.insert(id, Job { maybe_duplicate: arrival.maybe_known, close_seen, ..job });
     }
 
     fn supersede(&mut self, by: Caller, file: i64) -> Result<(), StoreError> {
@@ -214,5 +188,39 @@ impl Tables {
     fn after_rows_of(&mut self, file: i64) -> Vec<&mut super::Row> {
         let jobs = &self.jobs;
         self.deliveries.values_mut().filter(|row| row.event == Event::After && jobs[&row.job].file == file).collect()
+    }
+}
+
+impl Job {
+    /// A job that nobody has claimed yet.
+    pub(super) fn new(by: Caller, file: i64, host: String, version: i64, identity: Identity, priority: i64) -> Job {
+        Job {
+            file,
+            host,
+            version,
+            identity,
+            owner: by.daemon,
+            state: State::Queued,
+            priority,
+            queued_at: by.now_ms,
+            since: by.now_ms,
+            done_at: None,
+            next_try: None,
+            why: None,
+            attempts: 0,
+            failures: 0,
+            failing: None,
+            failing_for: None,
+            failed_at: None,
+            sessions_lost: 0,
+            maybe_duplicate: false,
+            told_held: None,
+            close_seen: false,
+            outcome: Outcome::default(),
+            trusted: false,
+            parts: 0,
+            abandon_at: None,
+            wanted: None,
+        }
     }
 }

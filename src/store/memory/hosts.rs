@@ -13,6 +13,7 @@ fn between(from_ms: i64, to_ms: i64) -> Duration {
 
 impl Tables {
     pub(super) fn recover(&mut self, by: Caller) -> Result<(), StoreError> {
+        self.recover_steered(by)?;
         for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon) {
             match job.state {
                 State::Uploading if job.abandon_at.is_some() => {

@@ -4,6 +4,7 @@ use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, 
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, Mix};
+use crate::job::steer;
 use crate::store::Claimed;
 
 /// What a host could be given.
@@ -92,6 +93,7 @@ impl Tables {
             sessions_lost: job.sessions_lost,
             retry: false,
             give_back: false,
+            is_over: false,
             upload,
         })
     }
@@ -130,7 +132,7 @@ impl Tables {
         let (state, made) = self.after_upload(by, id, outcome, rules)?;
         let job = self.move_to(id, state, by.now_ms)?;
         (job.done_at, job.parts, job.trusted) = (Some(by.now_ms), parts, rules.trusted.contains(&job.host));
-        (job.next_try, job.why, job.told_held) = (None, None, None);
+        (job.next_try, job.why, job.told_held, job.wanted) = (None, None, None, None);
         (job.failures, job.failing, job.failing_for, job.failed_at, job.sessions_lost) = (0, None, None, None, 0);
         job.outcome = outcome.clone();
         if state == State::Uploaded {
@@ -150,19 +152,26 @@ impl Tables {
             return Ok(None);
         }
         self.keep(id, left.session);
-        let job = self.move_to(id, left.state, by.now_ms)?;
-        (job.next_try, job.why, job.abandon_at) = (left.next_try_ms, left.why.clone(), None);
+        let state = steer::left(self.job(id)?.wanted, left.state);
+        let is_steered = state != left.state;
+        let why = left.why.as_ref().filter(|_| !is_steered);
+        let job = self.move_to(id, state, by.now_ms)?;
+        (job.next_try, job.why, job.abandon_at) = (left.next_try_ms.filter(|_| !is_steered), why.cloned(), None);
+        job.wanted = None;
         (job.failures, job.failing, job.failing_for) = (left.failures, left.failing.clone(), left.failing_for);
-        job.failed_at = left.counts.then_some(by.now_ms);
+        job.failed_at = (left.counts && !is_steered).then_some(by.now_ms);
         job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
         job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
-        if left.state.is_final() {
+        if state.is_final() {
             self.digests.remove(&id);
         }
-        if left.state == State::Gone {
+        if state == State::Cancelled {
+            self.give_back_soon(by, id)?;
+        }
+        if state == State::Gone {
             self.forget(id)?;
         }
-        self.after_leaving(by, id, left.state, left.why.as_ref(), rules).map(Some)
+        self.after_leaving(by, id, state, why, rules).map(Some)
     }
 
     pub(super) fn every_job(&self) -> Vec<JobRow> {

@@ -4,6 +4,7 @@ mod deliveries;
 mod files;
 mod hosts;
 mod jobs;
+mod steering;
 mod unwanted;
 mod uploads;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::job::absence::RootFolder;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
+use crate::job::steer::Steered;
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{
     DeliveryId, Event, Fingerprint, HostReport, Identity, JobId, JobRow, Reason, SentHash, State, WatchReport, Watches,
@@ -22,7 +24,7 @@ use crate::job::{
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
-use super::values::Caller;
+use super::values::{Caller, Steer};
 use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ struct Job {
     trusted: bool,
     parts: u64,
     abandon_at: Option<i64>,
+    wanted: Option<State>,
 }
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-use super::{Asking, Caller, JobId, State, StoreError, Tables, Watches};
+use super::{Asking, Caller, JobId, Reason, State, StoreError, Tables, Watches};
 use crate::job::believed::after;
 use crate::store::Claimed;
 use crate::store::unwanted::SESSION_KEPT;
@@ -17,14 +17,12 @@ impl Tables {
         let mut changed = (0, 0);
         for id in ours.map(|(id, _)| *id).collect::<Vec<_>>() {
             let folder = self.files[&self.jobs[&id].file].folder.clone();
-            let kept = self.uploads.get(&id).filter(|upload| !upload.committing).map(|_| after(by.now_ms, SESSION_KEPT));
             let job = self.job(id)?;
             let rests = job.state == State::Waiting && job.next_try.is_none();
             match watches.unwanted(&folder, &job.host) {
                 Some(why) if rests => job.why = Some(why),
                 Some(why) => {
-                    (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
-                    (job.why, job.told_held, job.abandon_at) = (Some(why), None, kept);
+                    self.rest(by, id, why)?;
                     changed.0 += 1;
                 }
                 None if rests => {
@@ -35,6 +33,13 @@ impl Tables {
             }
         }
         Ok(changed)
+    }
+
+    pub(super) fn rest(&mut self, by: Caller, id: JobId, why: Reason) -> Result<(), StoreError> {
+        let kept = self.uploads.get(&id).filter(|upload| !upload.committing).map(|_| after(by.now_ms, SESSION_KEPT));
+        let job = self.move_to(id, State::Waiting, by.now_ms)?;
+        (job.next_try, job.why, job.told_held, job.abandon_at) = (None, Some(why), None, kept);
+        Ok(())
     }
 
     fn forget_sessions(&mut self, by: Caller) {
@@ -62,7 +67,7 @@ impl Tables {
             let given = claimed.iter().filter(|job| job.host == *host).count();
             let of_host = self.jobs.iter().filter(|(_, job)| job.host == *host);
             let mut to_abandon: Vec<(i64, JobId)> =
-                of_host.filter_map(|(id, job)| Some((job.abandon_at.filter(|_| job.state == State::Waiting)?, *id))).collect();
+                of_host.filter_map(|(id, job)| Some((job.abandon_at.filter(|_| matches!(job.state, State::Waiting | State::Cancelled))?, *id))).collect();
             to_abandon.sort();
             next = next.into_iter().chain(to_abandon.iter().map(|(at, _)| *at).filter(|at| *at > by.now_ms)).min();
             let due = to_abandon.first().filter(|(at, _)| *at <= by.now_ms);
@@ -70,9 +75,15 @@ impl Tables {
                 && given < *room
                 && running + claimed.len() < uploads_max
             {
-                let job = self.move_to(*id, State::Uploading, by.now_ms)?;
-                job.owner = by.daemon;
-                claimed.push(Claimed { retry: true, give_back: true, ..self.claimed(*id, by.now_ms)? });
+                let is_over = self.job(*id)?.state == State::Cancelled;
+                if !is_over {
+                    self.move_to(*id, State::Uploading, by.now_ms)?.owner = by.daemon;
+                }
+                claimed.push(Claimed { retry: true, give_back: true, is_over, ..self.claimed(*id, by.now_ms)? });
+                if is_over {
+                    self.uploads.remove(id);
+                    self.job(*id)?.abandon_at = None;
+                }
             }
         }
         Ok(next)

@@ -1,0 +1,105 @@
+//! How one attempt is told to stop, though the daemon goes on.
+//!
+//! Nothing new begins, and what is in flight may still arrive for a moment; then it is dropped. From the commit of its intent on, a
+//! file may be on the host, so the attempt goes on to its end: an answer that nobody hears would leave a doubt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How long parts in flight may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+const GOES_ON: u8 = 0;
+const COMMITS: u8 = 1;
+const DROPPED: u8 = 2;
+
+/// What tells an attempt to stop. Clones are of the same.
+#[derive(Debug, Clone)]
+pub struct Halt(Arc<HaltState>);
+
+#[derive(Debug)]
+struct HaltState {
+    asked: watch::Sender<bool>,
+    step: AtomicU8,
+}
+
+impl Default for Halt {
+    fn default() -> Halt {
+        Halt(Arc::new(HaltState { asked: watch::Sender::new(false), step: AtomicU8::new(GOES_ON) }))
+    }
+}
+
+impl Halt {
+    /// Tells the attempt to stop.
+    pub(super) fn ask(&self) {
+        self.0.asked.send_replace(true);
+    }
+
+    /// Takes that back, for as long as the attempt has not noticed.
+    pub(super) fn withdraw(&self) {
+        self.0.asked.send_replace(false);
+    }
+
+    /// Whether nothing new may begin.
+    pub(super) fn is_asked(&self) -> bool {
+        *self.0.asked.borrow()
+    }
+
+    /// The attempt is about to commit that the host makes the file. Answers false where it is dropped already, and must not.
+    pub(super) fn commits(&self) -> bool {
+        let before = self.0.step.compare_exchange(GOES_ON, COMMITS, Ordering::AcqRel, Ordering::Acquire);
+        matches!(before, Ok(_) | Err(COMMITS))
+    }
+
+    /// Resolves when what is in flight is to be dropped.
+    pub(super) async fn dropped(&self) {
+        let mut asked = self.0.asked.subscribe();
+        loop {
+            // The sender lives as long as `self`.
+            drop(asked.wait_for(|asked| *asked).await);
+            tokio::time::sleep(PATIENCE).await;
+            if !self.is_asked() {
+                continue;
+            }
+            if self.0.step.compare_exchange(GOES_ON, DROPPED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                std::future::pending::<()>().await;
+            }
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_dropped(halt: &Halt) -> bool {
+        tokio::time::timeout(2 * PATIENCE, halt.dropped()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_flight_is_dropped_after_a_moment_unless_the_file_may_be_on_the_host() {
+        let halt = Halt::default();
+        assert!(!is_dropped(&halt).await, "nobody has asked");
+        halt.ask();
+        assert!(is_dropped(&halt).await);
+        assert!(!halt.commits(), "what is dropped commits nothing");
+        let halt = Halt::default();
+        assert!(halt.commits() && halt.commits());
+        halt.ask();
+        assert!(halt.is_asked() && !is_dropped(&halt).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_thinks_better_of_it_in_time_has_the_attempt_go_on() {
+        let halt = Halt::default();
+        halt.ask();
+        halt.withdraw();
+        assert!(!halt.is_asked() && !is_dropped(&halt).await);
+        halt.ask();
+        assert!(is_dropped(&halt).await);
+    }
+}
