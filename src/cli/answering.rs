@@ -16,8 +16,8 @@ use crate::os::lock::Lock;
 use crate::os::signals::Signal;
 use crate::os::{clock, control};
 
+use super::pending::{PendingSignals, note_in, note_signal};
 use super::protocol::{self, Reply, Request};
-use super::run::{PendingSignals, note_in, note_signal};
 
 /// Requests that are read at once; more wait until these were read, or have taken too long.
 const READ_AT_ONCE: usize = 16;

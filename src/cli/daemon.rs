@@ -63,7 +63,8 @@ fn ask(dir: &Path, request: Request, patience: Duration) -> Result<Reply, Comman
 
 fn print(json: bool, document: &impl Serialize, text: &str) -> Result<(), CommandFailure> {
     if json {
-        let document = serde_json::to_string_pretty(document).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
+        let document =
+            serde_json::to_string_pretty(document).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
         return render::out(&format!("{document}\n"));
     }
     render::out(&format!("{text}\n"))
@@ -84,8 +85,10 @@ pub(super) fn reload(config: Option<PathBuf>, arguments: &Arguments) -> Result<E
             Ok(Exit::Fine)
         }
         Reply::ReloadRefused { why } => {
-            let message = format!("the new configuration is refused, and the daemon goes on with the old one: {}", render::line(&why));
-            Err(CommandFailure::new(Exit::Configuration, format!("ferryd: {message}")).hint("`ferryd check` tells all that is wrong"))
+            let message =
+                format!("the new configuration is refused, and the daemon goes on with the old one: {}", render::line(&why));
+            Err(CommandFailure::new(Exit::Configuration, format!("ferryd: {message}"))
+                .hint("`ferryd check` tells all that is wrong"))
         }
         other => Err(CommandFailure::new(Exit::Fault, format!("the daemon answered something else: {other:?}"))),
     }
@@ -153,7 +156,8 @@ fn look(dir: &Path) -> Result<Remaining, StoreError> {
 
 fn waited(json: bool, over: bool, remaining: Remaining) -> Result<Exit, CommandFailure> {
     let Remaining { moving, needs_a_person } = remaining;
-    let people = needs_a_person.iter().map(|(state, jobs)| format!("{} {state}", render::thousands(*jobs))).collect::<Vec<_>>().join(", ");
+    let people =
+        needs_a_person.iter().map(|(state, jobs)| format!("{} {state}", render::thousands(*jobs))).collect::<Vec<_>>().join(", ");
     let text = match (over, people.is_empty()) {
         (true, true) => "Nothing is left to do.".to_owned(),
         (true, false) => format!("Nothing is left that the daemon can do; waiting for you: {people}. `ferryd status` tells why."),
@@ -174,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_time_is_written_as_people_write_it() {
-        assert_eq!(["30s", "10m", "2h", "1h 30m"].map(|text| duration(text).ok().map(|time| time.as_secs())), [Some(30), Some(600), Some(7200), Some(5400)]);
+        assert_eq!(
+            ["30s", "10m", "2h", "1h 30m"].map(|text| duration(text).ok().map(|time| time.as_secs())),
+            [Some(30), Some(600), Some(7200), Some(5400)]
+        );
         for wrong in ["", "soon", "5", "-3s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -8,15 +8,19 @@ mod daemon;
 mod demo;
 mod exit;
 mod folders;
+mod link;
 mod links;
+mod pending;
 mod protocol;
 mod queue;
 mod render;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod show;
 mod status;
 mod steer;
+mod why;
 
 use std::path::PathBuf;
 
@@ -52,6 +56,12 @@ enum Command {
     Status(status::Arguments),
     /// List uploaded files with their links.
     Links(links::Arguments),
+    /// Tell all that is known of one path: its watch, its jobs, what excludes it, what it waits for.
+    Why(why::Arguments),
+    /// Show all that the queue has of one job.
+    Show(show::Arguments),
+    /// Print the newest link of a file, or a fresh temporary one where its host gives no lasting links.
+    Link(link::Arguments),
     /// Try waiting, held and failed jobs at once, also on a host that is paused or on hold.
     ///
     /// A hook or after-action that failed is run again, too.
@@ -111,6 +121,9 @@ pub fn main() -> Exit {
     let done = match command {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Status(arguments) => status::run(config, &arguments),
+        Command::Why(arguments) => why::run(config, &arguments),
+        Command::Show(arguments) => show::run(config, &arguments),
+        Command::Link(arguments) => link::run(config, &arguments),
         Command::Retry(arguments) => steer::run(config, Order::Retry, &arguments),
         Command::Pause(arguments) => steer::run(config, Order::Pause, &arguments),
         Command::Resume(arguments) => steer::run(config, Order::Resume, &arguments),

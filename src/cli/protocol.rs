@@ -85,7 +85,9 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, Strin
     if let Ok(Line { version, .. }) = version
         && version != VERSION
     {
-        return Err(format!("this command speaks version {version} of the protocol, and the daemon version {VERSION}; restart the daemon"));
+        return Err(format!(
+            "this command speaks version {version} of the protocol, and the daemon version {VERSION}; restart the daemon"
+        ));
     }
     serde_json::from_slice::<Line<T>>(line).map(|line| line.said).map_err(|error| format!("that is no request: {error}"))
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ProcessEnvironment};
@@ -27,6 +26,7 @@ use super::answering::Answering;
 use super::changes;
 use super::exit::Exit;
 use super::folders;
+use super::pending::{PendingSignals, note_in, note_signal};
 use super::render::{self, CommandFailure};
 
 /// How often one process sets a damaged queue aside before it gives up.
@@ -176,17 +176,6 @@ struct Daemon {
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
     _signals: signals::Listener,
-}
-
-/// What signals have asked for, and the running engine they go to.
-#[derive(Default)]
-pub(super) struct PendingSignals {
-    pub(super) signal: Option<Signal>,
-    switch: Option<Arc<PhaseSwitch>>,
-    /// How long that engine waits for parts in flight.
-    pub(super) grace: Option<Duration>,
-    /// Who waits for the end of a reload: what has changed, or why it was refused.
-    pub(super) reloads: Vec<oneshot::Sender<Result<String, String>>>,
 }
 
 impl Daemon {
@@ -395,24 +384,6 @@ fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
     new
 }
 
-pub(super) fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
-    let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-    if signal == Signal::Drain || pending.signal.is_none() {
-        pending.signal = Some(signal);
-    }
-    if let Some(switch) = &pending.switch {
-        switch.advance(Phase::Draining);
-    }
-    if signal == Signal::Reload {
-        tracing::info!("reloading the configuration");
-    }
-    if signal == Signal::Drain {
-        let grace = pending.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
-        tracing::info!("stopping: waiting{grace} for parts in flight; signal again to quit at once");
-        service::stopping();
-    }
-}
-
 fn log_rescue(rescue: &Rescue) {
     let Rescue { kept, damage, jobs } = rescue;
     tracing::error!(
@@ -440,12 +411,6 @@ async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
         }
         service::status(text.as_deref().unwrap_or("running"));
         note_in(&lock, |note| note.trouble = text);
-    }
-}
-
-pub(super) fn note_in(lock: &Lock, change: impl FnOnce(&mut LockNote)) {
-    if let Err(error) = lock.update(change) {
-        tracing::warn!("cannot update the lock file: {error}");
     }
 }
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::job::health::HostState;
 use crate::job::report::{path_fields, timestamp};
 use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
-use crate::os::lock::{self, LastEnd, LockNote};
 use crate::os::clock;
+use crate::os::lock::{self, LastEnd, LockNote};
 use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
@@ -81,6 +81,20 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
         render::out(&format!("\x1b[2J\x1b[H{shown}"))?;
         std::thread::sleep(REDRAW);
     }
+}
+
+/// What is said of each job in a snapshot of the queue in `dir`, a line each.
+pub(super) fn lines_of_jobs(dir: &Path, snapshot: &mut Snapshot) -> Vec<String> {
+    let daemon = Daemon::in_folder(dir);
+    if daemon.owner.is_none() {
+        snapshot.nothing_moves();
+    }
+    let page = Page { snapshot, daemon: &daemon, now_ms: clock::now_ms(), color: false };
+    let line = |job: &JobRow| {
+        let host = render::line(&job.host);
+        format!("Job {} to {host} is {}: {}.", job.id, job.state, page.details(job))
+    };
+    page.snapshot.jobs.iter().map(line).collect()
 }
 
 /// Says why there is no job about a path that was asked for.

@@ -210,7 +210,10 @@ fn told(order: Order, steered: &Steered, running: bool) -> String {
     };
     let stopping = match steered.stopping.len() as u64 {
         0 => String::new(),
-        jobs => format!(" {} under way will stop within seconds; a file that is just being completed will be.", render::count(jobs, "upload")),
+        jobs => format!(
+            " {} under way will stop within seconds; a file that is just being completed will be.",
+            render::count(jobs, "upload")
+        ),
     };
     let later = if running || steered.changed == 0 { "" } else { " The daemon is not running; this counts when it starts." };
     let unchanged = steered.unchanged.iter().map(|(state, jobs)| {

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
-use crate::job::upload::Class;
 use crate::job::steer::{Order, Selection, Steered};
+use crate::job::upload::Class;
 use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
 use crate::os::crash::crash_point;
@@ -157,7 +157,9 @@ impl Dispatch {
         let named = if order == Order::Retry { selection.hosts.clone() } else { Vec::new() };
         while let Some(from) = after {
             let page = Steer { order, selection: selection.clone(), after: from, under_way: true };
+            crash_point!("order.before_commit");
             let page = self.store.steer(page).await?;
+            crash_point!("order.after_commit");
             after = page.next;
             for running in tasks.loads().filter(|running| page.jobs.contains(&running.job)) {
                 if page.stopping.contains(&running.job) { running.halt.ask() } else { running.halt.withdraw() }

@@ -10,6 +10,7 @@ pub mod connections;
 pub mod deliver;
 pub(crate) mod digest;
 pub(crate) mod dispatch;
+pub(crate) mod exclusion;
 mod gate;
 mod halt;
 mod hasher;

@@ -105,7 +105,8 @@ impl PartSender {
     pub(super) async fn send_whole(self, upload: &Upload, repeat: Repeat) -> Result<Ack, Stop> {
         self.source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
-        let gate = (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job, self.worker.halt.clone()));
+        let gate =
+            (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job, self.worker.halt.clone()));
         let part = self.source.part_behind(0, range, gate.clone()).await?;
         if let Some(gate) = gate.as_ref().filter(|_| range.bytes == 0)
             && let Err(error) = gate.pass().await

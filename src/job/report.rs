@@ -105,6 +105,42 @@ pub struct JobRow {
     pub done_at_ms: Option<i64>,
 }
 
+/// What is known of a job besides what everybody sees. Times are in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobDetails {
+    /// Failures in a row without progress.
+    pub failures: u32,
+    /// Sessions it has lost.
+    pub sessions_lost: u32,
+    /// What a person wants it to be once the upload under way has stopped.
+    pub wanted: Option<State>,
+    /// What its host has told about the file.
+    pub proof: Option<String>,
+    /// When its session was opened.
+    #[serde(rename = "session_opened", serialize_with = "time_or_none")]
+    pub opened_ms: Option<i64>,
+    /// Whether a finish was sent, or was about to be, and its answer is not known.
+    pub committing: bool,
+    /// What is to follow.
+    pub deliveries: Vec<DeliveryDetails>,
+    /// Other jobs of the same file, the newest first.
+    pub others: Vec<JobRow>,
+}
+
+/// A delivery that has not succeeded yet.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryDetails {
+    /// The hook, without its digest.
+    pub hook: String,
+    /// What it waits for.
+    pub event: String,
+    /// When it is tried next; nothing while it waits for something else.
+    #[serde(rename = "next_try", serialize_with = "time_or_none")]
+    pub next_try_ms: Option<i64>,
+    /// How often it was tried in vain.
+    pub tries: u64,
+}
+
 impl JobRow {
     /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
     /// that is not configured any more. One that waits for longer than its own time says until when.

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn each_order_changes_what_it_is_for_and_nothing_else() {
-        use Effect::{Become, BeDue, DeliverNow, FurtherJob, LeaveAs, Nothing, Queue, QueueAnew};
+        use Effect::{BeDue, Become, DeliverNow, FurtherJob, LeaveAs, Nothing, Queue, QueueAnew};
         use State::{Cancelled, Done, Failed, Held, Paused, Queued, Uploaded, Uploading, Waiting};
         for order in Order::ALL {
             for state in State::ALL {

@@ -38,6 +38,10 @@ pub const POINTS_AFTERWARDS: &[&str] = &["hook.before_run", "hook.after_run", "a
 #[cfg(feature = "crash-points")]
 pub const POINTS_OF_REMOVAL: &[&str] = &["after.before_move", "after.aside", "after.after_move"];
 
+/// The points that an order of a person's passes.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_ORDERS: &[&str] = &["order.before_commit", "order.after_commit"];
+
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
 pub(crate) fn reached(name: &str) {
@@ -51,7 +55,7 @@ pub(crate) fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_REMOVAL];
+    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL];
     debug_assert!(known.iter().any(|points| points.contains(&name)), "the crash point `{name}` is not in a list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name

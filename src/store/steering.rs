@@ -74,7 +74,8 @@ fn filter(order: Order, selection: &Selection) -> (String, Vec<Value>) {
     let mut sql = String::new();
     if selection.names() {
         let ids: Vec<i64> = selection.jobs.iter().map(|job| job.0).collect();
-        let mut named = vec![format!("j.id IN (SELECT value FROM json_each({}))", mark(Value::Text(serde_json::json!(ids).to_string())))];
+        let mut named =
+            vec![format!("j.id IN (SELECT value FROM json_each({}))", mark(Value::Text(serde_json::json!(ids).to_string())))];
         for path in &selection.files {
             let folder = mark(blob(path.parent().unwrap_or(path)));
             let name = mark(Value::Blob(path.file_name().unwrap_or_default().as_bytes().to_vec()));
@@ -90,7 +91,10 @@ fn filter(order: Order, selection: &Selection) -> (String, Vec<Value>) {
         sql.push_str(&format!(" AND ({})", below.collect::<Vec<_>>().join(" OR ")));
     }
     if !selection.hosts.is_empty() {
-        sql.push_str(&format!(" AND j.host IN (SELECT value FROM json_each({}))", mark(Value::Text(serde_json::json!(selection.hosts).to_string()))));
+        sql.push_str(&format!(
+            " AND j.host IN (SELECT value FROM json_each({}))",
+            mark(Value::Text(serde_json::json!(selection.hosts).to_string()))
+        ));
     }
     let concerned: Vec<State> = order.concerns().collect();
     let states: Vec<&str> = match (selection.states.is_empty(), selection.names()) {
@@ -98,7 +102,10 @@ fn filter(order: Order, selection: &Selection) -> (String, Vec<Value>) {
         (true, false) => concerned.iter().map(|state| state.word()).collect(),
         (false, _) => selection.states.iter().map(|state| state.word()).collect(),
     };
-    sql.push_str(&format!(" AND j.state IN (SELECT value FROM json_each({}))", mark(Value::Text(serde_json::json!(states).to_string()))));
+    sql.push_str(&format!(
+        " AND j.state IN (SELECT value FROM json_each({}))",
+        mark(Value::Text(serde_json::json!(states).to_string()))
+    ));
     (sql, values)
 }
 
@@ -128,7 +135,9 @@ fn apply(c: &Connection, by: Caller, found: &Found, effect: Effect, rules: Optio
         Effect::Become(_) => pause(c, by, found.id)?,
         Effect::Queue => queue(c, by, found, rules)?,
         Effect::QueueAnew => {
-            let mut update = c.prepare_cached("UPDATE jobs SET maybe_duplicate = 1 WHERE id IN (SELECT job FROM uploads WHERE job = ?1 AND committing)")?;
+            let mut update = c.prepare_cached(
+                "UPDATE jobs SET maybe_duplicate = 1 WHERE id IN (SELECT job FROM uploads WHERE job = ?1 AND committing)",
+            )?;
             update.execute([found.id.0])?;
             uploads::forget_upload(c, found.id)?;
             queue(c, by, found, rules)?;
@@ -172,8 +181,9 @@ fn cancel(c: &Connection, by: Caller, job: JobId, rules: Option<&Rules>) -> Resu
 /// The session of a job that is cancelled is given back, unless the host may have made a file of it.
 pub(super) fn give_back_soon(c: &Connection, by: Caller, job: JobId) -> Result<(), StoreError> {
     uploads::forget_digest(c, job)?;
-    let mut update =
-        c.prepare_cached("UPDATE jobs SET abandon_at = (SELECT ?2 FROM uploads WHERE job = jobs.id AND NOT committing) WHERE id = ?1")?;
+    let mut update = c.prepare_cached(
+        "UPDATE jobs SET abandon_at = (SELECT ?2 FROM uploads WHERE job = jobs.id AND NOT committing) WHERE id = ?1",
+    )?;
     update.execute([job.0, by.now_ms])?;
     Ok(())
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
+use crate::job::steer::{Order, Selection};
 use crate::job::upload::{ConfirmedParts, Session, Shape};
 use crate::job::watch::{After, Watch, Watches};
-use crate::job::steer::{Order, Selection};
 use crate::job::{Delivery, Event, Fingerprint, Identity, JobId, Reason, SentHash, State};
 
 /// Files that one lookup answers for at most: each holds up the folding of the log for as long as it takes.

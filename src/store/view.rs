@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::job::delivery::hook_name;
 use crate::job::health::HostState;
+use crate::job::report::{DeliveryDetails, JobDetails};
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State, WatchReport, WatchState};
 
@@ -69,6 +70,16 @@ pub struct WatchRow {
     /// How it is doing.
     pub report: WatchReport,
 }
+
+/// A file that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Whether there ever was a job for it.
+    pub has_jobs: bool,
+}
+
+/// Jobs of one file that are told.
+const UPLOADS_MAX: i64 = 100;
 
 /// What is left to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -163,6 +174,73 @@ impl View {
         let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
         let names = select.query_map([folder], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
         Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
+    }
+
+    /// What is known of the file at this path, if it is.
+    pub fn known(&self, path: &Path) -> Result<Option<Known>, StoreError> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut select = self.connection.prepare(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE file = f.id) FROM files f JOIN folders d ON d.id = f.folder
+             WHERE d.path = ?1 AND f.name = ?2 AND f.route IS NOT NULL",
+        )?;
+        let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        Ok(select.query_row([folder, name], |row| Ok(Known { has_jobs: row.get(0)? })).optional()?)
+    }
+
+    /// What is on the hosts of the file at this path, the newest first.
+    pub fn uploads_of(&self, path: &Path) -> Result<Vec<JobRow>, StoreError> {
+        let query = Query { paths: vec![path.to_owned()], ..Query::default() };
+        let (filter, mut values) = filter(&query);
+        (values[0], values[1]) = (Value::Integer(i64::MAX), Value::Integer(UPLOADS_MAX));
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+             LEFT JOIN uploads u ON u.job = j.id
+             WHERE (j.link IS NOT NULL OR j.remote_id IS NOT NULL){filter} ORDER BY j.done_at DESC, j.id DESC LIMIT ?2"
+        );
+        let sql = if is_older(&self.connection)? { for_older(&sql) } else { sql };
+        let mut select = self.connection.prepare(&sql)?;
+        let rows = select.query_map(params_from_iter(values), job_row)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(rows.into_iter().filter(|job| job.path == path).collect())
+    }
+
+    /// A job with all that is known of it. A queue of an older version does not have it all.
+    pub fn details(&mut self, id: JobId, now_ms: i64) -> Result<Option<(JobRow, JobDetails)>, StoreError> {
+        let transaction = self.connection.transaction()?;
+        if is_older(&transaction)? {
+            return Err(StoreError::Refused("the queue is of an older version; start the daemon once".into()));
+        }
+        let sql = format!(
+            "SELECT {COLUMNS}, j.failures, j.sessions_lost, j.wanted, j.proof, u.opened_at, coalesce(u.committing, 0), j.file
+             FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder LEFT JOIN uploads u ON u.job = j.id WHERE j.id = ?2"
+        );
+        let found = transaction.prepare(&sql)?.query_row([now_ms - LIVE_MS, id.0], |row| {
+            let wanted = row.get::<_, Option<String>>(24)?.and_then(|word| State::from_word(&word));
+            let details = JobDetails {
+                failures: row.get(22)?,
+                sessions_lost: row.get(23)?,
+                wanted,
+                proof: row.get(25)?,
+                opened_ms: row.get(26)?,
+                committing: row.get(27)?,
+                deliveries: Vec::new(),
+                others: Vec::new(),
+            };
+            Ok((job_row(row)?, details, row.get::<_, i64>(28)?))
+        });
+        let Some((job, mut details, file)) = found.optional()? else { return Ok(None) };
+        let mut select = transaction.prepare("SELECT hook, event, next_try, tries FROM deliveries WHERE job = ?1 ORDER BY id")?;
+        let delivery = |row: &Row<'_>| {
+            let hook = hook_name(&row.get::<_, String>(0)?).to_owned();
+            Ok(DeliveryDetails { hook, event: row.get(1)?, next_try_ms: row.get(2)?, tries: unsigned(row, 3)? })
+        };
+        details.deliveries = select.query_map([id.0], delivery)?.collect::<Result<_, _>>()?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+             LEFT JOIN uploads u ON u.job = j.id WHERE j.file = ?2 AND j.id <> ?3 ORDER BY j.id DESC LIMIT {UPLOADS_MAX}"
+        );
+        details.others = transaction.prepare(&sql)?.query_map([i64::MAX, file, id.0], job_row)?.collect::<Result<_, _>>()?;
+        Ok(Some((job, details)))
     }
 
     /// What is left to do. A job that waits for a line of the configuration to come back, or for a person, does not move; neither does

@@ -35,6 +35,7 @@ mod planted;
 mod replies;
 mod silent;
 mod skip;
+mod steer;
 mod stories;
 mod torn;
 mod users;

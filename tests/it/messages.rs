@@ -62,7 +62,9 @@ fn plain(words: &[&str]) -> Command {
 #[test]
 fn help_of_every_command() {
     says("help", &[], plain(&["--help"]));
-    for command in ["run", "status", "links", "check", "demo", "sandbox"] {
+    for command in
+        ["run", "status", "links", "why", "show", "link", "retry", "pause", "cancel", "again", "wait", "check", "demo", "sandbox"]
+    {
         says(&format!("help_{command}"), &[], plain(&[command, "--help"]));
     }
 }

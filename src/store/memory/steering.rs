@@ -9,12 +9,8 @@ impl Tables {
         let found: Vec<(JobId, Job)> = after.map(|(id, job)| (*id, job.clone())).collect();
         let (mut steered, mut due) = (Steered::default(), false);
         for (id, job) in found {
-            let facts = Steerable {
-                state: job.state,
-                has_time: job.next_try.is_some(),
-                wanted: job.wanted,
-                under_way: steer.under_way,
-            };
+            let facts =
+                Steerable { state: job.state, has_time: job.next_try.is_some(), wanted: job.wanted, under_way: steer.under_way };
             let effect = self.possible(id, &job, steer.order.effect(facts));
             due |= self.apply(by, id, effect, rules)?;
             steered.note(id, job.state, effect);

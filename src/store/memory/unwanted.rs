@@ -66,8 +66,11 @@ impl Tables {
         for Asking { host, room, .. } in asking {
             let given = claimed.iter().filter(|job| job.host == *host).count();
             let of_host = self.jobs.iter().filter(|(_, job)| job.host == *host);
-            let mut to_abandon: Vec<(i64, JobId)> =
-                of_host.filter_map(|(id, job)| Some((job.abandon_at.filter(|_| matches!(job.state, State::Waiting | State::Cancelled))?, *id))).collect();
+            let mut to_abandon: Vec<(i64, JobId)> = of_host
+                .filter_map(|(id, job)| {
+                    Some((job.abandon_at.filter(|_| matches!(job.state, State::Waiting | State::Cancelled))?, *id))
+                })
+                .collect();
             to_abandon.sort();
             next = next.into_iter().chain(to_abandon.iter().map(|(at, _)| *at).filter(|at| *at > by.now_ms)).min();
             let due = to_abandon.first().filter(|(at, _)| *at <= by.now_ms);
