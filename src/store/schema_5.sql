@@ -65,3 +65,6 @@ UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
 -- What is on the hosts, in the order in which it came there, whatever follows.
 DROP INDEX jobs_done;
 CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
+
+-- The smallest of the jobs that are to be tried, which pass large ones by in some of the places.
+CREATE INDEX jobs_by_size ON jobs (host, priority DESC, size, id) WHERE state = 'queued';

@@ -4,5 +4,6 @@ mod attempt;
 mod day;
 mod deliver;
 mod dispatch;
+mod fairness;
 mod real_hosts;
 mod world;
