@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
+use crate::job::share::SMALL_BYTES;
 use crate::job::steer::{Order, Selection, Steered};
 use crate::job::upload::Class;
 use crate::job::verdict::GIVE_UP_AFTER;
@@ -22,7 +23,7 @@ use super::halt::Halt;
 use super::leaving::End;
 use super::live::Board;
 use super::orders::{GivenOrder, Orders};
-use super::phase::Phases;
+use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
 use super::standing::{Network, News};
@@ -44,6 +45,10 @@ pub(crate) struct HostSlots {
     served: u64,
     /// Whether that job had been tried before.
     retried_last: bool,
+    /// Its jobs that upload a small file.
+    small: usize,
+    /// Whether the job that it was given last had one.
+    small_last: bool,
     /// Why it had no room for the last file that found none.
     no_room: Option<Reason>,
 }
@@ -202,6 +207,7 @@ impl Dispatch {
         self.served += 1;
         if let Some(host) = self.hosts.iter_mut().find(|host| host.name == job.host) {
             (host.served, host.retried_last) = (self.served, job.retry);
+            host.small_last = job.identity.size < SMALL_BYTES;
         }
     }
 
@@ -210,6 +216,7 @@ impl Dispatch {
         let host = &mut self.hosts[index];
         host.uploads += 1;
         host.retries += usize::from(job.retry);
+        host.small += usize::from(job.identity.size < SMALL_BYTES);
         let halt = Halt::default();
         let running = Running {
             halt: halt.clone(),
@@ -222,9 +229,18 @@ impl Dispatch {
             retry: job.retry,
         };
         let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
-        let entry = self.shared.board.enter(job.id);
+        let stopped = worker.halt.clone();
+        let (entry, store) = (self.shared.board.enter(job.id), self.store.clone());
         tasks.start(running, async move {
-            let end = worker.ready().await.run(job, entry.sent.clone()).await;
+            let mut phases = worker.phases.clone();
+            let ready = tokio::select! {
+                biased;
+                ready = worker.ready() => ready,
+                // A program that is to tell a secret may take as long as it likes.
+                () = phases.reached(Phase::Draining) => return give_back_untried(&store, job).await,
+                () = stopped.dropped(), if !job.give_back => return give_back_untried(&store, job).await,
+            };
+            let end = ready.run(job, entry.sent.clone()).await;
             drop(entry);
             end
         });
@@ -320,6 +336,27 @@ impl Dispatch {
     }
 }
 
+/// A job of which nothing has been asked of its host is as it was.
+async fn give_back_untried(store: &Store, job: Claimed) -> Result<End, StoreError> {
+    let Claimed { id, failures, failing, failing_for, give_back, .. } = job;
+    if give_back {
+        // The next start has it rest as before.
+        return Ok(End { state: State::Waiting, feedback: Feedback::Nothing, why: None });
+    }
+    let returned = ReturnedJob {
+        state: State::Queued,
+        why: None,
+        next_try_ms: None,
+        failures,
+        failing,
+        failing_for,
+        counts: false,
+        session: SessionFate::Resume,
+    };
+    store.return_job(id, returned).await?;
+    Ok(End { state: State::Queued, feedback: Feedback::Nothing, why: None })
+}
+
 impl Workload for Dispatch {
     type Load = Running;
     type End = Result<End, StoreError>;
@@ -332,6 +369,7 @@ impl Workload for Dispatch {
     async fn end(&mut self, running: Running, end: Result<Result<End, StoreError>, JoinError>) -> Result<(), StoreError> {
         self.hosts[running.host].uploads -= 1;
         self.hosts[running.host].retries -= usize::from(running.retry);
+        self.hosts[running.host].small -= usize::from(running.bytes < SMALL_BYTES);
         let End { state, feedback, why } = match end {
             Ok(end) => end?,
             Err(panic) => return self.after_a_panic(&running, &panic).await,
@@ -367,7 +405,18 @@ impl Drop for Dispatch {
 impl HostSlots {
     /// A host that has nothing under way.
     pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize) -> HostSlots {
-        HostSlots { name, worker, uploads_max, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
+        HostSlots {
+            name,
+            worker,
+            uploads_max,
+            uploads: 0,
+            retries: 0,
+            served: 0,
+            retried_last: false,
+            small: 0,
+            small_last: false,
+            no_room: None,
+        }
     }
 
     fn health(&self) -> HostHealth {
@@ -391,6 +440,9 @@ impl HostSlots {
             room: self.health().capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
             served: self.served,
             retried_last: self.retried_last,
+            small: self.small,
+            small_last: self.small_last,
+            is_trial: self.health().is_open(),
         }
     }
 

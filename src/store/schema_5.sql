@@ -66,5 +66,8 @@ UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
 DROP INDEX jobs_done;
 CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
 
+-- The smallest of the jobs that are to be tried, which pass large ones by in some of the places.
+CREATE INDEX jobs_by_size ON jobs (host, priority DESC, size, id) WHERE state = 'queued';
+
 -- That a person wants a job paused or cancelled that is under way: its state once its worker leaves it.
 ALTER TABLE jobs ADD COLUMN wanted TEXT CHECK (wanted IN ('paused', 'cancelled'));

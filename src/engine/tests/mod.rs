@@ -4,6 +4,7 @@ mod attempt;
 mod day;
 mod deliver;
 mod dispatch;
+mod fairness;
 mod orders;
 mod real_hosts;
 mod world;
