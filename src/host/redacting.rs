@@ -46,12 +46,12 @@ impl Redacting {
         }
     }
 
-    /// A link or an id that shows a secret is none, nor is an id without end or one that a terminal would obey.
+    /// A link, an id or a name that shows a secret is none, nor is an id without end or one that a terminal would obey.
     fn outcome(&self, outcome: Outcome) -> Outcome {
         let told = |text: Option<String>| text.filter(|text| !self.secrets.is_shown_in(text));
         let link = told(outcome.link).and_then(|links| whole_words(links, LINKS_BYTES_MAX));
         let ids = told(outcome.remote_id).filter(|ids| !ids.chars().any(is_unsafe));
-        Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), ..outcome }
+        Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), name: told(outcome.name), ..outcome }
     }
 
     fn of<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Answer<'a, T> {

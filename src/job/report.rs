@@ -103,9 +103,20 @@ pub struct JobRow {
     /// When the host had the file.
     #[serde(rename = "done_at", serialize_with = "time_or_none")]
     pub done_at_ms: Option<i64>,
+    /// The name under which the host says it has stored the file.
+    pub stored_name: Option<String>,
+    /// The size that the host says it has stored.
+    pub stored_bytes: Option<u64>,
 }
 
 impl JobRow {
+    /// The name that the file has on its host, where that is not the one it was sent under. An id before its own name is ours.
+    pub fn renamed_to(&self) -> Option<&str> {
+        let own = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let told = self.stored_name.as_deref()?;
+        (!told.strip_suffix(&*own).is_some_and(|id| id.is_empty() || id.ends_with('-'))).then_some(told)
+    }
+
     /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
     /// that is not configured any more. One that waits for longer than its own time says until when.
     pub fn explain(&mut self, host: Option<&HostReport>) {
@@ -183,6 +194,8 @@ mod tests {
             maybe_duplicate: false,
             queued_at_ms: 0,
             done_at_ms: None,
+            stored_name: None,
+            stored_bytes: None,
         }
     }
 
@@ -278,8 +291,24 @@ mod tests {
             "maybe_duplicate": false,
             "queued_at": "1969-12-31T23:59:59Z",
             "done_at": "1970-01-01T00:00:00Z",
+            "stored_name": null,
+            "stored_bytes": null,
         });
         assert_eq!(serde_json::to_value(&row).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_that_the_host_has_changed_is_told_and_an_id_of_ours_before_it_is_not() {
+        let renamed = |stored: Option<&str>| {
+            let row = JobRow { stored_name: stored.map(str::to_owned), ..job(State::Done) };
+            row.renamed_to().map(str::to_owned)
+        };
+        for same in [None, Some("a.mov"), Some("670f15212a83941c-a.mov")] {
+            assert_eq!(renamed(same), None, "{same:?}");
+        }
+        for other in ["a (2).mov", "a%2Emov", "xa.mov", "A.MOV"] {
+            assert_eq!(renamed(Some(other)).as_deref(), Some(other));
+        }
     }
 
     #[test]

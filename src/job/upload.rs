@@ -155,6 +155,10 @@ pub struct Outcome {
     pub expires_ms: Option<i64>,
     /// What the host has told about what it stored.
     pub proof: Proof,
+    /// The name under which it stored it, where that is known.
+    pub name: Option<String>,
+    /// The size that it says it stored, in bytes.
+    pub bytes: Option<u64>,
 }
 
 /// What a failure means for the job.

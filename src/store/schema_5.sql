@@ -65,3 +65,7 @@ UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
 -- What is on the hosts, in the order in which it came there, whatever follows.
 DROP INDEX jobs_done;
 CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
+
+-- The name and the size that the host says it has stored; NULL where it does not say.
+ALTER TABLE jobs ADD COLUMN stored_name TEXT;
+ALTER TABLE jobs ADD COLUMN stored_bytes INTEGER;

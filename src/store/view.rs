@@ -82,7 +82,7 @@ const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u
     coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
     coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts, 0) END,
     CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts_acked, 0) END, j.attempts, j.priority, j.since, j.next_try, j.why,
-    j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
+    j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at, j.stored_name, j.stored_bytes";
 
 impl View {
     /// Opens the queue in `dir`; nothing when there is none yet, or nothing in it.
@@ -350,6 +350,8 @@ fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         maybe_duplicate: row.get(19)?,
         queued_at_ms: row.get(20)?,
         done_at_ms: row.get(21)?,
+        stored_name: row.get(22)?,
+        stored_bytes: row.get::<_, Option<i64>>(23)?.and_then(|bytes| u64::try_from(bytes).ok()),
     })
 }
 

@@ -745,3 +745,23 @@ fn a_large_file_past_512_mib_carries_its_bit_count() {
     let ours = std::fs::read(bench.drop_dir().join("file")).unwrap();
     assert!(requests(&bench, Endpoint::Chunk).len() > 32 && bench.held("file") == [ours]);
 }
+
+#[test]
+fn a_name_that_a_host_has_changed_is_told_with_the_outcome() {
+    for (kind, endpoint) in [(UPLOADGIG, Endpoint::Chunk), (KIE, Endpoint::Chunk), (KOODRIVE, Endpoint::Open)] {
+        let bench = kind.bench();
+        let job = send(kind, &bench, "as it is.txt", b"one");
+        assert!(job.stored_name.as_ref().is_some_and(|name| name.ends_with("as it is.txt")), "{job:#?}");
+        assert_eq!(job.renamed_to(), None, "{}", kind.word);
+        bench.faults(one(endpoint, When::Always, Action::StoreOtherName));
+        let job = send(kind, &bench, "other.txt", b"four");
+        assert_eq!(job.state, State::Done, "{job:#?}");
+        let stored = bench.sandbox.objects().into_iter().find(|object| object.bytes == 4).unwrap();
+        assert_eq!((job.renamed_to(), job.stored_name.as_deref()), (Some(&*stored.name), Some(&*stored.name)));
+        // KooDrive tells no size of what it has stored; its digest is better.
+        assert_eq!(job.stored_bytes, (kind.word != "koodrive").then_some(4));
+    }
+    let quiet = KIE.bench_with(|options| options.rules.kie.shape = ReplyShape::UrlOnly);
+    let job = send(KIE, &quiet, "file.txt", b"one");
+    assert_eq!((job.state, job.stored_name, job.stored_bytes), (State::Done, None, None));
+}

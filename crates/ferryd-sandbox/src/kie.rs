@@ -236,6 +236,7 @@ impl Kie {
     async fn keep(&self, exchange: &mut Exchange, wanted: Wanted, spooled: Spooled) -> Result<Answer, Stop> {
         let host = exchange.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
         let (rules, lies) = (self.rules.clone(), exchange.lies());
+        let wanted = Wanted { name: wanted.name.map(|name| exchange.stored_name(&name)), ..wanted };
         let done = exchange.work(move |shared| keep(shared, &rules, wanted, spooled)).await?;
         Ok(match done {
             Ok((object, kept, mime)) => {

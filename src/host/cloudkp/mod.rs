@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use crate::config::Environment;
 use crate::config::reading::Table;
-use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Outcome, Session, Shape};
 use crate::os::chance::Chance;
 
@@ -156,7 +155,7 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
         Parsed::Id(id) => {
             let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
             // An id is all that this host ever tells.
-            Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None, proof: Proof::Word })
+            Ok(Outcome { link: Some(link), remote_id: Some(id), ..Outcome::default() })
         }
         Parsed::Failed(text) => Err(failed(finish_failure(&text), &text, reply)),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),

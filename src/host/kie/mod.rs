@@ -185,7 +185,9 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let kept_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
     let expires = time("expiresAt").map_or(uploaded.saturating_add(kept_ms), jiff::Timestamp::as_millisecond);
     let remote_id = ["fileId", "filePath"].iter().find_map(|key| json::text(data.get(*key)));
-    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof })
+    let name = stored::name(json::text(data.get("fileName")));
+    let stored = stored.and_then(|stored| u64::try_from(stored).ok());
+    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof, name, bytes: stored })
 }
 
 fn said(code: Option<i64>, msg: &str, reply: &Reply) -> String {
@@ -287,7 +289,8 @@ impl Kie {
             expires.extend(outcome.expires_ms);
         }
         let joined = |texts: Vec<String>| Some(texts.join(" ")).filter(|text| !text.is_empty());
-        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min(), proof: Proof::Word })
+        let expires_ms = expires.into_iter().min();
+        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms, ..Outcome::default() })
     }
 }
 

@@ -75,6 +75,10 @@ impl Created {
     fn load(session: &Session) -> Result<Created, HostError> {
         stored::load(session, KooDrive::NAME)
     }
+
+    fn outcome(&self, proof: Proof) -> Outcome {
+        replies::outcome(&self.container_id, &self.file_id, Some(self.name.clone()), proof)
+    }
 }
 
 /// The size of a part: `least`, doubled until the file has no more than 5,000 parts; always a multiple of a block of SHA-256.
@@ -167,7 +171,7 @@ impl KooDrive {
     /// its detail is the one that we have announced ourselves, so it proves nothing.
     async fn completed_before(&self, created: &Created, refused: Refused) -> Result<Outcome, HostError> {
         if self.has_whole(created).await? {
-            return self.shared(replies::outcome(&created.container_id, &created.file_id, Proof::Word)).await;
+            return self.shared(created.outcome(Proof::Word)).await;
         }
         Err(refused.error)
     }
@@ -340,13 +344,14 @@ impl Host for KooDrive {
                 let said = format!("the host created a file but gave no usable id: `{}`", excerpt(&file_id));
                 return Err(HostError::new(Class::Unreadable, said));
             }
+            let told_name = json::text(reply.get("fileName"));
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
                 // It found the bytes by their digest.
-                let outcome = self.shared(replies::outcome(&container_id, &file_id, Proof::Digest)).await?;
+                let outcome = self.shared(replies::outcome(&container_id, &file_id, told_name, Proof::Digest)).await?;
                 return Ok(Opened::AlreadyThere(outcome));
             }
-            let name = json::text(reply.get("fileName")).unwrap_or(name);
+            let name = told_name.unwrap_or(name);
             let (base_url, upload_id) = (self.settings.base_url.clone(), text("uploadId"));
             let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
             self.take_links(&created, &reply, &mut *tickets.lock().await)?;
@@ -384,7 +389,7 @@ impl Host for KooDrive {
             // The digest is compared before the parts become a file (page, 3.4).
             let proof = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &self.settings.base_url, "files/complete", &body).await {
-                Ok(_) => self.shared(replies::outcome(&created.container_id, &created.file_id, proof)).await,
+                Ok(_) => self.shared(created.outcome(proof)).await,
                 Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
                     self.completed_before(&created, *refused).await
                 }

@@ -156,7 +156,8 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
     let size = json::number(fields.get("size")).and_then(|size| u64::try_from(size).ok());
     match (json::text(fields.get("url")).and_then(|url| address::link(&url)), size) {
         (Some(url), Some(size)) if size == bytes => {
-            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size })
+            let name = stored::name(json::text(fields.get("file_name")));
+            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size, name, bytes: Some(size) })
         }
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));

@@ -193,6 +193,8 @@ impl Tables {
                 maybe_duplicate: job.maybe_duplicate,
                 queued_at_ms: job.queued_at,
                 done_at_ms: job.done_at,
+                stored_name: job.outcome.name.clone(),
+                stored_bytes: job.outcome.bytes,
             }
         };
         self.jobs.iter().map(row).collect()

@@ -123,8 +123,8 @@ impl Drive {
         exchange.met(met)?;
         exchange.received().await?;
         let (method, path, query) = (exchange.method.clone(), exchange.path.clone(), exchange.query.clone());
-        let lies = exchange.lies();
-        let request = Request { method, path, query, headers: exchange.headers.clone(), bytes, body, call, lies };
+        let (lies, renames) = (exchange.lies(), exchange.renames());
+        let request = Request { method, path, query, headers: exchange.headers.clone(), bytes, body, call, lies, renames };
         let (drive, times) = (Arc::clone(self), exchange.times());
         exchange.work(move |shared| drive.times(shared, &request, times)).await
     }
@@ -165,6 +165,7 @@ struct Request {
     body: Option<Value>,
     call: Call,
     lies: bool,
+    renames: bool,
 }
 
 impl Request {
@@ -251,6 +252,7 @@ impl<'j> Job<'j> {
         let clashes = self.books.of_name(&wanted.folder, &wanted.name);
         let same = |(_, filed): &&(Object, Filed)| wanted.sha256.is_some() && filed.sha256 == wanted.sha256;
         let upload = match clashes.iter().find(same) {
+            _ if self.request.renames => Upload { name: self.other_name(&wanted), ..wanted },
             _ if clashes.is_empty() => wanted,
             _ if rename == Rename::Refuse => return Err(Reject::business(code::SAME_NAME, "Duplicate name.")),
             Some((object, filed)) if rename == Rename::Unless => return Ok(self.exists(object, filed)),
