@@ -100,7 +100,7 @@ impl Dispatch {
             self.forget_times().await?;
         }
         let now = Instant::now();
-        let rested = self.hosts.iter().filter_map(|host| host.health().wakes_at(now.into_std())).min().map(Instant::from_std);
+        let rested = self.hosts.iter().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();
@@ -164,6 +164,7 @@ impl Dispatch {
             retry: job.retry,
         };
         let worker = Worker { epoch: host.health().epoch(), ..host.worker.clone() };
+        host.worker.standing.begins(Instant::now().into_std());
         let entry = self.shared.board.enter(job.id);
         tasks.start(running, async move {
             let end = worker.ready().await.run(job, entry.sent.clone()).await;
@@ -197,8 +198,8 @@ impl Dispatch {
             for News { change, why } in host.worker.standing.take_news() {
                 self.record(host, &change, why).await?;
             }
-            if let Some(outage) = host.worker.standing.take_outage(Instant::now().into_std()) {
-                self.store.record_outage(host.name.clone(), outage).await?;
+            if let Some(past) = host.worker.standing.take_past(Instant::now().into_std()) {
+                self.store.record_outage(host.name.clone(), past).await?;
             }
         }
         Ok(())
@@ -255,7 +256,7 @@ impl Dispatch {
             on_unknown: OnUnknown::UploadAgain,
             bytes: running.bytes,
         };
-        let failure = Failure { class: Class::Unreadable, worsens: None, wait: None, doubles: false, session: SessionFate::Resume };
+        let failure = Failure { class: Class::Unreadable, worsens: None, wait: None, doubles: false, spaces: false, session: SessionFate::Resume };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
         self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, (Some(lasts), lasts))).await
@@ -317,12 +318,14 @@ impl HostSlots {
     }
 
     fn asks(&self, now: Instant) -> Asking {
+        let health = self.health();
+        let room = health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads);
         Asking {
             host: self.name.clone(),
             uploads: self.uploads,
             retries: self.retries,
             uploads_max: self.uploads_max,
-            room: self.health().capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
+            room: room.min(health.logins_now(now.into_std())),
             served: self.served,
             retried_last: self.retried_last,
         }

@@ -32,6 +32,8 @@ pub struct HostError {
     pub wait: Option<Duration>,
     /// Whether the rest doubles each time the host asks for it again, up to an hour.
     pub doubles: bool,
+    /// Whether it asks for it because of too many logins, which are kept apart from then on.
+    pub spaces: bool,
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
     /// Whether there was no connection at all.
@@ -65,6 +67,7 @@ impl HostError {
             said: said.into(),
             wait: None,
             doubles: false,
+            spaces: false,
             doubt: false,
             unconnected: false,
             source: None,

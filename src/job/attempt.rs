@@ -190,6 +190,7 @@ pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, r
     match class {
         _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,
         Class::SessionLost => SessionFate::DropLost,
+        Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
         _ if repeat == Repeat::Harmless => SessionFate::Resume,
         _ => SessionFate::Drop,
     }
@@ -230,6 +231,8 @@ pub struct Failure {
     pub wait: Option<Duration>,
     /// Whether that rest doubles each time the host asks for it again.
     pub doubles: bool,
+    /// Whether it asks for it because of too many logins.
+    pub spaces: bool,
     /// What becomes of the session.
     pub session: SessionFate,
 }
@@ -391,13 +394,14 @@ impl History {
                 Leaving { record, feedback, ..self.standing(State::Waiting, pause, session) }
             }
             Verdict::RestHost(pause) => {
-                let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to() };
+                let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to(), spaces: failure.spaces };
                 Leaving { feedback, ..self.standing(State::Waiting, Pause::For(pause), session) }
             }
             Verdict::Anew(pause) => Leaving { record, feedback, ..self.anew(pause, session) },
             Verdict::HoldHost => Leaving { feedback: Feedback::Refused, ..self.held(session) },
             Verdict::HoldForRoom => Leaving { feedback: Feedback::Full { bytes: self.bytes }, ..self.held(session) },
             Verdict::Hold => Leaving { record, feedback, ..self.held(session) },
+            Verdict::LeaveToPerson => Leaving { record, feedback, ..self.standing(State::Held, Pause::None, session) },
             Verdict::Fail => self.standing(State::Failed, Pause::None, SessionFate::Drop),
         }
     }
@@ -574,7 +578,11 @@ mod tests {
         for class in Class::ALL {
             for (repeat, kept) in [(Repeat::MayDuplicate, SessionFate::Drop), (Repeat::Harmless, SessionFate::Resume)] {
                 assert_eq!(body_failure(class, true, true, repeat), SessionFate::ResumeUnanswered, "{class:?}");
-                let expected = if class == Class::SessionLost { SessionFate::DropLost } else { kept };
+                let expected = match class {
+                    Class::SessionLost => SessionFate::DropLost,
+                    Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
+                    _ => kept,
+                };
                 for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
                     assert_eq!(body_failure(class, outcome_unknown, last_byte_left, repeat), expected, "{class:?} {repeat:?}");
                 }
@@ -600,7 +608,7 @@ mod tests {
 
     fn failure(class: Class) -> Failure {
         let session = call_failure(class);
-        Failure { class, worsens: None, wait: None, doubles: false, session }
+        Failure { class, worsens: None, wait: None, doubles: false, spaces: false, session }
     }
 
     fn failed(failure: Failure, history: &History) -> Leaving {
@@ -657,16 +665,24 @@ mod tests {
             (Class::HostRefused, State::Held, Feedback::Refused, SessionFate::Resume),
             (Class::HostFull, State::Held, Feedback::Full { bytes: 7 }, SessionFate::Resume),
             (Class::FileRejected, State::Failed, Feedback::Nothing, SessionFate::Drop),
+            (Class::BadCopy, State::Waiting, Feedback::Nothing, SessionFate::Resume),
         ];
         for (class, state, feedback, session) in cases {
             let left = failed(failure(class), &history());
             assert_eq!((left.state, left.feedback, left.session), (state, feedback, session), "{class:?}");
         }
         let rest = failed(Failure { wait: Some(minutes), ..failure(Class::RateLimited) }, &history());
-        assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None });
+        assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None, spaces: false });
         assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
-        let doubling = failed(Failure { wait: Some(minutes), doubles: true, ..failure(Class::RateLimited) }, &history());
-        assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT) });
+        let doubling = failed(Failure { wait: Some(minutes), doubles: true, spaces: true, ..failure(Class::RateLimited) }, &history());
+        assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT), spaces: true });
+    }
+
+    #[test]
+    fn a_file_that_has_left_two_bad_copies_is_not_tried_again_by_itself() {
+        let again = History { last_kind: Some(("bad_copy".into(), 1)), ..history() };
+        let left = failed(Failure { session: SessionFate::DropLostMaybeDuplicate, ..failure(Class::BadCopy) }, &again);
+        assert_eq!((left.state, left.pause, left.session), (State::Held, Pause::None, SessionFate::DropLostMaybeDuplicate));
     }
 
     fn against(class: Class) -> Feedback {

@@ -182,11 +182,13 @@ pub enum Class {
     Unreadable,
     /// The host calls the request malformed, and does not say that the file is at fault.
     RequestRefused,
+    /// It has stored something else than what was sent.
+    BadCopy,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 9] = [
+    pub const ALL: [Class; 10] = [
         Class::Transient,
         Class::RateLimited,
         Class::OffsetMismatch,
@@ -196,6 +198,7 @@ impl Class {
         Class::FileRejected,
         Class::Unreadable,
         Class::RequestRefused,
+        Class::BadCopy,
     ];
 
     /// The word for it, which is stored and never changes its meaning.
@@ -210,6 +213,7 @@ impl Class {
             Class::FileRejected => "file_rejected",
             Class::Unreadable => "unreadable",
             Class::RequestRefused => "request_refused",
+            Class::BadCopy => "bad_copy",
         }
     }
 }
@@ -274,6 +278,7 @@ mod tests {
             "file_rejected",
             "unreadable",
             "request_refused",
+            "bad_copy",
         ];
         assert_eq!(Class::ALL.map(Class::word), words);
     }

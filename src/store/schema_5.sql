@@ -46,7 +46,8 @@ UPDATE jobs SET failing_ms = max(0, since - failing_since) WHERE failing_since I
 -- When the last of them was, where the time until `next_try` belongs to that.
 ALTER TABLE jobs ADD COLUMN failed_at INTEGER;
 
--- How the host has failed since its last success, over all its files, as JSON; NULL where it has not.
+-- How the host has failed since its last success, over all its files, and how far apart its logins are kept, as JSON; NULL where there is
+-- neither.
 ALTER TABLE hosts ADD COLUMN outage TEXT;
 
 -- When the session of a job is given back whose file does not go to its host any more; NULL for all others.

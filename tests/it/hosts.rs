@@ -255,6 +255,13 @@ fn a_bad_copy_at_uploadgig_is_not_sent_again_at_once() {
     let pause = job.next_try_ms.unwrap() - ferryd::internals::os::clock::now_ms();
     assert!(pause > 240_000 && job.why.as_ref().unwrap().to_string().contains("that copy is"), "{pause} ms: {job:#?}");
     assert_eq!(requests(&bench, Endpoint::Chunk).len(), 1, "each try leaves a copy");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    bench.stop(daemon);
+    assert_eq!((job.next_try_ms, job.maybe_duplicate), (None, true), "{job:#?}");
+    bench.faults(Script::default());
+    assert_eq!(send(UPLOADGIG, &bench, "other", b"other").state, State::Done);
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 3, "a restart sends it no third time");
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod attempt;
 mod day;
 mod deliver;
 mod dispatch;
+mod protocols;
 mod real_hosts;
 mod world;

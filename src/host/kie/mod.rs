@@ -178,7 +178,7 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
         && u64::try_from(stored) != Ok(sent)
     {
         let said = format!("the host stored {stored} bytes, but {sent} were sent");
-        return Err(reply.failure(Class::Unreadable, said));
+        return Err(reply.failure(Class::Unreadable, said).worsening_to(Class::BadCopy));
     }
     let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let uploaded = time("uploadTime").or_else(|| time("uploadedAt")).map_or(now_ms, jiff::Timestamp::as_millisecond);
