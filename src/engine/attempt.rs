@@ -221,6 +221,10 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
+        let sample = match self.worker.host.sample(plan.file_bytes) {
+            Some(range) => Some(source.sample(range).await?),
+            None => None,
+        };
         let name = remote_name(&self.job.path);
         let facts = FileFacts {
             content_type: content_type::of_name(&name),
@@ -232,6 +236,7 @@ impl Attempt {
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
             digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
+            sample,
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
@@ -320,7 +325,7 @@ impl Attempt {
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
         let found = self
             .worker
-            .request(Step::Probe, self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest }))
+            .request(Step::Probe, self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false }))
             .await?;
         match (attempt::resumption(&found, all_sent), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
@@ -395,7 +400,8 @@ impl Attempt {
     }
 
     fn completion<'a>(&'a self, upload: &'a Upload) -> Completion<'a> {
-        Completion { confirmed: &upload.confirmed, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
+        let digest = self.digest.as_ref().map(|digest| digest.hex.as_str());
+        Completion { confirmed: &upload.confirmed, digest, repeated: upload.committing }
     }
 
     fn facts_of(&self, upload: &Upload) -> SessionFacts {

@@ -36,6 +36,7 @@ mod xml;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -58,6 +59,11 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Sen
 pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
+    /// The bytes of the file that `open` is to be told, by their place in it: a host may want them as proof that we have the file.
+    /// Asked for right before `open`.
+    fn sample(&self, _file_bytes: u64) -> Option<Range<u64>> {
+        None
+    }
     /// Open a session for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `WholeFile`.
@@ -99,6 +105,8 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
+    /// The bytes that [`Host::sample`] asks for.
+    pub sample: Option<Vec<u8>>,
     /// Its media type, as its name says; `application/octet-stream` where it says nothing.
     pub content_type: &'static str,
     /// When its content changed last, in nanoseconds since the Unix epoch.
@@ -117,6 +125,7 @@ impl FileFacts {
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
+            sample: None,
             content_type: crate::job::content_type::of_name(name),
             mtime_ns: 0,
         }
@@ -157,6 +166,8 @@ pub struct Completion<'a> {
     pub confirmed: &'a ConfirmedParts,
     /// The digest of the file, where the shape wants one; in lower-case hexadecimal.
     pub digest: Option<&'a str>,
+    /// Whether a finish was sent before, and its answer is not known.
+    pub repeated: bool,
 }
 
 /// One part, with its bytes within reach.

@@ -4,6 +4,7 @@
 //! together with words of our own, so it is looked at once more before anybody keeps it.
 
 use std::error::Error;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::job::shown::is_unsafe;
@@ -71,6 +72,10 @@ fn whole_words(text: String, bytes_max: usize) -> Option<String> {
 impl Host for Redacting {
     fn shape(&self, file_bytes: u64) -> Shape {
         self.host.shape(file_bytes)
+    }
+
+    fn sample(&self, file_bytes: u64) -> Option<Range<u64>> {
+        self.host.sample(file_bytes)
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {

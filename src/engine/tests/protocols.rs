@@ -53,3 +53,32 @@ fn a_second_bad_copy_is_the_last() {
         assert_eq!(bench.world.state("file", "uploadgig").0, State::Held);
     });
 }
+
+/// A KooDrive that loses the answer to its first complete, and then does not know of the file for so many questions.
+fn complete_that_lags(questions: When) -> (Bench, Vec<Entry>) {
+    paused(async move {
+        let missing = Action::Reply { status: 400, headers: Default::default(), body: "{\"code\":13000309}".into(), stored: false };
+        let bench = bench_ruled("koodrive", "", |options| {
+            options.faults = Script::of([
+                Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Finish).when(When::Nth(1)),
+                Rule::new(missing).at(Endpoint::Probe).when(questions),
+            ]);
+        });
+        bench.put("file", 6 * 1024 * 1024);
+        bench.run(HOUR).await;
+        bench.is_done_at("koodrive", "file");
+        let completes = at(&bench, Endpoint::Finish);
+        (bench, completes)
+    })
+}
+
+#[test]
+fn parts_that_are_about_to_be_a_file_are_not_sent_again() {
+    let (bench, completes) = complete_that_lags(When::First(3));
+    let gaps: Vec<i64> = completes.windows(2).map(|pair| (pair[1].at_ms - pair[0].at_ms) / 1000).collect();
+    assert!(gaps.len() == 4 && gaps[1] >= 5 && gaps[2] >= 30 && (60..120).contains(&gaps[3]), "{gaps:?}");
+    assert_eq!((at(&bench, Endpoint::Chunk).len(), at(&bench, Endpoint::Open).len()), (2, 1));
+    // One that never comes is created again, and found by its digest.
+    let (bench, completes) = complete_that_lags(When::Always);
+    assert_eq!((completes.len(), at(&bench, Endpoint::Chunk).len(), at(&bench, Endpoint::Open).len()), (5, 2, 2));
+}

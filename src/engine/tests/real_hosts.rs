@@ -135,7 +135,11 @@ impl Bench {
         self.lan.sandbox.log()
     }
 
-    pub(super) fn is_done(&self, kind: &Kind, name: &str) {
+    pub(super) fn is_done_at(&self, word: &str, name: &str) {
+        self.is_done(KINDS.iter().find(|kind| kind.word() == word).unwrap(), name);
+    }
+
+    fn is_done(&self, kind: &Kind, name: &str) {
         let (state, why) = self.world.state(name, kind.word());
         assert_eq!(state, State::Done, "{}: {why:?}\n{:#?}", kind.word(), self.log());
     }

@@ -66,6 +66,11 @@ pub(super) fn may_pass(refused: &Refused) -> bool {
     refused.code.is_none() || matches!(refused.error.class, Class::Transient | Class::RateLimited)
 }
 
+/// Whether the host calls the request malformed.
+pub(super) fn is_malformed(refused: &Refused) -> bool {
+    matches!(refused.code, Some(13_000_101 | 13_000_102))
+}
+
 /// The fields of a reply whose `code` says success; the code counts, whatever the status.
 pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
     let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, host_ms: None, error }));
