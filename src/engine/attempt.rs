@@ -232,6 +232,7 @@ impl Attempt {
             name,
             folder: worker::remote_folder(&self.worker.watches, &self.job.path, self.job.identity.mtime_ns),
             version: source::version(&self.job.path, &identity),
+            renewals: self.job.renewals,
             bytes: plan.file_bytes,
             parts: plan.parts(),
             part_bytes: plan.part_bytes,

@@ -97,6 +97,8 @@ pub struct FileFacts {
     pub folder: String,
     /// A short text of digits and letters that is another one for every version of every file.
     pub version: String,
+    /// How often this version is sent again because its link dies, this time counted.
+    pub renewals: u32,
     /// Its size.
     pub bytes: u64,
     /// How many parts the plan has.
@@ -121,6 +123,7 @@ impl FileFacts {
             name: name.to_owned(),
             folder: String::new(),
             version: "670f15212a83941c".to_owned(),
+            renewals: 0,
             bytes,
             parts: 1,
             part_bytes: u64::MAX,

@@ -70,3 +70,6 @@ CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
 -- The name and the size that the host says it has stored; NULL where it does not say.
 ALTER TABLE jobs ADD COLUMN stored_name TEXT;
 ALTER TABLE jobs ADD COLUMN stored_bytes INTEGER;
+
+-- How often the file has been sent again for a new link; counted before it is.
+ALTER TABLE jobs ADD COLUMN renewals INTEGER NOT NULL DEFAULT 0;

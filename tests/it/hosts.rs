@@ -649,11 +649,12 @@ fn a_full_account_is_not_asked_again_by_every_file_that_cannot_fit() {
 }
 
 #[test]
-fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
+fn a_link_that_dies_is_told_of_and_renewed_under_a_name_of_its_own() {
     let hook = "refresh = true\n[[hook]]\non = [\"expiring\"]\nbefore = \"3s\"\ncommand = [\"sh\", \"-c\", \"echo $FERRYD_EVENT >> told\"]";
     let bench = KIE.bench_with(|options| {
         options.rules.kie.kept_seconds = 5;
         options.rules.kie.shape = ReplyShape::Quickstart;
+        options.rules.kie.overwriting_renews = false;
     });
     let told = bench.dir.path().join("told");
     let bench = bench.host(&hook.replace(">> told", &format!(">> {}", told.display())));
@@ -665,7 +666,10 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     assert!(left <= 3000, "told {left} ms before the end, and 3 s were asked for");
     let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
     bench.stop(daemon);
-    assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");
+    let [old, new] = [first, renewed].map(|job| job.stored_name.unwrap());
+    assert_eq!(old.replacen("-file", "-2-file", 1), new);
+    let held = bench.sandbox.objects().into_iter().map(|object| object.name).collect::<Vec<_>>();
+    assert!(held.contains(&old) && held.contains(&new), "the old one lives out its time: {held:?}");
 }
 
 /// `ferryd check --online`: whether it was fine, and what it said.

@@ -82,3 +82,23 @@ fn parts_that_are_about_to_be_a_file_are_not_sent_again() {
     let (bench, completes) = complete_that_lags(When::Always);
     assert_eq!((completes.len(), at(&bench, Endpoint::Chunk).len(), at(&bench, Endpoint::Open).len()), (5, 2, 2));
 }
+
+#[test]
+fn each_renewal_of_a_link_is_a_file_of_its_own_and_lives_as_long_as_a_new_one() {
+    paused(async {
+        let bench = bench_ruled("kie", "refresh = true", |options| {
+            let rules = &mut options.rules.kie;
+            (rules.kept_seconds, rules.overwriting_renews) = (24 * 3600, false);
+        });
+        bench.put("file", 1000);
+        bench.run(30 * HOUR).await;
+        bench.run(30 * HOUR).await;
+        let mut names: Vec<String> = bench.lan.sandbox.objects().into_iter().map(|object| object.name).collect();
+        names.sort();
+        let version = names.iter().find_map(|name| name.strip_suffix("-file").filter(|id| id.len() == 16)).unwrap().to_owned();
+        assert_eq!(names, ["-2-file", "-3-file", "-file"].map(|end| format!("{version}{end}")));
+        let job = bench.world.job("file", "kie");
+        let left = job.expires_ms.unwrap() - bench.world.system.clock.now_ms();
+        assert!(job.state == State::Done && left > 0, "{left} ms left");
+    });
+}

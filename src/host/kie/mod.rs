@@ -29,7 +29,7 @@ use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
-pub use settings::{KieConfig, KieMethod};
+pub use settings::{KieConfig, KieMethod, KieName};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -58,6 +58,9 @@ struct Named {
     /// Whether it travels as text; sessions of older versions leave it to the settings.
     #[serde(default)]
     as_text: Option<bool>,
+    /// What the names of fetched files begin with; sessions of older versions have it in `name` alone.
+    #[serde(default)]
+    prefix: Option<String>,
 }
 
 fn any_type() -> String {
@@ -79,7 +82,19 @@ impl Named {
         let as_text = settings.method == KieMethod::Base64 && file.bytes <= BASE64_BYTES_MAX;
         let folder = file.folder.split('/').map(sanitised).filter(|name| !name.is_empty());
         let upload_path = std::iter::once(settings.upload_path.clone()).chain(folder).collect::<Vec<_>>().join("/");
-        let name = format!("{}-{}", file.version, shortened(&sanitised(&file.name)));
+        let own = shortened(&sanitised(&file.name));
+        // Whether overwriting renews the life of a file is not known, so a renewal has a name, and a link, of its own (page, 4.10).
+        let (own_id, prefix) = match file.renewals {
+            0 => (file.version.clone(), file.version.clone()),
+            renewals => {
+                let number = renewals.saturating_add(1);
+                (format!("{}-{number}", file.version), format!("{}-r{number}", file.version))
+            }
+        };
+        let name = match settings.name {
+            KieName::Plain if !own.is_empty() => own,
+            _ => format!("{own_id}-{own}"),
+        };
         Ok(Named {
             base_url: settings.base_url.clone(),
             upload_path,
@@ -88,6 +103,7 @@ impl Named {
             by_url,
             content_type: file.content_type.to_owned(),
             as_text: Some(as_text),
+            prefix: Some(prefix),
         })
     }
 
@@ -119,10 +135,10 @@ impl Named {
         let last =
             url::Url::parse(url).ok().and_then(|url| url.path_segments()?.next_back().map(str::to_owned)).unwrap_or_default();
         let last = percent_encoding::percent_decode_str(&last).decode_utf8_lossy().into_owned();
-        let version = self.name.split('-').next().unwrap_or_default();
+        let prefix = self.prefix.as_deref().or(self.name.split('-').next()).unwrap_or_default();
         let name = match sanitised(&last) {
-            last if last.is_empty() => format!("{version}-{index}"),
-            last => format!("{version}-{index}-{}", shortened(&last)),
+            last if last.is_empty() => format!("{prefix}-{index}"),
+            last => format!("{prefix}-{index}-{}", shortened(&last)),
         };
         json!({ "fileUrl": url, "uploadPath": self.upload_path, "fileName": name }).to_string()
     }
@@ -381,6 +397,7 @@ mod tests {
             base_url: "https://h".into(),
             api_key: crate::config::SecretSource::Env("K".into()),
             method,
+            name: KieName::Versioned,
             remote_urls: true,
             upload_path: "inbox".into(),
             kept_for: DAY,
@@ -460,7 +477,25 @@ mod tests {
     #[test]
     fn another_size_is_no_success() {
         let text = r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x/f","fileSize":48212}}"#;
-        assert_eq!(class(200, text), (Class::Unreadable, None, false));
+        assert_eq!(class(200, text), (Class::Unreadable, Some(Class::BadCopy), false));
+    }
+
+    #[test]
+    fn a_renewal_has_a_name_of_its_own_and_a_plain_name_never_changes() {
+        let settings = settings(KieMethod::Stream);
+        let named = |settings: &KieConfig, renewals, name| {
+            let file = FileFacts { renewals, ..facts(name, 3) };
+            let named = Named::new(settings, &file).unwrap();
+            (named.name.clone(), named.by_url("https://x/b.png", 1))
+        };
+        let names = [0, 1, 2].map(|renewals| named(&settings, renewals, "a.png"));
+        assert_eq!(names.clone().map(|(name, _)| name), ["670f15212a83941c-a.png", "670f15212a83941c-2-a.png", "670f15212a83941c-3-a.png"]);
+        for ((_, fetched), name) in names.iter().zip(["670f15212a83941c-1-b.png", "670f15212a83941c-r2-1-b.png", "670f15212a83941c-r3-1-b.png"]) {
+            assert!(fetched.contains(&format!("\"fileName\":\"{name}\"")), "{fetched}");
+        }
+        let plain = KieConfig { name: KieName::Plain, ..settings };
+        assert_eq!([0, 1].map(|renewals| named(&plain, renewals, "a.png").0), ["a.png", "a.png"]);
+        assert_eq!(named(&plain, 0, "..").0, "670f15212a83941c-");
     }
 
     #[test]

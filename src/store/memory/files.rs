@@ -112,6 +112,7 @@ impl Tables {
             failing_for: None,
             failed_at: None,
             sessions_lost: 0,
+            renewals: 0,
             maybe_duplicate: arrival.maybe_known,
             told_held: None,
             close_seen,

@@ -90,6 +90,7 @@ impl Tables {
             failing: job.failing,
             failing_for: job.failing_for.map(|lasted| lasted + waited),
             sessions_lost: job.sessions_lost,
+            renewals: job.renewals,
             retry: false,
             give_back: false,
             upload,
