@@ -1,8 +1,9 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
-//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while (`token`). It never
-//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a
-//! part is a handle to bytes that can be read again.
+//! A host's code holds settings and a transport. What it remembers besides is gone with the process, bounded, and never what a file
+//! depends on: a token that it was given for a while (`token`), how the service wants to be spoken to, ids of folders. Without it a
+//! request more is made, and no byte is sent twice. A host never sleeps, retries, spawns or stores: the engine calls, commits what
+//! was answered, and only then relies on it. It knows no path: a part is a handle to bytes that can be read again.
 
 mod address;
 mod addresses;
@@ -35,6 +36,7 @@ pub mod uploadgig;
 mod xml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -171,6 +173,8 @@ pub struct Completion<'a> {
     pub digest: Option<&'a str>,
     /// Whether a finish was sent before, and its answer is not known.
     pub repeated: bool,
+    /// The last part, where the shape has it go with the finish.
+    pub last: Option<&'a Part>,
 }
 
 /// One part, with its bytes within reach.
@@ -186,6 +190,12 @@ pub struct Part {
     pub digest: Option<Vec<u8>>,
     /// Its bytes, readable from the start as often as the transport needs.
     pub source: Arc<dyn PartSource>,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({}, {} bytes from {})", self.number, self.bytes, self.offset)
+    }
 }
 
 /// The bytes of a part.

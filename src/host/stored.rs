@@ -82,7 +82,7 @@ mod tests {
         let handed_out = |text: Option<&str>| {
             let mut confirmed = ConfirmedParts::default();
             confirmed.receipts.extend(text.map(|text| (0, text.to_owned())));
-            outcome(Completion { confirmed: &confirmed, digest: None, repeated: false })
+            outcome(Completion { confirmed: &confirmed, digest: None, repeated: false, last: None })
         };
         let (link, remote_id) = (Some("https://x/y".into()), Some("y".into()));
         let (name, bytes) = (Some("y (2)".into()), Some(9));

@@ -41,6 +41,8 @@ pub enum SessionFate {
     ResumeUncommitted,
     /// It is resumed, and its last finish went unanswered.
     ResumeUnanswered,
+    /// It is resumed, and whether an earlier finish took effect is not known, nor harmless.
+    ResumeDoubtful,
     /// It is resumed, and every part is sent again.
     ResendParts,
     /// It is dropped, at no cost to the file.
@@ -178,6 +180,7 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
         Class::OffsetMismatch => Failed(class, SessionFate::ResendParts),
         Class::SessionLost => Failed(class, SessionFate::DropLost),
         // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
+        _ if repeated => Failed(class, SessionFate::ResumeDoubtful),
         _ if session.committing => Failed(class, SessionFate::Resume),
         _ => Failed(class, SessionFate::ResumeUncommitted),
     }
@@ -382,6 +385,10 @@ impl History {
         };
         // What has worsened to a lost session is lost as one.
         let lost = facts.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
+        if lost && failure.session == SessionFate::ResumeDoubtful {
+            // Its finish may have made a file before anything failed for so long.
+            return self.undecidable();
+        }
         let session = if lost { SessionFate::DropLost } else { failure.session };
         let record = Record { failures, last_kind: Some((kind, alike)), failed: true, counts: true };
         let feedback = self.against_the_host(failure);
@@ -557,7 +564,8 @@ mod tests {
         let cases = [
             (Transient, true, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUnanswered)),
             (Transient, false, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUncommitted)),
-            (Transient, false, MayDuplicate, COMMITTING, Failed(Transient, SessionFate::Resume)),
+            (Transient, false, MayDuplicate, COMMITTING, Failed(Transient, SessionFate::ResumeDoubtful)),
+            (Transient, false, Harmless, COMMITTING, Failed(Transient, SessionFate::Resume)),
             (HostRefused, false, Harmless, SESSION, Failed(HostRefused, SessionFate::ResumeUncommitted)),
             (FileRejected, false, MayDuplicate, SESSION, Failed(FileRejected, SessionFate::ResumeUncommitted)),
             (FileRejected, false, MayDuplicate, COMMITTING, Undecidable),
@@ -676,6 +684,23 @@ mod tests {
         assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
         let doubling = failed(Failure { wait: Some(minutes), doubles: true, spaces: true, ..failure(Class::RateLimited) }, &history());
         assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT), spaces: true });
+    }
+
+    #[test]
+    fn a_finish_that_fails_for_long_loses_its_session_and_one_that_may_have_worked_is_left_to_the_user() {
+        let long = History {
+            failing_for: PERSISTENT_AFTER,
+            last_kind: Some(("unreadable/session_lost".into(), 2)),
+            on_unknown: OnUnknown::Hold,
+            ..history()
+        };
+        let fails = |session| {
+            let failure = Failure { worsens: Some(Class::SessionLost), session, ..failure(Class::Unreadable) };
+            let left = failed(failure, &long);
+            (left.state, left.session)
+        };
+        assert_eq!(fails(SessionFate::ResumeUncommitted), (State::Queued, SessionFate::DropLost));
+        assert_eq!(fails(SessionFate::ResumeDoubtful), (State::Held, SessionFate::Resume), "the other would be sent twice");
     }
 
     #[test]

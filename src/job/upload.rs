@@ -32,6 +32,9 @@ pub struct Shape {
     pub digest: Option<DigestRequirement>,
     /// How the digest is computed that the host wants to have with each part.
     pub part_digest: Option<Algorithm>,
+    /// Whether the last part goes with the finish and not before; a host that takes parts in any order.
+    #[serde(default)]
+    pub last_with_finish: bool,
 }
 
 impl Shape {
@@ -49,6 +52,7 @@ impl Shape {
             takes_empty_files: true,
             digest: None,
             part_digest: None,
+            last_with_finish: false,
         }
     }
 

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 79] = [
+const TESTED: [(&str, &str, &str); 80] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -70,6 +70,7 @@ const TESTED: [(&str, &str, &str); 79] = [
     ("host", "retries", "faults::with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes"),
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
+    ("cloudkp", "finish", "keys::the_chunks_of_cloudkp_become_a_file_as_told"),
     ("cloudkp", "link_base", "faults::every_documented_reply_gives_the_link"),
     ("cloudkp", "parallel_parts", "hosts::parts_of_cloudkp_go_together_as_told"),
     ("cloudkp", "session_max_age", "keys::a_session_is_trusted_until_its_age_and_no_longer"),
@@ -767,5 +768,19 @@ fn kie_is_given_plain_names_only_where_told_to_and_check_says_what_that_means() 
         bench.wait_done(1);
         bench.stop(daemon);
         assert_eq!(names(&bench) == ["report.pdf"], is_plain, "{:?}", names(&bench));
+    }
+}
+
+#[test]
+fn the_chunks_of_cloudkp_become_a_file_as_told() {
+    for (finish, requests_made) in [("separate", 5), ("last_chunk", 4)] {
+        let bench = Bench::new().host(&format!("finish = {finish:?}"));
+        let content = bytes(5, 400_000);
+        bench.put("file", &content);
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        let made = requests(&bench, Endpoint::Chunk).len() + requests(&bench, Endpoint::Finish).len();
+        assert_eq!((made, bench.held("file")), (requests_made, vec![content]), "{finish}");
     }
 }

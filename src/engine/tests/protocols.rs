@@ -20,7 +20,7 @@ fn an_account_that_had_too_many_logins_gets_them_one_by_one_also_after_a_restart
     paused(async {
         let bench = bench_ruled("uploadgig", "", |options| {
             let rules = &mut options.rules.uploadgig;
-            (rules.logins_max, rules.login_window_seconds) = (2, 60);
+            (rules.logins_max, rules.login_window_seconds) = (2, 50);
         });
         let names: Vec<String> = (0..9).map(|number| format!("file{number}")).collect();
         for name in &names {
@@ -100,5 +100,63 @@ fn each_renewal_of_a_link_is_a_file_of_its_own_and_lives_as_long_as_a_new_one() 
         let job = bench.world.job("file", "kie");
         let left = job.expires_ms.unwrap() - bench.world.system.clock.now_ms();
         assert!(job.state == State::Done && left > 0, "{left} ms left");
+    });
+}
+
+#[test]
+fn a_finish_that_the_host_refuses_for_long_is_given_up_for_a_new_session() {
+    paused(async {
+        let refuses = Action::Reply {
+            status: 200,
+            headers: Default::default(),
+            body: "{\"error\":\"the merger is on holiday\",\"file_id\":null}".into(),
+            stored: false,
+        };
+        let bench = bench_ruled("cloudkp", "", |options| {
+            options.faults = Script::of([Rule::new(refuses).at(Endpoint::Finish).when(When::Seconds(2000.0))]);
+        });
+        let content = bench.put("file", 400_000);
+        bench.run(6 * HOUR).await;
+        bench.is_done_at("cloudkp", "file");
+        assert!(at(&bench, Endpoint::Chunk).len() >= 8, "its four chunks go again, under another number");
+        let objects = bench.lan.sandbox.objects();
+        assert!(objects.len() == 1 && bench.lan.sandbox.read(&objects[0]).unwrap() == content);
+    });
+}
+
+#[test]
+fn a_host_that_has_left_one_address_is_found_at_the_next_without_a_person() {
+    paused(async {
+        let two = "base_url = [\"http://127.0.0.1:8080/nowhere\", \"http://127.0.0.1:8080/cloudkp/upload\"]";
+        let bench = bench_ruled("cloudkp", two, |_| {});
+        for name in ["one", "two"] {
+            bench.put(name, 300_000);
+        }
+        bench.run(3 * HOUR).await;
+        for name in ["one", "two"] {
+            bench.is_done_at("cloudkp", name);
+        }
+    });
+}
+
+#[test]
+fn the_last_chunk_may_be_the_finish() {
+    paused(async {
+        let bench = bench_ruled("cloudkp", "finish = \"last_chunk\"", |options| {
+            let lost = Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Chunk).file("four").when(When::Nth(1));
+            options.faults = Script::of([lost]);
+        });
+        for (name, bytes) in [("four", 400_000), ("single", 10), ("empty", 0)] {
+            bench.put(name, bytes);
+        }
+        bench.run(HOUR).await;
+        for name in ["four", "single", "empty"] {
+            bench.is_done_at("cloudkp", name);
+        }
+        let mut sizes: Vec<u64> = bench.lan.sandbox.objects().iter().map(|object| object.bytes).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [0, 10, 400_000]);
+        let requests = at(&bench, Endpoint::Chunk).len() + at(&bench, Endpoint::Finish).len();
+        assert!((6..=7).contains(&requests), "{:#?}", bench.log());
     });
 }
