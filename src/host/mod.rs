@@ -22,6 +22,7 @@ pub mod kie;
 pub mod kind;
 pub mod kinds;
 pub mod koodrive;
+mod largest;
 mod lazy;
 mod network;
 mod redact;

@@ -41,6 +41,7 @@ impl Redacting {
         let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
         HostError {
             said: self.secrets.kept_out_of(error.said),
+            reply: error.reply.map(|reply| self.secrets.kept_out_of(reply)),
             code: error.code.map(|code| self.secrets.kept_out_of(code)),
             source: error.source.filter(|source| !shows_one(source)),
             ..error
@@ -140,7 +141,7 @@ mod tests {
     async fn a_secret_is_in_no_part_of_an_error() {
         let shows = |text: &str| {
             let cause = std::io::Error::other(text.to_owned());
-            HostError::new(Class::Transient, text).with_code(text).caused_by(cause)
+            HostError::new(Class::Transient, text).with_code(text).with_reply(text).caused_by(cause)
         };
         let error = told(shows("no hunter2 here")).await;
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

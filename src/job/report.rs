@@ -86,7 +86,7 @@ pub struct JobRow {
     #[serde(rename = "next_try", serialize_with = "time_or_none")]
     pub next_try_ms: Option<i64>,
     /// Why it is not moving.
-    #[serde(serialize_with = "sentence")]
+    #[serde(flatten, serialize_with = "why_fields")]
     pub why: Option<Reason>,
     /// Where the file can be fetched.
     pub link: Option<String>,
@@ -154,6 +154,14 @@ fn time_or_none<S: Serializer>(at_ms: &Option<i64>, serializer: S) -> Result<S::
 
 fn sentence<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
     why.as_ref().map(Reason::to_string).serialize(serializer)
+}
+
+/// A reason as programs read it: a sentence, with the reply beside that nobody understood.
+fn why_fields<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(Some(2))?;
+    fields.serialize_entry("why", &why.as_ref().map(Reason::to_string))?;
+    fields.serialize_entry("reply", &why.as_ref().and_then(|why| why.reply.as_ref()))?;
+    fields.end()
 }
 
 /// A path as programs read it: one that is not Unicode is shown as far as it can be, with its bytes beside.
@@ -265,7 +273,7 @@ mod tests {
             path: PathBuf::from(OsStr::from_bytes(b"/drop/caf\xe9")),
             since_ms: 1_767_323_045_000,
             next_try_ms: Some(i64::MAX),
-            why: Some(Reason::new(ReasonClass::FolderMissing)),
+            why: Some(Reason { reply: Some("<html>".into()), ..Reason::new(ReasonClass::FolderMissing) }),
             queued_at_ms: -1,
             done_at_ms: Some(0),
             ..job(State::Waiting)
@@ -285,6 +293,7 @@ mod tests {
             "since": "2026-01-02T03:04:05Z",
             "next_try": null,
             "why": "the file is not where it was: looking for it under another name, or waiting for its folder or disk to come back",
+            "reply": "<html>",
             "link": null,
             "remote_id": null,
             "expires": null,

@@ -167,10 +167,18 @@ fn waits_because(kind: Kind, bench: &Bench, content: &[u8], words: &str) {
 }
 
 #[test]
-fn a_request_that_is_too_large_says_nothing_of_its_file() {
+fn a_request_that_is_too_large_says_nothing_of_its_file_until_a_smaller_one_was_taken() {
     let bench = KIE.bench_with(|options| options.rules.kie.file_bytes_max = 1000);
     waits_because(KIE, &bench, &bytes(1, 2000), "too large");
-    assert_eq!(send(KIE, &bench, "small", b"small").state, State::Done);
+    bench.put("small", b"small");
+    let daemon = bench.start();
+    bench.wait_state(State::Done);
+    bench.put("large", &bytes(2, 3000));
+    let large = bench.wait_for("the large file", || bench.jobs().into_iter().find(|job| job.path.ends_with("large") && is_parked(job)));
+    bench.stop(daemon);
+    let words = "it has taken files of up to 5 bytes";
+    assert!(stands(&large, State::Failed, ReasonClass::Host(Class::FileRejected), words), "{large:#?}");
+    assert_eq!(bench.jobs().into_iter().filter(|job| job.state == State::Done).count(), 1);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
+use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
@@ -256,12 +257,13 @@ pub struct Kie {
     settings: KieConfig,
     api_key: Secret,
     transport: Transport,
+    largest: Largest,
 }
 
 impl Kie {
     /// An account with these settings.
     pub fn new(settings: KieConfig, api_key: Secret, transport: Transport) -> Kie {
-        Kie { settings, api_key, transport }
+        Kie { settings, api_key, transport, largest: Largest::default() }
     }
 
     fn post<'a>(&self, url: &'a str) -> Request<'a> {
@@ -281,7 +283,10 @@ impl Kie {
             let url = format!("{}/api/file-stream-upload", self.settings.base_url);
             self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
         };
-        upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms())
+        let read = upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms());
+        let outcome = read.map_err(|error| self.largest.judge(error, part.bytes))?;
+        self.largest.took(part.bytes);
+        Ok(outcome)
     }
 
     /// Lets the host fetch every address of a shortcut file. The outcome has all links, with spaces between them.

@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
+use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
@@ -244,12 +245,14 @@ pub struct UploadGig {
     strangers: Transport,
     /// Whether the host has stored a name as it was encoded: it does not decode, and gets names as they are from then on.
     is_not_decoded: AtomicBool,
+    largest: Largest,
 }
 
 impl UploadGig {
     /// An account with these settings. `strangers` goes to addresses that the host names.
     pub fn new(settings: UploadGigConfig, password: Secret, transport: Transport, strangers: Transport) -> UploadGig {
-        UploadGig { settings, password, transport, strangers, is_not_decoded: AtomicBool::new(false) }
+        let (is_not_decoded, largest) = (AtomicBool::new(false), Largest::default());
+        UploadGig { settings, password, transport, strangers, is_not_decoded, largest }
     }
 
     fn spelling(&self) -> Slug {
@@ -336,7 +339,8 @@ impl Host for UploadGig {
             let request =
                 Request::post(ticket.address.reveal()).header("slug", slug(&begun.name, self.spelling())).raw(part).exactly();
             let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
-            let outcome = upload_reply(&reply, part.bytes)?;
+            let outcome = upload_reply(&reply, part.bytes).map_err(|error| self.largest.judge(error, part.bytes))?;
+            self.largest.took(part.bytes);
             self.take_in_name(&begun.name, &reply);
             let receipt = stored::receipt(outcome);
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
