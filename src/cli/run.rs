@@ -412,12 +412,22 @@ fn log_rescue(rescue: &Rescue) {
     );
 }
 
+/// For how long the queue must have been written to without a failure before its last one is said to be over. A disk at its limit fails
+/// and has room again twice a second, and whoever asks for the status in between must be told of it.
+const FAILURE_OVER_AFTER: Duration = Duration::from_secs(5);
+
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
 async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
     let mut failure = store.write_failure();
     drop(store);
     while failure.changed().await.is_ok() {
-        let text = failure.borrow_and_update().as_ref().map(ToString::to_string);
+        let mut text = failure.borrow_and_update().as_ref().map(ToString::to_string);
+        while text.is_none() {
+            match tokio::time::timeout(FAILURE_OVER_AFTER, failure.changed()).await {
+                Ok(Ok(())) => text = failure.borrow_and_update().as_ref().map(ToString::to_string),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
         service::status(text.as_deref().unwrap_or("running"));
         note_in(&lock, |note| note.trouble = text);
     }

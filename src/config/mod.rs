@@ -14,6 +14,7 @@ pub(crate) mod reading;
 mod remote;
 mod resolve;
 mod secrets;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -174,17 +175,12 @@ pub fn parse<K: AsRef<HostKind>>(
 }
 
 fn parse_with(text: &str, path: &Path, kinds: &Kinds, environment: &dyn Environment) -> Result<Config, ConfigError> {
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    let syntax = errors.into_iter().map(|error| Problem {
-        message: error.message().to_owned(),
-        help: error.message().starts_with("string values must be quoted").then(|| "put text in quotes: \"~/Drop\"".into()),
-        span: error.span(),
-    });
-    let syntax: Vec<Problem> = syntax.collect();
+    let syntax = syntax::problems(text);
     if !syntax.is_empty() {
         // What a broken text means is a guess; its problems are told first.
         return Err(ConfigError::new(path, mask::masked(text, None), one_if_no_toml(text, syntax)));
     }
+    let (tree, _) = DeTable::parse_recoverable(text);
     let problems = file::Problems::default();
     problems.note_readers(path);
     let config = resolve::config(&tree, path, kinds, environment, &problems);

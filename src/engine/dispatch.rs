@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
+use crate::job::share::SMALL_BYTES;
 use crate::job::upload::Class;
 use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
@@ -40,6 +41,10 @@ pub(crate) struct HostSlots {
     served: u64,
     /// Whether that job had been tried before.
     retried_last: bool,
+    /// Its jobs that upload a small file.
+    small: usize,
+    /// Whether the job that it was given last had one.
+    small_last: bool,
     /// Why it had no room for the last file that found none.
     no_room: Option<Reason>,
 }
@@ -146,6 +151,7 @@ impl Dispatch {
         self.served += 1;
         if let Some(host) = self.hosts.iter_mut().find(|host| host.name == job.host) {
             (host.served, host.retried_last) = (self.served, job.retry);
+            host.small_last = job.identity.size < SMALL_BYTES;
         }
     }
 
@@ -154,6 +160,7 @@ impl Dispatch {
         let host = &mut self.hosts[index];
         host.uploads += 1;
         host.retries += usize::from(job.retry);
+        host.small += usize::from(job.identity.size < SMALL_BYTES);
         let running = Running {
             job: job.id,
             host: index,
@@ -275,6 +282,7 @@ impl Workload for Dispatch {
     async fn end(&mut self, running: Running, end: Result<Result<End, StoreError>, JoinError>) -> Result<(), StoreError> {
         self.hosts[running.host].uploads -= 1;
         self.hosts[running.host].retries -= usize::from(running.retry);
+        self.hosts[running.host].small -= usize::from(running.bytes < SMALL_BYTES);
         let End { state, feedback, why } = match end {
             Ok(end) => end?,
             Err(panic) => return self.after_a_panic(&running, &panic).await,
@@ -302,7 +310,18 @@ impl Workload for Dispatch {
 impl HostSlots {
     /// A host that has nothing under way.
     pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize) -> HostSlots {
-        HostSlots { name, worker, uploads_max, uploads: 0, retries: 0, served: 0, retried_last: false, no_room: None }
+        HostSlots {
+            name,
+            worker,
+            uploads_max,
+            uploads: 0,
+            retries: 0,
+            served: 0,
+            retried_last: false,
+            small: 0,
+            small_last: false,
+            no_room: None,
+        }
     }
 
     fn health(&self) -> HostHealth {
@@ -328,6 +347,9 @@ impl HostSlots {
             room: room.min(health.logins_now(now.into_std())),
             served: self.served,
             retried_last: self.retried_last,
+            small: self.small,
+            small_last: self.small_last,
+            is_trial: health.is_open(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Who may have how many of the places to upload at once: among hosts, and within a host among retries and new jobs. Pure.
+//! Who may have how many of the places to upload at once: among hosts, and within a host among retries and new jobs, large and small.
+//! Pure.
 //!
 //! Every configured host is sure of a few places, whether it has work or not: a file that arrives for it later begins at once,
 //! although other hosts hang in everything that they hold. The rest is lent to whoever has work, fairly. A place that is held is
@@ -71,6 +72,18 @@ pub(crate) fn mix(given: usize, mix: Mix) -> (usize, usize) {
     let lent = if planted!("share.retries_first") { given } else { given.saturating_sub(mix.new) };
     let retries = most.max(lent).min(given).min(mix.due);
     (retries, (given - retries).min(mix.new))
+}
+
+/// A file of fewer bytes is small.
+pub(crate) const SMALL_BYTES: u64 = 1024 * 1024;
+
+/// Of the places that a host's new jobs are `given`, how many are for small files before all others.
+///
+/// A note of three bytes is not to wait for films that were there before it: of a host's `all` places, these included, one in four prefers
+/// small files, those that upload (`holds`) already counted. With fewer places than four, small files have every second turn.
+pub(crate) fn small(given: usize, all: usize, holds: usize, small_last: bool) -> usize {
+    let most = if all < 4 { usize::from(!small_last) } else { (all / 4).saturating_sub(holds) };
+    most.min(given)
 }
 
 #[cfg(test)]
@@ -178,6 +191,27 @@ mod tests {
             Holder { holds, limit, wants: wants.min(limit - holds), served }
         });
         prop::collection::vec(holder, 0..7)
+    }
+
+    #[test]
+    fn one_place_in_four_is_for_small_files() {
+        // Given, all, held by small ones, whether the last one was small: how many.
+        let table = [
+            ((8, 8, 0, false), 2),
+            ((1, 8, 0, false), 1),
+            ((1, 8, 1, true), 1),
+            ((1, 8, 2, true), 0),
+            ((1, 8, 5, true), 0),
+            ((4, 4, 0, true), 1),
+            ((0, 4, 0, false), 0),
+            ((1, 1, 0, false), 1),
+            ((1, 1, 0, true), 0),
+            ((1, 3, 2, false), 1),
+            ((2, 3, 0, true), 0),
+        ];
+        for ((given, all, holds, small_last), expected) in table {
+            assert_eq!(small(given, all, holds, small_last), expected, "{given} {all} {holds} {small_last}");
+        }
     }
 
     proptest! {

@@ -73,6 +73,8 @@ suite! {
     higher_priority_goes_first_and_then_the_older;
     retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do;
     retries_and_new_jobs_take_turns_in_a_single_slot;
+    one_place_in_four_goes_to_the_smallest_file_of_the_first;
+    a_host_that_may_be_well_again_is_tried_with_the_smallest_file_and_each_time_with_another;
     a_host_with_a_long_queue_leaves_an_idle_one_its_share;
     a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it;
     a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_most;
@@ -924,6 +926,50 @@ fn retries_and_new_jobs_take_turns_in_a_single_slot(queue: Queue) {
     .take(6)
     .collect();
     assert_eq!(turns, [true, false, true, false, true, false]);
+}
+
+/// A new file for `box` of so many bytes.
+fn of_bytes(number: i64, size: u64, priority: i64) -> Arrival {
+    let identity = Identity { size, ..arrival(number).identity };
+    Arrival { hosts: Arc::from(["box".to_owned()]), identity, priority, ..arrival(number) }
+}
+
+fn sizes(claims: &Claims) -> Vec<u64> {
+    claims.jobs.iter().map(|job| job.identity.size).collect()
+}
+
+fn one_place_in_four_goes_to_the_smallest_file_of_the_first(queue: Queue) {
+    const FILM: u64 = 30 << 20;
+    let files = [(FILM, 0), (FILM + 1, 0), (FILM + 2, 0), (FILM + 3, 0), (FILM + 4, 0), (FILM + 5, 0), (5, 0), (3, 0), (1, -1)];
+    let arrivals = files.iter().zip(0..).map(|((size, priority), number)| of_bytes(number, *size, *priority)).collect();
+    queue.store.enqueue(arrivals).blocking().unwrap();
+    let claims = queue.claim_as(vec![Asking::new("box", 4)], 4, 100);
+    assert_eq!(sizes(&claims), [3, FILM, FILM + 1, FILM + 2]);
+    let asking = |small, room| vec![Asking { uploads: 3, small, uploads_max: 4, ..Asking::new("box", room) }];
+    assert_eq!(sizes(&queue.claim_as(asking(1, 1), 4, 100)), [FILM + 3], "it has its place in four");
+    assert_eq!(sizes(&queue.claim_as(asking(0, 1), 4, 100)), [5]);
+    assert_eq!(sizes(&queue.claim_as(asking(0, 1), 4, 100)), [FILM + 4], "a small one that counts less does not pass others by");
+    let single = |small_last| vec![Asking { small_last, ..Asking::new("box", 1) }];
+    queue.store.enqueue(vec![of_bytes(20, 7, 0), of_bytes(21, 8, 0)]).blocking().unwrap();
+    assert_eq!(sizes(&queue.claim_as(single(false), 1, 100)), [7], "in a single place they take turns");
+    assert_eq!(sizes(&queue.claim_as(single(true), 1, 100)), [FILM + 5]);
+    assert_eq!(sizes(&queue.claim_as(single(true), 1, 100)), [8]);
+    assert_eq!(sizes(&queue.claim_as(single(false), 1, 100)), [1]);
+}
+
+fn a_host_that_may_be_well_again_is_tried_with_the_smallest_file_and_each_time_with_another(queue: Queue) {
+    let arrivals = [9, 4 << 20, 2 << 20].into_iter().zip(0..).map(|(size, number)| of_bytes(number, size, 0)).collect();
+    queue.store.enqueue(arrivals).blocking().unwrap();
+    let trial = || vec![Asking { is_trial: true, ..Asking::new("box", 1) }];
+    let mut tried = Vec::new();
+    for _ in 0..3 {
+        let claims = queue.claim_as(trial(), 1, 100);
+        tried.extend(sizes(&claims));
+        let waiting = ReturnedJob { next_try_ms: Some(1), ..return_job(State::Waiting) };
+        queue.store.return_job(claims.jobs[0].id, waiting).blocking().unwrap();
+    }
+    assert_eq!(tried, [9, 2 << 20, 4 << 20]);
+    assert_eq!(queue.claim_as(trial(), 1, 100).jobs.len(), 1, "those that have failed take their turns again");
 }
 
 fn a_host_with_a_long_queue_leaves_an_idle_one_its_share(queue: Queue) {

@@ -9,14 +9,14 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::absence::RootFolder;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
-use crate::job::share::{self, Holder, Mix};
+use crate::job::share::{self, Holder};
 use crate::job::upload::Outcome;
 use crate::job::verdict::LONGEST_WAIT;
 use crate::job::{HostReport, JobId, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{CLAIMABLE, claimed_of, path_of};
-use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Version};
+use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Turns, Version};
 use super::{deliveries, files, unwanted, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
@@ -134,6 +134,12 @@ pub(super) fn ready_sql() -> String {
     format!("{CLAIMABLE} AND j.state = 'queued' ORDER BY j.priority DESC, j.id LIMIT ?2")
 }
 
+/// The smallest of those that come first, as far as they are smaller than that.
+pub(super) fn small_sql() -> String {
+    let first = "SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, size, id LIMIT ?2";
+    format!("{CLAIMABLE} AND j.id IN ({first}) AND j.size < ?3 ORDER BY j.size, j.id")
+}
+
 pub(super) const DUE_COUNT: &str = "SELECT count(*) FROM
     (SELECT 1 FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?3 LIMIT ?2)";
 
@@ -158,11 +164,12 @@ pub(super) fn claim(
     let holders: Vec<Holder> = asking.iter().zip(&there).map(holder).collect();
     let mut jobs = Vec::new();
     for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
-        let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
-        let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
-        let (retries, new) = share::mix(given, mix);
+        let (host, Turns { retries, new, small, small_bytes }) = (&asking.host, asking.turns(there.due, there.new, given));
         claim_by(c, &due_sql(), retries, &mut jobs, |room| (host, room, now_ms), true, by)?;
-        claim_by(c, &ready_sql(), new, &mut jobs, |room| (host, room), false, by)?;
+        let before = jobs.len();
+        claim_by(c, &small_sql(), small, &mut jobs, |room| (host, room, small_bytes), false, by)?;
+        let others = new.saturating_sub(jobs.len() - before);
+        claim_by(c, &ready_sql(), others, &mut jobs, |room| (host, room), false, by)?;
     }
     let next_to_abandon_ms = unwanted::claim(c, by, asking, uploads_max, &mut jobs)?;
     let next_due_ms = there.into_iter().filter_map(|there| there.next_due_ms).chain(next_to_abandon_ms).min();

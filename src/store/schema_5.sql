@@ -67,6 +67,9 @@ UPDATE jobs SET done_at = since WHERE state = 'uploaded' AND done_at IS NULL;
 DROP INDEX jobs_done;
 CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
 
+-- The smallest of the jobs that are to be tried, which pass large ones by in some of the places.
+CREATE INDEX jobs_by_size ON jobs (host, priority DESC, size, id) WHERE state = 'queued';
+
 -- The name and the size that the host says it has stored; NULL where it does not say.
 ALTER TABLE jobs ADD COLUMN stored_name TEXT;
 ALTER TABLE jobs ADD COLUMN stored_bytes INTEGER;

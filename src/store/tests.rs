@@ -436,7 +436,7 @@ fn status_reads_every_state_along_an_index() {
     }
     assert_indexed(&connection, &view::select_sql(State::Queued, " AND j.host IN ('box')", "j.priority DESC, j.id"));
     let sql = [jobs::READY_COUNT, jobs::DUE_COUNT, jobs::DISBELIEVE, jobs::OTHER_QUEUED, jobs::OTHER_PUT_OFF].map(String::from);
-    for sql in sql.into_iter().chain([jobs::ready_sql(), jobs::due_sql()]) {
+    for sql in sql.into_iter().chain([jobs::ready_sql(), jobs::due_sql(), jobs::small_sql()]) {
         assert_indexed(&connection, &sql);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::job::attempt::SessionFate;
 use crate::job::plan::Plan;
+use crate::job::share::{self, Mix, SMALL_BYTES};
 use crate::job::upload::{ConfirmedParts, Session, Shape};
 use crate::job::watch::{After, Watch, Watches};
 use crate::job::{Delivery, Event, Fingerprint, Identity, JobId, Reason, SentHash, State};
@@ -67,13 +68,53 @@ pub struct Asking {
     pub served: u64,
     /// Whether that job had been tried before.
     pub retried_last: bool,
+    /// Its jobs that upload a small file.
+    pub small: usize,
+    /// Whether the job that it was given last had a small file.
+    pub small_last: bool,
+    /// Whether the job that it is given is to find out whether it is well again.
+    pub is_trial: bool,
 }
 
 impl Asking {
     /// A host that has nothing and takes up to `room` jobs.
     pub fn new(host: impl Into<String>, room: usize) -> Asking {
-        Asking { host: host.into(), uploads: 0, retries: 0, uploads_max: room, room, served: 0, retried_last: false }
+        Asking {
+            host: host.into(),
+            uploads: 0,
+            retries: 0,
+            uploads_max: room,
+            room,
+            served: 0,
+            retried_last: false,
+            small: 0,
+            small_last: false,
+            is_trial: false,
+        }
     }
+
+    /// Which jobs it is given in `given` places, where so many of its jobs are due again and so many are new.
+    pub(super) fn turns(&self, due: usize, new: usize, given: usize) -> Turns {
+        if self.is_trial {
+            // What may fail again is to cost as little as it can, and each time it is another file.
+            let new = given.min(new);
+            return Turns { retries: (given - new).min(due), new, small: new, small_bytes: i64::MAX };
+        }
+        let Asking { uploads: running, retries: retrying, retried_last, small, small_last, .. } = *self;
+        let (retries, new) = share::mix(given, Mix { running, retrying, due, new, retried_last });
+        let small = share::small(new, running + given, small, small_last);
+        Turns { retries, new, small, small_bytes: SMALL_BYTES.cast_signed() }
+    }
+}
+
+/// How many jobs of each sort a host is given.
+pub(super) struct Turns {
+    pub(super) retries: usize,
+    /// Those that were not tried yet.
+    pub(super) new: usize,
+    /// As many of these are to be the smallest, below so many bytes.
+    pub(super) small: usize,
+    pub(super) small_bytes: i64,
 }
 
 /// A claimed job, with all that a worker needs to know.

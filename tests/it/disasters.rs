@@ -139,8 +139,11 @@ fn a_full_disk_makes_everything_wait_and_nothing_is_lost() {
     // Where the daemon is, the state folder is the small disk.
     let mut inside = Command::new("nsenter");
     inside.args(["-U", "-m", "--preserve-credentials", "-t"]).arg(daemon.pid().to_string());
-    let shown = inside.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("status").output().unwrap();
-    assert!(text(&shown.stdout).contains("): no space left"), "{}{}", text(&shown.stdout), text(&shown.stderr));
+    inside.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).arg("status");
+    bench.wait_for("status to say that the disk is full", || {
+        let shown = inside.output().unwrap();
+        text(&shown.stdout).contains("): no space left").then_some(())
+    });
     assert!(daemon.ended().is_none(), "it waits, it does not die");
     std::fs::remove_file(state.join("filler")).unwrap();
     bench.wait_for("every file", || (bench.sandbox.objects().len() == 1500).then_some(()));

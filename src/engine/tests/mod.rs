@@ -4,6 +4,7 @@ mod attempt;
 mod day;
 mod deliver;
 mod dispatch;
+mod fairness;
 mod protocols;
 mod real_hosts;
 mod world;

@@ -47,6 +47,10 @@ pub(super) enum Trouble {
     LosesReplies,
     /// It takes requests and never answers.
     Hangs,
+    /// It takes a minute for each answer.
+    Drips,
+    /// It answers nonsense to whatever is about a file whose name begins with `poison`.
+    Poisoned,
     /// The password is refused.
     Refuses,
     /// The password that was read in this time is a wrong one.
@@ -110,6 +114,9 @@ impl FakeHost {
             self.far().log.push(format!("{:>9} ms {} {what} hangs", now.as_millis(), self.name));
             std::future::pending::<()>().await;
         }
+        if trouble == Some(Trouble::Drips) {
+            tokio::time::sleep(MINUTE).await;
+        }
         let mut far = self.far();
         far.calls += 1;
         let line = format!("{:>9} ms {} {what} {trouble:?}", now.as_millis(), self.name);
@@ -158,6 +165,9 @@ impl Host for FakeHost {
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(self.call("open", 0, |far| {
+            if self.troubles.iter().any(|(.., trouble)| *trouble == Trouble::Poisoned) && file.name.starts_with("poison") {
+                return Err(HostError::new(Class::Unreadable, "nobody can read this"));
+            }
             let number = far.sessions.len() as u64 + 1;
             far.sessions.insert(number, (file.clone(), BTreeMap::new()));
             Ok(Opened::Session(Session(number.to_string())))

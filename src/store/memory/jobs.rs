@@ -3,8 +3,9 @@ use std::path::PathBuf;
 use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables, Version};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
-use crate::job::share::{self, Holder, Mix};
+use crate::job::share::{self, Holder};
 use crate::store::Claimed;
+use crate::store::values::Turns;
 
 /// What a host could be given.
 #[derive(Default)]
@@ -26,12 +27,12 @@ impl Tables {
         let holders: Vec<Holder> = asking.iter().zip(&there).map(holder).collect();
         let mut jobs = Vec::new();
         for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
-            let Asking { host, uploads: running, retries: retrying, retried_last, .. } = asking;
-            let mix = Mix { running: *running, retrying: *retrying, due: there.due, new: there.new, retried_last: *retried_last };
-            let (retries, new) = share::mix(given, mix);
+            let (host, Turns { retries, new, small, small_bytes }) = (&asking.host, asking.turns(there.due, there.new, given));
             let due = self.due_jobs(host, by.now_ms).into_iter().take(retries);
-            let ready = self.ready_jobs(host).into_iter().take(new);
-            for (job, retry) in due.map(|job| (job, true)).chain(ready.map(|job| (job, false))) {
+            let first = self.small_jobs(host, small, small_bytes);
+            let others = self.ready_jobs(host).into_iter().filter(|job| !first.contains(job)).take(new - first.len());
+            let ready: Vec<JobId> = first.iter().copied().chain(others).collect();
+            for (job, retry) in due.map(|job| (job, true)).chain(ready.into_iter().map(|job| (job, false))) {
                 jobs.push(self.claim_one(by, job, retry)?);
             }
         }
@@ -67,6 +68,15 @@ impl Tables {
         let mut ready: Vec<_> = ready.map(|(id, job)| (-job.priority, *id)).collect();
         ready.sort();
         ready.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The smallest of those that come first, as far as they are smaller than `bytes`.
+    fn small_jobs(&self, host: &str, most: usize, bytes: i64) -> Vec<JobId> {
+        let ready = self.jobs.iter().filter(|(_, job)| job.host == host && job.state == State::Queued);
+        let mut ready: Vec<_> = ready.map(|(id, job)| (-job.priority, job.identity.size, *id)).collect();
+        ready.sort();
+        let small = ready.into_iter().take(most).filter(|(_, size, _)| i64::try_from(*size).is_ok_and(|size| size < bytes));
+        small.map(|(.., id)| id).collect()
     }
 
     fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
