@@ -192,9 +192,7 @@ pub(super) fn texts(value: &Value<'_>) -> Result<Vec<Spanned<String>>, Wrong> {
 }
 
 /// One value that `read` reads, or a list of them that is not empty.
-pub(crate) fn one_or_more<T>(
-    read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
-) -> impl Fn(&Value<'_>) -> Result<Vec<T>, Wrong> {
+pub(crate) fn one_or_more<T>(read: impl Fn(&Value<'_>) -> Result<T, Wrong>) -> impl Fn(&Value<'_>) -> Result<Vec<T>, Wrong> {
     move |value| match value.get_ref() {
         DeValue::Array(items) if items.is_empty() => Err(Wrong::new("is an empty list", "write at least one value")),
         DeValue::Array(items) => items

@@ -343,7 +343,10 @@ impl Attempt {
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
         let found = self
             .worker
-            .request(Step::Probe, self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false, last: None }))
+            .request(
+                Step::Probe,
+                self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false, last: None }),
+            )
             .await?;
         match (attempt::resumption(&found, all_sent), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),

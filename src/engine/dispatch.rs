@@ -263,7 +263,14 @@ impl Dispatch {
             on_unknown: OnUnknown::UploadAgain,
             bytes: running.bytes,
         };
-        let failure = Failure { class: Class::Unreadable, worsens: None, wait: None, doubles: false, spaces: false, session: SessionFate::Resume };
+        let failure = Failure {
+            class: Class::Unreadable,
+            worsens: None,
+            wait: None,
+            doubles: false,
+            spaces: false,
+            session: SessionFate::Resume,
+        };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
         self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, (Some(lasts), lasts))).await

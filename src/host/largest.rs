@@ -44,11 +44,10 @@ mod tests {
         assert_eq!(class(refused(), 100), Class::RequestRefused, "perhaps it takes none");
         largest.took(99);
         largest.took(0);
-        assert_eq!([class(refused(), 99), class(refused(), 98), class(refused(), 100)], [
-            Class::RequestRefused,
-            Class::RequestRefused,
-            Class::FileRejected
-        ]);
+        assert_eq!(
+            [class(refused(), 99), class(refused(), 98), class(refused(), 100)],
+            [Class::RequestRefused, Class::RequestRefused, Class::FileRejected]
+        );
         let in_body = HostError { status: Some(200), ..refused() }.with_code(413);
         assert_eq!(class(in_body, 100), Class::FileRejected);
         assert_eq!(class(HostError { status: Some(400), ..refused() }, 100), Class::RequestRefused);

@@ -682,7 +682,8 @@ mod tests {
         let rest = failed(Failure { wait: Some(minutes), ..failure(Class::RateLimited) }, &history());
         assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None, spaces: false });
         assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
-        let doubling = failed(Failure { wait: Some(minutes), doubles: true, spaces: true, ..failure(Class::RateLimited) }, &history());
+        let doubling =
+            failed(Failure { wait: Some(minutes), doubles: true, spaces: true, ..failure(Class::RateLimited) }, &history());
         assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT), spaces: true });
     }
 

@@ -302,7 +302,17 @@ pub struct Reason {
 impl Reason {
     /// A reason of which nothing but its class is known.
     pub fn new(class: ReasonClass) -> Reason {
-        Reason { class, step: None, status: None, code: None, subject: None, detail: None, reply: None, note: Note::None, also: None }
+        Reason {
+            class,
+            step: None,
+            status: None,
+            code: None,
+            subject: None,
+            detail: None,
+            reply: None,
+            note: Note::None,
+            also: None,
+        }
     }
 
     /// The same with what happened.

@@ -277,9 +277,8 @@ mod tests {
         let stays = |alike| verdict(FailureFacts { alike, ..facts(Class::BadCopy, 7) });
         assert!(matches!(stays(1), Verdict::Retry { floor, .. } if floor == seconds(300)));
         assert_eq!(stays(2), Verdict::LeaveToPerson);
-        let overwritten = |failing_for| {
-            verdict(FailureFacts { worsens: Some(Class::BadCopy), failing_for, ..facts(Class::Unreadable, 3) })
-        };
+        let overwritten =
+            |failing_for| verdict(FailureFacts { worsens: Some(Class::BadCopy), failing_for, ..facts(Class::Unreadable, 3) });
         assert_eq!([overwritten(seconds(899)), overwritten(PERSISTENT_AFTER)], [wait(20), Verdict::Hold]);
     }
 

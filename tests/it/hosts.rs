@@ -174,7 +174,8 @@ fn a_request_that_is_too_large_says_nothing_of_its_file_until_a_smaller_one_was_
     let daemon = bench.start();
     bench.wait_state(State::Done);
     bench.put("large", &bytes(2, 3000));
-    let large = bench.wait_for("the large file", || bench.jobs().into_iter().find(|job| job.path.ends_with("large") && is_parked(job)));
+    let large =
+        bench.wait_for("the large file", || bench.jobs().into_iter().find(|job| job.path.ends_with("large") && is_parked(job)));
     bench.stop(daemon);
     let words = "it has taken files of up to 5 bytes";
     assert!(stands(&large, State::Failed, ReasonClass::Host(Class::FileRejected), words), "{large:#?}");

@@ -88,11 +88,12 @@ fn a_note_does_not_wait_for_the_films_that_were_there_before_it() {
             for number in 0..films {
                 world.write(&format!("film{number}"), 2 << 20);
             }
-            world.run_and(2 * HOUR, async {
-                tokio::time::sleep(MINUTE).await;
-                world.write("note", 3);
-            })
-            .await;
+            world
+                .run_and(2 * HOUR, async {
+                    tokio::time::sleep(MINUTE).await;
+                    world.write("note", 3);
+                })
+                .await;
             let files = world.files(0);
             let place = files.iter().position(|(path, _)| path.ends_with("note"));
             assert_eq!(files.len(), films + 1);

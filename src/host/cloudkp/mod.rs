@@ -303,7 +303,8 @@ fn failed_finish(text: &str, reply: &Reply) -> HostError {
         return error;
     }
     let lower = text.to_lowercase();
-    let lacks_a_field = ["dzchunkindex", "dztotalfilesize", "`file`", "no file", "file is required"].iter().any(|word| lower.contains(word));
+    let lacks_a_field =
+        ["dzchunkindex", "dztotalfilesize", "`file`", "no file", "file is required"].iter().any(|word| lower.contains(word));
     let advice = if lacks_a_field { "; the other form of `finish` may be what it wants" } else { "" };
     HostError { said: format!("{}{advice}", error.said), ..error }.worsening_to(Class::SessionLost)
 }

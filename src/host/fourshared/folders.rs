@@ -4,9 +4,9 @@ use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt};
 use super::super::xml::Element;
-use super::{FourShared, names};
 use super::replies::{SoapReply, items_of, number, soap_reply};
 use super::settings::FourSharedFolder;
+use super::{FourShared, names};
 
 /// The root folder.
 const ROOT: i64 = -1;

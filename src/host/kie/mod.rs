@@ -494,8 +494,13 @@ mod tests {
             (named.name.clone(), named.by_url("https://x/b.png", 1))
         };
         let names = [0, 1, 2].map(|renewals| named(&settings, renewals, "a.png"));
-        assert_eq!(names.clone().map(|(name, _)| name), ["670f15212a83941c-a.png", "670f15212a83941c-2-a.png", "670f15212a83941c-3-a.png"]);
-        for ((_, fetched), name) in names.iter().zip(["670f15212a83941c-1-b.png", "670f15212a83941c-r2-1-b.png", "670f15212a83941c-r3-1-b.png"]) {
+        assert_eq!(
+            names.clone().map(|(name, _)| name),
+            ["670f15212a83941c-a.png", "670f15212a83941c-2-a.png", "670f15212a83941c-3-a.png"]
+        );
+        for ((_, fetched), name) in
+            names.iter().zip(["670f15212a83941c-1-b.png", "670f15212a83941c-r2-1-b.png", "670f15212a83941c-r3-1-b.png"])
+        {
             assert!(fetched.contains(&format!("\"fileName\":\"{name}\"")), "{fetched}");
         }
         let plain = KieConfig { name: KieName::Plain, ..settings };

@@ -55,7 +55,6 @@ impl HostSettings for KieConfig {
         is_plain.then(|| said.to_owned()).into_iter().collect()
     }
 
-
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("api_key", &self.api_key)]
     }

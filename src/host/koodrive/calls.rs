@@ -264,7 +264,10 @@ mod tests {
     fn a_file_that_is_about_to_be_whole_is_asked_for_three_times() {
         let learned = Learned::default();
         let ask = |file| learned.asked_in_vain(file).map(|wait| wait.as_secs());
-        assert_eq!([ask("a"), ask("a"), ask("b"), ask("a"), ask("a"), ask("a")], [Some(5), Some(30), Some(5), Some(60), None, Some(5)]);
+        assert_eq!(
+            [ask("a"), ask("a"), ask("b"), ask("a"), ask("a"), ask("a")],
+            [Some(5), Some(30), Some(5), Some(60), None, Some(5)]
+        );
     }
 
     #[test]

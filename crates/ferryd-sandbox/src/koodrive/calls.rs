@@ -302,11 +302,7 @@ impl<'j> Job<'j> {
     /// Whether the proof of an upload, if it has one, is that of these files.
     fn check_proof(self, upload: &Upload, files: &[PathBuf]) -> Result<(), Reject> {
         let Some(Proof { start, code }) = &upload.proof else { return Ok(()) };
-        if *code == proof::of(&self.shared.store, files, *start)? {
-            Ok(())
-        } else {
-            Err(Reject::parameter("`proofCode` is wrong"))
-        }
+        if *code == proof::of(&self.shared.store, files, *start)? { Ok(()) } else { Err(Reject::parameter("`proofCode` is wrong")) }
     }
 
     pub(super) fn check_name(self, name: &str) -> Result<(), Reject> {
