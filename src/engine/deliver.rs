@@ -34,6 +34,10 @@ use super::{EngineError, base_of};
 
 /// Tasks of one hook under way at once. There is no limit for all hooks together, so that none takes the room of another.
 const AT_ONCE_OF_A_HOOK: usize = 2;
+/// A task that takes longer leaves its place to another one: it moves a large file, or its file system hangs in the middle of a deletion.
+const SLOW_AFTER: Duration = Duration::from_secs(30);
+/// So many of a hook may do that.
+const SLOW_MAX: usize = 4;
 /// How long the first wait for a missing source lasts, and how often it doubles.
 const MISSING_PAUSE: Duration = Duration::from_secs(2);
 const MISSING_DOUBLINGS: u32 = 8;
@@ -96,6 +100,7 @@ pub(super) struct RunningBatch {
     ids: Vec<DeliveryId>,
     hook: String,
     tries: u32,
+    began: Instant,
 }
 
 /// Runs one delivery, or several that one hook takes together.
@@ -158,10 +163,12 @@ impl Deliver {
         if tasks.clocks.were_set_back() {
             self.task.store.clock_was_set_back().await?;
         }
-        let rest_ends = self.rests.next_end(Instant::now());
+        let now = Instant::now();
+        let becomes_slow = tasks.loads().map(|load| load.began + SLOW_AFTER).filter(|at| *at > now);
+        let more_room = self.rests.next_end(now).into_iter().chain(becomes_slow).min();
         let wanted = self.wanted(tasks);
         if wanted.is_empty() {
-            return Ok(rest_ends);
+            return Ok(more_room);
         }
         let running = tasks.loads().flat_map(|load| load.ids.iter().copied()).collect();
         let due = self.task.store.due_deliveries(wanted, running, tasks.clocks.wall_ms()).await?;
@@ -169,7 +176,7 @@ impl Deliver {
         for batch in batches {
             self.spawn(batch, tasks);
         }
-        Ok(tasks.wake_at(due.next_due_ms, false).into_iter().chain(rest_ends).min())
+        Ok(tasks.wake_at(due.next_due_ms, false).into_iter().chain(more_room).min())
     }
 
     /// Deliveries of one hook that go together.
@@ -182,19 +189,25 @@ impl Deliver {
     fn spawn(&self, batch: Vec<Delivery>, tasks: &mut DeliveryTasks) {
         let Some(first) = batch.first() else { return };
         let (hook, tries) = (first.hook.clone(), first.tries);
-        let running = RunningBatch { ids: ids(&batch), hook, tries };
+        let running = RunningBatch { ids: ids(&batch), hook, tries, began: Instant::now() };
         let task = self.task.clone();
         tasks.start(running, async move { task.run(batch).await });
     }
 
     /// How many deliveries each hook may begin that does not rest. One that had to rest begins with one alone.
     fn wanted(&self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
-        let busy = |hook: &str| tasks.loads().filter(|load| load.hook == hook).count();
         let now = Instant::now();
+        let busy = |hook: &str| places_taken(tasks.loads().filter(|load| load.hook == hook).map(|load| now - load.began));
         let tasks_max = |key: &HookSlots| self.rests.tasks_max(&key.hook, key.tasks_max, now);
         let room = |key: &HookSlots| tasks_max(key).saturating_sub(busy(&key.hook)) * key.each;
         self.keys.iter().map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
     }
+}
+
+/// How many places tasks take that have run for so long.
+fn places_taken(running: impl Iterator<Item = Duration>) -> usize {
+    let (slow, others): (Vec<Duration>, Vec<Duration>) = running.partition(|long| *long >= SLOW_AFTER);
+    others.len() + slow.len().saturating_sub(SLOW_MAX)
 }
 
 impl Workload for Deliver {
@@ -413,4 +426,19 @@ impl DeliveryTask {
 
 fn ids(load: &[Delivery]) -> Vec<DeliveryId> {
     load.iter().map(|delivery| delivery.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_hangs_leaves_its_place_to_others_as_long_as_few_do() {
+        let long = |seconds: &[u64]| places_taken(seconds.iter().map(|seconds| Duration::from_secs(*seconds)));
+        assert_eq!(long(&[]), 0);
+        assert_eq!(long(&[0, 29]), 2);
+        assert_eq!(long(&[30, 29]), 1);
+        assert_eq!(long(&[30, 31, 3600, 86_400]), 0);
+        assert_eq!(long(&[30, 31, 3600, 86_400, 50, 60, 1]), 3);
+    }
 }

@@ -19,7 +19,7 @@ use crate::watch::Handle;
 
 use super::leaving::End;
 use super::live::Board;
-use super::phase::Phases;
+use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
 use super::standing::{Network, News};
@@ -172,9 +172,16 @@ impl Dispatch {
         };
         let worker = Worker { epoch: host.health().epoch(), ..host.worker.clone() };
         host.worker.standing.begins(Instant::now().into_std());
-        let entry = self.shared.board.enter(job.id);
+        let (entry, store) = (self.shared.board.enter(job.id), self.store.clone());
         tasks.start(running, async move {
-            let end = worker.ready().await.run(job, entry.sent.clone()).await;
+            let mut phases = worker.phases.clone();
+            let ready = tokio::select! {
+                biased;
+                ready = worker.ready() => ready,
+                // A program that is to tell a secret may take as long as it likes.
+                () = phases.reached(Phase::Draining) => return give_back_untried(&store, job).await,
+            };
+            let end = ready.run(job, entry.sent.clone()).await;
             drop(entry);
             end
         });
@@ -275,6 +282,23 @@ impl Dispatch {
         let why = Some(Reason::new(ReasonClass::Panic));
         self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, (Some(lasts), lasts))).await
     }
+}
+
+/// A job of which nothing has been asked of its host is as it was.
+async fn give_back_untried(store: &Store, job: Claimed) -> Result<End, StoreError> {
+    let Claimed { id, failures, failing, failing_for, .. } = job;
+    let returned = ReturnedJob {
+        state: State::Queued,
+        why: None,
+        next_try_ms: None,
+        failures,
+        failing,
+        failing_for,
+        counts: false,
+        session: SessionFate::Resume,
+    };
+    store.return_job(id, returned).await?;
+    Ok(End { state: State::Queued, feedback: Feedback::Nothing, why: None })
 }
 
 impl Workload for Dispatch {

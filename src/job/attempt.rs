@@ -431,6 +431,8 @@ impl History {
 
     fn against_the_host(&self, failure: &Failure) -> Feedback {
         let counts = match failure.class {
+            // What may turn out to be a lost session is a matter of that session.
+            _ if failure.worsens == Some(Class::SessionLost) => false,
             Class::Transient | Class::Unreadable | Class::RequestRefused => true,
             // The first time that is the file's own matter.
             Class::SessionLost => self.sessions_lost > 0,
@@ -719,6 +721,8 @@ mod tests {
     fn a_lost_session_says_something_of_the_host_from_the_second_on() {
         let feedback = |sessions_lost| failed(failure(Class::SessionLost), &History { sessions_lost, ..history() }).feedback;
         assert_eq!([feedback(0), feedback(1)], [Feedback::Nothing, against(Class::SessionLost)]);
+        let may_be_lost = Failure { worsens: Some(Class::SessionLost), ..failure(Class::Unreadable) };
+        assert_eq!(failed(may_be_lost, &history()).feedback, Feedback::Nothing);
     }
 
     #[test]

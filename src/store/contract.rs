@@ -235,7 +235,8 @@ impl Queue {
     }
 
     fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
-        let outcome = Outcome { link: Some("http://x".into()), expires_ms, proof, ..Outcome::default() };
+        let (link, name) = (Some("http://x".into()), Some("other".into()));
+        let outcome = Outcome { link, name, bytes: Some(7), expires_ms, proof, ..Outcome::default() };
         self.store.record_outcome(job, outcome).blocking().unwrap()
     }
 
@@ -723,8 +724,11 @@ fn a_dying_link_is_told_of_and_renewed_once(queue: Queue) {
     let refresh = queue.due_deliveries(expires_ms).deliveries.remove(1);
     assert!(queue.store.requeue(refresh.id).blocking().unwrap());
     assert_eq!(queue.state(first).0, State::Queued);
-    assert_eq!(queue.claim(1)[0].id, first);
+    let claimed = queue.claim(1).remove(0);
+    assert_eq!((claimed.id, claimed.renewals), (first, 1), "counted before it is sent");
     queue.record_outcome(first, Some(expires_ms + 100_000_000));
+    let row = queue.job(first);
+    assert_eq!((row.stored_name.as_deref(), row.stored_bytes), (Some("other"), Some(7)));
     assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
 }
 

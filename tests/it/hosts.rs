@@ -82,6 +82,21 @@ fn a_secret_that_cannot_be_read_stops_only_its_host() {
     arrives(KIE, &bench, b"content");
 }
 
+#[test]
+fn a_program_that_never_tells_its_secret_stops_only_its_host_and_no_end_of_the_daemon() {
+    let slow = "[host.slow]\nkind = \"kie\"\napi_key = { command = [\"sleep\", \"1000\"] }\n";
+    let bench = Bench::new().also_to("slow").change("[daemon]\n", "[daemon]\nshutdown_grace = \"1h\"\n");
+    let bench = bench.change("[host.cloudkp]\n", &format!("{slow}[host.cloudkp]\n"));
+    for number in 0..20 {
+        bench.put(&format!("{number}"), &bytes(number, 1000));
+    }
+    let daemon = bench.start();
+    bench.wait_for("every file at the other host", || (bench.sandbox.objects().len() == 20).then_some(()));
+    bench.stop(daemon);
+    let waiting = bench.jobs().into_iter().filter(|job| job.host == "slow");
+    assert_eq!(waiting.map(|job| job.state).collect::<Vec<_>>(), vec![State::Queued; 20]);
+}
+
 /// Nobody restarts or reloads the daemon here.
 #[cfg(target_os = "linux")]
 #[test]

@@ -6,12 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ferryd::internals::job::{Reason, ReasonClass, State};
-#[cfg(target_os = "linux")]
-use rustix::process::Signal;
 
+#[cfg(target_os = "linux")]
+use crate::bench_top::bytes;
 use crate::bench_top::{Bench, peak_resident};
 #[cfg(target_os = "linux")]
 use crate::events::stands_still;
+#[cfg(target_os = "linux")]
+use {
+    rand::{RngExt, SeedableRng},
+    rustix::fs::{CWD, RenameFlags, renameat_with},
+    rustix::process::Signal,
+    std::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    std::time::Duration,
+};
 
 const SIDECAR: &str = "\n[[hook]]\non = [\"done\"]\nsidecar = true";
 
@@ -104,6 +112,49 @@ fn a_subfolder_that_becomes_a_link_gives_nothing_away() {
     bench.wait_for("the queue to come to rest", || bench.jobs().iter().all(|job| job.state.is_final()).then_some(()));
     assert_eq!(bench.held("secret"), Vec::<Vec<u8>>::new(), "a file outside the folder was uploaded");
     assert_eq!(names(&private), ["secret"], "a file outside the folder was removed");
+    bench.stop(daemon);
+}
+
+/// Whoever may write to a watched folder swaps a folder in it for a link, and back, while files in it are looked at, read and removed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_is_swapped_for_a_link_a_hundred_times_at_random_gives_nothing_away() {
+    const FILES: u64 = 100;
+    let bench = Bench::new().watch("settle = \"0s\"\nafter = \"delete\"\nrescan = \"1s\"").host("trust_replies = true");
+    let private = private(&bench);
+    let kept = std::fs::read(private.join("secret")).unwrap();
+    let (sub, link) = (bench.drop_dir().join("sub"), bench.dir.path().join("link"));
+    std::fs::create_dir(&sub).unwrap();
+    symlink(&private, &link).unwrap();
+    let folder = std::fs::File::open(&sub).unwrap();
+    // Wherever its name is.
+    let inside = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
+    let daemon = bench.start();
+    bench.wait_watching();
+    let (done, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = rand::rngs::StdRng::seed_from_u64(5);
+            while !done.load(Ordering::Relaxed) || swaps.load(Ordering::Relaxed) % 2 == 1 {
+                renameat_with(CWD, &sub, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                swaps.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_micros(rng.random_range(0..3000)));
+            }
+        });
+        for number in 0..FILES {
+            std::fs::write(inside.join("secret"), bytes(number, 100)).unwrap();
+            let before = swaps.load(Ordering::Relaxed);
+            bench.wait_for("a few swaps", || (swaps.load(Ordering::Relaxed) > before + 8).then_some(()));
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    bench.put("sub/last", b"last");
+    bench.wait_for("the last file", || (bench.held("last") == [b"last"]).then_some(()));
+    bench.wait_for("the queue to come to rest", || bench.jobs().iter().all(|job| job.state.is_final()).then_some(()));
+    assert!(!bench.held("secret").is_empty(), "nothing was tried");
+    assert!(bench.held("secret").iter().all(|held| *held != kept), "a file outside the folder was uploaded");
+    assert_eq!(names(&private), ["secret"], "a file outside the folder was removed, or one was put there");
+    assert_eq!(std::fs::read(private.join("secret")).unwrap(), kept);
     bench.stop(daemon);
 }
 

@@ -2,12 +2,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::time::Duration;
 
 use ferryd::internals::job::watch::EventSource;
 use ferryd::internals::job::{ReasonClass, State, WatchState};
+use ferryd::internals::store::{Query, View};
 use ferryd_sandbox::faults::{Action, Endpoint, When};
 
+#[cfg(target_os = "linux")]
+use crate::bench_top::Daemon;
 use crate::bench_top::{Bench, bytes, one, peak_resident};
 use crate::world::requests;
 
@@ -155,6 +160,51 @@ fn files_restored_from_a_backup_are_not_uploaded_again() {
     bench.wait_done(51);
     assert_eq!((bench.jobs().len(), bench.sandbox.objects().len()), (51, 51));
     bench.stop(daemon);
+}
+
+/// A copy of the whole folder on another disk, in the place of the folder: other numbers of devices and inodes, other births and changes of
+/// inodes. Then both the folder and the queue are copied once more, as to another machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn ten_thousand_files_that_come_back_on_another_disk_are_not_sent_again() {
+    const FILES: usize = 10_000;
+    let bench = Bench::new();
+    for number in 0..FILES {
+        let folder = bench.drop_dir().join(format!("{}", number % 100));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{number}")), number.to_string()).unwrap();
+    }
+    let daemon = bench.start();
+    let jobs = |wanted: &dyn Fn(State) -> bool| {
+        let query = Query { limit: 1, ..Query::default() };
+        let snapshot = View::open(&bench.state_dir()).ok()??.snapshot(&query).ok()?;
+        Some(snapshot.totals.iter().filter(|(state, _)| wanted(*state)).map(|(_, jobs)| *jobs as usize).sum::<usize>())
+    };
+    bench.wait_for("every file", || (jobs(&|state| state == State::Done) == Some(FILES)).then_some(()));
+    bench.stop(daemon);
+    let sent = bench.sandbox.stats().body_bytes;
+    let script = "mount -t tmpfs -o mode=700 tmpfs \"$2\" && cp -a \"$1/.\" \"$2\" && shift 2 && exec \"$@\"";
+    let aside = bench.dir.path().join("aside");
+    std::fs::rename(bench.drop_dir(), &aside).unwrap();
+    std::fs::create_dir(bench.drop_dir()).unwrap();
+    for copy in 0..2 {
+        if copy == 1 {
+            let (old, new) = (bench.dir.path().join("old state"), bench.state_dir());
+            std::fs::rename(&new, &old).unwrap();
+            assert!(Command::new("cp").arg("-a").arg(&old).arg(&new).status().unwrap().success());
+        }
+        let mut command = Command::new("unshare");
+        command.args(["-r", "-m", "sh", "-c", script, "sh"]).arg(&aside).arg(bench.drop_dir());
+        command.arg(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(bench.config()).args(["run", "--log", "info"]);
+        let before = bench.log_text().matches(" watching").count();
+        let daemon = Daemon::spawn(command, &bench);
+        let begun = std::time::Instant::now();
+        bench.wait_for("the daemon to have looked at all", || (bench.log_text().matches(" watching").count() > before).then_some(()));
+        println!("copied, started and looked at {FILES} files in {:?}", begun.elapsed());
+        assert_eq!((jobs(&|_| true), bench.sandbox.objects().len()), (Some(FILES), FILES));
+        assert_eq!(bench.sandbox.stats().body_bytes, sent);
+        daemon.stop();
+    }
 }
 
 #[test]
