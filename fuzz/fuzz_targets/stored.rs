@@ -56,7 +56,7 @@ fn finish(host: &dyn Host, receipt: &str) {
     let session = UploadSession { session: Session(String::new()), tickets: Tickets::default(), plan, mid_states: Arc::default() };
     let mut confirmed = ConfirmedParts::default();
     confirmed.receipts.insert(0, receipt.to_owned());
-    let finish = pin!(host.finish(&session, Completion { confirmed: &confirmed, digest: None }));
+    let finish = pin!(host.finish(&session, Completion { confirmed: &confirmed, digest: None, repeated: false, last: None }));
     let Poll::Ready(finished) = finish.poll(&mut Context::from_waker(Waker::noop())) else { panic!("a finish that waits") };
     match finished {
         Ok(outcome) => assert_named(&outcome),

@@ -274,6 +274,9 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
         let (name, kind) = (&host.name, host.kind.word());
         let is_used = config.watches.iter().any(|watch| watch.to.contains(name));
         let unused = if is_used { "" } else { "; no watch uses it" };
+        for risk in host.settings.risks() {
+            report.remark(format!("host `{name}` ({kind}): {risk}"));
+        }
         match registry::host(host, &ProcessEnvironment, &clients) {
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}{unused}")),

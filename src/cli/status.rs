@@ -398,8 +398,10 @@ impl Page<'_> {
         let ended = render::after(render::elapsed(job.since_ms, self.now_ms).map(|long| format!("{long} ago")), why);
         let retrying = self.next(job).map_or(String::new(), |next| format!("; retrying {next}"));
         let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
+        let renamed = job.renamed_to().map_or(String::new(), |name| format!(" (stored as `{}`)", render::line(name)));
         // KooDrive's files have no link that lasts; the host's own name for one is what finds it.
         let place = job.link.as_deref().or(job.remote_id.as_deref()).map_or("no link".into(), render::line);
+        let place = format!("{place}{renamed}");
         match job.state {
             State::Uploaded if !why.is_empty() => format!("{place}; {standing}{retrying}{duplicate}"),
             // What was left undone in the end.
@@ -504,6 +506,8 @@ mod tests {
             maybe_duplicate: false,
             queued_at_ms: 0,
             done_at_ms: None,
+            stored_name: None,
+            stored_bytes: None,
         }
     }
 
@@ -602,7 +606,7 @@ mod tests {
             job(State::Uploading, None),
             job(State::Waiting, Some("the host answered 502")),
             job(State::Held, Some("the host answered 404")),
-            job(State::Done, None),
+            JobRow { stored_name: Some("b\n.mov".into()), ..job(State::Done, None) },
         ];
         let shot = snapshot(jobs);
         let page = Page { snapshot: &shot, daemon: &daemon(note(7, 0)), now_ms: 60_000, color: false }.draw();
@@ -614,7 +618,7 @@ mod tests {
             "10 B/s, about 3 s left",
             "for 1 min: the host answered 502; retrying in 12 s",
             "for 1 min: the host answered 404; needs your attention",
-            "http://x?c=1",
+            "http://x?c=1 (stored as `b\\n.mov`)",
         ] {
             assert!(page.contains(expected), "{expected:?} is not in\n{page}");
         }

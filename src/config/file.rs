@@ -191,6 +191,18 @@ pub(super) fn texts(value: &Value<'_>) -> Result<Vec<Spanned<String>>, Wrong> {
     items.iter().map(read).collect()
 }
 
+/// One value that `read` reads, or a list of them that is not empty.
+pub(crate) fn one_or_more<T>(read: impl Fn(&Value<'_>) -> Result<T, Wrong>) -> impl Fn(&Value<'_>) -> Result<Vec<T>, Wrong> {
+    move |value| match value.get_ref() {
+        DeValue::Array(items) if items.is_empty() => Err(Wrong::new("is an empty list", "write at least one value")),
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| read(item).map_err(|wrong| Wrong { span: wrong.span.or_else(|| Some(item.span())), ..wrong }))
+            .collect(),
+        _ => read(value).map(|one| vec![one]),
+    }
+}
+
 /// One of a few words.
 pub(crate) fn word<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&Value<'_>) -> Result<T, Wrong> {
     move |value| {

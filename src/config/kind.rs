@@ -13,6 +13,11 @@ pub trait HostSettings: Any + Debug + Send + Sync {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         Vec::new()
     }
+
+    /// What they allow and a person may not mean, for `check`.
+    fn risks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Takes a kind's own keys out of a `[host.NAME]` table. Nothing where one that must be there is missing or wrong, which is then

@@ -55,7 +55,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (16, 64, None));
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
     let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();
-    assert_eq!((kind.base_url.as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
+    assert_eq!((kind.base_urls[0].as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
 }
 
 #[test]
@@ -282,7 +282,13 @@ fn the_documented_address_is_taken_with_and_without_its_end() {
         let text = format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}base_url = \"{given}\"\n");
         let config = read(&text).unwrap();
         let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();
-        assert_eq!(kind.base_url, "http://h/kp");
+        assert_eq!(kind.base_urls, ["http://h/kp"]);
+    }
+    let read_list = |list: &str| read(&format!("[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}base_url = {list}\n"));
+    let two = read_list("[\"http://h/kp/upload\", \"https://i\"]").unwrap();
+    assert_eq!(two.hosts[0].settings_of::<CloudKpConfig>().unwrap().base_urls, ["http://h/kp", "https://i"]);
+    for wrong in ["[]", "[7]", "[\"http://h\", \"ftp://i\"]"] {
+        assert!(read_list(wrong).is_err(), "{wrong}");
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::host::{Completion, FileFacts, HostError, Tickets, UploadSession};
+use crate::host::{Completion, FileFacts, HostError, Part, Tickets, UploadSession};
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
 use crate::job::content_type;
 use crate::job::digest::Digest;
@@ -117,7 +117,7 @@ impl Attempt {
         let sent = match self.shape.order {
             Order::WholeFile => return self.send_whole(source, upload).await,
             Order::Sequential => sender.send_in_order(&mut upload).await.map(|()| None),
-            Order::Any => sender.send_in_any_order(&mut upload, self.shape.parallel).await,
+            Order::Any => sender.send_in_any_order(&mut upload, self.shape.parallel, self.shape.last_with_finish).await,
         };
         self.progress |= (upload.confirmed.count(), upload.held_bytes) > before;
         // The session may have moved.
@@ -200,9 +200,26 @@ impl Attempt {
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
+        let last = if self.shape.last_with_finish { Some(self.last_part(upload).await?) } else { None };
         let session = self.session_of(upload);
-        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&session, self.completion(upload))).await;
-        finished.map_err(|error| self.after_failed_finish(upload, error))
+        let completion = Completion { last: last.as_ref().map(|(_, part)| part), ..self.completion(upload) };
+        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&session, completion)).await;
+        match (finished, last.and_then(|(source, _)| source.failure())) {
+            (Ok(outcome), _) => Ok(outcome),
+            (Err(_), Some(failure)) => Err(failure.into()),
+            (Err(error), None) => Err(self.after_failed_finish(upload, error)),
+        }
+    }
+
+    /// The last part, of a file that is what was sent.
+    async fn last_part(&mut self, upload: &Upload) -> Result<(Source, Part), Stop> {
+        let source = self.source(false).await?;
+        if source.check().await? {
+            self.compare(&source, upload).await?;
+        }
+        let number = upload.plan.parts().saturating_sub(1);
+        let part = source.part(number, upload.plan.range(number)).await?;
+        Ok((source, part))
     }
 
     fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
@@ -229,6 +246,10 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
+        let sample = match self.worker.host.sample(plan.file_bytes) {
+            Some(range) => Some(source.sample(range).await?),
+            None => None,
+        };
         let name = remote_name(&self.job.path);
         let facts = FileFacts {
             content_type: content_type::of_name(&name),
@@ -236,10 +257,12 @@ impl Attempt {
             name,
             folder: worker::remote_folder(&self.worker.watches, &self.job.path, self.job.identity.mtime_ns),
             version: source::version(&self.job.path, &identity),
+            renewals: self.job.renewals,
             bytes: plan.file_bytes,
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
             digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
+            sample,
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
@@ -328,7 +351,10 @@ impl Attempt {
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());
         let found = self
             .worker
-            .request(Step::Probe, self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest }))
+            .request(
+                Step::Probe,
+                self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false, last: None }),
+            )
             .await?;
         match (attempt::resumption(&found, all_sent), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
@@ -404,7 +430,8 @@ impl Attempt {
     }
 
     fn completion<'a>(&'a self, upload: &'a Upload) -> Completion<'a> {
-        Completion { confirmed: &upload.confirmed, digest: self.digest.as_ref().map(|digest| digest.hex.as_str()) }
+        let digest = self.digest.as_ref().map(|digest| digest.hex.as_str());
+        Completion { confirmed: &upload.confirmed, digest, repeated: upload.committing, last: None }
     }
 
     fn facts_of(&self, upload: &Upload) -> SessionFacts {

@@ -114,7 +114,7 @@ impl Dispatch {
             self.forget_times().await?;
         }
         let now = Instant::now();
-        let rested = self.hosts.iter().filter_map(|host| host.health().wakes_at(now.into_std())).min().map(Instant::from_std);
+        let rested = self.hosts.iter().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();
@@ -230,6 +230,7 @@ impl Dispatch {
         };
         let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
         let stopped = worker.halt.clone();
+        host.worker.standing.begins(Instant::now().into_std());
         let (entry, store) = (self.shared.board.enter(job.id), self.store.clone());
         tasks.start(running, async move {
             let mut phases = worker.phases.clone();
@@ -271,8 +272,8 @@ impl Dispatch {
             for News { change, why } in host.worker.standing.take_news() {
                 self.record(host, &change, why).await?;
             }
-            if let Some(outage) = host.worker.standing.take_outage(Instant::now().into_std()) {
-                self.store.record_outage(host.name.clone(), outage).await?;
+            if let Some(past) = host.worker.standing.take_past(Instant::now().into_std()) {
+                self.store.record_outage(host.name.clone(), past).await?;
             }
         }
         Ok(())
@@ -329,7 +330,14 @@ impl Dispatch {
             on_unknown: OnUnknown::UploadAgain,
             bytes: running.bytes,
         };
-        let failure = Failure { class: Class::Unreadable, worsens: None, wait: None, doubles: false, session: SessionFate::Resume };
+        let failure = Failure {
+            class: Class::Unreadable,
+            worsens: None,
+            wait: None,
+            doubles: false,
+            spaces: false,
+            session: SessionFate::Resume,
+        };
         let leaving = attempt::leaving(&Cause::Failed(failure), &history);
         let why = Some(Reason::new(ReasonClass::Panic));
         self.store.return_job(running.job, super::leaving::returned(&self.system, leaving, why, (Some(lasts), lasts))).await
@@ -432,17 +440,19 @@ impl HostSlots {
     }
 
     fn asks(&self, now: Instant) -> Asking {
+        let health = self.health();
+        let room = health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads);
         Asking {
             host: self.name.clone(),
             uploads: self.uploads,
             retries: self.retries,
             uploads_max: self.uploads_max,
-            room: self.health().capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads),
+            room: room.min(health.logins_now(now.into_std())),
             served: self.served,
             retried_last: self.retried_last,
             small: self.small,
             small_last: self.small_last,
-            is_trial: self.health().is_open(),
+            is_trial: health.is_open(),
         }
     }
 

@@ -180,8 +180,8 @@ fn cause_of(stop: Stop, is_gone: bool) -> (Cause, Reason) {
             (Cause::Probable, Reason { step: Some(Step::Finish), ..reason })
         }
         Stop::Host { error, session } => {
-            let HostError { class, worsens, wait, doubles, .. } = error;
-            (Cause::Failed(Failure { class, worsens, wait, doubles, session }), error.into())
+            let HostError { class, worsens, wait, doubles, spaces, .. } = error;
+            (Cause::Failed(Failure { class, worsens, wait, doubles, spaces, session }), error.into())
         }
     }
 }

@@ -44,7 +44,6 @@ use crate::host::{LazyHost, Unusable, registry};
 use crate::job::Watches;
 use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
-use crate::job::outage::Outage;
 use crate::os::files::{Base, Files};
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
@@ -162,8 +161,8 @@ impl Past {
         let now = Instant::now().into_std();
         let rest = self.resting.iter().find(|resting| resting.host == host);
         let health = rest.map_or_else(HostHealth::ready, |rest| HostHealth::resting(now + rest.left, rest.rests));
-        let outage = self.outages.iter().find(|(name, _)| name == host);
-        health.after(outage.map_or_else(Outage::default, |(_, text)| Outage::load(text, now)))
+        let past = self.outages.iter().find(|(name, _)| name == host);
+        health.after(past.map_or("", |(_, text)| text), now)
     }
 }
 

@@ -42,9 +42,16 @@ pub(super) struct PartSender {
 
 impl PartSender {
     /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may
-    /// still arrive and counts. The ack of a part that was the only one missing is not committed, but handed back.
-    pub(super) async fn send_in_any_order(self, upload: &mut Upload, parallel: usize) -> Result<Option<ConfirmedPart>, Stop> {
-        if let Some(number) = only_missing(upload) {
+    /// still arrive and counts. The ack of a part that was the only one missing is not committed, but handed back. With
+    /// `but_the_last` that part stays for the finish.
+    pub(super) async fn send_in_any_order(
+        self,
+        upload: &mut Upload,
+        parallel: usize,
+        but_the_last: bool,
+    ) -> Result<Option<ConfirmedPart>, Stop> {
+        let end = self.plan.parts().saturating_sub(u32::from(but_the_last));
+        if let Some(number) = only_missing(upload).filter(|_| !but_the_last) {
             self.go_on()?;
             let confirmed = self.deliver(number).await?;
             crash_point!("ack.before_commit");
@@ -56,7 +63,7 @@ impl PartSender {
         loop {
             while stop.is_none() && in_flight.len() < parallel.max(1) {
                 // What arrives meanwhile has a number below, so it does not disturb the count.
-                let Some(number) = (next..self.plan.parts()).find(|number| !upload.confirmed.contains(*number)) else { break };
+                let Some(number) = (next..end).find(|number| !upload.confirmed.contains(*number)) else { break };
                 stop = self.go_on().err();
                 if stop.is_none() {
                     next = number + 1;

@@ -308,6 +308,11 @@ impl Source {
         self.open.hashes.lock().unwrap_or_else(PoisonError::into_inner).insert(range, hash);
     }
 
+    /// The bytes of this range, which a host wants to be told of.
+    pub(crate) async fn sample(&self, range: std::ops::Range<u64>) -> Result<Vec<u8>, SourceError> {
+        Ok(self.read(range.start, range.end.saturating_sub(range.start)).await?.to_vec())
+    }
+
     async fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
         if let Some(kept) = self.open.kept(offset, bytes) {
             return Ok(kept);

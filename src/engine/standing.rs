@@ -32,7 +32,7 @@ pub struct Standing {
 struct OfHost {
     health: HostHealth,
     news: Vec<News>,
-    outage_has_changed: bool,
+    past_has_changed: bool,
 }
 
 /// When each host was reached last, and what wakes whoever stores news.
@@ -56,7 +56,7 @@ impl Network {
         contacts.push(Contact::default());
         let place = contacts.len() - 1;
         drop(contacts);
-        let of_host = OfHost { health, news: Vec::new(), outage_has_changed: false };
+        let of_host = OfHost { health, news: Vec::new(), past_has_changed: false };
         Standing { of_host: Arc::new(Mutex::new(of_host)), network: self.clone(), place }
     }
 
@@ -92,7 +92,7 @@ impl Standing {
         let had_failed = !of_host.health.outage().is_over();
         let change = of_host.health.answered(epoch);
         if had_failed || change.is_some() {
-            of_host.outage_has_changed |= had_failed;
+            of_host.past_has_changed |= had_failed;
             of_host.news.extend(change.map(|change| News { change, why: None }));
             drop(of_host);
             self.network.news.notify_one();
@@ -111,9 +111,9 @@ impl Standing {
     /// Takes in what an ended attempt says. Answers whether it turns out that the host needs a person; then `why` says so, too.
     pub(super) fn apply(&self, feedback: Feedback, attempted: &Attempted, at: Moment, why: Option<&mut Reason>) -> bool {
         let (mut of_host, mut why) = (lock(&self.of_host), why);
-        let before = of_host.health.outage().clone();
+        let before = of_host.health.clone();
         let changes = of_host.health.apply(feedback, attempted, at);
-        of_host.outage_has_changed |= *of_host.health.outage() != before;
+        of_host.past_has_changed |= of_host.health.remembers_else(&before);
         let is_held = changes.iter().any(|change| change.shown == HostState::Held);
         if let (true, Feedback::Failed(evidence), Some(why)) = (is_held, feedback, &mut why) {
             // The same observation as before, but now it is the last word.
@@ -134,12 +134,17 @@ impl Standing {
         std::mem::take(&mut lock(&self.of_host).news)
     }
 
-    /// The failures of the host since its last success, where what is stored of them is not true any more.
-    pub(super) fn take_outage(&self, now: Instant) -> Option<Option<String>> {
+    /// A job begins.
+    pub(super) fn begins(&self, now: Instant) {
         let mut of_host = lock(&self.of_host);
-        let outage = of_host.health.outage();
-        let stored = (!outage.is_over()).then(|| outage.stored(now));
-        std::mem::take(&mut of_host.outage_has_changed).then_some(stored)
+        of_host.past_has_changed |= of_host.health.begins(now);
+    }
+
+    /// What is to outlive the daemon, where what is stored of it is not true any more.
+    pub(super) fn take_past(&self, now: Instant) -> Option<Option<String>> {
+        let mut of_host = lock(&self.of_host);
+        let past = of_host.health.past(now);
+        std::mem::take(&mut of_host.past_has_changed).then_some(past)
     }
 }
 

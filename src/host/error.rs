@@ -11,6 +11,9 @@ use crate::job::{Reason, ReasonClass, Step};
 /// How much of a strange reply is kept, in characters.
 const EXCERPT_CHARS: usize = 300;
 
+/// How much of a reply that nobody understands is kept, in bytes.
+const REPLY_BYTES_MAX: usize = 4 * 1024;
+
 /// A failed call to a host. The class says what to do; where it failed, the status and the host's own code are for comparing; the
 /// text says what happened, as a fragment that reads after "cannot …:", and nobody but a person reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,10 +31,14 @@ pub struct HostError {
     pub code: Option<String>,
     /// What happened, for a person; an excerpt of the reply where there was one. Holds no secret.
     pub said: String,
+    /// The beginning of the reply, where nobody knows what it means. Holds no secret.
+    pub reply: Option<String>,
     /// The rest the host asked for.
     pub wait: Option<Duration>,
     /// Whether the rest doubles each time the host asks for it again, up to an hour.
     pub doubles: bool,
+    /// Whether it asks for it because of too many logins, which are kept apart from then on.
+    pub spaces: bool,
     /// Whether the request may have taken effect all the same: it was sent, and no answer that settles the matter came back.
     pub doubt: bool,
     /// Whether there was no connection at all.
@@ -63,8 +70,10 @@ impl HostError {
             status: None,
             code: None,
             said: said.into(),
+            reply: None,
             wait: None,
             doubles: false,
+            spaces: false,
             doubt: false,
             unconnected: false,
             source: None,
@@ -100,6 +109,13 @@ impl HostError {
         HostError { code: Some(excerpt(&code.to_string())).filter(|code| !code.is_empty()), ..self }
     }
 
+    /// The same with the beginning of the reply, to be kept for a person.
+    #[must_use]
+    pub fn with_reply(self, text: &str) -> Self {
+        let text = without_queries(&text[..text.floor_char_boundary(REPLY_BYTES_MAX)]);
+        HostError { reply: Some(text).filter(|text| !text.trim().is_empty()), ..self }
+    }
+
     /// The same with what it came from.
     #[must_use]
     pub fn caused_by(self, error: impl Error + Send + Sync + 'static) -> Self {
@@ -109,8 +125,8 @@ impl HostError {
 
 impl From<HostError> for Reason {
     fn from(error: HostError) -> Reason {
-        let HostError { class, step, status, code, said, .. } = error;
-        Reason { step, status, ..Reason::new(ReasonClass::Host(class)).detail(said).code(code) }
+        let HostError { class, step, status, code, said, reply, .. } = error;
+        Reason { step, status, reply, ..Reason::new(ReasonClass::Host(class)).detail(said).code(code) }
     }
 }
 
@@ -255,6 +271,16 @@ mod tests {
         let reason = Reason::from(error.during(Step::Login).during(Step::Open));
         let expected = Reason { step: Some(Step::Login), status: Some(502), ..Reason::new(ReasonClass::Host(Class::Transient)) };
         assert_eq!(reason, expected.detail("the host answered 502").code(Some("E 7".into())));
+    }
+
+    #[test]
+    fn a_reply_that_nobody_understands_is_kept_up_to_a_length_and_without_what_opens_doors() {
+        let long = format!("{{\n \"a\": \"https://s/o?a=1&X-Amz-Signature=ab\",\n{}", "ü".repeat(9_000));
+        let kept = HostError::new(Class::Unreadable, "?").with_reply(&long).reply.unwrap();
+        assert!(kept.starts_with("{\n \"a\": \"https://s/o?…\",\n") && (3_900..=4_096).contains(&kept.len()), "{}", kept.len());
+        let reason = Reason::from(HostError::new(Class::Unreadable, "?").with_reply(&long));
+        assert_eq!(Reason::read(&reason.stored()).reply, Some(kept));
+        assert_eq!(HostError::new(Class::Unreadable, "?").with_reply(" \n").reply, None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The outside world of uploads: one small trait, and behind it one module per protocol.
 //!
-//! A host's code holds settings and a transport and remembers nothing but a token that it was given for a while (`token`). It never
-//! sleeps, retries, spawns or stores: the engine calls, commits what was answered, and only then relies on it. It knows no path: a
-//! part is a handle to bytes that can be read again.
+//! A host's code holds settings and a transport. What it remembers besides is gone with the process, bounded, and never what a file
+//! depends on: a token that it was given for a while (`token`), how the service wants to be spoken to, ids of folders. Without it a
+//! request more is made, and no byte is sent twice. A host never sleeps, retries, spawns or stores: the engine calls, commits what
+//! was answered, and only then relies on it. It knows no path: a part is a handle to bytes that can be read again.
 
 mod address;
 mod addresses;
@@ -21,6 +22,7 @@ pub mod kie;
 pub mod kind;
 pub mod kinds;
 pub mod koodrive;
+mod largest;
 mod lazy;
 mod network;
 mod redact;
@@ -35,7 +37,9 @@ pub mod uploadgig;
 mod xml;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -58,6 +62,11 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Sen
 pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
+    /// The bytes of the file that `open` is to be told, by their place in it: a host may want them as proof that we have the file.
+    /// Asked for right before `open`.
+    fn sample(&self, _file_bytes: u64) -> Option<Range<u64>> {
+        None
+    }
     /// Open a session for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `WholeFile`.
@@ -91,6 +100,8 @@ pub struct FileFacts {
     pub folder: String,
     /// A short text of digits and letters that is another one for every version of every file.
     pub version: String,
+    /// How often this version is sent again because its link dies, this time counted.
+    pub renewals: u32,
     /// Its size.
     pub bytes: u64,
     /// How many parts the plan has.
@@ -99,6 +110,8 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
+    /// The bytes that [`Host::sample`] asks for.
+    pub sample: Option<Vec<u8>>,
     /// Its media type, as its name says; `application/octet-stream` where it says nothing.
     pub content_type: &'static str,
     /// When its content changed last, in nanoseconds since the Unix epoch.
@@ -113,10 +126,12 @@ impl FileFacts {
             name: name.to_owned(),
             folder: String::new(),
             version: "670f15212a83941c".to_owned(),
+            renewals: 0,
             bytes,
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
+            sample: None,
             content_type: crate::job::content_type::of_name(name),
             mtime_ns: 0,
         }
@@ -157,6 +172,10 @@ pub struct Completion<'a> {
     pub confirmed: &'a ConfirmedParts,
     /// The digest of the file, where the shape wants one; in lower-case hexadecimal.
     pub digest: Option<&'a str>,
+    /// Whether a finish was sent before, and its answer is not known.
+    pub repeated: bool,
+    /// The last part, where the shape has it go with the finish.
+    pub last: Option<&'a Part>,
 }
 
 /// One part, with its bytes within reach.
@@ -172,6 +191,12 @@ pub struct Part {
     pub digest: Option<Vec<u8>>,
     /// Its bytes, readable from the start as often as the transport needs.
     pub source: Arc<dyn PartSource>,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({}, {} bytes from {})", self.number, self.bytes, self.offset)
+    }
 }
 
 /// The bytes of a part.

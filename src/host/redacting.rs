@@ -4,6 +4,7 @@
 //! together with words of our own, so it is looked at once more before anybody keeps it.
 
 use std::error::Error;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::job::shown::is_unsafe;
@@ -40,18 +41,19 @@ impl Redacting {
         let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
         HostError {
             said: self.secrets.kept_out_of(error.said),
+            reply: error.reply.map(|reply| self.secrets.kept_out_of(reply)),
             code: error.code.map(|code| self.secrets.kept_out_of(code)),
             source: error.source.filter(|source| !shows_one(source)),
             ..error
         }
     }
 
-    /// A link or an id that shows a secret is none, nor is an id without end or one that a terminal would obey.
+    /// A link, an id or a name that shows a secret is none, nor is an id without end or one that a terminal would obey.
     fn outcome(&self, outcome: Outcome) -> Outcome {
         let told = |text: Option<String>| text.filter(|text| !self.secrets.is_shown_in(text));
         let link = told(outcome.link).and_then(|links| whole_words(links, LINKS_BYTES_MAX));
         let ids = told(outcome.remote_id).filter(|ids| !ids.chars().any(is_unsafe));
-        Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), ..outcome }
+        Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), name: told(outcome.name), ..outcome }
     }
 
     fn of<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>, tell: impl FnOnce(T) -> T + Send + 'a) -> Answer<'a, T> {
@@ -71,6 +73,10 @@ fn whole_words(text: String, bytes_max: usize) -> Option<String> {
 impl Host for Redacting {
     fn shape(&self, file_bytes: u64) -> Shape {
         self.host.shape(file_bytes)
+    }
+
+    fn sample(&self, file_bytes: u64) -> Option<Range<u64>> {
+        self.host.sample(file_bytes)
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
@@ -135,7 +141,7 @@ mod tests {
     async fn a_secret_is_in_no_part_of_an_error() {
         let shows = |text: &str| {
             let cause = std::io::Error::other(text.to_owned());
-            HostError::new(Class::Transient, text).with_code(text).caused_by(cause)
+            HostError::new(Class::Transient, text).with_code(text).with_reply(text).caused_by(cause)
         };
         let error = told(shows("no hunter2 here")).await;
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");

@@ -41,6 +41,8 @@ pub enum SessionFate {
     ResumeUncommitted,
     /// It is resumed, and its last finish went unanswered.
     ResumeUnanswered,
+    /// It is resumed, and whether an earlier finish took effect is not known, nor harmless.
+    ResumeDoubtful,
     /// It is resumed, and every part is sent again.
     ResendParts,
     /// It is dropped, at no cost to the file.
@@ -178,6 +180,7 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
         Class::OffsetMismatch => Failed(class, SessionFate::ResendParts),
         Class::SessionLost => Failed(class, SessionFate::DropLost),
         // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
+        _ if repeated => Failed(class, SessionFate::ResumeDoubtful),
         _ if session.committing => Failed(class, SessionFate::Resume),
         _ => Failed(class, SessionFate::ResumeUncommitted),
     }
@@ -190,6 +193,7 @@ pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, r
     match class {
         _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,
         Class::SessionLost => SessionFate::DropLost,
+        Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
         _ if repeat == Repeat::Harmless => SessionFate::Resume,
         _ => SessionFate::Drop,
     }
@@ -230,6 +234,8 @@ pub struct Failure {
     pub wait: Option<Duration>,
     /// Whether that rest doubles each time the host asks for it again.
     pub doubles: bool,
+    /// Whether it asks for it because of too many logins.
+    pub spaces: bool,
     /// What becomes of the session.
     pub session: SessionFate,
 }
@@ -379,6 +385,10 @@ impl History {
         };
         // What has worsened to a lost session is lost as one.
         let lost = facts.meaning() == Class::SessionLost && failure.session != SessionFate::DropLostMaybeDuplicate;
+        if lost && failure.session == SessionFate::ResumeDoubtful {
+            // Its finish may have made a file before anything failed for so long.
+            return self.undecidable();
+        }
         let session = if lost { SessionFate::DropLost } else { failure.session };
         let record = Record { failures, last_kind: Some((kind, alike)), failed: true, counts: true };
         let feedback = self.against_the_host(failure);
@@ -391,13 +401,14 @@ impl History {
                 Leaving { record, feedback, ..self.standing(State::Waiting, pause, session) }
             }
             Verdict::RestHost(pause) => {
-                let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to() };
+                let feedback = Feedback::Rest { pause, doubles_to: failure.rest_doubles_to(), spaces: failure.spaces };
                 Leaving { feedback, ..self.standing(State::Waiting, Pause::For(pause), session) }
             }
             Verdict::Anew(pause) => Leaving { record, feedback, ..self.anew(pause, session) },
             Verdict::HoldHost => Leaving { feedback: Feedback::Refused, ..self.held(session) },
             Verdict::HoldForRoom => Leaving { feedback: Feedback::Full { bytes: self.bytes }, ..self.held(session) },
             Verdict::Hold => Leaving { record, feedback, ..self.held(session) },
+            Verdict::LeaveToPerson => Leaving { record, feedback, ..self.standing(State::Held, Pause::None, session) },
             Verdict::Fail => self.standing(State::Failed, Pause::None, SessionFate::Drop),
         }
     }
@@ -420,6 +431,8 @@ impl History {
 
     fn against_the_host(&self, failure: &Failure) -> Feedback {
         let counts = match failure.class {
+            // What may turn out to be a lost session is a matter of that session.
+            _ if failure.worsens == Some(Class::SessionLost) => false,
             Class::Transient | Class::Unreadable | Class::RequestRefused => true,
             // The first time that is the file's own matter.
             Class::SessionLost => self.sessions_lost > 0,
@@ -553,7 +566,8 @@ mod tests {
         let cases = [
             (Transient, true, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUnanswered)),
             (Transient, false, Harmless, SESSION, Failed(Transient, SessionFate::ResumeUncommitted)),
-            (Transient, false, MayDuplicate, COMMITTING, Failed(Transient, SessionFate::Resume)),
+            (Transient, false, MayDuplicate, COMMITTING, Failed(Transient, SessionFate::ResumeDoubtful)),
+            (Transient, false, Harmless, COMMITTING, Failed(Transient, SessionFate::Resume)),
             (HostRefused, false, Harmless, SESSION, Failed(HostRefused, SessionFate::ResumeUncommitted)),
             (FileRejected, false, MayDuplicate, SESSION, Failed(FileRejected, SessionFate::ResumeUncommitted)),
             (FileRejected, false, MayDuplicate, COMMITTING, Undecidable),
@@ -574,7 +588,11 @@ mod tests {
         for class in Class::ALL {
             for (repeat, kept) in [(Repeat::MayDuplicate, SessionFate::Drop), (Repeat::Harmless, SessionFate::Resume)] {
                 assert_eq!(body_failure(class, true, true, repeat), SessionFate::ResumeUnanswered, "{class:?}");
-                let expected = if class == Class::SessionLost { SessionFate::DropLost } else { kept };
+                let expected = match class {
+                    Class::SessionLost => SessionFate::DropLost,
+                    Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
+                    _ => kept,
+                };
                 for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
                     assert_eq!(body_failure(class, outcome_unknown, last_byte_left, repeat), expected, "{class:?} {repeat:?}");
                 }
@@ -600,7 +618,7 @@ mod tests {
 
     fn failure(class: Class) -> Failure {
         let session = call_failure(class);
-        Failure { class, worsens: None, wait: None, doubles: false, session }
+        Failure { class, worsens: None, wait: None, doubles: false, spaces: false, session }
     }
 
     fn failed(failure: Failure, history: &History) -> Leaving {
@@ -657,16 +675,42 @@ mod tests {
             (Class::HostRefused, State::Held, Feedback::Refused, SessionFate::Resume),
             (Class::HostFull, State::Held, Feedback::Full { bytes: 7 }, SessionFate::Resume),
             (Class::FileRejected, State::Failed, Feedback::Nothing, SessionFate::Drop),
+            (Class::BadCopy, State::Waiting, Feedback::Nothing, SessionFate::Resume),
         ];
         for (class, state, feedback, session) in cases {
             let left = failed(failure(class), &history());
             assert_eq!((left.state, left.feedback, left.session), (state, feedback, session), "{class:?}");
         }
         let rest = failed(Failure { wait: Some(minutes), ..failure(Class::RateLimited) }, &history());
-        assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None });
+        assert_eq!(rest.feedback, Feedback::Rest { pause: minutes, doubles_to: None, spaces: false });
         assert_eq!((rest.pause, rest.record.failures), (Pause::For(minutes), 2), "a rest is no failure of the file");
-        let doubling = failed(Failure { wait: Some(minutes), doubles: true, ..failure(Class::RateLimited) }, &history());
-        assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT) });
+        let doubling =
+            failed(Failure { wait: Some(minutes), doubles: true, spaces: true, ..failure(Class::RateLimited) }, &history());
+        assert_eq!(doubling.feedback, Feedback::Rest { pause: minutes, doubles_to: Some(LONGEST_WAIT), spaces: true });
+    }
+
+    #[test]
+    fn a_finish_that_fails_for_long_loses_its_session_and_one_that_may_have_worked_is_left_to_the_user() {
+        let long = History {
+            failing_for: PERSISTENT_AFTER,
+            last_kind: Some(("unreadable/session_lost".into(), 2)),
+            on_unknown: OnUnknown::Hold,
+            ..history()
+        };
+        let fails = |session| {
+            let failure = Failure { worsens: Some(Class::SessionLost), session, ..failure(Class::Unreadable) };
+            let left = failed(failure, &long);
+            (left.state, left.session)
+        };
+        assert_eq!(fails(SessionFate::ResumeUncommitted), (State::Queued, SessionFate::DropLost));
+        assert_eq!(fails(SessionFate::ResumeDoubtful), (State::Held, SessionFate::Resume), "the other would be sent twice");
+    }
+
+    #[test]
+    fn a_file_that_has_left_two_bad_copies_is_not_tried_again_by_itself() {
+        let again = History { last_kind: Some(("bad_copy".into(), 1)), ..history() };
+        let left = failed(Failure { session: SessionFate::DropLostMaybeDuplicate, ..failure(Class::BadCopy) }, &again);
+        assert_eq!((left.state, left.pause, left.session), (State::Held, Pause::None, SessionFate::DropLostMaybeDuplicate));
     }
 
     fn against(class: Class) -> Feedback {
@@ -677,6 +721,8 @@ mod tests {
     fn a_lost_session_says_something_of_the_host_from_the_second_on() {
         let feedback = |sessions_lost| failed(failure(Class::SessionLost), &History { sessions_lost, ..history() }).feedback;
         assert_eq!([feedback(0), feedback(1)], [Feedback::Nothing, against(Class::SessionLost)]);
+        let may_be_lost = Failure { worsens: Some(Class::SessionLost), ..failure(Class::Unreadable) };
+        assert_eq!(failed(may_be_lost, &history()).feedback, Feedback::Nothing);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::outage::{Evidence, Outage};
+use super::outage::{self, Evidence, Outage};
+use super::spacing::{self, Spacing};
 use super::verdict::RECHECK;
 
 /// Jobs that try a host which is half open.
@@ -34,6 +35,8 @@ pub enum Feedback {
         pause: Duration,
         /// Where it ends, if it doubles with every rest in a row.
         doubles_to: Option<Duration>,
+        /// Whether it has had too many logins, which are kept apart from then on.
+        spaces: bool,
     },
     /// A person must act.
     Refused,
@@ -148,6 +151,17 @@ pub struct HostHealth {
     /// Its failures since its last success.
     outage: Outage,
     full: Option<NoRoom>,
+    /// How far apart its logins are kept.
+    logins: Spacing,
+}
+
+/// What outlives the daemon besides a rest, as it is stored.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Past {
+    #[serde(flatten)]
+    outage: outage::Stored,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    logins: Option<spacing::Stored>,
 }
 
 /// The size in bytes from which on the host has no room, and until when that is believed.
@@ -160,7 +174,8 @@ struct NoRoom {
 impl HostHealth {
     /// A host about which nothing bad is known.
     pub fn ready() -> HostHealth {
-        HostHealth { condition: Condition::Ready, rests: 0, tripped: false, epoch: 0, outage: Outage::default(), full: None }
+        let (outage, logins) = (Outage::default(), Spacing::default());
+        HostHealth { condition: Condition::Ready, rests: 0, tripped: false, epoch: 0, outage, full: None, logins }
     }
 
     /// A host that rested when the daemon stopped, for the `rests`th time in a row.
@@ -168,10 +183,24 @@ impl HostHealth {
         HostHealth { condition: Condition::RestingUntil(until), rests, ..HostHealth::ready() }
     }
 
-    /// The same after these failures in a row, which an earlier run of the daemon has met.
+    /// The same with what an earlier run of the daemon has met, as [`HostHealth::past`] gave it. What cannot be read is nothing.
     #[must_use]
-    pub fn after(self, outage: Outage) -> HostHealth {
-        HostHealth { outage, ..self }
+    pub fn after(self, past: &str, now: Instant) -> HostHealth {
+        let Past { outage, logins } = serde_json::from_str(past).unwrap_or_default();
+        let logins = logins.map_or_else(Spacing::default, |logins| Spacing::load(logins, now));
+        HostHealth { outage: Outage::load(outage, now), logins, ..self }
+    }
+
+    /// What is to outlive the daemon besides a rest: its failures since its last success, and how far apart its logins are kept.
+    pub fn past(&self, now: Instant) -> Option<String> {
+        let logins = self.logins.stored();
+        let is_there = logins.is_some() || !self.outage.is_over();
+        is_there.then(|| serde_json::to_string(&Past { outage: self.outage.stored(now), logins }).unwrap_or_default())
+    }
+
+    /// Whether what is to outlive the daemon is another than `before`.
+    pub fn remembers_else(&self, before: &HostHealth) -> bool {
+        self.outage != before.outage || self.logins != before.logins
     }
 
     /// Which of its troubles an attempt that begins now knows of.
@@ -204,6 +233,25 @@ impl HostHealth {
         }
     }
 
+    /// How many jobs may begin now, by what is known of its logins.
+    pub fn logins_now(&self, now: Instant) -> usize {
+        match self.logins.free_at(now) {
+            Some(_) => 0,
+            None if self.logins.is_kept() => 1,
+            None => usize::MAX,
+        }
+    }
+
+    /// A job begins, and with it a login where the host wants one. Answers whether what outlives the daemon has changed.
+    pub fn begins(&mut self, now: Instant) -> bool {
+        self.logins.begins(now)
+    }
+
+    /// When a job may begin again that may not begin now.
+    pub fn next_turn(&self, now: Instant) -> Option<Instant> {
+        self.wakes_at(now).into_iter().chain(self.logins.free_at(now)).max()
+    }
+
     /// When it may be given jobs again, if that lies ahead.
     pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
         match self.condition {
@@ -232,7 +280,10 @@ impl HostHealth {
             Feedback::Fine => self.fine(attempted),
             Feedback::Failed(evidence) => self.failed(evidence, attempted, at).into_iter().collect(),
             Feedback::Full { bytes } => vec![self.no_room(bytes, at.now)],
-            Feedback::Rest { pause, doubles_to } => {
+            Feedback::Rest { pause, doubles_to, spaces } => {
+                if spaces && is_news {
+                    self.logins.too_many();
+                }
                 self.epoch = self.epoch.wrapping_add(1);
                 self.rests = self.rests.saturating_add(u32::from(is_news));
                 let pause = doubles_to.map_or(pause, |most| doubled(pause, self.rests, most));
@@ -361,7 +412,7 @@ mod tests {
     }
 
     fn rest(seconds: u64, doubles_to: Option<u64>) -> Feedback {
-        Feedback::Rest { pause: Duration::from_secs(seconds), doubles_to: doubles_to.map(Duration::from_secs) }
+        Feedback::Rest { pause: Duration::from_secs(seconds), doubles_to: doubles_to.map(Duration::from_secs), spaces: false }
     }
 
     #[test]
@@ -530,6 +581,30 @@ mod tests {
         let now = Instant::now();
         let mut health = HostHealth::resting(now, 3);
         assert_eq!(after(&mut health, &[rest(30, Some(3600))], now), Some((HostState::Resting, Some(seconds(240)))));
+    }
+
+    #[test]
+    fn logins_are_kept_apart_after_too_many_and_a_restart_does_not_forget_it() {
+        let now = Instant::now();
+        let mut health = HostHealth::ready();
+        assert!(!health.begins(now) && health.logins_now(now) == usize::MAX && health.past(now).is_none());
+        let together = attempted(&health, 1);
+        let too_many = Feedback::Rest { pause: seconds(5), doubles_to: None, spaces: true };
+        health.apply(too_many, &together, at(now));
+        health.apply(too_many, &together, at(now));
+        assert_eq!(health.answered(health.epoch()).map(|change| change.shown), Some(HostState::Ready));
+        assert!(health.begins(now), "and the distance is stored");
+        let later = |health: &HostHealth, after| {
+            let later = now + seconds(after);
+            (health.logins_now(later), health.next_turn(later))
+        };
+        let (none, one) = ((0, Some(now + seconds(30))), (1, None));
+        assert_eq!([0, 29, 30].map(|after| later(&health, after)), [none, none, one], "two that were under way together are one");
+        let restarted = HostHealth::ready().after(&health.past(now).unwrap(), now);
+        assert_eq!([29, 30].map(|after| later(&restarted, after)), [none, one]);
+        for text in ["", "{\"x\":1}", "null"] {
+            assert_eq!(HostHealth::ready().after(text, now), HostHealth::ready(), "{text}");
+        }
     }
 
     #[test]

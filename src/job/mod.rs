@@ -22,6 +22,7 @@ pub(crate) mod report;
 pub(crate) mod sent_hash;
 pub(crate) mod share;
 pub(crate) mod shown;
+pub(crate) mod spacing;
 pub(crate) mod state;
 pub mod steer;
 pub mod upload;

@@ -288,6 +288,9 @@ pub struct Reason {
     /// What happened, in the words of whoever knows: a host's code with an excerpt of the reply, the operating system, a hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The beginning of the reply of a host, where nobody knows what it means; longer than the excerpt in `detail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<String>,
     /// What is to be said besides.
     #[serde(default, skip_serializing_if = "Note::is_none")]
     pub note: Note,
@@ -299,7 +302,17 @@ pub struct Reason {
 impl Reason {
     /// A reason of which nothing but its class is known.
     pub fn new(class: ReasonClass) -> Reason {
-        Reason { class, step: None, status: None, code: None, subject: None, detail: None, note: Note::None, also: None }
+        Reason {
+            class,
+            step: None,
+            status: None,
+            code: None,
+            subject: None,
+            detail: None,
+            reply: None,
+            note: Note::None,
+            also: None,
+        }
     }
 
     /// The same with what happened.
@@ -456,7 +469,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (39, 39));
+        assert_eq!((words.len(), unique.len()), (40, 40));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };

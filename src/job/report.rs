@@ -86,7 +86,7 @@ pub struct JobRow {
     #[serde(rename = "next_try", serialize_with = "time_or_none")]
     pub next_try_ms: Option<i64>,
     /// Why it is not moving.
-    #[serde(serialize_with = "sentence")]
+    #[serde(flatten, serialize_with = "why_fields")]
     pub why: Option<Reason>,
     /// Where the file can be fetched.
     pub link: Option<String>,
@@ -103,6 +103,10 @@ pub struct JobRow {
     /// When the host had the file.
     #[serde(rename = "done_at", serialize_with = "time_or_none")]
     pub done_at_ms: Option<i64>,
+    /// The name under which the host says it has stored the file.
+    pub stored_name: Option<String>,
+    /// The size that the host says it has stored.
+    pub stored_bytes: Option<u64>,
 }
 
 /// What is known of a job besides what everybody sees. Times are in milliseconds since the Unix epoch.
@@ -142,6 +146,13 @@ pub struct DeliveryDetails {
 }
 
 impl JobRow {
+    /// The name that the file has on its host, where that is not the one it was sent under. An id before its own name is ours.
+    pub fn renamed_to(&self) -> Option<&str> {
+        let own = self.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let told = self.stored_name.as_deref()?;
+        (!told.strip_suffix(&*own).is_some_and(|id| id.is_empty() || id.ends_with('-'))).then_some(told)
+    }
+
     /// Says why the job is not moving where that is because of its host: a queued job on one that takes nothing now, and any on one
     /// that is not configured any more. One that waits for longer than its own time says until when.
     pub fn explain(&mut self, host: Option<&HostReport>) {
@@ -179,6 +190,14 @@ fn time_or_none<S: Serializer>(at_ms: &Option<i64>, serializer: S) -> Result<S::
 
 fn sentence<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
     why.as_ref().map(Reason::to_string).serialize(serializer)
+}
+
+/// A reason as programs read it: a sentence, with the reply beside that nobody understood.
+fn why_fields<S: Serializer>(why: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_map(Some(2))?;
+    fields.serialize_entry("why", &why.as_ref().map(Reason::to_string))?;
+    fields.serialize_entry("reply", &why.as_ref().and_then(|why| why.reply.as_ref()))?;
+    fields.end()
 }
 
 /// A path as programs read it: one that is not Unicode is shown as far as it can be, with its bytes beside.
@@ -219,6 +238,8 @@ mod tests {
             maybe_duplicate: false,
             queued_at_ms: 0,
             done_at_ms: None,
+            stored_name: None,
+            stored_bytes: None,
         }
     }
 
@@ -288,7 +309,7 @@ mod tests {
             path: PathBuf::from(OsStr::from_bytes(b"/drop/caf\xe9")),
             since_ms: 1_767_323_045_000,
             next_try_ms: Some(i64::MAX),
-            why: Some(Reason::new(ReasonClass::FolderMissing)),
+            why: Some(Reason { reply: Some("<html>".into()), ..Reason::new(ReasonClass::FolderMissing) }),
             queued_at_ms: -1,
             done_at_ms: Some(0),
             ..job(State::Waiting)
@@ -308,14 +329,31 @@ mod tests {
             "since": "2026-01-02T03:04:05Z",
             "next_try": null,
             "why": "the file is not where it was: looking for it under another name, or waiting for its folder or disk to come back",
+            "reply": "<html>",
             "link": null,
             "remote_id": null,
             "expires": null,
             "maybe_duplicate": false,
             "queued_at": "1969-12-31T23:59:59Z",
             "done_at": "1970-01-01T00:00:00Z",
+            "stored_name": null,
+            "stored_bytes": null,
         });
         assert_eq!(serde_json::to_value(&row).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_name_that_the_host_has_changed_is_told_and_an_id_of_ours_before_it_is_not() {
+        let renamed = |stored: Option<&str>| {
+            let row = JobRow { stored_name: stored.map(str::to_owned), ..job(State::Done) };
+            row.renamed_to().map(str::to_owned)
+        };
+        for same in [None, Some("a.mov"), Some("670f15212a83941c-a.mov")] {
+            assert_eq!(renamed(same), None, "{same:?}");
+        }
+        for other in ["a (2).mov", "a%2Emov", "xa.mov", "A.MOV"] {
+            assert_eq!(renamed(Some(other)).as_deref(), Some(other));
+        }
     }
 
     #[test]

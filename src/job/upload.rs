@@ -32,6 +32,9 @@ pub struct Shape {
     pub digest: Option<DigestRequirement>,
     /// How the digest is computed that the host wants to have with each part.
     pub part_digest: Option<Algorithm>,
+    /// Whether the last part goes with the finish and not before; a host that takes parts in any order.
+    #[serde(default)]
+    pub last_with_finish: bool,
 }
 
 impl Shape {
@@ -49,6 +52,7 @@ impl Shape {
             takes_empty_files: true,
             digest: None,
             part_digest: None,
+            last_with_finish: false,
         }
     }
 
@@ -155,6 +159,10 @@ pub struct Outcome {
     pub expires_ms: Option<i64>,
     /// What the host has told about what it stored.
     pub proof: Proof,
+    /// The name under which it stored it, where that is known.
+    pub name: Option<String>,
+    /// The size that it says it stored, in bytes.
+    pub bytes: Option<u64>,
 }
 
 /// What a failure means for the job.
@@ -178,11 +186,13 @@ pub enum Class {
     Unreadable,
     /// The host calls the request malformed, and does not say that the file is at fault.
     RequestRefused,
+    /// It has stored something else than what was sent.
+    BadCopy,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Class; 9] = [
+    pub const ALL: [Class; 10] = [
         Class::Transient,
         Class::RateLimited,
         Class::OffsetMismatch,
@@ -192,6 +202,7 @@ impl Class {
         Class::FileRejected,
         Class::Unreadable,
         Class::RequestRefused,
+        Class::BadCopy,
     ];
 
     /// The word for it, which is stored and never changes its meaning.
@@ -206,6 +217,7 @@ impl Class {
             Class::FileRejected => "file_rejected",
             Class::Unreadable => "unreadable",
             Class::RequestRefused => "request_refused",
+            Class::BadCopy => "bad_copy",
         }
     }
 }
@@ -270,6 +282,7 @@ mod tests {
             "file_rejected",
             "unreadable",
             "request_refused",
+            "bad_copy",
         ];
         assert_eq!(Class::ALL.map(Class::word), words);
     }

@@ -16,6 +16,9 @@ pub(crate) const RECHECK: Duration = Duration::from_secs(3600);
 pub(crate) const FIRST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(5);
 /// Where that doubling ends.
 pub(crate) const LONGEST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(1800);
+/// How long a file is left alone of which its host has stored a bad copy, and how many of them a file may leave there.
+const BAD_COPY_PAUSE: Duration = Duration::from_secs(300);
+const BAD_COPIES_MAX: u32 = 2;
 /// How long a file begins anew after each session it has lost; the last one stands for all further ones.
 const SESSION_PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(3600)];
@@ -92,6 +95,8 @@ pub(crate) enum Verdict {
     HoldForRoom,
     /// A person should look at the job: it has failed for too long. It is tried again after [`RECHECK`] all the same.
     Hold,
+    /// Each try leaves something behind, so the job waits for a person.
+    LeaveToPerson,
     /// The file will never be taken.
     Fail,
 }
@@ -104,6 +109,10 @@ pub(crate) fn verdict(facts: FailureFacts) -> Verdict {
         Class::HostRefused => Verdict::HoldHost,
         Class::HostFull => Verdict::HoldForRoom,
         Class::RateLimited => Verdict::RestHost(rest(facts)),
+        // A copy that the next one takes the place of may be tried again; any other stays there.
+        Class::BadCopy if facts.class != Class::BadCopy => Verdict::Hold,
+        Class::BadCopy if facts.alike >= BAD_COPIES_MAX => Verdict::LeaveToPerson,
+        Class::BadCopy => Verdict::Retry { floor: rest(facts).max(BAD_COPY_PAUSE), ceiling: backoff(facts.failures) },
         _ if facts.has_used_its_retries() => Verdict::Hold,
         Class::Transient => retry(facts, backoff(facts.failures)),
         Class::RequestRefused if facts.is_persistent() => Verdict::Hold,
@@ -181,6 +190,7 @@ mod tests {
             (Class::FileRejected, Verdict::Fail),
             (Class::Unreadable, wait(5)),
             (Class::RequestRefused, wait(5)),
+            (Class::BadCopy, Verdict::Retry { floor: seconds(300), ceiling: seconds(1) }),
         ];
         assert_eq!(expected.map(|(class, _)| class), Class::ALL);
         for (class, answer) in expected {
@@ -260,6 +270,16 @@ mod tests {
             verdict(FailureFacts { failing_for: seconds(failing_for), ..facts(Class::RequestRefused, failures) })
         };
         assert_eq!([after(3, 899), after(2, 900), after(3, 900)], [wait(20), wait(10), Verdict::Hold]);
+    }
+
+    #[test]
+    fn a_bad_copy_that_stays_is_made_twice_and_one_that_is_overwritten_until_that_lasts() {
+        let stays = |alike| verdict(FailureFacts { alike, ..facts(Class::BadCopy, 7) });
+        assert!(matches!(stays(1), Verdict::Retry { floor, .. } if floor == seconds(300)));
+        assert_eq!(stays(2), Verdict::LeaveToPerson);
+        let overwritten =
+            |failing_for| verdict(FailureFacts { worsens: Some(Class::BadCopy), failing_for, ..facts(Class::Unreadable, 3) });
+        assert_eq!([overwritten(seconds(899)), overwritten(PERSISTENT_AFTER)], [wait(20), Verdict::Hold]);
     }
 
     #[test]

@@ -249,7 +249,8 @@ impl Queue {
     }
 
     fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
-        let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
+        let (link, name) = (Some("http://x".into()), Some("other".into()));
+        let outcome = Outcome { link, name, bytes: Some(7), expires_ms, proof, ..Outcome::default() };
         self.store.record_outcome(job, outcome).blocking().unwrap()
     }
 
@@ -737,8 +738,11 @@ fn a_dying_link_is_told_of_and_renewed_once(queue: Queue) {
     let refresh = queue.due_deliveries(expires_ms).deliveries.remove(1);
     assert!(queue.store.requeue(refresh.id).blocking().unwrap());
     assert_eq!(queue.state(first).0, State::Queued);
-    assert_eq!(queue.claim(1)[0].id, first);
+    let claimed = queue.claim(1).remove(0);
+    assert_eq!((claimed.id, claimed.renewals), (first, 1), "counted before it is sent");
     queue.record_outcome(first, Some(expires_ms + 100_000_000));
+    let row = queue.job(first);
+    assert_eq!((row.stored_name.as_deref(), row.stored_bytes), (Some("other"), Some(7)));
     assert_eq!(queue.events(expires_ms), [], "the old link's end is nobody's business any more");
 }
 
@@ -1697,7 +1701,9 @@ fn a_done_file_is_uploaded_anew_by_a_further_job_and_its_link_stays(queue: Queue
     queue.record_outcome(first, None);
     assert_eq!(order(&queue, Order::Again).changed, 1);
     assert_eq!(order(&queue, Order::Again).changed, 0, "it is on its way");
-    let second = queue.claim_on("box");
+    let claimed = queue.claim_one("box");
+    let second = claimed.id;
+    assert_eq!(claimed.renewals, 1, "it overwrites nothing that has a link");
     assert!(second != first && queue.state(first).0 == State::Done && queue.job(first).link.is_some());
     assert_eq!(queue.record_outcome(second, None), State::Done);
     assert_eq!(queue.look(&arrival(0).identity, &Arrival { hosts: hosts(&["box"]), ..arrival(0) }), Seen::Known);

@@ -640,7 +640,7 @@ fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_tr
 pub(super) fn requeue(c: &Connection, by @ Caller { now_ms, .. }: Caller, id: DeliveryId) -> Result<bool, StoreError> {
     let Some((job, ..)) = row_of(c, by, id)? else { return Ok(false) };
     let mut update = c.prepare_cached(
-        "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = ?3
+        "UPDATE jobs SET state = 'queued', since = ?2, next_try = NULL, why = ?3, renewals = renewals + 1
          WHERE id = ?1 AND state IN ('done', 'uploaded')
            AND NOT EXISTS (SELECT 1 FROM jobs s JOIN deliveries d ON d.job = s.id
                            WHERE s.file = jobs.file AND d.event = 'after' AND d.next_try IS NOT NULL AND d.said IS NULL)",

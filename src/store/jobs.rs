@@ -253,11 +253,13 @@ pub(super) fn record_outcome(
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
                 trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
-                failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, wanted = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8 WHERE id = ?1",
+                failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, wanted = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8, stored_name = ?9,
+                stored_bytes = ?10 WHERE id = ?1",
     )?;
-    let Outcome { link, remote_id, expires_ms, proof } = outcome;
+    let Outcome { link, remote_id, expires_ms, proof, name, bytes } = outcome;
+    let bytes = bytes.and_then(|bytes| i64::try_from(bytes).ok());
     let trusted = serde_json::json!(rules.trusted).to_string();
-    update.execute(params![job.0, state.word(), now_ms, trusted, link, remote_id, expires_ms, proof.word()])?;
+    update.execute(params![job.0, state.word(), now_ms, trusted, link, remote_id, expires_ms, proof.word(), name, bytes])?;
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
     if state == State::Uploaded {

@@ -99,20 +99,24 @@ fn take_over_one(c: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
 fn take_over_proof(c: &Connection, row: &Row<'_>) -> Result<(), StoreError> {
     let told: Option<String> = row.get(18).unwrap_or(None);
     let proof = told.and_then(|word| Proof::from_word(&word));
-    let mut update = c.prepare_cached("UPDATE jobs SET proof = ?2 WHERE id = ?1")?;
-    update.execute(params![c.last_insert_rowid(), proof.map(Proof::word)])?;
+    let (name, bytes): (Option<String>, Option<i64>) = (row.get(19).unwrap_or(None), row.get(20).unwrap_or(None));
+    let mut update = c.prepare_cached("UPDATE jobs SET proof = ?2, stored_name = ?3, stored_bytes = ?4 WHERE id = ?1")?;
+    update.execute(params![c.last_insert_rowid(), proof.map(Proof::word), name, bytes])?;
     Ok(())
 }
 
 /// Reads done jobs one by one until the damage stands in the way.
 fn take_over(kept: &Path, fresh: &mut Sqlite) -> Result<u64, StoreError> {
     let damaged = Connection::open_with_flags(kept, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // A queue of schema version 1 has no such column.
-    let has_proof = damaged.prepare("SELECT proof FROM jobs").is_ok();
-    let proof = if has_proof { "j.proof" } else { "NULL" };
+    // Queues of earlier schema versions lack some of these columns.
+    let column = |name: &str| {
+        let is_there = damaged.prepare(&format!("SELECT {name} FROM jobs")).is_ok();
+        if is_there { format!("j.{name}") } else { "NULL".to_owned() }
+    };
+    let told = ["proof", "stored_name", "stored_bytes"].map(column).join(", ");
     let mut select = damaged.prepare(&format!(
         "SELECT d.path, f.name, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, j.priority, j.queued_at, j.since,
-                j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires, {proof}
+                j.done_at, j.attempts, j.maybe_duplicate, j.link, j.remote_id, j.expires, {told}
          FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
          WHERE j.state IN ('done', 'uploaded') AND f.inode = j.inode AND f.mtime_ns = j.mtime_ns AND f.size = j.size",
     ))?;

@@ -33,7 +33,7 @@ pub(super) fn path_of(folder: Vec<u8>, name: Vec<u8>) -> PathBuf {
 /// A job with all that its worker must know, of one host: the first value.
 pub(super) const CLAIMABLE: &str =
     "SELECT j.id, j.host, j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.failures, j.sessions_lost,
-        j.failing, j.alike, j.failing_ms, d.path, f.name, j.failed_at, j.next_try
+        j.failing, j.alike, j.failing_ms, d.path, f.name, j.failed_at, j.next_try, j.renewals
     FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder WHERE j.host = ?1";
 
 /// Reads what [`CLAIMABLE`] finds.
@@ -49,6 +49,7 @@ pub(super) fn claimed_of(row: &Row<'_>, now_ms: i64) -> rusqlite::Result<Claimed
         sessions_lost: row.get(9)?,
         failing: row.get::<_, Option<String>>(10)?.zip(row.get(11)?),
         failing_for: failing_for.map(|ms| Duration::from_millis(ms) + waited),
+        renewals: row.get(17)?,
         retry: false,
         give_back: false,
         is_over: false,

@@ -46,7 +46,8 @@ UPDATE jobs SET failing_ms = max(0, since - failing_since) WHERE failing_since I
 -- When the last of them was, where the time until `next_try` belongs to that.
 ALTER TABLE jobs ADD COLUMN failed_at INTEGER;
 
--- How the host has failed since its last success, over all its files, as JSON; NULL where it has not.
+-- How the host has failed since its last success, over all its files, and how far apart its logins are kept, as JSON; NULL where there is
+-- neither.
 ALTER TABLE hosts ADD COLUMN outage TEXT;
 
 -- When the session of a job is given back whose file does not go to its host any more; NULL for all others.
@@ -68,6 +69,13 @@ CREATE INDEX jobs_done ON jobs (done_at) WHERE done_at IS NOT NULL;
 
 -- The smallest of the jobs that are to be tried, which pass large ones by in some of the places.
 CREATE INDEX jobs_by_size ON jobs (host, priority DESC, size, id) WHERE state = 'queued';
+
+-- The name and the size that the host says it has stored; NULL where it does not say.
+ALTER TABLE jobs ADD COLUMN stored_name TEXT;
+ALTER TABLE jobs ADD COLUMN stored_bytes INTEGER;
+
+-- How often the file has been sent again for a new link; counted before it is.
+ALTER TABLE jobs ADD COLUMN renewals INTEGER NOT NULL DEFAULT 0;
 
 -- That a person wants a job paused or cancelled that is under way: its state once its worker leaves it.
 ALTER TABLE jobs ADD COLUMN wanted TEXT CHECK (wanted IN ('paused', 'cancelled'));

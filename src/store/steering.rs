@@ -198,11 +198,12 @@ fn queue(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Re
     unwanted::look_at(c, by, found.id, &found.folder, &found.host, rules.map(|rules| &rules.watches))
 }
 
-/// A job beside one that is done, for the file as it is known now.
+/// A job beside one that is done, for the file as it is known now. Where the host keeps files by names, it takes none that has a link.
 fn further_job(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached(
-        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen)
-         SELECT f.id, j.host, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen
+        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, renewals)
+         SELECT f.id, j.host, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen,
+                1 + (SELECT max(renewals) FROM jobs o WHERE o.file = j.file AND o.host = j.host)
          FROM jobs j JOIN files f ON f.id = j.file WHERE j.id = ?1",
     )?;
     let id = JobId(insert.insert([found.id.0, by.now_ms, by.daemon.0])?);

@@ -100,7 +100,7 @@ impl Queue {
     }
 
     fn uploaded_with(&self, job: JobId, expires_ms: Option<i64>, proof: Proof) -> State {
-        let outcome = Outcome { link: Some("http://x".into()), remote_id: None, expires_ms, proof };
+        let outcome = Outcome { link: Some("http://x".into()), expires_ms, proof, ..Outcome::default() };
         self.run(|store| async move { store.record_outcome(job, outcome).await }).unwrap()
     }
 

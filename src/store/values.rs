@@ -137,6 +137,8 @@ pub struct Claimed {
     pub failing_for: Option<Duration>,
     /// Sessions this file has lost.
     pub sessions_lost: u32,
+    /// How often the file has been sent again for a new link, this time counted.
+    pub renewals: u32,
     /// Whether it was its turn again, after a failure or a hold.
     pub retry: bool,
     /// Whether nothing is to be sent any more, and only its session to be given back.

@@ -103,7 +103,7 @@ const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u
     coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
     coalesce((SELECT max(per_second) FROM live WHERE job = j.id AND at >= ?1), 0), CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts, 0) END,
     CASE WHEN j.state IN ('done', 'uploaded') THEN j.parts ELSE coalesce(u.parts_acked, 0) END, j.attempts, j.priority, j.since, j.next_try, j.why,
-    j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at";
+    j.link, j.remote_id, j.expires, j.maybe_duplicate, j.queued_at, j.done_at, j.stored_name, j.stored_bytes";
 
 impl View {
     /// Opens the queue in `dir`; nothing when there is none yet, or nothing in it.
@@ -211,22 +211,23 @@ impl View {
             return Err(StoreError::Refused("the queue is of an older version; start the daemon once".into()));
         }
         let sql = format!(
-            "SELECT {COLUMNS}, j.failures, j.sessions_lost, j.wanted, j.proof, u.opened_at, coalesce(u.committing, 0), j.file
+            "SELECT {COLUMNS}, j.failures AS failures, j.sessions_lost AS sessions_lost, j.wanted AS wanted, j.proof AS proof, u.opened_at AS opened_at,
+                    coalesce(u.committing, 0) AS committing, j.file AS file
              FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder LEFT JOIN uploads u ON u.job = j.id WHERE j.id = ?2"
         );
         let found = transaction.prepare(&sql)?.query_row([now_ms - LIVE_MS, id.0], |row| {
-            let wanted = row.get::<_, Option<String>>(24)?.and_then(|word| State::from_word(&word));
+            let wanted = row.get::<_, Option<String>>("wanted")?.and_then(|word| State::from_word(&word));
             let details = JobDetails {
-                failures: row.get(22)?,
-                sessions_lost: row.get(23)?,
+                failures: row.get("failures")?,
+                sessions_lost: row.get("sessions_lost")?,
                 wanted,
-                proof: row.get(25)?,
-                opened_ms: row.get(26)?,
-                committing: row.get(27)?,
+                proof: row.get("proof")?,
+                opened_ms: row.get("opened_at")?,
+                committing: row.get("committing")?,
                 deliveries: Vec::new(),
                 others: Vec::new(),
             };
-            Ok((job_row(row)?, details, row.get::<_, i64>(28)?))
+            Ok((job_row(row)?, details, row.get::<_, i64>("file")?))
         });
         let Some((job, mut details, file)) = found.optional()? else { return Ok(None) };
         let mut select = transaction.prepare("SELECT hook, event, next_try, tries FROM deliveries WHERE job = ?1 ORDER BY id")?;
@@ -486,6 +487,8 @@ fn job_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         maybe_duplicate: row.get(19)?,
         queued_at_ms: row.get(20)?,
         done_at_ms: row.get(21)?,
+        stored_name: row.get(22)?,
+        stored_bytes: row.get::<_, Option<i64>>(23)?.and_then(|bytes| u64::try_from(bytes).ok()),
     })
 }
 

@@ -103,3 +103,15 @@ fn a_service_without_pages_is_asked_for_all_at_once() {
     bench.stop(daemon);
     assert_eq!(records(&bench, "4shared", "folder-").len(), 2);
 }
+
+#[test]
+fn a_backslash_in_a_name_keeps_no_file_from_4shared() {
+    let bench = FOURSHARED.bench();
+    let job = send(FOURSHARED, &bench, "a\\b.txt", b"content");
+    assert_eq!((job.state, job.renamed_to()), (State::Done, Some("a_b.txt")), "{job:#?}");
+    bench.put("sub\\folder/file", b"other");
+    let daemon = bench.start();
+    bench.wait_done(2);
+    bench.stop(daemon);
+    assert_eq!(folder_at_4shared(&bench, "file"), "sub_folder");
+}

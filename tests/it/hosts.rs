@@ -182,10 +182,19 @@ fn waits_because(kind: Kind, bench: &Bench, content: &[u8], words: &str) {
 }
 
 #[test]
-fn a_request_that_is_too_large_says_nothing_of_its_file() {
+fn a_request_that_is_too_large_says_nothing_of_its_file_until_a_smaller_one_was_taken() {
     let bench = KIE.bench_with(|options| options.rules.kie.file_bytes_max = 1000);
     waits_because(KIE, &bench, &bytes(1, 2000), "too large");
-    assert_eq!(send(KIE, &bench, "small", b"small").state, State::Done);
+    bench.put("small", b"small");
+    let daemon = bench.start();
+    bench.wait_state(State::Done);
+    bench.put("large", &bytes(2, 3000));
+    let large =
+        bench.wait_for("the large file", || bench.jobs().into_iter().find(|job| job.path.ends_with("large") && is_parked(job)));
+    bench.stop(daemon);
+    let words = "it has taken files of up to 5 bytes";
+    assert!(stands(&large, State::Failed, ReasonClass::Host(Class::FileRejected), words), "{large:#?}");
+    assert_eq!(bench.jobs().into_iter().filter(|job| job.state == State::Done).count(), 1);
 }
 
 #[test]
@@ -270,6 +279,13 @@ fn a_bad_copy_at_uploadgig_is_not_sent_again_at_once() {
     let pause = job.next_try_ms.unwrap() - ferryd::internals::os::clock::now_ms();
     assert!(pause > 240_000 && job.why.as_ref().unwrap().to_string().contains("that copy is"), "{pause} ms: {job:#?}");
     assert_eq!(requests(&bench, Endpoint::Chunk).len(), 1, "each try leaves a copy");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    bench.stop(daemon);
+    assert_eq!((job.next_try_ms, job.maybe_duplicate), (None, true), "{job:#?}");
+    bench.faults(Script::default());
+    assert_eq!(send(UPLOADGIG, &bench, "other", b"other").state, State::Done);
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 3, "a restart sends it no third time");
 }
 
 #[test]
@@ -657,11 +673,12 @@ fn a_full_account_is_not_asked_again_by_every_file_that_cannot_fit() {
 }
 
 #[test]
-fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
+fn a_link_that_dies_is_told_of_and_renewed_under_a_name_of_its_own() {
     let hook = "refresh = true\n[[hook]]\non = [\"expiring\"]\nbefore = \"3s\"\ncommand = [\"sh\", \"-c\", \"echo $FERRYD_EVENT >> told\"]";
     let bench = KIE.bench_with(|options| {
         options.rules.kie.kept_seconds = 5;
         options.rules.kie.shape = ReplyShape::Quickstart;
+        options.rules.kie.overwriting_renews = false;
     });
     let told = bench.dir.path().join("told");
     let bench = bench.host(&hook.replace(">> told", &format!(">> {}", told.display())));
@@ -673,7 +690,10 @@ fn a_link_that_dies_is_told_of_and_renewed_under_the_same_name() {
     assert!(left <= 3000, "told {left} ms before the end, and 3 s were asked for");
     let renewed = bench.wait_for("a new link", || bench.jobs().into_iter().find(|job| job.expires_ms > first.expires_ms));
     bench.stop(daemon);
-    assert_eq!((renewed.link, bench.sandbox.objects().len()), (first.link, 1), "it overwrites, so the link stays what it was");
+    let [old, new] = [first, renewed].map(|job| job.stored_name.unwrap());
+    assert_eq!(old.replacen("-file", "-2-file", 1), new);
+    let held = bench.sandbox.objects().into_iter().map(|object| object.name).collect::<Vec<_>>();
+    assert!(held.contains(&old) && held.contains(&new), "the old one lives out its time: {held:?}");
 }
 
 /// `ferryd check --online`: whether it was fine, and what it said.
@@ -759,4 +779,24 @@ fn a_large_file_past_512_mib_carries_its_bit_count() {
     bench.stop(daemon);
     let ours = std::fs::read(bench.drop_dir().join("file")).unwrap();
     assert!(requests(&bench, Endpoint::Chunk).len() > 32 && bench.held("file") == [ours]);
+}
+
+#[test]
+fn a_name_that_a_host_has_changed_is_told_with_the_outcome() {
+    for (kind, endpoint) in [(UPLOADGIG, Endpoint::Chunk), (KIE, Endpoint::Chunk), (KOODRIVE, Endpoint::Open)] {
+        let bench = kind.bench();
+        let job = send(kind, &bench, "as it is.txt", b"one");
+        assert!(job.stored_name.as_ref().is_some_and(|name| name.ends_with("as it is.txt")), "{job:#?}");
+        assert_eq!(job.renamed_to(), None, "{}", kind.word);
+        bench.faults(one(endpoint, When::Always, Action::StoreOtherName));
+        let job = send(kind, &bench, "other.txt", b"four");
+        assert_eq!(job.state, State::Done, "{job:#?}");
+        let stored = bench.sandbox.objects().into_iter().find(|object| object.bytes == 4).unwrap();
+        assert_eq!((job.renamed_to(), job.stored_name.as_deref()), (Some(&*stored.name), Some(&*stored.name)));
+        // KooDrive tells no size of what it has stored; its digest is better.
+        assert_eq!(job.stored_bytes, (kind.word != "koodrive").then_some(4));
+    }
+    let quiet = KIE.bench_with(|options| options.rules.kie.shape = ReplyShape::UrlOnly);
+    let job = send(KIE, &quiet, "file.txt", b"one");
+    assert_eq!((job.state, job.stored_name, job.stored_bytes), (State::Done, None, None));
 }

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 77] = [
+const TESTED: [(&str, &str, &str); 80] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -63,13 +63,14 @@ const TESTED: [(&str, &str, &str); 77] = [
     ("host", "max_uploads", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("host", "on_unknown", "hosts::with_probe_a_lost_answer_is_held_on_evidence_and_a_lost_body_is_sent_again"),
     ("host", "proxy", "keys::a_host_is_reached_through_its_proxy_and_told_who_asks"),
-    ("host", "refresh", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
+    ("host", "refresh", "hosts::a_link_that_dies_is_told_of_and_renewed_under_a_name_of_its_own"),
     ("host", "request_timeout", "faults::a_host_that_stops_in_the_middle_is_given_up_after_the_idle_time"),
     ("host", "trust_replies", "replies::a_source_waits_for_proof_until_its_host_is_trusted"),
     ("host", "user_agent", "keys::a_host_is_reached_through_its_proxy_and_told_who_asks"),
     ("host", "retries", "faults::with_a_limit_on_retries_the_job_is_held_for_a_person_but_not_within_minutes"),
     ("cloudkp", "base_url", "faults::an_unreachable_host_makes_the_job_wait_and_say_why"),
     ("cloudkp", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
+    ("cloudkp", "finish", "keys::the_chunks_of_cloudkp_become_a_file_as_told"),
     ("cloudkp", "link_base", "faults::every_documented_reply_gives_the_link"),
     ("cloudkp", "parallel_parts", "hosts::parts_of_cloudkp_go_together_as_told"),
     ("cloudkp", "session_max_age", "keys::a_session_is_trusted_until_its_age_and_no_longer"),
@@ -88,6 +89,7 @@ const TESTED: [(&str, &str, &str); 77] = [
     ("koodrive", "flash_upload", "hosts::without_flash_upload_the_digest_is_computed_while_parts_are_sent"),
     ("koodrive", "folder", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "part_size", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "proof_code", "koodrive::a_digest_goes_with_a_proof_as_far_as_the_space_knows_of_one"),
     ("koodrive", "share", "koodrive::with_share_the_outcome_has_a_link_that_lasts"),
     ("koodrive", "token_prefix", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "user_id", "keys::a_secret_comes_from_where_the_configuration_says"),
@@ -95,6 +97,7 @@ const TESTED: [(&str, &str, &str); 77] = [
     ("kie", "base_url", "hosts::check_online_proves_every_login_and_uploads_nothing"),
     ("kie", "kept_for", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("kie", "method", "hosts::base64_brings_the_same_bytes"),
+    ("kie", "name", "keys::kie_is_given_plain_names_only_where_told_to_and_check_says_what_that_means"),
     ("kie", "remote_urls", "hosts::a_dropped_address_is_fetched_by_kie_itself"),
     ("kie", "upload_path", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("4shared", "allow_private", "hosts::an_address_in_a_private_network_gets_no_byte_unless_it_is_allowed"),
@@ -110,7 +113,7 @@ const TESTED: [(&str, &str, &str); 77] = [
 
 /// The same for hooks.
 const TESTED_OF_HOOKS: [(&str, &str); 7] = [
-    ("before", "hosts::a_link_that_dies_is_told_of_and_renewed_under_the_same_name"),
+    ("before", "hosts::a_link_that_dies_is_told_of_and_renewed_under_a_name_of_its_own"),
     ("command", "hooks::every_kind_of_hook_hears_of_an_outcome"),
     ("links_file", "hooks::every_outcome_is_one_line_in_the_links_file"),
     ("on", "hooks::a_held_job_is_told_of_with_its_reason"),
@@ -750,5 +753,34 @@ fn a_missing_folder_is_made_where_the_watch_says_so() {
             bench.wait_for("the file", || (bench.held("file") == [b"content"]).then_some(()));
         }
         bench.stop(daemon);
+    }
+}
+
+#[test]
+fn kie_is_given_plain_names_only_where_told_to_and_check_says_what_that_means() {
+    for (name, is_plain) in [("plain", true), ("versioned", false)] {
+        let bench = Bench::new().to(&["kie"]);
+        let bench = with_lines(bench, "kie", &format!("name = {name:?}"));
+        let said = String::from_utf8(bench.command(&["check"]).output().unwrap().stdout).unwrap();
+        assert_eq!(said.contains("overwrites another of its name"), is_plain, "{said}");
+        bench.put("report.pdf", b"first");
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        assert_eq!(names(&bench) == ["report.pdf"], is_plain, "{:?}", names(&bench));
+    }
+}
+
+#[test]
+fn the_chunks_of_cloudkp_become_a_file_as_told() {
+    for (finish, requests_made) in [("separate", 5), ("last_chunk", 4)] {
+        let bench = Bench::new().host(&format!("finish = {finish:?}"));
+        let content = bytes(5, 400_000);
+        bench.put("file", &content);
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        let made = requests(&bench, Endpoint::Chunk).len() + requests(&bench, Endpoint::Finish).len();
+        assert_eq!((made, bench.held("file")), (requests_made, vec![content]), "{finish}");
     }
 }

@@ -352,6 +352,7 @@ fn actions() -> Vec<Action> {
         Action::Limit,
         Action::AccountFull,
         Action::WrongFacts,
+        Action::StoreOtherName,
         Action::DropPart,
         Action::CorruptPart,
         Action::Twice,

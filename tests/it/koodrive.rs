@@ -148,3 +148,44 @@ fn a_detail_that_is_refused_is_no_word_that_the_file_is_not_there() {
     assert_eq!(requests(&bench, Endpoint::Chunk).len(), 3, "no part goes again");
     assert_eq!(requests(&bench, Endpoint::Open).len(), 1);
 }
+
+#[test]
+fn a_digest_goes_with_a_proof_as_far_as_the_space_knows_of_one() {
+    use ferryd_sandbox::koodrive::Proof;
+    let content = bytes(3, 6 * MIB);
+    // The host's line; what the space wants; creates, and whether the second file was found by its digest.
+    let cases = [
+        ("", Proof::Checked, 1, true),
+        ("", Proof::Required, 1, true),
+        ("", Proof::Off, 2, true),
+        ("proof_code = \"always\"", Proof::Required, 1, true),
+        ("proof_code = \"never\"", Proof::Off, 1, true),
+    ];
+    for (line, proof, creates, found) in cases {
+        let bench = KOODRIVE.bench_with(|options| options.rules.koodrive.proof = proof);
+        let bench = bench.host(&format!("part_size = \"5 MiB\"\n{line}"));
+        arrives(KOODRIVE, &bench, &content);
+        assert_eq!(requests(&bench, Endpoint::Open).len(), creates, "{line} {proof:?}");
+        let parts = requests(&bench, Endpoint::Chunk).len();
+        assert_eq!(send(KOODRIVE, &bench, "again", &content).state, State::Done);
+        assert_eq!(requests(&bench, Endpoint::Chunk).len() == parts, found, "{line} {proof:?}");
+    }
+    let bench = KOODRIVE.bench_with(|options| options.rules.koodrive.proof = Proof::Required);
+    let bench = bench.host("part_size = \"5 MiB\"\nproof_code = \"never\"");
+    let job = send(KOODRIVE, &bench, "file", &content);
+    assert!(job.why.is_some_and(|why| why.class == ReasonClass::Host(Class::RequestRefused)));
+    // Without its digest, if that is what it takes.
+    let bench = KOODRIVE.bench_with(|options| options.rules.koodrive.proof = Proof::Required);
+    let bench = bench.host("part_size = \"5 MiB\"");
+    let says = Action::Reply { status: 400, headers: Default::default(), body: "{\"code\":13000102}".into(), stored: false };
+    bench.faults(one(Endpoint::Open, When::First(2), says));
+    let job = arrives(KOODRIVE, &bench, &content);
+    assert_eq!((requests(&bench, Endpoint::Open).len(), job.attempts), (3, 1));
+}
+
+#[test]
+fn the_proof_of_a_token_begins_with_the_token_as_it_is_sent() {
+    let bench = KOODRIVE.bench_with(|options| options.rules.koodrive.proof = ferryd_sandbox::koodrive::Proof::Required);
+    let bench = bench.change(LOGIN, "access_token = \"test-token\"\nproof_code = \"always\"\n");
+    arrives(KOODRIVE, &bench, &bytes(3, 6 * MIB));
+}

@@ -286,6 +286,16 @@ impl Exchange {
         self.action == Some(Action::WrongFacts)
     }
 
+    /// The name under which a file is stored that was sent with this one.
+    pub(super) fn stored_name(&self, name: &str) -> String {
+        if self.renames() { other_name(name) } else { name.to_owned() }
+    }
+
+    /// Whether a fault has the file stored under another name.
+    pub(super) fn renames(&self) -> bool {
+        self.action == Some(Action::StoreOtherName)
+    }
+
     /// What the hosts share: the store, the records, the clock.
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -499,5 +509,13 @@ impl Ended {
             }
             _ => reply.response(length, |payload| ReplyBody::whole(payload, control, delivery)),
         })
+    }
+}
+
+/// A name such as a host may make of one it will not have: `report (2).pdf`.
+fn other_name(name: &str) -> String {
+    match name.rfind('.') {
+        Some(at) if at > 0 => format!("{} (2){}", &name[..at], &name[at..]),
+        _ => format!("{name} (2)"),
     }
 }

@@ -348,6 +348,9 @@ pub enum Action {
     /// Does what is asked, and answers with a size or a digest that is not the file's (F11). Hosts whose replies have none answer
     /// as ever.
     WrongFacts,
+    /// Stores the file under another name than the one it was sent with, and says so (F20). At hosts that give the name in a
+    /// request of its own, it acts there; those that tell no name answer as ever.
+    StoreOtherName,
     /// Takes the part, acknowledges it, and drops it (F12).
     DropPart,
     /// Takes the part, acknowledges it, and changes its first byte at rest (F12).
@@ -461,6 +464,7 @@ impl Action {
             Action::Deny => "deny",
             Action::Limit => "limit",
             Action::WrongFacts => "wrong_facts",
+            Action::StoreOtherName => "store_other_name",
             Action::DropPart => "drop_part",
             Action::CorruptPart => "corrupt_part",
             Action::Twice => "twice",
@@ -752,6 +756,7 @@ mod tests {
             Action::Deny,
             Action::Limit,
             Action::WrongFacts,
+            Action::StoreOtherName,
             Action::DropPart,
             Action::CorruptPart,
             Action::Twice,

@@ -54,6 +54,8 @@ pub struct Rules {
     pub file_bytes_max: u64,
     /// How long a file is kept, in seconds.
     pub kept_seconds: i64,
+    /// Whether a file that overwrites another is kept for as long as a new one; else until the end of that one.
+    pub overwriting_renews: bool,
 }
 
 impl Default for Rules {
@@ -67,6 +69,7 @@ impl Default for Rules {
             path_required: true,
             file_bytes_max: u64::MAX,
             kept_seconds: 24 * 3600,
+            overwriting_renews: true,
         }
     }
 }
@@ -236,6 +239,7 @@ impl Kie {
     async fn keep(&self, exchange: &mut Exchange, wanted: Wanted, spooled: Spooled) -> Result<Answer, Stop> {
         let host = exchange.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
         let (rules, lies) = (self.rules.clone(), exchange.lies());
+        let wanted = Wanted { name: wanted.name.map(|name| exchange.stored_name(&name)), ..wanted };
         let done = exchange.work(move |shared| keep(shared, &rules, wanted, spooled)).await?;
         Ok(match done {
             Ok((object, kept, mime)) => {
@@ -364,10 +368,11 @@ fn keep(shared: &Shared, rules: &Rules, wanted: Wanted, spooled: Spooled) -> Res
     let record = format!("file-{path}/{name}");
     let failed = |error: Refusal| Reject(500, error.to_string());
     let known: Option<Kept> = shared.records.get(KIND, &record);
-    let over = known.and_then(|kept| shared.store.object(KIND, &kept.id));
+    let over = known.as_ref().and_then(|kept| shared.store.object(KIND, &kept.id));
     let mime = wanted.mime.unwrap_or_else(|| "application/octet-stream".into());
     let object = shared.store.keep_whole(KIND, over.as_ref(), &name, &path, spooled).map_err(failed)?;
-    let until_ms = shared.clock.now_ms() + rules.kept_seconds * 1000;
+    let old_end = known.map(|kept| kept.until_ms).filter(|_| over.is_some() && !rules.overwriting_renews);
+    let until_ms = old_end.unwrap_or_else(|| shared.clock.now_ms() + rules.kept_seconds * 1000);
     let kept = Kept { id: object.id.clone(), until_ms, mime: mime.clone() };
     let noted = shared.records.set(KIND, &record, &kept).and_then(|()| shared.records.set(KIND, &format!("id-{}", kept.id), &kept));
     noted.map_err(|error| failed(error.into()))?;

@@ -202,6 +202,7 @@ impl UploadGig {
         }
         let host = exchange.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
         let (rules, times, lies) = (self.rules.clone(), exchange.times(), exchange.lies());
+        let name = exchange.stored_name(&name);
         match exchange.work(move |shared| store(shared, &rules, &name, spooled, times)).await? {
             Ok(object) => {
                 let mut answer = Answer::plain(self.stored(&object, &host, lies), Outcome::Stored);

@@ -6,5 +6,6 @@ mod deliver;
 mod dispatch;
 mod fairness;
 mod orders;
+mod protocols;
 mod real_hosts;
 mod world;

@@ -30,8 +30,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const FILE_BYTES: usize = 6 * 1024 * 1024;
 
 /// A network on which all hosts are.
-struct Lan {
-    sandbox: Sandbox,
+pub(super) struct Lan {
+    pub(super) sandbox: Sandbox,
     chance: Chance,
     keeps: bool,
     connections: AtomicUsize,
@@ -68,9 +68,9 @@ fn whole(kinds: &[&Kind], tables: &str) -> String {
 }
 
 /// A daemon and its hosts.
-struct Bench {
-    world: World,
-    lan: Arc<Lan>,
+pub(super) struct Bench {
+    pub(super) world: World,
+    pub(super) lan: Arc<Lan>,
     clients: Clients,
 }
 
@@ -81,15 +81,28 @@ fn bench(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script) -> Bench {
 /// The same with more lines in the watch.
 fn bench_with(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script, watch: &str) -> Bench {
     let tables: String = kinds.iter().map(|kind| table(kind)).collect();
-    let world = world(seed, &whole(kinds, &format!("{watch}\n{tables}")), &[]);
+    bench_of(seed, &whole(kinds, &format!("{watch}\n{tables}")), keeps, |options| options.faults = faults)
+}
+
+/// One host of the kind of this name, with more lines in its table, and with rules of its own.
+pub(super) fn bench_ruled(word: &str, host: &str, change: impl FnOnce(&mut Options)) -> Bench {
+    let kind = KINDS.iter().find(|kind| kind.word() == word).unwrap();
+    // A line for a key that the table has already takes its place.
+    let is_new = |line: &&str| !line.contains(" = ") || !host.contains(&line[..=line.find('=').unwrap()]);
+    let table: Vec<String> = table(kind).lines().filter(is_new).map(str::to_owned).collect();
+    bench_of(17, &whole(&[kind], &format!("{}\n{host}\n", table.join("\n"))), true, change)
+}
+
+fn bench_of(seed: u64, config: &str, keeps: bool, change: impl FnOnce(&mut Options)) -> Bench {
+    let world = world(seed, config, &[]);
     let clock = world.system.clock.clone();
-    let options = Options {
+    let mut options = Options {
         listen: ADDRESS,
-        faults,
         chance: ferryd_sandbox::Chance::seeded(seed),
         time: ferryd_sandbox::Time::of(move || clock.now_ms()),
         ..Options::new("/nowhere")
     };
+    change(&mut options);
     let sandbox = Sandbox::detached(options).unwrap();
     let lan = Arc::new(Lan { sandbox, chance: Chance::seeded(seed), keeps, connections: AtomicUsize::new(0) });
     let clients = Clients::simulated(&world.system, lan.clone()).unwrap();
@@ -97,7 +110,7 @@ fn bench_with(seed: u64, kinds: &[&Kind], keeps: bool, faults: Script, watch: &s
 }
 
 impl Bench {
-    async fn run(&self, time: Duration) {
+    pub(super) async fn run(&self, time: Duration) {
         let host = |host: &config::HostConfig| {
             let (host, clients) = (host.clone(), self.clients.clone());
             LazyHost::new(Threads::Caller, move || {
@@ -108,7 +121,7 @@ impl Bench {
     }
 
     /// A file whose bytes are all different ones.
-    fn put(&self, name: &str, bytes: usize) -> Vec<u8> {
+    pub(super) fn put(&self, name: &str, bytes: usize) -> Vec<u8> {
         let content: Vec<u8> = (0..bytes as u64).map(|at| (at.wrapping_mul(0x9E37_79B9) >> 16) as u8).collect();
         self.world.disk.write(&Path::new("/drop").join(name), &content).unwrap();
         content
@@ -121,8 +134,12 @@ impl Bench {
         objects.map(|object| sandbox.read(&object).unwrap()).collect()
     }
 
-    fn log(&self) -> Vec<Entry> {
+    pub(super) fn log(&self) -> Vec<Entry> {
         self.lan.sandbox.log()
+    }
+
+    pub(super) fn is_done_at(&self, word: &str, name: &str) {
+        self.is_done(KINDS.iter().find(|kind| kind.word() == word).unwrap(), name);
     }
 
     fn is_done(&self, kind: &Kind, name: &str) {

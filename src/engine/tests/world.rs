@@ -152,7 +152,7 @@ fn number_of(session: &Session) -> u64 {
 
 fn outcome(number: u64) -> Outcome {
     let link = Some(format!("https://example.com/{number}"));
-    Outcome { link, remote_id: Some(number.to_string()), expires_ms: None, proof: Proof::Size }
+    Outcome { link, remote_id: Some(number.to_string()), proof: Proof::Size, ..Outcome::default() }
 }
 
 fn lost_session() -> HostError {

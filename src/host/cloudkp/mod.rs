@@ -4,6 +4,7 @@
 //! "upload files to kpcloud using api". Nothing on the host can be asked what it holds, so a probe is always `Unsure`, and a finish
 //! that went unanswered is finished again under the same session (page, 3.3).
 
+mod moving;
 mod settings;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use crate::config::Environment;
 use crate::config::reading::Table;
-use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Opened, Outcome, Session, Shape};
 use crate::os::chance::Chance;
 
@@ -25,7 +25,7 @@ use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
-pub use settings::{CloudKpConfig, EmptyFile};
+pub use settings::{CloudKpConfig, EmptyFile, Finish};
 
 // Requests.
 
@@ -62,12 +62,12 @@ struct Open {
 }
 
 impl Open {
-    fn new(settings: &CloudKpConfig, file: &FileFacts, chance: &Chance) -> Open {
+    fn new(settings: &CloudKpConfig, base_url: &str, file: &FileFacts, chance: &Chance) -> Open {
         let uuid = chance.digits(UUID_DIGITS);
         let name = file.name.replace(['/', '\\'], "_");
         let is_finish_alone = file.bytes == 0 && settings.empty_file == EmptyFile::FinishOnly;
         let parts = if is_finish_alone { 0 } else { file.parts };
-        Open { uuid, url: format!("{}/upload", settings.base_url), name, bytes: file.bytes, parts }
+        Open { uuid, url: upload_url(base_url), name, bytes: file.bytes, parts }
     }
 
     fn store(&self) -> Result<Session, HostError> {
@@ -80,12 +80,20 @@ impl Open {
 
     /// The fields of a chunk, text first, the file last (page, 2.3).
     fn chunk_form(&self, empty: Form, number: u32, bytes: u64) -> Form {
+        self.texts_of(empty, number).file("file", "file", bytes)
+    }
+
+    fn texts_of(&self, empty: Form, number: u32) -> Form {
         empty
             .text("dzuuid", &self.uuid)
             .text("dzchunkindex", &number.to_string())
             .text("dztotalchunkcount", &self.parts.to_string())
             .text("dztotalfilesize", &self.bytes.to_string())
-            .file("file", "file", bytes)
+    }
+
+    /// The fields of the last chunk where it is the finish, too (page, 4.1).
+    fn last_form(&self, empty: Form, number: u32, bytes: u64) -> Form {
+        self.texts_of(empty, number).text("complete", "yes").text("file_name", &self.name).file("file", "file", bytes)
     }
 
     /// The fields of the finish (page, 2.4).
@@ -156,9 +164,9 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
         Parsed::Id(id) => {
             let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
             // An id is all that this host ever tells.
-            Ok(Outcome { link: Some(link), remote_id: Some(id), expires_ms: None, proof: Proof::Word })
+            Ok(Outcome { link: Some(link), remote_id: Some(id), ..Outcome::default() })
         }
-        Parsed::Failed(text) => Err(failed(finish_failure(&text), &text, reply)),
+        Parsed::Failed(text) => Err(failed_finish(&text, reply)),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),
         Parsed::Denied | Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
     }
@@ -287,6 +295,20 @@ fn finish_failure(text: &str) -> Class {
     if has(&["missing", "not all ", "incomplete"]) { Class::OffsetMismatch } else { chunk_failure(text) }
 }
 
+/// Why a finish fails, in the host's own words. What is not understood is finished again, and once it persists the file begins anew
+/// (page, 3.2).
+fn failed_finish(text: &str, reply: &Reply) -> HostError {
+    let error = failed(finish_failure(text), text, reply);
+    if error.class != Class::Unreadable {
+        return error;
+    }
+    let lower = text.to_lowercase();
+    let lacks_a_field =
+        ["dzchunkindex", "dztotalfilesize", "`file`", "no file", "file is required"].iter().any(|word| lower.contains(word));
+    let advice = if lacks_a_field { "; the other form of `finish` may be what it wants" } else { "" };
+    HostError { said: format!("{}{advice}", error.said), ..error }.worsening_to(Class::SessionLost)
+}
+
 /// What the host itself calls a failure. It documents no codes; a number that stands alone is one.
 fn failed(class: Class, text: &str, reply: &Reply) -> HostError {
     let error = reply.failure(class, format!("the host answered `{}`", excerpt(text)));
@@ -303,20 +325,59 @@ fn unknown(what: &str, reply: &Reply) -> HostError {
 
 // Glue.
 
+fn upload_url(base_url: &str) -> String {
+    format!("{base_url}/upload")
+}
+
 /// A CloudKP host.
 pub struct CloudKp {
     settings: CloudKpConfig,
     transport: Transport,
+    moving: moving::Moving,
 }
 
 impl CloudKp {
     /// A host with these settings.
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
-        CloudKp { settings, transport }
+        CloudKp { settings, transport, moving: moving::Moving::default() }
     }
 
-    fn upload_url(&self) -> String {
-        format!("{}/upload", self.settings.base_url)
+    /// The address of new uploads.
+    fn present(&self) -> &str {
+        let urls = &self.settings.base_urls;
+        urls.get(self.moving.present()).or(urls.first()).map_or("", String::as_str)
+    }
+
+    /// Where the requests of an upload go: where it began, as long as that is configured. Answers the place of that in the list, too.
+    fn place_of(&self, open: &Open) -> (usize, String) {
+        let began = self.settings.base_urls.iter().position(|base_url| upload_url(base_url) == open.url);
+        began.map_or_else(|| (self.moving.present(), upload_url(self.present())), |place| (place, open.url.clone()))
+    }
+
+    /// Takes in how a request of an upload was answered. Where the host is not there any more, new uploads go to the next address,
+    /// and one that began at another address begins anew.
+    fn take_in<T>(&self, place: usize, read: Result<T, HostError>) -> Result<T, HostError> {
+        let is_gone = |error: &HostError| error.worsens == Some(Class::HostRefused) || error.unconnected;
+        match read {
+            Err(error) if is_gone(&error) && self.settings.base_urls.len() > 1 => {
+                let now = self.transport.clock().instant();
+                let is_left = self.moving.is_gone(place, self.settings.base_urls.len(), now);
+                let is_present = place == self.moving.present();
+                // Without a connection nobody has said anything of the upload.
+                Err(if !is_present && !error.unconnected {
+                    HostError { class: Class::SessionLost, worsens: None, ..error }
+                } else if is_left {
+                    HostError { worsens: None, ..error }
+                } else {
+                    error
+                })
+            }
+            Err(error) => Err(error),
+            Ok(answer) => {
+                self.moving.is_there();
+                Ok(answer)
+            }
+        }
     }
 }
 
@@ -347,12 +408,13 @@ impl Host for CloudKp {
             session_life: Some(self.settings.session_max_age),
             parallel: self.settings.parallel_parts,
             takes_empty_files: self.settings.empty_file != EmptyFile::Reject,
+            last_with_finish: self.settings.finish == Finish::LastChunk,
             ..Shape::parts(chunk_bytes(file_bytes))
         }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
-        Box::pin(async { Open::new(&self.settings, file, self.transport.chance()).store().map(Opened::Session) })
+        Box::pin(async { Open::new(&self.settings, self.present(), file, self.transport.chance()).store().map(Opened::Session) })
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
@@ -363,9 +425,9 @@ impl Host for CloudKp {
                 return Ok(Ack { number: part.number, held_to: part.offset, receipt: None, moved_to: None });
             }
             let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
-            let url = self.upload_url();
-            let reply = self.transport.send(Request::post(&url).form(form, Some(part))).await?;
-            let receipt = chunk_reply(&reply)?;
+            let (place, url) = self.place_of(&open);
+            let reply = self.transport.send(Request::post(&url).form(form, Some(part))).await;
+            let receipt = self.take_in(place, reply.and_then(|reply| chunk_reply(&reply)))?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
     }
@@ -373,16 +435,22 @@ impl Host for CloudKp {
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let url = self.upload_url();
-            let request = Request::post(&url).form(open.finish_form(self.transport.form()), None).patience(FINISH_PATIENCE);
-            let reply = self.transport.send(request).await?;
-            finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts)
+            let (place, url) = self.place_of(&open);
+            // A file without chunks has no last one (page, 4.7).
+            let last = completion.last.filter(|_| open.parts > 0);
+            let form = match last {
+                Some(part) => open.last_form(self.transport.form(), part.number, part.bytes),
+                None => open.finish_form(self.transport.form()),
+            };
+            let reply = self.transport.send(Request::post(&url).form(form, last).patience(FINISH_PATIENCE)).await;
+            let read = |reply: Reply| finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts);
+            self.take_in(place, reply.and_then(read))
         })
     }
 
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
-            let reply = self.transport.send(Request::get(&self.settings.base_url)).await?;
+            let reply = self.transport.send(Request::get(self.present())).await?;
             match reply.status {
                 500.. => Err(reply.refusal()),
                 200..=299 => Ok("reachable (no login needed)".to_owned()),
@@ -417,7 +485,8 @@ mod tests {
 
     fn settings(empty_file: EmptyFile) -> CloudKpConfig {
         CloudKpConfig {
-            base_url: "http://127.0.0.1:1/kp".into(),
+            base_urls: vec!["http://127.0.0.1:1/kp".into()],
+            finish: Finish::Separate,
             link_base: BASE.into(),
             session_max_age: Duration::from_secs(1),
             empty_file,
@@ -435,7 +504,7 @@ mod tests {
     #[test]
     fn a_session_survives_being_stored_and_a_strange_one_is_lost() {
         let file = FileFacts::named("a\\b.zip", 7);
-        let open = Open::new(&settings(EmptyFile::FinishOnly), &file, &Chance::default());
+        let open = Open::new(&settings(EmptyFile::FinishOnly), "https://kp", &file, &Chance::default());
         assert_eq!((open.name.as_str(), open.uuid.len()), ("a_b.zip", 20));
         assert!(open.uuid.bytes().all(|byte| byte.is_ascii_digit()));
         assert_eq!(Open::load(&open.store().unwrap()).unwrap(), open);

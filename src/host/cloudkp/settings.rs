@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::config::HostSettings;
-use crate::config::reading::{Table, base_url, duration, integer, text, word};
+use crate::config::reading::{Table, base_url, duration, integer, one_or_more, text, word};
 
 const EMPTY_FILE: &[(&str, EmptyFile)] =
     &[("finish-only", EmptyFile::FinishOnly), ("one-empty-chunk", EmptyFile::OneEmptyChunk), ("reject", EmptyFile::Reject)];
+const FINISH: &[(&str, Finish)] = &[("separate", Finish::Separate), ("last_chunk", Finish::LastChunk)];
 /// Requests of one file in flight, as in the sample (`docs/protocols/cloudkp.md`, 7), and the most that make sense.
 const PARALLEL: i64 = 5;
 const PARALLEL_MAX: i64 = 32;
@@ -16,8 +17,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Settings of a CloudKP host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudKpConfig {
-    /// Where chunks go: scheme, host, port and any path before `/upload`, without a slash at the end.
-    pub base_url: String,
+    /// Where chunks go: scheme, host, port and any path before `/upload`, without a slash at the end. New uploads go to the first of
+    /// them that is not gone.
+    pub base_urls: Vec<String>,
+    /// What makes the chunks a file.
+    pub finish: Finish,
     /// What stands before the id in a link.
     pub link_base: String,
     /// How long an unfinished session is trusted.
@@ -26,6 +30,15 @@ pub struct CloudKpConfig {
     pub empty_file: EmptyFile,
     /// Chunks of one file in flight.
     pub parallel_parts: usize,
+}
+
+/// What makes the chunks a file; the service describes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// A request of its own: what the sample program does.
+    Separate,
+    /// The request of the last chunk, which goes when all others are there.
+    LastChunk,
 }
 
 /// What a CloudKP host is sent for a file of 0 bytes; the service does not document it.
@@ -44,7 +57,8 @@ impl HostSettings for CloudKpConfig {}
 /// The settings in its table; every key has a default.
 pub(super) fn read(table: &Table<'_>) -> CloudKpConfig {
     CloudKpConfig {
-        base_url: table.get("base_url", "https://kpdl.cloudkp.com".to_owned(), base_url("/upload")),
+        base_urls: table.get("base_url", vec!["https://kpdl.cloudkp.com".to_owned()], one_or_more(base_url("/upload"))),
+        finish: table.get("finish", Finish::Separate, word(FINISH)),
         link_base: table.get("link_base", "https://cloudkp.com?c=".to_owned(), text),
         session_max_age: table.get("session_max_age", DAY, duration(SECOND)),
         empty_file: table.get("empty_file", EmptyFile::FinishOnly, word(EMPTY_FILE)),

@@ -146,7 +146,8 @@ fn stored(root: &Element, bytes: u64) -> Option<Outcome> {
     let id = text_in(root, "Stored", "Id").filter(is_id)?;
     let link = root.text_of("Link").and_then(address::link)?;
     let is_whole = root.text_of("Bytes").and_then(|bytes| bytes.parse().ok()) == Some(bytes);
-    is_whole.then(|| Outcome { link: Some(link), remote_id: Some(id.to_owned()), expires_ms: None, proof: Proof::Size })
+    let proof = Proof::Size;
+    is_whole.then(|| Outcome { link: Some(link), remote_id: Some(id.to_owned()), proof, bytes: Some(bytes), ..Outcome::default() })
 }
 
 fn is_etag(text: &str) -> bool {

@@ -4,9 +4,9 @@ use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt};
 use super::super::xml::Element;
-use super::FourShared;
 use super::replies::{SoapReply, items_of, number, soap_reply};
 use super::settings::FourSharedFolder;
+use super::{FourShared, names};
 
 /// The root folder.
 const ROOT: i64 = -1;
@@ -39,15 +39,15 @@ fn items(listing: &Element) -> Vec<Item> {
 impl FourShared {
     /// The number of the folder that a file goes to; folders that are missing are made.
     pub(super) async fn folder(&self, below: &str) -> Result<i64, HostError> {
-        let (mut folder, mut names) = match &self.settings.folder {
+        let (mut folder, mut path) = match &self.settings.folder {
             FourSharedFolder::Id(id) => (*id, Vec::new()),
-            FourSharedFolder::Path(names) => (ROOT, names.clone()),
+            FourSharedFolder::Path(path) => (ROOT, path.clone()),
         };
-        names.extend(below.split('/').filter(|name| !name.is_empty()).map(str::to_owned));
-        if names.len() > DEPTH_MAX {
-            return Err(HostError::new(Class::FileRejected, format!("the folder `{}` is nested too deeply", excerpt(below))));
+        path.extend(below.split('/').filter(|name| !name.is_empty()).map(names::fit));
+        if path.len() > DEPTH_MAX {
+            return Err(HostError::new(Class::RequestRefused, format!("the folder `{}` is nested too deeply", excerpt(below))));
         }
-        for name in names {
+        for name in path {
             folder = match self.child(folder, &name).await? {
                 Some(child) => child,
                 None => self.make_folder(folder, &name).await?,

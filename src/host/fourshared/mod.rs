@@ -267,12 +267,14 @@ impl FourShared {
         }
     }
 
-    /// The outcome of a file whose `digest` the host has compared.
-    async fn link(&self, file_id: i64, digest: &str) -> Result<Outcome, HostError> {
+    /// The outcome of a file whose `digest` the host has compared. `bytes` is the size that it says it has, where it was asked.
+    async fn link(&self, reserved: &Reserved, digest: &str, bytes: Option<u64>) -> Result<Outcome, HostError> {
+        let file_id = reserved.file_id;
         let link = self.file_call("getFileDownloadLink", file_id, &[]).await?;
         let link = link_of(returned(&link))?;
         let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
-        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof })
+        let name = stored::name(Some(reserved.name.clone()));
+        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof, name, bytes })
     }
 
     /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").
@@ -288,7 +290,7 @@ impl FourShared {
             return Ok(None);
         }
         match info.text_of("md5") {
-            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved.file_id, digest).await.map(Some),
+            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved, digest, Some(reserved.bytes)).await.map(Some),
             Some(_) => Ok(None),
             // An open reservation may show its full size; otherwise the digest is still being computed.
             None if self.is_open(reserved).await? => Ok(None),
@@ -332,6 +334,7 @@ impl Host for FourShared {
     /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
+            let file = &FileFacts { name: names::fit(&file.name), ..file.clone() };
             self.check_room(file.bytes).await?;
             let folder = self.folder(&file.folder).await?;
             let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
@@ -393,7 +396,7 @@ impl Host for FourShared {
             }
             // The file is there: a link that does not come leaves a doubt, and the next try asks for the file.
             self.names.is_gone(reserved.file_id);
-            self.link(reserved.file_id, digest).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
+            self.link(&reserved, digest, None).await.map_err(|error| HostError { class: Class::Transient, doubt: true, ..error })
         })
     }
 

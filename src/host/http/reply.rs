@@ -124,7 +124,8 @@ impl Reply {
 
     /// A failure of which this reply tells.
     pub fn failure(&self, class: Class, said: impl Into<String>) -> HostError {
-        HostError::new(class, said).with_status(self.status)
+        let error = HostError::new(class, said).with_status(self.status);
+        if class == Class::Unreadable { error.with_reply(&self.text) } else { error }
     }
 
     /// The reply for a person: what the status means, and how the body begins.

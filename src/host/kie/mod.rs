@@ -26,10 +26,11 @@ use super::error::{HostError, excerpt, names_the_file};
 use super::form::Form;
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
+use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, json, stored};
 
-pub use settings::{KieConfig, KieMethod};
+pub use settings::{KieConfig, KieMethod, KieName};
 
 /// The largest file that may travel as base64, in bytes (page, 2.2 and 7: 10 MB).
 const BASE64_BYTES_MAX: u64 = 10_000_000;
@@ -58,6 +59,9 @@ struct Named {
     /// Whether it travels as text; sessions of older versions leave it to the settings.
     #[serde(default)]
     as_text: Option<bool>,
+    /// What the names of fetched files begin with; sessions of older versions have it in `name` alone.
+    #[serde(default)]
+    prefix: Option<String>,
 }
 
 fn any_type() -> String {
@@ -79,7 +83,19 @@ impl Named {
         let as_text = settings.method == KieMethod::Base64 && file.bytes <= BASE64_BYTES_MAX;
         let folder = file.folder.split('/').map(sanitised).filter(|name| !name.is_empty());
         let upload_path = std::iter::once(settings.upload_path.clone()).chain(folder).collect::<Vec<_>>().join("/");
-        let name = format!("{}-{}", file.version, shortened(&sanitised(&file.name)));
+        let own = shortened(&sanitised(&file.name));
+        // Whether overwriting renews the life of a file is not known, so a renewal has a name, and a link, of its own (page, 4.10).
+        let (own_id, prefix) = match file.renewals {
+            0 => (file.version.clone(), file.version.clone()),
+            renewals => {
+                let number = renewals.saturating_add(1);
+                (format!("{}-{number}", file.version), format!("{}-r{number}", file.version))
+            }
+        };
+        let name = match settings.name {
+            KieName::Plain if !own.is_empty() => own,
+            _ => format!("{own_id}-{own}"),
+        };
         Ok(Named {
             base_url: settings.base_url.clone(),
             upload_path,
@@ -88,6 +104,7 @@ impl Named {
             by_url,
             content_type: file.content_type.to_owned(),
             as_text: Some(as_text),
+            prefix: Some(prefix),
         })
     }
 
@@ -119,10 +136,10 @@ impl Named {
         let last =
             url::Url::parse(url).ok().and_then(|url| url.path_segments()?.next_back().map(str::to_owned)).unwrap_or_default();
         let last = percent_encoding::percent_decode_str(&last).decode_utf8_lossy().into_owned();
-        let version = self.name.split('-').next().unwrap_or_default();
+        let prefix = self.prefix.as_deref().or(self.name.split('-').next()).unwrap_or_default();
         let name = match sanitised(&last) {
-            last if last.is_empty() => format!("{version}-{index}"),
-            last => format!("{version}-{index}-{}", shortened(&last)),
+            last if last.is_empty() => format!("{prefix}-{index}"),
+            last => format!("{prefix}-{index}-{}", shortened(&last)),
         };
         json!({ "fileUrl": url, "uploadPath": self.upload_path, "fileName": name }).to_string()
     }
@@ -178,14 +195,16 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
         && u64::try_from(stored) != Ok(sent)
     {
         let said = format!("the host stored {stored} bytes, but {sent} were sent");
-        return Err(reply.failure(Class::Unreadable, said));
+        return Err(reply.failure(Class::Unreadable, said).worsening_to(Class::BadCopy));
     }
     let time = |key: &str| json::text(data.get(key)).and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let uploaded = time("uploadTime").or_else(|| time("uploadedAt")).map_or(now_ms, jiff::Timestamp::as_millisecond);
     let kept_ms = i64::try_from(kept_for.as_millis()).unwrap_or(i64::MAX);
     let expires = time("expiresAt").map_or(uploaded.saturating_add(kept_ms), jiff::Timestamp::as_millisecond);
     let remote_id = ["fileId", "filePath"].iter().find_map(|key| json::text(data.get(*key)));
-    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof })
+    let name = stored::name(json::text(data.get("fileName")));
+    let stored = stored.and_then(|stored| u64::try_from(stored).ok());
+    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof, name, bytes: stored })
 }
 
 fn said(code: Option<i64>, msg: &str, reply: &Reply) -> String {
@@ -238,12 +257,13 @@ pub struct Kie {
     settings: KieConfig,
     api_key: Secret,
     transport: Transport,
+    largest: Largest,
 }
 
 impl Kie {
     /// An account with these settings.
     pub fn new(settings: KieConfig, api_key: Secret, transport: Transport) -> Kie {
-        Kie { settings, api_key, transport }
+        Kie { settings, api_key, transport, largest: Largest::default() }
     }
 
     fn post<'a>(&self, url: &'a str) -> Request<'a> {
@@ -263,7 +283,10 @@ impl Kie {
             let url = format!("{}/api/file-stream-upload", self.settings.base_url);
             self.transport.send(self.post(&url).form(named.form(self.transport.form()), Some(part))).await?
         };
-        upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms())
+        let read = upload_reply(&reply, Some(part.bytes), self.settings.kept_for, self.transport.clock().now_ms());
+        let outcome = read.map_err(|error| self.largest.judge(error, part.bytes))?;
+        self.largest.took(part.bytes);
+        Ok(outcome)
     }
 
     /// Lets the host fetch every address of a shortcut file. The outcome has all links, with spaces between them.
@@ -287,7 +310,8 @@ impl Kie {
             expires.extend(outcome.expires_ms);
         }
         let joined = |texts: Vec<String>| Some(texts.join(" ")).filter(|text| !text.is_empty());
-        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms: expires.into_iter().min(), proof: Proof::Word })
+        let expires_ms = expires.into_iter().min();
+        Ok(Outcome { link: joined(links), remote_id: joined(ids), expires_ms, ..Outcome::default() })
     }
 }
 
@@ -378,6 +402,7 @@ mod tests {
             base_url: "https://h".into(),
             api_key: crate::config::SecretSource::Env("K".into()),
             method,
+            name: KieName::Versioned,
             remote_urls: true,
             upload_path: "inbox".into(),
             kept_for: DAY,
@@ -457,7 +482,30 @@ mod tests {
     #[test]
     fn another_size_is_no_success() {
         let text = r#"{"success":true,"code":200,"data":{"downloadUrl":"https://x/f","fileSize":48212}}"#;
-        assert_eq!(class(200, text), (Class::Unreadable, None, false));
+        assert_eq!(class(200, text), (Class::Unreadable, Some(Class::BadCopy), false));
+    }
+
+    #[test]
+    fn a_renewal_has_a_name_of_its_own_and_a_plain_name_never_changes() {
+        let settings = settings(KieMethod::Stream);
+        let named = |settings: &KieConfig, renewals, name| {
+            let file = FileFacts { renewals, ..facts(name, 3) };
+            let named = Named::new(settings, &file).unwrap();
+            (named.name.clone(), named.by_url("https://x/b.png", 1))
+        };
+        let names = [0, 1, 2].map(|renewals| named(&settings, renewals, "a.png"));
+        assert_eq!(
+            names.clone().map(|(name, _)| name),
+            ["670f15212a83941c-a.png", "670f15212a83941c-2-a.png", "670f15212a83941c-3-a.png"]
+        );
+        for ((_, fetched), name) in
+            names.iter().zip(["670f15212a83941c-1-b.png", "670f15212a83941c-r2-1-b.png", "670f15212a83941c-r3-1-b.png"])
+        {
+            assert!(fetched.contains(&format!("\"fileName\":\"{name}\"")), "{fetched}");
+        }
+        let plain = KieConfig { name: KieName::Plain, ..settings };
+        assert_eq!([0, 1].map(|renewals| named(&plain, renewals, "a.png").0), ["a.png", "a.png"]);
+        assert_eq!(named(&plain, 0, "..").0, "670f15212a83941c-");
     }
 
     #[test]

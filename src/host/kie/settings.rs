@@ -6,6 +6,7 @@ use crate::config::reading::{Table, Value, Wrong, base_url, boolean, duration, i
 use crate::config::{Environment, HostSettings, SecretSource};
 
 const METHODS: &[(&str, KieMethod)] = &[("stream", KieMethod::Stream), ("base64", KieMethod::Base64)];
+const NAMES: &[(&str, KieName)] = &[("versioned", KieName::Versioned), ("plain", KieName::Plain)];
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -18,6 +19,8 @@ pub struct KieConfig {
     pub api_key: SecretSource,
     /// How files travel.
     pub method: KieMethod,
+    /// What files are called there.
+    pub name: KieName,
     /// Whether a dropped `*.url`, `*.webloc` or `*.uri-list` file means the addresses it holds.
     pub remote_urls: bool,
     /// What stands before the folder of a file: no slash at either end.
@@ -35,7 +38,23 @@ pub enum KieMethod {
     Base64,
 }
 
+/// What files are called at Kie.ai, where the same name again overwrites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KieName {
+    /// With what stands for their version before their own name, so that only the same bytes overwrite.
+    Versioned,
+    /// By their own name.
+    Plain,
+}
+
 impl HostSettings for KieConfig {
+    fn risks(&self) -> Vec<String> {
+        let is_plain = self.name == KieName::Plain;
+        let said = "`name = \"plain\"`: a file overwrites another of its name in the same folder there, also its own older version, whose \
+                    link then leads to the new one";
+        is_plain.then(|| said.to_owned()).into_iter().collect()
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("api_key", &self.api_key)]
     }
@@ -49,6 +68,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
     Some(KieConfig {
         base_url,
         method: table.get("method", KieMethod::Stream, word(METHODS)),
+        name: table.get("name", KieName::Versioned, word(NAMES)),
         remote_urls: table.get("remote_urls", false, boolean),
         upload_path: table.get("upload_path", "ferryd".to_owned(), upload_path),
         kept_for: table.get("kept_for", DAY, duration(SECOND)),

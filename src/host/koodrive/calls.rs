@@ -1,7 +1,7 @@
 //! Control calls: by which clock they are dated, how a token is written, and what is tried once more when neither is taken.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ const DATED_BACK_MS: i64 = 60_000;
 const CLOCKS_AGREE_MS: i64 = 30_000;
 /// How long a page of a listing may be, in bytes.
 const LISTING_BYTES_MAX: usize = 1024 * 1024;
+/// When a file is asked for again whose parts may be about to become it (page, 5.1).
+const MERGE_WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(60)];
+/// Of how many such files it is known; with more, all are asked for from the first time on.
+const IN_VAIN_MAX: usize = 4096;
 /// How many folders are known by their path; with more, all are asked for again.
 const FOLDERS_MAX: usize = 4096;
 
@@ -35,6 +39,10 @@ pub(super) struct Learned {
     /// The container that files go to.
     pub(super) container: OnceLock<String>,
     folders: Mutex<BTreeMap<String, String>>,
+    /// How much of a create this space does without.
+    pub(super) left_out: AtomicU8,
+    /// How often it was asked in vain for a file whose complete may have gone unheard.
+    in_vain: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Learned {
@@ -58,6 +66,21 @@ impl Learned {
             folders.clear();
         }
         folders.insert(path.to_owned(), id.to_owned());
+    }
+
+    /// How long to wait before this file is asked for once more; nothing when it was asked for often enough.
+    pub(super) fn asked_in_vain(&self, file_id: &str) -> Option<Duration> {
+        let mut in_vain = self.in_vain.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_vain.len() >= IN_VAIN_MAX {
+            in_vain.clear();
+        }
+        let times = in_vain.entry(file_id.to_owned()).or_default();
+        let wait = MERGE_WAITS.get(*times).copied();
+        *times += 1;
+        if wait.is_none() {
+            in_vain.remove(file_id);
+        }
+        wait
     }
 
     pub(super) fn forget_folders(&self) {
@@ -144,6 +167,19 @@ impl KooDrive {
         answer
     }
 
+    /// What a proof begins with: who calls (page, 3.1.1).
+    pub(super) fn origin(&self) -> String {
+        match &self.settings.login {
+            KooDriveLogin::App { user_id, .. } => user_id.clone(),
+            KooDriveLogin::Token { .. } => self.spelled(self.learned.way().spelling),
+        }
+    }
+
+    fn spelled(&self, spelling: usize) -> String {
+        let spellings = self.spellings();
+        spellings.get(spelling).or(spellings.first()).cloned().unwrap_or_default()
+    }
+
     /// How the token may be written; nothing where calls are signed.
     fn spellings(&self) -> Vec<String> {
         match &self.settings.login {
@@ -187,8 +223,7 @@ impl KooDrive {
                 request.header("authorization", sign::authorization(app_id, &signature)).secret(&signature)
             }
             KooDriveLogin::Token { .. } => {
-                let spellings = self.spellings();
-                let spelled = spellings.get(spelling).or(spellings.first()).cloned().unwrap_or_default();
+                let spelled = self.spelled(spelling);
                 let bare = Secret::new(scheme_and_token(self.key.reveal()).1);
                 request.header("authorization", spelled).secret(&bare)
             }
@@ -223,6 +258,16 @@ mod tests {
         assert_eq!(other_ways(tried, 3, Some(1000), 0), [way(1000, 0), way(1000, 2)]);
         assert_eq!(other_ways(tried, 1, Some(-1_200_000), 0), [way(-1_200_000, 1), way(-1_200_000, 0)]);
         assert_eq!(other_ways(way(0, 0), 1, Some(1000), 0), [], "a token that is refused by the right clock is refused");
+    }
+
+    #[test]
+    fn a_file_that_is_about_to_be_whole_is_asked_for_three_times() {
+        let learned = Learned::default();
+        let ask = |file| learned.asked_in_vain(file).map(|wait| wait.as_secs());
+        assert_eq!(
+            [ask("a"), ask("a"), ask("b"), ask("a"), ask("a"), ask("a")],
+            [Some(5), Some(30), Some(5), Some(60), None, Some(5)]
+        );
     }
 
     #[test]

@@ -8,12 +8,14 @@
 
 mod calls;
 mod folders;
+mod proof;
 mod replies;
 mod settings;
 mod share;
 mod sign;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
-pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin};
+pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin, ProofCode};
 
 /// The largest file (page, 9: 200 GB, read as decimal).
 const FILE_BYTES_MAX: u64 = 200_000_000_000;
@@ -52,6 +54,8 @@ const LEAST_BYTES_PER_SECOND: u64 = 1024 * 1024;
 const LINK_LIFE: Duration = Duration::from_secs(3600);
 /// How long the host may take to put the parts together (`docs/protocols/README.md`, section 3).
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(120);
+/// What a create may do without, one after the other: the proof, and the digest (page, 3.1.1).
+const LEFT_OUT_MAX: u8 = 2;
 /// The longest name, in characters (page, 3.1).
 const NAME_CHARS_MAX: usize = 250;
 
@@ -74,6 +78,10 @@ impl Created {
 
     fn load(session: &Session) -> Result<Created, HostError> {
         stored::load(session, KooDrive::NAME)
+    }
+
+    fn outcome(&self, proof: Proof) -> Outcome {
+        replies::outcome(&self.container_id, &self.file_id, Some(self.name.clone()), proof)
     }
 }
 
@@ -164,37 +172,78 @@ impl KooDrive {
     }
 
     /// The outcome where there is no task to complete any more: an earlier complete may have made the file (page, 5.1). The size in
-    /// its detail is the one that we have announced ourselves, so it proves nothing.
-    async fn completed_before(&self, created: &Created, refused: Refused) -> Result<Outcome, HostError> {
+    /// its detail is the one that we have announced ourselves, so it proves nothing. After an earlier complete whose answer is not
+    /// known the parts may be about to become the file, so it is asked for a few times before it counts as lost.
+    async fn completed_before(&self, created: &Created, refused: Refused, repeated: bool) -> Result<Outcome, HostError> {
         if self.has_whole(created).await? {
-            return self.shared(replies::outcome(&created.container_id, &created.file_id, Proof::Word)).await;
+            return self.shared(created.outcome(Proof::Word)).await;
         }
-        Err(refused.error)
+        match self.learned.asked_in_vain(&created.file_id) {
+            Some(wait) if repeated => {
+                let said = format!("{}; the host does not have the whole file yet", refused.error.said);
+                let error = HostError { class: Class::OffsetMismatch, worsens: None, said, ..refused.error };
+                Err(HostError { wait: Some(wait), doubt: true, ..error })
+            }
+            _ => Err(refused.error),
+        }
     }
 
     /// Creates the file where it goes. A folder that is not there any more is made once more (page, 5).
     async fn create(&self, file: &FileFacts, name: &str) -> Result<Map<String, Value>, HostError> {
-        let mut body = object!({
-            "fileName": name, "fileType": file_type(name), "parentFolder": [self.folder(file).await?], "length": file.bytes,
-            "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
-            // The first part needs no state, so its address can come at once: all that a small file needs.
-            "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
-        });
-        if let Some(digest) = &file.digest {
-            body["sha256"] = digest.as_str().into();
-        }
-        let base_url = &self.settings.base_url;
-        let mut reply = self.call(Call::Create, base_url, "files/create", &body).await;
+        let mut reply = self.create_with_less(file, name).await;
         if !file.folder.is_empty() && matches!(&reply, Err(refused) if refused.code == Some(replies::MISSING)) {
             self.learned.forget_folders();
-            body["parentFolder"] = object!([self.folder(file).await?]);
-            reply = self.call(Call::Create, base_url, "files/create", &body).await;
+            reply = self.create_with_less(file, name).await;
         }
         let reply = reply.map_err(|refused| refused.error)?;
         if let Some(container) = json::text(reply.get("containerId")) {
             self.learned.container.get_or_init(|| container);
         }
         Ok(reply)
+    }
+
+    /// Creates the file with its digest and a proof of that; a space that calls the request malformed may not know these fields, so
+    /// it is asked again without (page, 3.1.1). What was taken is kept.
+    async fn create_with_less(&self, file: &FileFacts, name: &str) -> Result<Map<String, Value>, Box<Refused>> {
+        let folder = self.folder(file).await.map_err(|error| Box::new(Refused::unheard(error)))?;
+        let known = self.learned.left_out.load(Ordering::Relaxed);
+        let mut left_out = known;
+        loop {
+            let reply = self.create_once(file, name, &folder, left_out).await;
+            let has_more = file.digest.is_some() && left_out < LEFT_OUT_MAX && self.settings.proof_code == ProofCode::Auto;
+            match &reply {
+                Err(refused) if has_more && replies::is_malformed(refused) => {
+                    left_out = if file.sample.is_some() { left_out + 1 } else { LEFT_OUT_MAX };
+                }
+                Ok(_) if left_out > known => {
+                    self.learned.left_out.store(left_out, Ordering::Relaxed);
+                    return reply;
+                }
+                _ => return reply,
+            }
+        }
+    }
+
+    async fn create_once(
+        &self,
+        file: &FileFacts,
+        name: &str,
+        folder: &str,
+        left_out: u8,
+    ) -> Result<Map<String, Value>, Box<Refused>> {
+        let mut body = object!({
+            "fileName": name, "fileType": file_type(name), "parentFolder": [folder], "length": file.bytes,
+            "uploadMode": "multipart", "uploadType": 1, "autoRename": 4,
+            // The first part needs no state, so its address can come at once: all that a small file needs.
+            "multiParts": [{ "partNumber": 1, "partSize": file.part_bytes.min(file.bytes), "partOffset": 0 }],
+        });
+        if let Some(digest) = file.digest.as_ref().filter(|_| left_out < LEFT_OUT_MAX) {
+            body["sha256"] = digest.as_str().into();
+            if let Some(sample) = file.sample.as_ref().filter(|_| left_out == 0) {
+                body["proofCode"] = proof::code(sample).into();
+            }
+        }
+        self.call(Call::Create, &self.settings.base_url, "files/create", &body).await
     }
 
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
@@ -329,6 +378,12 @@ impl Host for KooDrive {
         }
     }
 
+    fn sample(&self, file_bytes: u64) -> Option<Range<u64>> {
+        let is_wanted = self.settings.flash_upload && self.settings.proof_code != ProofCode::Never;
+        let is_taken = self.learned.left_out.load(Ordering::Relaxed) == 0;
+        if is_wanted && is_taken { proof::place(&self.origin(), file_bytes) } else { None }
+    }
+
     /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
@@ -340,13 +395,14 @@ impl Host for KooDrive {
                 let said = format!("the host created a file but gave no usable id: `{}`", excerpt(&file_id));
                 return Err(HostError::new(Class::Unreadable, said));
             }
+            let told_name = json::text(reply.get("fileName"));
             let is = |key: &str| json::flag(reply.get(key)) == Some(true);
             if file.digest.is_some() && (is("rapidUpload") || is("exist")) {
                 // It found the bytes by their digest.
-                let outcome = self.shared(replies::outcome(&container_id, &file_id, Proof::Digest)).await?;
+                let outcome = self.shared(replies::outcome(&container_id, &file_id, told_name, Proof::Digest)).await?;
                 return Ok(Opened::AlreadyThere(outcome));
             }
-            let name = json::text(reply.get("fileName")).unwrap_or(name);
+            let name = told_name.unwrap_or(name);
             let (base_url, upload_id) = (self.settings.base_url.clone(), text("uploadId"));
             let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
             self.take_links(&created, &reply, &mut *tickets.lock().await)?;
@@ -384,9 +440,9 @@ impl Host for KooDrive {
             // The digest is compared before the parts become a file (page, 3.4).
             let proof = if completion.digest.is_some() { Proof::Digest } else { Proof::Word };
             match self.call(Call::Complete, &self.settings.base_url, "files/complete", &body).await {
-                Ok(_) => self.shared(replies::outcome(&created.container_id, &created.file_id, proof)).await,
+                Ok(_) => self.shared(created.outcome(proof)).await,
                 Err(refused) if refused.code == Some(replies::NO_TASK) && !planted!("finish.repeated_is_lost") => {
-                    self.completed_before(&created, *refused).await
+                    self.completed_before(&created, *refused, completion.repeated).await
                 }
                 Err(refused) => Err(refused.error),
             }

@@ -8,7 +8,7 @@ use crate::job::upload::{Class, Outcome};
 
 use super::super::error::{HostError, excerpt};
 use super::super::http::Reply;
-use super::super::{json, xml};
+use super::super::{json, stored, xml};
 
 /// Which call was answered: some codes mean another thing for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl Refused {
 /// Whether a refusal may pass by itself: everything but the host's own code against the call.
 pub(super) fn may_pass(refused: &Refused) -> bool {
     refused.code.is_none() || matches!(refused.error.class, Class::Transient | Class::RateLimited)
+}
+
+/// Whether the host calls the request malformed.
+pub(super) fn is_malformed(refused: &Refused) -> bool {
+    matches!(refused.code, Some(13_000_101 | 13_000_102))
 }
 
 /// The fields of a reply whose `code` says success; the code counts, whatever the status.
@@ -224,8 +229,8 @@ pub(super) fn share_link(reply: &Map<String, Value>) -> Option<String> {
 }
 
 /// The lasting name of a file; there is no lasting link (page, 3.5).
-pub(super) fn outcome(container_id: &str, file_id: &str, proof: Proof) -> Outcome {
-    Outcome { link: None, remote_id: Some(format!("{container_id}/{file_id}")), expires_ms: None, proof }
+pub(super) fn outcome(container_id: &str, file_id: &str, name: Option<String>, proof: Proof) -> Outcome {
+    Outcome { remote_id: Some(format!("{container_id}/{file_id}")), proof, name: stored::name(name), ..Outcome::default() }
 }
 
 /// The first web address anywhere in a reply.

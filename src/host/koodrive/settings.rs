@@ -5,6 +5,7 @@ use crate::config::{Environment, HostSettings, SecretSource};
 
 const EMPTY_PART: &[(&str, EmptyPart)] = &[("one-empty-part", EmptyPart::OneEmptyPart), ("reject", EmptyPart::Reject)];
 const MIB: u64 = 1024 * 1024;
+const PROOF_CODE: &[(&str, ProofCode)] = &[("auto", ProofCode::Auto), ("always", ProofCode::Always), ("never", ProofCode::Never)];
 /// The bounds of a part (`docs/protocols/koodrive.md`, 3.2).
 const PART: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
 
@@ -25,6 +26,8 @@ pub struct KooDriveConfig {
     pub part_bytes: u64,
     /// Whether the digest is computed before anything is sent, so that a file the host knows already is not sent at all.
     pub flash_upload: bool,
+    /// Whether a digest goes with a proof that we have its file.
+    pub proof_code: ProofCode,
     /// What is done with a file of 0 bytes.
     pub empty_file: EmptyPart,
     /// Whether the addresses the host names for parts may be of this machine or of a private network.
@@ -52,6 +55,17 @@ pub enum KooDriveLogin {
         /// The user's id.
         user_id: String,
     },
+}
+
+/// Whether a digest goes with a proof that we have its file; the documents of some years know no such field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofCode {
+    /// It does, and where the space calls that malformed, not.
+    Auto,
+    /// It does.
+    Always,
+    /// It does not.
+    Never,
 }
 
 /// What a KooDrive space is sent for a file of 0 bytes; the documents leave open whether it takes any.
@@ -100,6 +114,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
         share_days: table.find("share", days),
         part_bytes: table.get("part_size", 16 * MIB, part_size(PART, 64)),
         flash_upload: table.get("flash_upload", true, boolean),
+        proof_code: table.get("proof_code", ProofCode::Auto, word(PROOF_CODE)),
         empty_file: table.get("empty_file", EmptyPart::OneEmptyPart, word(EMPTY_PART)),
         allow_private,
         login: login?,

@@ -42,7 +42,7 @@ pub(super) fn signature(signed: &Signed<'_>, app_secret: &Secret) -> Secret {
     Secret::new(hex(&mac.finalize().into_bytes()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

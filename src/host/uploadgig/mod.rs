@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use super::error::{HostError, excerpt, names_the_file};
 use super::http::{Reply, Request, Transport};
 use super::kind::Protocol;
+use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
@@ -33,8 +34,6 @@ const MIB: u64 = 1_048_576;
 const ACTION_LIFE_MS: i64 = 45_000;
 /// The first rest after "too many logins" (page, 3); it doubles up to an hour.
 const COOL_DOWN: Duration = Duration::from_secs(300);
-/// How long a file is left alone of which the host has stored a bad copy (page, 3).
-const BAD_COPY: Duration = Duration::from_secs(300);
 /// How long a login may take (page, 2.1), and the host may think about a file it has (`docs/protocols/README.md`, section 3).
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
@@ -135,7 +134,8 @@ fn login_failure(code: &str, text: String, reply: &Reply) -> HostError {
     let failure = |class, said: String| reply.failure(class, said).with_code(code);
     if code == "-3" || has(&["few minutes", "too many"]) {
         let wait = Some(reply.retry_after.unwrap_or(COOL_DOWN));
-        return HostError { wait, doubles: reply.retry_after.is_none(), ..failure(Class::RateLimited, said) };
+        let doubles = reply.retry_after.is_none();
+        return HostError { wait, doubles, spaces: true, ..failure(Class::RateLimited, said) };
     }
     if code == "0" || has(&["password", "incorrect", "banned", "disabled", "suspended"]) {
         return failure(Class::HostRefused, format!("{said}; check `user` and `password`"));
@@ -156,14 +156,14 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
     let size = json::number(fields.get("size")).and_then(|size| u64::try_from(size).ok());
     match (json::text(fields.get("url")).and_then(|url| address::link(&url)), size) {
         (Some(url), Some(size)) if size == bytes => {
-            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size })
+            let name = stored::name(json::text(fields.get("file_name")));
+            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size, name, bytes: Some(size) })
         }
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));
             let said = format!("the host stored {size} bytes, but {bytes} were sent{left_there}");
-            // Each try leaves a copy (page, 3), so the next one waits, and after a few a person is asked. Whether the copy or only
-            // the answer is wrong, nobody knows.
-            Err(HostError { wait: Some(BAD_COPY), doubt: true, ..reply.failure(Class::RequestRefused, said) })
+            // Each try leaves a copy (page, 3).
+            Err(reply.failure(Class::BadCopy, said))
         }
         _ => Err(unknown("an answer without a link or a size", reply)),
     }
@@ -190,8 +190,8 @@ fn upload_failure(message: &str, reply: &Reply) -> HostError {
     let has = |words: &[&str]| lower.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word));
     let said = format!("the host answered `{}`", excerpt(message));
     if has(&["identity"]) {
-        // A new address is fetched with the next attempt.
-        reply.failure(Class::Transient, said)
+        // A new address is fetched with the next attempt, which is a login: not at the pace of what passes by itself.
+        reply.failure(Class::Unreadable, said)
     } else if has(&["storage", "space", "full"]) {
         reply.failure(Class::HostFull, said)
     } else if names_the_file(message) {
@@ -245,12 +245,14 @@ pub struct UploadGig {
     strangers: Transport,
     /// Whether the host has stored a name as it was encoded: it does not decode, and gets names as they are from then on.
     is_not_decoded: AtomicBool,
+    largest: Largest,
 }
 
 impl UploadGig {
     /// An account with these settings. `strangers` goes to addresses that the host names.
     pub fn new(settings: UploadGigConfig, password: Secret, transport: Transport, strangers: Transport) -> UploadGig {
-        UploadGig { settings, password, transport, strangers, is_not_decoded: AtomicBool::new(false) }
+        let (is_not_decoded, largest) = (AtomicBool::new(false), Largest::default());
+        UploadGig { settings, password, transport, strangers, is_not_decoded, largest }
     }
 
     fn spelling(&self) -> Slug {
@@ -337,7 +339,8 @@ impl Host for UploadGig {
             let request =
                 Request::post(ticket.address.reveal()).header("slug", slug(&begun.name, self.spelling())).raw(part).exactly();
             let reply = self.strangers.send(request.patience(STORE_PATIENCE)).await?;
-            let outcome = upload_reply(&reply, part.bytes)?;
+            let outcome = upload_reply(&reply, part.bytes).map_err(|error| self.largest.judge(error, part.bytes))?;
+            self.largest.took(part.bytes);
             self.take_in_name(&begun.name, &reply);
             let receipt = stored::receipt(outcome);
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
@@ -424,7 +427,7 @@ mod tests {
     #[test]
     fn too_many_logins_rest_the_account_longer_each_time() {
         let error = login_reply(&reply(200, "{\"code\":\"-3\",\"result\":\"You can not login for a few minutes\"}")).unwrap_err();
-        assert_eq!((error.class, error.wait, error.doubles), (Class::RateLimited, Some(COOL_DOWN), true));
+        assert_eq!((error.class, error.wait, error.doubles, error.spaces), (Class::RateLimited, Some(COOL_DOWN), true, true));
     }
 
     #[test]
@@ -441,7 +444,7 @@ mod tests {
     #[test]
     fn an_upload_that_fails_says_what_follows() {
         let no = |message: &str| upload(200, &format!("{{\"0\":{{\"ok\":false,\"message\":\"{message}\"}}}}")).unwrap_err();
-        assert_eq!(no("Invalid identity provided"), (Class::Transient, None, false));
+        assert_eq!(no("Invalid identity provided"), (Class::Unreadable, None, false), "each try is a login");
         assert_eq!(no("Your storage is full"), (Class::HostFull, None, false));
         for verdict in ["File is too large", "File type not allowed", "Invalid file name"] {
             assert_eq!(no(verdict), (Class::FileRejected, None, false), "{verdict}");
@@ -456,8 +459,8 @@ mod tests {
         }
         let short = "{\"0\":{\"ok\":true,\"url\":\"https://x\",\"size\":7,\"id\":\"a\"}}";
         let error = upload_reply(&reply(200, short), 52_428_800).unwrap_err();
-        let told = (error.class, error.doubt, error.wait, error.said.contains("that copy is `a`"));
-        assert_eq!(told, (Class::RequestRefused, true, Some(Duration::from_secs(300)), true), "each try leaves a copy");
+        let told = (error.class, error.doubt, error.said.contains("that copy is `a`"));
+        assert_eq!(told, (Class::BadCopy, false, true), "each try leaves a copy");
     }
 
     #[test]

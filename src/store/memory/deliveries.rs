@@ -384,6 +384,7 @@ impl Tables {
         }
         let job = self.move_to(row.job, State::Queued, by.now_ms)?;
         (job.next_try, job.why) = (None, Some(Reason::new(ReasonClass::LinkExpires)));
+        job.renewals += 1;
         self.deliveries.remove(&id);
         Ok(true)
     }

@@ -213,6 +213,7 @@ impl Job {
             failing_for: None,
             failed_at: None,
             sessions_lost: 0,
+            renewals: 0,
             maybe_duplicate: false,
             told_held: None,
             close_seen: false,

@@ -101,6 +101,7 @@ impl Tables {
             failing: job.failing,
             failing_for: job.failing_for.map(|lasted| lasted + waited),
             sessions_lost: job.sessions_lost,
+            renewals: job.renewals,
             retry: false,
             give_back: false,
             is_over: false,
@@ -212,6 +213,8 @@ impl Tables {
                 maybe_duplicate: job.maybe_duplicate,
                 queued_at_ms: job.queued_at,
                 done_at_ms: job.done_at,
+                stored_name: job.outcome.name.clone(),
+                stored_bytes: job.outcome.bytes,
             }
         };
         self.jobs.iter().map(row).collect()

@@ -81,6 +81,7 @@ struct Job {
     failing_for: Option<Duration>,
     failed_at: Option<i64>,
     sessions_lost: u32,
+    renewals: u32,
     maybe_duplicate: bool,
     told_held: Option<Reason>,
     close_seen: bool,

@@ -113,7 +113,9 @@ impl Tables {
         let identity = self.files[&done.file].identity;
         let further = JobId(self.next());
         let Job { file, host, version, priority, close_seen, .. } = done;
-        self.jobs.insert(further, Job { close_seen, ..Job::new(by, file, host, version, identity, priority) });
+        let of_host = self.jobs.values().filter(|job| job.file == file && job.host == host);
+        let renewals = 1 + of_host.map(|job| job.renewals).max().unwrap_or(0);
+        self.jobs.insert(further, Job { close_seen, renewals, ..Job::new(by, file, host, version, identity, priority) });
         Ok(further)
     }
 

@@ -39,6 +39,18 @@ pub(super) struct Upload {
     pub sha256: Option<String>,
     /// The id of the upload at the object storage.
     pub upload_id: String,
+    /// The proof that came with the digest.
+    #[serde(default)]
+    pub proof: Option<Proof>,
+}
+
+/// A proof that somebody has a file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Proof {
+    /// Where its bytes begin.
+    pub start: u64,
+    /// Their digest, as it was sent.
+    pub code: String,
 }
 
 /// The place of a part in its file.

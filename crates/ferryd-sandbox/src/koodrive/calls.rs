@@ -1,6 +1,7 @@
 //! The JSON calls: create a file, ask for links, complete it, ask about it, ask for its bytes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::{HeaderMap, Method};
@@ -15,12 +16,12 @@ use super::super::objects::Object;
 use super::super::reply::Reply;
 use super::super::spool::Spooled;
 use super::super::{Shared, hold};
-use super::books::{Books, Filed, Held, Place, Upload};
+use super::books::{Books, Filed, Held, Place, Proof, Upload};
 use super::fields::Fields;
 use super::hash::{INITIAL, Words};
 use super::parts::{PartLink, fetch_link};
 use super::sign::{Caller, stamp};
-use super::{Drive, FirstLinks, KIND, Reject, UploadId, code};
+use super::{Drive, FirstLinks, KIND, Reject, UploadId, code, proof};
 
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub(super) const CONTAINER: &str = "IAAC1";
@@ -32,7 +33,7 @@ const DESCRIPTION_CHARS_MAX: usize = 512;
 const DOWNLOADS_MAX: usize = 100;
 const TRACE_CHARS: usize = 58;
 
-const CREATE_FIELDS: [&str; 13] = [
+const CREATE_FIELDS: [&str; 14] = [
     "fileName",
     "fileType",
     "parentFolder",
@@ -40,6 +41,7 @@ const CREATE_FIELDS: [&str; 13] = [
     "uploadMode",
     "uploadType",
     "sha256",
+    "proofCode",
     "preHash",
     "autoRename",
     "multiParts",
@@ -123,8 +125,8 @@ impl Drive {
         exchange.met(met)?;
         exchange.received().await?;
         let (method, path, query) = (exchange.method.clone(), exchange.path.clone(), exchange.query.clone());
-        let lies = exchange.lies();
-        let request = Request { method, path, query, headers: exchange.headers.clone(), bytes, body, call, lies };
+        let (lies, renames) = (exchange.lies(), exchange.renames());
+        let request = Request { method, path, query, headers: exchange.headers.clone(), bytes, body, call, lies, renames };
         let (drive, times) = (Arc::clone(self), exchange.times());
         exchange.work(move |shared| drive.times(shared, &request, times)).await
     }
@@ -165,6 +167,7 @@ struct Request {
     body: Option<Value>,
     call: Call,
     lies: bool,
+    renames: bool,
 }
 
 impl Request {
@@ -251,6 +254,7 @@ impl<'j> Job<'j> {
         let clashes = self.books.of_name(&wanted.folder, &wanted.name);
         let same = |(_, filed): &&(Object, Filed)| wanted.sha256.is_some() && filed.sha256 == wanted.sha256;
         let upload = match clashes.iter().find(same) {
+            _ if self.request.renames => Upload { name: self.other_name(&wanted), ..wanted },
             _ if clashes.is_empty() => wanted,
             _ if rename == Rename::Refuse => return Err(Reject::business(code::SAME_NAME, "Duplicate name.")),
             Some((object, filed)) if rename == Rename::Unless => return Ok(self.exists(object, filed)),
@@ -276,7 +280,29 @@ impl<'j> Job<'j> {
         if fields.needed_number("uploadType")? != 1 {
             return Err(Reject::parameter("`uploadType` must be 1"));
         }
-        Ok(Upload { name: name.into(), folder, bytes, sha256: fields.digest("sha256")?, upload_id: self.books.new_upload_id() })
+        let sha256 = fields.digest("sha256")?;
+        let proof = self.proof(fields, bytes, sha256.is_some())?;
+        Ok(Upload { name: name.into(), folder, bytes, sha256, upload_id: self.books.new_upload_id(), proof })
+    }
+
+    fn proof(self, fields: Fields<'_>, bytes: u64, has_digest: bool) -> Result<Option<Proof>, Reject> {
+        let rules = &self.drive.rules;
+        let wanted = rules.proof == super::Proof::Required && has_digest && bytes > 0;
+        let Some(code) = fields.digest("proofCode")? else {
+            return if wanted { Err(Reject::parameter("`proofCode` is missing")) } else { Ok(None) };
+        };
+        if rules.proof == super::Proof::Off {
+            return if rules.strict { Err(Reject::parameter("the field `proofCode` is not for requests")) } else { Ok(None) };
+        }
+        let given = self.request.header("authorization").unwrap_or_default();
+        let origin = if given.starts_with("HMAC-") { self.request.header("x-user-id").unwrap_or_default() } else { given };
+        Ok(Some(Proof { start: proof::start(origin, bytes), code }))
+    }
+
+    /// Whether the proof of an upload, if it has one, is that of these files.
+    fn check_proof(self, upload: &Upload, files: &[PathBuf]) -> Result<(), Reject> {
+        let Some(Proof { start, code }) = &upload.proof else { return Ok(()) };
+        if *code == proof::of(&self.shared.store, files, *start)? { Ok(()) } else { Err(Reject::parameter("`proofCode` is wrong")) }
     }
 
     pub(super) fn check_name(self, name: &str) -> Result<(), Reject> {
@@ -340,6 +366,7 @@ impl<'j> Job<'j> {
     fn flash(self, upload: &Upload) -> Result<Option<String>, Reject> {
         let Some(digest) = upload.sha256.as_deref().filter(|_| self.drive.rules.flash) else { return Ok(None) };
         let Some(path) = self.books.of_hash(digest, upload.bytes) else { return Ok(None) };
+        self.check_proof(upload, std::slice::from_ref(&path))?;
         let id = self.books.new_id();
         self.books.keep(&id, upload, self.books.join(&[path])?)?;
         Ok(Some(id))
@@ -550,6 +577,9 @@ impl<'j> Job<'j> {
         let held = self.covering(id, &upload)?;
         let digests = [upload.sha256.as_deref(), digest.as_deref()];
         let whole = self.joined(id, &held, &digests)?;
+        if !self.shared.store.discards() {
+            self.check_proof(&upload, &self.books.part_files(id, held.len() as u64)?)?;
+        }
         if self.request.lies {
             return Err(Reject::integrity("a fault on purpose"));
         }

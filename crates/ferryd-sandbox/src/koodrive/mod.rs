@@ -6,7 +6,7 @@
 //! storage does.
 //!
 //! `calls` answers the JSON calls, `folders` those about folders and shares, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files,
-//! `sign` is about who asks, `hash` about digests that go on from part to part, `fields` reads JSON.
+//! `sign` is about who asks, `proof` about who has a file, `hash` about digests that go on from part to part, `fields` reads JSON.
 
 mod books;
 mod calls;
@@ -14,6 +14,7 @@ mod fields;
 mod folders;
 pub(super) mod hash;
 mod parts;
+mod proof;
 pub(super) mod sign;
 
 use std::collections::BTreeSet;
@@ -80,6 +81,8 @@ pub struct Rules {
     pub first_links: FirstLinks,
     /// What becomes of an upload when more links are asked for.
     pub upload_id: UploadId,
+    /// What becomes of the `proofCode` of a create.
+    pub proof: Proof,
     /// How `code` is written.
     pub code: CodeForm,
     /// The scopes that a file may be shared with.
@@ -113,6 +116,7 @@ impl Default for Rules {
             link_seconds: 3600,
             first_links: FirstLinks::Asked,
             upload_id: UploadId::Stays,
+            proof: Proof::Checked,
             code: CodeForm::Number,
             share_scopes: vec![1, 2, 3],
             share_number: false,
@@ -138,6 +142,17 @@ pub enum UploadId {
     Stays,
     /// Another one with another id takes its place, and the parts so far are gone.
     Changes,
+}
+
+/// What becomes of the `proofCode` of a create.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The field is not known.
+    Off,
+    /// It must be right where it is sent.
+    Checked,
+    /// It must be there where a digest is sent, and right.
+    Required,
 }
 
 /// How `code` is written.

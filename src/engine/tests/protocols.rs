@@ -1,0 +1,162 @@
+//! What the protocol of a kind asks for over minutes and hours, on simulated time.
+
+use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::log::{Entry, Outcome};
+
+use super::real_hosts::{Bench, bench_ruled};
+use super::world::{HOUR, MINUTE, paused};
+use crate::job::State;
+
+fn at(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
+    bench.log().into_iter().filter(|entry| entry.endpoint == Some(endpoint)).collect()
+}
+
+fn is_rejected(entry: &Entry) -> bool {
+    matches!(entry.outcome, Outcome::Rejected(_))
+}
+
+#[test]
+fn an_account_that_had_too_many_logins_gets_them_one_by_one_also_after_a_restart() {
+    paused(async {
+        let bench = bench_ruled("uploadgig", "", |options| {
+            let rules = &mut options.rules.uploadgig;
+            (rules.logins_max, rules.login_window_seconds) = (2, 50);
+        });
+        let names: Vec<String> = (0..9).map(|number| format!("file{number}")).collect();
+        for name in &names {
+            bench.put(name, 100);
+        }
+        bench.run(7 * MINUTE).await;
+        bench.run(HOUR).await;
+        for name in &names {
+            assert_eq!(bench.world.state(name, "uploadgig").0, State::Done);
+        }
+        let logins = at(&bench, Endpoint::Open);
+        assert_eq!(logins.iter().filter(|login| is_rejected(login)).count(), 1, "{logins:#?}");
+        let first = logins.iter().position(is_rejected).unwrap();
+        let gaps: Vec<i64> = logins[first..].windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
+        assert!(gaps.len() > 5 && gaps.iter().all(|gap| *gap >= 29_000), "{gaps:?}");
+    });
+}
+
+#[test]
+fn a_second_bad_copy_is_the_last() {
+    paused(async {
+        let bench = bench_ruled("uploadgig", "", |options| {
+            options.faults = Script::of([Rule::new(Action::WrongFacts).at(Endpoint::Chunk).when(When::Always)]);
+        });
+        bench.put("file", 1000);
+        bench.run(24 * HOUR).await;
+        let sent = at(&bench, Endpoint::Chunk);
+        assert_eq!(sent.len(), 2, "{sent:#?}");
+        assert!(sent[1].at_ms - sent[0].at_ms >= 300_000);
+        assert_eq!(bench.world.state("file", "uploadgig").0, State::Held);
+    });
+}
+
+/// A KooDrive that loses the answer to its first complete, and then does not know of the file for so many questions.
+fn complete_that_lags(questions: When) -> (Bench, Vec<Entry>) {
+    paused(async move {
+        let missing = Action::Reply { status: 400, headers: Default::default(), body: "{\"code\":13000309}".into(), stored: false };
+        let bench = bench_ruled("koodrive", "", |options| {
+            options.faults = Script::of([
+                Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Finish).when(When::Nth(1)),
+                Rule::new(missing).at(Endpoint::Probe).when(questions),
+            ]);
+        });
+        bench.put("file", 6 * 1024 * 1024);
+        bench.run(HOUR).await;
+        bench.is_done_at("koodrive", "file");
+        let completes = at(&bench, Endpoint::Finish);
+        (bench, completes)
+    })
+}
+
+#[test]
+fn parts_that_are_about_to_be_a_file_are_not_sent_again() {
+    let (bench, completes) = complete_that_lags(When::First(3));
+    let gaps: Vec<i64> = completes.windows(2).map(|pair| (pair[1].at_ms - pair[0].at_ms) / 1000).collect();
+    assert!(gaps.len() == 4 && gaps[1] >= 5 && gaps[2] >= 30 && (60..120).contains(&gaps[3]), "{gaps:?}");
+    assert_eq!((at(&bench, Endpoint::Chunk).len(), at(&bench, Endpoint::Open).len()), (2, 1));
+    // One that never comes is created again, and found by its digest.
+    let (bench, completes) = complete_that_lags(When::Always);
+    assert_eq!((completes.len(), at(&bench, Endpoint::Chunk).len(), at(&bench, Endpoint::Open).len()), (5, 2, 2));
+}
+
+#[test]
+fn each_renewal_of_a_link_is_a_file_of_its_own_and_lives_as_long_as_a_new_one() {
+    paused(async {
+        let bench = bench_ruled("kie", "refresh = true", |options| {
+            let rules = &mut options.rules.kie;
+            (rules.kept_seconds, rules.overwriting_renews) = (24 * 3600, false);
+        });
+        bench.put("file", 1000);
+        bench.run(30 * HOUR).await;
+        bench.run(30 * HOUR).await;
+        let mut names: Vec<String> = bench.lan.sandbox.objects().into_iter().map(|object| object.name).collect();
+        names.sort();
+        let version = names.iter().find_map(|name| name.strip_suffix("-file").filter(|id| id.len() == 16)).unwrap().to_owned();
+        assert_eq!(names, ["-2-file", "-3-file", "-file"].map(|end| format!("{version}{end}")));
+        let job = bench.world.job("file", "kie");
+        let left = job.expires_ms.unwrap() - bench.world.system.clock.now_ms();
+        assert!(job.state == State::Done && left > 0, "{left} ms left");
+    });
+}
+
+#[test]
+fn a_finish_that_the_host_refuses_for_long_is_given_up_for_a_new_session() {
+    paused(async {
+        let refuses = Action::Reply {
+            status: 200,
+            headers: Default::default(),
+            body: "{\"error\":\"the merger is on holiday\",\"file_id\":null}".into(),
+            stored: false,
+        };
+        let bench = bench_ruled("cloudkp", "", |options| {
+            options.faults = Script::of([Rule::new(refuses).at(Endpoint::Finish).when(When::Seconds(2000.0))]);
+        });
+        let content = bench.put("file", 400_000);
+        bench.run(6 * HOUR).await;
+        bench.is_done_at("cloudkp", "file");
+        assert!(at(&bench, Endpoint::Chunk).len() >= 8, "its four chunks go again, under another number");
+        let objects = bench.lan.sandbox.objects();
+        assert!(objects.len() == 1 && bench.lan.sandbox.read(&objects[0]).unwrap() == content);
+    });
+}
+
+#[test]
+fn a_host_that_has_left_one_address_is_found_at_the_next_without_a_person() {
+    paused(async {
+        let two = "base_url = [\"http://127.0.0.1:8080/nowhere\", \"http://127.0.0.1:8080/cloudkp/upload\"]";
+        let bench = bench_ruled("cloudkp", two, |_| {});
+        for name in ["one", "two"] {
+            bench.put(name, 300_000);
+        }
+        bench.run(3 * HOUR).await;
+        for name in ["one", "two"] {
+            bench.is_done_at("cloudkp", name);
+        }
+    });
+}
+
+#[test]
+fn the_last_chunk_may_be_the_finish() {
+    paused(async {
+        let bench = bench_ruled("cloudkp", "finish = \"last_chunk\"", |options| {
+            let lost = Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Chunk).file("four").when(When::Nth(1));
+            options.faults = Script::of([lost]);
+        });
+        for (name, bytes) in [("four", 400_000), ("single", 10)] {
+            bench.put(name, bytes);
+        }
+        bench.run(HOUR).await;
+        for name in ["four", "single"] {
+            bench.is_done_at("cloudkp", name);
+        }
+        let mut sizes: Vec<u64> = bench.lan.sandbox.objects().iter().map(|object| object.bytes).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [10, 400_000]);
+        let requests = at(&bench, Endpoint::Chunk).len() + at(&bench, Endpoint::Finish).len();
+        assert!((5..=6).contains(&requests), "{:#?}", bench.log());
+    });
+}
