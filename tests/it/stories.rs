@@ -199,7 +199,9 @@ fn many_files_that_come_back_on_another_disk_are_not_sent_again() {
         let before = bench.log_text().matches(" watching").count();
         let daemon = Daemon::spawn(command, &bench);
         let begun = std::time::Instant::now();
-        bench.wait_for("the daemon to have looked at all", || (bench.log_text().matches(" watching").count() > before).then_some(()));
+        bench.wait_for("the daemon to have looked at all", || {
+            (bench.log_text().matches(" watching").count() > before).then_some(())
+        });
         println!("copied, started and looked at {files} files in {:?}", begun.elapsed());
         assert_eq!((jobs(&|_| true), bench.sandbox.objects().len()), (Some(files), files));
         assert_eq!(bench.sandbox.stats().body_bytes, sent);

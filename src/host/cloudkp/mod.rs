@@ -179,9 +179,7 @@ pub fn finish_reply(
         }
         Parsed::Failed(text) => Err(failed_finish(&text, reply)),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),
-        Parsed::Denied | Parsed::Broken | Parsed::Words(_) | Parsed::Other => {
-            Err(unknown("an answer without a file id", reply))
-        }
+        Parsed::Denied | Parsed::Broken | Parsed::Words(_) | Parsed::Other => Err(unknown("an answer without a file id", reply)),
     }
 }
 
