@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_without_those_that_follow_from_it() {
-        let table: &[(&str, &[(usize, Option<usize>)])] = &[
+        type Told = (&'static str, &'static [(usize, Option<usize>)]);
+        let table: &[Told] = &[
             ("a = 1\n", &[]),
             ("a = [1\nb = 2\nc = [3]\nd = [\"x\", \"y\"]\n[e]\nf = 1\n", &[(2, Some(1))]),
             ("a = \nb = 2\nc = \n", &[(1, None), (3, None)]),
