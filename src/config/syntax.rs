@@ -123,9 +123,8 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_without_those_that_follow_from_it() {
-        /// A text, and what is wrong with it.
-        type Case = (&'static str, &'static [(usize, Option<usize>)]);
-        let table: &[Case] = &[
+        type Told = (&'static str, &'static [(usize, Option<usize>)]);
+        let table: &[Told] = &[
             ("a = 1\n", &[]),
             ("a = [1\nb = 2\nc = [3]\nd = [\"x\", \"y\"]\n[e]\nf = 1\n", &[(2, Some(1))]),
             ("a = \nb = 2\nc = \n", &[(1, None), (3, None)]),

@@ -246,10 +246,10 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
-        let sample = match self.worker.host.sample(plan.file_bytes) {
-            Some(range) => Some(source.sample(range).await?),
-            None => None,
-        };
+        let mut samples = Vec::new();
+        for range in self.worker.host.samples(plan.file_bytes) {
+            samples.push(source.sample(range).await?);
+        }
         let name = remote_name(&self.job.path);
         let facts = FileFacts {
             content_type: content_type::of_name(&name),
@@ -262,7 +262,7 @@ impl Attempt {
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
             digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
-            sample,
+            samples,
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");

@@ -62,10 +62,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, HostError>> + Sen
 pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
-    /// The bytes of the file that `open` is to be told, by their place in it: a host may want them as proof that we have the file.
+    /// The bytes of the file that `open` is to be told, by their places in it: a host may want them as proof that we have the file.
     /// Asked for right before `open`.
-    fn sample(&self, _file_bytes: u64) -> Option<Range<u64>> {
-        None
+    fn samples(&self, _file_bytes: u64) -> Vec<Range<u64>> {
+        Vec::new()
     }
     /// Open a session for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
@@ -110,8 +110,8 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
-    /// The bytes that [`Host::sample`] asks for.
-    pub sample: Option<Vec<u8>>,
+    /// The bytes that [`Host::samples`] asks for, in its order.
+    pub samples: Vec<Vec<u8>>,
     /// Its media type, as its name says; `application/octet-stream` where it says nothing.
     pub content_type: &'static str,
     /// When its content changed last, in nanoseconds since the Unix epoch.
@@ -131,7 +131,7 @@ impl FileFacts {
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
-            sample: None,
+            samples: Vec::new(),
             content_type: crate::job::content_type::of_name(name),
             mtime_ns: 0,
         }

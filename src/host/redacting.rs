@@ -75,8 +75,8 @@ impl Host for Redacting {
         self.host.shape(file_bytes)
     }
 
-    fn sample(&self, file_bytes: u64) -> Option<Range<u64>> {
-        self.host.sample(file_bytes)
+    fn samples(&self, file_bytes: u64) -> Vec<Range<u64>> {
+        self.host.samples(file_bytes)
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {

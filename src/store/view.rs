@@ -417,7 +417,7 @@ fn is_older(c: &Connection) -> Result<bool, StoreError> {
 
 /// The same of a queue that does not keep the parts of what is done.
 fn for_older(sql: &str) -> String {
-    sql.replace("THEN j.parts ", "THEN 0 ")
+    sql.replace("THEN j.parts ", "THEN 0 ").replace("j.stored_name, j.stored_bytes", "NULL, NULL")
 }
 
 /// What is on the hosts after a time and the job of that time. A job that is on its way again, for a new link, has its old one until

@@ -430,7 +430,8 @@ fn through(life: &mut Life, kind: Kind, endpoint: Endpoint, action: &Action) -> 
     let ours = |job: &JobRow| job.path.ends_with(&name) && is_parked(job);
     let job = bench.wait_for(&told, || bench.jobs().into_iter().find(ours));
     assert_eq!(bench.sandbox.stats().faults, before + 1, "{told}: the fault was met");
-    let held = kind.held(bench, &name);
+    let renamed = job.stored_name.as_ref().filter(|_| *action == Action::StoreOtherName && job.renamed_to().is_some());
+    let held = renamed.map_or_else(|| kind.held(bench, &name), |renamed| bench.held(renamed));
     assert!(held.iter().all(|held| *held == content), "{told}: what the host holds is not the file");
     if job.state == State::Done {
         let twice_by_itself = *action == Action::Twice && kind.part_bytes.is_none();

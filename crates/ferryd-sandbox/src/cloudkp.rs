@@ -265,8 +265,8 @@ impl Request {
         let session = self.session()?;
         let Some(file) = file else { return self.finish(shared, session) };
         let put = match self.take(shared, session, file) {
-            // A chunk that arrives late, or again, changes nothing any more.
-            Err(Reject::Store(Refusal::Complete)) if !self.rules.strict => None,
+            // A chunk that arrives late, or again, changes nothing any more; with `complete` it is a second finish.
+            Err(Reject::Store(Refusal::Complete)) if !self.rules.strict || self.text("complete").is_some() => None,
             put => Some(put?),
         };
         let noted = |answer: Answer| {

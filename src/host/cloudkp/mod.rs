@@ -6,6 +6,7 @@
 
 mod moving;
 mod settings;
+mod words;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -147,19 +148,29 @@ pub fn chunk_reply(reply: &Reply) -> Result<Option<String>, HostError> {
         Parsed::Broken => Err(strange(Class::Unreadable, "a truncated answer", reply)),
         Parsed::Denied => Err(strange(Class::Unreadable, "an answer that reports a failure without saying which", reply)),
         Parsed::Id(id) => Ok(Some(id)),
-        Parsed::Nothing | Parsed::Other => Ok(None),
+        Parsed::Nothing | Parsed::Words(_) | Parsed::Other => Ok(None),
     }
 }
 
 /// The link, or why there is none (page, 3.2 and 3.3). `acks` are the ids that replies to chunks would have been.
-pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>) -> Result<Outcome, HostError> {
+/// `is_id` tells of a text that reads as words whether it is an id.
+pub fn finish_reply(
+    reply: &Reply,
+    link_base: &str,
+    acks: &BTreeMap<u32, String>,
+    is_id: impl Fn(&str) -> bool,
+) -> Result<Outcome, HostError> {
     if !reply.is_success() {
         return Err(reply.refusal_without_account());
     }
     if reply.is_markup() {
         return Err(unknown("a web page instead of an answer", reply));
     }
-    match parse(&reply.text) {
+    let parsed = match parse(&reply.text) {
+        Parsed::Words(text) if is_id(&text) => Parsed::Id(text),
+        parsed => parsed,
+    };
+    match parsed {
         Parsed::Id(id) if acks.values().any(|ack| *ack == id) => Err(unknown("the same answer as to a chunk", reply)),
         Parsed::Id(id) => {
             let link = format!("{link_base}{}", utf8_percent_encode(&id, ID_KEPT));
@@ -168,13 +179,15 @@ pub fn finish_reply(reply: &Reply, link_base: &str, acks: &BTreeMap<u32, String>
         }
         Parsed::Failed(text) => Err(failed_finish(&text, reply)),
         Parsed::Nothing => Err(unknown("an empty answer", reply)),
-        Parsed::Denied | Parsed::Broken | Parsed::Other => Err(unknown("an answer without a file id", reply)),
+        Parsed::Denied | Parsed::Broken | Parsed::Words(_) | Parsed::Other => Err(unknown("an answer without a file id", reply)),
     }
 }
 
 enum Parsed {
     Nothing,
     Id(String),
+    /// What may be an id, but reads as words.
+    Words(String),
     Failed(String),
     /// A failure without a word of what failed.
     Denied,
@@ -235,6 +248,7 @@ fn parse_bare(text: &str) -> Parsed {
         Some(id) if reads_as_id(id) => Parsed::Id(id.to_owned()),
         _ if text.to_ascii_lowercase().contains("error") => Parsed::Failed(text.to_owned()),
         _ if reads_as_id(text) => Parsed::Id(text.to_owned()),
+        _ if is_sound(text) && !tells_of_failure(text) => Parsed::Words(text.to_owned()),
         _ => Parsed::Other,
     }
 }
@@ -242,9 +256,20 @@ fn parse_bare(text: &str) -> Parsed {
 /// Whether a text that comes alone has the shape of an id. Anything that answers for the host, such as a proxy or a parked domain,
 /// may answer with a word; an id is none: it has digits among its letters, or capitals where no language has them.
 fn reads_as_id(text: &str) -> bool {
-    let sound = ID_CHARS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    // A number is none, either, however it is written: `1e999`.
-    sound && text.bytes().any(|byte| byte.is_ascii_alphabetic()) && !is_words(text) && text.parse::<f64>().is_err()
+    is_sound(text) && !is_words(text)
+}
+
+/// Whether a text consists of what ids consist of. A number is none, however it is written: `1e999`.
+fn is_sound(text: &str) -> bool {
+    let all = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let some = text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    all && some && ID_CHARS.contains(&text.len()) && text.parse::<f64>().is_err()
+}
+
+/// Whether one of the words that stand in the place of an id is somewhere in the text.
+fn tells_of_failure(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    NO_ID.iter().chain(&FAILURES).any(|word| word.len() >= 4 && text.contains(word))
 }
 
 /// Whether a text is words, perhaps with a status before or behind them: `not_found`, `NotFound`, `HTTP-503`.
@@ -334,12 +359,13 @@ pub struct CloudKp {
     settings: CloudKpConfig,
     transport: Transport,
     moving: moving::Moving,
+    words: words::Words,
 }
 
 impl CloudKp {
     /// A host with these settings.
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
-        CloudKp { settings, transport, moving: moving::Moving::default() }
+        CloudKp { settings, transport, moving: moving::Moving::default(), words: words::Words::default() }
     }
 
     /// The address of new uploads.
@@ -443,8 +469,11 @@ impl Host for CloudKp {
                 None => open.finish_form(self.transport.form()),
             };
             let reply = self.transport.send(Request::post(&url).form(form, last).patience(FINISH_PATIENCE)).await;
-            let read = |reply: Reply| finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts);
-            self.take_in(place, reply.and_then(read))
+            let is_id = |text: &str| self.words.is_id(text, &open.uuid);
+            let read = |reply: Reply| finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts, is_id);
+            let outcome = self.take_in(place, reply.and_then(read))?;
+            outcome.remote_id.iter().filter(|id| reads_as_id(id)).for_each(|id| self.words.note_id(id));
+            Ok(outcome)
         })
     }
 
@@ -479,7 +508,7 @@ mod tests {
     }
 
     fn finish(text: &str) -> Result<String, (Class, bool)> {
-        let outcome = finish_reply(&reply(200, text), BASE, &BTreeMap::new());
+        let outcome = finish_reply(&reply(200, text), BASE, &BTreeMap::new(), |_| false);
         outcome.map(|outcome| outcome.link.unwrap()).map_err(|error| (error.class, error.doubt))
     }
 
@@ -659,9 +688,9 @@ mod tests {
             let kept = chunk_reply(&reply(200, text)).unwrap();
             assert_eq!(kept.as_deref(), Some("q7Zk2"), "{text}");
             let acks = BTreeMap::from([(3, kept.unwrap())]);
-            let error = finish_reply(&reply(200, text), BASE, &acks).unwrap_err();
+            let error = finish_reply(&reply(200, text), BASE, &acks, |_| false).unwrap_err();
             assert_eq!((error.class, error.doubt), (Class::Transient, true), "{text}");
-            assert!(finish_reply(&reply(200, "q7Zk3"), BASE, &acks).is_ok());
+            assert!(finish_reply(&reply(200, "q7Zk3"), BASE, &acks, |_| false).is_ok());
         }
         for text in ["", "ok", "failed", "uploaded 3 of 9", "{\"error\":null,\"file_id\":null}"] {
             assert_eq!(chunk_reply(&reply(200, text)), Ok(None), "{text}");
@@ -713,7 +742,7 @@ mod tests {
         #[test]
         fn no_reply_makes_the_readers_panic_or_an_error_a_success(status in 100u16..600, text in ".{0,200}") {
             let reply = reply(status, &text);
-            let outcome = finish_reply(&reply, BASE, &BTreeMap::new());
+            let outcome = finish_reply(&reply, BASE, &BTreeMap::new(), |_| false);
             prop_assert!(chunk_reply(&reply).is_err() || reply.is_success());
             prop_assert!(outcome.is_err() || reply.is_success());
         }

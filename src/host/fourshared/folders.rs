@@ -4,9 +4,9 @@ use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt};
 use super::super::xml::Element;
+use super::FourShared;
 use super::replies::{SoapReply, items_of, number, soap_reply};
 use super::settings::FourSharedFolder;
-use super::{FourShared, names};
 
 /// The root folder.
 const ROOT: i64 = -1;
@@ -36,6 +36,11 @@ fn items(listing: &Element) -> Vec<Item> {
     items_of(listing).into_iter().filter_map(read).collect()
 }
 
+/// A name that the service takes: none of its folders has one with a slash of either kind (page, 3).
+pub(super) fn fit(name: &str) -> String {
+    name.replace(['/', '\\'], "_")
+}
+
 impl FourShared {
     /// The number of the folder that a file goes to; folders that are missing are made.
     pub(super) async fn folder(&self, below: &str) -> Result<i64, HostError> {
@@ -43,7 +48,7 @@ impl FourShared {
             FourSharedFolder::Id(id) => (*id, Vec::new()),
             FourSharedFolder::Path(path) => (ROOT, path.clone()),
         };
-        path.extend(below.split('/').filter(|name| !name.is_empty()).map(names::fit));
+        path.extend(below.split('/').filter(|name| !name.is_empty()).map(fit));
         if path.len() > DEPTH_MAX {
             return Err(HostError::new(Class::RequestRefused, format!("the folder `{}` is nested too deeply", excerpt(below))));
         }
@@ -113,5 +118,15 @@ impl FourShared {
             0 => Err(HostError::new(Class::HostRefused, format!("the host does not allow creating the folder `{name}`"))),
             _ => Err(strange(format!("cannot create the folder `{name}`: its parent folder is gone"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_slash_of_either_kind() {
+        assert_eq!(["a\\b.txt", "a/b", "plain"].map(fit), ["a_b.txt", "a_b", "plain"]);
     }
 }

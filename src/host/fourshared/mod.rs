@@ -334,7 +334,7 @@ impl Host for FourShared {
     /// Reserves last, right before the bytes, so that fewer reservations are left behind (page, 6.2).
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
-            let file = &FileFacts { name: names::fit(&file.name), ..file.clone() };
+            let file = &FileFacts { name: folders::fit(&file.name), ..file.clone() };
             self.check_room(file.bytes).await?;
             let folder = self.folder(&file.folder).await?;
             let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;

@@ -87,11 +87,6 @@ fn numbered(name: &str, number: u32) -> String {
     }
 }
 
-/// A name that the service takes: none of its folders has one with a slash of either kind (page, 3).
-pub(super) fn fit(name: &str) -> String {
-    name.replace(['/', '\\'], "_")
-}
-
 /// A place for a file.
 pub(super) struct Place {
     pub(super) file_id: i64,
@@ -193,11 +188,6 @@ const NAMES_MAX: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_has_no_slash_of_either_kind() {
-        assert_eq!(["a\\b.txt", "a/b", "plain"].map(fit), ["a_b.txt", "a_b", "plain"]);
-    }
 
     #[test]
     fn a_number_goes_before_the_end_of_a_name() {

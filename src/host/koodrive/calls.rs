@@ -150,15 +150,26 @@ impl KooDrive {
         path: &str,
         body: &Value,
     ) -> Result<Map<String, Value>, Box<Refused>> {
+        self.call_by(call, base_url, path, &|_| body.clone()).await
+    }
+
+    /// The same with a body for each way in which the token may be written.
+    pub(super) async fn call_by(
+        &self,
+        call: Call,
+        base_url: &str,
+        path: &str,
+        body: &(dyn Fn(usize) -> Value + Send + Sync),
+    ) -> Result<Map<String, Value>, Box<Refused>> {
         let first = self.learned.way();
-        let mut answer = self.call_once(call, base_url, path, body, first).await;
+        let mut answer = self.call_once(call, base_url, path, &body(first.spelling), first).await;
         let Err(refused) = &answer else { return answer };
         if !refused.credentials {
             return answer;
         }
         let now_ms = self.transport.clock().now_ms();
         for way in other_ways(first, self.spellings().len(), refused.host_ms, now_ms) {
-            answer = self.call_once(call, base_url, path, body, way).await;
+            answer = self.call_once(call, base_url, path, &body(way.spelling), way).await;
             if !matches!(&answer, Err(refused) if refused.credentials) {
                 self.learned.keep(way);
                 return answer;
@@ -167,11 +178,11 @@ impl KooDrive {
         answer
     }
 
-    /// What a proof begins with: who calls (page, 3.1.1).
-    pub(super) fn origin(&self) -> String {
+    /// What a proof may begin with: who calls (page, 3.1.1), in each way that a token may be written.
+    pub(super) fn origins(&self) -> Vec<String> {
         match &self.settings.login {
-            KooDriveLogin::App { user_id, .. } => user_id.clone(),
-            KooDriveLogin::Token { .. } => self.spelled(self.learned.way().spelling),
+            KooDriveLogin::App { user_id, .. } => vec![user_id.clone()],
+            KooDriveLogin::Token { .. } => self.spellings(),
         }
     }
 

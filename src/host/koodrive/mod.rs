@@ -213,7 +213,7 @@ impl KooDrive {
             let has_more = file.digest.is_some() && left_out < LEFT_OUT_MAX && self.settings.proof_code == ProofCode::Auto;
             match &reply {
                 Err(refused) if has_more && replies::is_malformed(refused) => {
-                    left_out = if file.sample.is_some() { left_out + 1 } else { LEFT_OUT_MAX };
+                    left_out = if !file.samples.is_empty() { left_out + 1 } else { LEFT_OUT_MAX };
                 }
                 Ok(_) if left_out > known => {
                     self.learned.left_out.store(left_out, Ordering::Relaxed);
@@ -239,11 +239,15 @@ impl KooDrive {
         });
         if let Some(digest) = file.digest.as_ref().filter(|_| left_out < LEFT_OUT_MAX) {
             body["sha256"] = digest.as_str().into();
-            if let Some(sample) = file.sample.as_ref().filter(|_| left_out == 0) {
+        }
+        let by_spelling = |spelling: usize| {
+            let mut body = body.clone();
+            if let Some(sample) = file.samples.get(spelling).filter(|_| body.get("sha256").is_some() && left_out == 0) {
                 body["proofCode"] = proof::code(sample).into();
             }
-        }
-        self.call(Call::Create, &self.settings.base_url, "files/create", &body).await
+            body
+        };
+        self.call_by(Call::Create, &self.settings.base_url, "files/create", &by_spelling).await
     }
 
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
@@ -378,10 +382,12 @@ impl Host for KooDrive {
         }
     }
 
-    fn sample(&self, file_bytes: u64) -> Option<Range<u64>> {
+    /// One for each way in which we may have to say who we are.
+    fn samples(&self, file_bytes: u64) -> Vec<Range<u64>> {
         let is_wanted = self.settings.flash_upload && self.settings.proof_code != ProofCode::Never;
         let is_taken = self.learned.left_out.load(Ordering::Relaxed) == 0;
-        if is_wanted && is_taken { proof::place(&self.origin(), file_bytes) } else { None }
+        let origins = if is_wanted && is_taken { self.origins() } else { Vec::new() };
+        origins.iter().filter_map(|origin| proof::place(origin, file_bytes)).collect()
     }
 
     /// Sent again after a lost reply, the same digest and `autoRename` 4 find what the first one made (page, 5.1).
