@@ -139,7 +139,7 @@ pub(super) fn ready_sql() -> String {
 /// The smallest of those that come first, as far as they are smaller than that.
 pub(super) fn small_sql() -> String {
     let first = "SELECT id FROM jobs WHERE host = ?1 AND state = 'queued' ORDER BY priority DESC, size, id LIMIT ?2";
-    format!("{CLAIMABLE} AND j.id IN ({first}) AND j.size < ?3 ORDER BY j.size, j.id")
+    format!("{CLAIMABLE} AND j.id IN ({first}) AND j.size < ?3")
 }
 
 pub(super) const DUE_COUNT: &str = "SELECT count(*) FROM

@@ -77,7 +77,9 @@ impl Tables {
         let mut ready: Vec<_> = ready.map(|(id, job)| (-job.priority, job.identity.size, *id)).collect();
         ready.sort();
         let small = ready.into_iter().take(most).filter(|(_, size, _)| i64::try_from(*size).is_ok_and(|size| size < bytes));
-        small.map(|(.., id)| id).collect()
+        let mut small: Vec<JobId> = small.map(|(.., id)| id).collect();
+        small.sort();
+        small
     }
 
     fn claim_one(&mut self, by: Caller, id: JobId, retry: bool) -> Result<Claimed, StoreError> {
