@@ -133,7 +133,7 @@ mod tests {
             ("a = '''x\nb = 2\nc = 3\n", &[(4, None)]),
             ("[a\nb = 1\n[[c]\nd = 2\n", &[(1, None), (3, None)]),
             ("a = {b = 1\nc = 2\nd = 3\n", &[(2, Some(1))]),
-            ("a = 1\na = 2\n]\n", &[(3, None)]),
+            ("a = 1\na = 2\n]\n", &[(2, None), (3, None)]),
         ];
         for (text, expected) in table {
             assert_eq!(lines(text), *expected, "{text}");
