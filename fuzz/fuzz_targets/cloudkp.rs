@@ -18,11 +18,11 @@ fuzz_target!(|data: &[u8]| {
         Ok(receipt) => {
             assert!(reply.is_success() && !reply.is_markup() && !told, "{reply:?}");
             let acks: BTreeMap<u32, String> = receipt.map(|receipt| (0, receipt)).into_iter().collect();
-            assert!(finish_reply(&reply, BASE, &acks).is_err(), "a chunk was answered so: {reply:?}");
+            assert!(finish_reply(&reply, BASE, &acks, |_| false).is_err(), "a chunk was answered so: {reply:?}");
         }
         Err(error) => assert_told(&error),
     }
-    match finish_reply(&reply, BASE, &BTreeMap::new()) {
+    match finish_reply(&reply, BASE, &BTreeMap::new(), |_| false) {
         Ok(outcome) => {
             assert!(reply.is_success() && !reply.is_markup() && !told, "{reply:?}");
             assert_named(&outcome);

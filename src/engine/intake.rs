@@ -82,7 +82,8 @@ impl Intake {
         let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
         let known: Vec<Knowledge> = met.zip(seen).map(|(met, seen)| self.judge(&hosts, &met, seen)).collect::<Result<_, _>>()?;
         if known.contains(&Knowledge::Known) {
-            self.met_file(root)?;
+            let met = files.iter().zip(&known).filter(|(_, known)| **known == Knowledge::Known);
+            self.met_files(root, met.map(|((_, now), _)| now.device))?;
         }
         Ok(known)
     }
@@ -101,9 +102,9 @@ impl Intake {
     }
 
     /// The root of a watch is the one whose files the queue knows.
-    fn met_file(&self, root: usize) -> Result<(), StoreError> {
+    fn met_files(&self, root: usize, devices: impl Iterator<Item = i64>) -> Result<(), StoreError> {
         let watch = &self.watches[root];
-        match self.roots.met_file(watch) {
+        match self.roots.met_files(watch, devices) {
             Some(folder) => self.store.store()?.record_root(watch.path.clone(), folder).blocking(),
             None => Ok(()),
         }
@@ -147,7 +148,10 @@ impl Intake {
     }
 
     fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
-        let roots: BTreeSet<usize> = batch.iter().map(|settled| settled.root).collect();
+        let mut roots: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
+        for settled in &batch {
+            roots.entry(settled.root).or_default().insert(settled.identity.device);
+        }
         let arrivals = batch.into_iter().map(|settled| {
             let Settled { root, folder, name, identity, close_seen, news: News { fingerprint, maybe_known } } = settled;
             let Watch { to, priority, .. } = &self.watches[root];
@@ -158,7 +162,7 @@ impl Intake {
         crash_point!("enqueue.before_commit");
         let made = self.store.store()?.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
-        roots.into_iter().try_for_each(|root| self.met_file(root))?;
+        roots.into_iter().try_for_each(|(root, devices)| self.met_files(root, devices.into_iter()))?;
         tracing::debug!("jobs queued: {made}");
         Ok(())
     }

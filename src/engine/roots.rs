@@ -31,12 +31,16 @@ impl KnownRoots {
         KnownRoots { files, watches, known: Arc::new(Mutex::new(known.into_iter().collect())), hints, missing: Arc::default() }
     }
 
-    /// A file that is known was met below the root of `watch`, or one was taken up there. Answers what the root is, where that is
-    /// news.
-    pub(crate) fn met_file(&self, watch: &Watch) -> Option<RootFolder> {
+    /// Files that are known were met below the root of `watch`, or were taken up there, on the file systems of these numbers. Answers
+    /// what the root is, where that is news.
+    pub(crate) fn met_files(&self, watch: &Watch, mut devices: impl Iterator<Item = i64>) -> Option<RootFolder> {
         let now = self.look(watch)?;
-        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(watch.path.clone(), now);
-        (before != Some(now)).then_some(now)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // The disk may have gone since they were met, and what is left is the folder that it was mounted on.
+        if known.contains_key(&watch.path) && !devices.any(|device| device == now.device) {
+            return None;
+        }
+        (known.insert(watch.path.clone(), now) != Some(now)).then_some(now)
     }
 
     /// Whether the file at `path`, which is not there, is gone for good: neither out of reach, nor under another name, which the scan

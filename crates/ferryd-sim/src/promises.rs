@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ferryd::internals::job::State;
-use ferryd::internals::job::reason::ReasonClass;
+use ferryd::internals::job::reason::{Reason, ReasonClass};
+use ferryd::internals::job::upload::Class;
 use ferryd::internals::store::{JobRow, Store};
 use ferryd_sandbox::Object;
 
@@ -96,7 +97,8 @@ impl World {
     /// Whether nothing is left to do.
     pub(crate) fn is_at_rest(&self, jobs: &[JobRow]) -> bool {
         jobs.iter().all(|job| match job.state {
-            State::Queued | State::Uploading | State::Waiting | State::Held => false,
+            State::Held => is_left_to_a_person(job),
+            State::Queued | State::Uploading | State::Waiting => false,
             // Another host has to take the file first.
             State::Uploaded => job.why.is_some(),
             _ => true,
@@ -126,6 +128,9 @@ impl World {
         for (path, file) in &standing {
             for host in self.setting.hosts.iter().filter(|host| !self.holds(host, &file.digest)) {
                 let its_job = |job: &&JobRow| job.path == *path && job.host == **host && job.bytes == file.bytes;
+                if jobs.iter().filter(its_job).any(is_left_to_a_person) {
+                    continue;
+                }
                 let why = jobs.iter().filter(its_job).map(|job| format!(", its job is {}: {:?}", job.state.word(), job.why));
                 self.violated("lost", format!("{} is not on {host}{}", path.display(), why.collect::<String>()));
             }
@@ -219,4 +224,10 @@ pub(crate) fn jobs(store: &Store) -> Vec<JobRow> {
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && memchr::memmem::find(text, part).is_some()
+}
+
+/// Whether the host has stored another size than was sent, twice: each try leaves a bad copy there, so none is made without a person.
+fn is_left_to_a_person(job: &JobRow) -> bool {
+    let is_bad_copy = |why: &Reason| why.class == ReasonClass::Host(Class::BadCopy);
+    job.state == State::Held && job.why.as_ref().is_some_and(is_bad_copy)
 }
