@@ -91,3 +91,26 @@ impl KnownRoots {
         found.next().map(|stat| Identity::from(stat.numbers).device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_watch_is_known_by_files_that_were_met_on_its_own_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let drop = dir.path().join("drop");
+        std::fs::create_dir(&drop).unwrap();
+        let watch = Watch::new(drop.clone(), Arc::from(["box".to_owned()]));
+        let roots = KnownRoots::new(Files::Real, [watch.clone()].into_iter().collect(), Vec::new(), Handle::default());
+        let here = Identity::of(&std::fs::metadata(&drop).unwrap()).device;
+        assert!(roots.met_files(&watch, [here].into_iter()).is_some());
+        assert!(roots.met_files(&watch, [here].into_iter()).is_none(), "that is no news");
+        std::fs::rename(&drop, dir.path().join("aside")).unwrap();
+        std::fs::create_dir(&drop).unwrap();
+        assert!(roots.met_files(&watch, [here + 1].into_iter()).is_none(), "they are on a disk that has gone since");
+        assert!(!roots.is_gone(&drop.join("file"), here + 1), "what is on it is merely out of reach");
+        assert!(roots.met_files(&watch, [here + 1, here].into_iter()).is_some());
+        assert!(roots.is_gone(&drop.join("file"), here));
+    }
+}
