@@ -274,21 +274,30 @@ fn tells_of_failure(text: &str) -> bool {
 
 /// Whether a text is words, perhaps with a status before or behind them: `not_found`, `NotFound`, `HTTP-503`.
 fn is_words(text: &str) -> bool {
-    let is_status = |end: &str| end.parse().is_ok_and(|status: u16| (100..600).contains(&status));
+    let is_status = |end: &str| end.parse().is_ok_and(is_status);
     let behind = text.split_at_checked(text.len().saturating_sub(3)).filter(|(_, end)| is_status(end)).map(|(words, _)| words);
     let before = text.split_at_checked(3).filter(|(end, _)| is_status(end)).map(|(_, words)| words);
-    behind.or(before).unwrap_or(text).split(['_', '-']).all(is_word)
+    let words = behind.or(before).unwrap_or(text);
+    // One word alone stands close to a status: more of them, as in `285qofKoim`, are rather an id.
+    let is_close = words.len() < text.len() && !words.starts_with(['_', '-']) && !words.ends_with(['_', '-']);
+    words.split(['_', '-']).all(|word| if is_close { is_one_word(word) } else { is_word(word) })
+}
+
+/// Whether this is the status of a reply that servers and those before them give.
+fn is_status(number: u16) -> bool {
+    matches!(number, 100..=103 | 200..=208 | 226 | 300..=308 | 400..=418 | 421..=431 | 451 | 500..=511 | 520..=530)
+}
+
+/// `failed`, `Failed`, `FAILED`.
+fn is_one_word(text: &str) -> bool {
+    let all = |is: fn(&u8) -> bool| text.as_bytes().iter().all(is);
+    all(u8::is_ascii_alphabetic) && (all(u8::is_ascii_uppercase) || !text.bytes().skip(1).any(|byte| byte.is_ascii_uppercase()))
 }
 
 /// `failed`, `Failed`, `FAILED`, or such words written together: `BadGateway`.
 fn is_word(text: &str) -> bool {
-    let all = |is: fn(&u8) -> bool| text.as_bytes().iter().all(is);
-    if !all(u8::is_ascii_alphabetic) {
-        return false;
-    }
-    let capitals = text.bytes().skip(1).filter(u8::is_ascii_uppercase).count();
-    if capitals == 0 || all(u8::is_ascii_uppercase) {
-        return true;
+    if is_one_word(text) || !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return is_one_word(text);
     }
     // Each begins with a capital, has three letters and one that can be spoken.
     let spoken = |word: &str| word.len() >= 3 && word.to_ascii_lowercase().contains(['a', 'e', 'i', 'o', 'u', 'y']);
@@ -675,6 +684,9 @@ mod tests {
             "file_12a",
             "1abcd",
             "x2048",
+            "583FawStge",
+            "285qofKoim",
+            "Mghizpd529Q",
         ] {
             assert!(reads_as_id(id), "{id}");
             assert!(finish(id).is_ok() && finish(&format!("https://cloudkp.com?c={id}")).is_ok(), "{id}");
