@@ -210,6 +210,7 @@ mod tests {
             "c6ce444d8b99f8c827e91c032cf28668bfdb3c8bf62c295bb496ee99dfad12dd",
             "47a67524f5681197f8b8c69d3148f97639771053aa6cfe60279341ce10834d90",
             "6917b1942d39c59db985c834832d11a6ded5bbfe3dcf2aa4e621bcf74c330795",
+            "355b5e1f3919f1dd9f3dd795b8532fc1045f5e55f0af6317f84c3f2dcab46a58",
         ];
         for (index, (migration, frozen)) in MIGRATIONS.iter().zip(frozen).enumerate() {
             let digest = Sha256::digest(migration);
