@@ -12,7 +12,7 @@ use ferryd::internals::config::{self, Environment};
 use ferryd::internals::host::http::Clients;
 use ferryd::internals::host::kind::Kind;
 use ferryd::internals::host::kinds::KINDS;
-use ferryd::internals::host::{Completion, Host, Tickets, UploadSession, fuzzing, registry};
+use ferryd::internals::host::{Completion, Host, KeptTokens, Tickets, UploadSession, fuzzing, registry};
 use ferryd::internals::job::plan::Plan;
 use ferryd::internals::job::upload::{Class, ConfirmedParts, Order, Session};
 use ferryd_fuzz::{assert_named, assert_told};
@@ -31,8 +31,9 @@ static WHOLE: LazyLock<Vec<Arc<dyn Host>>> = LazyLock::new(|| {
     let hosts = ferryd_sandbox::config_for(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
     let text = format!("[[watch]]\npath = \"/somewhere\"\nto = {:?}\n{hosts}", ferryd_sandbox::kinds());
     let config = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing).expect("a sound configuration");
-    let clients = Clients::new(&ferryd::internals::os::system::System::default());
-    let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &clients).expect("a host"));
+    let system = ferryd::internals::os::system::System::default();
+    let (clients, tokens) = (Clients::new(&system), KeptTokens::read_only(&system, &config.daemon.state_dir));
+    let hosts = config.hosts.iter().map(|host| registry::host(host, &Nothing, &clients, &tokens).expect("a host"));
     hosts.filter(|host| host.shape(7).order == Order::WholeFile).collect()
 });
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
 use crate::host::http::Clients;
-use crate::host::{HostError, registry};
+use crate::host::{HostError, KeptTokens, registry};
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch, Watches};
 use crate::os::filesystem::{self, Served};
@@ -270,6 +270,7 @@ fn check_limits(folders: usize, report: &mut Report) {
 fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(), CommandFailure> {
     let runtime = super::runtime()?;
     let clients = Clients::new(&System::default());
+    let tokens = KeptTokens::read_only(&System::default(), &config.daemon.state_dir);
     for host in &config.hosts {
         let (name, kind) = (&host.name, host.kind.word());
         let is_used = config.watches.iter().any(|watch| watch.to.contains(name));
@@ -277,7 +278,7 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
         for risk in host.settings.risks() {
             report.remark(format!("host `{name}` ({kind}): {risk}"));
         }
-        match registry::host(host, &ProcessEnvironment, &clients) {
+        match registry::host(host, &ProcessEnvironment, &clients, &tokens) {
             Ok(speaks) if online => match runtime.block_on(speaks.check()) {
                 Ok(said) => report.ok(format!("host `{name}` ({kind}): {said}{unused}")),
                 Err(error) => {

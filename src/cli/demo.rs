@@ -14,7 +14,7 @@ use comfy_table::{ContentArrangement, Table};
 
 use crate::config::{Config, ProcessEnvironment};
 use crate::host::http::{Clients, Transport};
-use crate::host::registry;
+use crate::host::{KeptTokens, registry};
 use crate::job::upload::Class;
 use crate::job::{Reason, ReasonClass, State};
 use crate::os::clock;
@@ -338,7 +338,9 @@ async fn address(config: &Config, job: &JobRow) -> Option<Secret> {
         return Some(Secret::new(link));
     }
     let host = config.hosts.iter().find(|host| host.name == job.host)?;
-    let speaks = registry::host(host, &ProcessEnvironment, &Clients::new(&System::default())).ok()?;
+    let system = System::default();
+    let tokens = KeptTokens::read_only(&system, &config.daemon.state_dir);
+    let speaks = registry::host(host, &ProcessEnvironment, &Clients::new(&system), &tokens).ok()?;
     speaks.address(job.remote_id.as_deref()?).await.ok()?
 }
 

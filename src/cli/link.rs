@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::config::{self, ProcessEnvironment};
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
-use crate::host::registry;
+use crate::host::{KeptTokens, registry};
 use crate::job::JobRow;
 use crate::os::system::System;
 
@@ -79,7 +79,9 @@ fn address(file: Option<PathBuf>, job: &JobRow) -> Result<String, CommandFailure
     let host = config.hosts.iter().find(|host| host.name == job.host);
     let (Some(host), Some(id)) = (host, job.remote_id.as_deref()) else { return Err(none()) };
     let failed = |error| CommandFailure::new(Exit::Fault, format!("host `{}` gives no link: {error}", job.host));
-    let speaks = registry::host(host, &ProcessEnvironment, &Clients::new(&System::default())).map_err(failed)?;
+    let system = System::default();
+    let tokens = KeptTokens::read_only(&system, &config.daemon.state_dir);
+    let speaks = registry::host(host, &ProcessEnvironment, &Clients::new(&system), &tokens).map_err(failed)?;
     let address = super::runtime()?.block_on(speaks.address(id)).map_err(failed)?;
     address.map(|address| address.reveal().to_owned()).ok_or_else(none)
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, phases};
 use crate::engine::{self, Control, EngineError, Orders};
+use crate::host::KeptTokens;
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
@@ -247,12 +248,13 @@ impl Daemon {
         let ending = self.runtime.spawn(end_when_draining(phases, store.clone()));
         let system = System::default();
         let clients = Clients::new(&system);
+        let tokens = KeptTokens::new(&system, &self.state_dir);
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
         let watched: Vec<String> = config.watches.iter().map(line).collect();
         let ended = self.runtime.block_on(engine::run(
             config,
             &system,
-            |host| engine::host_of(host, &clients, ProcessEnvironment),
+            |host| engine::host_of(host, &clients, &tokens, ProcessEnvironment),
             store,
             control.clone(),
             move || {

@@ -3,15 +3,30 @@
 use std::any::Any;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::file::Table;
 use super::{Environment, SecretSource};
+
+/// How often a host is to hear from us, so that what lets us in does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// The time from one call to the next.
+    pub every: Duration,
+    /// Whether it is also to hear from us while there is nothing to be uploaded to it.
+    pub always: bool,
+}
 
 /// The settings that only one kind of host has.
 pub trait HostSettings: Any + Debug + Send + Sync {
     /// The secrets among them, with the keys they stand under.
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         Vec::new()
+    }
+
+    /// How often the host wants to hear from us; nothing where it does not matter.
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        None
     }
 
     /// What they allow and a person may not mean, for `check`.

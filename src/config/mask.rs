@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 /// Words in the name of a key whose value is nobody's business, also where it is misspelt or at the wrong place.
-const SECRET_WORDS: [&str; 8] = ["pass", "pwd", "secret", "key", "token", "webhook", "command", "proxy"];
+const SECRET_WORDS: [&str; 9] = ["pass", "pwd", "secret", "key", "token", "session_id", "webhook", "command", "proxy"];
 /// Keys inside a secret that only say where it is.
 const PLACES: [&str; 3] = ["env", "file", "credential"];
 /// What stands in place of a secret.

@@ -35,7 +35,7 @@ use mask::Masked;
 
 pub(crate) use file::did_you_mean;
 pub(crate) use hook::{Field, Hook, HookAction, Template, TemplatePiece};
-pub(crate) use kind::{HostKind, HostSettings};
+pub(crate) use kind::{HostKind, HostSettings, KeepAlive};
 pub(crate) use network::{Network, ProxySource};
 pub use problem::ConfigError;
 pub(crate) use problem::Problem;

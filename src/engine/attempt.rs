@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::host::{Completion, FileFacts, HostError, Part, Tickets, UploadSession};
+use crate::host::{Completion, FileFacts, HostError, Part, Sample, Tickets, UploadSession};
 use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption, SessionFacts, SessionFate};
 use crate::job::content_type;
 use crate::job::digest::Digest;
@@ -33,6 +33,10 @@ use super::parts::{self, ConfirmedPart, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
 use super::worker::{self, Worker};
+
+/// How often an upload is opened that wants to be told other bytes each time. A token that is replaced meanwhile asks for them once.
+const OPENED_MAX: u32 = 3;
+const ALWAYS_OTHERS: &str = "the host asked for other bytes of the file each time";
 
 /// A claimed job under way, with what is known of it so far.
 pub(super) struct Attempt {
@@ -237,6 +241,23 @@ impl Attempt {
         Ok(source.with_part_digests(self.shape.part_digest))
     }
 
+    /// Opens an upload with the bytes that the host wants to be told; once more where these are others by then.
+    async fn ask_to_open(&self, source: &Source, facts: &mut FileFacts, tickets: &Tickets) -> Result<Opened, Stop> {
+        let host = &self.worker.host;
+        for _ in 0..OPENED_MAX {
+            facts.samples.clear();
+            for range in host.samples(facts.bytes) {
+                let bytes = source.sample(range.clone()).await?;
+                facts.samples.push(Sample { range, bytes });
+            }
+            match self.worker.request(Step::Open, host.open(facts, tickets)).await? {
+                Opened::OtherSamples => {}
+                opened => return Ok(opened),
+            }
+        }
+        Ok(Opened::OtherSamples)
+    }
+
     /// Asks the host for a session, and commits it with the plan that is made for it.
     async fn open(&mut self, source: &Source) -> Result<Started, Stop> {
         let identity = source.identity();
@@ -246,12 +267,8 @@ impl Attempt {
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
-        let mut samples = Vec::new();
-        for range in self.worker.host.samples(plan.file_bytes) {
-            samples.push(source.sample(range).await?);
-        }
         let name = remote_name(&self.job.path);
-        let facts = FileFacts {
+        let mut facts = FileFacts {
             content_type: content_type::of_name(&name),
             mtime_ns: identity.mtime_ns,
             name,
@@ -262,14 +279,14 @@ impl Attempt {
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
             digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
-            samples,
+            samples: Vec::new(),
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
-        let opening = self.worker.request(Step::Open, self.worker.host.open(&facts, &tickets));
-        let (opened, fingerprint) = tokio::join!(opening, source.fingerprint());
+        let (opened, fingerprint) = tokio::join!(self.ask_to_open(source, &mut facts, &tickets), source.fingerprint());
         let session = match opened? {
             Opened::Session(session) => session,
+            Opened::OtherSamples => return Err(HostError::new(Class::Unreadable, ALWAYS_OTHERS).during(Step::Open).into()),
             Opened::AlreadyThere(outcome) => {
                 if source.check().await? {
                     return Err(SourceError::Changed("while the host was asked whether it has it already").into());

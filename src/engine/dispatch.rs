@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
+use crate::config::KeepAlive;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
@@ -20,6 +21,7 @@ use crate::store::{Asking, Claimed, ReturnedJob, Steer, Store, StoreError};
 use crate::watch::Handle;
 
 use super::halt::Halt;
+use super::keeping::{Calls, Rhythm};
 use super::leaving::End;
 use super::live::Board;
 use super::orders::{GivenOrder, Orders};
@@ -51,6 +53,8 @@ pub(crate) struct HostSlots {
     small_last: bool,
     /// Why it had no room for the last file that found none.
     no_room: Option<Reason>,
+    /// When it hears from us, should it want that.
+    rhythm: Option<Rhythm>,
 }
 
 /// A job under way.
@@ -78,6 +82,7 @@ pub(crate) struct Dispatch {
     shared: Shared,
     /// Jobs given so far, over all hosts.
     served: u64,
+    calls: Calls,
 }
 
 /// What is shared with others.
@@ -97,7 +102,7 @@ type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 impl Dispatch {
     /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
     pub(crate) fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, shared: Shared) -> Dispatch {
-        Dispatch { system, store, hosts, uploads_max, shared, served: 0 }
+        Dispatch { system, store, hosts, uploads_max, shared, served: 0, calls: Calls::default() }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -139,6 +144,23 @@ impl Dispatch {
         }
         let due = tasks.wake_at(claims.next_due_ms, full);
         Ok(rested.into_iter().chain(due).min())
+    }
+
+    /// Lets hosts hear from us that are due. Answers when the next one is.
+    async fn keep_alive(&mut self) -> Result<Option<Instant>, StoreError> {
+        let now = Instant::now();
+        for host in &mut self.hosts {
+            let Some(rhythm) = host.rhythm.as_mut() else { continue };
+            if !rhythm.falls_due(now) {
+                continue;
+            }
+            let is_wanted = rhythm.is_always() || host.uploads > 0 || self.store.others_wait(host.name.clone(), JobId(0)).await?;
+            // A host that waits for a person refuses us.
+            if is_wanted && !host.health().is_held() {
+                self.calls.begin(host.name.clone(), host.worker.clone());
+            }
+        }
+        Ok(self.hosts.iter().filter_map(|host| host.rhythm.as_ref()).map(Rhythm::next).min())
     }
 
     /// What is ordered is committed before anybody hears of it. No job is claimed meanwhile, so every one that is uploading has an
@@ -371,7 +393,9 @@ impl Workload for Dispatch {
     const IS_MAIN: bool = true;
 
     async fn begin(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
-        self.claim(tasks).await
+        let heard = self.keep_alive().await?;
+        let claimed = self.claim(tasks).await?;
+        Ok(heard.into_iter().chain(claimed).min())
     }
 
     async fn end(&mut self, running: Running, end: Result<Result<End, StoreError>, JoinError>) -> Result<(), StoreError> {
@@ -424,7 +448,13 @@ impl HostSlots {
             small: 0,
             small_last: false,
             no_room: None,
+            rhythm: None,
         }
+    }
+
+    /// The same, to hear from us as often as this.
+    pub(crate) fn kept_alive(self, asked: Option<KeepAlive>) -> HostSlots {
+        HostSlots { rhythm: asked.map(Rhythm::new), ..self }
     }
 
     fn health(&self) -> HostHealth {

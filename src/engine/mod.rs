@@ -15,6 +15,7 @@ mod gate;
 mod halt;
 mod hasher;
 pub(crate) mod intake;
+mod keeping;
 mod leaving;
 pub(crate) mod live;
 mod orders;
@@ -40,7 +41,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
-use crate::host::{LazyHost, Unusable, registry};
+use crate::host::{KeptTokens, LazyHost, Unusable, registry};
 use crate::job::Watches;
 use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
@@ -204,7 +205,7 @@ fn host_slots(
             halt: Halt::default(),
         };
         let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
-        HostSlots::new(host.name.clone(), worker, uploads_max)
+        HostSlots::new(host.name.clone(), worker, uploads_max).kept_alive(host.settings.keep_alive())
     };
     config.hosts.iter().zip(connections).map(slots).collect()
 }
@@ -219,10 +220,15 @@ async fn make_all(hosts: Vec<LazyHost>) {
 
 /// What speaks to a host over the network. One that cannot be made, because a secret is missing, stops only itself: its jobs are
 /// held, with the reason, and it is made anew for the next that is tried.
-pub fn host_of(host: &HostConfig, clients: &Clients, environment: impl Environment + Send + Sync + 'static) -> LazyHost {
-    let (host, clients) = (host.clone(), clients.clone());
+pub fn host_of(
+    host: &HostConfig,
+    clients: &Clients,
+    tokens: &KeptTokens,
+    environment: impl Environment + Send + Sync + 'static,
+) -> LazyHost {
+    let (host, clients, tokens) = (host.clone(), clients.clone(), tokens.clone());
     LazyHost::new(clients.system().threads, move || {
-        registry::host(&host, &environment, &clients).unwrap_or_else(|error| {
+        registry::host(&host, &environment, &clients, &tokens).unwrap_or_else(|error| {
             tracing::warn!("host {} cannot be used: {error}", host.name);
             Arc::new(Unusable(error))
         })

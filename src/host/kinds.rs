@@ -30,7 +30,7 @@ mod tests {
     use super::super::supplies::Supplies;
     use super::*;
     use crate::config::{self, Config, Environment, SecretSource};
-    use crate::host::registry;
+    use crate::host::{KeptTokens, registry};
     use crate::job::upload::{Class, Session};
     use crate::os::system::System;
 
@@ -44,6 +44,11 @@ mod tests {
 
     fn clients() -> Clients {
         Clients::new(&System::default())
+    }
+
+    /// Of a state folder that nobody has.
+    fn tokens() -> KeptTokens {
+        KeptTokens::read_only(&System::default(), Path::new("/nowhere/at/all"))
     }
 
     /// A configuration with these tables.
@@ -86,9 +91,9 @@ mod tests {
         let hosts = one_of_each().hosts;
         for (host, other) in hosts.iter().zip(hosts.iter().rev()).filter(|(host, other)| host.kind.word() != other.kind.word()) {
             let mixed = config::HostConfig { settings: other.settings.clone(), ..host.clone() };
-            let error = registry::host(&mixed, &Nothing, &clients()).err().unwrap();
+            let error = registry::host(&mixed, &Nothing, &clients(), &tokens()).err().unwrap();
             assert_eq!(error.class, Class::HostRefused);
-            assert!(registry::host(host, &Nothing, &clients()).is_ok());
+            assert!(registry::host(host, &Nothing, &clients(), &tokens()).is_ok());
         }
     }
 
@@ -96,10 +101,10 @@ mod tests {
     fn every_configured_secret_is_kept_out_of_what_its_host_says() {
         let hosts = one_of_each().hosts;
         for host in &hosts {
-            let (environment, clients) = (Nothing, clients());
-            let mut supplies = Supplies::new(host, &environment, &clients).unwrap();
+            let (environment, clients, tokens) = (Nothing, clients(), tokens());
+            let mut supplies = Supplies::new(host, &environment, &clients, &tokens).unwrap();
             assert!(of(host.kind.word()).unwrap().make(host, &mut supplies).is_ok());
-            let read = supplies.into_secrets();
+            let read = supplies.secrets().now();
             for (key, source) in host.settings.secrets() {
                 let SecretSource::Plain(secret) = source else { panic!("{key}") };
                 assert!(read.is_shown_in(secret.reveal()), "`{key}` of {:?} is not read when the host is made", host.kind);

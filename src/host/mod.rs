@@ -18,6 +18,7 @@ pub mod fourshared;
 pub mod fuzzing;
 pub mod http;
 mod json;
+mod kept;
 pub mod kie;
 pub mod kind;
 pub mod kinds;
@@ -30,7 +31,6 @@ mod redacting;
 pub mod registry;
 mod stored;
 mod supplies;
-#[cfg(any(test, feature = "example-kind"))]
 pub(crate) mod token;
 mod unusable;
 pub mod uploadgig;
@@ -52,6 +52,7 @@ use crate::secret::Secret;
 
 pub use error::HostError;
 pub(crate) use error::excerpt;
+pub use kept::{KeptTokens, TOKENS_FILE};
 pub use lazy::LazyHost;
 pub(crate) use unusable::Unusable;
 
@@ -63,7 +64,7 @@ pub trait Host: Send + Sync {
     /// What this host can do with a file of so many bytes. The same answer for as long as the value lives.
     fn shape(&self, file_bytes: u64) -> Shape;
     /// The bytes of the file that `open` is to be told, by their places in it: a host may want them as proof that we have the file.
-    /// Asked for right before `open`.
+    /// Asked for right before `open`, and once more where that answers [`Opened::OtherSamples`].
     fn samples(&self, _file_bytes: u64) -> Vec<Range<u64>> {
         Vec::new()
     }
@@ -85,6 +86,11 @@ pub trait Host: Send + Sync {
     /// Prove that the host is there and takes the credentials, by the cheapest call there is; nothing is uploaded. Answers what a
     /// person wants to read.
     fn check(&self) -> Answer<'_, String>;
+    /// Lets the host hear from us, by the cheapest call there is, so that what lets us in does not end while nothing else is asked
+    /// for. The engine calls it as often as the settings ask for ([`crate::config::HostSettings::keep_alive`]).
+    fn keep_alive(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// A passing address of a stored file, for hosts whose files have no lasting link.
     fn address<'a>(&'a self, _remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         Box::pin(async { Ok(None) })
@@ -111,11 +117,20 @@ pub struct FileFacts {
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
     /// The bytes that [`Host::samples`] asks for, in its order.
-    pub samples: Vec<Vec<u8>>,
+    pub samples: Vec<Sample>,
     /// Its media type, as its name says; `application/octet-stream` where it says nothing.
     pub content_type: &'static str,
     /// When its content changed last, in nanoseconds since the Unix epoch.
     pub mtime_ns: i64,
+}
+
+/// Some bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Where they are in it.
+    pub range: Range<u64>,
+    /// The bytes themselves.
+    pub bytes: Vec<u8>,
 }
 
 #[cfg(test)]

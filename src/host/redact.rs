@@ -5,6 +5,7 @@
 //! still counts; a text that shows a secret even then is withheld as a whole. Texts in which nothing is escaped cost one search.
 
 use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::secret::Secret;
 
@@ -16,6 +17,8 @@ const SHORT_MASK: &str = "***";
 pub(super) const WITHHELD: &str = "[withheld: the reply holds a secret]";
 /// A shorter secret would be found in any reply, and taking it out would spoil the answer.
 const TAKEN_OUT_BYTES_MIN: usize = 4;
+/// How many secrets are sought that a host has given out, the last ones.
+const PASSING_MAX: usize = 32;
 /// How often a text is decoded, one way after the other.
 const LEVELS: usize = 2;
 /// A longer text, such as the listing of a folder, is decoded once: little of it is ever kept, and that is looked at again.
@@ -32,6 +35,34 @@ pub(super) struct Secrets(Vec<Sought>);
 struct Sought {
     text: Secret,
     folded: Secret,
+    /// Whether a host has given it out, and so may give out further ones.
+    passing: bool,
+}
+
+/// What must not be told, of which more becomes known while the host is in use. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownSecrets(Arc<RwLock<Arc<Secrets>>>);
+
+impl KnownSecrets {
+    /// These, to begin with.
+    pub(super) fn new(secrets: Secrets) -> KnownSecrets {
+        KnownSecrets(Arc::new(RwLock::new(Arc::new(secrets))))
+    }
+
+    /// What is known by now.
+    pub(super) fn now(&self) -> Arc<Secrets> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds a secret that is configured.
+    pub(super) fn add(&self, secret: &Secret) {
+        Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)).add(secret);
+    }
+
+    /// Adds a secret that the host has given out. The last ones count: each takes the place of one that has ended.
+    pub(super) fn add_passing(&self, secret: &Secret) {
+        Arc::make_mut(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)).add_passing(secret);
+    }
 }
 
 impl Sought {
@@ -43,9 +74,23 @@ impl Sought {
 impl Secrets {
     /// Adds a secret. One that nobody could see is none.
     pub(super) fn add(&mut self, secret: &Secret) {
+        self.add_sought(secret, false);
+    }
+
+    fn add_passing(&mut self, secret: &Secret) {
+        self.add_sought(secret, true);
+        let passing = self.0.iter().filter(|known| known.passing).count();
+        if passing > PASSING_MAX
+            && let Some(oldest) = self.0.iter().position(|known| known.passing)
+        {
+            self.0.remove(oldest);
+        }
+    }
+
+    fn add_sought(&mut self, secret: &Secret, passing: bool) {
         let text = Secret::new(secret.reveal().trim());
         if !text.reveal().is_empty() && !self.0.iter().any(|known| known.text == text) {
-            self.0.push(Sought { folded: Secret::new(fold(text.reveal())), text });
+            self.0.push(Sought { folded: Secret::new(fold(text.reveal())), text, passing });
         }
     }
 
@@ -494,6 +539,17 @@ mod tests {
         assert_eq!(secrets(&["t]xx"]).taken_out_of("t]xxxx".into()), WITHHELD);
         let two = secrets(&["hunter2!", "hunter2!!"]);
         assert_eq!(two.taken_out_of("hunter2!!".into()), "[secret]!");
+    }
+
+    #[test]
+    fn what_a_host_gives_out_is_sought_from_then_on_and_what_is_configured_for_ever() {
+        let known = KnownSecrets::new(secrets(&["configured"]));
+        let early = known.clone();
+        (0..=PASSING_MAX).for_each(|number| known.add_passing(&Secret::new(format!("given-{number}."))));
+        for shown in ["configured", "given-1.", &format!("given-{PASSING_MAX}.")] {
+            assert!(early.now().is_shown_in(shown), "{shown}");
+        }
+        assert!(!early.now().is_shown_in("given-0."), "the oldest has made room");
     }
 
     #[test]

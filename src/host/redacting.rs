@@ -12,7 +12,7 @@ use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
 use crate::secret::Secret;
 
 use super::error;
-use super::redact::Secrets;
+use super::redact::{KnownSecrets, Secrets};
 use super::{Answer, Completion, FileFacts, Host, HostError, Part, Tickets, UploadSession};
 
 /// An error with what it came from.
@@ -28,21 +28,27 @@ const IDS_BYTES_MAX: usize = 4 * 1024;
 /// A host whose words are looked through.
 pub(super) struct Redacting {
     host: Arc<dyn Host>,
-    secrets: Secrets,
+    secrets: KnownSecrets,
 }
 
 impl Redacting {
     /// `host` with its words looked through for `secrets`; itself where there are none.
-    pub(super) fn around(host: Arc<dyn Host>, secrets: Secrets) -> Arc<dyn Host> {
-        if secrets.is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
+    pub(super) fn around(host: Arc<dyn Host>, secrets: KnownSecrets) -> Arc<dyn Host> {
+        if secrets.now().is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
+    }
+
+    /// What is known by now: a call may have brought a secret of its own.
+    fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.now()
     }
 
     fn error(&self, error: HostError) -> HostError {
-        let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| self.secrets.is_shown_in(&cause.to_string()));
+        let secrets = self.secrets();
+        let shows_one = |source: &error::ErrorCause| causes(source).any(|cause| secrets.is_shown_in(&cause.to_string()));
         HostError {
-            said: self.secrets.kept_out_of(error.said),
-            reply: error.reply.map(|reply| self.secrets.kept_out_of(reply)),
-            code: error.code.map(|code| self.secrets.kept_out_of(code)),
+            said: secrets.kept_out_of(error.said),
+            reply: error.reply.map(|reply| secrets.kept_out_of(reply)),
+            code: error.code.map(|code| secrets.kept_out_of(code)),
             source: error.source.filter(|source| !shows_one(source)),
             ..error
         }
@@ -50,7 +56,8 @@ impl Redacting {
 
     /// A link, an id or a name that shows a secret is none, nor is an id without end or one that a terminal would obey.
     fn outcome(&self, outcome: Outcome) -> Outcome {
-        let told = |text: Option<String>| text.filter(|text| !self.secrets.is_shown_in(text));
+        let secrets = self.secrets();
+        let told = |text: Option<String>| text.filter(|text| !secrets.is_shown_in(text));
         let link = told(outcome.link).and_then(|links| whole_words(links, LINKS_BYTES_MAX));
         let ids = told(outcome.remote_id).filter(|ids| !ids.chars().any(is_unsafe));
         Outcome { link, remote_id: ids.and_then(|ids| whole_words(ids, IDS_BYTES_MAX)), name: told(outcome.name), ..outcome }
@@ -82,7 +89,7 @@ impl Host for Redacting {
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         self.of(self.host.open(file, tickets), |opened| match opened {
             Opened::AlreadyThere(outcome) => Opened::AlreadyThere(self.outcome(outcome)),
-            Opened::Session(session) => Opened::Session(session),
+            other => other,
         })
     }
 
@@ -93,7 +100,7 @@ impl Host for Redacting {
     fn probe<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Found> {
         self.of(self.host.probe(at, completion), |found| match found {
             Found::Complete(outcome) => Found::Complete(self.outcome(outcome)),
-            Found::Likely(evidence) => Found::Likely(self.secrets.kept_out_of(evidence)),
+            Found::Likely(evidence) => Found::Likely(self.secrets().kept_out_of(evidence)),
             other => other,
         })
     }
@@ -107,7 +114,11 @@ impl Host for Redacting {
     }
 
     fn check(&self) -> Answer<'_, String> {
-        self.of(self.host.check(), |said| self.secrets.kept_out_of(said))
+        self.of(self.host.check(), |said| self.secrets().kept_out_of(said))
+    }
+
+    fn keep_alive(&self) -> Answer<'_, ()> {
+        self.of(self.host.keep_alive(), |()| ())
     }
 
     fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
@@ -123,7 +134,7 @@ mod tests {
 
     /// A failed call of a host with this error, and a password.
     async fn told(error: HostError) -> HostError {
-        let mut secrets = Secrets::default();
+        let secrets = KnownSecrets::default();
         secrets.add(&Secret::new("hunter2"));
         Redacting::around(Arc::new(Unusable(error)), secrets).check().await.unwrap_err()
     }

@@ -6,6 +6,7 @@ use crate::config::{Environment, HostConfig};
 use crate::job::upload::Class;
 
 use super::http::Clients;
+use super::kept::KeptTokens;
 use super::redacting::Redacting;
 use super::supplies::Supplies;
 use super::{Host, HostError, kinds};
@@ -14,9 +15,14 @@ use super::{Host, HostError, kinds};
 ///
 /// # Errors
 /// `HostRefused` when a secret cannot be had, or no HTTP client can be made.
-pub fn host(config: &HostConfig, environment: &dyn Environment, clients: &Clients) -> Result<Arc<dyn Host>, HostError> {
-    let mut supplies = Supplies::new(config, environment, clients)?;
+pub fn host(
+    config: &HostConfig,
+    environment: &dyn Environment,
+    clients: &Clients,
+    tokens: &KeptTokens,
+) -> Result<Arc<dyn Host>, HostError> {
+    let mut supplies = Supplies::new(config, environment, clients, tokens)?;
     let unknown = || HostError::new(Class::HostRefused, format!("nothing here speaks to a host of the kind {:?}", config.kind));
     let host = kinds::of(config.kind.word()).ok_or_else(unknown)?.make(config, &mut supplies)?;
-    Ok(Redacting::around(host, supplies.into_secrets()))
+    Ok(Redacting::around(host, supplies.secrets()))
 }

@@ -4,7 +4,8 @@ use crate::config::{Environment, HostConfig, SecretSource};
 use crate::secret::Secret;
 
 use super::http::{Clients, Settings, Transport};
-use super::redact::Secrets;
+use super::kept::{HostTokens, KeptTokens};
+use super::redact::{KnownSecrets, Secrets};
 use super::{HostError, network};
 
 /// What is at hand while a host is made.
@@ -12,9 +13,10 @@ pub(crate) struct Supplies<'a> {
     config: &'a HostConfig,
     environment: &'a dyn Environment,
     clients: &'a Clients,
+    tokens: &'a KeptTokens,
     network: Settings,
     /// Every secret that was read, to be kept out of whatever the host says.
-    secrets: Secrets,
+    secrets: KnownSecrets,
 }
 
 impl<'a> Supplies<'a> {
@@ -23,10 +25,11 @@ impl<'a> Supplies<'a> {
         config: &'a HostConfig,
         environment: &'a dyn Environment,
         clients: &'a Clients,
+        tokens: &'a KeptTokens,
     ) -> Result<Supplies<'a>, HostError> {
         let mut secrets = Secrets::default();
         let network = network::settings(&config.network, environment, &mut secrets)?;
-        Ok(Supplies { config, environment, clients, network, secrets })
+        Ok(Supplies { config, environment, clients, tokens, network, secrets: KnownSecrets::new(secrets) })
     }
 
     /// What goes to the addresses in the configuration.
@@ -44,7 +47,13 @@ impl<'a> Supplies<'a> {
         network::read(source, self.environment).inspect(|secret| self.secrets.add(secret))
     }
 
-    pub(super) fn into_secrets(self) -> Secrets {
-        self.secrets
+    /// What is kept of the tokens that the host has given out, as long as these texts are configured.
+    pub(super) fn tokens(&self, configured: &[&str]) -> HostTokens {
+        self.tokens.of(&self.config.name, configured)
+    }
+
+    /// Every secret that is known, to which a host adds those that it is given.
+    pub(super) fn secrets(&self) -> KnownSecrets {
+        self.secrets.clone()
     }
 }

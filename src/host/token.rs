@@ -1,7 +1,8 @@
 //! A credential that a host gives out for a while: fetched when the first request needs it, shared by all, and replaced before it
 //! ends.
 //!
-//! It lives in memory alone. After a restart, or once its host is made anew, another is fetched.
+//! It lives in memory alone. After a restart, or once its host is made anew, another is fetched; a host that cannot fetch another from
+//! what is configured keeps it on the disk (`kept`), and begins with it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -73,10 +74,31 @@ impl fmt::Debug for TokenCell {
     }
 }
 
+impl TokenState {
+    /// Takes in a token that was asked for at this time.
+    fn take(&mut self, Granted { secret, life }: Granted, asked_at: Instant) -> Token {
+        self.failed = None;
+        self.fetched += 1;
+        let token = Token { secret, number: self.fetched };
+        // A life without end is none that can be counted.
+        let times = life.and_then(|life| Some((asked_at.checked_add(life - margin(life))?, asked_at.checked_add(life)?)));
+        self.held = Some(Held { token: token.clone(), times });
+        token
+    }
+}
+
 impl TokenCell {
     /// No token yet.
+    #[cfg(any(test, feature = "example-kind"))]
     pub(crate) fn new(clock: Clock) -> TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
+    }
+
+    /// With a token that is known already.
+    pub(crate) fn holding(clock: Clock, granted: Granted) -> TokenCell {
+        let mut state = TokenState::default();
+        state.take(granted, clock.instant());
+        TokenCell { clock, state: Mutex::new(state), ended: 0.into() }
     }
 
     /// The token in use, or what `fetch` grants where there is none or it ends soon. Callers that come together wait for one fetch,
@@ -110,15 +132,16 @@ impl TokenCell {
     ///
     /// # Errors
     /// The call's, or that of fetching a token.
-    pub(crate) async fn with<T, F, C>(
+    pub(crate) async fn with<T, E, F, C>(
         &self,
         fetch: impl Fn() -> F,
-        is_refused: impl Fn(&HostError) -> bool,
+        is_refused: impl Fn(&E) -> bool,
         call: impl Fn(Token) -> C,
-    ) -> Result<T, HostError>
+    ) -> Result<T, E>
     where
+        E: From<HostError>,
         F: Future<Output = Result<Granted, HostError>>,
-        C: Future<Output = Result<T, HostError>>,
+        C: Future<Output = Result<T, E>>,
     {
         let token = self.get(&fetch).await?;
         match call(token.clone()).await {
@@ -144,15 +167,7 @@ impl TokenCell {
         let granted = fetch().await;
         self.ended.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         match granted {
-            Ok(Granted { secret, life }) => {
-                state.failed = None;
-                state.fetched += 1;
-                let token = Token { secret, number: state.fetched };
-                // A life without end is none that can be counted.
-                let times = life.and_then(|life| Some((asked_at.checked_add(life - margin(life))?, asked_at.checked_add(life)?)));
-                state.held = Some(Held { token: token.clone(), times });
-                Ok(token)
-            }
+            Ok(granted) => Ok(state.take(granted, asked_at)),
             Err(error) => {
                 state.failed = Some(error.clone());
                 let token = self.still_good(state).ok_or(error)?;

@@ -218,6 +218,11 @@ impl HostHealth {
         &self.outage
     }
 
+    /// Whether a person must act.
+    pub fn is_held(&self) -> bool {
+        matches!(self.condition, Condition::HeldUntil(_))
+    }
+
     /// Whether it takes no jobs, or none but one that tries it. What its jobs meet meanwhile says nothing of their files.
     pub fn is_open(&self) -> bool {
         self.condition != Condition::Ready

@@ -86,6 +86,8 @@ pub enum Opened {
     Session(Session),
     /// The host has these bytes already, and has made the file of them.
     AlreadyThere(Outcome),
+    /// Neither: by now the host is to be told other bytes of the file than it asked for.
+    OtherSamples,
 }
 
 /// In which order parts may arrive. The words are stored, so they are stable.

@@ -42,6 +42,10 @@ pub const POINTS_OF_REMOVAL: &[&str] = &["after.before_move", "after.aside", "af
 #[cfg(feature = "crash-points")]
 pub const POINTS_OF_ORDERS: &[&str] = &["order.before_commit", "order.after_commit"];
 
+/// The points between a host's new token and its use.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_TOKENS: &[&str] = &["token.before_write", "token.after_write"];
+
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]
 pub(crate) fn reached(name: &str) {
@@ -55,7 +59,7 @@ pub(crate) fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL];
+    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL, POINTS_OF_TOKENS];
     debug_assert!(known.iter().any(|points| points.contains(&name)), "the crash point `{name}` is not in a list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name

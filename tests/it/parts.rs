@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ferryd::internals::config::{self, Environment};
 use ferryd::internals::host::http::Clients;
 use ferryd::internals::host::kinds::KINDS;
-use ferryd::internals::host::{Host, registry};
+use ferryd::internals::host::{Host, KeptTokens, registry};
 use ferryd::internals::job::plan::{Plan, Range, Unplannable};
 use ferryd::internals::os::system::System;
 use proptest::prelude::*;
@@ -44,7 +44,8 @@ impl Kind {
         let text = format!("[[watch]]\npath = \"/somewhere\"\nto = [\"x\"]\n[host.x]\nkind = \"{}\"\n{}", self.word, self.lines);
         let parsed = config::parse(&text, Path::new("config.toml"), KINDS, &Nothing);
         let config = parsed.unwrap_or_else(|error| panic!("{}", error.render(false)));
-        registry::host(&config.hosts[0], &Nothing, &Clients::new(&System::default())).unwrap()
+        let tokens = KeptTokens::read_only(&System::default(), &config.daemon.state_dir);
+        registry::host(&config.hosts[0], &Nothing, &Clients::new(&System::default()), &tokens).unwrap()
     }
 }
 

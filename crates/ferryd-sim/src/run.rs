@@ -9,6 +9,7 @@ use std::time::Duration;
 use ferryd::internals::config;
 use ferryd::internals::engine::phase::{Phase, phases};
 use ferryd::internals::engine::{self, EngineError};
+use ferryd::internals::host::KeptTokens;
 use ferryd::internals::host::http::Clients;
 use ferryd::internals::os::Files;
 use ferryd::internals::os::chance::Chance;
@@ -208,10 +209,11 @@ impl Course {
             Ok(clients) => clients,
             Err(error) => return Ended::Itself(Err(error.to_string())),
         };
+        let tokens = KeptTokens::new(&system, &config.daemon.state_dir);
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         world.set_switch(Some(switch.clone()));
-        let host = |host: &config::HostConfig| engine::host_of(host, &clients, NoEnvironment);
+        let host = |host: &config::HostConfig| engine::host_of(host, &clients, &tokens, NoEnvironment);
         let control = engine::Control { switch: switch.clone(), phases, orders: engine::Orders::default() };
         let daemon = engine::run(&config, &system, host, store.clone(), control, || {});
         let driving = async {

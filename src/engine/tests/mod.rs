@@ -8,4 +8,5 @@ mod fairness;
 mod orders;
 mod protocols;
 mod real_hosts;
+mod sessions;
 mod world;

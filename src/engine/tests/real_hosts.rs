@@ -17,7 +17,7 @@ use crate::config;
 use crate::host::http::{Clients, Connecting, Connector, Destination, Stream};
 use crate::host::kind::Kind;
 use crate::host::kinds::KINDS;
-use crate::host::{LazyHost, Unusable, registry};
+use crate::host::{KeptTokens, LazyHost, Unusable, registry};
 use crate::job::State;
 use crate::os::chance::Chance;
 use crate::os::threads::Threads;
@@ -55,14 +55,14 @@ impl Connector for Lan {
 }
 
 /// The table of a kind, with the smallest parts that it can be told to make.
-fn table(kind: &Kind) -> String {
+pub(super) fn table(kind: &Kind) -> String {
     let plain = ferryd_sandbox::config_of(kind.word(), ADDRESS).unwrap();
     let small = ["256 KiB", "5 MiB"].map(|size| format!("{plain}part_size = \"{size}\"\n"));
     let is_right = |table: &String| config::parse(&whole(&[kind], table), Path::new("/config.toml"), KINDS, &Nothing).is_ok();
     small.into_iter().find(is_right).unwrap_or(plain)
 }
 
-fn whole(kinds: &[&Kind], tables: &str) -> String {
+pub(super) fn whole(kinds: &[&Kind], tables: &str) -> String {
     let words: Vec<String> = kinds.iter().map(|kind| format!("\"{}\"", kind.word())).collect();
     format!("[daemon]\nstate_dir = \"/state\"\n[[watch]]\npath = \"/drop\"\nto = [{}]\n{tables}", words.join(", "))
 }
@@ -93,7 +93,7 @@ pub(super) fn bench_ruled(word: &str, host: &str, change: impl FnOnce(&mut Optio
     bench_of(17, &whole(&[kind], &format!("{}\n{host}\n", table.join("\n"))), true, change)
 }
 
-fn bench_of(seed: u64, config: &str, keeps: bool, change: impl FnOnce(&mut Options)) -> Bench {
+pub(super) fn bench_of(seed: u64, config: &str, keeps: bool, change: impl FnOnce(&mut Options)) -> Bench {
     let world = world(seed, config, &[]);
     let clock = world.system.clock.clone();
     let mut options = Options {
@@ -113,8 +113,9 @@ impl Bench {
     pub(super) async fn run(&self, time: Duration) {
         let host = |host: &config::HostConfig| {
             let (host, clients) = (host.clone(), self.clients.clone());
+            let tokens = KeptTokens::new(&self.world.system, &self.world.config.daemon.state_dir);
             LazyHost::new(Threads::Caller, move || {
-                registry::host(&host, &Nothing, &clients).unwrap_or_else(|error| Arc::new(Unusable(error)))
+                registry::host(&host, &Nothing, &clients, &tokens).unwrap_or_else(|error| Arc::new(Unusable(error)))
             })
         };
         self.world.run_with(host, time).await;
@@ -128,7 +129,7 @@ impl Bench {
     }
 
     /// What a host holds.
-    fn held(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    pub(super) fn held(&self, kind: &Kind) -> Vec<Vec<u8>> {
         let sandbox = &self.lan.sandbox;
         let objects = sandbox.objects().into_iter().filter(|object| object.host == kind.word());
         objects.map(|object| sandbox.read(&object).unwrap()).collect()

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::secret::Secret;
 
 use super::super::http::Request;
+use super::super::token::Token;
 use super::replies::{Call, Refused, control_reply};
 use super::{COMPLETE_PATIENCE, KooDrive, KooDriveLogin, sign};
 
@@ -18,6 +19,8 @@ use super::{COMPLETE_PATIENCE, KooDrive, KooDriveLogin, sign};
 const DATED_BACK_MS: i64 = 60_000;
 /// How far two clocks may be apart before it is the clock that a refusal may be about.
 const CLOCKS_AGREE_MS: i64 = 30_000;
+/// What every call's path begins with.
+const CALLS: &str = "/koodrive/ose/v1/";
 /// How long a page of a listing may be, in bytes.
 const LISTING_BYTES_MAX: usize = 1024 * 1024;
 /// When a file is asked for again whose parts may be about to become it (page, 5.1).
@@ -32,8 +35,10 @@ const FOLDERS_MAX: usize = 4096;
 pub(super) struct Learned {
     /// How far the host's clock is ahead of ours.
     ahead_ms: AtomicI64,
-    /// Which of the ways to write a token was taken last.
+    /// Which of the ways to write a token was taken last, ...
     spelling: AtomicUsize,
+    /// ... and whether one was.
+    is_spelled: AtomicBool,
     /// Whether the host gives one link a call.
     pub(super) one_link: AtomicBool,
     /// The container that files go to.
@@ -106,7 +111,7 @@ fn other_ways(tried: Way, spellings: usize, host_ms: Option<i64>, now_ms: i64) -
 }
 
 /// A token without the word for its scheme, and whether it has one.
-fn scheme_and_token(token: &str) -> (bool, &str) {
+pub(super) fn scheme_and_token(token: &str) -> (bool, &str) {
     let of = |scheme: &str| {
         let (word, rest) = token.split_at_checked(scheme.len())?;
         rest.strip_prefix([' ', '+']).filter(|_| word.eq_ignore_ascii_case(scheme))
@@ -140,6 +145,9 @@ fn milliseconds(http_date: &str) -> Option<i64> {
     i64::try_from(since.as_millis()).ok()
 }
 
+/// What a call says, made for the name of whoever makes it; nothing where it cannot be made for that name.
+type BodyFor<'b> = &'b (dyn Fn(&str) -> Option<Value> + Send + Sync);
+
 impl KooDrive {
     /// A control call. Credentials that are not taken are tried once more: signed by the host's own clock, or written in the other
     /// ways (page, 2.1 and 2.2). What was taken is kept.
@@ -150,26 +158,47 @@ impl KooDrive {
         path: &str,
         body: &Value,
     ) -> Result<Map<String, Value>, Box<Refused>> {
-        self.call_by(call, base_url, path, &|_| body.clone()).await
+        self.call_by(call, base_url, path, &|_| Some(body.clone())).await
     }
 
-    /// The same with a body for each way in which the token may be written.
+    /// The same with a body for each name that whoever calls may go by. A token that has ended is replaced, once.
     pub(super) async fn call_by(
         &self,
         call: Call,
         base_url: &str,
         path: &str,
-        body: &(dyn Fn(usize) -> Value + Send + Sync),
+        body: BodyFor<'_>,
+    ) -> Result<Map<String, Value>, Box<Refused>> {
+        let Some(session) = &self.session else { return self.call_with(&self.key, call, base_url, path, body).await };
+        let has_ended = |refused: &Box<Refused>| refused.credentials;
+        let with = |token: Token| async move { self.call_with(token.secret(), call, base_url, path, body).await };
+        session.cell.with(|| session.renew(self), has_ended, with).await
+    }
+
+    /// The same with this token, or key.
+    async fn call_with(
+        &self,
+        key: &Secret,
+        call: Call,
+        base_url: &str,
+        path: &str,
+        body: BodyFor<'_>,
     ) -> Result<Map<String, Value>, Box<Refused>> {
         let first = self.learned.way();
-        let mut answer = self.call_once(call, base_url, path, &body(first.spelling), first).await;
-        let Err(refused) = &answer else { return answer };
+        let mut answer = self.call_once(key, call, base_url, path, body, first).await;
+        let Err(refused) = &answer else {
+            self.learned.is_spelled.store(true, Ordering::Relaxed);
+            return answer;
+        };
         if !refused.credentials {
             return answer;
         }
+        // One that ends and is replaced is not written in other ways first, once it is known how it is written.
+        let is_spelled = self.session.is_some() && self.learned.is_spelled.load(Ordering::Relaxed);
+        let spellings = if is_spelled { 1 } else { self.spellings(key).len() };
         let now_ms = self.transport.clock().now_ms();
-        for way in other_ways(first, self.spellings().len(), refused.host_ms, now_ms) {
-            answer = self.call_once(call, base_url, path, &body(way.spelling), way).await;
+        for way in other_ways(first, spellings, refused.host_ms, now_ms) {
+            answer = self.call_once(key, call, base_url, path, body, way).await;
             if !matches!(&answer, Err(refused) if refused.credentials) {
                 self.learned.keep(way);
                 return answer;
@@ -180,39 +209,55 @@ impl KooDrive {
 
     /// What a proof may begin with: who calls (page, 3.1.1), in each way that a token may be written.
     pub(super) fn origins(&self) -> Vec<String> {
-        match &self.settings.login {
-            KooDriveLogin::App { user_id, .. } => vec![user_id.clone()],
-            KooDriveLogin::Token { .. } => self.spellings(),
+        match (&self.settings.login, &self.session) {
+            (KooDriveLogin::App { user_id, .. }, _) => vec![user_id.clone()],
+            (KooDriveLogin::Token { .. }, Some(session)) => self.spellings(&session.token()),
+            (KooDriveLogin::Token { .. }, None) => self.spellings(&self.key),
         }
     }
 
-    fn spelled(&self, spelling: usize) -> String {
-        let spellings = self.spellings();
+    /// A token as it stands in its header, in the way that was taken last.
+    pub(super) fn spelled(&self, token: &Secret) -> String {
+        self.spelled_in(token, self.learned.way().spelling)
+    }
+
+    fn spelled_in(&self, token: &Secret, spelling: usize) -> String {
+        let spellings = self.spellings(token);
         spellings.get(spelling).or(spellings.first()).cloned().unwrap_or_default()
     }
 
-    /// How the token may be written; nothing where calls are signed.
-    fn spellings(&self) -> Vec<String> {
+    /// How a token may be written; nothing where calls are signed.
+    fn spellings(&self, token: &Secret) -> Vec<String> {
         match &self.settings.login {
             KooDriveLogin::App { .. } => Vec::new(),
-            KooDriveLogin::Token { prefix, .. } => spellings(self.key.reveal(), prefix.as_deref()),
+            KooDriveLogin::Token { prefix, .. } => spellings(token.reveal(), prefix.as_deref()),
         }
+    }
+
+    /// Where a call goes that is made at the address of today's configuration.
+    pub(super) fn call_url(&self, path: &str) -> String {
+        format!("{}{CALLS}{path}", self.settings.base_url)
     }
 
     async fn call_once(
         &self,
+        key: &Secret,
         call: Call,
         base_url: &str,
         path: &str,
-        body: &Value,
+        body: BodyFor<'_>,
         way: Way,
     ) -> Result<Map<String, Value>, Box<Refused>> {
-        let url = format!("{base_url}/koodrive/ose/v1/{path}");
-        let body = body.to_string();
+        let url = format!("{base_url}{CALLS}{path}");
+        let origin = match &self.settings.login {
+            KooDriveLogin::App { user_id, .. } => user_id.clone(),
+            KooDriveLogin::Token { .. } => self.spelled_in(key, way.spelling),
+        };
+        let body = body(&origin).ok_or_else(|| Box::new(Refused::other_samples()))?.to_string();
         let date = date_header(self.transport.clock().now_ms() + way.ahead_ms - DATED_BACK_MS);
         let user_id = self.settings.login.user_id();
         let request = Request::post(&url).header("x-date", &date).header("x-user-id", user_id);
-        let request = self.authorized(request, &url, &date, &body, way.spelling).secret(&self.key);
+        let request = self.authorized(request, key, &url, &date, &body, &origin).secret(key).secret(&self.key);
         let patience = if call == Call::Complete { COMPLETE_PATIENCE } else { Duration::ZERO };
         let request = if call == Call::List { request.reply_max(LISTING_BYTES_MAX) } else { request };
         let reply = self.transport.send(request.text("application/json", body).patience(patience)).await;
@@ -223,19 +268,27 @@ impl KooDrive {
         })
     }
 
-    fn authorized<'r>(&self, request: Request<'r>, url: &str, date: &str, body: &str, spelling: usize) -> Request<'r> {
+    /// With the signature, or with the token as it is written in `spelled`.
+    fn authorized<'r>(
+        &self,
+        request: Request<'r>,
+        key: &Secret,
+        url: &str,
+        date: &str,
+        body: &str,
+        spelled: &str,
+    ) -> Request<'r> {
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let url = url::Url::parse(url).ok();
                 let path = url.as_ref().map_or("", |url| url.path());
                 let host = url.as_ref().map(wire_host).unwrap_or_default();
                 let signed = sign::Signed { method: "POST", path, host: &host, date, user_id, body: body.as_bytes() };
-                let signature = sign::signature(&signed, &self.key);
+                let signature = sign::signature(&signed, key);
                 request.header("authorization", sign::authorization(app_id, &signature)).secret(&signature)
             }
             KooDriveLogin::Token { .. } => {
-                let spelled = self.spelled(spelling);
-                let bare = Secret::new(scheme_and_token(self.key.reveal()).1);
+                let bare = Secret::new(scheme_and_token(key.reveal()).1);
                 request.header("authorization", spelled).secret(&bare)
             }
         }

@@ -75,13 +75,7 @@ impl KooDrive {
     async fn child(&self, container: &str, parent: &str, name: &str) -> Result<Option<String>, HostError> {
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES_MAX {
-            let mut page = object!({ "pageSize": PAGE });
-            if let Some(cursor) = &cursor {
-                page["pageCursor"] = cursor.as_str().into();
-            }
-            let body = object!({ "containerId": container, "parentFileId": parent, "fileType": FOLDER, "pageInfo": page });
-            let reply = self.call(Call::List, &self.settings.base_url, "files/0", &body).await.map_err(|refused| refused.error)?;
-            let reply = Value::Object(reply);
+            let reply = self.list(container, parent, PAGE, cursor.as_deref()).await?;
             if let Some(id) = replies::folder_of(&reply, name) {
                 return Ok(Some(id));
             }
@@ -90,5 +84,22 @@ impl KooDrive {
             cursor = Some(next);
         }
         Ok(None)
+    }
+
+    /// One page of the folders in `parent`.
+    pub(super) async fn list(
+        &self,
+        container: &str,
+        parent: &str,
+        size: usize,
+        cursor: Option<&str>,
+    ) -> Result<Value, HostError> {
+        let mut page = object!({ "pageSize": size });
+        if let Some(cursor) = cursor {
+            page["pageCursor"] = cursor.into();
+        }
+        let body = object!({ "containerId": container, "parentFileId": parent, "fileType": FOLDER, "pageInfo": page });
+        let reply = self.call(Call::List, &self.settings.base_url, "files/0", &body).await;
+        reply.map(Value::Object).map_err(|refused| refused.error)
     }
 }

@@ -9,7 +9,9 @@
 mod calls;
 mod folders;
 mod proof;
+mod renewed;
 mod replies;
+mod session;
 mod settings;
 mod share;
 mod sign;
@@ -27,16 +29,21 @@ use crate::config::reading::Table;
 use crate::job::Proof;
 use crate::job::digest::{Algorithm, DigestRequirement, MidState};
 use crate::job::upload::{Ack, Class, Opened, Outcome, Repeat, Session, Shape};
+use crate::os::clock::Clock;
 use crate::secret::Secret;
 
 use super::error::{HostError, excerpt};
 use super::http::{Request, Transport};
+use super::kept::Tokens;
 use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Ticket, Tickets, UploadSession, address, json, stored};
 
+use session::TokenSession;
+
+pub use renewed::{Renewed, renewed_reply};
 pub use replies::{Call, PartReply, Refused, control_reply, part_reply};
-pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin, ProofCode};
+pub use settings::{EmptyPart, KooDriveConfig, KooDriveLogin, ProofCode, StayAlive};
 
 /// The largest file (page, 9: 200 GB, read as decimal).
 const FILE_BYTES_MAX: u64 = 200_000_000_000;
@@ -142,20 +149,36 @@ fn upload_id(address: &str) -> Option<String> {
 /// A KooDrive space.
 pub struct KooDrive {
     settings: KooDriveConfig,
-    /// The app's secret, or the token.
+    /// The app's secret, or the token that is configured.
     key: Secret,
+    /// What the token belongs to, where it can be replaced.
+    session: Option<TokenSession>,
     transport: Transport,
     strangers: Transport,
     learned: calls::Learned,
 }
 
-impl KooDrive {
-    /// A space with these settings. `key` is the app's secret or the access token; `strangers` goes to addresses that the host
-    /// names.
-    pub fn new(settings: KooDriveConfig, key: Secret, transport: Transport, strangers: Transport) -> KooDrive {
-        KooDrive { settings, key, transport, strangers, learned: calls::Learned::default() }
+/// The session of the token `key`, where something is configured that replaces it. What was kept of it belongs to this space and to
+/// these secrets alone.
+fn session_of(
+    settings: &KooDriveConfig,
+    key: &Secret,
+    supplies: &mut Supplies<'_>,
+    clock: &Clock,
+) -> Result<Option<TokenSession>, HostError> {
+    let KooDriveLogin::Token { session_id, refresh_token, user_id, .. } = &settings.login else { return Ok(None) };
+    let session_id = session_id.as_ref().map(|source| supplies.secret(source)).transpose()?;
+    let refresh = refresh_token.as_ref().map(|source| supplies.secret(source)).transpose()?;
+    if session_id.is_none() && refresh.is_none() {
+        return Ok(None);
     }
+    let text = |secret: &Option<Secret>| secret.as_ref().map_or("", |secret| secret.reveal()).to_owned();
+    let kept = supplies.tokens(&[&settings.base_url, user_id, key.reveal(), &text(&session_id), &text(&refresh)]);
+    let configured = Tokens { access: key.clone(), refresh, ends_ms: None };
+    TokenSession::new(configured, session_id, kept, supplies.secrets(), clock.clone()).map(Some)
+}
 
+impl KooDrive {
     async fn detail(&self, created: &Created) -> Result<Map<String, Value>, Box<Refused>> {
         let path = format!("files/{}/detail", created.file_id);
         self.call(Call::Detail, &self.settings.base_url, &path, &object!({ "containerId": created.container_id })).await
@@ -189,13 +212,13 @@ impl KooDrive {
     }
 
     /// Creates the file where it goes. A folder that is not there any more is made once more (page, 5).
-    async fn create(&self, file: &FileFacts, name: &str) -> Result<Map<String, Value>, HostError> {
+    async fn create(&self, file: &FileFacts, name: &str) -> Result<Map<String, Value>, Box<Refused>> {
         let mut reply = self.create_with_less(file, name).await;
         if !file.folder.is_empty() && matches!(&reply, Err(refused) if refused.code == Some(replies::MISSING)) {
             self.learned.forget_folders();
             reply = self.create_with_less(file, name).await;
         }
-        let reply = reply.map_err(|refused| refused.error)?;
+        let reply = reply?;
         if let Some(container) = json::text(reply.get("containerId")) {
             self.learned.container.get_or_init(|| container);
         }
@@ -240,14 +263,17 @@ impl KooDrive {
         if let Some(digest) = file.digest.as_ref().filter(|_| left_out < LEFT_OUT_MAX) {
             body["sha256"] = digest.as_str().into();
         }
-        let by_spelling = |spelling: usize| {
+        let is_proved = !file.samples.is_empty() && left_out == 0 && body.get("sha256").is_some();
+        let body_for = |origin: &str| {
             let mut body = body.clone();
-            if let Some(sample) = file.samples.get(spelling).filter(|_| body.get("sha256").is_some() && left_out == 0) {
-                body["proofCode"] = proof::code(sample).into();
+            if is_proved {
+                let place = proof::place(origin, file.bytes)?;
+                let sample = file.samples.iter().find(|sample| sample.range == place)?;
+                body["proofCode"] = proof::code(&sample.bytes).into();
             }
-            body
+            Some(body)
         };
-        self.call_by(Call::Create, &self.settings.base_url, "files/create", &by_spelling).await
+        self.call_by(Call::Create, &self.settings.base_url, "files/create", &body_for).await
     }
 
     /// An address for `part` that lives long enough. With it come those of the next parts whose states are known.
@@ -355,9 +381,10 @@ impl Protocol for KooDrive {
     }
 
     fn make(settings: &KooDriveConfig, supplies: &mut Supplies<'_>) -> Result<KooDrive, HostError> {
-        let key = supplies.secret(settings.login.secret().1)?;
-        let strangers = supplies.strangers(settings.allow_private)?;
-        Ok(KooDrive::new(settings.clone(), key, supplies.transport()?, strangers))
+        let key = supplies.secret(settings.login.secret())?;
+        let (transport, strangers) = (supplies.transport()?, supplies.strangers(settings.allow_private)?);
+        let session = session_of(settings, &key, supplies, transport.clock())?;
+        Ok(KooDrive { settings: settings.clone(), key, session, transport, strangers, learned: calls::Learned::default() })
     }
 
     fn stored_again(session: &Session) -> Result<Session, HostError> {
@@ -394,7 +421,10 @@ impl Host for KooDrive {
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
             let name = remote_name(&file.name);
-            let reply = self.create(file, &name).await?;
+            let reply = match self.create(file, &name).await {
+                Err(refused) if refused.other_samples => return Ok(Opened::OtherSamples),
+                reply => reply.map_err(|refused| refused.error)?,
+            };
             let text = |key: &str| json::text(reply.get(key)).unwrap_or_default();
             let (file_id, container_id) = (text("fileId"), text("containerId"));
             if file_id.is_empty() || file_id.contains(['/', '?', '#']) {
@@ -470,6 +500,15 @@ impl Host for KooDrive {
                 }
                 Err(refused) => Err(refused.error),
             }
+        })
+    }
+
+    /// The list of a folder where it is known whose, or else what [`Host::check`] asks: each call lets the token live on (page, 2.1).
+    fn keep_alive(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let container = self.settings.container_id.as_ref().or(self.learned.container.get());
+            let Some(container) = container else { return self.check().await.map(drop) };
+            self.list(container, &self.settings.folder, 1, None).await.map(drop)
         })
     }
 

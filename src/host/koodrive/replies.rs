@@ -29,6 +29,8 @@ pub enum Call {
     List,
     /// `share`.
     Share,
+    /// `session/refresh` and `auth/refreshToken`.
+    Renew,
 }
 
 /// What the gateway asks for when it is throttled (page, 5: 2 to 5 s).
@@ -50,6 +52,8 @@ pub struct Refused {
     pub credentials: bool,
     /// What the host's clock said, in milliseconds since the Unix epoch; filled in by whoever has the whole reply.
     pub host_ms: Option<i64>,
+    /// Whether nothing was asked for, since it takes other bytes of the file than were read for it.
+    pub other_samples: bool,
     /// What follows.
     pub error: HostError,
 }
@@ -57,7 +61,20 @@ pub struct Refused {
 impl Refused {
     /// A call that brought no reply.
     pub(super) fn unheard(error: HostError) -> Refused {
-        Refused { code: None, credentials: false, host_ms: None, error }
+        Refused { code: None, credentials: false, host_ms: None, other_samples: false, error }
+    }
+
+    /// A call that was not made, since it takes other bytes of the file than were read for it.
+    pub(super) fn other_samples() -> Refused {
+        let error = HostError::new(Class::Transient, "the token was replaced while an upload was opened with the one before");
+        Refused { other_samples: true, ..Refused::unheard(error) }
+    }
+}
+
+/// A token that could not be had.
+impl From<HostError> for Box<Refused> {
+    fn from(error: HostError) -> Box<Refused> {
+        Box::new(Refused::unheard(error))
     }
 }
 
@@ -73,7 +90,7 @@ pub(super) fn is_malformed(refused: &Refused) -> bool {
 
 /// The fields of a reply whose `code` says success; the code counts, whatever the status.
 pub fn control_reply(call: Call, reply: &Reply) -> Result<Map<String, Value>, Box<Refused>> {
-    let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, host_ms: None, error }));
+    let refused = |code, credentials, error| Err(Box::new(Refused { code, credentials, ..Refused::unheard(error) }));
     let Some(fields) = json::object(&reply.text) else {
         return match reply.status {
             200..=299 => refused(None, false, unknown(call, "no JSON", reply)),
@@ -108,7 +125,7 @@ fn gateway(code: &str, fields: &Map<String, Value>, reply: &Reply) -> Result<Map
     } else {
         credentials(reply, said)
     };
-    Err(Box::new(Refused { code: None, credentials: !throttled, host_ms: None, error: error.with_code(code) }))
+    Err(Box::new(Refused { credentials: !throttled, ..Refused::unheard(error.with_code(code)) }))
 }
 
 fn credentials(reply: &Reply, said: String) -> HostError {

@@ -1,11 +1,18 @@
 //! What is configured of a KooDrive space.
 
+use std::time::Duration;
+
 use crate::config::reading::{Table, Value, Wrong, allow_private, base_url, boolean, filled_text, part_size, secret, text, word};
-use crate::config::{Environment, HostSettings, SecretSource};
+use crate::config::{Environment, HostSettings, KeepAlive, SecretSource};
 
 const EMPTY_PART: &[(&str, EmptyPart)] = &[("one-empty-part", EmptyPart::OneEmptyPart), ("reject", EmptyPart::Reject)];
 const MIB: u64 = 1024 * 1024;
 const PROOF_CODE: &[(&str, ProofCode)] = &[("auto", ProofCode::Auto), ("always", ProofCode::Always), ("never", ProofCode::Never)];
+const STAY_ALIVE: &[(&str, StayAlive)] = &[("jobs", StayAlive::Jobs), ("always", StayAlive::Always), ("never", StayAlive::Never)];
+/// A token lives for 20 minutes after its last use (`docs/protocols/koodrive.md`, 2.1).
+const HEARD_EVERY: Duration = Duration::from_secs(15 * 60);
+/// What only a token needs.
+const OF_TOKENS: [&str; 3] = ["session_id", "refresh_token", "keep_alive"];
 /// The bounds of a part (`docs/protocols/koodrive.md`, 3.2).
 const PART: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
 
@@ -52,9 +59,26 @@ pub enum KooDriveLogin {
         access_token: SecretSource,
         /// What stands before it in the header, where the user knows; the documents have both `Bearer ` and `Bearer+`.
         prefix: Option<String>,
+        /// The id of its session, with which another token is had.
+        session_id: Option<SecretSource>,
+        /// A secret for which another token is had, and another such secret.
+        refresh_token: Option<SecretSource>,
+        /// When the host hears from us although there is nothing to ask.
+        stay_alive: StayAlive,
         /// The user's id.
         user_id: String,
     },
+}
+
+/// When a token is kept alive by calls that ask for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StayAlive {
+    /// While there is something to be uploaded.
+    Jobs,
+    /// As long as the daemon runs.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Whether a digest goes with a proof that we have its file; the documents of some years know no such field.
@@ -78,16 +102,14 @@ pub enum EmptyPart {
 }
 
 impl KooDriveLogin {
-    /// What requests are signed with, or the token, with the key it stands under.
-    pub(super) fn secret(&self) -> (&'static str, &SecretSource) {
+    /// What requests are signed with, or the token.
+    pub(super) fn secret(&self) -> &SecretSource {
         match self {
-            KooDriveLogin::App { app_secret, .. } => ("app_secret", app_secret),
-            KooDriveLogin::Token { access_token, .. } => ("access_token", access_token),
+            KooDriveLogin::App { app_secret, .. } => app_secret,
+            KooDriveLogin::Token { access_token, .. } => access_token,
         }
     }
-}
 
-impl KooDriveLogin {
     /// The id of the user whose space it is.
     pub(super) fn user_id(&self) -> &str {
         match self {
@@ -98,7 +120,22 @@ impl KooDriveLogin {
 
 impl HostSettings for KooDriveConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
-        vec![self.login.secret()]
+        match &self.login {
+            KooDriveLogin::App { app_secret, .. } => vec![("app_secret", app_secret)],
+            KooDriveLogin::Token { access_token, session_id, refresh_token, .. } => {
+                let session_id = session_id.as_ref().map(|secret| ("session_id", secret));
+                let refresh_token = refresh_token.as_ref().map(|secret| ("refresh_token", secret));
+                std::iter::once(("access_token", access_token)).chain(session_id).chain(refresh_token).collect()
+            }
+        }
+    }
+
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        match &self.login {
+            KooDriveLogin::Token { stay_alive: StayAlive::Jobs, .. } => Some(KeepAlive { every: HEARD_EVERY, always: false }),
+            KooDriveLogin::Token { stay_alive: StayAlive::Always, .. } => Some(KeepAlive { every: HEARD_EVERY, always: true }),
+            KooDriveLogin::Token { stay_alive: StayAlive::Never, .. } | KooDriveLogin::App { .. } => None,
+        }
     }
 }
 
@@ -134,6 +171,9 @@ fn days(value: &Value<'_>) -> Result<u32, Wrong> {
 fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveLogin> {
     let token = table.find("access_token", secret(table, environment));
     let prefix = table.find("token_prefix", text);
+    let session_id = table.find("session_id", secret(table, environment));
+    let refresh_token = table.find("refresh_token", secret(table, environment));
+    let stay_alive = table.get("keep_alive", StayAlive::Jobs, word(STAY_ALIVE));
     let user_id = table.find("user_id", filled_text);
     let app_id = table.find("app_id", filled_text);
     let app_secret = table.find("app_secret", secret(table, environment));
@@ -152,7 +192,11 @@ fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<KooDriveLog
         table.complain(key, format!("{} has no `{key}`", table.title), help);
     }
     if is_token {
-        return Some(KooDriveLogin::Token { access_token: token?, prefix, user_id: user_id? });
+        let (access_token, user_id) = (token?, user_id?);
+        return Some(KooDriveLogin::Token { access_token, prefix, session_id, refresh_token, stay_alive, user_id });
+    }
+    for key in OF_TOKENS.iter().filter(|key| table.has(key)) {
+        table.complain(key, format!("`{key}` does nothing without `access_token`"), "remove it, or log in with `access_token`");
     }
     Some(KooDriveLogin::App { app_id: app_id?, app_secret: app_secret?, user_id: user_id? })
 }

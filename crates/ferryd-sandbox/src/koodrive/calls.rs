@@ -20,7 +20,7 @@ use super::books::{Books, Filed, Held, Place, Proof, Upload};
 use super::fields::Fields;
 use super::hash::{INITIAL, Words};
 use super::parts::{PartLink, fetch_link};
-use super::sign::{Caller, stamp};
+use super::sign::{Caller, Who, stamp};
 use super::{Drive, FirstLinks, KIND, Reject, UploadId, code, proof};
 
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -70,6 +70,10 @@ pub(super) enum Call {
     List,
     /// Share files.
     Share,
+    /// Give out another token, by the session's id.
+    RefreshSession,
+    /// Give out another token, by a refresh token.
+    RefreshToken,
 }
 
 impl Call {
@@ -78,6 +82,8 @@ impl Call {
         match path {
             "directory" => Some(Call::Folder),
             "share" => Some(Call::Share),
+            "session/refresh" => Some(Call::RefreshSession),
+            "auth/refreshToken" => Some(Call::RefreshToken),
             other => Call::of_files(other.strip_prefix("files/")?),
         }
     }
@@ -105,7 +111,7 @@ impl Call {
             Call::Complete => (Endpoint::Finish, text("fileId")),
             Call::Detail(id) => (Endpoint::Probe, Some(id.clone())),
             Call::Download | Call::Share => (Endpoint::Link, body["fileIds"][0].as_str().map(str::to_owned)),
-            Call::Folder | Call::List => (Endpoint::Open, None),
+            Call::Folder | Call::List | Call::RefreshSession | Call::RefreshToken => (Endpoint::Open, None),
         };
         let part = match body["multiParts"].as_array().map(Vec::as_slice) {
             Some([one]) if *self == Call::Links => one["partNumber"].as_u64().and_then(|number| number.checked_sub(1)),
@@ -200,7 +206,10 @@ impl<'j> Job<'j> {
     }
 
     fn checked(self) -> Result<Answer, Reject> {
-        self.check_caller()?;
+        let is_refresh = matches!(self.request.call, Call::RefreshSession | Call::RefreshToken);
+        if !is_refresh {
+            self.check_caller()?;
+        }
         self.check_headers()?;
         let body = self.request.body.as_ref().ok_or_else(|| Reject::business(code::REQUEST, "the body is not JSON"))?;
         let fields = Fields::of(body, "the body")?;
@@ -213,15 +222,26 @@ impl<'j> Job<'j> {
             Call::Folder => self.make_folder(fields),
             Call::List => self.list(fields),
             Call::Share => self.share(fields),
+            Call::RefreshSession => self.refresh_session(),
+            Call::RefreshToken => self.refresh_token(fields),
         }
+    }
+
+    pub(super) fn header(self, name: &str) -> Option<&'j str> {
+        self.request.header(name)
     }
 
     fn check_caller(self) -> Result<(), Reject> {
         let Request { method, path, query, headers, bytes, .. } = self.request;
         let path = format!("/{KIND}{path}");
         let rules = &self.drive.rules;
-        let caller = Caller { rules, method: method.as_str(), path: &path, query, headers, body: bytes };
-        caller.check(self.shared.clock.now_ms()).map_err(Reject::Denied)
+        let login = self.drive.login(self.shared);
+        let issued = |given: &str| Drive::is_issued(&login, given);
+        let caller = Caller { rules, method: method.as_str(), path: &path, query, headers, body: bytes, issued: &issued };
+        match caller.check(self.shared.clock.now_ms()).map_err(Reject::Denied)? {
+            Who::App => Ok(()),
+            Who::Token => self.drive.live_on(self.shared),
+        }
     }
 
     fn check_headers(self) -> Result<(), Reject> {

@@ -6,7 +6,7 @@
 //! storage does.
 //!
 //! `calls` answers the JSON calls, `folders` those about folders and shares, `parts` takes parts in and gives files out, `books` keeps what is known of uploads and files,
-//! `sign` is about who asks, `proof` about who has a file, `hash` about digests that go on from part to part, `fields` reads JSON.
+//! `sign` is about who asks, `session` about how long a token lets anybody in, `proof` about who has a file, `hash` about digests that go on from part to part, `fields` reads JSON.
 
 mod books;
 mod calls;
@@ -15,6 +15,7 @@ mod folders;
 pub(super) mod hash;
 mod parts;
 mod proof;
+mod session;
 pub(super) mod sign;
 
 use std::collections::BTreeSet;
@@ -47,8 +48,22 @@ pub struct Rules {
     pub app_secret: String,
     /// The user the calls are for.
     pub user_id: String,
-    /// The token of calls that are not signed.
+    /// The first token of calls that are not signed.
     pub access_token: String,
+    /// The id of its session, for `session/refresh`.
+    pub session_id: String,
+    /// The first refresh token, for `auth/refreshToken`.
+    pub refresh_token: String,
+    /// After how many seconds without a call a token is dead.
+    pub idle_seconds: u32,
+    /// How many seconds a token lives that was given out in a refresh, whatever calls it makes; told with it.
+    pub expires_in: Option<u32>,
+    /// Takes each refresh token once, and then the one that came with the answer. Otherwise it gives out none but the first.
+    pub refresh_once: bool,
+    /// What stands before a token that is given out in a refresh.
+    pub scheme: String,
+    /// Where the answer to `auth/refreshToken` has the tokens.
+    pub renewed: Renewed,
     /// Takes signed calls.
     pub hmac: bool,
     /// Takes `Bearer TOKEN`.
@@ -100,6 +115,13 @@ impl Default for Rules {
             app_secret: "test-app-secret".into(),
             user_id: "1000000000000000001".into(),
             access_token: "test-token".into(),
+            session_id: "test-session".into(),
+            refresh_token: "test-refresh".into(),
+            idle_seconds: 20 * 60,
+            expires_in: Some(1800),
+            refresh_once: true,
+            scheme: "Bearer+".into(),
+            renewed: Renewed::SessionInfo,
             hmac: true,
             bearer: false,
             bearer_plus: true,
@@ -155,6 +177,15 @@ pub enum Proof {
     Required,
 }
 
+/// Where the answer to `auth/refreshToken` has the tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// In `data.sessionInfo`, by the example of the documentation.
+    SessionInfo,
+    /// In `data`, by its table.
+    Data,
+}
+
 /// How `code` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CodeForm {
@@ -187,11 +218,13 @@ struct Drive {
     rules: Rules,
     /// The files that are being completed. Held while a part is put in its place, so that none slips under a complete.
     completing: Mutex<BTreeSet<String>>,
+    /// Held while it is decided what a token may do.
+    refreshing: Mutex<()>,
 }
 
 impl KooDrive {
     pub(super) fn new(rules: Rules) -> KooDrive {
-        KooDrive { drive: Arc::new(Drive { rules, completing: Mutex::default() }) }
+        KooDrive { drive: Arc::new(Drive { rules, completing: Mutex::default(), refreshing: Mutex::default() }) }
     }
 
     async fn route(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {

@@ -65,8 +65,16 @@ pub(crate) fn read_stamp(text: &str) -> Option<i64> {
     (stamp(moment) == text).then_some(moment)
 }
 
+/// Who is allowed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// An application, by its signature.
+    App,
+    /// Whoever has the token.
+    Token,
+}
+
 /// One call and the rules it is held against.
-#[derive(Debug)]
 pub(crate) struct Caller<'r> {
     /// The rules.
     pub rules: &'r Rules,
@@ -80,21 +88,23 @@ pub(crate) struct Caller<'r> {
     pub headers: &'r HeaderMap,
     /// The body.
     pub body: &'r [u8],
+    /// Whether a header's value is the token that was given out last; nothing before one was.
+    pub issued: &'r dyn Fn(&str) -> Option<bool>,
 }
 
 impl<'r> Caller<'r> {
-    /// Whether the call is allowed at this time; why not, if not.
-    pub(crate) fn check(&self, now_ms: i64) -> Result<(), String> {
+    /// Who makes the call, if that is allowed at this time; why not, if not.
+    pub(crate) fn check(&self, now_ms: i64) -> Result<Who, String> {
         let given = self.header("authorization").ok_or("the header Authorization is missing")?;
         match given.strip_prefix(SCHEME) {
             Some(rest) if self.rules.hmac => {
                 self.check_user(now_ms, true)?;
-                self.check_signature(rest)
+                self.check_signature(rest).map(|()| Who::App)
             }
             Some(_) => Err("signatures are not taken here".into()),
             None => {
                 self.check_user(now_ms, self.rules.strict)?;
-                self.check_token(given)
+                self.check_token(given).map(|()| Who::Token)
             }
         }
     }
@@ -129,6 +139,9 @@ impl<'r> Caller<'r> {
     }
 
     fn check_token(&self, given: &str) -> Result<(), String> {
+        if let Some(is_issued) = (self.issued)(given) {
+            return if is_issued { Ok(()) } else { Err("the access token is not valid".into()) };
+        }
         let Rules { strict, bearer, bearer_plus, bare, .. } = *self.rules;
         let forms = [("Bearer ", bearer), ("Bearer+", bearer_plus), ("", bare)];
         let taken = |(prefix, taken): (&str, bool)| {

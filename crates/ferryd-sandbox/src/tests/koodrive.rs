@@ -9,8 +9,8 @@ use super::super::Lose;
 use super::super::digest::sha256;
 use super::super::faults::When;
 use super::super::koodrive::hash::{INITIAL, Words, context, reach, read_context};
-use super::super::koodrive::sign::{Caller, Signed, read_stamp, stamp};
-use super::super::koodrive::{CodeForm, FirstLinks, Rules, UploadId};
+use super::super::koodrive::sign::{Caller, Signed, Who, read_stamp, stamp};
+use super::super::koodrive::{CodeForm, FirstLinks, Renewed, Rules, UploadId};
 use super::*;
 
 const PREFIX: &str = "/koodrive/koodrive/ose/v1/files";
@@ -270,11 +270,11 @@ fn the_signature_is_that_of_the_notes() {
     headers.insert("x-date", "20250102T030405Z".parse().unwrap());
     headers.insert("x-user-id", "1000000000000000001".parse().unwrap());
     let rules = Rules::default();
-    let caller = Caller { rules: &rules, method: "POST", path, query: "", headers: &headers, body: body.as_bytes() };
+    let caller = Caller { rules: &rules, method: "POST", path, query: "", headers: &headers, body: body.as_bytes(), issued: &|_| None };
     let moment = read_stamp("20250102T030405Z").unwrap();
     assert_eq!(moment, 1_735_787_045_000);
-    assert_eq!(caller.check(moment), Ok(()));
-    assert_eq!(caller.check(moment + 900_000), Ok(()));
+    assert_eq!(caller.check(moment), Ok(Who::App));
+    assert_eq!(caller.check(moment + 900_000), Ok(Who::App));
     assert!(caller.check(moment + 901_000).is_err_and(|reason| reason.contains("too old")));
     assert!(caller.check(moment - 1).is_err_and(|reason| reason.contains("future")));
 }
@@ -1149,4 +1149,87 @@ async fn of_completes_at_the_same_time_one_wins() {
     codes.sort_unstable();
     assert!(codes[0] == 0 && codes[1..].iter().all(|code| [13_000_401, 13_000_403].contains(code)), "{codes:?}");
     assert_eq!(bench.sandbox.objects().len(), 1);
+}
+
+impl Drive {
+    /// A call below the prefix of all calls with a token, and with more headers.
+    async fn call_with_token(&self, path: &str, token: &str, more: &str, body: &str) -> Heard {
+        let (host, date, path) = (self.host(), stamp(self.now()), format!("{PREFIX}/../{path}").replace("/files/../", "/"));
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\nContent-Type: application/json\r\n\
+             X-User-Id: 1000000000000000001\r\nX-Date: {date}\r\nAuthorization: {token}\r\n{more}\r\n{body}",
+            body.len()
+        );
+        self.send(request.as_bytes()).await.unwrap()
+    }
+
+    /// Lists the folders with a token.
+    async fn list_with_token(&self, token: &str) -> Heard {
+        let body = json!({ "containerId": "IAAC1", "parentFileId": "root", "fileType": "10" }).to_string();
+        self.call_with_token("files/0", token, "", &body).await
+    }
+
+    /// Another token by the id of the session.
+    async fn refresh_session(&self, token: &str, id: &str) -> Heard {
+        self.call_with_token("session/refresh", token, &format!("x-session-id: {id}\r\n"), "{}").await
+    }
+
+    /// Another token by a refresh token.
+    async fn refresh_token(&self, refresh: &str) -> Heard {
+        self.call_with_token("auth/refreshToken", "none", "", &json!({ "refreshToken": refresh }).to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn a_token_lives_for_twenty_minutes_after_each_call_and_no_longer() {
+    let bench = small();
+    for _ in 0..4 {
+        bench.list_with_token("Bearer+test-token").await.okay();
+        bench.sandbox.shift_clock(1199);
+    }
+    bench.sandbox.shift_clock(10);
+    bench.list_with_token("Bearer+test-token").await.unauthorised("has ended");
+    bench.list_with_token("Bearer+test-token").await.unauthorised("has ended");
+    bench.call("create", &create(b"abc", "a")).await.okay();
+}
+
+#[tokio::test]
+async fn the_id_of_a_session_gives_another_token_even_for_one_that_is_dead() {
+    let bench = ruled(|rules| rules.scheme = "AT ".into());
+    bench.list_with_token("Bearer+test-token").await.okay();
+    bench.sandbox.shift_clock(1300);
+    bench.refresh_session("Bearer+test-token", "another").await.unauthorised("session");
+    bench.refresh_session("Bearer+other", "test-session").await.unauthorised("session");
+    let token = bench.refresh_session("Bearer+test-token", "test-session").await.okay()["accessToken"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("AT "));
+    bench.list_with_token(&token).await.okay();
+    for other in ["Bearer+test-token", &token[3..], &format!("Bearer+{}", &token[3..])] {
+        bench.list_with_token(other).await.unauthorised("not valid");
+    }
+    bench.refresh_session("Bearer+test-token", "test-session").await.unauthorised("session");
+    assert_ne!(bench.refresh_session(&token, "test-session").await.okay()["accessToken"], json!(token));
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_for_once_unless_the_rules_say_otherwise() {
+    let bench = small();
+    bench.refresh_token("other").await.unauthorised("refresh token");
+    let info = bench.refresh_token("test-refresh").await.okay()["data"]["sessionInfo"].clone();
+    assert_eq!(info["expiresIn"], 1800);
+    bench.refresh_token("test-refresh").await.unauthorised("refresh token");
+    let token = info["accessToken"].as_str().unwrap();
+    for _ in 0..2 {
+        bench.list_with_token(token).await.okay();
+        bench.sandbox.shift_clock(850);
+    }
+    bench.list_with_token(token).await.okay();
+    bench.sandbox.shift_clock(150);
+    bench.list_with_token(token).await.unauthorised("has ended");
+    bench.refresh_token(info["refreshToken"].as_str().unwrap()).await.okay();
+    let bench = ruled(|rules| (rules.refresh_once, rules.renewed, rules.expires_in) = (false, Renewed::Data, None));
+    for _ in 0..3 {
+        let data = bench.refresh_token("test-refresh").await.okay()["data"].clone();
+        assert_eq!((&data["refreshToken"], &data["expiresIn"]), (&json!("test-refresh"), &Value::Null));
+        bench.list_with_token(data["accessToken"].as_str().unwrap()).await.okay();
+    }
 }
