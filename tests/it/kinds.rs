@@ -111,7 +111,7 @@ kinds! {
         expires: true,
         notices_corruption: true,
         endpoints: &[Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish],
-        secrets: &["test-app-secret", "test-token"],
+        secrets: &["test-app-secret", "test-token", "test-session", "test-refresh"],
         passing_secrets: &["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Iteration-Hash-Ctx"],
         fine: "(koodrive): credentials accepted",
         login: Some(("test-app-secret", "hunter2")),
@@ -471,7 +471,16 @@ fn secrets(bench: &Bench) -> Vec<String> {
     let is_secret = |name: &str| KINDS.iter().any(|kind| kind.passing_secrets.contains(&name));
     let passing = queries.filter_map(|pair| pair.split_once('=')).filter(|(name, _)| is_secret(name));
     let passing = passing.map(|(_, value)| value.to_owned()).filter(|value| value.len() >= 6);
-    fixed.chain(passing).collect()
+    fixed.chain(passing).chain(kept_tokens(bench)).collect()
+}
+
+/// What is kept of what the hosts have given out, without what stands before a token.
+fn kept_tokens(bench: &Bench) -> Vec<String> {
+    let text = std::fs::read(bench.state_dir().join(ferryd::internals::host::TOKENS_FILE)).unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let hosts = document["hosts"].as_object().into_iter().flat_map(|hosts| hosts.values());
+    let tokens = hosts.flat_map(|host| ["access_token", "refresh_token"].map(|key| host[key].as_str())).flatten();
+    tokens.map(|token| token.rsplit(['+', ' ']).next().unwrap_or_default().to_owned()).collect()
 }
 
 /// All faults at all its endpoints, several at a time: most of their time is waiting.

@@ -33,6 +33,7 @@ mod packaging;
 mod parts;
 mod planted;
 mod replies;
+mod sessions;
 mod silent;
 mod skip;
 mod steer;
