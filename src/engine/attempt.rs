@@ -204,15 +204,23 @@ impl Attempt {
     }
 
     async fn finish(&mut self, upload: &Upload) -> Result<Outcome, Stop> {
-        let last = if self.shape.last_with_finish { Some(self.last_part(upload).await?) } else { None };
-        let session = self.session_of(upload);
-        let completion = Completion { last: last.as_ref().map(|(_, part)| part), ..self.completion(upload) };
-        let finished = self.worker.request(Step::Finish, self.worker.host.finish(&session, completion)).await;
+        let mut last = if self.shape.last_with_finish { Some(self.last_part(upload).await?) } else { None };
+        let mut finished = self.ask_to_finish(upload, last.as_ref().map(|(_, part)| part)).await;
+        if last.is_none() && matches!(&finished, Err(error) if error.wants_last) {
+            last = Some(self.last_part(upload).await?);
+            finished = self.ask_to_finish(upload, last.as_ref().map(|(_, part)| part)).await;
+        }
         match (finished, last.and_then(|(source, _)| source.failure())) {
             (Ok(outcome), _) => Ok(outcome),
             (Err(_), Some(failure)) => Err(failure.into()),
             (Err(error), None) => Err(self.after_failed_finish(upload, error)),
         }
+    }
+
+    async fn ask_to_finish(&mut self, upload: &Upload, last: Option<&Part>) -> Result<Outcome, HostError> {
+        let session = self.session_of(upload);
+        let completion = Completion { last, ..self.completion(upload) };
+        self.worker.request(Step::Finish, self.worker.host.finish(&session, completion)).await
     }
 
     /// The last part, of a file that is what was sent.

@@ -43,6 +43,8 @@ pub struct HostError {
     pub doubt: bool,
     /// Whether there was no connection at all.
     pub unconnected: bool,
+    /// Whether nothing was made, and the finish is to be asked for at once more with the last part ([`super::Completion::last`]).
+    pub wants_last: bool,
     /// The error that it came from.
     pub source: Option<ErrorCause>,
 }
@@ -76,6 +78,7 @@ impl HostError {
             spaces: false,
             doubt: false,
             unconnected: false,
+            wants_last: false,
             source: None,
         }
     }

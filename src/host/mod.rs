@@ -189,7 +189,8 @@ pub struct Completion<'a> {
     pub digest: Option<&'a str>,
     /// Whether a finish was sent before, and its answer is not known.
     pub repeated: bool,
-    /// The last part, where the shape has it go with the finish.
+    /// The last part, where the shape has it go with the finish, or where a finish without it was answered with
+    /// [`HostError::wants_last`].
     pub last: Option<&'a Part>,
 }
 

@@ -795,3 +795,48 @@ fn the_chunks_of_cloudkp_become_a_file_as_told() {
         assert_eq!((made, bench.held("file")), (requests_made, vec![content]), "{finish}");
     }
 }
+
+#[test]
+fn a_host_that_makes_files_of_the_other_form_of_a_finish_is_asked_in_that_one_and_no_file_waits() {
+    use ferryd_sandbox::cloudkp::Finish;
+    // Of the first of two files with four chunks: the finish that is refused, and the chunk that goes a second time. Of the second: what
+    // is sent once more, or apart, because of the form.
+    for (configured, taken, requests_made) in [("separate", Finish::WithChunk, [6, 11]), ("last_chunk", Finish::Alone, [6, 11])] {
+        let bench = Bench::with(|options| options.rules.cloudkp.finish = taken).host(&format!("finish = {configured:?}"));
+        let daemon = bench.start();
+        for (number, expected) in (1..=2).zip(requests_made) {
+            let content = bytes(number, 400_000);
+            bench.put(&format!("file-{number}"), &content);
+            let jobs = bench.wait_done(usize::try_from(number).unwrap());
+            assert!(jobs.iter().all(|job| job.attempts == 1 && !job.maybe_duplicate), "{configured}: {jobs:#?}");
+            assert_eq!(bench.held(&format!("file-{number}")), [content], "{configured}");
+            let made = requests(&bench, Endpoint::Chunk).len() + requests(&bench, Endpoint::Finish).len();
+            assert_eq!(made, expected, "{configured}: {:#?}", bench.sandbox.log());
+        }
+        bench.stop(daemon);
+    }
+}
+
+#[test]
+fn after_a_finish_that_went_unanswered_no_other_form_is_tried() {
+    use ferryd_sandbox::cloudkp::Replay;
+    // The first answer is lost; by then a file may be there, and the last chunk alone would make another.
+    let bench = Bench::with(|options| options.rules.cloudkp.replay = Replay::Error).host("on_unknown = \"hold\"");
+    bench.faults(Script::of([
+        Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Finish).when(When::Nth(1)),
+        Rule::new(Action::Reply {
+            status: 200,
+            headers: Default::default(),
+            body: "{\"error\":\"the field `file` is missing\",\"file_id\":null}".into(),
+            stored: false,
+        })
+        .at(Endpoint::Finish),
+    ]));
+    bench.put("file", &bytes(5, 100_000));
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    assert!(job.why.as_ref().is_some_and(|why| why.to_string().contains("the other form of `finish`")), "{job:#?}");
+    bench.stop(daemon);
+    assert_eq!((requests(&bench, Endpoint::Chunk).len(), bench.held("file").len()), (1, 1));
+    assert_eq!(bench.sandbox.objects().len(), 1);
+}

@@ -47,6 +47,8 @@ pub struct Rules {
     pub replay: Replay,
     /// What becomes of a file without bytes.
     pub empty_file: EmptyFile,
+    /// What it makes a file of.
+    pub finish: Finish,
 }
 
 impl Default for Rules {
@@ -59,6 +61,7 @@ impl Default for Rules {
             finish_reply: FinishReply::Bare,
             replay: Replay::SameId,
             empty_file: EmptyFile::FinishOnly,
+            finish: Finish::Either,
         }
     }
 }
@@ -107,6 +110,17 @@ pub enum EmptyFile {
     FinishOnly,
     /// It takes one chunk without bytes, and a finish that counts 1.
     OneEmptyChunk,
+}
+
+/// What makes a file of the chunks of an upload; the documentation describes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// A form with the last chunk, or one without a file.
+    Either,
+    /// The form with the last chunk alone. One without a file lacks a field.
+    WithChunk,
+    /// A form without a file alone. `complete` is refused beside a chunk, which is not stored then.
+    Alone,
 }
 
 /// What `[host.cloudkp]` has to say to reach the emulation at `addr`.
@@ -263,7 +277,16 @@ impl Request {
     fn once(&self, shared: &Shared, file: Option<&FilePart>) -> Result<Answer, Reject> {
         self.check_fields()?;
         let session = self.session()?;
-        let Some(file) = file else { return self.finish(shared, session) };
+        let Some(file) = file else {
+            let is_empty = self.number("dztotalchunkcount")? == Some(0);
+            return match self.rules.finish {
+                Finish::WithChunk if !is_empty => Err("the field `file` is missing".into()),
+                _ => self.finish(shared, session),
+            };
+        };
+        if self.rules.finish == Finish::Alone && self.text("complete").is_some() {
+            return Err("`complete` is not allowed with a chunk".into());
+        }
         let put = match self.take(shared, session, file) {
             // A chunk that arrives late, or again, changes nothing any more; with `complete` it is a second finish.
             Err(Reject::Store(Refusal::Complete)) if !self.rules.strict || self.text("complete").is_some() => None,

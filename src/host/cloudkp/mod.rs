@@ -10,6 +10,7 @@ mod settings;
 mod words;
 
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::config::Environment;
@@ -26,7 +27,7 @@ use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, s
 
 use replies::reads_as_id;
 
-pub use replies::{chunk_reply, finish_reply};
+pub use replies::{chunk_reply, finish_reply, is_other_form_wanted};
 pub use settings::{CloudKpConfig, EmptyFile, Finish};
 
 // Requests.
@@ -120,12 +121,32 @@ pub struct CloudKp {
     transport: Transport,
     moving: moving::Moving,
     words: words::Words,
+    /// The form of a finish that the host has asked for by refusing the other.
+    taken: AtomicU8,
+}
+
+/// It has refused none.
+const UNKNOWN: u8 = 0;
+/// The last chunk goes with it.
+const WITH_CHUNK: u8 = 1;
+/// It goes alone.
+const WITHOUT_CHUNK: u8 = 2;
+
+/// How a request to finish was answered.
+struct Finished {
+    answer: Result<Outcome, HostError>,
+    /// Whether nothing was made because it is the other form that the host makes files of.
+    wants_other_form: bool,
+}
+
+fn advised(error: HostError) -> HostError {
+    HostError { said: format!("{}; the other form of `finish` may be what it wants", error.said), ..error }
 }
 
 impl CloudKp {
     /// A host with these settings.
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
-        CloudKp { settings, transport, moving: moving::Moving::default(), words: words::Words::default() }
+        CloudKp { settings, transport, moving: moving::Moving::default(), words: words::Words::default(), taken: AtomicU8::new(UNKNOWN) }
     }
 
     /// The address of new uploads.
@@ -138,6 +159,73 @@ impl CloudKp {
     fn place_of(&self, open: &Open) -> (usize, String) {
         let began = self.settings.base_urls.iter().position(|base_url| upload_url(base_url) == open.url);
         began.map_or_else(|| (self.moving.present(), upload_url(self.present())), |place| (place, open.url.clone()))
+    }
+
+    /// Makes the chunks a file, with the last one or without it.
+    async fn finish_as(&self, last: Option<&Part>, open: &Open, completion: Completion<'_>) -> Finished {
+        let (place, url) = self.place_of(open);
+        let form = match last {
+            Some(part) => open.last_form(self.transport.form(), part.number, part.bytes),
+            None => open.finish_form(self.transport.form()),
+        };
+        let reply = self.transport.send(Request::post(&url).form(form, last).patience(FINISH_PATIENCE)).await;
+        let wants_other_form = reply.as_ref().is_ok_and(|reply| is_other_form_wanted(reply, last.is_some()));
+        let is_id = |text: &str| self.words.is_id(text, &open.uuid);
+        let read = |reply: Reply| finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts, is_id);
+        Finished { answer: self.take_in(place, reply.and_then(read)), wants_other_form }
+    }
+
+    /// The same in the form that the host makes files of: where it refuses the one, it is asked once in the other.
+    ///
+    /// Only where it is certain that nothing was made: a refusal of a finish that went unanswered before may be about a file that is
+    /// there, and the last chunk alone would be a second one.
+    async fn finish_in_either_form(&self, open: &Open, completion: Completion<'_>) -> Result<Outcome, HostError> {
+        let is_certain = !completion.repeated && open.parts > 0;
+        let known = if is_certain { self.taken.load(Ordering::Relaxed) } else { UNKNOWN };
+        // A file without chunks has no last one (page, 4.7).
+        let last = completion.last.filter(|_| open.parts > 0);
+        match last {
+            None if known == WITH_CHUNK => {
+                let said = "the host makes a file of the last chunk alone";
+                return Err(HostError { wants_last: true, ..HostError::new(Class::Transient, said) });
+            }
+            Some(part) if known == WITHOUT_CHUNK => return self.finish_apart(part, open, completion).await,
+            _ => {}
+        }
+        let Finished { answer, wants_other_form } = self.finish_as(last, open, completion).await;
+        match last {
+            _ if !wants_other_form => answer,
+            None if is_certain => {
+                self.taken.store(WITH_CHUNK, Ordering::Relaxed);
+                answer.map_err(|error| HostError { wants_last: true, ..advised(error) })
+            }
+            Some(part) if is_certain && known == UNKNOWN => {
+                self.taken.store(WITHOUT_CHUNK, Ordering::Relaxed);
+                self.finish_apart(part, open, completion).await
+            }
+            _ => {
+                self.taken.store(UNKNOWN, Ordering::Relaxed);
+                answer.map_err(advised)
+            }
+        }
+    }
+
+    /// Sends the last chunk like the others, and then a finish without it.
+    async fn finish_apart(&self, part: &Part, open: &Open, completion: Completion<'_>) -> Result<Outcome, HostError> {
+        self.send_chunk(open, part).await?;
+        let Finished { answer, wants_other_form } = self.finish_as(None, open, completion).await;
+        if wants_other_form {
+            self.taken.store(UNKNOWN, Ordering::Relaxed);
+            return answer.map_err(advised);
+        }
+        answer
+    }
+
+    async fn send_chunk(&self, open: &Open, part: &Part) -> Result<Option<String>, HostError> {
+        let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
+        let (place, url) = self.place_of(open);
+        let reply = self.transport.send(Request::post(&url).form(form, Some(part))).await;
+        self.take_in(place, reply.and_then(|reply| chunk_reply(&reply)))
     }
 
     /// Takes in how a request of an upload was answered. Where the host is not there any more, new uploads go to the next address,
@@ -210,10 +298,7 @@ impl Host for CloudKp {
                 // The finish is all there is to send (page, 4.7).
                 return Ok(Ack { number: part.number, held_to: part.offset, receipt: None, moved_to: None });
             }
-            let form = open.chunk_form(self.transport.form(), part.number, part.bytes);
-            let (place, url) = self.place_of(&open);
-            let reply = self.transport.send(Request::post(&url).form(form, Some(part))).await;
-            let receipt = self.take_in(place, reply.and_then(|reply| chunk_reply(&reply)))?;
+            let receipt = self.send_chunk(&open, part).await?;
             Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
         })
     }
@@ -221,17 +306,7 @@ impl Host for CloudKp {
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let (place, url) = self.place_of(&open);
-            // A file without chunks has no last one (page, 4.7).
-            let last = completion.last.filter(|_| open.parts > 0);
-            let form = match last {
-                Some(part) => open.last_form(self.transport.form(), part.number, part.bytes),
-                None => open.finish_form(self.transport.form()),
-            };
-            let reply = self.transport.send(Request::post(&url).form(form, last).patience(FINISH_PATIENCE)).await;
-            let is_id = |text: &str| self.words.is_id(text, &open.uuid);
-            let read = |reply: Reply| finish_reply(&reply, &self.settings.link_base, &completion.confirmed.receipts, is_id);
-            let outcome = self.take_in(place, reply.and_then(read))?;
+            let outcome = self.finish_in_either_form(&open, completion).await?;
             outcome.remote_id.iter().filter(|id| reads_as_id(id)).for_each(|id| self.words.note_id(id));
             Ok(outcome)
         })

@@ -234,14 +234,48 @@ fn finish_failure(text: &str) -> Class {
 /// (page, 3.2).
 fn failed_finish(text: &str, reply: &Reply) -> HostError {
     let error = failed(finish_failure(text), text, reply);
-    if error.class != Class::Unreadable {
-        return error;
+    if error.class == Class::Unreadable { error.worsening_to(Class::SessionLost) } else { error }
+}
+
+/// Whether the host refuses a finish because of its form: what was sent, with the last chunk or without it, is not what it makes a
+/// file of. Only a refusal in its own words counts, after which nothing was made (page, 4.1).
+pub fn is_other_form_wanted(reply: &Reply, with_chunk: bool) -> bool {
+    if reply.is_markup() || !(reply.is_success() || matches!(reply.status, 400 | 422)) {
+        return false;
     }
+    let text = match parse(&reply.text) {
+        Parsed::Failed(text) => text,
+        Parsed::Id(_) | Parsed::Nothing | Parsed::Broken => return false,
+        Parsed::Words(_) | Parsed::Denied | Parsed::Other if reply.is_success() => return false,
+        Parsed::Words(_) | Parsed::Denied | Parsed::Other => reply.text.clone(),
+    };
+    if with_chunk { refuses_chunk(&text) } else { lacks_chunk(&text) }
+}
+
+/// Whether a text says that a field is missing that only a chunk has.
+fn lacks_chunk(text: &str) -> bool {
+    let words = words_of(text);
+    let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
+    let pair = |first: &str, second: &str| words.windows(2).any(|two| two[0] == first && two[1] == second);
+    let is_chunk_lost = has(&["chunk", "chunks", "part", "parts", "found", "such"]);
+    let names_file = has(&["file"]) && !is_chunk_lost;
+    let names_field = has(&["dzchunkindex", "dztotalfilesize", "dzchunksize", "dzchunkbyteoffset"]);
+    let is_missing = has(&["missing", "required", "undefined", "lacks", "lacking"])
+        || ["no", "without"].iter().any(|first| pair(first, "file"))
+        || ["set", "given", "provided", "sent"].iter().any(|second| pair("not", second));
+    (names_file || names_field) && is_missing
+}
+
+/// Whether a text says that a chunk does not go with the finish.
+fn refuses_chunk(text: &str) -> bool {
+    let words = words_of(text);
+    let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
+    has(&["complete"]) && has(&["chunk", "file"]) && has(&["unexpected", "separate", "alone", "allowed", "without"])
+}
+
+fn words_of(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
-    let lacks_a_field =
-        ["dzchunkindex", "dztotalfilesize", "`file`", "no file", "file is required"].iter().any(|word| lower.contains(word));
-    let advice = if lacks_a_field { "; the other form of `finish` may be what it wants" } else { "" };
-    HostError { said: format!("{}{advice}", error.said), ..error }.worsening_to(Class::SessionLost)
+    lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// What the host itself calls a failure. It documents no codes; a number that stands alone is one.
@@ -449,6 +483,50 @@ mod tests {
         ];
         for (text, class) in cases {
             assert_eq!(finish(text), Err((class, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_finish_that_lacks_a_field_of_a_chunk_is_told_from_one_that_lacks_a_chunk() {
+        let wants = |status, text: &str, with_chunk| is_other_form_wanted(&reply(status, text), with_chunk);
+        let error = |text: &str| format!("{{\"error\":\"{text}\",\"file_id\":null}}");
+        for text in [
+            "the field `file` is missing",
+            "file is required",
+            "no file",
+            "No file uploaded",
+            "dzchunkindex is missing",
+            "Undefined index: dztotalfilesize",
+            "field dztotalfilesize not set",
+            "file: not provided",
+        ] {
+            assert!(wants(200, &error(text), false) && wants(400, &error(text), false) && wants(422, text, false), "{text}");
+            assert!(!wants(200, &error(text), true), "the chunk was sent: {text}");
+            assert!(!wants(500, &error(text), false) && !wants(404, text, false), "{text}");
+        }
+        for text in [
+            "chunk 3 missing",
+            "missing chunk of file a",
+            "not all chunks are there",
+            "file not found",
+            "no such file",
+            "file too large",
+            "file type not allowed",
+            "unknown dzuuid",
+            "file_name is missing",
+            "dzuuid is missing",
+            "session expired",
+            "",
+        ] {
+            assert!(!wants(200, &error(text), false), "{text}");
+        }
+        for (status, text) in [(200, "file required"), (200, "q7Zk2"), (400, ""), (400, "<p>no file</p>"), (400, "{\"error\":\"no fi")] {
+            assert!(!wants(status, text, false), "{status} {text}");
+        }
+        assert!(wants(200, &error("`complete` is not allowed with a chunk"), true));
+        assert!(wants(400, "unexpected file in a complete request", true));
+        for text in ["file type not allowed", "chunk 3 missing", "the upload is complete", "unexpected chunk"] {
+            assert!(!wants(200, &error(text), true), "{text}");
         }
     }
 
