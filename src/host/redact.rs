@@ -77,6 +77,11 @@ impl Secrets {
         self.add_sought(secret, false);
     }
 
+    /// Adds those that are known elsewhere.
+    pub(super) fn add_all(&mut self, others: &Secrets) {
+        others.0.iter().for_each(|sought| self.add(&sought.text));
+    }
+
     fn add_passing(&mut self, secret: &Secret) {
         self.add_sought(secret, true);
         let passing = self.0.iter().filter(|known| known.passing).count();

@@ -89,16 +89,16 @@ impl TokenState {
 
 impl TokenCell {
     /// No token yet.
-    #[cfg(any(test, feature = "example-kind"))]
     pub(crate) fn new(clock: Clock) -> TokenCell {
         TokenCell { clock, state: Mutex::default(), ended: 0.into() }
     }
 
     /// With a token that is known already.
     pub(crate) fn holding(clock: Clock, granted: Granted) -> TokenCell {
-        let mut state = TokenState::default();
-        state.take(granted, clock.instant());
-        TokenCell { clock, state: Mutex::new(state), ended: 0.into() }
+        let mut cell = TokenCell::new(clock);
+        let now = cell.clock.instant();
+        cell.state.get_mut().take(granted, now);
+        cell
     }
 
     /// The token in use, or what `fetch` grants where there is none or it ends soon. Callers that come together wait for one fetch,

@@ -165,6 +165,13 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// The same with all of these.
+    #[must_use]
+    pub(in crate::host) fn secrets(mut self, secrets: &Secrets) -> Request<'a> {
+        self.secrets.add_all(secrets);
+        self
+    }
+
     /// With a reply of more than 64 KiB.
     #[must_use]
     pub fn reply_max(self, bytes: usize) -> Request<'a> {

@@ -257,7 +257,11 @@ impl KooDrive {
         let date = date_header(self.transport.clock().now_ms() + way.ahead_ms - DATED_BACK_MS);
         let user_id = self.settings.login.user_id();
         let request = Request::post(&url).header("x-date", &date).header("x-user-id", user_id);
-        let request = self.authorized(request, key, &url, &date, &body, &origin).secret(key).secret(&self.key);
+        let request = self.authorized(request, key, &url, &date, &body, &origin).secret(key);
+        let request = match &self.session {
+            Some(session) => session.hidden(request),
+            None => request,
+        };
         let patience = if call == Call::Complete { COMPLETE_PATIENCE } else { Duration::ZERO };
         let request = if call == Call::List { request.reply_max(LISTING_BYTES_MAX) } else { request };
         let reply = self.transport.send(request.text("application/json", body).patience(patience)).await;

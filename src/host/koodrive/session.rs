@@ -62,6 +62,11 @@ impl TokenSession {
         Ok(session)
     }
 
+    /// A request whose answer shows none of what the host has given out.
+    pub(super) fn hidden<'r>(&self, request: Request<'r>) -> Request<'r> {
+        request.secrets(&self.known.now())
+    }
+
     /// The token that the next call would be made with.
     pub(super) fn token(&self) -> Secret {
         self.latest().tokens.access.clone()

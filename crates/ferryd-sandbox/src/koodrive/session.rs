@@ -1,7 +1,7 @@
 //! How long a token lets anybody in, and how another one is had.
 //!
 //! A token is dead after some time without a call, and each call that it makes lets it live on. Two calls give out another: by the id
-//! of the session, with the token that was given out last even when it is dead, and by a refresh token. The token before is dead then.
+//! of the session, with any of its tokens, also a dead one, and by a refresh token. The token before is dead then.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,12 +15,16 @@ use super::{Drive, KIND, Reject, Renewed};
 
 const RECORD: &str = "login";
 const TOKEN_CHARS: usize = 32;
+const FORMER_MAX: usize = 16;
 
 /// What was given out last.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Login {
     /// The token, as it must stand in its header; nothing before the first refresh, when it is that of the rules.
     token: Option<String>,
+    /// Those before it, the last ones.
+    #[serde(default)]
+    former: Vec<String>,
     /// The refresh token; nothing before the first one is given out.
     refresh: Option<String>,
     /// When the token made its last call, in milliseconds since the Unix epoch; nothing before its first.
@@ -59,11 +63,11 @@ impl Job<'_> {
         let rules = &self.drive.rules;
         let login = self.drive.login(self.shared);
         let given = self.header("authorization").unwrap_or_default();
-        let is_ours = Drive::is_issued(&login, given).unwrap_or_else(|| given.ends_with(&rules.access_token));
-        if !is_ours || self.header("x-session-id") != Some(&rules.session_id) {
+        let is_issued = Drive::is_issued(&login, given) == Some(true) || login.former.iter().any(|former| former == given);
+        if !(is_issued || given.ends_with(&rules.access_token)) || self.header("x-session-id") != Some(&rules.session_id) {
             return Err(Reject::Denied("the session is unknown".into()));
         }
-        let login = Login { ends_ms: None, ..self.issue(login.refresh)? };
+        let login = Login { ends_ms: None, ..self.issue(login.refresh.clone(), login) };
         self.shared.records.set(KIND, RECORD, &login)?;
         Ok(self.said(json!({ "accessToken": login.token }), Outcome::Served))
     }
@@ -78,8 +82,8 @@ impl Job<'_> {
         if given != login.refresh.as_deref().unwrap_or(&rules.refresh_token) {
             return Err(Reject::Denied("the refresh token is not valid".into()));
         }
-        let refresh = if rules.refresh_once { Some(self.shared.chance.letters(TOKEN_CHARS)) } else { login.refresh };
-        let login = self.issue(refresh)?;
+        let refresh = if rules.refresh_once { Some(self.shared.chance.letters(TOKEN_CHARS)) } else { login.refresh.clone() };
+        let login = self.issue(refresh, login);
         self.shared.records.set(KIND, RECORD, &login)?;
         let issued = self.shared.clock.now_ms().to_string();
         let mut info = json!({ "accessToken": login.token, "issuedAt": issued });
@@ -94,10 +98,12 @@ impl Job<'_> {
         Ok(self.said(json!({ "data": data }), Outcome::Served))
     }
 
-    fn issue(self, refresh: Option<String>) -> Result<Login, Reject> {
+    fn issue(self, refresh: Option<String>, before: Login) -> Login {
         let (rules, now_ms) = (&self.drive.rules, self.shared.clock.now_ms());
         let token = Some(format!("{}{}", rules.scheme, self.shared.chance.letters(TOKEN_CHARS)));
         let ends_ms = rules.expires_in.map(|seconds| now_ms + i64::from(seconds) * 1000);
-        Ok(Login { token, refresh, used_ms: Some(now_ms), ends_ms })
+        let mut former: Vec<String> = before.former.into_iter().chain(before.token).collect();
+        former.drain(..former.len().saturating_sub(FORMER_MAX));
+        Login { token, former, refresh, used_ms: Some(now_ms), ends_ms }
     }
 }
