@@ -114,7 +114,7 @@ impl Dispatch {
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
-        if self.shared.network.may_be_back(self.now()) {
+        if self.shared.network.has_changed() {
             self.try_network().await?;
         }
         let now = clocks::now(&self.system.clock);
@@ -196,6 +196,9 @@ impl Dispatch {
     async fn try_network(&self) -> Result<(), StoreError> {
         let unreached = self.hosts.iter().filter(|host| host.worker.standing.is_unreached());
         let names: BTreeSet<String> = unreached.map(|host| host.name.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
         tracing::info!("the network has changed; trying again what could not be reached");
         self.try_hosts(&names).await?;
         self.store.network_changed(names.into_iter().collect()).await

@@ -124,8 +124,14 @@ pub async fn run(
     let mut following = JoinSet::new();
     if system.clock.is_the_machines() {
         following.spawn(machine::follow_clock(system.clock.clone()));
-        following.spawn(async move { machine::follow_network(|| network.changed()).await });
+        following.spawn(machine::follow_network(system.network.clone()));
     }
+    let mut changes = system.network.changes();
+    following.spawn(async move {
+        while changes.changed().await.is_ok() {
+            network.changed();
+        }
+    });
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));

@@ -68,9 +68,9 @@ impl Network {
         self.news.notify_one();
     }
 
-    /// Whether it has changed since the last time this was asked, while nothing could be reached.
-    pub(super) fn may_be_back(&self, now: Instant) -> bool {
-        self.has_changed.swap(false, Ordering::AcqRel) && network::is_down(&lock(&self.contacts), now)
+    /// Whether it has changed since the last time this was asked.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed.swap(false, Ordering::AcqRel)
     }
 
     /// Resolves when a request has brought news of some host, or the network has changed.

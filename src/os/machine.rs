@@ -1,6 +1,9 @@
 //! What happens to the machine that the daemon runs on: it sleeps, its clock is set, its network changes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use super::clock::Clock;
 
@@ -24,13 +27,29 @@ pub(crate) async fn follow_clock(clock: Clock) {
     }
 }
 
-/// Calls `changed` whenever a link, an address or a route of the machine has changed, until dropped. Where the system does not tell,
+/// Tells of changes of the machine's network. Clones tell of the same.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkChanges(Arc<watch::Sender<()>>);
+
+impl NetworkChanges {
+    /// A link, an address or a route has changed.
+    pub(crate) fn has_changed(&self) {
+        self.0.send_replace(());
+    }
+
+    /// Tells of each time that it changes from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
+    }
+}
+
+/// Tells `network` whenever a link, an address or a route of the machine has changed, until dropped. Where the system does not tell,
 /// it never does.
-pub(crate) async fn follow_network(changed: impl Fn()) {
+pub(crate) async fn follow_network(network: NetworkChanges) {
     match platform::NetworkEvents::new() {
         Ok(events) => loop {
             events.next().await;
-            changed();
+            network.has_changed();
         },
         Err(error) => tracing::debug!("nobody tells when the network changes: {error}"),
     }
