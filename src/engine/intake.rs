@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::job::{Fingerprint, Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
+use crate::os::mounts::Mounts;
 use crate::os::system::System;
 use crate::store::{Arrival, Earlier, LOOKUPS_MAX, Seen, Store, StoreError};
 use crate::watch::{self, Knowledge, News, Settled, WatchingEnds};
@@ -120,7 +121,7 @@ impl Intake {
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
-            if is_still_there(&self.system.files, &before, met.now) {
+            if self.is_beyond_reach(met.folder, &before.folder) || is_still_there(&self.system.files, &before, met.now) {
                 continue;
             }
             if !before.same_inode {
@@ -136,6 +137,15 @@ impl Intake {
             return self.follow_rename(hosts, met, before);
         }
         Ok(Knowledge::New(News { fingerprint: None, ..news }))
+    }
+
+    /// Whether a look into `before` may hang though one into `folder` does not, since it is on a file system of another machine or
+    /// process. What is there is not asked, and counts as being there still.
+    fn is_beyond_reach(&self, folder: &Path, before: &Path) -> bool {
+        if !matches!(self.system.files, Files::Real) {
+            return false;
+        }
+        Mounts::now().may_hang_from(folder, before)
     }
 
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {

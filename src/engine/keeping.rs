@@ -25,9 +25,9 @@ pub(super) struct Rhythm {
 }
 
 impl Rhythm {
-    /// From now on.
-    pub(super) fn new(asked: KeepAlive) -> Rhythm {
-        Rhythm { asked, next: Instant::now() + FIRST_AFTER }
+    /// From `now` on, by the clock that runs on while the machine sleeps.
+    pub(super) fn new(asked: KeepAlive, now: Instant) -> Rhythm {
+        Rhythm { asked, next: now + FIRST_AFTER }
     }
 
     /// When the next call is due.

@@ -93,7 +93,11 @@ fn a_new_token_that_the_host_says_back_is_in_no_reason_row_or_log() {
     let [access, refresh] = ["access_token", "refresh_token"].map(|key| kept[key].as_str().unwrap().to_owned());
     let bare = access.strip_prefix("Bearer+").unwrap();
     let body = format!("{{\"code\":13000410,\"msg\":\"no right for {bare}, nor for {refresh}\"}}");
-    bench.faults(one(Endpoint::Open, When::Always, Action::Reply { status: 400, headers: Default::default(), body, stored: false }));
+    bench.faults(one(
+        Endpoint::Open,
+        When::Always,
+        Action::Reply { status: 400, headers: Default::default(), body, stored: false },
+    ));
     put(&bench, 2..3);
     let job = bench.wait_state(State::Held);
     assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "no right for [secret]"), "{job:#?}");
@@ -187,7 +191,8 @@ fn a_host_without_jobs_hears_from_us_only_where_keep_alive_says_so() {
         let daemon = clock.start_in_its_time(&bench);
         bench.wait_done(1);
         bench.wait_watching();
-        let lists = || bench.sandbox.log().iter().filter(|entry| entry.path.ends_with("files/0") && entry.status == Some(200)).count();
+        let lists =
+            || bench.sandbox.log().iter().filter(|entry| entry.path.ends_with("files/0") && entry.status == Some(200)).count();
         assert_eq!(lists(), 0, "{said}");
         clock.set(120);
         // Whoever asks has the daemon look at the time.

@@ -79,7 +79,9 @@ fn a_token_that_dies_after_twenty_idle_minutes_survives_hours_in_which_jobs_only
 
 #[test]
 fn a_host_without_jobs_hears_from_us_only_where_that_is_wanted() {
-    for (lines, calls) in [("", 0), ("keep_alive = \"jobs\"\n", 0), ("keep_alive = \"never\"\n", 0), ("keep_alive = \"always\"\n", 8)] {
+    for (lines, calls) in
+        [("", 0), ("keep_alive = \"jobs\"\n", 0), ("keep_alive = \"never\"\n", 0), ("keep_alive = \"always\"\n", 8)]
+    {
         paused(async {
             let bench = space(lines, Script::default(), |_| {});
             bench.run(2 * HOUR).await;

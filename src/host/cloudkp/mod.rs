@@ -146,7 +146,13 @@ fn advised(error: HostError) -> HostError {
 impl CloudKp {
     /// A host with these settings.
     pub fn new(settings: CloudKpConfig, transport: Transport) -> CloudKp {
-        CloudKp { settings, transport, moving: moving::Moving::default(), words: words::Words::default(), taken: AtomicU8::new(UNKNOWN) }
+        CloudKp {
+            settings,
+            transport,
+            moving: moving::Moving::default(),
+            words: words::Words::default(),
+            taken: AtomicU8::new(UNKNOWN),
+        }
     }
 
     /// The address of new uploads.

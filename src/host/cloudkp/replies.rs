@@ -520,7 +520,9 @@ mod tests {
         ] {
             assert!(!wants(200, &error(text), false), "{text}");
         }
-        for (status, text) in [(200, "file required"), (200, "q7Zk2"), (400, ""), (400, "<p>no file</p>"), (400, "{\"error\":\"no fi")] {
+        for (status, text) in
+            [(200, "file required"), (200, "q7Zk2"), (400, ""), (400, "<p>no file</p>"), (400, "{\"error\":\"no fi")]
+        {
             assert!(!wants(status, text, false), "{status} {text}");
         }
         assert!(wants(200, &error("`complete` is not allowed with a chunk"), true));

@@ -273,15 +273,7 @@ impl KooDrive {
     }
 
     /// With the signature, or with the token as it is written in `spelled`.
-    fn authorized<'r>(
-        &self,
-        request: Request<'r>,
-        key: &Secret,
-        url: &str,
-        date: &str,
-        body: &str,
-        spelled: &str,
-    ) -> Request<'r> {
+    fn authorized<'r>(&self, request: Request<'r>, key: &Secret, url: &str, date: &str, body: &str, spelled: &str) -> Request<'r> {
         match &self.settings.login {
             KooDriveLogin::App { app_id, user_id, .. } => {
                 let url = url::Url::parse(url).ok();

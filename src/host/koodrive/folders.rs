@@ -87,13 +87,7 @@ impl KooDrive {
     }
 
     /// One page of the folders in `parent`.
-    pub(super) async fn list(
-        &self,
-        container: &str,
-        parent: &str,
-        size: usize,
-        cursor: Option<&str>,
-    ) -> Result<Value, HostError> {
+    pub(super) async fn list(&self, container: &str, parent: &str, size: usize, cursor: Option<&str>) -> Result<Value, HostError> {
         let mut page = object!({ "pageSize": size });
         if let Some(cursor) = cursor {
             page["pageCursor"] = cursor.into();

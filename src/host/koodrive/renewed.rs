@@ -37,7 +37,8 @@ pub struct Renewed {
 /// `HostRefused` when the host does not renew the session.
 pub fn renewed_reply(reply: &Reply) -> Result<Renewed, HostError> {
     let fields = json::object(&reply.text).unwrap_or_default();
-    let has_failed = fields.get("code").is_some_and(|code| json::number(Some(code)) != Some(0)) || fields.contains_key("error_code");
+    let has_failed =
+        fields.get("code").is_some_and(|code| json::number(Some(code)) != Some(0)) || fields.contains_key("error_code");
     match renewed(&fields).filter(|_| reply.is_success() && !has_failed) {
         Some(renewed) => Ok(renewed),
         None => Err(failure(reply)),

@@ -270,7 +270,8 @@ fn the_signature_is_that_of_the_notes() {
     headers.insert("x-date", "20250102T030405Z".parse().unwrap());
     headers.insert("x-user-id", "1000000000000000001".parse().unwrap());
     let rules = Rules::default();
-    let caller = Caller { rules: &rules, method: "POST", path, query: "", headers: &headers, body: body.as_bytes(), issued: &|_| None };
+    let caller =
+        Caller { rules: &rules, method: "POST", path, query: "", headers: &headers, body: body.as_bytes(), issued: &|_| None };
     let moment = read_stamp("20250102T030405Z").unwrap();
     assert_eq!(moment, 1_735_787_045_000);
     assert_eq!(caller.check(moment), Ok(Who::App));
