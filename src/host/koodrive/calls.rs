@@ -170,9 +170,8 @@ impl KooDrive {
         body: BodyFor<'_>,
     ) -> Result<Map<String, Value>, Box<Refused>> {
         let Some(session) = &self.session else { return self.call_with(&self.key, call, base_url, path, body).await };
-        let has_ended = |refused: &Box<Refused>| refused.credentials;
         let with = |token: Token| async move { self.call_with(token.secret(), call, base_url, path, body).await };
-        session.cell.with(|| session.renew(self), has_ended, with).await
+        session.cell.with::<_, Box<Refused>, _, _>(|| session.renew(self), |refused| refused.credentials, with).await
     }
 
     /// The same with this token, or key.
