@@ -273,9 +273,10 @@ fn refuses_chunk(text: &str) -> bool {
     has(&["complete"]) && has(&["chunk", "file"]) && has(&["unexpected", "separate", "alone", "allowed", "without"])
 }
 
+/// The words of a text; the name of a field is one.
 fn words_of(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
-    lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    lower.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// What the host itself calls a failure. It documents no codes; a number that stands alone is one.
