@@ -350,6 +350,12 @@ impl DeliveryTask {
             Ok(false) => return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display()))),
             Err(error) => return Err(HookError::new(format!("the folder `{}`: {error}", watch.path.display()))),
         }
+        if let AfterAction::Move { folder, .. } = &action {
+            // One that is not there is made.
+            let target = Base::of(&self.system.files, folder, true);
+            let answered = self.answers(folder).get(move || drop(target.look_at_top())).await;
+            answered.map_err(|error| HookError::new(format!("the folder `{}`: {error}", folder.display())))?;
+        }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
         let task = Task { base, path, sent, close_seen, action, names, clock, stop };

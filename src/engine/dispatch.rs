@@ -510,7 +510,7 @@ impl HostSlots {
     }
 
     fn tell(&self, change: &Change, why: Option<&Reason>) {
-        let seconds = change.pause.map_or(0, |pause| pause.as_secs());
+        let seconds = change.pause.map_or(0, |pause| pause.as_secs_f64().ceil() as u64);
         let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
             HostState::Ready => tracing::info!("host {} is available again", self.name),
