@@ -13,6 +13,7 @@ use ferryd::internals::job::{Reason, ReasonClass, State};
 use ferryd::internals::os::clock;
 
 use crate::bench_top::{Bench, Daemon, bytes};
+use crate::skip::skipped;
 
 /// Nobody's number: the daemon's.
 const OTHER: u32 = 65534;
@@ -22,7 +23,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// A bench whose folders the other user may use; nothing where this one may not hand them over.
 fn bench(lines: &str) -> Option<Bench> {
     if !rustix::process::geteuid().is_root() {
-        println!("not tried: only root can be two users");
+        skipped("only root can be two users");
         return None;
     }
     let bench = Bench::new().watch(lines).host("trust_replies = true");
