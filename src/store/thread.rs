@@ -117,6 +117,11 @@ impl WriterHandle {
         self.failure.clone()
     }
 
+    /// Whether nothing is waited out any more.
+    pub(super) fn gives_up(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// A full disk is waited out no longer: what cannot be committed is answered with the error.
     pub(super) fn give_up_waiting(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -399,6 +404,30 @@ mod tests {
         failure.changed().await.unwrap();
         assert!(failure.borrow().is_none());
         drop((writer, failure));
+        thread.join();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_for_a_while_is_waited_for_and_what_was_to_be_written_is() {
+        let (writer, thread, word) = with_slow_disk();
+        let mut failure = writer.failure();
+        let mut fails = 2;
+        let work = move |queue: &mut dyn Backend| {
+            fails -= 1;
+            if fails > 0 {
+                let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_WRITE);
+                return Err(rusqlite::Error::SqliteFailure(error, None).into());
+            }
+            queue.outages(Caller { daemon: DaemonId::LOCAL, now_ms: 0 })
+        };
+        let call = tokio::spawn({
+            let writer = writer.clone();
+            async move { writer.call(Durability::Process, work).await }
+        });
+        let told = tokio::time::timeout(Duration::from_secs(60), failure.changed()).await;
+        assert!(told.is_ok() && matches!(&*failure.borrow_and_update(), Some(StoreError::Disk(_))), "it is told");
+        assert!(call.await.unwrap().unwrap().is_empty());
+        drop((writer, failure, word));
         thread.join();
     }
 
