@@ -422,11 +422,19 @@ fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
 
 fn log_rescue(rescue: &Rescue) {
     let Rescue { kept, damage, jobs } = rescue;
-    tracing::error!(
-        "the queue was damaged ({damage}) and is kept as {kept:?}; a new one takes over {} from it; \
-         every other file is found again in its folder and may be uploaded a second time",
-        super::render::count(*jobs, "finished upload")
-    );
+    let kept_as = |what: &str| kept.as_ref().map_or(String::new(), |kept| format!("{what} is kept as {kept:?}"));
+    match jobs {
+        None => tracing::error!(
+            "the queue was damaged ({damage}); nothing recorded was lost, and the daemon continues with it{}",
+            kept_as("; what was found in its place")
+        ),
+        Some(jobs) => tracing::error!(
+            "the queue was damaged ({damage}){}; a new one takes over {} from it; \
+             every other file is found again in its folder and may be uploaded a second time",
+            kept_as(" and"),
+            super::render::count(*jobs, "finished upload")
+        ),
+    }
 }
 
 /// For how long the queue must have been written to without a failure before its last one is said to be over. A disk at its limit fails

@@ -15,7 +15,7 @@ use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State,
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::{FILE_NAME, schema};
+use super::{FILE_NAME, place, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -108,6 +108,9 @@ const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u
 impl View {
     /// Opens the queue in `dir`; nothing when there is none yet, or nothing in it.
     pub fn open(dir: &Path) -> Result<Option<View>, StoreError> {
+        if let Some(damage) = place::half_done(dir) {
+            return Err(StoreError::Damaged(damage));
+        }
         let path = dir.join(FILE_NAME);
         if !path.try_exists()? {
             return Ok(None);

@@ -1,9 +1,7 @@
 //! The queue damaged, locked, newer, on a full disk; files and folders that cannot be read; a configuration that changes.
 
 use std::os::unix::fs::PermissionsExt;
-#[cfg(target_os = "linux")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ferryd::internals::job::{ReasonClass, State};
@@ -168,6 +166,60 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
     bench.wait_for("the file", || (bench.sandbox.objects().len() == 1).then_some(()));
     assert!(lock::owner(&state).unwrap().trouble.is_none());
     daemon.kill();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_room_for_the_very_first_page_is_waited_for() {
+    let bench = Bench::new();
+    bench.put("file", b"content");
+    let mut daemon = start_on_a_small_disk(&bench, 12 << 20);
+    let state = Path::new("/proc").join(daemon.pid().to_string()).join("root").join(bench.state_dir().strip_prefix("/").unwrap());
+    let said = "cannot start: no space left on the disk";
+    bench.wait_for("the daemon to say that its disk is full", || bench.log_text().contains(said).then_some(()));
+    assert!(daemon.ended().is_none(), "it waits, it does not die");
+    std::fs::remove_file(state.join("filler")).unwrap();
+    bench.wait_for("the file", || (bench.sandbox.objects().len() == 1).then_some(()));
+    daemon.kill();
+}
+
+#[test]
+fn a_queue_that_is_removed_replaced_or_emptied_under_the_daemon_is_noticed_and_nothing_is_sent_twice_unmarked() {
+    let removed = |path: &Path| std::fs::remove_file(path).unwrap();
+    let replaced = |path: &Path| {
+        // As a backup is put back: what is in the log is not in it.
+        std::fs::copy(path, path.with_extension("backup")).unwrap();
+        std::fs::rename(path.with_extension("backup"), path).unwrap();
+    };
+    let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    for (happens, said) in happenings {
+        let bench = Bench::new();
+        bench.put("before", b"before");
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.wait_watching();
+        // Nothing moves: nobody but the daemon itself has a reason to look.
+        happens(&queue(&bench));
+        bench.wait_for("the daemon to notice", || bench.log_text().contains(&format!("{said} ")).then_some(()));
+        bench.put("after", b"after");
+        let jobs = bench.wait_done(2);
+        // What is in memory of a file that was emptied need not be all.
+        let is_known = said != "emptied";
+        assert!(!is_known || !jobs.iter().any(|job| job.maybe_duplicate), "{said}: everything is known still: {jobs:#?}");
+        let aside = set_aside(&bench).into_iter().filter(|path| path.extension().is_some_and(|end| end == "db"));
+        assert_eq!(aside.count(), usize::from(said != "removed"), "{said}");
+        // The engine that runs now is another, which has its folders in view later.
+        bench.wait_for("the daemon to watch again", || (bench.log_text().matches(" watching").count() >= 2).then_some(()));
+        assert!(daemon.stop().success(), "{said}");
+        let daemon = bench.start();
+        bench.put("last", b"last");
+        bench.wait_done(3);
+        bench.stop(daemon);
+        let marked = bench.jobs().iter().filter(|job| job.maybe_duplicate).count();
+        assert!(marked == 0 || !is_known, "{said}");
+        assert_eq!(bench.sandbox.objects().len(), 3 + marked, "{said}: what was sent again is marked");
+    }
 }
 
 /// A command that file permissions hold for, also when the tests run as root.
