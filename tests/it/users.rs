@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ferryd::internals::job::{Reason, ReasonClass, State};
 use ferryd::internals::os::clock;
+use ferryd::internals::store::JobRow;
+use ferryd_sandbox::faults::{Action, Rule, Script};
 
 use crate::bench_top::{Bench, Daemon, bytes};
 use crate::skip::skipped;
@@ -72,6 +74,12 @@ fn age(path: &Path) -> Duration {
     Duration::from_millis(u64::try_from(clock::now_ms() - changed_ms).unwrap_or(0))
 }
 
+/// The job of a source that was to be removed and is there still. Before that is tried, it is about to be.
+fn why_it_stays(bench: &Bench) -> JobRow {
+    let says_why = |job: &JobRow| job.why.as_ref().is_some_and(|why| why.class != ReasonClass::AfterDue);
+    bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && says_why(job)))
+}
+
 fn paths(bench: &Bench) -> Vec<PathBuf> {
     bench.jobs().into_iter().map(|job| job.path).collect()
 }
@@ -101,7 +109,7 @@ fn the_file_of_a_writer_that_was_not_seen_to_close_it_is_not_removed_under_that_
     let content = bytes(2, 300_000);
     let (path, mut writer) = half_written(&bench, &content[..100_000]);
     let daemon = start(&bench);
-    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    let job = why_it_stays(&bench);
     assert_eq!(job.state, State::Uploaded, "{job:?}");
     assert_eq!(job.why, Some(Reason::new(ReasonClass::MayBeWritten)));
     assert!(job.next_try_ms.is_some_and(|next| next > clock::now_ms() + 3_000_000), "it is not looked at every few minutes");
@@ -120,7 +128,7 @@ fn a_file_of_another_user_that_was_only_moved_in_is_removed_when_somebody_is_see
     let Some(bench) = bench("settle = \"0s\"\nsettle_unknown = \"1s\"\nafter = \"delete\"") else { return };
     let daemon = start(&bench);
     let path = bench.put("moved in", b"content");
-    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    let job = why_it_stays(&bench);
     assert!(job.state == State::Uploaded && path.exists(), "{job:?}");
     // Opened for writing and closed, without a change: nobody has it open now.
     drop(File::options().append(true).open(&path).unwrap());
