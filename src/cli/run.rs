@@ -47,7 +47,6 @@ enum RunEnd {
 }
 
 pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
-    keep_memory_private();
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
     let config = load(&path)?;
     start_log(&arguments.log)?;
@@ -71,19 +70,6 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let Daemon { runtime, .. } = daemon;
     runtime.shutdown_timeout(END_PATIENCE);
     ended
-}
-
-/// What is in memory, secrets among it, goes into no core file, and no other process of the user's may read it.
-fn keep_memory_private() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        render::note(format!("ferryd: cannot switch core files off: {error}"));
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        render::note(format!("ferryd: cannot keep other processes from reading this one's memory: {error}"));
-    }
 }
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {

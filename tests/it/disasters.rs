@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ferryd::internals::job::{ReasonClass, State};
-#[cfg(target_os = "linux")]
 use ferryd::internals::os::lock;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, When};
 use rustix::process::Signal;
@@ -339,6 +338,61 @@ fn status_says_why_the_last_daemon_ended_and_that_a_reload_was_refused() {
     bench.wait_watching();
     daemon.kill();
     assert!(daemon_of()["last_end"]["why"].as_str().unwrap().contains("was killed"));
+}
+
+#[test]
+fn one_folder_by_two_ways_is_refused_by_check_by_a_start_and_by_a_reload() {
+    let bench = Bench::new();
+    let other_way = bench.dir.path().join("another");
+    std::os::unix::fs::symlink(bench.drop_dir(), &other_way).unwrap();
+    let daemon = bench.start();
+    bench.wait_watching();
+    let file = bench.config();
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{good}\n[[watch]]\npath = {other_way:?}\nto = [\"cloudkp\"]\n")).unwrap();
+    let said = format!("the watches `{}` and `{}` are the same folder", bench.drop_dir().display(), other_way.display());
+    daemon.signal(Signal::HUP);
+    bench.wait_for("the reload to be refused", || {
+        let refused = lock::owner(&bench.state_dir())?.reload_refused?;
+        (refused == said).then_some(())
+    });
+    bench.put("file", b"content");
+    bench.wait_done(1);
+    // The bench itself would write the configuration anew.
+    let ask = |word: &str| Command::new(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(&file).arg(word).output().unwrap();
+    let checked = ask("check");
+    let lines = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(3), "{lines}");
+    assert!(lines.lines().any(|line| line.starts_with("problem ") && line.contains(&said)), "{lines}");
+    daemon.kill();
+    let refused = ask("run");
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains(&said), "{}", text(&refused.stderr));
+    assert_eq!(bench.sandbox.objects().len(), 1);
+}
+
+#[test]
+fn in_what_the_daemon_makes_nobody_else_may_write_whatever_its_umask_is() {
+    let bench = Bench::new();
+    let at = |name: &str| bench.dir.path().join(name);
+    let watch = format!("settle = \"0s\"\nafter = {{ move = {:?} }}", at("sent/deep"));
+    let host = format!(
+        "trust_replies = true\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\ncreate = true",
+        at("links/deep/links.tsv"),
+        at("made/deep")
+    );
+    let made = ["sent", "sent/deep", "links", "links/deep", "made", "made/deep", "state"].map(at);
+    let bench = bench.watch(&watch).host(&host);
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ferryd")]).arg("--config").arg(bench.config()).arg("run");
+    let daemon = Daemon::spawn(command, &bench);
+    bench.put("file", b"content");
+    bench.wait_done(1);
+    for folder in made {
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o022, 0, "others may write in {folder:?}: {mode:o}");
+    }
+    daemon.kill();
 }
 
 #[test]
