@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::job::Watches;
-use crate::os::threads;
+use crate::os::{folders as os_folders, threads};
 
 /// How long folders are waited for, all together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub(super) fn make(watches: &Watches) {
     let wanted = watches.iter().filter(|watch| watch.create).map(|watch| watch.path.clone());
     threads::each_within(wanted.collect(), PATIENCE, |path| {
         if !path.exists() {
-            match std::fs::create_dir_all(path) {
+            match os_folders::make(path, false) {
                 Ok(()) => tracing::info!("created the folder {path:?}"),
                 Err(error) => tracing::warn!("cannot create the folder {path:?}: {error}"),
             }

@@ -118,6 +118,7 @@ Exit codes: 0 nothing is left, 5 jobs need your attention (held, failed or pause
 /// Does what the command line says.
 pub fn main() -> Exit {
     let Arguments { config, command } = Arguments::parse();
+    keep_memory_private();
     let done = match command {
         Command::Run(arguments) => run::run(config, &arguments),
         Command::Status(arguments) => status::run(config, &arguments),
@@ -143,6 +144,19 @@ pub fn main() -> Exit {
         render::failure(&failure);
         failure.exit
     })
+}
+
+/// Several commands read secrets. What is in memory goes into no core file, and no other process of the user's may read it.
+fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        render::note(format!("ferryd: cannot switch core files off: {error}"));
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        render::note(format!("ferryd: cannot keep other processes from reading this one's memory: {error}"));
+    }
 }
 
 /// The configuration that was named, or the one in its usual place.

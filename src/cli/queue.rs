@@ -1,9 +1,9 @@
 //! What the commands that only read the queue have in common: where it is, whether there is one, and which hosts it knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::config::{self, ProcessEnvironment};
+use crate::config::{self, Config, HostConfig, ProcessEnvironment};
 use crate::host::kinds::KINDS;
 use crate::store::{FILE_NAME, View};
 
@@ -16,6 +16,25 @@ pub(super) struct QueueFolder {
     pub dir: PathBuf,
     /// Names of the configured hosts; nothing without a configuration.
     configured: Vec<String>,
+    /// How many uploads may be under way.
+    pub places: Places,
+}
+
+/// How many uploads may be under way, as far as there is a configuration that says so.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// In all.
+    pub all: Option<u64>,
+    /// To each host.
+    pub hosts: BTreeMap<String, u64>,
+}
+
+impl Places {
+    fn of(config: &Config) -> Places {
+        let all = config.daemon.max_uploads;
+        let of_host = |host: &HostConfig| (host.name.clone(), host.max_uploads.or(host.kind.max_uploads()).unwrap_or(all) as u64);
+        Places { all: Some(all as u64), hosts: config.hosts.iter().map(of_host).collect() }
+    }
 }
 
 impl QueueFolder {
@@ -23,7 +42,7 @@ impl QueueFolder {
     /// made out, if there is a queue in it: a queue is looked at most when something is wrong.
     pub(super) fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
-            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new() });
+            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new(), places: Places::default() });
         }
         let file = config.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
         let config = match config::load(&file, KINDS, &ProcessEnvironment) {
@@ -37,10 +56,12 @@ impl QueueFolder {
                     "The configuration cannot be used: {} (`ferryd check` tells all of it).",
                     render::line(&error.first())
                 ));
-                return Ok(QueueFolder { dir, configured: Vec::new() });
+                return Ok(QueueFolder { dir, configured: Vec::new(), places: Places::default() });
             }
         };
-        Ok(QueueFolder { dir: config.daemon.state_dir, configured: config.hosts.into_iter().map(|host| host.name).collect() })
+        let places = Places::of(&config);
+        let configured = config.hosts.into_iter().map(|host| host.name).collect();
+        Ok(QueueFolder { dir: config.daemon.state_dir, configured, places })
     }
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.

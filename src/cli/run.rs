@@ -48,12 +48,16 @@ enum RunEnd {
 }
 
 pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
-    keep_memory_private();
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
     let config = load(&path)?;
     start_log(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
-    prepare_state_dir(&state_dir)?;
+    let cannot_create = |error: io::Error| {
+        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", state_dir.display()))
+            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
+    };
+    when_there_is_room(&state_dir, || make_state_dir(&state_dir)).map_err(cannot_create)?;
+    refuse_shared_state_dir(&state_dir)?;
     folders::make(&config.watches);
     refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
@@ -67,19 +71,6 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let Daemon { runtime, .. } = daemon;
     runtime.shutdown_timeout(END_PATIENCE);
     ended
-}
-
-/// What is in memory, secrets among it, goes into no core file, and no other process of the user's may read it.
-fn keep_memory_private() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let none = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        render::note(format!("ferryd: cannot switch core files off: {error}"));
-    }
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        render::note(format!("ferryd: cannot keep other processes from reading this one's memory: {error}"));
-    }
 }
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {
@@ -133,20 +124,40 @@ impl<W: Write> Write for Lossy<W> {
 }
 
 /// The state folder holds names of files and sessions: it is its owner's alone.
-fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
+fn make_state_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() { Ok(()) } else { DirBuilder::new().recursive(true).mode(0o700).create(dir) }
+}
+
+fn refuse_shared_state_dir(dir: &Path) -> Result<(), CommandFailure> {
     let failed = |error: io::Error| {
-        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", dir.display()))
-            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
+        CommandFailure::new(Exit::State, format!("cannot examine the state folder `{}`: {error}", dir.display()))
     };
-    if !dir.is_dir() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    }
     let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode();
     if mode & 0o022 != 0 {
         let message = format!("other users can write to the state folder `{}`", dir.display());
         return Err(CommandFailure::new(Exit::State, message).hint(format!("chmod 700 '{}'", dir.display())));
     }
     Ok(())
+}
+
+/// Does what a full disk keeps from being done, as soon as it does so no more. There is no note yet in which that could be said, and
+/// no handler of signals: they end the process.
+fn when_there_is_room<T>(state_dir: &Path, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let is_full = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let mut waits = false;
+    loop {
+        match attempt() {
+            Err(error) if is_full(&error) => {
+                if !waits {
+                    tracing::error!("cannot start: no space left on the disk of {state_dir:?}; waiting until this is fixed");
+                    service::status("no space left on the disk of the queue");
+                }
+                waits = true;
+                std::thread::sleep(FULL_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Two watches on one folder would send every file twice.
@@ -158,6 +169,22 @@ fn refuse_folders_met_twice(config: &Config) -> Result<(), CommandFailure> {
             let message = format!("the watches `{earlier}` and `{later}` are the same folder");
             Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
         }
+    }
+}
+
+/// Takes the lock of the state folder, and has room for its note then.
+fn take_lock(state_dir: &Path) -> Result<Lock, CommandFailure> {
+    let take = || match Lock::take(state_dir, std::process::id(), clock::now_ms()) {
+        Ok(lock) => Ok(Ok(lock)),
+        Err(LockError::Held(other)) => Ok(Err(other)),
+        Err(LockError::Io(error)) => Err(error),
+    };
+    match when_there_is_room(state_dir, take) {
+        Ok(Ok(lock)) => Ok(lock),
+        Ok(Err(LockNote { pid, .. })) => {
+            Err(CommandFailure::store(state_dir, &StoreError::Locked { dir: state_dir.to_owned(), pid }))
+        }
+        Err(error) => Err(CommandFailure::store(state_dir, &error.into())),
     }
 }
 
@@ -182,12 +209,7 @@ struct Daemon {
 impl Daemon {
     fn start(state_dir: PathBuf) -> Result<Daemon, CommandFailure> {
         let fault = |error: io::Error| CommandFailure::new(Exit::Fault, format!("cannot start: {error}"));
-        let lock = Lock::take(&state_dir, std::process::id(), clock::now_ms()).map_err(|error| match error {
-            LockError::Held(other) => {
-                CommandFailure::store(&state_dir, &StoreError::Locked { dir: state_dir.clone(), pid: other.pid })
-            }
-            LockError::Io(error) => CommandFailure::store(&state_dir, &error.into()),
-        })?;
+        let lock = take_lock(&state_dir)?;
         let pending = Arc::new(Mutex::new(PendingSignals::default()));
         let shared = pending.clone();
         let listener = signals::listen(move |signal| note_signal(&shared, signal)).map_err(fault)?;
@@ -388,11 +410,19 @@ fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
 
 fn log_rescue(rescue: &Rescue) {
     let Rescue { kept, damage, jobs } = rescue;
-    tracing::error!(
-        "the queue was damaged ({damage}) and is kept as {kept:?}; a new one takes over {} from it; \
-         every other file is found again in its folder and may be uploaded a second time",
-        super::render::count(*jobs, "finished upload")
-    );
+    let kept_as = |what: &str| kept.as_ref().map_or(String::new(), |kept| format!("{what} is kept as {kept:?}"));
+    match jobs {
+        None => tracing::error!(
+            "the queue was damaged ({damage}); nothing recorded was lost, and the daemon continues with it{}",
+            kept_as("; what was found in its place")
+        ),
+        Some(jobs) => tracing::error!(
+            "the queue was damaged ({damage}){}; a new one takes over {} from it; \
+             every other file is found again in its folder and may be uploaded a second time",
+            kept_as(" and"),
+            super::render::count(*jobs, "finished upload")
+        ),
+    }
 }
 
 /// For how long the queue must have been written to without a failure before its last one is said to be over. A disk at its limit fails
@@ -425,6 +455,15 @@ async fn end_when_draining(mut phases: engine::phase::Phases, store: Store) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_waited_for_before_there_is_anything_and_no_other_failure_is() {
+        let mut fails = vec![io::ErrorKind::PermissionDenied, io::ErrorKind::QuotaExceeded, io::ErrorKind::StorageFull];
+        let mut attempt = || fails.pop().map_or(Ok("made"), |kind| Err(kind.into()));
+        let refused = when_there_is_room(Path::new("/state"), &mut attempt).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(when_there_is_room(Path::new("/state"), attempt).unwrap(), "made");
+    }
 
     #[test]
     fn a_word_that_is_no_level_is_refused_as_a_filter_of_the_log() {

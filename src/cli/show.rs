@@ -51,7 +51,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
         return Ok(Exit::Fine);
     }
     let mut snapshot = Snapshot { jobs: vec![job.clone()], ..Snapshot::default() };
-    let now = status::lines_of_jobs(&place.dir, &mut snapshot).remove(0);
+    let now = status::lines_of_jobs(&place, &mut snapshot).remove(0);
     render::out(&drawn(&job, &details, &now))?;
     Ok(Exit::Fine)
 }

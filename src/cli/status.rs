@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::job::health::HostState;
 use crate::job::report::{path_fields, timestamp};
+use crate::job::turn::{Line, Told};
 use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
 use crate::os::clock;
 use crate::os::lock::{self, LastEnd, LockNote};
@@ -19,7 +20,7 @@ use crate::store::{Query, Snapshot, WatchRow};
 
 use super::exit::Exit;
 use super::protocol;
-use super::queue::QueueFolder;
+use super::queue::{Places, QueueFolder};
 use super::render::{self, CommandFailure};
 
 /// How often `--watch` looks.
@@ -69,7 +70,7 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     loop {
         let (snapshot, daemon) = look(&place, arguments)?;
         let color = render::color(&io::stdout());
-        let shown = Page { snapshot: &snapshot, daemon: &daemon, now_ms: clock::now_ms(), color }.draw();
+        let shown = Page { snapshot: &snapshot, daemon: &daemon, places: &place.places, now_ms: clock::now_ms(), color }.draw();
         if !arguments.watch || !io::stdout().is_terminal() {
             render::out(&shown)?;
             if snapshot.jobs.is_empty() {
@@ -83,13 +84,13 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     }
 }
 
-/// What is said of each job in a snapshot of the queue in `dir`, a line each.
-pub(super) fn lines_of_jobs(dir: &Path, snapshot: &mut Snapshot) -> Vec<String> {
-    let daemon = Daemon::in_folder(dir);
+/// What is said of each job in a snapshot of this queue, a line each.
+pub(super) fn lines_of_jobs(place: &QueueFolder, snapshot: &mut Snapshot) -> Vec<String> {
+    let daemon = Daemon::in_folder(&place.dir);
     if daemon.owner.is_none() {
         snapshot.nothing_moves();
     }
-    let page = Page { snapshot, daemon: &daemon, now_ms: clock::now_ms(), color: false };
+    let page = Page { snapshot, daemon: &daemon, places: &place.places, now_ms: clock::now_ms(), color: false };
     let line = |job: &JobRow| {
         let host = render::line(&job.host);
         format!("Job {} to {host} is {}: {}.", job.id, job.state, page.details(job))
@@ -223,7 +224,7 @@ impl Document<'_> {
     fn new<'a>(snapshot: &'a Snapshot, daemon: &Daemon) -> Document<'a> {
         let Daemon { owner, answers, last_end } = daemon;
         let owner = owner.as_ref();
-        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs } = snapshot;
+        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs, .. } = snapshot;
         Document {
             version: 1,
             daemon: DaemonDocument {
@@ -260,6 +261,7 @@ impl Document<'_> {
 struct Page<'a> {
     snapshot: &'a Snapshot,
     daemon: &'a Daemon,
+    places: &'a Places,
     now_ms: i64,
     color: bool,
 }
@@ -409,10 +411,11 @@ impl Page<'_> {
             State::Done | State::Uploaded => format!("{place}{duplicate}"),
             State::Uploading => time_left(job),
             State::Queued if self.daemon.owner.is_none() => render::after(Some("waiting for the daemon to start".into()), why),
-            State::Queued if why.is_empty() => match render::elapsed(job.since_ms, self.now_ms) {
-                Some(long) => format!("in the queue for {long}"),
-                None => "in the queue".into(),
-            },
+            State::Queued if why.is_empty() => {
+                let long = render::elapsed(job.since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
+                let turn = self.turn(job).map_or(String::new(), |turn| format!(": {turn}"));
+                format!("in the queue{long}{turn}")
+            }
             State::Queued | State::Waiting => format!("{standing}{retrying}"),
             State::Held => format!("{standing}; needs your attention{}", self.next_of_held(job)),
             State::Failed => format!("{ended}; will not be retried unless the file changes"),
@@ -420,6 +423,19 @@ impl Page<'_> {
             State::Paused => format!("{standing}; `ferryd resume {}` continues it", job.id),
             State::Cancelled => ended,
         }
+    }
+
+    /// Whom a queued job waits for, where that was looked up.
+    fn turn(&self, job: &JobRow) -> Option<String> {
+        let Snapshot { uploading, before, .. } = self.snapshot;
+        let line = Line {
+            to_host: uploading.get(&job.host).copied().unwrap_or(0),
+            to_all: uploading.values().sum(),
+            before: *before.get(&job.id)?,
+            host_places: self.places.hosts.get(&job.host).copied(),
+            all_places: self.places.all,
+        };
+        Some(Told { line: &line, host: &render::line(&job.host) }.to_string())
     }
 
     /// When a job is tried again. Every start tries what waits for a time.
@@ -531,8 +547,15 @@ mod tests {
                 kind: "cloudkp".into(),
                 report: HostReport { state: HostState::Ready, until_ms: None, why: None, rests: 0 },
             }],
+            before: jobs.iter().filter(|job| job.state == State::Queued).map(|job| (job.id, 3)).collect(),
             jobs,
+            uploading: [("box".to_owned(), 4), ("mirror".to_owned(), 1)].into(),
         }
+    }
+
+    /// Four uploads to the one host, and sixteen in all.
+    fn places() -> Places {
+        Places { all: Some(16), hosts: [("box".to_owned(), 4)].into() }
     }
 
     /// The names in a JSON value, each with those below it.
@@ -607,18 +630,20 @@ mod tests {
             job(State::Waiting, Some("the host answered 502")),
             job(State::Held, Some("the host answered 404")),
             JobRow { stored_name: Some("b\n.mov".into()), ..job(State::Done, None) },
+            job(State::Queued, None),
         ];
         let shot = snapshot(jobs);
-        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 0)), now_ms: 60_000, color: false }.draw();
+        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 0)), places: &places(), now_ms: 60_000, color: false }.draw();
         for expected in [
             "Daemon running for 1 min (PID 7).",
-            "Jobs: 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
+            "Jobs: 1 queued, 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
             "a\\n.mov",
             "#######...  70 %",
             "10 B/s, about 3 s left",
             "for 1 min: the host answered 502; retrying in 12 s",
             "for 1 min: the host answered 404; needs your attention",
             "http://x?c=1 (stored as `b\\n.mov`)",
+            "in the queue for 1 min: waiting for one of the 4 uploads to `box` that may be under way; 3 jobs for `box` are before it",
         ] {
             assert!(page.contains(expected), "{expected:?} is not in\n{page}");
         }
@@ -630,9 +655,13 @@ mod tests {
         let jobs = jobs.map(|state| JobRow { since_ms: 9_000_000, ..job(state, Some("no reply")) });
         let unexplained = JobRow { since_ms: 9_000_000, ..job(State::Queued, None) };
         let shot = snapshot(jobs.into_iter().chain([unexplained]).collect());
-        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 9_000_000)), now_ms: 60_000, color: false }.draw();
+        let page =
+            Page { snapshot: &shot, daemon: &daemon(note(7, 9_000_000)), places: &places(), now_ms: 60_000, color: false }.draw();
         assert!(page.contains("Daemon running (PID 7)."), "{page}");
-        assert!(!page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue\n"), "{page}");
+        assert!(
+            !page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue: waiting for one of the 4 uploads"),
+            "{page}"
+        );
     }
 
     #[test]
@@ -640,7 +669,7 @@ mod tests {
         let mut shot = snapshot(vec![]);
         let mut page = |settling| {
             shot.watches[0].report.settling = settling;
-            Page { snapshot: &shot, daemon: &Daemon::default(), now_ms: 0, color: false }.draw()
+            Page { snapshot: &shot, daemon: &Daemon::default(), places: &places(), now_ms: 0, color: false }.draw()
         };
         assert!(page(1).contains("Drop: 1 file is still being written or only just finished."));
         assert!(page(2).contains("Drop: 2 files are still being written or only just finished."));
@@ -649,7 +678,7 @@ mod tests {
     #[test]
     fn a_dead_daemon_a_troubled_one_and_one_that_hangs_say_so() {
         let shot = snapshot(vec![job(State::Queued, None)]);
-        let page = |daemon: &Daemon| Page { snapshot: &shot, daemon, now_ms: 60_000, color: false }.draw();
+        let page = |daemon: &Daemon| Page { snapshot: &shot, daemon, places: &places(), now_ms: 60_000, color: false }.draw();
         let dead = page(&Daemon::default());
         assert!(dead.starts_with("Daemon not running; start it with `ferryd run`."), "{dead}");
         assert!(dead.contains("waiting for the daemon to start"));

@@ -65,7 +65,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     }
     let watch = watches.of_file(&path);
     let found = threads::each_within(vec![path.clone()], PATIENCE, |path: &Path| Found::look(path)).remove(0);
-    let mut lines = status::lines_of_jobs(&place.dir, &mut snapshot);
+    let mut lines = status::lines_of_jobs(&place, &mut snapshot);
     let is_on_its_way = snapshot.jobs.iter().any(|job| job.path == path && job.state != State::Gone);
     lines.extend(reasons(&path, watch, found.as_ref(), known, is_on_its_way));
     lines.extend(about_watch(watch, &snapshot));

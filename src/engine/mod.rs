@@ -48,6 +48,7 @@ use crate::job::health::HostHealth;
 use crate::os::files::{Base, Files};
 use crate::os::machine;
 use crate::os::system::System;
+use crate::os::threads::Threads;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{BadGlob, Handle, Root};
 
@@ -62,6 +63,9 @@ use phase::{Phase, PhaseSwitch, Phases};
 use roots::KnownRoots;
 use standing::Network;
 use worker::Worker;
+
+/// How often the queue is asked whether its file is still in its place.
+const QUEUE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why the engine ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -139,15 +143,39 @@ pub async fn run(
 
     // Whichever ends first, asked or not, ends the other.
     let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
+    let placed = then_drain(look_after_queue(system, &looks_after, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
-    let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
+    let (watched, dispatched, delivered, placed) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch), placed);
     drop(following);
     making.abort();
     writing_down.abort();
     grace.abort();
     dispatched?;
     delivered?;
-    watched
+    watched?;
+    placed
+}
+
+/// Somebody may take the file of the queue away while nothing is written to it, too. In memory nobody can.
+async fn look_after_queue(system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
+    if !matches!(system.threads, Threads::Pool) {
+        phases.reached(Phase::Draining).await;
+        return Ok(());
+    }
+    let looks = async {
+        loop {
+            tokio::time::sleep(QUEUE_PAUSE).await;
+            if let Err(error) = store.look_after_place().await {
+                return error;
+            }
+        }
+    };
+    // At the end a full disk is waited for no longer, which is no failure of this question.
+    tokio::select! {
+        biased;
+        () = phases.reached(Phase::Draining) => Ok(()),
+        error = looks => Err(error.into()),
+    }
 }
 
 async fn then_drain<T>(work: impl Future<Output = T>, switch: &PhaseSwitch) -> T {

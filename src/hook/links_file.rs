@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::config::Field;
+use crate::job::shown::is_unsafe;
+use crate::os::folders;
 
 use super::{Facts, HookError};
 
@@ -47,7 +49,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.read(true).append(true).create(true).mode(0o600);
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+            folders::make(path.parent().unwrap_or(Path::new("/")), true)?;
             options.open(path)
         }
         opened => opened,
@@ -83,11 +85,9 @@ fn line(facts: &Facts) -> Vec<u8> {
     line
 }
 
-/// What would end a field or a line is written as `\t`, `\n` or `\r`, and a backslash as `\\`. Each byte of any other control
-/// character, and of those that turn the direction of a text, is written as `\x` and two hexadecimal digits: a terminal would obey
-/// them.
+/// What would end a field or a line is written as `\t`, `\n` or `\r`, and a backslash as `\\`. Each byte of any other character that
+/// a terminal would obey or not show is written as `\x` and two hexadecimal digits.
 fn escape(text: &[u8], into: &mut Vec<u8>) {
-    let escaped = |c: char| c.is_control() || is_bidi_control(c);
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             let mut buffer = [0; 4];
@@ -97,7 +97,7 @@ fn escape(text: &[u8], into: &mut Vec<u8>) {
                 '\n' => into.extend(b"\\n"),
                 '\r' => into.extend(b"\\r"),
                 '\\' => into.extend(b"\\\\"),
-                c if escaped(c) => bytes.iter().for_each(|byte| escape_byte(*byte, into)),
+                c if is_unsafe(c) => bytes.iter().for_each(|byte| escape_byte(*byte, into)),
                 _ => into.extend(bytes),
             }
         }
@@ -110,11 +110,6 @@ fn escape(text: &[u8], into: &mut Vec<u8>) {
 
 fn escape_byte(byte: u8, into: &mut Vec<u8>) {
     into.extend(format!("\\x{byte:02x}").into_bytes());
-}
-
-/// Whether it turns the direction of the text after it.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -147,6 +142,7 @@ mod tests {
         };
         assert_eq!(escaped(b"a\x1b]0;owned\x07\x7f\x00"), r"a\x1b]0;owned\x07\x7f\x00");
         assert_eq!(escaped("\u{9b}2J \u{202e}gpj.exe\u{2066}".as_bytes()), r"\xc2\x9b2J \xe2\x80\xaegpj.exe\xe2\x81\xa6");
+        assert_eq!(escaped("a\u{200b}b\u{2028}c\u{feff}".as_bytes()), r"a\xe2\x80\x8bb\xe2\x80\xa8c\xef\xbb\xbf");
         assert_eq!(escaped(b"\x9b2J\xe9"), "\\x9b2J\u{fffd}");
         assert_eq!(escaped("caf\u{e9} \u{1f3ac} \\".as_bytes()), "caf\u{e9} \u{1f3ac} \\\\", "text stays as it is");
     }

@@ -100,6 +100,7 @@ impl Secrets {
     }
 
     /// Whether there is nothing to be kept.
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -32,9 +32,9 @@ pub(super) struct Redacting {
 }
 
 impl Redacting {
-    /// `host` with its words looked through for `secrets`; itself where there are none.
+    /// `host` with its words looked through for `secrets`, and with the bounds of what is kept of them, also where there are none.
     pub(super) fn around(host: Arc<dyn Host>, secrets: KnownSecrets) -> Arc<dyn Host> {
-        if secrets.now().is_empty() { host } else { Arc::new(Redacting { host, secrets }) }
+        Arc::new(Redacting { host, secrets })
     }
 
     /// What is known by now: a call may have brought a secret of its own.
@@ -146,6 +146,46 @@ mod tests {
         assert!(kept.len() <= LINKS_BYTES_MAX && kept.len() > LINKS_BYTES_MAX - 20 && kept.ends_with("/12345"));
         assert_eq!(whole_words("x".repeat(IDS_BYTES_MAX + 1), IDS_BYTES_MAX), None);
         assert_eq!(whole_words("x".repeat(IDS_BYTES_MAX), IDS_BYTES_MAX).map(|id| id.len()), Some(IDS_BYTES_MAX));
+    }
+
+    /// A host that has every file already, under this id.
+    struct Has(String);
+
+    impl Host for Has {
+        fn shape(&self, file_bytes: u64) -> Shape {
+            Unusable(HostError::new(Class::Transient, "")).shape(file_bytes)
+        }
+
+        fn open<'a>(&'a self, _: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
+            let outcome = Outcome { remote_id: Some(self.0.clone()), link: Some(self.0.clone()), ..Outcome::default() };
+            Box::pin(async { Ok(Opened::AlreadyThere(outcome)) })
+        }
+
+        fn send<'a>(&'a self, _: &'a UploadSession, _: &'a Part) -> Answer<'a, Ack> {
+            Box::pin(async { Err(HostError::new(Class::Transient, "")) })
+        }
+
+        fn finish<'a>(&'a self, _: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Outcome> {
+            Box::pin(async { Err(HostError::new(Class::Transient, "")) })
+        }
+
+        fn check(&self) -> Answer<'_, String> {
+            Box::pin(async { Ok(String::new()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_host_without_secrets_tells_of_a_file_has_its_bounds_too() {
+        let told = async |id: &str| {
+            let host = Redacting::around(Arc::new(Has(id.to_owned())), KnownSecrets::default());
+            match host.open(&FileFacts::named("file", 1), &Tickets::default()).await {
+                Ok(Opened::AlreadyThere(Outcome { link, remote_id, .. })) => (link.is_some(), remote_id.is_some()),
+                _ => (false, false),
+            }
+        };
+        assert_eq!(told("id").await, (true, true));
+        assert_eq!(told(&"x".repeat(LINKS_BYTES_MAX + 1)).await, (false, false));
+        assert_eq!(told("id\u{1b}[2J").await.1, false);
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ pub(crate) mod shown;
 pub(crate) mod spacing;
 pub(crate) mod state;
 pub mod steer;
+pub(crate) mod turn;
 pub mod upload;
 pub(crate) mod verdict;
 pub mod watch;

@@ -10,6 +10,7 @@ pub(crate) mod crash;
 pub(crate) mod durable;
 pub(crate) mod files;
 pub(crate) mod filesystem;
+pub(crate) mod folders;
 pub(crate) mod lease;
 pub mod lock;
 pub(crate) mod machine;

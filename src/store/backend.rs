@@ -106,6 +106,11 @@ macro_rules! declare {
             fn rollback(&mut self) -> Result<(), StoreError>;
             /// Gives back room that is not needed, after a group has found none.
             fn make_room(&mut self) {}
+            /// Whether what is written to is still what the next start will find. If not, everything that is known is kept beside it
+            /// for the rescue, as far as it can be read, and the answer is [`StoreError::Damaged`]. Asked between groups.
+            fn still_in_place(&mut self) -> Result<(), StoreError> {
+                Ok(())
+            }
             /// Leaves everything in order for the next start. Where what was written may not be on the disk as it was written,
             /// `intact` is false, and the next start has to see for itself.
             fn close(&mut self, _intact: bool) {}

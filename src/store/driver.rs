@@ -81,8 +81,32 @@ impl Driver {
 
     pub(super) fn look_up(&self, folder: &Path, files: &[(&OsStr, Identity)], hosts: &[String]) -> Result<Vec<Seen>, StoreError> {
         match self {
-            Driver::Threaded { reader, .. } => locked(reader).look_up(folder, files, hosts),
+            Driver::Threaded { reader, writer } => {
+                until_it_passes(|| locked(reader).look_up(folder, files, hosts), || writer.gives_up())
+            }
             Driver::Inline(inline) => locked(&inline.backend).look_up(folder, files, hosts),
+        }
+    }
+}
+
+/// Asks again until what stands in the way is over, or nothing is waited for any more. A lookup that fails would end the watching.
+fn until_it_passes<T>(mut ask: impl FnMut() -> Result<T, StoreError>, gives_up: impl Fn() -> bool) -> Result<T, StoreError> {
+    let mut waits = false;
+    loop {
+        match ask() {
+            Err(error) if error.passes() && !gives_up() => {
+                if !waits {
+                    tracing::error!("cannot read the queue: {error}; waiting until this is fixed");
+                }
+                waits = true;
+                std::thread::sleep(FULL_PAUSE);
+            }
+            answer => {
+                if waits && answer.is_ok() {
+                    tracing::info!("the queue can be read again");
+                }
+                return answer;
+            }
         }
     }
 }
@@ -233,5 +257,30 @@ impl Store {
             self.deliveries.notify_one();
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lookup_waits_for_a_lock_and_for_a_disk_that_fails_for_a_while_and_for_nothing_else() {
+        let errors = || [StoreError::Busy, StoreError::Disk("its disk reported an error (266)".into()), StoreError::Full];
+        for passing in errors() {
+            let mut fails = 2;
+            let answer = until_it_passes(
+                || {
+                    fails -= 1;
+                    if fails > 0 { Err(passing.clone()) } else { Ok("known") }
+                },
+                || false,
+            );
+            assert!(matches!(answer, Ok("known")), "{passing}");
+            let ended = until_it_passes(|| Err::<(), _>(passing.clone()), || true);
+            assert_eq!(ended.unwrap_err().to_string(), passing.to_string(), "the end is not waited for");
+        }
+        let lasting = until_it_passes(|| Err::<(), _>(StoreError::Damaged("it is".into())), || false);
+        assert!(matches!(lasting, Err(StoreError::Damaged(_))));
     }
 }

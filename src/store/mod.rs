@@ -3,7 +3,8 @@
 //! `verbs` are what the rest of the daemon calls, `backend` what an engine that keeps a queue must be able to do, and `driver`
 //! carries the one to the other: through one thread (`thread`) that writes, or at once. SQLite is in `sqlite`, its tables in
 //! `schema`, the SQL of the verbs in `jobs`, `unwanted`, `steering`, `uploads`, `files` and `deliveries`; `view` reads for people, on connections of its
-//! own, so a reader never waits for a writer nor stands in its way; `rescue` is what happens to a damaged database.
+//! own, so a reader never waits for a writer nor stands in its way; `rescue` is what happens to a damaged database, and `place` tells whether
+//! the queue is still where it was.
 
 mod backend;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod files;
 mod jobs;
 #[cfg(test)]
 mod memory;
+mod place;
 mod rescue;
 mod rows;
 mod schema;

@@ -3,6 +3,10 @@
 //! Only jobs whose file is on the host are taken over, as done, each with its file: they are what keeps a file from being uploaded
 //! twice. Their hooks and after-actions are not: a hook that has heard of them and one that has not look the same. Everything else
 //! is found again by the scan. A file whose job could not be read is uploaded again, and its job says that it may be there twice.
+//!
+//! Of a queue that somebody has removed, replaced or emptied under the daemon, the one that is open is the truth: it has everything
+//! until now, and what is at its place has not. The writer keeps it whole (`Backend::still_in_place`), nothing is lost and nothing
+//! sent again, and what is found at the place is set aside.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,22 +14,23 @@ use std::sync::Arc;
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use crate::job::Proof;
-use crate::os::clock;
+use crate::os::{clock, durable};
 
 use super::backend::Backend;
 use super::error::StoreError;
+use super::place::{self, Begun};
 use super::sqlite::Sqlite;
 use super::{Clock, DaemonId, FILE_NAME, Store, WriterThread, files};
 
 /// What was done about a damaged database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rescue {
-    /// Where the damaged one is now.
-    pub kept: PathBuf,
+    /// Where the file is now that was at the place of the queue, if there was one.
+    pub kept: Option<PathBuf>,
     /// What is wrong with it.
     pub damage: String,
-    /// Done jobs that were taken over.
-    pub jobs: u64,
+    /// Done jobs that were taken over; nothing where everything that was known is known still.
+    pub jobs: Option<u64>,
 }
 
 impl Store {
@@ -46,45 +51,121 @@ impl Store {
         }
     }
 
-    /// Sets the database in `dir` aside, and begins a new one with what can be read of it.
+    /// Sets the database in `dir` aside, and begins a new one with what can be read of it, or with everything where the writer has
+    /// kept that.
     pub fn rescue(dir: &Path, damage: String) -> Result<(Store, WriterThread, Rescue), StoreError> {
         Store::rescue_with(dir, damage, Arc::new(clock::now_ms))
     }
 
     fn rescue_with(dir: &Path, damage: String, clock: Clock) -> Result<(Store, WriterThread, Rescue), StoreError> {
-        let now_ms = clock();
-        let kept = set_aside(dir, now_ms)?;
-        let jobs = {
-            let path = dir.join(FILE_NAME);
-            let mut fresh = Sqlite::over(Connection::open(&path)?, &path)?;
-            fresh
-                .connection()
-                .execute("INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)", [now_ms.to_string()])?;
-            take_over(&kept, &mut fresh).unwrap_or_else(|error| {
-                tracing::warn!("part of the damaged queue could not be read: {error}");
-                0
-            })
-        };
+        let mut rescuing = Rescuing::begin(dir, damage, clock());
+        STEPS.iter().try_for_each(|step| step(&mut rescuing))?;
         let (store, thread) = Store::open_with(dir, clock)?;
-        Ok((store, thread, Rescue { kept, damage, jobs }))
+        Ok((store, thread, rescuing.done))
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "nothing relies on the old names: should the power fail between two of these, the next start does the rest"
-)]
-fn set_aside(dir: &Path, now_ms: i64) -> Result<PathBuf, StoreError> {
-    let kept = dir.join(format!("queue.damaged-{now_ms}.db"));
-    for suffix in ["-wal", "-shm", ""] {
-        let from = dir.join(format!("{FILE_NAME}{suffix}"));
-        let to = dir.join(format!("queue.damaged-{now_ms}.db{suffix}"));
-        match std::fs::rename(&from, &to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+/// A rescue under way. Nothing of it is needed to go on after a crash but what is in the folder.
+pub(super) struct Rescuing {
+    dir: PathBuf,
+    at_ms: i64,
+    done: Rescue,
+}
+
+/// What a rescue does, in this order. The process may end before and after each: the next start does them all again, and a step
+/// finds done what was done.
+pub(super) const STEPS: [fn(&mut Rescuing) -> Result<(), StoreError>; 6] = [
+    Rescuing::mark,
+    Rescuing::set_database_aside,
+    Rescuing::set_log_aside,
+    Rescuing::build,
+    Rescuing::unmark,
+    Rescuing::take_its_place,
+];
+
+impl Rescuing {
+    /// A new one, or the one that a process left when it ended.
+    pub(super) fn begin(dir: &Path, damage: String, now_ms: i64) -> Rescuing {
+        let at_ms = Begun::read(dir).map_or(now_ms, |begun| begun.at_ms);
+        Rescuing { dir: dir.to_owned(), at_ms, done: Rescue { kept: None, damage, jobs: None } }
     }
-    Ok(kept)
+
+    fn is_complete(&self) -> bool {
+        place::complete(&self.dir).exists()
+    }
+
+    fn damaged(&self) -> PathBuf {
+        self.dir.join(format!("queue.damaged-{}.db", self.at_ms))
+    }
+
+    fn mark(&mut self) -> Result<(), StoreError> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        Begun { at_ms: self.at_ms, damage: self.done.damage.clone() }.write(&self.dir)
+    }
+
+    fn set_database_aside(&mut self) -> Result<(), StoreError> {
+        if !self.is_complete() {
+            place::set_aside(&self.dir.join(FILE_NAME), &self.damaged())?;
+            self.done.kept = Some(self.damaged()).filter(|kept| kept.exists());
+        }
+        Ok(())
+    }
+
+    /// The log of a database has its name, or it is lost.
+    fn set_log_aside(&mut self) -> Result<(), StoreError> {
+        if !self.is_complete() {
+            for suffix in ["-wal", "-shm"] {
+                let aside = self.dir.join(format!("queue.damaged-{}.db{suffix}", self.at_ms));
+                place::set_aside(&self.dir.join(format!("{FILE_NAME}{suffix}")), &aside)?;
+            }
+            durable::sync_folder_of(&self.damaged())?;
+        }
+        Ok(())
+    }
+
+    fn build(&mut self) -> Result<(), StoreError> {
+        if self.is_complete() {
+            return Ok(());
+        }
+        let path = place::unfinished(&self.dir)?;
+        let mut fresh = Sqlite::over(Connection::open(&path)?, &path)?;
+        let note = "INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)";
+        fresh.connection().execute(note, [self.at_ms.to_string()])?;
+        let jobs = take_over(&self.damaged(), &mut fresh).unwrap_or_else(|error| {
+            tracing::warn!("part of the damaged queue could not be read: {error}");
+            0
+        });
+        // What was begun and cannot be ended.
+        fresh.rollback()?;
+        fresh.fold()?;
+        drop(fresh);
+        place::finish(&path, &place::complete(&self.dir))?;
+        self.done.jobs = Some(jobs);
+        Ok(())
+    }
+
+    fn unmark(&mut self) -> Result<(), StoreError> {
+        Begun::remove(&self.dir)
+    }
+
+    /// Whatever is at the place of the queue is kept. A log that is there need not belong to it, so it does not get a name by which
+    /// SQLite would read the two together.
+    fn take_its_place(&mut self) -> Result<(), StoreError> {
+        let place = self.dir.join(FILE_NAME);
+        let aside = |at_ms: i64| self.dir.join(format!("queue.damaged-{at_ms}.db"));
+        let at_ms = (self.at_ms..).find(|at_ms| aside(*at_ms).symlink_metadata().is_err()).unwrap_or(self.at_ms);
+        if place::set_aside(&place, &aside(at_ms))? {
+            self.done.kept = Some(aside(at_ms));
+        }
+        for name in ["wal", "shm"] {
+            let to = self.dir.join(format!("queue.damaged-{at_ms}.{name}"));
+            place::set_aside(&self.dir.join(format!("{FILE_NAME}-{name}")), &to)?;
+        }
+        durable::sync_folder_of(&place)?;
+        place::finish(&place::complete(&self.dir), &place)
+    }
 }
 
 /// Takes over a job with its file, or neither: a file without its job would never be sent again.

@@ -150,12 +150,18 @@ fn keep_copy(connection: &Connection, path: &Path, version: i64) -> Result<(), S
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    let name = ToSqlOutput::Borrowed(ValueRef::Text(unfinished.as_os_str().as_bytes()));
-    connection.execute("VACUUM INTO ?1", [name])?;
+    copy_into(connection, &unfinished)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, &copy)?;
     durable::sync_folder_of(&copy)?;
     tracing::info!("upgrading the queue from schema version {version} to {}; the old version is kept as {copy:?}", self::version());
+    Ok(())
+}
+
+/// Copies all that is committed into the file at `path`, which is there and empty. It is not synced.
+pub(super) fn copy_into(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_bytes()));
+    connection.execute("VACUUM INTO ?1", [name])?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, Stat
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::files::Routes;
+use super::place::{self, Place};
 use super::values::{Caller, Steer};
 use super::{
     Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
@@ -31,6 +32,8 @@ const MADE: &str = "queue.made";
 /// The connection that writes.
 pub(super) struct Sqlite {
     connection: Connection,
+    /// Its file, where somebody may take that away.
+    place: Option<Place>,
 }
 
 /// A queue in a file.
@@ -46,10 +49,14 @@ pub(super) struct OpenQueue<S> {
 /// Opens the queue in `dir`, making it where there is none.
 pub(super) fn open(dir: &Path) -> Result<OpenQueue<impl FnMut() -> std::io::Result<()> + Send + 'static>, StoreError> {
     let path = dir.join(FILE_NAME);
+    if let Some(damage) = place::half_done(dir) {
+        return Err(StoreError::Damaged(damage));
+    }
     refuse_emptied(dir, &path)?;
     // It names every file of the user, so it is nobody else's; SQLite's own files beside it get the same mode.
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-    let writer = Sqlite::over(Connection::open(&path)?, &path)?;
+    let mut writer = Sqlite::over(Connection::open(&path)?, &path)?;
+    writer.place = Some(Place::of(&path)?);
     note_made(dir)?;
     // What an earlier run could not take to the disk is written there now, or this one does not begin. A reader that has an old
     // snapshot open only keeps the log from being cut off: all that is in it is in the database then.
@@ -104,7 +111,7 @@ impl Sqlite {
         connection.busy_timeout(Duration::from_secs(5))?;
         schema::prepare_writer(&mut connection, path)?;
         connection.execute_batch(schema::COUNTING)?;
-        Ok(Sqlite { connection })
+        Ok(Sqlite { connection, place: None })
     }
 
     /// The connection, for what is no verb.
@@ -123,9 +130,18 @@ impl Sqlite {
     }
 
     /// Folds the log into the database.
-    fn fold(&self) -> Result<(), StoreError> {
+    pub(super) fn fold(&self) -> Result<(), StoreError> {
         let busy: bool = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         if busy { Err(StoreError::Busy) } else { Ok(()) }
+    }
+}
+
+impl Sqlite {
+    /// Keeps everything that is committed as the queue that the next start will find.
+    fn keep_everything(&self, dir: &Path) -> Result<(), StoreError> {
+        let unfinished = place::unfinished(dir)?;
+        schema::copy_into(&self.connection, &unfinished)?;
+        place::finish(&unfinished, &place::complete(dir))
     }
 }
 
@@ -184,6 +200,17 @@ macro_rules! delegate {
                 if let Err(error) = self.fold() {
                     tracing::debug!("the write-ahead log cannot be folded in either: {error}");
                 }
+            }
+
+            fn still_in_place(&mut self) -> Result<(), StoreError> {
+                let Some(place) = &self.place else { return Ok(()) };
+                let Some(damage) = place.lost()? else { return Ok(()) };
+                match self.keep_everything(place.dir()) {
+                    Err(error) if error.is_waited_for() => return Err(error),
+                    Err(error) => tracing::warn!("what is in the queue cannot be kept: {error}"),
+                    Ok(()) => {}
+                }
+                Err(StoreError::Damaged(damage.into()))
             }
 
             fn close(&mut self, intact: bool) {

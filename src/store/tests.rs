@@ -156,6 +156,21 @@ fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
 }
 
 #[test]
+fn an_uploaded_job_whose_after_action_is_due_says_so_and_a_queued_one_how_many_are_before_it() {
+    let queue = Queue::new();
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    queue.enqueue(1..4);
+    let shot = queue.snapshot(&Query { limit: 100, ..Query::default() });
+    let why = |id: JobId| shot.jobs.iter().find(|job| job.id == id).unwrap().why.clone().map(|why| why.class);
+    assert_eq!((why(first), why(second)), (Some(ReasonClass::WaitsForHost), Some(ReasonClass::AfterDue)));
+    let of_box = shot.jobs.iter().filter(|job| job.state == State::Queued && job.host == "box");
+    assert_eq!(of_box.map(|job| shot.before[&job.id]).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
 fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothing() {
     let proofs = |connection: &Connection| -> Vec<(String, Option<String>)> {
         let mut select = connection.prepare("SELECT state, proof FROM jobs ORDER BY host").unwrap();
@@ -169,7 +184,7 @@ fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothi
     queue.store.take();
     queue.thread.take().unwrap().join();
     let (_store, _thread, rescue) = Store::rescue(queue.dir.path(), "it was damaged".into()).unwrap();
-    assert_eq!((rescue.jobs, proofs(&queue.connection())), (2, vec![done(Some("digest")), done(Some("word"))]));
+    assert_eq!((rescue.jobs, proofs(&queue.connection())), (Some(2), vec![done(Some("digest")), done(Some("word"))]));
 
     let dir = tempfile::tempdir().unwrap();
     let version_1 = Connection::open(dir.path().join(FILE_NAME)).unwrap();
@@ -182,7 +197,7 @@ fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothi
     drop(version_1);
     let (_store, _thread, rescue) = Store::rescue(dir.path(), "it was damaged".into()).unwrap();
     let fresh = Connection::open(dir.path().join(FILE_NAME)).unwrap();
-    assert_eq!((rescue.jobs, proofs(&fresh)), (1, vec![done(None)]));
+    assert_eq!((rescue.jobs, proofs(&fresh)), (Some(1), vec![done(None)]));
 }
 
 #[test]
@@ -199,7 +214,10 @@ fn a_queue_that_was_emptied_or_replaced_is_noticed_and_what_is_sent_again_is_mar
         queue.thread.take().unwrap().join();
         happens(&queue.dir.path().join(FILE_NAME));
         let (store, thread, rescue) = Store::open_or_rescue(queue.dir.path()).unwrap();
-        assert!(rescue.is_some_and(|rescue| rescue.damage.contains(said) && rescue.kept.exists()), "{said}");
+        assert!(
+            rescue.is_some_and(|rescue| rescue.damage.contains(said) && rescue.kept.is_some_and(|kept| kept.exists())),
+            "{said}"
+        );
         (queue.store, queue.thread) = (Some(store), Some(thread));
         queue.pair();
         let marked: i64 = queue.connection().query_row("SELECT min(maybe_duplicate) FROM jobs", [], |row| row.get(0)).unwrap();
@@ -209,6 +227,128 @@ fn a_queue_that_was_emptied_or_replaced_is_noticed_and_what_is_sent_again_is_mar
     std::fs::write(dir.path().join(FILE_NAME), "").unwrap();
     let (.., rescue) = Store::open_or_rescue(dir.path()).unwrap();
     assert_eq!(rescue, None, "one that was never made is no damage");
+}
+
+/// How many jobs are done, and since when the queue counts as made anew.
+fn known(dir: &Path) -> (i64, Option<String>) {
+    let queue = Connection::open(dir.join(FILE_NAME)).unwrap();
+    let done = queue.query_row("SELECT count(*) FROM jobs WHERE state = 'done'", [], |row| row.get(0)).unwrap();
+    (done, queue.query_row("SELECT value FROM notes WHERE key = 'rebuilt_at_ms'", [], |row| row.get(0)).ok())
+}
+
+/// A queue in a folder, with two done jobs that are in its log alone, as a process leaves it that dies.
+fn left_by_a_dead_process() -> tempfile::TempDir {
+    let queue = Queue::new();
+    queue.run(|store| async move { store.outages().await }).unwrap();
+    let (first, second) = queue.pair();
+    queue.uploaded_with(first, None, Proof::Digest);
+    queue.uploaded_with(second, None, Proof::Digest);
+    let dir = tempfile::tempdir().unwrap();
+    for name in [FILE_NAME, "queue.db-wal", "queue.made"] {
+        std::fs::copy(queue.dir.path().join(name), dir.path().join(name)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_rescue_that_dies_between_any_two_steps_is_gone_on_with_and_loses_nothing_of_the_log() {
+    use super::rescue::{Rescuing, STEPS};
+    let dir = left_by_a_dead_process();
+    std::fs::remove_file(dir.path().join("queue.db-wal")).unwrap();
+    let without_log = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    let tables: i64 =
+        without_log.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'jobs'", [], |row| row.get(0)).unwrap();
+    assert!(tables == 0 || known(dir.path()).0 == 0, "all that is done is in the log");
+    for steps in 1..=STEPS.len() {
+        let dir = left_by_a_dead_process();
+        let mut rescuing = Rescuing::begin(dir.path(), "it was damaged".into(), 5);
+        STEPS[..steps].iter().try_for_each(|step| step(&mut rescuing)).unwrap();
+        drop(rescuing);
+        let is_over = steps == STEPS.len();
+        let (store, thread, rescue) = Store::open_or_rescue(dir.path()).unwrap();
+        assert_eq!(rescue.is_some(), !is_over, "after {steps} steps: {rescue:?}");
+        drop(store);
+        thread.join();
+        assert_eq!(known(dir.path()), (2, Some("5".into())), "after {steps} steps");
+        let mut names: Vec<String> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+        names.sort();
+        assert_eq!(names, ["queue.damaged-5.db", FILE_NAME, "queue.made"], "after {steps} steps");
+    }
+}
+
+#[test]
+fn a_queue_that_is_taken_away_while_it_is_open_is_kept_and_what_came_in_its_place_beside_it() {
+    let removed = |path: &Path| std::fs::remove_file(path).unwrap();
+    let replaced = |path: &Path| {
+        let other = path.with_extension("other");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE notes_of_somebody_else (text)").unwrap();
+        #[expect(clippy::disallowed_methods, reason = "as somebody does it who knows nothing of us")]
+        std::fs::rename(other, path).unwrap();
+    };
+    let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    for ((happens, said), is_noticed) in happenings.into_iter().flat_map(|happening| [(happening, true), (happening, false)]) {
+        let mut queue = Queue::new();
+        let (first, second) = queue.pair();
+        queue.uploaded_with(first, None, Proof::Digest);
+        happens(&queue.dir.path().join(FILE_NAME));
+        // What comes before anybody has looked is no less known.
+        queue.uploaded_with(second, None, Proof::Digest);
+        if is_noticed {
+            let begun = std::time::Instant::now();
+            let noticed = std::iter::repeat_with(|| queue.run(|store| async move { store.look_after_place().await }));
+            let error = noticed.take_while(|_| begun.elapsed().as_secs() < 60).find_map(Result::err).unwrap();
+            assert!(matches!(&error, StoreError::Damaged(damage) if damage.contains(said)), "{error}");
+            let again = queue.run(|store| async move { store.outages().await }).unwrap_err();
+            assert!(matches!(again, StoreError::Damaged(_)), "nothing more is written: {again}");
+        }
+        queue.store.take();
+        queue.thread.take().unwrap().join();
+        let (store, thread, rescue) = Store::open_or_rescue(queue.dir.path()).unwrap();
+        let rescue = rescue.unwrap();
+        assert_eq!(rescue.kept.is_some_and(|kept| kept.exists()), said != "removed", "{said}");
+        drop(store);
+        thread.join();
+        match known(queue.dir.path()) {
+            // Of a file that was cut off, what nobody had in memory is gone: what is sent again is marked.
+            (_, rebuilt) if said == "emptied" => assert!(rebuilt.is_some()),
+            known => assert_eq!((rescue.jobs, known), (None, (2, None)), "{said}, noticed: {is_noticed}"),
+        }
+        let (.., rescue) = Store::open_or_rescue(queue.dir.path()).unwrap();
+        assert_eq!(rescue, None, "{said}: once");
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "as somebody does it who knows nothing of us")]
+fn a_state_folder_that_is_taken_away_is_waited_for_and_another_in_its_place_is_left_alone() {
+    let queue = Queue::new();
+    let (there, away) = (queue.dir.path().to_owned(), queue.dir.path().with_extension("away"));
+    std::fs::rename(&there, &away).unwrap();
+    std::fs::create_dir(&there).unwrap();
+    queue.run(|store| async move {
+        let mut failure = store.write_failure();
+        let is_back = std::cell::Cell::new(false);
+        let calls = async {
+            while !is_back.get() {
+                store.look_after_place().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let noticed = async {
+            let changed = tokio::time::timeout(std::time::Duration::from_secs(60), failure.changed()).await;
+            assert!(changed.is_ok(), "nobody has noticed");
+            assert!(matches!(&*failure.borrow(), Some(StoreError::Inaccessible(why)) if why.contains("its folder")));
+            // Fails where anything is in it.
+            std::fs::remove_dir(&there).unwrap();
+            std::fs::rename(&away, &there).unwrap();
+            is_back.set(true);
+        };
+        tokio::join!(calls, noticed);
+    });
+    queue.pair();
 }
 
 impl Queue {

@@ -8,7 +8,8 @@
 //!
 //! On a full disk, on one that fails for a while, and while another program has the queue locked, the group waits and is tried again:
 //! nothing is answered meanwhile, so nothing relies on what is not written, and nothing is lost. A disk that fails to keep what it was given ends everything: nobody can know what it has,
-//! so nothing more is written, and the log is left for the next start, which reads it with its checksums.
+//! so nothing more is written, and the log is left for the next start, which reads it with its checksums. The same goes for a file that
+//! somebody has taken away or replaced, in which no start would find what is written.
 
 use std::mem::Discriminant;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,9 @@ const GROUP_CALLS: usize = 512;
 const GROUPS_UNSYNCED: usize = 64;
 /// How long a full disk is left alone before the group is tried again.
 pub(super) const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the writer looks, while there is something to write, whether its file is still where it was.
+const PLACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long after the last failure there must have been none before that is said.
 const OVER_AFTER: Duration = Duration::from_secs(30);
@@ -81,7 +85,17 @@ pub(super) fn start(
     let told = broken.clone();
     let syncing =
         std::thread::Builder::new().name("store-sync".into()).spawn(move || answer_when_synced(&committed, sync, &told))?;
-    let worker = Loop { backend, daemon, inbox, unsynced, broken, tell, trouble: Trouble::default(), closing: closing.clone() };
+    let worker = Loop {
+        backend,
+        daemon,
+        inbox,
+        unsynced,
+        broken,
+        tell,
+        trouble: Trouble::default(),
+        closing: closing.clone(),
+        looked: Instant::now(),
+    };
     let thread = std::thread::Builder::new().name("store".into()).spawn(move || worker.run(syncing))?;
     Ok((WriterHandle { calls, failure, closing }, WriterThread(thread)))
 }
@@ -115,6 +129,11 @@ impl WriterHandle {
     /// Tells when the writer cannot go on, and when it can again.
     pub(super) fn failure(&self) -> watch::Receiver<WriteFailure> {
         self.failure.clone()
+    }
+
+    /// Whether nothing is waited out any more.
+    pub(super) fn gives_up(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// A full disk is waited out no longer: what cannot be committed is answered with the error.
@@ -173,6 +192,8 @@ struct Loop {
     tell: watch::Sender<WriteFailure>,
     trouble: Trouble,
     closing: Arc<AtomicBool>,
+    /// When its file was found in its place last.
+    looked: Instant,
 }
 
 /// Answers committed groups when the disk has them; those that come meanwhile go together. A failure is final: the kernel tells of
@@ -216,6 +237,12 @@ impl Loop {
         if syncing.join().is_err() {
             tracing::error!("the thread that syncs the queue panicked");
         }
+        if broken.get().is_none()
+            && let Err(error) = backend.still_in_place()
+        {
+            tracing::error!("at the end of the daemon: {error}");
+            broken.get_or_init(|| error);
+        }
         backend.close(broken.get().is_none());
     }
 
@@ -254,6 +281,7 @@ impl Loop {
         loop {
             // What was left of a group that failed halfway is undone.
             self.backend.rollback()?;
+            self.look_after_place()?;
             self.backend.begin()?;
             let backend = self.backend.as_mut();
             let failed = group.iter_mut().enumerate().find_map(|(index, call)| Some((index, call.run(backend).err()?)));
@@ -274,6 +302,21 @@ impl Loop {
             }
             return committed;
         }
+    }
+
+    /// Once the file is lost nothing more is written to it: what is in it was kept, and nothing that came later would be.
+    fn look_after_place(&mut self) -> Result<(), StoreError> {
+        if self.looked.elapsed() < PLACE_PAUSE {
+            return Ok(());
+        }
+        let found = self.backend.still_in_place();
+        match &found {
+            Ok(()) => self.looked = Instant::now(),
+            Err(error @ StoreError::Damaged(_)) => drop(self.broken.set(error.clone())),
+            // It is looked at again with the next try.
+            Err(_) => {}
+        }
+        found
     }
 
     fn say(&mut self, committed: &Result<(), StoreError>) {
@@ -399,6 +442,30 @@ mod tests {
         failure.changed().await.unwrap();
         assert!(failure.borrow().is_none());
         drop((writer, failure));
+        thread.join();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fails_for_a_while_is_waited_for_and_what_was_to_be_written_is() {
+        let (writer, thread, word) = with_slow_disk();
+        let mut failure = writer.failure();
+        let mut fails = 2;
+        let work = move |queue: &mut dyn Backend| {
+            fails -= 1;
+            if fails > 0 {
+                let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_WRITE);
+                return Err(rusqlite::Error::SqliteFailure(error, None).into());
+            }
+            queue.outages(Caller { daemon: DaemonId::LOCAL, now_ms: 0 })
+        };
+        let call = tokio::spawn({
+            let writer = writer.clone();
+            async move { writer.call(Durability::Process, work).await }
+        });
+        let told = tokio::time::timeout(Duration::from_secs(60), failure.changed()).await;
+        assert!(told.is_ok() && matches!(&*failure.borrow_and_update(), Some(StoreError::Disk(_))), "it is told");
+        assert!(call.await.unwrap().unwrap().is_empty());
+        drop((writer, failure, word));
         thread.join();
     }
 

@@ -10,12 +10,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use crate::job::delivery::hook_name;
 use crate::job::health::HostState;
 use crate::job::report::{DeliveryDetails, JobDetails};
+use crate::job::turn::BEFORE_MAX;
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State, WatchReport, WatchState};
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::{FILE_NAME, schema};
+use super::{FILE_NAME, place, schema};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -60,6 +61,10 @@ pub struct Snapshot {
     pub hosts: Vec<HostRow>,
     /// Jobs, the most interesting first.
     pub jobs: Vec<JobRow>,
+    /// How many uploads are under way, by their hosts.
+    pub uploading: BTreeMap<String, u64>,
+    /// How many queued jobs of the same host are claimed before a queued one of these; of the first hundred alone.
+    pub before: BTreeMap<JobId, u64>,
 }
 
 /// A watch.
@@ -77,6 +82,9 @@ pub struct Known {
     /// Whether there ever was a job for it.
     pub has_jobs: bool,
 }
+
+/// Queued jobs of which it is counted how many are before them: as many as a person reads.
+const PLACED_MAX: usize = 100;
 
 /// Jobs of one file that are told.
 const UPLOADS_MAX: i64 = 100;
@@ -108,6 +116,9 @@ const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u
 impl View {
     /// Opens the queue in `dir`; nothing when there is none yet, or nothing in it.
     pub fn open(dir: &Path) -> Result<Option<View>, StoreError> {
+        if let Some(damage) = place::half_done(dir) {
+            return Err(StoreError::Damaged(damage));
+        }
         let path = dir.join(FILE_NAME);
         if !path.try_exists()? {
             return Ok(None);
@@ -149,6 +160,10 @@ impl View {
             }
             sort(&mut found, group);
             snapshot.jobs.extend(found.into_iter().take(room));
+        }
+        snapshot.uploading = uploading(c)?;
+        for job in snapshot.jobs.iter().filter(|job| job.state == State::Queued).take(PLACED_MAX) {
+            snapshot.before.insert(job.id, before(c, job)?);
         }
         snapshot.explain();
         Ok(snapshot)
@@ -316,6 +331,7 @@ impl Snapshot {
     /// Without a daemon nothing moves, whatever the last one wrote down.
     pub fn nothing_moves(&mut self) {
         self.per_second = 0;
+        self.uploading.clear();
         for job in &mut self.jobs {
             job.per_second = 0;
             if job.state == State::Uploading {
@@ -372,6 +388,24 @@ fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<
     }
 }
 
+fn uploading(c: &Connection) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT host, sum(jobs) FROM totals WHERE state = 'uploading' GROUP BY host HAVING sum(jobs) > 0")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// How many queued jobs of its host are claimed before this one: those of a higher priority, and the earlier ones of its own. Each
+/// is counted along the index by which jobs are claimed, and no further than matters.
+fn before(c: &Connection, job: &JobRow) -> Result<u64, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT min(?4, (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND host = ?1 AND priority > ?2 LIMIT ?4))
+              + (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND host = ?1 AND priority = ?2 AND id < ?3 LIMIT ?4)))",
+    )?;
+    let most = i64::try_from(BEFORE_MAX).unwrap_or(i64::MAX);
+    Ok(select.query_row(rusqlite::params![job.host, job.priority, job.id.0, most], |row| unsigned(row, 0))?)
+}
+
 fn hosts_with_queue(c: &Connection) -> Result<Vec<String>, StoreError> {
     let mut select = c.prepare_cached("SELECT host FROM totals WHERE state = 'queued' GROUP BY host HAVING sum(jobs) > 0")?;
     let rows = select.query_map([], |row| row.get(0))?;
@@ -387,9 +421,18 @@ fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: u
     let mut select = c.prepare_cached(&sql)?;
     let mut rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
     for row in rows.iter_mut().filter(|row| row.state == State::Uploaded && row.why.is_none()) {
-        row.why = awaited_hook(c, row.id)?.map(|hook| Reason::new(ReasonClass::WaitsForHook).about(hook));
+        row.why = match awaited_hook(c, row.id)? {
+            Some(hook) => Some(Reason::new(ReasonClass::WaitsForHook).about(hook)),
+            None => after_is_due(c, row.id)?.then(|| Reason::new(ReasonClass::AfterDue)),
+        };
     }
     Ok(rows)
+}
+
+/// Whether the after-action of a job may run, and has not yet.
+fn after_is_due(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached("SELECT 1 FROM deliveries WHERE job = ?1 AND event = 'after' AND next_try IS NOT NULL")?;
+    Ok(select.exists([job.0])?)
 }
 
 /// The hook that is to hear next that the host has the file: its key without the digest.

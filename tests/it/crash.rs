@@ -39,6 +39,17 @@ impl Kill {
     /// Of what was acknowledged before the kill, only what was in flight may come again. Which parts these were, the host cannot
     /// know (a lane may have slept on its ack while the others went on), but there are no more of them than lanes.
     pub(crate) fn only_parts_in_flight_came_again(&self, log: &[Entry]) {
+        for (session, parts) in self.came_again(log) {
+            assert!(parts.len() <= LANES, "of {session}, parts {parts:?} were acknowledged before a kill and came again");
+        }
+    }
+
+    /// How many parts came again that were acknowledged before the kill, and not in flight then.
+    pub(crate) fn sent_twice(&self, log: &[Entry]) -> usize {
+        self.came_again(log).values().map(|parts| parts.len().saturating_sub(LANES)).sum()
+    }
+
+    fn came_again<'l>(&self, log: &'l [Entry]) -> HashMap<&'l str, BTreeSet<u64>> {
         let mut again: HashMap<&str, BTreeSet<u64>> = HashMap::new();
         for entry in log.iter().filter(|entry| entry.seq > self.mark && entry.endpoint == Some(Endpoint::Chunk)) {
             let (Some(session), Some(part)) = (&entry.session, entry.part) else { continue };
@@ -46,9 +57,7 @@ impl Kill {
                 again.entry(session).or_default().insert(part);
             }
         }
-        for (session, parts) in again {
-            assert!(parts.len() <= LANES, "of {session}, parts {parts:?} were acknowledged before a kill and came again");
-        }
+        again
     }
 }
 
@@ -110,16 +119,12 @@ fn with_hook_and_move(bench: Bench) -> Bench {
         .host(&format!("trust_replies = true\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}", dir.join("links.tsv")))
 }
 
-/// How often the daemon is killed: few times by default, more with `FERRYD_KILLS`.
-pub(crate) fn kills(usual: usize) -> usize {
-    std::env::var("FERRYD_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
 #[test]
 fn kill_at_random_instants_leaves_every_file_once_and_equal() {
-    let kills = kills(12);
-    // The large ones take time to send, and so are met by the kills; a few kills do with smaller ones.
-    let large = if kills > 50 { 104_857_600 } else { 12 * 1024 * 1024 };
+    // Long runs are in `kills`.
+    let kills = 12;
+    // The large ones take time to send, and so are met by the kills.
+    let large = 12 * 1024 * 1024;
     let mut sizes = vec![1, 2, 131_071, 131_072, 131_073, 262_144, 262_145, 1_310_720, large - 1, large, large + 1];
     let mut random = rand::rngs::StdRng::seed_from_u64(20);
     sizes.extend((0..kills / 2).map(|_| random.random_range(1..2_000_000)));

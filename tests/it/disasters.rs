@@ -1,13 +1,10 @@
 //! The queue damaged, locked, newer, on a full disk; files and folders that cannot be read; a configuration that changes.
 
 use std::os::unix::fs::PermissionsExt;
-#[cfg(target_os = "linux")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ferryd::internals::job::{ReasonClass, State};
-#[cfg(target_os = "linux")]
 use ferryd::internals::os::lock;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, When};
 use rustix::process::Signal;
@@ -170,6 +167,60 @@ fn a_disk_that_is_full_at_the_start_is_waited_for() {
     daemon.kill();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_room_for_the_very_first_page_is_waited_for() {
+    let bench = Bench::new();
+    bench.put("file", b"content");
+    let mut daemon = start_on_a_small_disk(&bench, 12 << 20);
+    let state = Path::new("/proc").join(daemon.pid().to_string()).join("root").join(bench.state_dir().strip_prefix("/").unwrap());
+    let said = "cannot start: no space left on the disk";
+    bench.wait_for("the daemon to say that its disk is full", || bench.log_text().contains(said).then_some(()));
+    assert!(daemon.ended().is_none(), "it waits, it does not die");
+    std::fs::remove_file(state.join("filler")).unwrap();
+    bench.wait_for("the file", || (bench.sandbox.objects().len() == 1).then_some(()));
+    daemon.kill();
+}
+
+#[test]
+fn a_queue_that_is_removed_replaced_or_emptied_under_the_daemon_is_noticed_and_nothing_is_sent_twice_unmarked() {
+    let removed = |path: &Path| std::fs::remove_file(path).unwrap();
+    let replaced = |path: &Path| {
+        // As a backup is put back: what is in the log is not in it.
+        std::fs::copy(path, path.with_extension("backup")).unwrap();
+        std::fs::rename(path.with_extension("backup"), path).unwrap();
+    };
+    let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    for (happens, said) in happenings {
+        let bench = Bench::new();
+        bench.put("before", b"before");
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.wait_watching();
+        // Nothing moves: nobody but the daemon itself has a reason to look.
+        happens(&queue(&bench));
+        bench.wait_for("the daemon to notice", || bench.log_text().contains(&format!("{said} ")).then_some(()));
+        bench.put("after", b"after");
+        let jobs = bench.wait_done(2);
+        // What is in memory of a file that was emptied need not be all.
+        let is_known = said != "emptied";
+        assert!(!is_known || !jobs.iter().any(|job| job.maybe_duplicate), "{said}: everything is known still: {jobs:#?}");
+        let aside = set_aside(&bench).into_iter().filter(|path| path.extension().is_some_and(|end| end == "db"));
+        assert_eq!(aside.count(), usize::from(said != "removed"), "{said}");
+        // The engine that runs now is another, which has its folders in view later.
+        bench.wait_for("the daemon to watch again", || (bench.log_text().matches(" watching").count() >= 2).then_some(()));
+        assert!(daemon.stop().success(), "{said}");
+        let daemon = bench.start();
+        bench.put("last", b"last");
+        bench.wait_done(3);
+        bench.stop(daemon);
+        let marked = bench.jobs().iter().filter(|job| job.maybe_duplicate).count();
+        assert!(marked == 0 || !is_known, "{said}");
+        assert_eq!(bench.sandbox.objects().len(), 3 + marked, "{said}: what was sent again is marked");
+    }
+}
+
 /// A command that file permissions hold for, also when the tests run as root.
 pub(crate) fn without_privileges(bench: &Bench, words: &[&str]) -> Command {
     let mut command = if rustix::process::getuid().is_root() {
@@ -287,6 +338,61 @@ fn status_says_why_the_last_daemon_ended_and_that_a_reload_was_refused() {
     bench.wait_watching();
     daemon.kill();
     assert!(daemon_of()["last_end"]["why"].as_str().unwrap().contains("was killed"));
+}
+
+#[test]
+fn one_folder_by_two_ways_is_refused_by_check_by_a_start_and_by_a_reload() {
+    let bench = Bench::new();
+    let other_way = bench.dir.path().join("another");
+    std::os::unix::fs::symlink(bench.drop_dir(), &other_way).unwrap();
+    let daemon = bench.start();
+    bench.wait_watching();
+    let file = bench.config();
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{good}\n[[watch]]\npath = {other_way:?}\nto = [\"cloudkp\"]\n")).unwrap();
+    let said = format!("the watches `{}` and `{}` are the same folder", bench.drop_dir().display(), other_way.display());
+    daemon.signal(Signal::HUP);
+    bench.wait_for("the reload to be refused", || {
+        let refused = lock::owner(&bench.state_dir())?.reload_refused?;
+        (refused == said).then_some(())
+    });
+    bench.put("file", b"content");
+    bench.wait_done(1);
+    // The bench itself would write the configuration anew.
+    let ask = |word: &str| Command::new(env!("CARGO_BIN_EXE_ferryd")).arg("--config").arg(&file).arg(word).output().unwrap();
+    let checked = ask("check");
+    let lines = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(3), "{lines}");
+    assert!(lines.lines().any(|line| line.starts_with("problem ") && line.contains(&said)), "{lines}");
+    daemon.kill();
+    let refused = ask("run");
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains(&said), "{}", text(&refused.stderr));
+    assert_eq!(bench.sandbox.objects().len(), 1);
+}
+
+#[test]
+fn in_what_the_daemon_makes_nobody_else_may_write_whatever_its_umask_is() {
+    let bench = Bench::new();
+    let at = |name: &str| bench.dir.path().join(name);
+    let watch = format!("settle = \"0s\"\nafter = {{ move = {:?} }}", at("sent/deep"));
+    let host = format!(
+        "trust_replies = true\n[[hook]]\non = [\"done\"]\nlinks_file = {:?}\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\ncreate = true",
+        at("links/deep/links.tsv"),
+        at("made/deep")
+    );
+    let made = ["sent", "sent/deep", "links", "links/deep", "made", "made/deep", "state"].map(at);
+    let bench = bench.watch(&watch).host(&host);
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ferryd")]).arg("--config").arg(bench.config()).arg("run");
+    let daemon = Daemon::spawn(command, &bench);
+    bench.put("file", b"content");
+    bench.wait_done(1);
+    for folder in made {
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o022, 0, "others may write in {folder:?}: {mode:o}");
+    }
+    daemon.kill();
 }
 
 #[test]

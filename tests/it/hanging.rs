@@ -14,6 +14,7 @@ use ferryd::internals::job::State;
 use ferryd::internals::store::JobRow;
 
 use crate::bench_top::{Bench, Daemon};
+use crate::skip::skipped;
 
 /// The folder that the file system is mounted on, beside the one that is watched on the disk.
 const FAR: &str = "far";
@@ -37,7 +38,7 @@ impl Far {
     fn new() -> Option<Far> {
         let device = File::options().read(true).write(true).open("/dev/fuse");
         let Some(device) = device.ok().filter(|_| rustix::process::geteuid().is_root()) else {
-            println!("not tried: only root can mount a file system, where the kernel has FUSE");
+            skipped("only root can mount a file system, where the kernel has FUSE");
             return None;
         };
         Some(Far { device, reads_hang: Arc::default(), all_hangs: Arc::default() })

@@ -719,6 +719,12 @@ fn check_online_proves_every_login_and_uploads_nothing() {
     let there = format!("http://{}/kie", nobody_listens.sandbox.addr());
     let (fine, said) = check_online(&nobody_listens.change(&there, "http://127.0.0.1:9"));
     assert!(!fine && said.contains("cannot connect to"), "{said}");
+    let nobody_there = Bench::new();
+    let there = format!("http://{}/cloudkp", nobody_there.sandbox.addr());
+    let nowhere = format!("http://{}/nobody", nobody_there.sandbox.addr());
+    let (fine, said) = check_online(&nobody_there.change(&there, &nowhere));
+    let doubt = "a server answers with 404 (no login needed); only an upload shows whether it is the host";
+    assert!(fine && said.contains(doubt), "{said}");
 }
 
 #[test]

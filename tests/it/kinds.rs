@@ -14,7 +14,7 @@ use ferryd::internals::os::crash::POINTS;
 use rand::{RngExt, SeedableRng};
 
 use crate::bench_top::{Bench, Daemon, bytes};
-use crate::crash::{Kill, kills};
+use crate::crash::Kill;
 use crate::skip::skipped;
 
 /// A kind, with what a test must know of it: facts of the host's documents and of its emulation, none of them read from the code
@@ -200,7 +200,7 @@ fn a_kind_is_in_every_list_or_in_none() {
 }
 
 /// The kinds that are asked for: all of them, or the one that `FERRYD_KIND` names.
-fn kinds() -> Vec<Kind> {
+pub(crate) fn kinds() -> Vec<Kind> {
     let Ok(word) = std::env::var("FERRYD_KIND") else { return KINDS.to_vec() };
     let kind = KINDS.iter().find(|kind| kind.word == word);
     vec![*kind.unwrap_or_else(|| panic!("FERRYD_KIND is {word:?}; known are {:?}", ferryd_sandbox::kinds()))]
@@ -530,12 +530,12 @@ fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host(
     }
 }
 
-/// Some files, and a daemon that is killed again and again; few times by default, more with `FERRYD_KILLS`.
+/// Some files, and a daemon that is killed a few times. Long runs are in `kills`.
 fn kill_at_random(kind: Kind) {
     if !is_asked_for(kind) {
         return;
     }
-    let kills = kills(4);
+    let kills = 4;
     let edge = kind.part_bytes.unwrap_or(1_000_000);
     let mut random = rand::rngs::StdRng::seed_from_u64(31);
     let mut sizes = vec![1, edge - 1, edge, edge + 1, 3 * edge, 11 * edge + 7];

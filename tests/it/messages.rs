@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use ferryd::internals::job::State;
+use ferryd_sandbox::faults::{Action, Endpoint, When};
 
-use crate::bench_top::Bench;
+use crate::bench_top::{Bench, one};
 
 /// What differs from run to run, as regular expressions, and what stands in its place.
 const CHANGING: [(&str, &str); 12] = [
@@ -108,6 +109,24 @@ fn the_queue_as_status_and_links_show_it() {
     bench.wait_watching();
     of_bench("second_daemon", &bench, &["run"]);
     bench.stop(daemon);
+}
+
+#[test]
+fn queued_jobs_say_whom_they_wait_for() {
+    let bench = Bench::new().change("[daemon]\n", "[daemon]\nmax_uploads = 1\n");
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 100.0 }));
+    let daemon = bench.start();
+    bench.wait_watching();
+    let mut path = bench.put("first", b"content");
+    bench.wait_state(State::Uploading);
+    for (queued, name) in [(1, "second"), (2, "third")] {
+        path = bench.put(name, b"content");
+        let count = || bench.jobs().iter().filter(|job| job.state == State::Queued).count();
+        bench.wait_for("the job", || (count() == queued).then_some(()));
+    }
+    of_bench("status_of_queued", &bench, &["status", "--state", "queued"]);
+    of_bench("why_queued", &bench, &["why", path.to_str().unwrap()]);
+    daemon.kill();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tests that this machine cannot run. Nobody should believe that they have passed.
 
-use std::io::Write;
+use crate::said::said;
 
 /// The variable that names the tests, with spaces between them, that need not run where `CI` is `true`.
 const MAY_SKIP: &str = "FERRYD_MAY_SKIP";
@@ -12,8 +12,7 @@ pub(crate) fn skipped(why: &str) {
     let test = thread.name().unwrap_or("a test");
     let set = |name: &str| std::env::var(name).unwrap_or_default();
     assert!(may_skip(test, &set("CI"), &set(MAY_SKIP)), "{test} cannot run: {why}. CI runs everything but what {MAY_SKIP} names");
-    // `eprintln!` would be captured, and shown only if the test failed.
-    std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes()).unwrap();
+    said(&format!("SKIPPED {test}: {why}"));
 }
 
 fn may_skip(test: &str, ci: &str, named: &str) -> bool {

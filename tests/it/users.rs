@@ -6,13 +6,16 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ferryd::internals::job::{Reason, ReasonClass, State};
 use ferryd::internals::os::clock;
+use ferryd::internals::store::JobRow;
+use ferryd_sandbox::faults::{Action, Rule, Script};
 
 use crate::bench_top::{Bench, Daemon, bytes};
+use crate::skip::skipped;
 
 /// Nobody's number: the daemon's.
 const OTHER: u32 = 65534;
@@ -22,7 +25,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// A bench whose folders the other user may use; nothing where this one may not hand them over.
 fn bench(lines: &str) -> Option<Bench> {
     if !rustix::process::geteuid().is_root() {
-        println!("not tried: only root can be two users");
+        skipped("only root can be two users");
         return None;
     }
     let bench = Bench::new().watch(lines).host("trust_replies = true");
@@ -39,21 +42,26 @@ fn give(path: &Path) {
     std::os::unix::fs::chown(path, Some(OTHER), Some(OTHER)).unwrap();
 }
 
-/// Starts the daemon as the other user, with no capability left, and waits until it has every folder in view.
+/// Starts the daemon as the other user, and waits until it has every folder in view.
 fn start(bench: &Bench) -> Daemon {
+    let daemon = Daemon::spawn(as_other(bench, &["run", "--log", "info,ferryd=debug"]), bench);
+    bench.wait_for("the daemon to watch", || bench.log_text().contains(" watching").then_some(()));
+    daemon
+}
+
+/// A command of the other user, with no capability left.
+fn as_other(bench: &Bench, words: &[&str]) -> Command {
     // Where it was built, that user may not go. A copy might still be open for writing in a child of another test, and could not be
     // run.
     let (built, program) = (env!("CARGO_BIN_EXE_ferryd"), bench.dir.path().join("ferryd"));
-    if std::fs::hard_link(built, &program).is_err() {
+    if !program.exists() && std::fs::hard_link(built, &program).is_err() {
         std::fs::copy(built, &program).unwrap();
     }
     let mut command = Command::new("setpriv");
     let ids = [OTHER, OTHER].map(|id| id.to_string());
     command.args(["--reuid", &ids[0], "--regid", &ids[1], "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all"]);
-    command.arg(program).arg("--config").arg(bench.dir.path().join("config.toml")).args(["run", "--log", "info,ferryd=debug"]);
-    let daemon = Daemon::spawn(command, bench);
-    bench.wait_for("the daemon to watch", || bench.log_text().contains(" watching").then_some(()));
-    daemon
+    command.arg(program).arg("--config").arg(bench.dir.path().join("config.toml")).args(words);
+    command
 }
 
 /// A file of this user's, half written, whose writer pauses until it looks quiet.
@@ -69,6 +77,12 @@ fn age(path: &Path) -> Duration {
     let metadata = std::fs::metadata(path).unwrap();
     let changed_ms = metadata.ctime() * 1000 + metadata.ctime_nsec() / 1_000_000;
     Duration::from_millis(u64::try_from(clock::now_ms() - changed_ms).unwrap_or(0))
+}
+
+/// The job of a source that was to be removed and is there still. Before that is tried, it is about to be.
+fn why_it_stays(bench: &Bench) -> JobRow {
+    let says_why = |job: &JobRow| job.why.as_ref().is_some_and(|why| why.class != ReasonClass::AfterDue);
+    bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && says_why(job)))
 }
 
 fn paths(bench: &Bench) -> Vec<PathBuf> {
@@ -100,7 +114,7 @@ fn the_file_of_a_writer_that_was_not_seen_to_close_it_is_not_removed_under_that_
     let content = bytes(2, 300_000);
     let (path, mut writer) = half_written(&bench, &content[..100_000]);
     let daemon = start(&bench);
-    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    let job = why_it_stays(&bench);
     assert_eq!(job.state, State::Uploaded, "{job:?}");
     assert_eq!(job.why, Some(Reason::new(ReasonClass::MayBeWritten)));
     assert!(job.next_try_ms.is_some_and(|next| next > clock::now_ms() + 3_000_000), "it is not looked at every few minutes");
@@ -119,12 +133,54 @@ fn a_file_of_another_user_that_was_only_moved_in_is_removed_when_somebody_is_see
     let Some(bench) = bench("settle = \"0s\"\nsettle_unknown = \"1s\"\nafter = \"delete\"") else { return };
     let daemon = start(&bench);
     let path = bench.put("moved in", b"content");
-    let job = bench.wait_for("a reason", || bench.jobs().into_iter().find(|job| job.state != State::Queued && job.why.is_some()));
+    let job = why_it_stays(&bench);
     assert!(job.state == State::Uploaded && path.exists(), "{job:?}");
     // Opened for writing and closed, without a change: nobody has it open now.
     drop(File::options().append(true).open(&path).unwrap());
     bench.wait_done(1);
     assert!(!path.exists());
     assert_eq!(bench.held("moved in"), [b"content"]);
+    daemon.kill();
+}
+
+#[test]
+fn that_the_kernel_does_not_tell_who_writes_is_said_by_check_before_and_by_status_while_it_matters() {
+    let Some(bench) = bench("settle_unknown = \"1h\"") else { return };
+    let checked = as_other(&bench, &["check"]).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    let note = "the kernel does not tell who writes the files of others";
+    assert!(said.lines().any(|line| line.starts_with("note ") && line.contains(note)), "{said}");
+    let daemon = start(&bench);
+    let why = || bench.snapshot()?.watches.into_iter().next()?.report.why;
+    assert_eq!(why(), None, "nothing is there yet that anybody could write");
+    bench.put("of another", b"content");
+    let why = bench.wait_for("status to say so", why);
+    assert!(why.contains("`settle_unknown`"), "{why}");
+    let shown = as_other(&bench, &["status"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("the kernel does not tell who writes the files here"), "{shown}");
+    daemon.kill();
+}
+
+/// What the kernel says of a process: that it leaves no core file, and that its memory is root's alone.
+fn assert_is_private(pid: u32, what: &str) {
+    let of = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
+    let limits = std::fs::read_to_string(of("limits")).unwrap();
+    let core: Vec<&str> = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4], "0", "{what} would leave a core file");
+    assert_eq!(std::fs::metadata(of("mem")).unwrap().uid(), 0, "other processes of its user may read the memory of {what}");
+}
+
+#[test]
+fn the_memory_of_whatever_reads_secrets_goes_into_no_core_file_and_to_no_other_process() {
+    let Some(bench) = bench("settle = \"0s\"") else { return };
+    bench.faults(Script::of([Rule::new(Action::SlowReply { seconds: 100.0 })]));
+    let mut checking = as_other(&bench, &["check", "--online"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    bench.wait_for("the check to ask the host", || (!bench.sandbox.log().is_empty()).then_some(()));
+    assert_is_private(checking.id(), "`ferryd check --online`");
+    checking.kill().unwrap();
+    checking.wait().unwrap();
+    let daemon = start(&bench);
+    assert_is_private(daemon.pid(), "`ferryd run`");
     daemon.kill();
 }

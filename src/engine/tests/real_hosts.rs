@@ -1,6 +1,7 @@
 //! The real hosts of every kind in a simulated world: the daemon and the hosts that it talks to are tasks of one thread, on one
 //! clock, and what happens follows from one number.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
-use ferryd_sandbox::log::Entry;
+use ferryd_sandbox::log::{Entry, Outcome};
 use ferryd_sandbox::{Options, Sandbox};
 use tokio::io::duplex;
 
@@ -348,15 +349,53 @@ const BODIES: [&str; 20] = [
     "\u{1b}]0;title\u{7}\u{0}\u{202e}",
 ];
 
+/// The statuses of these replies.
+const STATUSES: [u16; 4] = [200, 404, 429, 500];
+
+/// When a request is answered so.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// The first time.
+    First,
+    /// Each time, for three quarters of a minute.
+    ForAWhile,
+    /// Each time since the host has confirmed a part, for as long.
+    AfterAPart,
+}
+
+const PHASES: [Phase; 3] = [Phase::First, Phase::ForAWhile, Phase::AfterAPart];
+
+/// More than one part, where the kind has parts.
+fn bytes_of_two_parts(kind: &Kind) -> usize {
+    if table(kind).contains("part_size = \"5 MiB\"") { FILE_BYTES } else { 300_000 }
+}
+
 /// One file, to be deleted after its upload, for a host that answers so. It may have arrived in the end, but only if it is there.
-fn tortured(kind: &Kind, endpoint: Endpoint, when: When, status: u16, body: &str) {
-    let told = format!("{} {endpoint:?} {when:?} {status} {body:?}", kind.word());
+/// Answers whether any request was answered so.
+fn tortured(kind: &Kind, endpoint: Endpoint, phase: Phase, status: u16, body: &str) -> bool {
+    let told = format!("{} {endpoint:?} {phase:?} {status} {body:?}", kind.word());
     paused(async {
         let says = Action::Reply { status, headers: Default::default(), body: body.into(), stored: false };
+        let when = if matches!(phase, Phase::First) { When::Nth(1) } else { When::Seconds(45.0) };
         let script = Script::of([Rule::new(says).at(endpoint).when(when)]);
-        let bench = bench_with(13, &[kind], true, script, "after = \"delete\"");
-        let content = bench.put("file", 140_000);
-        bench.run(2 * MINUTE).await;
+        let (now, later) = if matches!(phase, Phase::AfterAPart) { (None, Some(script)) } else { (Some(script), None) };
+        let bench = bench_with(13, &[kind], true, now.unwrap_or_default(), "after = \"delete\"");
+        let bytes = if later.is_some() { bytes_of_two_parts(kind) } else { 140_000 };
+        let content = bench.put("file", bytes);
+        let meanwhile = async {
+            let Some(script) = later else { return };
+            let is_confirmed = || {
+                let log = bench.log();
+                log.iter().any(|entry| {
+                    entry.endpoint == Some(Endpoint::Chunk) && matches!(entry.outcome, Outcome::Acked | Outcome::Stored)
+                })
+            };
+            while !is_confirmed() {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            bench.lan.sandbox.set_faults(script).unwrap();
+        };
+        tokio::join!(bench.run(3 * MINUTE), async { drop(tokio::time::timeout(MINUTE, meanwhile).await) });
         let (state, why) = bench.world.state("file", kind.word());
         assert_ne!(state, State::Failed, "{told}: {why:?}");
         let is_there = bench.held(kind).contains(&content);
@@ -364,31 +403,70 @@ fn tortured(kind: &Kind, endpoint: Endpoint, when: When, status: u16, body: &str
         assert!(is_there || !has_arrived, "{told}: {state}, and the host has nothing");
         let source = bench.world.disk.read(Path::new("/drop/file"));
         assert!(source.is_ok_and(|source| source == content) || (is_there && has_arrived), "{told}: the source is gone");
+        bench.log().iter().any(|entry| entry.fault.is_some())
+    })
+}
+
+/// One case that fails ends the others.
+struct StopWhenPanicking<'a>(&'a AtomicUsize);
+
+impl Drop for StopWhenPanicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(usize::MAX / 2, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The endpoints that an upload to this kind asks.
+fn endpoints_of(kind: &Kind) -> Vec<Endpoint> {
+    let endpoints = [Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Probe, Endpoint::Link];
+    let used = paused(async {
+        let bench = bench(13, &[kind], true, Script::default());
+        bench.put("file", 140_000);
+        bench.run(2 * MINUTE).await;
+        bench.log().iter().filter_map(|entry| entry.endpoint).collect::<Vec<_>>()
     });
+    endpoints.into_iter().filter(|endpoint| used.contains(endpoint)).collect()
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "how much was tried")]
 fn no_reply_to_any_request_fails_a_file_or_passes_for_its_upload_or_costs_its_source() {
-    let endpoints = [Endpoint::Open, Endpoint::Address, Endpoint::Chunk, Endpoint::Finish, Endpoint::Probe, Endpoint::Link];
-    let (mut cases, mut met) = (0, 0);
+    let mut cases = Vec::new();
+    let mut met = 0;
     for kind in KINDS {
-        let used = paused(async {
-            let bench = bench(13, &[kind], true, Script::default());
-            bench.put("file", 140_000);
-            bench.run(2 * MINUTE).await;
-            bench.log().iter().filter_map(|entry| entry.endpoint).collect::<Vec<_>>()
-        });
-        for endpoint in endpoints.into_iter().filter(|endpoint| used.contains(endpoint)) {
+        for endpoint in endpoints_of(kind) {
             met += 1;
-            for (status, when) in [(200, When::Always), (200, When::Nth(1)), (404, When::Always), (502, When::Nth(1))] {
-                for body in BODIES {
-                    tortured(kind, endpoint, when, status, body);
-                    cases += 1;
-                }
-            }
+            let replies = STATUSES.iter().flat_map(|status| BODIES.iter().map(move |body| (*status, *body)));
+            cases.extend(replies.flat_map(|reply| PHASES.map(|phase| (kind, endpoint, phase, reply))));
         }
     }
-    println!("{cases} replies at {met} endpoints of {} kinds of hosts", KINDS.len());
-    assert!(met >= 12 && cases == met * 4 * BODIES.len(), "{met} endpoints");
+    let (next, tried, answered) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let begun = std::time::Instant::now();
+    let work = || {
+        let _stop = StopWhenPanicking(&next);
+        while let Some((kind, endpoint, phase, (status, body))) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let is_met = tortured(kind, *endpoint, *phase, *status, body);
+            assert!(is_met || matches!(phase, Phase::AfterAPart), "{} {endpoint:?} {phase:?}: nobody asked", kind.word());
+            tried.fetch_add(1, Ordering::Relaxed);
+            answered.fetch_add(usize::from(is_met), Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    let (tried, answered) = (tried.into_inner(), answered.into_inner());
+    let told = format!(
+        "TORTURE {tried} replies, {answered} of them given: {met} endpoints of {} kinds, {} statuses, {} bodies, {} phases, {:.0} s\n",
+        KINDS.len(),
+        STATUSES.len(),
+        BODIES.len(),
+        PHASES.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    // Past the capture of the test runner, so that every run tells how much it has tried.
+    std::io::stderr().write_all(told.as_bytes()).unwrap();
+    assert!(met >= 2 * KINDS.len(), "{met} endpoints");
+    assert!(tried >= met * STATUSES.len() * BODIES.len() * PHASES.len() && answered * 3 > tried * 2, "{told}");
 }

@@ -117,7 +117,7 @@ impl Base {
     }
 
     fn make_real(&self, path: &Path) -> io::Result<OwnedFd> {
-        std::fs::create_dir_all(&self.top.path)?;
+        super::super::folders::make(&self.top.path, false)?;
         let mut folder = top(&self.top.path, LIST)?;
         for name in names(self.relative(path)?)? {
             folder = subfolder(&folder, name)?;
