@@ -154,10 +154,12 @@ fn issuer_unknown(error: &dyn Error) -> bool {
 }
 
 fn certificate_error(error: &dyn Error) -> Option<&rustls::CertificateError> {
-    let refused = |error| match error {
-        &rustls::Error::InvalidCertificate(ref why) => Some(why),
-        _ => None,
-    };
+    fn refused(error: &rustls::Error) -> Option<&rustls::CertificateError> {
+        match error {
+            rustls::Error::InvalidCertificate(why) => Some(why),
+            _ => None,
+        }
+    }
     causes(error).find_map(|cause| within(cause)?.downcast_ref().and_then(refused))
 }
 
