@@ -54,6 +54,7 @@ pub use error::HostError;
 pub(crate) use error::excerpt;
 pub use kept::{KeptTokens, TOKENS_FILE};
 pub use lazy::LazyHost;
+pub use token::Granted;
 pub(crate) use unusable::Unusable;
 
 /// The answer of one call to a host, on its way: at most a few requests, no waiting, no retrying.
