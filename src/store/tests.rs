@@ -278,6 +278,9 @@ fn a_rescue_that_dies_between_any_two_steps_is_gone_on_with_and_loses_nothing_of
     }
 }
 
+/// What becomes of the queue, and the word for it.
+type Happening<'a> = (&'a dyn Fn(&Path), &'a str);
+
 #[test]
 fn a_queue_that_is_taken_away_while_it_is_open_is_kept_and_what_came_in_its_place_beside_it() {
     let removed = |path: &Path| std::fs::remove_file(path).unwrap();
@@ -288,7 +291,7 @@ fn a_queue_that_is_taken_away_while_it_is_open_is_kept_and_what_came_in_its_plac
         std::fs::rename(other, path).unwrap();
     };
     let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
-    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    let happenings: [Happening<'_>; 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
     for ((happens, said), is_noticed) in happenings.into_iter().flat_map(|happening| [(happening, true), (happening, false)]) {
         let mut queue = Queue::new();
         let (first, second) = queue.pair();
