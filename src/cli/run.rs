@@ -390,8 +390,11 @@ impl Daemon {
     }
 
     fn rescue(&self, damage: &str) -> Result<(), CommandFailure> {
-        let (store, thread, rescue) =
-            Store::rescue(&self.state_dir, damage.to_owned()).map_err(|error| CommandFailure::store(&self.state_dir, &error))?;
+        let (store, thread, rescue) = match Store::rescue(&self.state_dir, damage.to_owned()) {
+            // What is begun is gone on with when the queue is opened, which waits for that.
+            Err(error) if error.passes() => return Ok(()),
+            rescued => rescued.map_err(|error| CommandFailure::store(&self.state_dir, &error))?,
+        };
         drop(store);
         thread.join();
         log_rescue(&rescue);

@@ -120,12 +120,15 @@ pub(super) fn complete(dir: &Path) -> PathBuf {
 
 /// An empty file for a queue that is to be whole later, readable by its owner alone. What an earlier try has left goes first.
 pub(super) fn unfinished(dir: &Path) -> Result<PathBuf, StoreError> {
-    for suffix in ["-wal", "-shm", ""] {
-        remove(&dir.join(format!("{UNFINISHED}{suffix}")))?;
-    }
+    discard(dir)?;
     let path = dir.join(UNFINISHED);
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     Ok(path)
+}
+
+/// There is no queue any more that is to be whole later.
+pub(super) fn discard(dir: &Path) -> io::Result<()> {
+    ["-wal", "-shm", ""].iter().try_for_each(|suffix| remove(&dir.join(format!("{UNFINISHED}{suffix}"))))
 }
 
 /// The queue at `from`, which nobody has open, is whole: from here on it is the one at `to`.

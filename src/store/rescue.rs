@@ -72,9 +72,12 @@ pub(super) struct Rescuing {
     done: Rescue,
 }
 
+/// One of its steps.
+type Step = fn(&mut Rescuing) -> Result<(), StoreError>;
+
 /// What a rescue does, in this order. The process may end before and after each: the next start does them all again, and a step
 /// finds done what was done.
-pub(super) const STEPS: [fn(&mut Rescuing) -> Result<(), StoreError>; 6] = [
+pub(super) const STEPS: [Step; 6] = [
     Rescuing::mark,
     Rescuing::set_database_aside,
     Rescuing::set_log_aside,
@@ -133,10 +136,15 @@ impl Rescuing {
         let mut fresh = Sqlite::over(Connection::open(&path)?, &path)?;
         let note = "INSERT OR REPLACE INTO notes (key, value) VALUES ('rebuilt_at_ms', ?1)";
         fresh.connection().execute(note, [self.at_ms.to_string()])?;
-        let jobs = take_over(&self.damaged(), &mut fresh).unwrap_or_else(|error| {
-            tracing::warn!("part of the damaged queue could not be read: {error}");
-            0
-        });
+        let jobs = match take_over(&self.damaged(), &mut fresh) {
+            // Nothing is wrong with what was to be taken over.
+            Err(StoreError::Full) => return Err(StoreError::Full),
+            Err(error) => {
+                tracing::warn!("part of the damaged queue could not be read: {error}");
+                0
+            }
+            Ok(jobs) => jobs,
+        };
         // What was begun and cannot be ended.
         fresh.rollback()?;
         fresh.fold()?;
@@ -171,7 +179,10 @@ impl Rescuing {
 /// Takes over a job with its file, or neither: a file without its job would never be sent again.
 fn take_over_one(c: &Connection, row: &Row<'_>) -> Result<bool, StoreError> {
     c.execute_batch("SAVEPOINT one")?;
-    let taken = files::take_over(c, row).and_then(|()| take_over_proof(c, row)).is_ok();
+    let taken = match files::take_over(c, row).and_then(|()| take_over_proof(c, row)) {
+        Err(StoreError::Full) => return Err(StoreError::Full),
+        taken => taken.is_ok(),
+    };
     c.execute_batch(if taken { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" })?;
     Ok(taken)
 }

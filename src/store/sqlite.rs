@@ -140,8 +140,13 @@ impl Sqlite {
     /// Keeps everything that is committed as the queue that the next start will find.
     fn keep_everything(&self, dir: &Path) -> Result<(), StoreError> {
         let unfinished = place::unfinished(dir)?;
-        schema::copy_into(&self.connection, &unfinished)?;
-        place::finish(&unfinished, &place::complete(dir))
+        let kept =
+            schema::copy_into(&self.connection, &unfinished).and_then(|()| place::finish(&unfinished, &place::complete(dir)));
+        if kept.is_err() {
+            // Others need the room, too.
+            place::discard(dir)?;
+        }
+        kept
     }
 }
 

@@ -156,21 +156,6 @@ fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
 }
 
 #[test]
-fn an_uploaded_job_whose_after_action_is_due_says_so_and_a_queued_one_how_many_are_before_it() {
-    let queue = Queue::new();
-    queue.set_rules(rules(&[], true));
-    let (first, second) = queue.pair();
-    queue.record_outcome(first, None);
-    queue.record_outcome(second, None);
-    queue.enqueue(1..4);
-    let shot = queue.snapshot(&Query { limit: 100, ..Query::default() });
-    let why = |id: JobId| shot.jobs.iter().find(|job| job.id == id).unwrap().why.clone().map(|why| why.class);
-    assert_eq!((why(first), why(second)), (Some(ReasonClass::WaitsForHost), Some(ReasonClass::AfterDue)));
-    let of_box = shot.jobs.iter().filter(|job| job.state == State::Queued && job.host == "box");
-    assert_eq!(of_box.map(|job| shot.before[&job.id]).collect::<Vec<_>>(), [0, 1, 2]);
-}
-
-#[test]
 fn what_a_host_has_proved_outlives_a_damaged_queue_and_an_older_one_proves_nothing() {
     let proofs = |connection: &Connection| -> Vec<(String, Option<String>)> {
         let mut select = connection.prepare("SELECT state, proof FROM jobs ORDER BY host").unwrap();
@@ -278,6 +263,9 @@ fn a_rescue_that_dies_between_any_two_steps_is_gone_on_with_and_loses_nothing_of
     }
 }
 
+/// What becomes of the queue, and the word for it.
+type Happening<'a> = (&'a dyn Fn(&Path), &'a str);
+
 #[test]
 fn a_queue_that_is_taken_away_while_it_is_open_is_kept_and_what_came_in_its_place_beside_it() {
     let removed = |path: &Path| std::fs::remove_file(path).unwrap();
@@ -288,7 +276,7 @@ fn a_queue_that_is_taken_away_while_it_is_open_is_kept_and_what_came_in_its_plac
         std::fs::rename(other, path).unwrap();
     };
     let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
-    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    let happenings: [Happening<'_>; 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
     for ((happens, said), is_noticed) in happenings.into_iter().flat_map(|happening| [(happening, true), (happening, false)]) {
         let mut queue = Queue::new();
         let (first, second) = queue.pair();

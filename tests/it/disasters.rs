@@ -182,6 +182,9 @@ fn a_disk_without_room_for_the_very_first_page_is_waited_for() {
     daemon.kill();
 }
 
+/// What becomes of the queue, and the word for it.
+type Happening<'a> = (&'a dyn Fn(&Path), &'a str);
+
 #[test]
 fn a_queue_that_is_removed_replaced_or_emptied_under_the_daemon_is_noticed_and_nothing_is_sent_twice_unmarked() {
     let removed = |path: &Path| std::fs::remove_file(path).unwrap();
@@ -191,7 +194,7 @@ fn a_queue_that_is_removed_replaced_or_emptied_under_the_daemon_is_noticed_and_n
         std::fs::rename(path.with_extension("backup"), path).unwrap();
     };
     let emptied = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_len(0).unwrap();
-    let happenings: [(&dyn Fn(&Path), &str); 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
+    let happenings: [Happening<'_>; 3] = [(&removed, "removed"), (&replaced, "replaced"), (&emptied, "emptied")];
     for (happens, said) in happenings {
         let bench = Bench::new();
         bench.put("before", b"before");
