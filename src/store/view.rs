@@ -385,11 +385,15 @@ fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: u
     let sql = select_sql(state, &filter, order);
     let sql = if is_older(c)? { for_older(&sql) } else { sql };
     let mut select = c.prepare_cached(&sql)?;
-    let mut rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
-    for row in rows.iter_mut().filter(|row| row.state == State::Uploaded && row.why.is_none()) {
+    let rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
+    rows.into_iter().map(|row| with_awaited_hook(c, row)).collect()
+}
+
+fn with_awaited_hook(c: &Connection, mut row: JobRow) -> Result<JobRow, StoreError> {
+    if row.state == State::Uploaded && row.why.is_none() {
         row.why = awaited_hook(c, row.id)?.map(|hook| Reason::new(ReasonClass::WaitsForHook).about(hook));
     }
-    Ok(rows)
+    Ok(row)
 }
 
 /// The hook that is to hear next that the host has the file: its key without the digest.
@@ -542,11 +546,10 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// Every job in the order in which they were made, whoever made it, with rates of any age.
 #[cfg(any(test, feature = "simulator"))]
 pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
-    let query = Query { now_ms: i64::MIN + LIVE_MS, ..Query::default() };
-    let mut found = Vec::new();
-    for state in State::ALL {
-        found.extend(select_jobs(c, &query, state, "j.id", i64::MAX as usize)?);
-    }
-    found.sort_by_key(|job| job.id);
-    Ok(found)
+    let mut select = c.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         LEFT JOIN uploads u ON u.job = j.id ORDER BY j.id"
+    ))?;
+    let jobs = select.query_map([i64::MIN], job_row)?.collect::<Result<Vec<_>, _>>()?;
+    jobs.into_iter().map(|job| with_awaited_hook(c, job)).collect()
 }
