@@ -362,7 +362,9 @@ mod tests {
     fn parts_are_the_same_whatever_room_was_made_for_them_and_others_are_others() {
         let of = |numbers: &[u32]| {
             let mut confirmed = ConfirmedParts::default();
-            numbers.iter().for_each(|number| drop(confirmed.insert(*number)));
+            for number in numbers {
+                confirmed.insert(*number);
+            }
             confirmed
         };
         let cases: [(&[u32], &[u32], bool); 6] = [
