@@ -196,7 +196,7 @@ impl Daemon {
             .thread_name("ferryd")
             .enable_all()
             .build()
-            .map_err(fault)?;
+            .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the threads that do the work: {error}")))?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         let (lock, engine) = (Arc::new(lock), Arc::<Mutex<Option<Control>>>::default());
         {

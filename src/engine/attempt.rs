@@ -22,7 +22,7 @@ use crate::job::attempt::{self, Beginning, FinishFailure, Resolution, Resumption
 use crate::job::content_type;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::upload::{Class, ConfirmedParts, Found, Opened, Order, Outcome, Shape};
+use crate::job::upload::{Class, ConfirmedParts, Found, Opened, Order, Outcome, Repeat, Shape};
 use crate::job::{Fingerprint, Identity, SentHash, Step};
 use crate::os::crash::crash_point;
 use crate::store::{Claimed, StoreError, Upload, Version};
@@ -398,7 +398,10 @@ impl Attempt {
                 self.record_version(source.identity(), source.fingerprint().await).await?;
                 self.send_whole(&source, upload).await
             }
-            (Resolution::FinishAgain, _) => self.finish(&upload).await,
+            (Resolution::FinishAgain, _) => {
+                let maybe_duplicate = self.shape.repeat == Repeat::MayDuplicate;
+                self.finish(&upload).await.map(|outcome| Outcome { maybe_duplicate, ..outcome })
+            }
             (Resolution::Done | Resolution::Probable | Resolution::Undecidable, _) => Err(Stop::Undecidable(None)),
         }
     }

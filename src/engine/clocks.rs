@@ -10,6 +10,16 @@ use crate::os::clock::Clock;
 /// How far ahead a loop sleeps at most.
 const LONGEST_SLEEP_MS: u64 = 24 * 3600 * 1000;
 
+/// Now, by the runtime's clock and with the time for which the machine has slept, during which that one stands still.
+pub(crate) fn now(clock: &Clock) -> Instant {
+    Instant::now() + clock.slept()
+}
+
+/// Resolves when [`now`] has come to `at`, unless the machine sleeps meanwhile. Whoever waits for it waits for [`Clock::changes`], too.
+pub(crate) async fn sleep_until(clock: &Clock, at: Instant) {
+    tokio::time::sleep_until(at.checked_sub(clock.slept()).unwrap_or_else(Instant::now)).await;
+}
+
 /// Both clocks as they were when somebody last looked. Whoever works and sleeps by what they said then meets a clock that is set
 /// meanwhile at its next look; by the time of day alone it would sleep for the difference.
 #[derive(Debug)]
@@ -22,7 +32,7 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// Looks at them.
     pub(crate) fn of(clock: &Clock) -> Clocks {
-        Clocks { clock: clock.clone(), wall_ms: clock.now_ms(), at: Instant::now() }
+        Clocks { clock: clock.clone(), wall_ms: clock.now_ms(), at: now(clock) }
     }
 
     /// Looks again. Whether the time of day was set back since the last look.
@@ -49,6 +59,17 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_shorter_by_what_the_machine_has_slept() {
+        let clock = Clock::default();
+        let due = now(&clock) + Duration::from_secs(100);
+        clock.has_slept(Duration::from_secs(70));
+        let begun = Instant::now();
+        sleep_until(&clock, due).await;
+        assert_eq!(begun.elapsed().as_secs(), 30);
+        assert!(now(&clock) >= due);
+    }
 
     #[test]
     fn a_clock_that_is_set_back_just_after_a_look_makes_nobody_sleep_for_the_difference() {

@@ -26,6 +26,7 @@ use crate::os::system::System;
 use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
+use super::clocks;
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::rests::{Ended, Rests};
@@ -163,7 +164,7 @@ impl Deliver {
         if tasks.clocks.were_set_back() {
             self.task.store.clock_was_set_back().await?;
         }
-        let now = Instant::now();
+        let now = clocks::now(&self.task.system.clock);
         let becomes_slow = tasks.loads().map(|load| load.began + SLOW_AFTER).filter(|at| *at > now);
         let more_room = self.rests.next_end(now).into_iter().chain(becomes_slow).min();
         let wanted = self.wanted(tasks);
@@ -189,14 +190,14 @@ impl Deliver {
     fn spawn(&self, batch: Vec<Delivery>, tasks: &mut DeliveryTasks) {
         let Some(first) = batch.first() else { return };
         let (hook, tries) = (first.hook.clone(), first.tries);
-        let running = RunningBatch { ids: ids(&batch), hook, tries, began: Instant::now() };
+        let running = RunningBatch { ids: ids(&batch), hook, tries, began: clocks::now(&self.task.system.clock) };
         let task = self.task.clone();
         tasks.start(running, async move { task.run(batch).await });
     }
 
     /// How many deliveries each hook may begin that does not rest. One that had to rest begins with one alone.
     fn wanted(&self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
-        let now = Instant::now();
+        let now = clocks::now(&self.task.system.clock);
         let busy = |hook: &str| places_taken(tasks.loads().filter(|load| load.hook == hook).map(|load| now - load.began));
         let tasks_max = |key: &HookSlots| self.rests.tasks_max(&key.hook, key.tasks_max, now);
         let room = |key: &HookSlots| tasks_max(key).saturating_sub(busy(&key.hook)) * key.each;
@@ -221,7 +222,7 @@ impl Workload for Deliver {
     async fn end(&mut self, load: RunningBatch, end: Result<Result<Ended, StoreError>, JoinError>) -> Result<(), StoreError> {
         let panic = match end {
             Ok(ended) => {
-                self.rests.note(&load.hook, ended?, Instant::now());
+                self.rests.note(&load.hook, ended?, clocks::now(&self.task.system.clock));
                 return Ok(());
             }
             Err(panic) => panic,
@@ -309,7 +310,10 @@ impl DeliveryTask {
                 let pause = MISSING_PAUSE.saturating_mul(1 << delivery.tries.min(MISSING_DOUBLINGS));
                 return self.store.record_failed_delivery(vec![delivery.id], why, self.later(pause)).await;
             }
-            Ok(Some(Done::Changed)) => ReasonClass::SourceChanged,
+            Ok(Some(Done::Changed)) => {
+                self.known_roots.look_again(path);
+                ReasonClass::SourceChanged
+            }
             Ok(Some(Done::Linked)) => ReasonClass::SourceLinked,
             Ok(done) => {
                 match done {
@@ -328,7 +332,7 @@ impl DeliveryTask {
     /// Whether a source that is missing is not merely out of reach, on a disk that is away or under a name that the next scan finds.
     async fn is_lost(&self, delivery: &Delivery) -> bool {
         let (roots, path, device) = (self.known_roots.clone(), delivery.path.clone(), delivery.identity.device);
-        let now = self.system.clock.instant();
+        let now = self.system.clock.awake();
         // What does not answer is not gone.
         let lost = self.answers(&delivery.path).get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false);
         // The scan may have followed it after the delivery was read.
@@ -345,6 +349,12 @@ impl DeliveryTask {
             Ok(true) => {}
             Ok(false) => return Err(HookError::new(format!("the folder `{}` is missing", watch.path.display()))),
             Err(error) => return Err(HookError::new(format!("the folder `{}`: {error}", watch.path.display()))),
+        }
+        if let AfterAction::Move { folder, .. } = &action {
+            // One that is not there is made.
+            let target = Base::of(&self.system.files, folder, true);
+            let answered = self.answers(folder).get(move || drop(target.look_at_top())).await;
+            answered.map_err(|error| HookError::new(format!("the folder `{}`: {error}", folder.display())))?;
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());

@@ -19,6 +19,7 @@ use crate::os::system::System;
 use crate::store::{Asking, Claimed, ReturnedJob, Steer, Store, StoreError};
 use crate::watch::Handle;
 
+use super::clocks;
 use super::halt::Halt;
 use super::leaving::End;
 use super::live::Board;
@@ -113,7 +114,10 @@ impl Dispatch {
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
         }
-        let now = Instant::now();
+        if self.shared.network.has_changed() {
+            self.try_network().await?;
+        }
+        let now = clocks::now(&self.system.clock);
         let rested = self.hosts.iter().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
@@ -135,7 +139,7 @@ impl Dispatch {
         }
         if held {
             // The slots of those that were held are for others, at once.
-            return Ok(Some(Instant::now()));
+            return Ok(Some(clocks::now(&self.system.clock)));
         }
         let due = tasks.wake_at(claims.next_due_ms, full);
         Ok(rested.into_iter().chain(due).min())
@@ -179,7 +183,7 @@ impl Dispatch {
 
     /// Hosts that rest or are held may be tried by a job now.
     async fn try_hosts(&self, names: &BTreeSet<String>) -> Result<(), StoreError> {
-        let now = Instant::now().into_std();
+        let now = self.now();
         for host in self.hosts.iter().filter(|host| names.contains(&host.name)) {
             if host.worker.standing.try_now(now) {
                 self.store.record_host_rest(host.name.clone(), self.system.clock.now_ms()).await?;
@@ -188,12 +192,24 @@ impl Dispatch {
         Ok(())
     }
 
+    /// What this machine's network kept from its host is tried at once.
+    async fn try_network(&self) -> Result<(), StoreError> {
+        let unreached = self.hosts.iter().filter(|host| host.worker.standing.is_unreached());
+        let names: BTreeSet<String> = unreached.map(|host| host.name.clone()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        tracing::info!("the network has changed; trying again what could not be reached");
+        self.try_hosts(&names).await?;
+        self.store.network_changed(names.into_iter().collect()).await
+    }
+
     /// The time of day was set back: what was put off until a time of the old one is due, as at a start, and rests, which go on,
     /// end at another.
     async fn forget_times(&mut self) -> Result<(), StoreError> {
         tracing::warn!("the system clock was set back; retrying at once whatever waits for a time");
         self.store.clock_was_set_back().await?;
-        let now = Instant::now().into_std();
+        let now = self.now();
         for host in &self.hosts {
             if let Some(until) = host.health().shown_until(now) {
                 self.store.record_host_rest(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
@@ -211,7 +227,13 @@ impl Dispatch {
         }
     }
 
+    /// Now, as rests are counted.
+    fn now(&self) -> std::time::Instant {
+        clocks::now(&self.system.clock).into_std()
+    }
+
     fn start(&mut self, job: Claimed, tasks: &mut UploadTasks) {
+        let now = self.now();
         let Some(index) = self.hosts.iter().position(|host| host.name == job.host) else { return };
         let host = &mut self.hosts[index];
         host.uploads += 1;
@@ -230,7 +252,7 @@ impl Dispatch {
         };
         let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
         let stopped = worker.halt.clone();
-        host.worker.standing.begins(Instant::now().into_std());
+        host.worker.standing.begins(now);
         let (entry, store) = (self.shared.board.enter(job.id), self.store.clone());
         tasks.start(running, async move {
             let mut phases = worker.phases.clone();
@@ -272,7 +294,7 @@ impl Dispatch {
             for News { change, why } in host.worker.standing.take_news() {
                 self.record(host, &change, why).await?;
             }
-            if let Some(past) = host.worker.standing.take_past(Instant::now().into_std()) {
+            if let Some(past) = host.worker.standing.take_past(self.now()) {
                 self.store.record_outage(host.name.clone(), past).await?;
             }
         }
@@ -296,7 +318,7 @@ impl Dispatch {
 
     /// A file for which the host is known to have no room is not even tried.
     async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
-        let now = Instant::now().into_std();
+        let now = self.now();
         let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
         let Some(until) = host.health().no_room_until(job.identity.size, now) else { return Ok(false) };
         let returned = ReturnedJob {
@@ -457,7 +479,7 @@ impl HostSlots {
     }
 
     fn tell(&self, change: &Change, why: Option<&Reason>) {
-        let seconds = change.pause.map_or(0, |pause| pause.as_secs());
+        let seconds = change.pause.map_or(0, |pause| pause.as_secs_f64().ceil() as u64);
         let why = why.map(Reason::to_string).unwrap_or_default();
         match change.shown {
             HostState::Ready => tracing::info!("host {} is available again", self.name),

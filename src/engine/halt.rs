@@ -100,6 +100,12 @@ mod tests {
         halt.withdraw();
         assert!(!halt.is_asked() && !is_dropped(&halt).await);
         halt.ask();
+        let thinks_better_of_it = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            halt.withdraw();
+        };
+        assert!(!tokio::join!(is_dropped(&halt), thinks_better_of_it).0, "while what is in flight may still arrive");
+        halt.ask();
         assert!(is_dropped(&halt).await);
     }
 }

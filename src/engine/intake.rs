@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::job::{Fingerprint, Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
+use crate::os::mounts::Mounts;
 use crate::os::system::System;
 use crate::store::{Arrival, Earlier, LOOKUPS_MAX, Seen, Store, StoreError};
 use crate::watch::{self, Knowledge, News, Settled, WatchingEnds};
@@ -120,7 +121,7 @@ impl Intake {
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
-            if is_still_there(&self.system.files, &before, met.now) {
+            if self.is_beyond_reach(met.folder, &before.folder) || is_still_there(&self.system.files, &before, met) {
                 continue;
             }
             if !before.same_inode {
@@ -136,6 +137,15 @@ impl Intake {
             return self.follow_rename(hosts, met, before);
         }
         Ok(Knowledge::New(News { fingerprint: None, ..news }))
+    }
+
+    /// Whether a look into `before` may hang though one into `folder` does not, since it is on a file system of another machine or
+    /// process. What is there is not asked, and counts as being there still.
+    fn is_beyond_reach(&self, folder: &Path, before: &Path) -> bool {
+        if !matches!(self.system.files, Files::Real) {
+            return false;
+        }
+        Mounts::now().may_hang_from(folder, before)
     }
 
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
@@ -188,8 +198,12 @@ impl MetFile<'_> {
 
 /// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename. A name that has
 /// another file now is no more.
-fn is_still_there(files: &Files, before: &Earlier, now: &Identity) -> bool {
-    let path = before.folder.join(&before.name);
+fn is_still_there(files: &Files, before: &Earlier, met: &MetFile<'_>) -> bool {
+    let (path, now) = (before.folder.join(&before.name), met.now);
+    // Where letters do not differ by their case, a file is found under the spelling that it had, too.
+    if before.folder == met.folder && before.name != met.name && is_spelled_alike(&before.name, met.name) {
+        return is_listed(files, &path).unwrap_or(true);
+    }
     let found = Base::around(files, &path).look(&path).map(|stat| Identity::from(stat.numbers));
     match found {
         Ok(found) if before.same_inode => found.inode == now.inode,
@@ -197,6 +211,24 @@ fn is_still_there(files: &Files, before: &Earlier, now: &Identity) -> bool {
         Ok(found) => found.same_version(now),
         Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
     }
+}
+
+/// Whether two names differ in nothing but the case of their letters.
+fn is_spelled_alike(one: &OsStr, other: &OsStr) -> bool {
+    let folded = |name: &OsStr| name.to_str().map(str::to_lowercase);
+    folded(one).is_some_and(|one| folded(other) == Some(one))
+}
+
+/// Whether the folder of `path` lists its very name.
+fn is_listed(files: &Files, path: &Path) -> io::Result<bool> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(false) };
+    let mut listing = Base::around(files, path).folder(folder)?.list()?;
+    while let Some(entry) = listing.next_entry() {
+        if entry?.name() == name {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl watch::KnownFiles for Intake {
@@ -235,6 +267,29 @@ impl watch::KnownFiles for Intake {
 mod tests {
     use super::*;
     use crate::watch::KnownFiles;
+
+    #[test]
+    fn a_name_that_was_spelled_with_other_letters_is_there_only_if_it_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["Film.mov", "other"] {
+            std::fs::write(at(name), "film").unwrap();
+        }
+        let now = Identity::of(&std::fs::metadata(at("Film.mov")).unwrap());
+        let met = MetFile { folder: dir.path(), name: OsStr::new("Film.mov"), now: &now };
+        let is_there = |name: &str| {
+            let before = Earlier { folder: dir.path().to_owned(), name: name.into(), same_inode: true, fingerprint: None };
+            is_still_there(&Files::Real, &before, &met)
+        };
+        assert!(!is_there("film.mov"), "it is not listed, whatever is found by that name");
+        std::fs::hard_link(at("Film.mov"), at("film.mov")).unwrap();
+        assert!(is_there("film.mov"), "a second name is a file of its own");
+        assert!(!is_there("film"));
+        assert!(
+            is_spelled_alike(OsStr::new("ÄRGER.txt"), OsStr::new("ärger.TXT"))
+                && !is_spelled_alike(OsStr::new("a"), OsStr::new("b"))
+        );
+    }
 
     #[test]
     fn of_two_names_that_a_renamed_file_has_now_one_takes_its_place_and_the_other_is_a_file_of_its_own() {

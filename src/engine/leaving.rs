@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::host::{HostError, Tickets};
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::{Attempted, Feedback, Moment};
@@ -16,6 +14,7 @@ use crate::os::system::System;
 use crate::store::{Claimed, ReturnedJob, StoreError};
 
 use super::attempt::{Attempt, upload_session};
+use super::clocks;
 use super::source::SourceError;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -60,7 +59,7 @@ impl Worker {
     }
 
     fn moment(&self, others_wait: bool) -> Moment {
-        Moment { now: Instant::now().into_std(), chance: self.system.chance.fraction(), others_wait }
+        Moment { now: clocks::now(&self.system.clock).into_std(), chance: self.system.chance.fraction(), others_wait }
     }
 }
 
@@ -127,7 +126,7 @@ impl Attempt {
     async fn is_gone(&self) -> bool {
         let (roots, path, device) = (self.worker.roots.clone(), self.job.path.clone(), self.job.identity.device);
         let answers = Answers::of(self.worker.system.threads, &path);
-        let now = self.worker.system.clock.instant();
+        let now = self.worker.system.clock.awake();
         let lost = answers.get(move || roots.is_lost(&path, device, now)).await.unwrap_or(false);
         // The scan may have followed it after it was claimed.
         lost && self.worker.store.path_of(self.job.id).await.is_ok_and(|path| path == self.job.path)
@@ -142,7 +141,7 @@ impl Attempt {
             failing_for: self.failing_for(),
             give_up_after: self.worker.give_up_after,
             host_is_down: standing.is_open(),
-            network_is_down: is_unconnected && standing.network_is_down(Instant::now().into_std()),
+            network_is_down: is_unconnected && standing.network_is_down(clocks::now(&self.worker.system.clock).into_std()),
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,
             on_unknown: self.worker.on_unknown,

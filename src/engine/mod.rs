@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 
 use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
@@ -45,6 +45,7 @@ use crate::job::Watches;
 use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
 use crate::os::files::{Base, Files};
+use crate::os::machine;
 use crate::os::system::System;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{BadGlob, Handle, Root};
@@ -119,7 +120,18 @@ pub async fn run(
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
     let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
     let looks_after = store.clone();
-    let shared = dispatch::Shared { network, board: board.clone(), hints, orders };
+    let shared = dispatch::Shared { network: network.clone(), board: board.clone(), hints, orders };
+    let mut following = JoinSet::new();
+    if system.clock.is_the_machines() {
+        following.spawn(machine::follow_clock(system.clock.clone()));
+        following.spawn(machine::follow_network(system.network.clone()));
+    }
+    let mut changes = system.network.changes();
+    following.spawn(async move {
+        while changes.changed().await.is_ok() {
+            network.changed();
+        }
+    });
     let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
     let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
@@ -128,6 +140,7 @@ pub async fn run(
     let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let (watched, dispatched, delivered) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch));
+    drop(following);
     making.abort();
     writing_down.abort();
     grace.abort();
@@ -157,8 +170,7 @@ struct Past {
 }
 
 impl Past {
-    fn of(&self, host: &str) -> HostHealth {
-        let now = Instant::now().into_std();
+    fn of(&self, host: &str, now: std::time::Instant) -> HostHealth {
         let rest = self.resting.iter().find(|resting| resting.host == host);
         let health = rest.map_or_else(HostHealth::ready, |rest| HostHealth::resting(now + rest.left, rest.rests));
         let past = self.outages.iter().find(|(name, _)| name == host);
@@ -183,6 +195,7 @@ fn host_slots(
 ) -> Vec<HostSlots> {
     let daemon = &config.daemon;
     let unasked = daemon.max_connections.min(MOST_UNASKED);
+    let now = clocks::now(&system.clock).into_std();
     let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(unasked)).collect();
     let connections = connections(daemon.max_connections, &limits);
     let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
@@ -194,7 +207,7 @@ fn host_slots(
             on_unknown: host.on_unknown,
             retries: host.retries,
             give_up_after: host.give_up_after,
-            standing: world.network.host(world.past.of(&host.name)),
+            standing: world.network.host(world.past.of(&host.name, now)),
             epoch: 0,
             connections,
             limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::os::clock::Clock;
 use crate::store::StoreError;
 
-use super::clocks::Clocks;
+use super::clocks::{self, Clocks};
 use super::phase::{Phase, Phases};
 
 /// What is claimed, and how it is carried.
@@ -95,7 +95,7 @@ impl<L, E: Send + 'static> Tasks<L, E> {
 /// Works until the daemon stops and every task has ended. An error is the queue's own.
 pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases) -> Result<(), StoreError> {
     let mut tasks = Tasks::new(clock);
-    let (mut coming, mut stopped) = (phases.clone(), None);
+    let (mut coming, mut stopped, mut set) = (phases.clone(), None, clock.changes());
     loop {
         let draining = phases.is_draining();
         let due = if draining { None } else { work.begin(&mut tasks).await? };
@@ -123,7 +123,9 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
             }
             () = work.arrivals(), if !draining => {}
             () = phases.turn_wanted(), if W::IS_MAIN => {}
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            // The clock outlives what it tells.
+            Ok(()) = set.changed() => {}
+            () = clocks::sleep_until(clock, due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
     }
 }
@@ -300,6 +302,28 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
                 assert_eq!(*looks.borrow(), 2, "at the start, and when the time had come");
                 assert!(begun.elapsed() >= Duration::from_secs(24 * 3600));
+                switch.advance(Phase::Draining);
+                running.await.unwrap().unwrap();
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_while_the_machine_sleeps_is_begun_when_it_wakes_up() {
+        let mut work = numbers(1, AtStop::Drop);
+        let clock = Clock::default();
+        work.next_ms = Some(clock.now_ms() + 3_600_000);
+        let looks = work.looks.clone();
+        let (switch, watched) = phases();
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let sleeper = clock.clone();
+                let running = tokio::task::spawn_local(async move { run(work, &sleeper, watched).await });
+                settle().await;
+                clock.has_slept(Duration::from_secs(1800));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert_eq!(*looks.borrow(), 2, "at the start, and when it woke up");
                 switch.advance(Phase::Draining);
                 running.await.unwrap().unwrap();
             })

@@ -60,6 +60,13 @@ impl KnownRoots {
         lost
     }
 
+    /// Has the file at `path` looked at again: what is there now may be a version of which nobody has told.
+    pub(crate) fn look_again(&self, path: &Path) {
+        if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
+            self.hints.look(folder, name);
+        }
+    }
+
     /// Whether it is not merely out of reach.
     fn is_gone(&self, path: &Path, device: i64) -> bool {
         let Some(watch) = self.watches.of_file(path) else { return self.nearest_device(path, None).is_some() };

@@ -1,5 +1,6 @@
 //! What is known of a host by all who work for it: how it is doing, and whether it is reached at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -40,6 +41,7 @@ struct OfHost {
 pub(crate) struct Network {
     contacts: Arc<Mutex<Vec<Contact>>>,
     news: Arc<Notify>,
+    has_changed: Arc<AtomicBool>,
 }
 
 /// A host about which nothing is known, alone on its network.
@@ -60,7 +62,18 @@ impl Network {
         Standing { of_host: Arc::new(Mutex::new(of_host)), network: self.clone(), place }
     }
 
-    /// Resolves when a request has brought news of some host.
+    /// A link or a route of this machine's has changed: what could not be reached before may be reached now.
+    pub(super) fn changed(&self) {
+        self.has_changed.store(true, Ordering::Release);
+        self.news.notify_one();
+    }
+
+    /// Whether it has changed since the last time this was asked.
+    pub(super) fn has_changed(&self) -> bool {
+        self.has_changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Resolves when a request has brought news of some host, or the network has changed.
     pub(super) async fn news(&self) {
         self.news.notified().await;
     }
@@ -80,6 +93,12 @@ impl Standing {
     /// Whether nothing can be reached.
     pub(super) fn network_is_down(&self, now: Instant) -> bool {
         network::is_down(&lock(&self.network.contacts), now)
+    }
+
+    /// Whether the last connection to it was not made.
+    pub(super) fn is_unreached(&self) -> bool {
+        let contact = lock(&self.network.contacts)[self.place];
+        contact.unreached > contact.reached
     }
 
     /// Takes in the answer to a request of an attempt that began in this epoch of the host.

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
 use crate::job::flow::Shown;
@@ -16,6 +14,7 @@ use crate::os::system::System;
 use crate::store::Store;
 
 use super::bandwidth::Limits;
+use super::clocks;
 use super::connections::Connections;
 use super::halt::Halt;
 use super::phase::Phases;
@@ -97,7 +96,7 @@ impl Worker {
     pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;
         let answer = call.await;
-        self.standing.heard(step, self.epoch, &answer, Instant::now().into_std());
+        self.standing.heard(step, self.epoch, &answer, clocks::now(&self.system.clock).into_std());
         if planted!("connection.not_given_back") && answer.is_err() {
             std::mem::forget(permit);
         } else {

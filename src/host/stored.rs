@@ -57,7 +57,7 @@ pub(super) fn name(said: Option<String>) -> Option<String> {
 }
 
 /// The receipt of a body that was its own commit: its outcome, until the finish hands it out.
-pub(super) fn receipt(Outcome { link, remote_id, expires_ms, proof, name, bytes }: Outcome) -> Option<String> {
+pub(super) fn receipt(Outcome { link, remote_id, expires_ms, proof, name, bytes, maybe_duplicate: _ }: Outcome) -> Option<String> {
     serde_json::to_string(&Receipt { link, remote_id, expires_ms, proof: proof.word().into(), name, bytes }).ok()
 }
 
@@ -67,7 +67,7 @@ pub(super) fn outcome(completion: Completion<'_>) -> Result<Outcome, HostError> 
     let kept = kept.filter(|Receipt { link, .. }| link.as_ref().is_some_and(|link| !link.trim().is_empty()));
     let outcome = kept.map(|Receipt { link, remote_id, expires_ms, proof, name, bytes }| {
         let proof = Proof::from_word(&proof).unwrap_or_default();
-        Outcome { link, remote_id, expires_ms, proof, name, bytes }
+        Outcome { link, remote_id, expires_ms, proof, name, bytes, maybe_duplicate: false }
     });
     outcome.ok_or_else(|| HostError::new(Class::SessionLost, "the reply to the upload was not kept"))
 }
@@ -86,7 +86,7 @@ mod tests {
         };
         let (link, remote_id) = (Some("https://x/y".into()), Some("y".into()));
         let (name, bytes) = (Some("y (2)".into()), Some(9));
-        let kept = Outcome { link, remote_id, expires_ms: Some(7), proof: Proof::Size, name, bytes };
+        let kept = Outcome { link, remote_id, expires_ms: Some(7), proof: Proof::Size, name, bytes, maybe_duplicate: false };
         assert_eq!(handed_out(receipt(kept.clone()).as_deref()).unwrap(), kept);
         let older = handed_out(Some("{\"link\":\"https://x/y\",\"remote_id\":null}")).unwrap();
         assert_eq!((older.expires_ms, older.proof, older.name, older.bytes), (None, Proof::Word, None, None));

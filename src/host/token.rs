@@ -221,7 +221,7 @@ mod tests {
             0
         }
 
-        fn instant(&self) -> Instant {
+        fn awake(&self) -> Instant {
             self.begun + Duration::from_secs(self.seconds.load(Ordering::Relaxed))
         }
     }

@@ -17,6 +17,8 @@ use super::verdict::RECHECK;
 const TRIALS: usize = 1;
 /// The first rest of a host that fails, doubled with every trial that fails.
 const FIRST_REST: Duration = Duration::from_secs(30);
+/// The first rest when the network is missing, and no longer ones than the first otherwise.
+const FIRST_REST_OFFLINE: Duration = Duration::from_secs(1);
 /// Where that doubling ends.
 const LONGEST_REST: Duration = Duration::from_secs(15 * 60);
 /// How much of a rest chance may take away.
@@ -329,14 +331,17 @@ impl HostHealth {
         if self.outage.needs_a_person(at.others_wait, at.now) {
             return Some(self.hold(at.now));
         }
+        if evidence.network_is_down {
+            // No fault of the host's: it is tried again soon, however long that lasts. Waiting for as long as it has lasted doubles
+            // each pause.
+            self.epoch = self.epoch.wrapping_add(1);
+            let pause = self.outage.lasts(at.now).clamp(FIRST_REST_OFFLINE, FIRST_REST);
+            return self.rest(jittered(pause, at.chance), true, at.now);
+        }
         if !is_trial && !self.outage.is_the_hosts(at.now) {
             return None;
         }
         self.epoch = self.epoch.wrapping_add(1);
-        if evidence.network_is_down {
-            // No fault of the host's: it is tried again soon, however long that lasts.
-            return self.rest(jittered(FIRST_REST, at.chance), true, at.now);
-        }
         self.rests = self.rests.saturating_add(1);
         let pause = jittered(doubled(FIRST_REST, self.rests, LONGEST_REST), at.chance);
         self.rest(pause.max(evidence.floor.unwrap_or_default()), true, at.now)
@@ -514,16 +519,19 @@ mod tests {
     }
 
     #[test]
-    fn without_a_network_no_host_is_at_fault_and_every_one_is_tried_twice_a_minute() {
+    fn without_a_network_no_host_is_at_fault_and_every_one_is_tried_less_and_less_often_but_twice_a_minute() {
         let (mut health, mut now) = (HostHealth::ready(), Instant::now());
+        let mut pauses = Vec::new();
         let offline = Feedback::Failed(Evidence { network_is_down: true, ..DOWN });
         for job in 0..100 {
             let attempted = attempted(&health, job);
             health.apply(offline, &attempted, at(now));
             let wakes = health.wakes_at(now).unwrap_or(now);
-            assert!(wakes - now <= seconds(30));
+            pauses.push((wakes - now).as_secs());
             now = wakes;
         }
+        assert_eq!(pauses[..8], [1, 1, 2, 4, 8, 16, 30, 30]);
+        assert!(pauses[8..].iter().all(|pause| *pause == 30));
         assert_eq!(health.rests(), 0);
     }
 

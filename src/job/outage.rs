@@ -136,11 +136,15 @@ impl Outage {
         }
     }
 
+    /// How long it has lasted.
+    pub fn lasts(&self, now: Instant) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.lasts(now))
+    }
+
     /// Whether this is no matter of one file: the host is to be left alone.
     pub fn is_the_hosts(&self, now: Instant) -> bool {
-        let lasts = self.began.map_or(Duration::ZERO, |began| began.lasts(now));
         (self.has_others && self.failures >= FAILURES_OF_MANY)
-            || (self.failures >= FAILURES_OF_ONE && lasts >= FAILURES_OF_ONE_OVER)
+            || (self.failures >= FAILURES_OF_ONE && self.lasts(now) >= FAILURES_OF_ONE_OVER)
     }
 
     /// Whether the same was met so often, and over such a time, that a person must look at the host.

@@ -74,6 +74,9 @@ pub(crate) fn mix(given: usize, mix: Mix) -> (usize, usize) {
     (retries, (given - retries).min(mix.new))
 }
 
+/// Of the retries of a host that are due, so many are compared by their priority: those that have waited longest.
+pub(crate) const RETRIES_COMPARED: usize = 256;
+
 /// A file of fewer bytes is small.
 pub(crate) const SMALL_BYTES: u64 = 1024 * 1024;
 

@@ -163,6 +163,8 @@ pub struct Outcome {
     pub name: Option<String>,
     /// The size that it says it stored, in bytes.
     pub bytes: Option<u64>,
+    /// Whether it may have made the file before, of the same upload: it was asked twice, and the first answer was never heard.
+    pub maybe_duplicate: bool,
 }
 
 /// What a failure means for the job.

@@ -42,12 +42,28 @@ pub(crate) enum Came {
 /// nothing has changed. Across file systems the error is `CrossesDevices`.
 pub(crate) fn name_new(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
     let came = match from.rename_new(name, to, new) {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => from.link(name, to, new).map(|()| Came::Linked)?,
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => link_or_claim(from, name, to, new)?,
         renamed => renamed.map(|()| Came::Renamed)?,
     };
     to.sync()?;
     from.sync()?;
     Ok(came)
+}
+
+/// Where no rename spares what is there, as on exFAT and many file systems in user space, a link does; and where there are no links
+/// either, the name is taken by an empty file, whose place the file then takes. Dying in between leaves the empty file.
+fn link_or_claim(from: &Folder, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<Came> {
+    match from.link(name, to, new) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
+            drop(to.create_new(new, 0o600)?);
+            if let Err(error) = from.rename_over(name, to, new) {
+                to.remove(new).ok();
+                return Err(error);
+            }
+            Ok(Came::Renamed)
+        }
+        linked => linked.map(|()| Came::Linked),
+    }
 }
 
 /// The same for a file whose old name is ours alone, so that it can be removed by its name.
@@ -77,7 +93,8 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::Base;
+    use super::super::clock::Clock;
+    use super::super::files::{Base, Files, simulated};
     use super::*;
 
     fn name(name: &str) -> &OsStr {
@@ -102,6 +119,24 @@ mod tests {
         assert_eq!((std::fs::read(at("from")).unwrap(), std::fs::read(at("to")).unwrap()), (b"new".to_vec(), b"old".to_vec()));
         rename_new(&folder, name("from"), &folder, name("other")).unwrap();
         assert!(!at("from").exists() && at("other").exists());
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_name_a_file_exclusively_still_overwrites_nothing() {
+        let disk = simulated::Disk::new(Clock::default());
+        disk.make_folders(Path::new("/drop")).unwrap();
+        disk.cannot_name_exclusively(true);
+        for (path, content) in [("/drop/from", "new"), ("/drop/to", "old")] {
+            disk.write(Path::new(path), content.as_bytes()).unwrap();
+        }
+        let folder = Base::of(&Files::Simulated(disk.clone()), Path::new("/drop"), false).folder(Path::new("/drop")).unwrap();
+        assert_eq!(folder.link(name("from"), &folder, name("other")).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        let taken = name_new(&folder, name("from"), &folder, name("to")).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(name_new(&folder, name("from"), &folder, name("other")).unwrap(), Came::Renamed);
+        let read = |path: &str| disk.read(Path::new(path)).unwrap();
+        assert_eq!((read("/drop/to"), read("/drop/other")), (b"old".to_vec(), b"new".to_vec()));
+        assert!(disk.read(Path::new("/drop/from")).is_err());
     }
 
     #[test]

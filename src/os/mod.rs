@@ -1,4 +1,4 @@
-//! What the operating system gives: time, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
+//! What the operating system gives: time, what happens to the machine, chance, files, threads, signals, locks, the service manager. Knows nothing else of ours.
 
 pub(crate) mod answers;
 pub(crate) mod calendar;
@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod filesystem;
 pub(crate) mod lease;
 pub mod lock;
+pub(crate) mod machine;
 pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod page_cache;

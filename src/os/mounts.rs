@@ -60,6 +60,12 @@ impl Mounts {
         self.hanging(&path).cloned().into_iter().chain(below).collect()
     }
 
+    /// Whether a look at `path` may hang though one into `folder` does not.
+    pub(crate) fn may_hang_from(&self, folder: &Path, path: &Path) -> bool {
+        let met = |path: &Path| self.met(path, |_| false);
+        !met(path).is_subset(&met(folder))
+    }
+
     /// Where `path` leads, its links followed as far as no file system has to be asked that may hang.
     fn resolve(&self, path: &Path) -> PathBuf {
         let mut ahead: Vec<OsString> = path.components().rev().map(|part| part.as_os_str().to_owned()).collect();
@@ -172,6 +178,20 @@ nonsense
         assert_eq!(met("/home", false), [""; 0]);
         assert_eq!(met("/net", true), ["0:40"]);
         assert_eq!(met("/home/a/usb", true), [""; 0]);
+    }
+
+    #[test]
+    fn whoever_is_on_a_file_system_that_answers_may_hang_on_another() {
+        let mounts = Mounts::parse(LISTED.as_bytes());
+        for (folder, path, expected) in [
+            ("/home/a", "/home/b/x", false),
+            ("/home/a", "/net/x", true),
+            ("/net/films", "/net/x", false),
+            ("/net/films", "/home/a/x", false),
+            ("/net/films", "/home/a/my stick/x", true),
+        ] {
+            assert_eq!(mounts.may_hang_from(Path::new(folder), Path::new(path)), expected, "{folder} {path}");
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl TimeSource for Inner {
         self.start_ns.load(Ordering::Relaxed).saturating_add(nanoseconds(self.passed()))
     }
 
-    fn instant(&self) -> Instant {
+    fn awake(&self) -> Instant {
         match *self.origin() {
             Origin::ByHand(begun) => begun + Duration::from_nanos(self.passed_ns.load(Ordering::Relaxed).unsigned_abs()),
             // The instant that the runtime itself would say.

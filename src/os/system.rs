@@ -1,8 +1,9 @@
-//! What the daemon is handed of the world: time, chance, files and threads. Whoever hands in others runs it in a simulator.
+//! What the daemon is handed of the world: time, the network, chance, files and threads. Whoever hands in others runs it in a simulator.
 
 use super::chance::Chance;
 use super::clock::Clock;
 use super::files::Files;
+use super::machine::NetworkChanges;
 use super::threads::Threads;
 
 /// The world that a daemon runs in. The default is the machine it is on. Cheap to clone.
@@ -10,6 +11,8 @@ use super::threads::Threads;
 pub struct System {
     /// The time.
     pub clock: Clock,
+    /// What happens to the network.
+    pub network: NetworkChanges,
     /// Random numbers.
     pub chance: Chance,
     /// Files and folders.

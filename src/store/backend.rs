@@ -33,6 +33,7 @@ macro_rules! verbs {
             jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();
+            jobs::network_changed(hosts: &[String]) -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
             jobs::record_version(job: JobId, version: &Version) -> bool;

@@ -73,6 +73,7 @@ suite! {
     a_version_never_has_two_live_jobs_for_one_host;
     only_a_job_under_way_can_be_left_or_be_uploaded;
     higher_priority_goes_first_and_then_the_older;
+    retries_go_by_their_priority_and_then_by_how_long_they_have_waited;
     retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do;
     retries_and_new_jobs_take_turns_in_a_single_slot;
     one_place_in_four_goes_to_the_smallest_file_of_the_first;
@@ -84,6 +85,7 @@ suite! {
     a_host_that_is_asked_is_believed_over_the_acks;
     what_becomes_of_a_session_is_what_its_worker_says;
     a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
+    a_file_that_its_host_was_asked_to_make_twice_is_marked;
     a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer;
     how_a_host_has_failed_is_kept_until_its_next_success;
     a_file_is_alone_at_its_host_when_no_other_is_to_be_tried;
@@ -98,6 +100,7 @@ suite! {
     a_host_is_forgotten_with_its_configuration;
     what_was_held_because_of_its_host_is_due_when_the_host_takes_files_again;
     what_waits_for_a_time_is_due_after_a_start_and_after_the_clock_was_set_back;
+    what_a_missing_network_has_put_off_is_due_when_the_network_has_changed;
     a_job_whose_time_is_a_year_ahead_is_worked_on;
     what_moves_is_shown_until_the_next_word_of_it;
     a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time;
@@ -919,6 +922,24 @@ fn higher_priority_goes_first_and_then_the_older(queue: Queue) {
     assert_eq!(names(queue.claim(2)), ["f0", "f2"]);
 }
 
+fn retries_go_by_their_priority_and_then_by_how_long_they_have_waited(queue: Queue) {
+    let hosts: Arc<[String]> = Arc::from(["box".to_owned()]);
+    let arrivals =
+        [0, 5, 0, 5].into_iter().zip(0..).map(|(priority, number)| Arrival { hosts: hosts.clone(), priority, ..arrival(number) });
+    queue.store.enqueue(arrivals.collect()).blocking().unwrap();
+    let mut jobs: Vec<JobId> = (0..4).map(|_| queue.claim_on("box")).collect();
+    jobs.sort();
+    for (job, next_try_ms) in jobs.iter().zip([1, 2, 3, 4]) {
+        queue
+            .store
+            .return_job(*job, ReturnedJob { next_try_ms: Some(next_try_ms), ..return_job(State::Waiting) })
+            .blocking()
+            .unwrap();
+    }
+    let claimed: Vec<JobId> = (0..4).map(|_| queue.claim_as(vec![Asking::new("box", 1)], 1, 100).jobs[0].id).collect();
+    assert_eq!(claimed, [1, 3, 0, 2].map(|at: usize| jobs[at]));
+}
+
 fn retries_take_half_of_the_room_while_new_jobs_wait_and_all_of_it_when_none_do(queue: Queue) {
     queue.enqueue_for("box", 0..20);
     queue.put_off("box");
@@ -1137,6 +1158,16 @@ fn a_lost_session_is_counted_and_a_new_one_begins_with_nothing(queue: Queue) {
     assert_eq!(queue.claim_one("box").failing_for, Some(Duration::from_millis(1)));
 }
 
+fn a_file_that_its_host_was_asked_to_make_twice_is_marked(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    for maybe_duplicate in [true, false] {
+        let job = queue.claim_on("box");
+        let outcome = Outcome { maybe_duplicate, ..Outcome::default() };
+        queue.store.record_outcome(job, outcome).blocking().unwrap();
+        assert_eq!(queue.job(job).maybe_duplicate, maybe_duplicate);
+    }
+}
+
 fn a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
@@ -1349,6 +1380,21 @@ fn what_waits_for_a_time_is_due_after_a_start_and_after_the_clock_was_set_back(q
     let jobs = [left_for_an_hour(&queue, State::Held), left_for_an_hour(&queue, State::Waiting)];
     queue.store.recover().blocking().unwrap();
     assert_eq!(due_now(&queue), jobs);
+}
+
+fn what_a_missing_network_has_put_off_is_due_when_the_network_has_changed(queue: Queue) {
+    queue.enqueue_for("box", 0..3);
+    queue.enqueue_for("mirror", 0..1);
+    let claimed = ["box", "box", "box", "mirror"].map(|host| queue.claim_on(host));
+    let left = [(State::Waiting, 30), (State::Waiting, 31), (State::Held, 30), (State::Waiting, 30)];
+    for (job, (state, seconds)) in claimed.into_iter().zip(left) {
+        let left = ReturnedJob { next_try_ms: Some(queue.now_ms() + seconds * 1000), ..return_job(state) };
+        queue.store.return_job(job, left).blocking().unwrap();
+    }
+    assert_eq!(due_now(&queue), []);
+    queue.store.network_changed(vec!["box".into()]).blocking().unwrap();
+    assert_eq!(due_now(&queue), [claimed[0]]);
+    assert!(queue.claim_as(vec![Asking::new("mirror", 9)], 9, queue.now_ms()).jobs.is_empty(), "another host was reached");
 }
 
 fn a_job_whose_time_is_a_year_ahead_is_worked_on(queue: Queue) {

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::absence::RootFolder;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
-use crate::job::share::{self, Holder};
+use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
 use crate::job::upload::Outcome;
-use crate::job::verdict::LONGEST_WAIT;
+use crate::job::verdict::{LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT};
 use crate::job::{HostReport, JobId, State, WatchReport};
 
 use super::error::StoreError;
@@ -62,6 +62,17 @@ fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
          WHERE state IN ('waiting', 'held') AND next_try > ?1 AND owner = ?2",
     )?;
     update.execute([by.now_ms, by.daemon.0])?;
+    Ok(())
+}
+
+pub(super) fn network_changed(c: &Connection, by: Caller, hosts: &[String]) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached(
+        "UPDATE OR FAIL jobs SET next_try = ?1
+         WHERE state = 'waiting' AND next_try > ?1 AND next_try <= ?2 AND host = ?3 AND owner = ?4",
+    )?;
+    for host in hosts {
+        update.execute(params![by.now_ms, after(by.now_ms, LONGEST_BACKOFF_OFFLINE), host, by.daemon.0])?;
+    }
     Ok(())
 }
 
@@ -128,8 +139,12 @@ pub(super) fn configure(
 const CLAIM: &str = "UPDATE OR FAIL jobs SET state = 'uploading', since = ?2, attempts = attempts + 1, why = NULL, next_try = NULL,
         owner = ?3 WHERE id = ?1";
 
+/// Those of the highest priority go first, of as many as have waited longest.
 pub(super) fn due_sql() -> String {
-    format!("{CLAIMABLE} AND j.state IN ('waiting', 'held') AND j.next_try <= ?3 ORDER BY j.next_try LIMIT ?2")
+    let longest = format!(
+        "SELECT id FROM jobs WHERE host = ?1 AND state IN ('waiting', 'held') AND next_try <= ?3 ORDER BY next_try LIMIT {RETRIES_COMPARED}"
+    );
+    format!("{CLAIMABLE} AND j.id IN ({longest}) ORDER BY j.priority DESC, j.next_try LIMIT ?2")
 }
 
 pub(super) fn ready_sql() -> String {
@@ -254,12 +269,25 @@ pub(super) fn record_outcome(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
                 trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
                 failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, wanted = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8, stored_name = ?9,
-                stored_bytes = ?10 WHERE id = ?1",
+                stored_bytes = ?10, maybe_duplicate = max(maybe_duplicate, ?11) WHERE id = ?1",
     )?;
-    let Outcome { link, remote_id, expires_ms, proof, name, bytes } = outcome;
+    let Outcome { link, remote_id, expires_ms, proof, name, bytes, maybe_duplicate } = outcome;
     let bytes = bytes.and_then(|bytes| i64::try_from(bytes).ok());
     let trusted = serde_json::json!(rules.trusted).to_string();
-    update.execute(params![job.0, state.word(), now_ms, trusted, link, remote_id, expires_ms, proof.word(), name, bytes])?;
+    let proof = proof.word();
+    update.execute(params![
+        job.0,
+        state.word(),
+        now_ms,
+        trusted,
+        link,
+        remote_id,
+        expires_ms,
+        proof,
+        name,
+        bytes,
+        maybe_duplicate
+    ])?;
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
     if state == State::Uploaded {

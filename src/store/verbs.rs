@@ -54,6 +54,12 @@ impl Store {
         self.waking(Process, |queue, by| Ok((queue.clock_was_set_back(by)?, Wake { arrivals: true, deliveries: true })))
     }
 
+    /// This machine's network has changed: jobs of these hosts are due now that wait for no longer than one does that could not
+    /// reach its host, half a minute.
+    pub fn network_changed(&self, hosts: Vec<String>) -> StoreCall<()> {
+        self.waking(Process, move |queue, by| Ok((queue.network_changed(by, &hosts)?, Wake { arrivals: true, deliveries: false })))
+    }
+
     /// How a host is doing, for people to see.
     pub fn record_host(&self, host: String, report: HostReport) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.record_host(by, &host, &report))

@@ -85,6 +85,8 @@ pub(crate) struct Watcher<'a> {
     due: BTreeSet<(Instant, Key)>,
     /// When the roots are looked at again.
     next_look: Instant,
+    /// For how long the machine had slept when that was last looked at.
+    slept: Duration,
     /// Folders to be scanned again.
     rescans: BTreeMap<PathBuf, Instant>,
     batch: Vec<Settled>,
@@ -115,11 +117,12 @@ impl<'a> Watcher<'a> {
         let known_files = Owner::new(known_files, pulse.clone());
         let root_watch = |root: Root| {
             pulse.begins(root.index());
-            (root.index(), RootWatch::new(root, events.is_some(), clock.instant()))
+            (root.index(), RootWatch::new(root, events.is_some(), clock.awake()))
         };
         let roots = roots.into_iter().map(root_watch).collect();
         let (settling, due, rescans) = (HashMap::new(), BTreeSet::new(), BTreeMap::new());
-        let (batch, skipped, next_look) = (Vec::new(), Vec::new(), clock.instant() + LOOK_PAUSE);
+        let (batch, skipped, next_look) = (Vec::new(), Vec::new(), clock.awake() + LOOK_PAUSE);
+        let slept = clock.slept();
         Watcher {
             clock,
             watches,
@@ -134,6 +137,7 @@ impl<'a> Watcher<'a> {
             settling,
             due,
             next_look,
+            slept,
             rescans,
             batch,
             skipped,
@@ -160,6 +164,7 @@ impl<'a> Watcher<'a> {
         if hints.stop {
             return Err(WatchingEnds);
         }
+        self.catch_up_with_sleep();
         self.follow(hints)?;
         self.look_at_due()?;
         self.scan_due_folders()?;
@@ -169,6 +174,17 @@ impl<'a> Watcher<'a> {
         self.report();
         self.pulse.rests();
         Ok(())
+    }
+
+    /// Scans of everything are due by a clock that runs on while the machine sleeps: others may have written to a folder on the
+    /// network meanwhile. Nobody on this machine has, so what settles goes by the clock that stood still.
+    fn catch_up_with_sleep(&mut self) {
+        let slept = self.clock.slept();
+        let since = slept.saturating_sub(std::mem::replace(&mut self.slept, slept));
+        if !since.is_zero() {
+            let now = self.clock.awake();
+            self.roots.values_mut().for_each(|watch| watch.next_scan = watch.next_scan.checked_sub(since).unwrap_or(now));
+        }
     }
 
     /// When there is something to do, should no hint come.
@@ -182,14 +198,14 @@ impl<'a> Watcher<'a> {
 
     fn follow(&mut self, hints: Hints) -> Result<(), WatchingEnds> {
         if (hints.everything || hints.gaps > 0) && !planted!("events.lost_unheeded") {
-            let now = self.clock.instant();
+            let now = self.clock.awake();
             for root in self.roots.values_mut() {
                 root.next_scan = now;
                 root.report.gaps_seen += hints.gaps;
             }
         }
         if hints.report_again {
-            let now = self.clock.instant();
+            let now = self.clock.awake();
             self.roots.values_mut().for_each(|watch| watch.report_again(now));
         }
         for (folder, hint) in hints.folders {
@@ -208,7 +224,7 @@ impl<'a> Watcher<'a> {
     fn look_where_hinted(&mut self, folder: &Path, name: &OsStr, heard: Heard) -> Result<(), WatchingEnds> {
         let path = folder.join(name);
         if let Some(watch) = self.roots.values_mut().find(|watch| watch.root.path() == path) {
-            watch.next_scan = self.clock.instant();
+            watch.next_scan = self.clock.awake();
         }
         // Beside the files of a watch that is not recursive there may be folders of another.
         let owner = self.watches.owner(folder);
@@ -273,7 +289,7 @@ impl<'a> Watcher<'a> {
             return Ok(());
         };
         let key = (root, folder.clone(), name);
-        let (now, now_ns) = (self.clock.instant(), self.clock.now_ns());
+        let (now, now_ns) = (self.clock.awake(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
         let Watch { settle, settle_unknown, .. } = self.watches[root];
         let judged = match settling.judge(settle, now, now_ns) {
@@ -367,7 +383,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn look_at_due(&mut self) -> Result<(), WatchingEnds> {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         while let Some((due, key)) = self.due.first()
             && *due <= now
         {
@@ -386,7 +402,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn scan_due_folders(&mut self) -> Result<(), WatchingEnds> {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         let due: Vec<PathBuf> = self.rescans.iter().filter(|(_, due)| **due <= now).map(|(folder, _)| folder.clone()).collect();
         for folder in due {
             self.rescans.remove(&folder);
@@ -413,7 +429,7 @@ impl<'a> Watcher<'a> {
     /// Looks whether each root is still the folder that was scanned: no event tells of a parent that was renamed, or of a file
     /// system that was mounted over it.
     fn look_at_roots(&mut self) {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         if self.next_look > now {
             return;
         }
@@ -431,7 +447,7 @@ impl<'a> Watcher<'a> {
     fn scan_due(&mut self) -> Result<(), WatchingEnds> {
         let indices: Vec<usize> = self.roots.keys().copied().collect();
         for index in indices {
-            let is_due = |watch: &RootWatch| watch.next_scan <= self.clock.instant();
+            let is_due = |watch: &RootWatch| watch.next_scan <= self.clock.awake();
             if self.roots.get(&index).is_some_and(is_due) {
                 self.leave_where_mounts_changed();
                 self.scan_root(index)?;
@@ -448,7 +464,7 @@ impl<'a> Watcher<'a> {
         let top = match watch.root.top() {
             Ok(top) => top,
             Err(why) => {
-                watch.mark_missing(why, self.clock.instant());
+                watch.mark_missing(why, self.clock.awake());
                 return Ok(());
             }
         };
@@ -457,22 +473,22 @@ impl<'a> Watcher<'a> {
         {
             events.unwatch(watch.root.path());
         }
-        watch.mark_present(top, self.events.is_some(), self.clock.instant());
+        watch.mark_present(top, self.events.is_some(), self.clock.awake());
         let path = watch.root.path().to_owned();
         self.report();
-        let began = self.clock.instant();
+        let began = self.clock.awake();
         self.walk(index, &path, true)?;
         self.flush()?;
         self.handle.scanned(&path, began);
         if let Some(watch) = self.roots.get_mut(&index) {
-            watch.scanned_at(self.clock.now_ms(), self.clock.instant());
+            watch.scanned_at(self.clock.now_ms(), self.clock.awake());
         }
         Ok(())
     }
 
     fn scan_soon(&mut self, index: usize) {
         if let Some(watch) = self.roots.get_mut(&index) {
-            watch.next_scan = self.clock.instant();
+            watch.next_scan = self.clock.awake();
         }
     }
 
@@ -557,7 +573,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn watch_folder(&mut self, index: usize, folder: &Path) {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         let Some(watch) = self.roots.get_mut(&index) else { return };
         if watch.report.events == EventSource::Poll {
             return;
@@ -581,7 +597,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn report(&mut self) {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         for (index, watch) in &mut self.roots {
             if let Some(report) = watch.due_report(now) {
                 self.known_files.report(*index, report);

@@ -123,8 +123,19 @@ fn a_finish_that_may_have_worked_is_finished_again_under_its_session() {
         reply(200, "what?"),
     ];
     for action in actions {
-        lands_once(one(FINISH, When::Nth(1), action));
+        let script = one(FINISH, When::Nth(1), action);
+        let (bench, job) = through(script.clone());
+        // Nobody can know whether it would have made another file the second time.
+        assert_eq!((job.state, job.maybe_duplicate), (State::Done, true), "{script:?}: {job:#?}");
+        assert_eq!(bench.held("file").len(), 1, "{script:?}");
     }
+}
+
+#[test]
+fn a_host_that_makes_another_file_of_a_finished_session_has_it_twice_and_the_job_says_so() {
+    let bench = Bench::with(|options| options.rules.cloudkp.replay = Replay::NewId);
+    let (bench, job) = through_with(bench, one(FINISH, When::Nth(1), Action::LoseReply { reset: true }));
+    assert_eq!((job.state, job.maybe_duplicate, bench.held("file").len()), (State::Done, true, 2), "{job:#?}");
 }
 
 #[test]

@@ -721,6 +721,19 @@ fn check_online_proves_every_login_and_uploads_nothing() {
     assert!(!fine && said.contains("cannot connect to"), "{said}");
 }
 
+#[test]
+fn a_proxy_of_another_kind_than_http_in_the_environment_is_named() {
+    let check = |host: &str| {
+        let bench = Bench::new().host(host);
+        let output = bench.command(&["check", "--online"]).env("ALL_PROXY", "socks5://me:hunter2@127.0.0.1:9").output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (fine, said) = check("");
+    assert!(!fine && said.contains("ALL_PROXY") && said.contains("`proxy`") && !said.contains("hunter2"), "{said}");
+    let (fine, said) = check("proxy = \"none\"");
+    assert!(fine, "{said}");
+}
+
 /// A file of this size that takes no room on the disk, with bytes at both ends.
 fn put_sparse(bench: &Bench, name: &str, size: u64) {
     use std::os::unix::fs::FileExt;

@@ -726,7 +726,8 @@ fn a_host_with_a_certificate_of_a_private_authority_is_reached_with_its_file() {
     bench.put("file", b"content");
     let daemon = bench.start();
     let job = bench.wait_state(State::Waiting);
-    assert!(job.why.unwrap().to_string().contains("certificate"));
+    let why = job.why.unwrap().to_string();
+    assert!(why.contains("certificate") && why.contains("set `ca_file`"), "{why}");
     bench.stop(daemon);
     let file = bench.dir.path().join("ca.pem");
     std::fs::write(&file, authority).unwrap();

@@ -32,30 +32,50 @@ fn the_service_manager_hears_ready_when_watching_and_stopping_when_draining() {
     assert!(hear().contains("STOPPING=1"));
 }
 
-/// `systemd-analyze verify` reads the unit as systemd would; it wants the programs to exist, so it is given ones that do.
+/// `systemd-analyze verify` reads the units as systemd would; it wants the programs to exist, so it is given ones that do.
 #[test]
-fn the_unit_is_one_that_systemd_takes() {
-    let unit = packaged("systemd/ferryd.service");
-    assert!(unit.contains("Type=notify") && unit.contains("ExecStart=/usr/local/bin/ferryd run"));
-    let unit = unit.replace("/usr/local/bin/ferryd", env!("CARGO_BIN_EXE_ferryd"));
-    let wrong = unit.replace("Type=notify", "Typ=notify");
-    match (complaints(&unit), complaints(&wrong)) {
-        (Ok(ours), Ok(wrong)) => {
-            assert_eq!(ours, "");
-            assert!(wrong.contains("Unknown key"), "it reads what it is given: {wrong}");
+fn the_units_are_some_that_systemd_takes() {
+    for (name, manager) in [("systemd/user/ferryd.service", "--user"), ("systemd/system/ferryd.service", "--system")] {
+        let unit = packaged(name);
+        assert!(unit.contains("Type=notify") && unit.contains("ExecStart=/usr/local/bin/ferryd ") && unit.contains("LimitCORE=0"));
+        let unit = unit.replace("/usr/local/bin/ferryd", env!("CARGO_BIN_EXE_ferryd"));
+        let wrong = unit.replace("Type=notify", "Typ=notify");
+        match (complaints(manager, &unit), complaints(manager, &wrong)) {
+            (Ok(ours), Ok(wrong)) => {
+                assert_eq!(ours, "");
+                assert!(wrong.contains("Unknown key"), "it reads what it is given: {wrong}");
+            }
+            (Err(error), _) | (_, Err(error)) => return skipped(&format!("`systemd-analyze` cannot be run: {error}")),
         }
+    }
+}
+
+/// An exposure below 2.0, as `systemd-analyze security` counts it.
+#[test]
+fn the_unit_of_the_machine_exposes_little() {
+    let is_below_two = |unit: &str| -> std::io::Result<bool> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("ferryd.service");
+        std::fs::write(&file, unit)?;
+        let mut analyze = Command::new("systemd-analyze");
+        analyze.args(["security", "--offline=true", "--no-pager", "--threshold=20"]).arg(&file);
+        Ok(analyze.output()?.status.success())
+    };
+    let unit = packaged("systemd/system/ferryd.service");
+    match (is_below_two(&unit), is_below_two(&unit.replace("SystemCallFilter", "X-SystemCallFilter"))) {
+        (Ok(ours), Ok(other)) => assert!(ours && !other, "{ours} {other}"),
         (Err(error), _) | (_, Err(error)) => skipped(&format!("`systemd-analyze` cannot be run: {error}")),
     }
 }
 
 /// What systemd finds wrong with this unit.
-fn complaints(unit: &str) -> std::io::Result<String> {
+fn complaints(manager: &str, unit: &str) -> std::io::Result<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ferryd.service");
     std::fs::write(&file, unit).unwrap();
     let mut analyze = Command::new("systemd-analyze");
     // Without a folder of this name, as in a session without a login, it reads nothing.
-    analyze.args(["--user", "--man=no", "verify"]).arg(&file).env("XDG_RUNTIME_DIR", dir.path());
+    analyze.args([manager, "--man=no", "verify"]).arg(&file).env("XDG_RUNTIME_DIR", dir.path());
     let output = analyze.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("ferryd.service")).collect();

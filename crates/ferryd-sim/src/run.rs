@@ -202,7 +202,7 @@ impl Course {
         let config = world.setting.config(world.state().after);
         let files = Files::Simulated(world.files.clone());
         let chance = Chance::seeded(world.seed.wrapping_add(self.lives));
-        let system = System { clock: world.time.clock(), chance, files, threads: Threads::Caller };
+        let system = System { clock: world.time.clock(), chance, files, threads: Threads::Caller, ..System::default() };
         let clients = match Clients::simulated(&system, Arc::new(Network(Arc::downgrade(&world)))) {
             Ok(clients) => clients,
             Err(error) => return Ended::Itself(Err(error.to_string())),

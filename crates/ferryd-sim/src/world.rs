@@ -239,8 +239,8 @@ impl TimeSource for FileTimes {
         now + last.1
     }
 
-    fn instant(&self) -> Instant {
-        self.clock.instant()
+    fn awake(&self) -> Instant {
+        self.clock.awake()
     }
 }
 

@@ -71,6 +71,25 @@ fn without_a_network_everything_is_tried_twice_a_minute_and_no_host_is_at_fault(
 }
 
 #[test]
+fn when_the_network_has_changed_what_could_not_be_reached_is_tried_at_once() {
+    paused(async {
+        let offline = [(START, 10 * MINUTE, Trouble::Offline)];
+        let world = world(9, TWO_HOSTS, &[("box", &offline), ("mirror", &[])]);
+        world.write("file", 1000);
+        let meanwhile = async {
+            tokio::time::sleep(10 * MINUTE - SECOND).await;
+            let before = world.calls(0, "open");
+            for _ in 0..5 {
+                world.system.network.has_changed();
+                tokio::time::sleep(SECOND / 10).await;
+            }
+            assert_eq!(world.calls(0, "open"), before + 5);
+        };
+        world.run_and(10 * MINUTE, meanwhile).await;
+    });
+}
+
+#[test]
 fn a_host_that_cannot_be_reached_while_another_can_is_left_alone_longer_and_longer() {
     paused(async {
         let world = world(9, TWO_HOSTS, &[("box", &[(START, 5 * HOUR, Trouble::Offline)]), ("mirror", &[])]);

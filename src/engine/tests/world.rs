@@ -271,7 +271,8 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
         disk.make_folders(Path::new(folder)).unwrap();
     }
     let files = Files::Simulated(disk.clone());
-    let system = System { clock: clock.clone(), chance: Chance::seeded(seed), files, threads: Threads::Caller };
+    let chance = Chance::seeded(seed);
+    let system = System { clock: clock.clone(), chance, files, threads: Threads::Caller, ..System::default() };
     let store = Store::in_memory(Arc::new(move || clock.now_ms())).unwrap();
     let begun = Instant::now();
     let host = |(name, troubles): &(&str, &[TroubleTime])| FakeHost {

@@ -274,7 +274,7 @@ impl FourShared {
         let link = link_of(returned(&link))?;
         let proof = if digest.is_empty() { Proof::Word } else { Proof::Digest };
         let name = stored::name(Some(reserved.name.clone()));
-        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), expires_ms: None, proof, name, bytes })
+        Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), proof, name, bytes, ..Outcome::default() })
     }
 
     /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").

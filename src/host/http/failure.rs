@@ -20,6 +20,12 @@ const WRAPPERS: [&str; 8] = [
     "failed to lookup address information",
 ];
 
+/// What helps where the environment names a proxy that speaks something else.
+const OTHER_PROXY: &str = "; HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names a proxy of another kind than HTTP: \
+    set `proxy` to the address of an HTTP proxy, or to \"none\"";
+/// What helps where nobody knows who has signed a certificate.
+const OWN_AUTHORITY: &str = "; if the certificate is signed by an authority of your own, set `ca_file`";
+
 /// How far a request came that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -50,9 +56,14 @@ pub(super) fn failed(
     is_through_proxy: bool,
 ) -> HostError {
     let is_connect = stage == Stage::Connected;
-    let proxy = if is_through_proxy && is_connect { "; the connection goes through `proxy`" } else { "" };
-    let said = format!("{}{proxy}", sentence(at, is_connect, &error));
-    let failed = if is_connect && proxy_refused(&error) {
+    let hint = match is_connect {
+        true if is_through_proxy => "; the connection goes through `proxy`",
+        true if proxy_unsupported(&error) => OTHER_PROXY,
+        true if issuer_unknown(&error) => OWN_AUTHORITY,
+        _ => "",
+    };
+    let said = format!("{}{hint}", sentence(at, is_connect, &error));
+    let failed = if is_connect && (proxy_refused(&error) || proxy_unsupported(&error)) {
         HostError::new(Class::HostRefused, said)
     } else if is_connect && (certificate_refused(&error) || is_private(&error)) {
         // The network of a hotel or a train shows a certificate and an address of its own until somebody has signed in.
@@ -129,9 +140,25 @@ fn proxy_refused(error: &dyn Error) -> bool {
     causes(error).any(|cause| cause.to_string().contains("proxy authorization required"))
 }
 
+/// Whether the environment names a proxy of a kind that the library has not learned, such as SOCKS.
+fn proxy_unsupported(error: &dyn Error) -> bool {
+    causes(error).any(|cause| cause.to_string().starts_with("unsupported scheme"))
+}
+
 fn certificate_refused(error: &dyn Error) -> bool {
-    let refused = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
-    causes(error).any(|cause| within(cause).and_then(|inner| inner.downcast_ref()).is_some_and(refused))
+    certificate_error(error).is_some()
+}
+
+fn issuer_unknown(error: &dyn Error) -> bool {
+    matches!(certificate_error(error), Some(rustls::CertificateError::UnknownIssuer))
+}
+
+fn certificate_error(error: &dyn Error) -> Option<&rustls::CertificateError> {
+    let refused = |error| match error {
+        &rustls::Error::InvalidCertificate(ref why) => Some(why),
+        _ => None,
+    };
+    causes(error).find_map(|cause| within(cause)?.downcast_ref().and_then(refused))
 }
 
 /// What an error is under all the I/O errors around it, which do not count it as their cause.

@@ -204,7 +204,8 @@ pub fn upload_reply(reply: &Reply, bytes: Option<u64>, kept_for: Duration, now_m
     let remote_id = ["fileId", "filePath"].iter().find_map(|key| json::text(data.get(*key)));
     let name = stored::name(json::text(data.get("fileName")));
     let stored = stored.and_then(|stored| u64::try_from(stored).ok());
-    Ok(Outcome { link: Some(link), remote_id, expires_ms: Some(expires), proof, name, bytes: stored })
+    let (link, expires_ms) = (Some(link), Some(expires));
+    Ok(Outcome { link, remote_id, expires_ms, proof, name, bytes: stored, ..Outcome::default() })
 }
 
 fn said(code: Option<i64>, msg: &str, reply: &Reply) -> String {

@@ -157,7 +157,7 @@ pub fn upload_reply(reply: &Reply, bytes: u64) -> Result<Outcome, HostError> {
     match (json::text(fields.get("url")).and_then(|url| address::link(&url)), size) {
         (Some(url), Some(size)) if size == bytes => {
             let name = stored::name(json::text(fields.get("file_name")));
-            Ok(Outcome { link: Some(url), remote_id: id, expires_ms: None, proof: Proof::Size, name, bytes: Some(size) })
+            Ok(Outcome { link: Some(url), remote_id: id, proof: Proof::Size, name, bytes: Some(size), ..Outcome::default() })
         }
         (_, Some(size)) if size != bytes => {
             let left_there = id.map_or(String::new(), |id| format!(" (that copy is `{}`)", excerpt(&id)));

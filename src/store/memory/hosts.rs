@@ -5,7 +5,7 @@ use super::{Caller, Host, HostReport, JobId, Live, Resting, State, StoreError, T
 use crate::job::absence::RootFolder;
 use crate::job::believed::{after, believed};
 use crate::job::health::HostState;
-use crate::job::verdict::LONGEST_WAIT;
+use crate::job::verdict::{LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT};
 
 fn between(from_ms: i64, to_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0))
@@ -85,6 +85,16 @@ impl Tables {
             }
         }
         self.deliveries_be_due(by);
+        Ok(())
+    }
+
+    pub(super) fn network_changed(&mut self, by: Caller, hosts: &[String]) -> Result<(), StoreError> {
+        let soon = Some(after(by.now_ms, LONGEST_BACKOFF_OFFLINE));
+        for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon && hosts.contains(&job.host)) {
+            if job.state == State::Waiting && job.next_try > Some(by.now_ms) && job.next_try <= soon {
+                job.next_try = Some(by.now_ms);
+            }
+        }
         Ok(())
     }
 

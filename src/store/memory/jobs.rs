@@ -1,9 +1,10 @@
+use std::cmp::Reverse;
 use std::path::PathBuf;
 
 use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables, Version};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
-use crate::job::share::{self, Holder};
+use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
 use crate::store::Claimed;
 use crate::store::values::Turns;
@@ -29,7 +30,7 @@ impl Tables {
         let mut jobs = Vec::new();
         for ((asking, there), given) in asking.iter().zip(&there).zip(share::places(uploads_max, &holders)) {
             let (host, Turns { retries, new, small, small_bytes }) = (&asking.host, asking.turns(there.due, there.new, given));
-            let due = self.due_jobs(host, by.now_ms).into_iter().take(retries);
+            let due = self.due_by_priority(host, by.now_ms).into_iter().take(retries);
             let first = self.small_jobs(host, small, small_bytes);
             let others = self.ready_jobs(host).into_iter().filter(|job| !first.contains(job)).take(new - first.len());
             let ready: Vec<JobId> = first.iter().copied().chain(others).collect();
@@ -54,6 +55,13 @@ impl Tables {
         let next_due_ms = put_off.filter_map(|job| job.next_try.filter(|next| *next > by.now_ms)).min();
         let (due, new) = (self.due_jobs(&asking.host, by.now_ms).len(), self.ready_jobs(&asking.host).len());
         There { due: due.min(asking.room), new: new.min(asking.room), next_due_ms }
+    }
+
+    fn due_by_priority(&self, host: &str, now_ms: i64) -> Vec<JobId> {
+        let mut due: Vec<JobId> = self.due_jobs(host, now_ms).into_iter().take(RETRIES_COMPARED).collect();
+        // Of the same priority, the one that has waited longest stays the first.
+        due.sort_by_key(|id| Reverse(self.jobs[id].priority));
+        due
     }
 
     fn due_jobs(&self, host: &str, now_ms: i64) -> Vec<JobId> {
@@ -148,6 +156,7 @@ impl Tables {
         (job.next_try, job.why, job.told_held, job.wanted) = (None, None, None, None);
         (job.failures, job.failing, job.failing_for, job.failed_at, job.sessions_lost) = (0, None, None, None, 0);
         job.outcome = outcome.clone();
+        job.maybe_duplicate |= outcome.maybe_duplicate;
         if state == State::Uploaded {
             self.review(by, id, rules)?;
         }

@@ -55,7 +55,7 @@ impl KnownFiles for Owner {
     }
 
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
-        let now = self.clock.instant();
+        let now = self.clock.awake();
         let mut remembered = self.lock();
         let at = now.duration_since(*remembered.begun.get_or_insert(now)).as_secs();
         for Settled { folder, name, identity, .. } in batch {
@@ -113,7 +113,7 @@ fn world_since(watches: Vec<Watch>, before: impl FnOnce(&Disk), since_configured
     since_configured(&disk);
     time.pass(HOUR / 2);
     let system = System { clock: time.clock(), files: Files::Simulated(disk.clone()), ..System::default() };
-    let begun = Some(system.clock.instant());
+    let begun = Some(system.clock.awake());
     let remembered = Arc::new(Mutex::new(Remembered { begun, ..Remembered::default() }));
     let owner = Box::leak(Box::new(Owner { remembered: remembered.clone(), clock: system.clock.clone() }));
     let handle: &'static Handle = Box::leak(Box::default());
@@ -126,11 +126,11 @@ fn world_since(watches: Vec<Watch>, before: impl FnOnce(&Disk), since_configured
 impl World {
     /// Lets time pass, with a turn whenever something is due or hinted at.
     fn pass(&mut self, time: Duration) {
-        let end = self.watcher.clock.instant() + time;
+        let end = self.watcher.clock.awake() + time;
         loop {
             self.turns += 1;
             self.watcher.turn(self.handle.take_now()).unwrap();
-            let now = self.watcher.clock.instant();
+            let now = self.watcher.clock.awake();
             let next = self.watcher.next_due().unwrap_or(end).max(now).min(end);
             if now >= end {
                 return;

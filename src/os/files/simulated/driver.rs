@@ -48,6 +48,11 @@ impl Disk {
         Ok(())
     }
 
+    /// Takes links and renames that spare what is there away, as on exFAT, or gives them back.
+    pub fn cannot_name_exclusively(&self, cannot: bool) {
+        self.lock().faults.no_exclusive_names = cannot;
+    }
+
     /// Has every read of the file at `path` fail, or no more.
     pub fn set_damaged(&self, path: &Path, is_damaged: bool) -> io::Result<()> {
         let key = self.resolve(path, true)?;

@@ -16,6 +16,8 @@ pub(super) struct Faults {
     pub(super) process: u64,
     /// The number of the machine's start.
     pub(super) boot: u64,
+    /// There are no links, and no rename that spares what is there, as on exFAT.
+    pub(super) no_exclusive_names: bool,
     /// Of devices that are getting full, the bytes that there is room for.
     pub(super) rooms: BTreeMap<i64, u64>,
 }

@@ -126,6 +126,9 @@ impl Folder {
     }
 
     pub(in crate::os::files) fn rename_new(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+        if self.disk.lock().faults.no_exclusive_names {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.rename(name, to, new, false)
     }
 
@@ -173,6 +176,9 @@ impl Folder {
     }
 
     pub(in crate::os::files) fn link(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
+        if self.disk.lock().faults.no_exclusive_names {
+            return Err(os_error(libc::EPERM));
+        }
         self.disk.step(self.actor, |state| format!("link {} as {}", self.words(state, name), to.words(state, new)))?;
         let now_ns = self.disk.now_ns();
         {
