@@ -10,7 +10,7 @@ use crate::job::steer::{Order, Selection, Steered};
 use crate::job::{JobId, State};
 use crate::os::clock;
 use crate::os::lock::{Lock, LockError, LockNote, owner};
-use crate::store::{Query, Steer, Store, StoreError, View};
+use crate::store::{Query, Store, StoreError, View};
 
 use super::exit::Exit;
 use super::protocol::{self, Reply, Request};
@@ -151,7 +151,7 @@ fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, boo
                     other => Err(CommandFailure::new(Exit::Fault, format!("the daemon answered something else: {other:?}"))),
                 };
             }
-        } else if let Some(steered) = without_daemon(dir, |store| carry_out(store, order, selection))? {
+        } else if let Some(steered) = without_daemon(dir, |store| store.carry_out(order, selection))? {
             return Ok((steered, false));
         }
         // One that starts or ends just now.
@@ -162,17 +162,6 @@ fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, boo
         std::thread::sleep(LOOK);
         waited += LOOK;
     }
-}
-
-fn carry_out(store: &Store, order: Order, selection: &Selection) -> Result<Steered, StoreError> {
-    let (mut steered, mut after) = (Steered::default(), Some(JobId(0)));
-    while let Some(from) = after {
-        let page = Steer { order, selection: selection.clone(), after: from, under_way: false };
-        let page = store.steer(page).blocking()?;
-        after = page.next;
-        steered.add(page);
-    }
-    Ok(steered)
 }
 
 /// Does something with the queue in `dir` while no daemon has it, and none can begin; nothing where one has.

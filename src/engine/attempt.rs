@@ -296,10 +296,8 @@ impl Attempt {
             Opened::Session(session) => session,
             Opened::OtherSamples => return Err(HostError::new(Class::Unreadable, ALWAYS_OTHERS).during(Step::Open).into()),
             Opened::AlreadyThere(outcome) => {
-                if source.check().await? {
-                    return Err(SourceError::Changed("while the host was asked whether it has it already").into());
-                }
-                self.record_version(identity, fingerprint).await?;
+                self.compare_with_digest(source).await?;
+                self.record_version(source.identity(), fingerprint).await?;
                 return Ok(Started::Done(outcome));
             }
         };
@@ -323,6 +321,16 @@ impl Attempt {
         };
         self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
         Ok(Started::Upload(upload))
+    }
+
+    /// Makes sure that what the host has by its digest is what the file holds, though somebody may have touched it: of a file that
+    /// counted as another version for that, the host would get the same content once more.
+    async fn compare_with_digest(&self, source: &Source) -> Result<(), SourceError> {
+        match &self.digest {
+            _ if !source.check().await? => Ok(()),
+            Some(digest) => source.compare_digest(digest).await,
+            None => Err(SourceError::Changed("while the host was asked whether it has it already")),
+        }
     }
 
     /// What an earlier claim has computed is not computed again, unless somebody has touched the file since.

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::host::{Frames, Part, PartSource};
-use crate::job::digest::Algorithm;
+use crate::job::digest::{Algorithm, Digest};
 use crate::job::identity::Likeness;
 use crate::job::plan::Range;
 use crate::job::sent_hash::{RangeHasher, SentHash};
@@ -33,7 +33,7 @@ use crate::os::threads::Threads;
 
 use super::bandwidth::Limits;
 use super::gate::Gate;
-use super::hasher::Hasher;
+use super::hasher::{Hasher, hex};
 
 /// A part up to this size is read at once, before its request begins.
 const PART_BYTES: u64 = 512 * 1024;
@@ -167,24 +167,42 @@ impl Source {
         sent: impl Iterator<Item = Range> + Clone,
         hash: Option<SentHash>,
     ) -> Result<(), SourceError> {
-        let changed = |how| SourceError::Changed(how);
-        let hash =
-            hash.ok_or(changed("while it was being uploaded: its inode has changed, and what was sent cannot be compared"))?;
-        for _ in 0..COMPARISONS_MAX {
-            let before = self.stat().await?;
+        let hash = hash.ok_or(SourceError::Changed(
+            "while it was being uploaded: its inode has changed, and what was sent cannot be compared",
+        ))?;
+        let sent = &sent;
+        let is_same = move || async move {
             let mut found = SentHash::default();
             for range in sent.clone() {
                 found = found.and(self.hash(range).await?);
             }
-            if found != hash && !planted!("resume.any_version") {
-                return Err(changed("while it was being uploaded, and its time was set back"));
+            Ok(found == hash || planted!("resume.any_version"))
+        };
+        self.settle(is_same, "while it was being uploaded, and its time was set back").await
+    }
+
+    /// The same for a file that the host has by its digest: all that is in it is compared with that.
+    pub(crate) async fn compare_digest(&self, digest: &Digest) -> Result<(), SourceError> {
+        let is_same = move || async move { Ok(self.digest(digest.algorithm).await? == digest.hex) };
+        self.settle(is_same, "while the host was asked whether it has it already, and its time was set back").await
+    }
+
+    /// Makes a file that was touched an untouched one, if it is the same and nobody touches it meanwhile.
+    async fn settle<F>(&self, is_same: impl Fn() -> F, changed: &'static str) -> Result<(), SourceError>
+    where
+        F: Future<Output = Result<bool, SourceError>>,
+    {
+        for _ in 0..COMPARISONS_MAX {
+            let before = self.stat().await?;
+            if !is_same().await? {
+                return Err(SourceError::Changed(changed));
             }
             if self.stat().await? == before {
                 *self.open.identity.lock().unwrap_or_else(PoisonError::into_inner) = before;
                 return Ok(());
             }
         }
-        Err(changed("while it was being uploaded, again and again"))
+        Err(SourceError::Changed("while it was being uploaded, again and again"))
     }
 
     async fn stat(&self) -> Result<Identity, SourceError> {
@@ -202,6 +220,18 @@ impl Source {
             done += bytes.len() as u64;
         }
         Ok(hasher.so_far())
+    }
+
+    /// The digest of what is there now.
+    async fn digest(&self, algorithm: Algorithm) -> Result<String, SourceError> {
+        let (mut hasher, mut done, size) = (Hasher::new(algorithm), 0, self.identity().size);
+        while done < size {
+            let (open, offset, length) = (self.open.clone(), done, READ_BYTES.min(size - done));
+            let bytes = blocking(&self.answers, move || open.read(offset, length)).await?;
+            hasher.update(&bytes);
+            done += length;
+        }
+        Ok(hex(&hasher.finish()))
     }
 
     /// The hash of a range that has flowed, to be asked for once.

@@ -1,5 +1,8 @@
 //! What it means that a file is not where it was: that it is gone, or that its disk is away.
 
+/// The number of no file system, for files that may have been on one that has another number since.
+pub(crate) const NO_DEVICE: i64 = 0;
+
 /// What the root of a watch is to its file system. Numbers as in [`crate::job::Identity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RootFolder {
@@ -23,14 +26,16 @@ impl RootFolder {
 ///
 /// It is not as long as another folder is in the place of its watch's root, `known`, as when nothing is mounted there, nor as long
 /// as the nearest folder above it that exists is on another file system than the file was. `file_device` is the file system that
-/// the file was on when it was taken up, and `nearest_device` that of the nearest folder.
+/// the file was on when it was taken up, and `nearest_device` that of the nearest folder. Where it is not known what the file was on,
+/// that was the file system of the root.
 pub(crate) fn is_gone(known: Option<&RootFolder>, now: &RootFolder, file_device: i64, nearest_device: i64) -> bool {
     let Some(known) = known else { return true };
     if !known.is(now) {
         return false;
     }
     // Another file system may be mounted below the root, and only the root's own is known to have other numbers now.
-    let expected = if file_device == known.device { now.device } else { file_device };
+    let is_the_roots = [known.device, NO_DEVICE].contains(&file_device);
+    let expected = if is_the_roots { now.device } else { file_device };
     nearest_device == expected || nearest_device == file_device
 }
 
@@ -55,6 +60,23 @@ mod tests {
             ("nothing is mounted on a folder below the root", Some(root), root, 4, 1, false),
             ("something new is mounted on a folder below the root", Some(root), root, 1, 4, false),
             ("the disk below the root is there", Some(root), root, 4, 4, true),
+            ("nobody knows what it was on", Some(root), root, NO_DEVICE, 1, true),
+            (
+                "nobody knows that, and the disk is back under another number",
+                Some(root),
+                RootFolder { device: 5, ..root },
+                NO_DEVICE,
+                5,
+                true,
+            ),
+            (
+                "nobody knows that, and nothing is mounted on the root",
+                Some(root),
+                RootFolder { born_ns: 9, ..root },
+                NO_DEVICE,
+                1,
+                false,
+            ),
         ];
         for (what, known, now, file_device, nearest_device, expected) in cases {
             assert_eq!(is_gone(known.as_ref(), &now, file_device, nearest_device), expected, "{what}");

@@ -361,4 +361,29 @@ mod tests {
         assert_eq!(confirmed.count(), 2);
         assert!(confirmed.contains(130) && confirmed.contains(0) && !confirmed.contains(64) && !confirmed.contains(9999));
     }
+
+    #[test]
+    fn parts_are_the_same_whatever_room_was_made_for_them_and_others_are_others() {
+        let of = |numbers: &[u32]| {
+            let mut confirmed = ConfirmedParts::default();
+            for number in numbers {
+                confirmed.insert(*number);
+            }
+            confirmed
+        };
+        let cases: [(&[u32], &[u32], bool); 6] = [
+            (&[], &[], true),
+            (&[3, 130], &[130, 3], true),
+            (&[3], &[3, 130], false),
+            (&[3], &[], false),
+            // As many, but others.
+            (&[3], &[4], false),
+            (&[3, 64], &[3, 65], false),
+        ];
+        for (one, other, same) in cases {
+            assert_eq!((of(one).same_parts(&of(other)), of(other).same_parts(&of(one))), (same, same), "{one:?} and {other:?}");
+        }
+        let roomy = ConfirmedParts { words: vec![8, 0, 0], ..of(&[3]) };
+        assert!(roomy.same_parts(&of(&[3])) && of(&[3]).same_parts(&roomy), "room without a part is nothing");
+    }
 }

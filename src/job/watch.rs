@@ -197,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_goes_where_the_innermost_watch_sends_it_and_is_told_why_it_does_not_go_elsewhere() {
+        let to = |path: &str, hosts: &[&str]| Watch::new(path.into(), hosts.iter().map(|host| (*host).to_owned()).collect());
+        let watches: Watches = [to("/a", &["box", "mirror"]), to("/a/b", &["box"])].into_iter().collect();
+        let not_sent = Some(Reason::new(ReasonClass::NotSentTo).about("mirror"));
+        let cases = [
+            ("/a", "mirror", None),
+            ("/a/c", "box", None),
+            ("/a/b/c", "box", None),
+            ("/a/b/c", "mirror", not_sent),
+            ("/b", "box", Some(Reason::new(ReasonClass::NotWatched))),
+        ];
+        for (folder, host, why) in cases {
+            assert_eq!(watches.unwanted(Path::new(folder), host), why, "{folder} to {host}");
+        }
+    }
+
+    #[test]
     fn a_folder_belongs_to_the_innermost_watch_that_covers_it() {
         // The watches, a folder, whose its files are, and who goes through it to what is below.
         type Case = (&'static [&'static str], &'static str, Option<usize>, Option<usize>);

@@ -12,6 +12,7 @@ use super::memory::Memory;
 use super::sqlite::Sqlite;
 use super::*;
 use crate::job::Proof;
+use crate::job::absence::NO_DEVICE;
 use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::health::HostState;
@@ -1750,6 +1751,7 @@ fn a_done_file_is_uploaded_anew_by_a_further_job_and_its_link_stays(queue: Queue
     let claimed = queue.claim_one("box");
     let second = claimed.id;
     assert_eq!(claimed.renewals, 1, "it overwrites nothing that has a link");
+    assert_eq!(claimed.identity, Identity { device: NO_DEVICE, ..arrival(0).identity }, "its disk may have got another number");
     assert!(second != first && queue.state(first).0 == State::Done && queue.job(first).link.is_some());
     assert_eq!(queue.record_outcome(second, None), State::Done);
     assert_eq!(queue.look(&arrival(0).identity, &Arrival { hosts: hosts(&["box"]), ..arrival(0) }), Seen::Known);

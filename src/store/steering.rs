@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
+use crate::job::absence::NO_DEVICE;
 use crate::job::steer::{Effect, Order, Selection, Steerable, Steered};
 use crate::job::{JobId, State};
 
@@ -198,15 +199,16 @@ fn queue(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Re
     unwanted::look_at(c, by, found.id, &found.folder, &found.host, rules.map(|rules| &rules.watches))
 }
 
-/// A job beside one that is done, for the file as it is known now. Where the host keeps files by names, it takes none that has a link.
+/// A job beside one that is done, for the file as it is known now. Whoever follows the numbers of disks follows them for jobs that are
+/// not over, so nobody knows what disk a file is on that has gone since. Where the host keeps files by names, it takes none that has a link.
 fn further_job(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached(
         "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, renewals)
-         SELECT f.id, j.host, f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen,
+         SELECT f.id, j.host, ?4, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen,
                 1 + (SELECT max(renewals) FROM jobs o WHERE o.file = j.file AND o.host = j.host)
          FROM jobs j JOIN files f ON f.id = j.file WHERE j.id = ?1",
     )?;
-    let id = JobId(insert.insert([found.id.0, by.now_ms, by.daemon.0])?);
+    let id = JobId(insert.insert([found.id.0, by.now_ms, by.daemon.0, NO_DEVICE])?);
     unwanted::look_at(c, by, id, &found.folder, &found.host, rules.map(|rules| &rules.watches))
 }
 

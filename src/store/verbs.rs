@@ -11,7 +11,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::after;
 use crate::job::digest::Digest;
 use crate::job::plan::Plan;
-use crate::job::steer::Steered;
+use crate::job::steer::{Order, Selection, Steered};
 use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::verdict::RECHECK;
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
@@ -296,6 +296,18 @@ impl Store {
             let arrivals = steered.changed > 0;
             Ok((steered, Wake { arrivals, deliveries }))
         })
+    }
+
+    /// Carries out an order of a person's for all its jobs, while no daemon works on the queue. On the disk when it answers.
+    pub fn carry_out(&self, order: Order, selection: &Selection) -> Result<Steered, StoreError> {
+        let (mut steered, mut after) = (Steered::default(), Some(JobId(0)));
+        while let Some(from) = after {
+            let page = Steer { order, selection: selection.clone(), after: from, under_way: false };
+            let page = self.steer(page).blocking()?;
+            after = page.next;
+            steered.add(page);
+        }
+        Ok(steered)
     }
 
     fn rules(&self) -> Arc<Rules> {

@@ -419,14 +419,18 @@ fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: u
     let sql = select_sql(state, &filter, order);
     let sql = if is_older(c)? { for_older(&sql) } else { sql };
     let mut select = c.prepare_cached(&sql)?;
-    let mut rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
-    for row in rows.iter_mut().filter(|row| row.state == State::Uploaded && row.why.is_none()) {
+    let rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
+    rows.into_iter().map(|row| with_what_it_waits_for(c, row)).collect()
+}
+
+fn with_what_it_waits_for(c: &Connection, mut row: JobRow) -> Result<JobRow, StoreError> {
+    if row.state == State::Uploaded && row.why.is_none() {
         row.why = match awaited_hook(c, row.id)? {
             Some(hook) => Some(Reason::new(ReasonClass::WaitsForHook).about(hook)),
             None => after_is_due(c, row.id)?.then(|| Reason::new(ReasonClass::AfterDue)),
         };
     }
-    Ok(rows)
+    Ok(row)
 }
 
 /// Whether the after-action of a job may run, and has not yet.
@@ -585,11 +589,10 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// Every job in the order in which they were made, whoever made it, with rates of any age.
 #[cfg(any(test, feature = "simulator"))]
 pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
-    let query = Query { now_ms: i64::MIN + LIVE_MS, ..Query::default() };
-    let mut found = Vec::new();
-    for state in State::ALL {
-        found.extend(select_jobs(c, &query, state, "j.id", i64::MAX as usize)?);
-    }
-    found.sort_by_key(|job| job.id);
-    Ok(found)
+    let mut select = c.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM jobs j JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder
+         LEFT JOIN uploads u ON u.job = j.id ORDER BY j.id"
+    ))?;
+    let jobs = select.query_map([i64::MIN], job_row)?.collect::<Result<Vec<_>, _>>()?;
+    jobs.into_iter().map(|job| with_what_it_waits_for(c, job)).collect()
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferryd::internals::engine::phase::Phase;
+use ferryd::internals::job::steer::Order;
 use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Rule, Script};
 
 use crate::disk::Faults;
-use crate::places::SENT;
-use crate::schedule::{Deed, Event};
+use crate::places::{DROP, ELSEWHERE, SENT};
+use crate::schedule::{Aim, Deed, Event, Failing};
 use crate::setting::After;
 use crate::users;
 use crate::world::World;
@@ -78,6 +79,9 @@ impl World {
                 ));
                 let mut state = self.state();
                 state.healthy.retain(|kind| Some(*kind) != rule.host.as_deref());
+                if matches!(rule.action, Action::DropPart | Action::CorruptPart) {
+                    state.careless.extend(rule.host.clone());
+                }
                 state.faults.push(rule.clone());
                 drop(state);
                 self.script();
@@ -110,12 +114,6 @@ impl World {
                 self.state().ahead += seconds;
                 self.time.jump(seconds * 1_000_000_000);
             }
-            Deed::QueueFull(full) => {
-                self.tell(if *full { "the disk of the queue is full" } else { "the disk of the queue has room" });
-                self.state().has_excuse = true;
-                self.note("queue", *full);
-                self.queue.set_faults(Faults { full: *full, ..Faults::default() });
-            }
             Deed::Events(fate) => {
                 self.tell(&format!("events of files: {fate:?}"));
                 self.note("events", *fate != Fate::Deliver);
@@ -136,6 +134,41 @@ impl World {
                 self.tell(if *full { "the disk of sent files is full" } else { "the disk of sent files has room" });
                 drop(self.files.set_room(Path::new(SENT), full.then_some(0)));
             }
+            Deed::Order(order, aim) => self.order(*order, *aim),
+            Deed::QueueFails(failing, time) => {
+                self.tell(&format!("the disk of the queue fails for {} s: {failing:?}", time.as_secs_f64()));
+                self.state().has_excuse = true;
+                self.state().queue_fails_until = Some(self.time.passed() + *time);
+                self.note("queue", true);
+                self.queue.set_faults(Faults {
+                    full: *failing == Failing::Full,
+                    sync_fails: *failing == Failing::Syncs,
+                    write_fails: *failing == Failing::Writes,
+                });
+            }
+            Deed::Damage(pick) => {
+                let Some(path) = users::picked(self, *pick) else { return };
+                self.tell(&format!("{} cannot be read", path.display()));
+                self.note("damage", true);
+                drop(self.files.set_damaged(&path, true));
+            }
+            Deed::Mend => {
+                self.tell("every file can be read");
+                self.note("damage", false);
+                for folder in [DROP, ELSEWHERE] {
+                    for path in self.files.files_below(Path::new(folder)) {
+                        drop(self.files.set_damaged(&Path::new(folder).join(path), false));
+                    }
+                }
+            }
+            Deed::HostsRestart(forget) => {
+                self.tell(if *forget { "the hosts are restarted, and have forgotten uploads" } else { "the hosts are restarted" });
+                self.state().healthy.clear();
+                self.state().restarts += 1;
+                if *forget {
+                    drop(self.sandbox.forget_sessions());
+                }
+            }
             Deed::User(_) | Deed::Kill | Deed::CutPower | Deed::Stop(_) | Deed::Reload(_) => {}
         }
     }
@@ -155,6 +188,17 @@ impl World {
         if let Some(switch) = &state.switch {
             switch.advance(Phase::Draining);
             state.away = Some(away);
+        }
+    }
+
+    /// A disk that failed for a while works again, when somebody uses it after that.
+    pub(crate) fn mend_queue(&self) {
+        let passed = self.time.passed();
+        let is_over = self.state().queue_fails_until.take_if(|until| *until <= passed).is_some();
+        if is_over {
+            self.tell("the disk of the queue works");
+            self.note("queue", false);
+            self.queue.set_faults(Faults::default());
         }
     }
 
@@ -180,13 +224,19 @@ impl World {
         }
         // What was done to a file through another of its names is found by the next scan alone.
         self.state().was_untold = true;
-        for what in [Deed::HostsRecover, Deed::Network(true), Deed::QueueFull(false), Deed::SentFull(false)] {
+        for what in [Deed::HostsRecover, Deed::Network(true), Deed::SentFull(false)] {
             self.trouble(&what);
         }
+        if let Some(until) = &mut self.state().queue_fails_until {
+            *until = Duration::ZERO;
+        }
+        self.mend_queue();
         if self.state().trouble.contains("events") {
             self.trouble(&Deed::Events(Fate::Deliver));
         }
         users::go_home(self);
+        self.trouble(&Deed::Mend);
+        self.order(Order::Resume, Aim::All);
         self.take_stock();
     }
 }

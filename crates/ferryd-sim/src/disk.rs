@@ -118,13 +118,15 @@ pub(crate) struct State {
     dead: u64,
     /// Syncs that were asked for and done.
     syncs: u64,
+    /// How often anything in a file became another.
+    changes: u64,
 }
 
 impl Disk {
     /// An empty disk. `seed` decides what survives a loss of power.
     pub fn new(seed: u64) -> Disk {
         let random = StdRng::seed_from_u64(seed);
-        let state = State { files: BTreeMap::new(), faults: Faults::default(), random, handles: 0, dead: 0, syncs: 0 };
+        let state = State { files: BTreeMap::new(), faults: Faults::default(), random, handles: 0, dead: 0, syncs: 0, changes: 0 };
         Disk { shared: Arc::new(Shared { state: Mutex::new(state), gate: Mutex::new(None), mounted: Mutex::new(None) }) }
     }
 
@@ -165,6 +167,11 @@ impl Disk {
     /// How often something was synced.
     pub fn syncs(&self) -> u64 {
         self.shared.state().syncs
+    }
+
+    /// How often anything in a file became another.
+    pub(crate) fn changes(&self) -> u64 {
+        self.shared.state().changes
     }
 
     /// The power goes: of what was not synced any part may be lost. Connections that are still open fail from now on.
@@ -273,6 +280,7 @@ impl State {
         }
         write_at(&mut file.now, offset, bytes);
         file.open.push(Change::Write { offset, bytes: bytes.to_vec() });
+        self.changes += 1;
         Ok(())
     }
 
@@ -283,6 +291,7 @@ impl State {
         let file = self.file(name, handle)?;
         file.now.resize(size, 0);
         file.open.push(Change::Truncate(size));
+        self.changes += 1;
         Ok(())
     }
 
@@ -303,6 +312,7 @@ impl State {
     fn lose_power(&mut self) {
         // Sometimes nearly all of it was written, sometimes hardly any.
         let kept = self.random.random::<f64>();
+        self.changes += 1;
         let State { files, random, .. } = self;
         files.retain(|_, file| {
             let open = std::mem::take(&mut file.open);

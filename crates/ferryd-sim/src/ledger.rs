@@ -35,8 +35,14 @@ pub(crate) struct Content {
     pub(crate) names: usize,
     /// Whether it was outside the watch for a while: its after-action may have come and found nothing.
     pub(crate) was_away: bool,
-    /// How often it took the place of another content under the same name, or came for the first time.
+    /// How often it came under a name that did not have it, renamings apart: so many files have it, or had it, one after the other.
     pub(crate) arrivals: usize,
+}
+
+impl Content {
+    pub(crate) fn new(bytes: u64) -> Content {
+        Content { bytes, names: 0, was_away: false, arrivals: 0 }
+    }
 }
 
 /// A file that stands in the watch and that nobody writes.

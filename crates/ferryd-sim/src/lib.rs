@@ -9,6 +9,7 @@ mod log;
 mod many;
 mod memory;
 mod network;
+mod orders;
 mod places;
 mod promises;
 mod run;

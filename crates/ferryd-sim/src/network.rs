@@ -31,7 +31,8 @@ impl Connector for Network {
             }
             let (ours, theirs) = duplex(BUFFER_BYTES);
             tokio::spawn(world.sandbox.serve(theirs));
-            Ok(Box::new(Wire { end: ours, world: self.0.clone() }) as Box<dyn Stream>)
+            let restarts = world.state().restarts;
+            Ok(Box::new(Wire { end: ours, world: self.0.clone(), restarts }) as Box<dyn Stream>)
         })
     }
 
@@ -44,11 +45,14 @@ impl Connector for Network {
 struct Wire {
     end: DuplexStream,
     world: Weak<World>,
+    /// How often the hosts had been restarted when it was made.
+    restarts: usize,
 }
 
 impl Wire {
     fn world(&self) -> io::Result<Arc<World>> {
-        let world = self.world.upgrade().filter(|world| world.is_online());
+        let still_there = |world: &Arc<World>| world.is_online() && world.state().restarts == self.restarts;
+        let world = self.world.upgrade().filter(still_there);
         world.ok_or_else(|| io::ErrorKind::ConnectionReset.into())
     }
 }

@@ -19,7 +19,6 @@ use ferryd::internals::store::{LOG_NAME, Store};
 
 use crate::log::with_log;
 use crate::network::Network;
-use crate::promises::jobs;
 use crate::schedule::{Event, Schedule};
 use crate::setting::NoEnvironment;
 use crate::vfs::mount;
@@ -187,7 +186,7 @@ impl Course {
             ended
         });
         drop(runtime);
-        world.set_switch(None);
+        world.set_control(None, None);
         if let Some(unmet) = world.life.disarm() {
             world.happen(&unmet);
         }
@@ -212,9 +211,10 @@ impl Course {
         let tokens = KeptTokens::new(&system, &config.daemon.state_dir);
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
-        world.set_switch(Some(switch.clone()));
+        let orders = engine::Orders::default();
+        world.set_control(Some(switch.clone()), Some(orders.clone()));
         let host = |host: &config::HostConfig| engine::host_of(host, &clients, &tokens, NoEnvironment);
-        let control = engine::Control { switch: switch.clone(), phases, orders: engine::Orders::default() };
+        let control = engine::Control { switch: switch.clone(), phases, orders };
         let daemon = engine::run(&config, &system, host, store.clone(), control, || {});
         let driving = async {
             self.drive(&store).await;
@@ -258,7 +258,7 @@ impl Course {
         while world.time.passed() < begun + PATIENCE {
             self.pass(store, world.time.passed() + ASK).await;
             let is_long_enough = world.time.passed() > begun + RESCAN;
-            if is_long_enough && world.is_at_rest(&jobs(store)) {
+            if is_long_enough && world.is_at_rest(&world.jobs(store)) {
                 return;
             }
         }
@@ -305,7 +305,8 @@ impl Course {
     }
 }
 
-fn open(world: &Arc<World>) -> Result<Store, String> {
+pub(crate) fn open(world: &World) -> Result<Store, String> {
+    world.mend_queue();
     let (disk, clock) = (world.queue.clone(), world.time.clock());
     let sync = move || disk.sync(LOG_NAME).map_err(|error| io::Error::other(format!("{error:?}")));
     Store::on_vfs(&mount(&world.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())

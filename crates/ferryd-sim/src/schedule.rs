@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::setting::{After, Setting};
+use ferryd::internals::job::steer::Order;
 use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
 use rand::rngs::StdRng;
@@ -72,14 +73,46 @@ pub enum Deed {
     Network(bool),
     /// The clock of the machine is put forward, or back, by so many seconds.
     Clock(i64),
-    /// The disk of the queue is full, or has room again.
-    QueueFull(bool),
     /// Events of files arrive in this way from now on.
     Events(Fate),
     /// Events arrive again, and the daemon is told that some were lost.
     Overflow,
     /// The disk of the folder that files are moved to is full, or has room again.
     SentFull(bool),
+    /// A person orders something.
+    Order(Order, Aim),
+    /// The disk of the queue fails in this way for so long.
+    QueueFails(Failing, Duration),
+    /// A file cannot be read any more.
+    Damage(Pick),
+    /// Every file can be read again.
+    Mend,
+    /// The hosts are restarted: connections end, and uploads that have begun are forgotten if it says so.
+    HostsRestart(bool),
+}
+
+/// What an order is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// One job.
+    Job(Pick),
+    /// All jobs of a host.
+    Host(Pick),
+    /// All jobs of files in one of the folders.
+    Folder,
+    /// All jobs.
+    All,
+}
+
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// It is full: nothing grows.
+    Full,
+    /// Nothing can be written.
+    Writes,
+    /// Nothing is taken to it for good.
+    Syncs,
 }
 
 /// What a user does.
@@ -206,6 +239,7 @@ impl Maker {
             moves_far: self.chance(0.5),
             is_disk: self.chance(0.5),
             keeps_connections: self.chance(0.7),
+            is_new: self.chance(0.05),
         }
     }
 
@@ -226,12 +260,15 @@ impl Maker {
             at += self.gap();
             // In the middle of something that the daemon does, rather than when it waits.
             let steps = if self.chance(0.4) { 1 + self.below(60) as u32 } else { 0 };
-            let what = if self.chance(0.6) { Deed::User(self.act()) } else { self.trouble(setting) };
+            let what = match self.below(20) {
+                0..11 => Deed::User(self.act()),
+                11 | 12 => self.order(),
+                _ => self.trouble(setting),
+            };
             let ends = self.end_of(&what);
             events.push(Event { at, steps, what: what.clone() });
             if let Some(end) = ends {
-                let longest = if matches!(what, Deed::QueueFull(_)) { MIDDLE } else { LONG };
-                let later = at + Duration::from_secs(1) + self.pause(longest);
+                let later = at + Duration::from_secs(1) + self.pause(LONG);
                 events.push(Event { at: later, steps: 0, what: end });
             }
         }
@@ -243,8 +280,10 @@ impl Maker {
     fn end_of(&mut self, what: &Deed) -> Option<Deed> {
         match what {
             Deed::Network(false) => Some(Deed::Network(true)),
-            Deed::QueueFull(true) => Some(Deed::QueueFull(false)),
             Deed::SentFull(true) => Some(Deed::SentFull(false)),
+            Deed::Damage(_) => Some(Deed::Mend),
+            Deed::Order(Order::Pause, aim) if self.chance(0.5) => Some(Deed::Order(Order::Resume, *aim)),
+            Deed::Order(Order::Cancel, aim @ Aim::Job(_)) if self.chance(0.3) => Some(Deed::Order(Order::Again, *aim)),
             Deed::Events(Fate::Lose) if self.chance(0.7) => Some(Deed::Overflow),
             Deed::Events(fate) if *fate != Fate::Deliver => Some(Deed::Events(Fate::Deliver)),
             Deed::Fault(_) if self.chance(0.6) => Some(Deed::HostsRecover),
@@ -294,8 +333,17 @@ impl Maker {
         }
     }
 
+    fn order(&mut self) -> Deed {
+        let pick = self.random.random();
+        let aim = self.one(&[Aim::Job(pick), Aim::Job(pick), Aim::Job(pick), Aim::Host(pick), Aim::Folder, Aim::All]);
+        let order =
+            self.one(&[Order::Pause, Order::Pause, Order::Cancel, Order::Cancel, Order::Again, Order::Retry, Order::Resume]);
+        // Who sends a whole folder anew has all of it twice, and no promise would be left of it.
+        Deed::Order(order, if order == Order::Again { Aim::Job(pick) } else { aim })
+    }
+
     fn trouble(&mut self, setting: &Setting) -> Deed {
-        match self.below(20) {
+        match self.below(23) {
             0..4 => Deed::Kill,
             4 | 5 => Deed::CutPower,
             6 => Deed::Stop(self.pause(Duration::from_secs(1800))),
@@ -308,7 +356,10 @@ impl Maker {
             15 => self.one(&[Deed::LoseSessions, Deed::HostClock(1200), Deed::HostClock(-1200), Deed::HostClock(3)]),
             16 => Deed::Network(false),
             17 => self.one(&[Deed::Clock(-7200), Deed::Clock(7200), Deed::Clock(-365 * 86_400), Deed::Clock(365 * 86_400)]),
-            18 => Deed::QueueFull(true),
+            18 => Deed::QueueFails(Failing::Full, self.pause(MIDDLE)),
+            20 => Deed::HostsRestart(self.chance(0.5)),
+            21 => Deed::Damage(self.random.random()),
+            22 => Deed::QueueFails(self.one(&[Failing::Writes, Failing::Syncs]), self.pause(MIDDLE)),
             _ => self.one(&[
                 Deed::Events(Fate::Lose),
                 Deed::Events(Fate::Twice),
@@ -340,7 +391,7 @@ impl Maker {
     fn action(&mut self) -> Action {
         let (seconds, bytes) = (f64::from(self.random.random_range(1..900u32)), self.below(3000));
         let reset = self.chance(0.5);
-        match self.below(20) {
+        match self.below(22) {
             0..3 => {
                 let body = self.one(&[ErrorBody::Json, ErrorBody::Plain, ErrorBody::Empty]);
                 Action::Status { code: self.one(&[500, 502, 503, 504]), body, stored: self.chance(0.3) }
@@ -361,7 +412,9 @@ impl Maker {
             16 => self.one(&[Action::Limit, Action::AccountFull, Action::Deny, Action::Expire]),
             17 => Action::EarlyReply { status: 503, body: ErrorBody::Json, after_bytes: bytes, hold_seconds: 5.0 },
             18 => self.one(&[Action::SwapTypes, Action::ExtraFields, Action::ReorderFields, Action::WrongLength { by: 5 }]),
-            _ => self.one(&[Action::Moved, Action::Redirect { status: 307, to: None }, Action::WrongFacts]),
+            19 => self.one(&[Action::Moved, Action::Redirect { status: 307, to: None }, Action::WrongFacts]),
+            20 => Action::Twice,
+            _ => self.one(&[Action::StoreOtherName, Action::StoreOtherName, Action::DropPart, Action::CorruptPart]),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! How a world's daemon is configured, and how its hosts are.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use ferryd::internals::config::{self, Config, ConfigError, Environment};
 use ferryd::internals::host::kinds::KINDS;
@@ -35,6 +37,8 @@ pub struct Setting {
     pub is_disk: bool,
     /// Whether connections carry more than one request.
     pub keeps_connections: bool,
+    /// Whether there was no queue before the first start; otherwise there is one that nothing was put into yet.
+    pub is_new: bool,
 }
 
 /// What happens to a file that is on every host.
@@ -90,7 +94,14 @@ impl Setting {
         self.hosts.iter().map(|kind| self.table(kind)).collect()
     }
 
+    /// Finding out which keys a kind has takes longer than a life of the daemon may, so it is done once.
     fn table(&self, kind: &'static str) -> String {
+        static TABLES: Mutex<BTreeMap<(&str, bool, bool), String>> = Mutex::new(BTreeMap::new());
+        let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.entry((kind, self.trusts, self.asks_first)).or_insert_with(|| self.new_table(kind)).clone()
+    }
+
+    fn new_table(&self, kind: &'static str) -> String {
         let mut table = ferryd_sandbox::config_of(kind, ADDRESS).unwrap_or_default();
         table += &format!("trust_replies = {}\n", self.trusts);
         let wanted = [("part_size = \"256 KiB\"\n", true), ("flash_upload = false\n", !self.asks_first)];

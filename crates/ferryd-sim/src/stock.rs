@@ -10,10 +10,13 @@ use ferryd::internals::os::simulated_files::Facts;
 use ferryd::internals::store::JobRow;
 use ferryd_sandbox::Object;
 
-use crate::ledger::{Content, Digest, Standing, digest};
+use crate::ledger::{Content, Digest, Ledger, Standing, digest};
 use crate::places::{DROP, SENT};
 use crate::setting::After;
 use crate::world::World;
+
+/// Files that nobody writes, with the digest and the size of each.
+type Found = BTreeMap<PathBuf, (Digest, u64)>;
 
 /// What begins the names of files that the daemon makes for a moment.
 const PRIVATE: &str = ".ferryd-";
@@ -23,7 +26,7 @@ fn is_private(path: &Path) -> bool {
 }
 
 /// The regular files below a folder that nobody writes, with their digests.
-fn files_in(world: &World, folder: &str) -> BTreeMap<PathBuf, (Digest, u64)> {
+fn files_in(world: &World, folder: &str) -> Found {
     let mut found = BTreeMap::new();
     for path in world.files.files_below(Path::new(folder)) {
         let path = Path::new(folder).join(path);
@@ -37,6 +40,24 @@ fn files_in(world: &World, folder: &str) -> BTreeMap<PathBuf, (Digest, u64)> {
         found.insert(path, (digest, numbers[2].unsigned_abs()));
     }
     found
+}
+
+impl Ledger {
+    /// Counts the contents that have come under names that did not have them, each of which is a file of its own. A content that
+    /// has left another name at the same time was renamed, and is none.
+    fn count_arrivals(&mut self, now: &Found) {
+        let mut come: BTreeMap<&Digest, usize> = BTreeMap::new();
+        for (path, (digest, bytes)) in now.iter().filter(|(path, _)| !is_private(path)) {
+            self.closed.entry(digest.clone()).or_insert(Content::new(*bytes));
+            *come.entry(digest).or_default() += usize::from(self.last.get(path) != Some(digest));
+        }
+        for (digest, come) in come {
+            let has_left =
+                |(path, old): &(&PathBuf, &Standing)| old.digest == *digest && now.get(*path).is_none_or(|(new, _)| new != digest);
+            let left = self.standing.iter().filter(has_left).count();
+            self.closed.entry(digest.clone()).and_modify(|content| content.arrivals += come.saturating_sub(left));
+        }
+    }
 }
 
 impl World {
@@ -73,7 +94,9 @@ impl World {
         if !self.setting.has_proof() {
             self.violated("source", format!("{told} is gone, though a host has given no more than its word"));
         }
-        let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(|host| !self.holds(host, &standing.digest)).collect();
+        let careless = self.state().careless.clone();
+        let lacks = |host: &&str| !careless.contains(*host) && !self.holds(host, &standing.digest);
+        let lacking: Vec<&str> = self.setting.hosts.iter().copied().filter(lacks).collect();
         if !lacking.is_empty() {
             self.violated("source", format!("{told} is gone, but its content is not on {}", lacking.join(" and ")));
         }
@@ -95,6 +118,7 @@ impl World {
         let after = state.after;
         let ledger = &mut state.ledger;
         ledger.afters.insert(after);
+        ledger.count_arrivals(&now);
         let mut standing = BTreeMap::new();
         for (path, (digest, bytes)) in now.clone() {
             if is_private(&path) {
@@ -105,11 +129,8 @@ impl World {
                 continue;
             }
             let names = now.values().filter(|(other, _)| *other == digest).count();
-            let is_first = !ledger.closed.contains_key(&digest);
-            let content = ledger.closed.entry(digest.clone()).or_insert(Content { bytes, names, was_away: false, arrivals: 0 });
-            content.names = content.names.max(names);
-            let before = ledger.last.insert(path.clone(), digest.clone());
-            content.arrivals += usize::from(is_first || before.is_some_and(|before| before != digest));
+            ledger.closed.entry(digest.clone()).and_modify(|content| content.names = content.names.max(names));
+            ledger.last.insert(path.clone(), digest.clone());
             let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
             let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
             standing.insert(path, entry);
@@ -126,12 +147,14 @@ impl World {
     pub(crate) fn spare_what_is_done(&self) {
         let objects = self.sandbox.objects();
         let state = &mut *self.state();
-        let (jobs, ledger) = (&state.jobs, &mut state.ledger);
+        let (jobs, ledger, repeated) = (&state.jobs, &mut state.ledger, &state.orders.repeated);
         // Of a content with several names the jobs may be those of another.
         let has_one_name = |digest: &Digest| ledger.closed.get(digest).is_some_and(|content| content.names == 1);
         for (path, standing) in ledger.standing.iter_mut().filter(|(_, standing)| has_one_name(&standing.digest)) {
             let is_done = |host: &str| {
-                let is_it = |job: &JobRow| job.path == *path && job.host == host && job.bytes == standing.bytes;
+                // One that is to be sent again has its after-action again, too.
+                let is_repeated = repeated.iter().any(|(_, bytes)| *bytes == standing.bytes);
+                let is_it = |job: &JobRow| !is_repeated && job.path == *path && job.host == host && job.bytes == standing.bytes;
                 let is_held = |object: &Object| object.host == host && object.sha256.as_ref() == Some(&standing.digest);
                 jobs.iter().any(|job| is_it(job) && job.state == State::Done) && objects.iter().any(is_held)
             };

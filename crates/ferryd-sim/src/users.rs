@@ -29,7 +29,7 @@ fn content(world: &World, bytes: u64) -> Vec<u8> {
 }
 
 /// A file in the watch, and what is in it.
-fn picked(world: &World, pick: Pick) -> Option<PathBuf> {
+pub(crate) fn picked(world: &World, pick: Pick) -> Option<PathBuf> {
     let there: Vec<PathBuf> = world.state().ledger.standing.keys().cloned().collect();
     there.get(pick as usize % there.len().max(1)).cloned()
 }

@@ -4,7 +4,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 
 use rusqlite::ffi;
 
@@ -19,6 +19,20 @@ pub fn mount(disk: &Disk) -> String {
         let registration = Registration::new(shared);
         Mounted { name: registration.name.to_string_lossy().into_owned(), _guard: Box::new(registration) }
     })
+}
+
+/// The most that SQLite takes of a connection's own memory at once, and how often: compiling a statement needs many small pieces.
+const PIECES: (c_int, c_int) = (1200, 400);
+
+/// A world opens a queue for each life, and asks each statement only a few times, so most of what SQLite does is compiling them. Threads
+/// that run worlds would wait for each other to count the memory for that.
+fn configure() {
+    // SAFETY: the arguments are those that SQLite's documentation names for the two options. Where SQLite is in use already, it refuses,
+    // and works as before.
+    unsafe {
+        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
+        ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, PIECES.0, PIECES.1);
+    }
 }
 
 /// A disk that SQLite knows by a name, until this is dropped.
@@ -69,6 +83,8 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 
 impl Registration {
     fn new(disk: Weak<Shared>) -> Registration {
+        static CONFIGURED: Once = Once::new();
+        CONFIGURED.call_once(configure);
         static REGISTERED: AtomicU64 = AtomicU64::new(0);
         let name = format!("ferryd-sim-{}", REGISTERED.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(name).unwrap_or_default();

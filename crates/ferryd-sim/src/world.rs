@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use ferryd::internals::engine::Orders;
 use ferryd::internals::engine::phase::PhaseSwitch;
 use ferryd::internals::os::clock::{Clock, TimeSource};
 use ferryd::internals::os::simulated_files::Disk as Files;
@@ -38,6 +39,8 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) life: Life,
     happens: fn(&World, &Event),
+    /// For what goes on beside whoever asks for it.
+    pub(crate) me: Weak<World>,
     state: Mutex<State>,
 }
 
@@ -49,6 +52,10 @@ pub(crate) struct State {
     pub(crate) story: Vec<String>,
     /// The running daemon's switch.
     pub(crate) switch: Option<Arc<PhaseSwitch>>,
+    /// What takes orders to the running daemon.
+    pub(crate) engine: Option<Orders>,
+    /// What people have ordered.
+    pub(crate) orders: crate::orders::Orders,
     /// What the configuration says of sources.
     pub(crate) after: After,
     pub(crate) faults: Vec<Rule>,
@@ -62,6 +69,8 @@ pub(crate) struct State {
     pub(crate) violations: Vec<Violation>,
     /// The jobs as they were at the last look.
     pub(crate) jobs: Vec<JobRow>,
+    /// The jobs as they were read last, after so many changes of the queue's disk.
+    pub(crate) read_jobs: Option<(u64, Vec<JobRow>)>,
     /// Reasons that jobs have had, and moves that they have made, by name.
     pub(crate) met: BTreeSet<String>,
     /// Whether events were lost, or came late, and the daemon was not told.
@@ -74,6 +83,12 @@ pub(crate) struct State {
     pub(crate) lives: usize,
     /// Kinds of hosts that nothing was ever wrong with.
     pub(crate) healthy: Vec<&'static str>,
+    /// Kinds of hosts that have lost bytes, or changed them, after they had confirmed them.
+    pub(crate) careless: BTreeSet<String>,
+    /// When the disk of the queue will not fail any more.
+    pub(crate) queue_fails_until: Option<Duration>,
+    /// How often the hosts were restarted.
+    pub(crate) restarts: usize,
     /// Whether the disk of the queue, or the whole machine, has given the daemon a reason to end.
     pub(crate) has_excuse: bool,
     /// Events that have happened.
@@ -89,10 +104,10 @@ impl World {
         let state = Mutex::new(State::new(seed, &setting));
         Arc::new_cyclic(|world: &Weak<World>| {
             let (of_queue, of_files) = (world.clone(), world.clone());
-            let queue = Disk::with_files(seed, new_queue());
+            let queue = Disk::with_files(seed, if setting.is_new { &[] } else { new_queue() });
             queue.before_steps(Arc::new(move || of_queue.upgrade().is_some_and(|world| world.step("queue"))));
             files.before_steps(Arc::new(move |what| of_files.upgrade().is_some_and(|world| world.step(what))));
-            World { setting, seed, time, files, queue, sandbox, life: Life::default(), happens, state }
+            World { setting, seed, time, files, queue, sandbox, life: Life::default(), happens, me: world.clone(), state }
         })
     }
 
@@ -122,6 +137,7 @@ impl World {
 
     /// The daemon is about to do something outside of its memory. Whether it may: the dead do nothing.
     pub(crate) fn step(&self, what: &str) -> bool {
+        self.mend_queue();
         match self.life.step() {
             Step::Taken => true,
             Step::Dead => false,
@@ -133,8 +149,10 @@ impl World {
         }
     }
 
-    pub(crate) fn set_switch(&self, switch: Option<Arc<PhaseSwitch>>) {
-        self.state().switch = switch;
+    /// By what the running daemon is told to end, and what takes orders to it.
+    pub(crate) fn set_control(&self, switch: Option<Arc<PhaseSwitch>>, engine: Option<Orders>) {
+        let mut state = self.state();
+        (state.switch, state.engine) = (switch, engine);
     }
 
     /// Whether nothing is wrong with the machine.
@@ -151,6 +169,8 @@ impl State {
             ledger: Ledger::default(),
             story: Vec::new(),
             switch: None,
+            engine: None,
+            orders: crate::orders::Orders::default(),
             after: setting.after,
             faults: Vec::new(),
             is_online: true,
@@ -159,12 +179,16 @@ impl State {
             troubles: 0,
             violations: Vec::new(),
             jobs: Vec::new(),
+            read_jobs: None,
             met: BTreeSet::new(),
             was_untold: false,
             hosts_ahead: 0,
             ahead: 0,
             lives: 0,
             healthy: setting.hosts.clone(),
+            careless: BTreeSet::new(),
+            queue_fails_until: None,
+            restarts: 0,
             has_excuse: false,
             happened: 0,
         }

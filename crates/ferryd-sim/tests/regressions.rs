@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use ferryd::internals::job::steer::Order;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, When};
-use ferryd_sim::schedule::{Act, Deed, Event, Name, Schedule};
+use ferryd_sim::schedule::{Act, Aim, Deed, Event, Failing, Name, Schedule};
 use ferryd_sim::{After, Detail, Report, Setting, run, shrink, shrink_while};
 
 /// The file `a`, `b` and so on.
@@ -25,6 +26,7 @@ fn setting(hosts: &[&'static str], after: After) -> Setting {
         moves_far: false,
         is_disk: false,
         keeps_connections: true,
+        is_new: false,
     }
 }
 
@@ -68,6 +70,60 @@ fn a_disk_that_comes_back_under_other_numbers_brings_no_second_job() {
     let report = world(disk, events);
     keeps_every_promise(&report);
     assert_eq!(report.counts.objects, 2, "{}", report.story.join("\n"));
+}
+
+#[test]
+fn a_file_that_is_to_be_sent_again_and_has_gone_from_a_disk_that_has_other_numbers_since_is_not_waited_for() {
+    let disk = Setting { is_disk: true, ..setting(&["uploadgig", "4shared"], After::Delete) };
+    let mut events = vec![user(1.0, Act::Create(A, 3_000)), user(100.0, Act::Unmount), user(160.0, Act::Remount)];
+    // A file that is met there tells that it is the same disk.
+    events.extend([user(4000.0, Act::Create(B, 500)), at(4100.0, Deed::Order(Order::Again, Aim::Job(0)))]);
+    let report = world(disk, events);
+    keeps_every_promise(&report);
+    assert!(has(&report, "of /drop/a for uploadgig is gone"), "{}", report.story.join("\n"));
+}
+
+#[test]
+fn what_is_cancelled_stays_cancelled_through_deaths_and_a_loss_of_power_and_its_source_stays() {
+    let mut cancelled = 0;
+    for steps in 1..40 {
+        let cancel = Event { at: Duration::from_secs(2), steps, what: Deed::Order(Order::Cancel, Aim::Host(1)) };
+        let slow = Setting { pace: Some(10_000), ..setting(&["cloudkp", "uploadgig"], After::Delete) };
+        let report = world(slow, vec![user(1.0, Act::Create(A, 40_000)), cancel, at(4.0, Deed::CutPower), at(30.0, Deed::Kill)]);
+        keeps_every_promise(&report);
+        // Before the job is there, nothing is cancelled.
+        if has(&report, "(Cancel has changed 1 jobs)") {
+            assert!(has(&report, "for uploadgig is cancelled"), "{}", report.story.join("\n"));
+            assert!(!has(&report, "the daemon has taken"), "{}", report.story.join("\n"));
+            cancelled += 1;
+        }
+    }
+    assert!(cancelled > 10, "{cancelled}");
+}
+
+#[test]
+fn an_order_is_carried_out_while_the_daemon_is_away_and_dies_as_it_does() {
+    let events = |pause: Event| {
+        let slow = Setting { pace: Some(1_000), ..setting(&["cloudkp", "uploadgig"], After::Keep) };
+        (slow, vec![user(1.0, Act::Create(A, 40_000)), at(10.0, Deed::Stop(Duration::from_secs(60))), pause])
+    };
+    let (slow, while_away) = events(at(40.0, Deed::Order(Order::Pause, Aim::All)));
+    let report = world(slow, while_away);
+    keeps_every_promise(&report);
+    assert!(has(&report, "(Pause has changed 2 jobs)"), "{}", report.story.join("\n"));
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_loses_no_file_and_repeats_none() {
+    for (failing, steps) in
+        [Failing::Full, Failing::Writes, Failing::Syncs].into_iter().flat_map(|how| (1..30).map(move |at| (how, at)))
+    {
+        let what = Deed::QueueFails(failing, Duration::from_secs(20));
+        let fails = Event { at: Duration::from_secs(1), steps, what };
+        let report = world(setting(&["cloudkp", "koodrive"], After::Delete), vec![user(1.0, Act::Create(A, 3_000)), fails]);
+        keeps_every_promise(&report);
+        assert_eq!(report.counts.objects, 2, "{}", report.story.join("\n"));
+    }
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What the protocol of a kind asks for over minutes and hours, on simulated time.
 
+use std::path::Path;
+
+use ferryd_sandbox::Object;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::log::{Entry, Outcome};
 
 use super::real_hosts::{Bench, bench_ruled};
-use super::world::{HOUR, MINUTE, paused};
+use super::world::{HOUR, MINUTE, SECOND, paused};
 use crate::job::State;
 
 fn at(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
@@ -159,4 +162,48 @@ fn the_last_chunk_may_be_the_finish() {
         let requests = at(&bench, Endpoint::Chunk).len() + at(&bench, Endpoint::Finish).len();
         assert!((5..=6).contains(&requests), "{:#?}", bench.log());
     });
+}
+
+/// A KooDrive that has the content of a file already, and answers the question for it only after `meddle` was done to the file.
+/// Answers what it holds then.
+fn asked_while(meddle: impl Fn(&Bench, &Path)) -> (Bench, Vec<Object>) {
+    paused(async {
+        let bench = bench_ruled("koodrive", "", |_| {});
+        let content = bench.put("first", 200_000);
+        // What the name means at the host already: a further file of this name gets one of its own, also when it is made again.
+        bench.world.disk.write(Path::new("/drop/name"), b"what was there before").unwrap();
+        bench.run(5 * MINUTE).await;
+        let slow = Rule::new(Action::SlowReply { seconds: 20.0 }).at(Endpoint::Open).when(When::First(1));
+        bench.lan.sandbox.set_faults(Script::of([slow])).unwrap();
+        let name = Path::new("/drop/name");
+        bench.world.disk.write(name, &content).unwrap();
+        let meddling = async {
+            tokio::time::sleep(15 * SECOND).await;
+            meddle(&bench, name);
+        };
+        tokio::join!(bench.run(2 * HOUR), meddling);
+        bench.is_done_at("koodrive", "name");
+        let digest = bench.lan.sandbox.objects()[0].sha256.clone();
+        let holds = bench.lan.sandbox.objects().into_iter().filter(|object| object.sha256 == digest).collect();
+        (bench, holds)
+    })
+}
+
+#[test]
+fn a_file_that_is_touched_while_the_host_looks_for_its_content_is_not_there_twice_for_that() {
+    let (bench, holds) = asked_while(|bench, file| bench.world.disk.set_mode(file, 0o600).unwrap());
+    assert_eq!(holds.len(), 2, "once under each name: {holds:#?}");
+    assert_eq!(
+        at(&bench, Endpoint::Open).iter().filter(|open| open.file.as_deref() == Some("name")).count(),
+        2,
+        "no third question"
+    );
+}
+
+#[test]
+fn a_file_that_changes_unseen_while_the_host_looks_for_its_content_goes_up_as_it_is_now() {
+    let new = vec![7; 200_000];
+    let (bench, _) = asked_while(|bench, file| bench.world.disk.overwrite_unnoticed(file, &new, 0).unwrap());
+    let sandbox = &bench.lan.sandbox;
+    assert!(sandbox.objects().iter().any(|object| sandbox.read(object).unwrap() == new), "{:#?}", sandbox.objects());
 }

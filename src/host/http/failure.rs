@@ -154,13 +154,10 @@ fn issuer_unknown(error: &dyn Error) -> bool {
 }
 
 fn certificate_error(error: &dyn Error) -> Option<&rustls::CertificateError> {
-    fn refused(error: &rustls::Error) -> Option<&rustls::CertificateError> {
-        match error {
-            rustls::Error::InvalidCertificate(why) => Some(why),
-            _ => None,
-        }
-    }
-    causes(error).find_map(|cause| within(cause)?.downcast_ref().and_then(refused))
+    causes(error).find_map(|cause| match within(cause)?.downcast_ref()? {
+        rustls::Error::InvalidCertificate(why) => Some(why),
+        _ => None,
+    })
 }
 
 /// What an error is under all the I/O errors around it, which do not count it as their cause.

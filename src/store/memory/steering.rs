@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use super::{Caller, DeliveryId, Job, JobId, Rules, State, Steer, Steered, StoreError, Tables};
+use crate::job::Identity;
+use crate::job::absence::NO_DEVICE;
 use crate::job::steer::{Effect, Order, Selection, Steerable};
 
 impl Tables {
@@ -110,7 +112,7 @@ impl Tables {
 
     fn further_job(&mut self, by: Caller, id: JobId) -> Result<JobId, StoreError> {
         let done = self.job(id)?.clone();
-        let identity = self.files[&done.file].identity;
+        let identity = Identity { device: NO_DEVICE, ..self.files[&done.file].identity };
         let further = JobId(self.next());
         let Job { file, host, version, priority, close_seen, .. } = done;
         let of_host = self.jobs.values().filter(|job| job.file == file && job.host == host);
