@@ -9,6 +9,7 @@ mod log;
 mod many;
 mod memory;
 mod network;
+mod ordered;
 mod orders;
 mod places;
 mod promises;

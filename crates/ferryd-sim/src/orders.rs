@@ -1,68 +1,17 @@
 //! What people order for jobs while everything else happens: of the running daemon, or of the queue while none runs, as the command
 //! line does.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ferryd::internals::engine::Orders as Engine;
 use ferryd::internals::job::State;
 use ferryd::internals::job::steer::{Order, Selection, Steered};
-use ferryd::internals::store::{JobId, JobRow};
+use ferryd::internals::store::JobRow;
 
 use crate::ledger::Standing;
 use crate::places::DROP;
-use crate::run::open;
 use crate::schedule::Aim;
 use crate::world::World;
-
-/// What was ordered so far, and what must hold since.
-#[derive(Debug, Default)]
-pub(crate) struct Orders {
-    /// How many orders were given.
-    given: u64,
-    /// What was to be paused or cancelled at any time.
-    set_aside: Vec<Selection>,
-    /// The states that jobs have by orders that were answered, as long as no later one may have changed them.
-    states: BTreeMap<JobId, State>,
-    /// For each upload that was ordered of a file that its host has: the host, and how many bytes it has.
-    pub(crate) repeated: Vec<(String, u64)>,
-}
-
-impl Orders {
-    fn give(&mut self, order: Order, selection: &Selection) -> u64 {
-        self.given += 1;
-        if matches!(order, Order::Pause | Order::Cancel) {
-            self.set_aside.push(selection.clone());
-        }
-        if selection.jobs.is_empty() {
-            self.states.clear();
-        }
-        self.states.retain(|job, _| !selection.jobs.contains(job));
-        self.given
-    }
-
-    /// The order of this number was answered.
-    fn answered(&mut self, number: u64, order: Order, steered: &Steered) {
-        let state = match order {
-            Order::Pause => State::Paused,
-            Order::Cancel => State::Cancelled,
-            _ => return,
-        };
-        if number == self.given {
-            let at_once = steered.jobs.iter().filter(|job| !steered.stopping.contains(job));
-            self.states.extend(at_once.map(|job| (*job, state)));
-        }
-    }
-
-    /// Whether nobody has ever ordered that the job be set aside. Files get other names, so folders do not tell.
-    fn is_surprised_by(&self, job: &JobRow) -> bool {
-        let is_for = |selection: &Selection| {
-            (selection.jobs.is_empty() || selection.jobs.contains(&job.id))
-                && (selection.hosts.is_empty() || selection.hosts.contains(&job.host))
-        };
-        !self.set_aside.iter().any(is_for)
-    }
-}
 
 impl World {
     /// A person orders something.
@@ -142,7 +91,7 @@ impl World {
     /// The command is a process of its own, which dies as the daemon does.
     fn ask_queue(&self, number: u64, order: Order, selection: &Selection) {
         self.life.begin();
-        let done = open(self).and_then(|store| {
+        let done = self.open_queue().and_then(|store| {
             store.give_up_waiting();
             store.carry_out(order, selection).map_err(|error| error.to_string())
         });
@@ -167,7 +116,7 @@ impl World {
             let told = format!("job {} of {} for {} is {}", job.id.0, job.path.display(), job.host, job.state.word());
             let (is_surprise, ordered) = {
                 let state = self.state();
-                (state.orders.is_surprised_by(job), state.orders.states.get(&job.id).copied())
+                (state.orders.is_surprised_by(job), state.orders.state_of(job.id))
             };
             if matches!(job.state, State::Paused | State::Cancelled) && is_surprise {
                 self.violated("ordered", format!("{told}, and nobody has ordered it"));

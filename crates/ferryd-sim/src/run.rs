@@ -2,7 +2,6 @@
 //! whatever is left of a life when it ends is dropped with it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +14,12 @@ use ferryd::internals::os::Files;
 use ferryd::internals::os::chance::Chance;
 use ferryd::internals::os::system::System;
 use ferryd::internals::os::threads::Threads;
-use ferryd::internals::store::{LOG_NAME, Store};
+use ferryd::internals::store::Store;
 
 use crate::log::with_log;
 use crate::network::Network;
 use crate::schedule::{Event, Schedule};
 use crate::setting::NoEnvironment;
-use crate::vfs::mount;
 use crate::violation::Violation;
 use crate::world::World;
 
@@ -195,7 +193,7 @@ impl Course {
 
     async fn live_in_runtime(&mut self) -> Ended {
         let world = self.world.clone();
-        let store = match open(&world) {
+        let store = match world.open_queue() {
             Ok(store) => store,
             Err(_) if !world.life.is_alive() => return Ended::Died,
             Err(error) => return Ended::Itself(Err(error)),
@@ -303,11 +301,4 @@ impl Course {
         };
         Report { violations: state.violations.clone(), story: state.story.clone(), counts, met: state.met.clone() }
     }
-}
-
-pub(crate) fn open(world: &World) -> Result<Store, String> {
-    world.mend_queue();
-    let (disk, clock) = (world.queue.clone(), world.time.clock());
-    let sync = move || disk.sync(LOG_NAME).map_err(|error| io::Error::other(format!("{error:?}")));
-    Store::on_vfs(&mount(&world.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())
 }

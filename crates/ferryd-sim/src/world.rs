@@ -1,6 +1,7 @@
 //! Everything outside the process: time, disks, hosts, the network and the users; and what was seen of it all.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use ferryd::internals::engine::phase::PhaseSwitch;
 use ferryd::internals::os::clock::{Clock, TimeSource};
 use ferryd::internals::os::simulated_files::Disk as Files;
 use ferryd::internals::os::simulated_time::Time;
-use ferryd::internals::store::{JobRow, Store};
+use ferryd::internals::store::{JobRow, LOG_NAME, Store};
 use ferryd_sandbox::faults::Rule;
 use ferryd_sandbox::{Options, Sandbox};
 use rand::rngs::StdRng;
@@ -55,7 +56,7 @@ pub(crate) struct State {
     /// What takes orders to the running daemon.
     pub(crate) engine: Option<Orders>,
     /// What people have ordered.
-    pub(crate) orders: crate::orders::Orders,
+    pub(crate) orders: crate::ordered::Orders,
     /// What the configuration says of sources.
     pub(crate) after: After,
     pub(crate) faults: Vec<Rule>,
@@ -96,6 +97,14 @@ pub(crate) struct State {
 }
 
 impl World {
+    /// Opens the queue as a process of the daemon does.
+    pub(crate) fn open_queue(&self) -> Result<Store, String> {
+        self.mend_queue();
+        let (disk, clock) = (self.queue.clone(), self.time.clock());
+        let sync = move || disk.sync(LOG_NAME).map_err(|error| io::Error::other(format!("{error:?}")));
+        Store::on_vfs(&mount(&self.queue), sync, Arc::new(move || clock.now_ms())).map_err(|error| error.to_string())
+    }
+
     /// A world before its first event. `happens` has one happen that waited for a step of the daemon.
     pub(crate) fn new(schedule: &Schedule, happens: fn(&World, &Event)) -> Arc<World> {
         let (setting, seed) = (schedule.setting.clone(), schedule.seed);
@@ -170,7 +179,7 @@ impl State {
             story: Vec::new(),
             switch: None,
             engine: None,
-            orders: crate::orders::Orders::default(),
+            orders: crate::ordered::Orders::default(),
             after: setting.after,
             faults: Vec::new(),
             is_online: true,
