@@ -86,6 +86,7 @@ suite! {
     what_becomes_of_a_session_is_what_its_worker_says;
     a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
     a_file_that_its_host_was_asked_to_make_twice_is_marked;
+    a_version_that_a_host_may_have_and_that_was_gone_for_a_while_is_marked_when_it_is_back;
     a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer;
     how_a_host_has_failed_is_kept_until_its_next_success;
     a_file_is_alone_at_its_host_when_no_other_is_to_be_tried;
@@ -1166,6 +1167,23 @@ fn a_file_that_its_host_was_asked_to_make_twice_is_marked(queue: Queue) {
         queue.store.record_outcome(job, outcome).blocking().unwrap();
         assert_eq!(queue.job(job).maybe_duplicate, maybe_duplicate);
     }
+}
+
+fn a_version_that_a_host_may_have_and_that_was_gone_for_a_while_is_marked_when_it_is_back(queue: Queue) {
+    let files = || (0..3).map(|number| Arrival { hosts: Arc::from(["box".to_owned()]), ..arrival(number) }).collect::<Vec<_>>();
+    queue.store.enqueue(files()).blocking().unwrap();
+    let gone = [(SessionFate::DropLostMaybeDuplicate, false), (SessionFate::Drop, false), (SessionFate::Drop, true)];
+    for (fate, is_unanswered) in gone {
+        let job = queue.claim_on("box");
+        with_session(&queue, job);
+        if is_unanswered {
+            queue.store.record_commit_intent(job).blocking().unwrap();
+        }
+        queue.store.return_job(job, ReturnedJob { session: fate, ..return_job(State::Gone) }).blocking().unwrap();
+    }
+    queue.store.enqueue(files()).blocking().unwrap();
+    let marked = gone.map(|_| queue.job(queue.claim_on("box")).maybe_duplicate);
+    assert_eq!(marked, [true, false, true]);
 }
 
 fn a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer(queue: Queue) {

@@ -357,13 +357,17 @@ fn insert_job(
     let mut insert = c.prepare_cached(
         "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
                                    owner, version, close_seen)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10, ?11, ?13, (SELECT version FROM files WHERE id = ?1),
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10,
+                 ?11 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.host = ?2 AND s.state = 'gone' AND s.maybe_duplicate
+                                AND (s.size, s.mtime_ns) = (?5, ?6)),
+                 ?13, (SELECT version FROM files WHERE id = ?1),
                  ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
                                 AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
     let size = size.cast_signed();
     let Arrival { priority, close_seen, .. } = arrival;
-    // What was seen for one host's job holds for another's that is made later.
+    // What was seen for one host's job holds for another's that is made later. And a host that may have a version which went and has
+    // come back may have it still.
     insert.execute(params![
         file,
         host,

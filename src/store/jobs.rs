@@ -333,7 +333,9 @@ pub(super) fn return_job(
     if moved_on(c, by, job)?.is_some() {
         return Ok(None);
     }
+    let is_in_doubt = returned.state == State::Gone && uploads::is_in_doubt(c, job)?;
     let (lost, maybe_duplicate) = uploads::keep(c, job, returned.session)?;
+    let maybe_duplicate = maybe_duplicate || is_in_doubt;
     let state = steer::left(steering::wanted(c, job)?, returned.state);
     let is_steered = state != returned.state;
     let mut update = c.prepare_cached(

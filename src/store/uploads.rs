@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, ConfirmedParts, Session, Shape};
+use crate::job::upload::{Ack, ConfirmedParts, Repeat, Session, Shape};
 use crate::job::{JobId, SentHash};
 
 use super::error::StoreError;
@@ -202,6 +202,14 @@ pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32
     }
     let lost = u32::from(matches!(fate, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
     Ok((lost, fate == SessionFate::DropLostMaybeDuplicate && !planted!("duplicate.unmarked")))
+}
+
+/// Whether the host may have made the file without anybody having heard of it, and would make another of the same bytes.
+pub(super) fn is_in_doubt(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached("SELECT shape FROM uploads WHERE job = ?1 AND committing")?;
+    let shape: Option<Option<String>> = select.query_row([job.0], |row| row.get(0)).optional()?;
+    let duplicates = |shape: &str| Shape::read(shape).is_none_or(|shape| shape.repeat == Repeat::MayDuplicate);
+    Ok(shape.is_some_and(|shape| shape.as_deref().is_none_or(duplicates)))
 }
 
 pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError> {

@@ -94,7 +94,13 @@ impl Tables {
         let close_seen = arrival.close_seen || self.jobs.values().any(closed);
         let (id, version) = (JobId(self.next()), self.files[&file].version);
         let job = Job::new(by, file, host, version, arrival.identity, arrival.priority);
-        self.jobs.insert(id, Job { maybe_duplicate: arrival.maybe_known, close_seen, ..job });
+        let content = |identity: Identity| (identity.size, identity.mtime_ns);
+        let is_doubted = |gone: &Job| {
+            let same = (gone.file, &gone.host, content(gone.identity)) == (file, &job.host, content(job.identity));
+            same && gone.state == State::Gone && gone.maybe_duplicate
+        };
+        let maybe_duplicate = arrival.maybe_known || self.jobs.values().any(is_doubted);
+        self.jobs.insert(id, Job { maybe_duplicate, close_seen, ..job });
     }
 
     fn supersede(&mut self, by: Caller, file: i64) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
+use crate::job::upload::{Repeat, Shape};
 use crate::store::Claimed;
 use crate::store::values::Turns;
 
@@ -173,6 +174,8 @@ impl Tables {
         if self.moved_on(by, id)?.is_some() {
             return Ok(None);
         }
+        let duplicates = |shape: &Option<Shape>| shape.as_ref().is_none_or(|shape| shape.repeat == Repeat::MayDuplicate);
+        let is_in_doubt = self.uploads.get(&id).is_some_and(|upload| upload.committing && duplicates(&upload.shape));
         self.keep(id, left.session);
         let state = steer::left(self.job(id)?.wanted, left.state);
         let is_steered = state != left.state;
@@ -183,7 +186,8 @@ impl Tables {
         (job.failures, job.failing, job.failing_for) = (left.failures, left.failing.clone(), left.failing_for);
         job.failed_at = (left.counts && !is_steered).then_some(by.now_ms);
         job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
-        job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate;
+        let is_gone_in_doubt = is_in_doubt && left.state == State::Gone;
+        job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate || is_gone_in_doubt;
         if state.is_final() {
             self.digests.remove(&id);
         }
