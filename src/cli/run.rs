@@ -189,7 +189,7 @@ fn take_lock(state_dir: &Path) -> Result<Lock, CommandFailure> {
 }
 
 /// How long the end waits for threads that wait for a disk.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a full disk is looked at before the queue is open.
 const FULL_PAUSE: Duration = Duration::from_millis(500);

@@ -22,6 +22,7 @@ use crate::job::{Delivery, DeliveryId, Event, Identity, Reason, ReasonClass};
 use crate::os::answers::Answers;
 use crate::os::files::Base;
 use crate::os::names::Names;
+use crate::os::one_writer::OneWriter;
 use crate::os::system::System;
 use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
@@ -358,8 +359,19 @@ impl DeliveryTask {
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
+        let Some(turn) = OneWriter::of(&path).await else {
+            return Err(HookError::new("an earlier attempt still waits for its file system"));
+        };
+        let answers = match &action {
+            AfterAction::Delete => self.answers(&path),
+            AfterAction::Move { folder, .. } => Answers::of_each(self.system.threads, &[&path, folder]),
+        };
         let task = Task { base, path, sent, close_seen, action, names, clock, stop };
-        let acting = self.system.threads.run(move || after::act(&task));
+        let acting = answers.long(move || {
+            let done = after::act(&task);
+            drop(turn);
+            done
+        });
         acting.await.unwrap_or_else(|error| Err(HookError::new(error.to_string()))).map(Some)
     }
 

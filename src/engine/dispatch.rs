@@ -192,7 +192,9 @@ impl Dispatch {
             let page = self.store.steer(page).await?;
             crash_point!("order.after_commit");
             after = page.next;
-            for running in tasks.loads().filter(|running| page.jobs.contains(&running.job)) {
+            let mut under_way: Vec<_> = tasks.loads().filter(|running| page.jobs.contains(&running.job)).collect();
+            under_way.sort_by_key(|running| running.job);
+            for running in under_way {
                 if page.stopping.contains(&running.job) { running.halt.ask() } else { running.halt.withdraw() }
             }
             steered.add(page);
@@ -280,7 +282,7 @@ impl Dispatch {
             let mut phases = worker.phases.clone();
             let ready = tokio::select! {
                 biased;
-                ready = worker.ready() => ready,
+                ready = worker.ready_for(job.id, &job.host) => ready?,
                 // A program that is to tell a secret may take as long as it likes.
                 () = phases.reached(Phase::Draining) => return give_back_untried(&store, job).await,
                 () = stopped.dropped(), if !job.give_back => return give_back_untried(&store, job).await,

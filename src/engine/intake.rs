@@ -94,8 +94,8 @@ impl Intake {
             Seen::Known => Ok(Knowledge::Known),
             Seen::Unknown => Ok(Knowledge::New(News::default())),
             Seen::Renumbered => self.adopt(met),
-            Seen::Touched(known) => match met.fingerprint(&self.system.files) {
-                Some(now) if now == known => self.adopt(met),
+            Seen::Touched { fingerprint: known, is_taken_up } => match met.fingerprint(&self.system.files) {
+                Some(now) if now == known && is_taken_up => self.adopt(met),
                 fingerprint => Ok(Knowledge::New(News { fingerprint, maybe_known: false })),
             },
             Seen::Elsewhere(earlier) => self.judge_elsewhere(hosts, met, earlier),
@@ -116,20 +116,26 @@ impl Intake {
         Ok(Knowledge::Known)
     }
 
-    /// A file that looks like one that was taken up elsewhere has been renamed if the other name is no more: the same inode, or the
-    /// same content under the same name. The same content under another name may be a copy, which is sent.
+    /// A file that looks like one that was taken up elsewhere has been renamed if the other name is no more: the same inode, unless its
+    /// content is another, or the same content under the same name. The same content under another name may be a copy, which is sent.
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
             if self.is_beyond_reach(met.folder, &before.folder) || is_still_there(&self.system.files, &before, met) {
                 continue;
             }
-            if !before.same_inode {
+            if before.fingerprint.is_some() {
                 news.fingerprint = news.fingerprint.or_else(|| met.fingerprint(&self.system.files));
-                if news.fingerprint.is_none() || news.fingerprint != before.fingerprint {
+            }
+            let is_compared = news.fingerprint.is_some() && before.fingerprint.is_some();
+            if is_compared && news.fingerprint != before.fingerprint {
+                continue;
+            }
+            if !before.same_inode {
+                if !is_compared {
                     continue;
                 }
-                if before.name != met.name {
+                if before.own_name() != met.name {
                     news.maybe_known = true;
                     continue;
                 }
@@ -150,7 +156,7 @@ impl Intake {
 
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
         let MetFile { folder, name, now } = *met;
-        tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.folder.join(&before.name), folder.join(name));
+        tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.path(), folder.join(name));
         self.store.store()?.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
         let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
@@ -199,6 +205,9 @@ impl MetFile<'_> {
 /// A second name of the same file (a hard link) is a file of its own; only a name that is no more was a rename. A name that has
 /// another file now is no more.
 fn is_still_there(files: &Files, before: &Earlier, met: &MetFile<'_>) -> bool {
+    if before.is_displaced() {
+        return false;
+    }
     let (path, now) = (before.folder.join(&before.name), met.now);
     // Where letters do not differ by their case, a file is found under the spelling that it had, too.
     if before.folder == met.folder && before.name != met.name && is_spelled_alike(&before.name, met.name) {

@@ -184,10 +184,13 @@ async fn then_drain<T>(work: impl Future<Output = T>, switch: &PhaseSwitch) -> T
     result
 }
 
+/// So much of the grace is kept back at most, for what has to end in order when the time of parts in flight is over.
+const GRACE_KEPT_BACK: Duration = Duration::from_secs(3);
+
 /// When parts in flight have had their grace, requests are dropped.
 async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration) {
     phases.reached(Phase::Draining).await;
-    tokio::time::sleep(grace).await;
+    tokio::time::sleep(grace.saturating_sub(GRACE_KEPT_BACK.min(grace / 4))).await;
     tracing::info!("`shutdown_grace` of {} s is over; parts still in flight will be sent again at the next start", grace.as_secs());
     switch.advance(Phase::Stopping);
 }

@@ -37,7 +37,7 @@ pub(super) trait Workload {
 }
 
 /// How long tasks that are waited for may take when their grace is over: what they wait for may never answer.
-const LAST_PATIENCE: Duration = Duration::from_secs(5);
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What becomes of tasks whose grace is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use crate::host::{Host, HostError, LazyHost};
 use crate::job::attempt::OnUnknown;
 use crate::job::flow::Shown;
 use crate::job::upload::Class;
-use crate::job::{Step, Watches};
+use crate::job::{JobId, Reason, ReasonClass, Step, Watches};
 use crate::os::calendar;
 use crate::os::system::System;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 use super::bandwidth::Limits;
 use super::clocks;
@@ -55,7 +55,24 @@ pub struct Worker<H = Arc<dyn Host>> {
     pub halt: Halt,
 }
 
+/// How long a host may take to be made before its job says so.
+const MAKING_SAID_AFTER: Duration = Duration::from_secs(2);
+
 impl Worker<LazyHost> {
+    /// The same for an upload, which says for what it waits where a secret takes its time. An error is the queue's own.
+    pub(super) async fn ready_for(self, job: JobId, host: &str) -> Result<Worker, StoreError> {
+        let store = self.store.clone();
+        let ready = self.ready();
+        tokio::pin!(ready);
+        if let Ok(ready) = tokio::time::timeout(MAKING_SAID_AFTER, &mut ready).await {
+            return Ok(ready);
+        }
+        store.record_wait(job, Some(Reason::new(ReasonClass::SecretAwaited).about(host))).await?;
+        let ready = ready.await;
+        store.record_wait(job, None).await?;
+        Ok(ready)
+    }
+
     /// The same with its host made. One attempt has one host from beginning to end.
     pub(super) async fn ready(self) -> Worker {
         let Worker { system, store, host, on_unknown, retries, give_up_after, standing, epoch, .. } = self;

@@ -9,14 +9,17 @@ mod links_file;
 mod sidecar;
 mod webhook;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{Hook, HookAction};
 use crate::host::HostError;
 use crate::host::http::{Clients, Settings, Transport};
 use crate::job::{Reason, ReasonClass};
+use crate::os::answers::Answers;
 use crate::os::crash::crash_point;
 use crate::os::names::Names;
+use crate::os::one_writer::OneWriter;
 use crate::os::threads::Threads;
 
 pub(crate) use facts::Facts;
@@ -89,7 +92,8 @@ impl HookRunner {
         crash_point!("hook.before_run");
         if let HookAction::LinksFile(path) = &self.hook.action {
             let (path, facts) = (path.clone(), facts.to_vec());
-            blocking(self.threads, move || links_file::append(&path, &facts)).await?;
+            let target = path.clone();
+            writing(self.threads, &target, move || links_file::append(&path, &facts)).await?;
         } else {
             for facts in facts {
                 self.run_one(facts).await?;
@@ -105,7 +109,8 @@ impl HookRunner {
             (HookAction::LinksFile(_), _) => Ok(()),
             (HookAction::Sidecar, _) => {
                 let (facts, names) = (facts.clone(), self.names.clone());
-                blocking(self.threads, move || sidecar::write(&facts, &names)).await
+                let target = sidecar::path_of(&facts.delivery.path);
+                writing(self.threads, &target, move || sidecar::write(&facts, &names)).await
             }
             (HookAction::Command(words), _) => command::run(words, facts, limit).await,
             (HookAction::Webhook(_), Some(Err(error))) => Err(error.clone()),
@@ -115,10 +120,19 @@ impl HookRunner {
     }
 }
 
-/// Runs `work`, which waits for a disk, where it holds nobody up.
-async fn blocking<T: Send + 'static>(
+/// Runs `work`, which writes the file at `path`, where it holds up nobody but those who write the same file or on the same file
+/// system.
+async fn writing<T: Send + 'static>(
     threads: Threads,
+    path: &Path,
     work: impl FnOnce() -> Result<T, HookError> + Send + 'static,
 ) -> Result<T, HookError> {
-    threads.run(work).await.unwrap_or_else(|error| Err(HookError::new(format!("{error}, which is a bug in ferryd"))))
+    let failed = |why: &dyn std::fmt::Display| HookError::new(format!("cannot write `{}`: {why}", path.display()));
+    let Some(turn) = OneWriter::of(path).await else { return Err(failed(&"an earlier attempt still waits for its file system")) };
+    let work = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    Answers::of(threads, path).long(work).await.unwrap_or_else(|no_answer| Err(failed(&no_answer)))
 }

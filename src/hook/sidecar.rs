@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -39,6 +40,11 @@ pub(super) fn name_of(name: &OsStr) -> OsString {
     name_with(name, SUFFIX)
 }
 
+/// Where the sidecar of the source at `path` is.
+pub(super) fn path_of(path: &Path) -> PathBuf {
+    path.with_file_name(name_of(path.file_name().unwrap_or_default()))
+}
+
 /// What is in `folder` under this name of a sidecar.
 pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Existing> {
     // Before it is opened, since opening a device may do something.
@@ -61,8 +67,7 @@ pub(super) fn read(folder: &Folder, sidecar: &OsStr) -> io::Result<Existing> {
 /// Writes what `facts` say into the sidecar. One at a time for one source.
 pub(super) fn write(facts: &Facts, names: &Names) -> Result<(), HookError> {
     let (Some(folder), Some(name)) = (facts.delivery.path.parent(), facts.delivery.path.file_name()) else { return Ok(()) };
-    let sidecar = name_of(name);
-    let path = folder.join(&sidecar);
+    let (sidecar, path) = (name_of(name), path_of(&facts.delivery.path));
     let failed = |error: io::Error| HookError::new(format!("cannot write `{}`: {error}", path.display()));
     let is_there = |folder: &Folder| folder.look(name).is_ok();
     let folder = match facts.base.folder(folder) {
@@ -113,7 +118,6 @@ mod tests {
     use crate::os::files::Base;
     use crate::os::system::System;
     use std::os::unix::fs::symlink;
-    use std::path::{Path, PathBuf};
 
     struct Place {
         dir: tempfile::TempDir,

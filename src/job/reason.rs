@@ -79,6 +79,8 @@ pub enum ReasonClass {
     Host(Class),
     /// A text of an earlier version, or one that cannot be read: all that is known is in the detail.
     Told,
+    /// A secret of the host in `subject` is still being read, as from a program that takes its time.
+    SecretAwaited,
     /// The daemon stops.
     Draining,
     /// A worker panicked.
@@ -141,8 +143,9 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 30] = [
+    const OWN: [ReasonClass; 31] = [
         ReasonClass::Told,
+        ReasonClass::SecretAwaited,
         ReasonClass::Draining,
         ReasonClass::Panic,
         ReasonClass::FileChanged,
@@ -184,6 +187,7 @@ impl ReasonClass {
         match self {
             ReasonClass::Host(class) => class.word(),
             ReasonClass::Told => "told",
+            ReasonClass::SecretAwaited => "secret_awaited",
             ReasonClass::Draining => "draining",
             ReasonClass::Panic => "panic",
             ReasonClass::FileChanged => "file_changed",
@@ -379,6 +383,7 @@ impl Reason {
         let subject = self.subject.as_deref().unwrap_or_default();
         match self.class {
             ReasonClass::Host(_) | ReasonClass::Told | ReasonClass::AfterFailed => detail.to_owned(),
+            ReasonClass::SecretAwaited => format!("waiting for a secret of `{subject}` to be read"),
             ReasonClass::Draining => "the daemon is stopping".into(),
             ReasonClass::Panic => "ferryd panicked while uploading this file; this is a bug in ferryd".into(),
             ReasonClass::FileChanged => format!("the file changed {detail}"),
@@ -469,7 +474,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (40, 40));
+        assert_eq!((words.len(), unique.len()), (41, 41));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -483,6 +488,7 @@ mod tests {
         assert_eq!(Step::ALL.map(Step::word), ["secret", "login", "open", "send_part", "probe", "finish", "abandon"]);
         let words = [
             "told",
+            "secret_awaited",
             "draining",
             "panic",
             "file_changed",

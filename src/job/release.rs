@@ -17,6 +17,8 @@ pub(crate) struct Sibling {
     pub trusted: bool,
     /// Whether a hook for `done` has still to hear of it.
     pub hook_pending: bool,
+    /// When the file that it sent was last changed or touched, in nanoseconds since the Unix epoch: nobody can set that.
+    pub ctime_ns: i64,
 }
 
 impl Sibling {
@@ -38,6 +40,8 @@ pub(crate) enum Release<'a> {
     LookFor(&'a str),
     /// This host has only said that it has the file, and is not taken at its word.
     UnprovenBy(&'a str),
+    /// The file was touched between its uploads to two hosts, and may have been another one to each of them.
+    Touched,
     /// It waits for the hooks that have to hear of the file before.
     HooksPending,
     /// It may run, on behalf of the job at this place; `None` where no job waits for it.
@@ -67,8 +71,14 @@ pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, 
     if let Some(host) = without().next() {
         return Release::LookFor(host);
     }
+    let on_behalf_of = siblings.iter().rposition(|sibling| sibling.state == State::Uploaded);
+    let last = on_behalf_of.map(|at| &siblings[at]).or_else(|| siblings.iter().rfind(|sibling| sibling.has_it()));
+    let is_that = |sibling: &&Sibling| sibling.has_it() && last.is_none_or(|last| last.ctime_ns == sibling.ctime_ns);
+    if !hosts.iter().all(|host| of(host).any(|sibling| is_that(&sibling))) {
+        return Release::Touched;
+    }
     for host in hosts {
-        let told = of(host).filter(|sibling| sibling.has_it()).max_by_key(|sibling| sibling.proof);
+        let told = of(host).filter(is_that).max_by_key(|sibling| sibling.proof);
         if told.is_some_and(|told| !told.proof.suffices(told.trusted && trusted.contains(host))) {
             return Release::UnprovenBy(host);
         }
@@ -81,7 +91,7 @@ pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, 
     if siblings.iter().any(|sibling| sibling.hook_pending) {
         return Release::HooksPending;
     }
-    Release::Due(siblings.iter().rposition(|sibling| sibling.state == State::Uploaded))
+    Release::Due(on_behalf_of)
 }
 
 #[cfg(test)]
@@ -89,7 +99,7 @@ mod tests {
     use super::*;
 
     fn sibling(host: &str, state: State, proof: Proof) -> Sibling {
-        Sibling { host: host.into(), state, proof, trusted: false, hook_pending: false }
+        Sibling { host: host.into(), state, proof, trusted: false, hook_pending: false, ctime_ns: 0 }
     }
 
     #[test]
@@ -147,6 +157,25 @@ mod tests {
         let hosts = ["b".to_owned()];
         assert_eq!(release(&taken_out(false), Some(&hosts), &[]), Release::UnprovenBy("a"));
         assert_eq!(release(&taken_out(true), Some(&hosts), &[]), Release::Due(Some(1)));
+    }
+
+    #[test]
+    fn a_file_that_was_touched_between_its_uploads_stays_since_each_host_may_have_another_one() {
+        let job = |host, state, ctime_ns| Sibling { ctime_ns, ..sibling(host, state, Proof::Digest) };
+        let cases = [
+            (vec![job("a", State::Done, 1), job("b", State::Uploaded, 1)], Release::Due(Some(1))),
+            (vec![job("a", State::Done, 1), job("b", State::Uploaded, 2)], Release::Touched),
+            (vec![job("a", State::Uploaded, 2), job("b", State::Uploaded, 1)], Release::Touched),
+            (vec![job("a", State::Done, 1), job("b", State::Done, 2)], Release::Touched),
+            // What has been sent again since counts.
+            (vec![job("a", State::Done, 1), job("b", State::Uploaded, 2), job("a", State::Uploaded, 2)], Release::Due(Some(2))),
+            // Whoever is not in the watch any more has what it has.
+            (vec![job("gone", State::Done, 1), job("a", State::Done, 2), job("b", State::Uploaded, 2)], Release::Due(Some(2))),
+        ];
+        let hosts = ["a".to_owned(), "b".to_owned()];
+        for (siblings, expected) in cases {
+            assert_eq!(release(&siblings, Some(&hosts), &[]), expected, "{siblings:#?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod lock;
 pub(crate) mod machine;
 pub(crate) mod mounts;
 pub(crate) mod names;
+pub(crate) mod one_writer;
 pub(crate) mod page_cache;
 pub(crate) mod service;
 pub(crate) mod signals;

@@ -37,6 +37,7 @@ macro_rules! verbs {
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
             jobs::record_version(job: JobId, version: &Version) -> bool;
+            jobs::record_wait(job: JobId, why: Option<&Reason>) -> ();
             /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by
             /// another daemon, stays as it is.
             jobs::record_outcome(job: JobId, outcome: &Outcome, rules: &Rules) -> (State, bool);

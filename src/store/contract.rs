@@ -92,7 +92,7 @@ suite! {
     a_file_is_alone_at_its_host_when_no_other_is_to_be_tried;
     a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut;
     the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at;
-    a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forgotten;
+    a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_may_have_another_one;
     without_a_time_of_birth_a_number_says_nothing_of_a_rename;
     many_files_of_a_folder_are_looked_up_in_their_order;
     what_fails_is_undone_and_what_comes_after_it_is_not;
@@ -841,7 +841,9 @@ fn of_a_file_that_was_touched_the_fingerprint_tells_whether_it_is_another_versio
         .unwrap();
     queue.record_outcome(job, None);
     let hosts = ["box".to_owned()];
-    let look = |now: Identity| queue.store.look_up(&before.folder, &[(&before.name, now)], &hosts).unwrap().remove(0);
+    let look_for = |now, hosts: &[String]| queue.store.look_up(&before.folder, &[(&before.name, now)], hosts).unwrap().remove(0);
+    let look = |now: Identity| look_for(now, &hosts);
+    let to_compare = |fingerprint| Seen::Touched { fingerprint: Fingerprint(fingerprint), is_taken_up: true };
     let enqueue = |identity, fingerprint| {
         let again = Arrival { hosts: Arc::from(hosts.clone()), identity, fingerprint, ..arrival(1) };
         queue.store.enqueue(vec![again]).blocking().unwrap()
@@ -849,7 +851,9 @@ fn of_a_file_that_was_touched_the_fingerprint_tells_whether_it_is_another_versio
     let touched = Identity { ctime_ns: 7, ..before.identity };
     let coarser = Identity { mtime_ns: 0, ctime_ns: 7, ..before.identity };
     for now in [touched, coarser] {
-        assert_eq!(look(now), Seen::Touched(Fingerprint(-5)), "{now:?}");
+        assert_eq!(look(now), to_compare(-5), "{now:?}");
+        let of_another = Seen::Touched { fingerprint: Fingerprint(-5), is_taken_up: false };
+        assert_eq!(look_for(now, &["box".into(), "mirror".into()]), of_another, "and before it goes to a further host");
         assert_eq!(enqueue(now, fingerprint), 0, "the same content, {now:?}");
     }
     assert_eq!(
@@ -859,7 +863,7 @@ fn of_a_file_that_was_touched_the_fingerprint_tells_whether_it_is_another_versio
     );
     assert_eq!(enqueue(touched, Some(Fingerprint(6))), 1, "another content under the same size and time");
     assert_eq!(look(touched), Seen::Known);
-    assert_eq!(look(Identity { ctime_ns: 8, ..touched }), Seen::Touched(Fingerprint(6)));
+    assert_eq!(look(Identity { ctime_ns: 8, ..touched }), to_compare(6));
     assert_eq!(queue.job(job).state, State::Done, "the version before has been sent");
     assert_eq!(enqueue(coarser, None), 1, "a coarser time is another version where no content has been compared");
 }
@@ -1260,7 +1264,7 @@ fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at
     assert_eq!(queue.claim_one("box").identity, looked_at);
 }
 
-fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forgotten(queue: Queue) {
+fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_may_have_another_one(queue: Queue) {
     let path = |arrival: &Arrival| (arrival.folder.clone(), arrival.name.clone());
     let (old, taken) = (arrival(1), Arrival { identity: Identity { size: 11, ..arrival(2).identity }, ..arrival(2) });
     queue.store.enqueue(vec![old.clone(), taken.clone()]).blocking().unwrap();
@@ -1278,7 +1282,11 @@ fn a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_is_forg
         "what is there now is another file"
     );
     assert_eq!(queue.look(&newcomer.identity, &newcomer), Seen::Known);
-    assert_eq!(queue.look(&taken.identity, &old), Seen::Unknown, "the file that had the name is met anew");
+    // The file that had the name may have another one now.
+    let Seen::Elsewhere(places) = queue.look(&taken.identity, &arrival(7)) else { panic!("it is forgotten") };
+    let [Earlier { folder, name, same_inode: true, .. }] = &places[..] else { panic!("{places:?}") };
+    assert!(queue.store.record_rename((folder.clone(), name.clone()), path(&arrival(7)), taken.identity).blocking().unwrap());
+    assert_eq!(queue.look(&taken.identity, &Arrival { identity: taken.identity, ..arrival(7) }), Seen::Known);
 }
 
 fn without_a_time_of_birth_a_number_says_nothing_of_a_rename(queue: Queue) {

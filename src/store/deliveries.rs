@@ -163,7 +163,8 @@ fn is_news(c: &Connection, job: JobId, why: Option<&Reason>) -> Result<bool, Sto
 /// The jobs of the version of a file that `job` is about, in the order in which they were made.
 fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof, s.trusted
+        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof, s.trusted,
+                s.ctime_ns
          FROM jobs j JOIN jobs s ON s.file = j.file AND s.version = j.version
          WHERE j.id = ?1 ORDER BY s.id",
     )?;
@@ -171,7 +172,8 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreEr
         let state = State::from_word(&row.get::<_, String>(2)?).unwrap_or(State::Held);
         // Nothing is known of what was uploaded before proof was asked for.
         let proof = row.get::<_, Option<String>>(4)?.and_then(|word| Proof::from_word(&word)).unwrap_or_default();
-        Ok((JobId(row.get(0)?), Sibling { host: row.get(1)?, state, proof, trusted: row.get(5)?, hook_pending: row.get(3)? }))
+        let (host, hook_pending, trusted, ctime_ns) = (row.get(1)?, row.get(3)?, row.get(5)?, row.get(6)?);
+        Ok((JobId(row.get(0)?), Sibling { host, state, proof, trusted, hook_pending, ctime_ns }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -207,6 +209,7 @@ pub(super) fn review(
             let why = Reason::new(ReasonClass::UnprovenByHost).about(host);
             family.stay(c, &why, None).map(|()| false)
         }
+        Release::Touched => family.give_up(c, Some(&Reason::new(ReasonClass::SourceChanged)), now_ms).map(|()| false),
         Release::HooksPending => family.look_no_more(c).map(|()| false),
         Release::Due(on_behalf_of) => {
             family.look_no_more(c)?;

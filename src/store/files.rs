@@ -13,7 +13,7 @@ use crate::job::{Fingerprint, Identity, Likeness, Reason, ReasonClass};
 use super::deliveries;
 use super::error::StoreError;
 use super::rows::identity_at;
-use super::values::{Arrival, Caller, DaemonId, Earlier, LOOKUPS_MAX, Seen};
+use super::values::{Arrival, Caller, DISPLACED, DaemonId, Earlier, LOOKUPS_MAX, Seen};
 
 /// Places that are named at most as the earlier one of a file.
 pub(super) const EARLIER_MAX: usize = 16;
@@ -56,7 +56,7 @@ fn look_up_one(
         && let Some(route) = row.route
         && let Some(seen) = seen_at_its_path(row.identity.likeness(identity), row.fingerprint)
     {
-        return Ok(if covers(c, routes, route, hosts)? { seen } else { Seen::Unknown });
+        return Ok(for_hosts(seen, covers(c, routes, route, hosts)?));
     }
     look_elsewhere(c, identity)
 }
@@ -66,8 +66,17 @@ pub(super) fn seen_at_its_path(likeness: Likeness, fingerprint: Option<Fingerpri
     match (likeness, fingerprint) {
         (Likeness::Same, _) => Some(Seen::Known),
         (Likeness::Renumbered, _) | (Likeness::Touched, None) => Some(Seen::Renumbered),
-        (Likeness::Touched | Likeness::Coarser, Some(fingerprint)) => Some(Seen::Touched(fingerprint)),
+        (Likeness::Touched | Likeness::Coarser, Some(fingerprint)) => Some(Seen::Touched { fingerprint, is_taken_up: true }),
         (Likeness::Coarser, None) | (Likeness::Other, _) => None,
+    }
+}
+
+/// The same for the hosts it is to go to, of which some may be new to it. A file that was touched is compared before it goes there.
+pub(super) fn for_hosts(seen: Seen, are_covered: bool) -> Seen {
+    match seen {
+        Seen::Touched { fingerprint, .. } => Seen::Touched { fingerprint, is_taken_up: are_covered },
+        seen if are_covered => seen,
+        _ => Seen::Unknown,
     }
 }
 
@@ -386,7 +395,8 @@ fn insert_job(
     Ok(())
 }
 
-/// Moves what is remembered of a file to another path. Whatever was remembered there before is of a file that is no more.
+/// Moves what is remembered of a file to another path. Whatever was remembered there before is of a file that is no more, or has yet
+/// another name, under which it is met by and by.
 pub(super) fn record_rename(
     c: &Connection,
     _: Caller,
@@ -401,9 +411,8 @@ pub(super) fn record_rename(
     if let Some(other) = file_at(c, folder, name)?
         && other.id != file.id
     {
-        let unique = format!("{}\0{}", String::from_utf8_lossy(name.as_bytes()), other.id);
-        c.prepare_cached("UPDATE files SET name = ?2, route = NULL WHERE id = ?1")?
-            .execute(params![other.id, unique.as_bytes()])?;
+        let unique = displaced(name, other.id);
+        c.prepare_cached("UPDATE files SET name = ?2 WHERE id = ?1")?.execute(params![other.id, unique.as_bytes()])?;
     }
     c.prepare_cached("UPDATE files SET folder = ?2, name = ?3 WHERE id = ?1")?.execute(params![
         file.id,
@@ -412,6 +421,14 @@ pub(super) fn record_rename(
     ])?;
     renumber(c, &file, now)?;
     Ok(true)
+}
+
+/// The name that is kept for a file once another one has it.
+pub(super) fn displaced(name: &OsStr, file: i64) -> OsString {
+    let mut unique = name.as_bytes().to_vec();
+    unique.push(DISPLACED);
+    unique.extend(file.to_string().into_bytes());
+    OsString::from_vec(unique)
 }
 
 /// Forgets that this version was taken up for the job's host, so that the scan meets it again. Other hosts keep what they have.

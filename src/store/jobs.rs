@@ -13,7 +13,7 @@ use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
 use crate::job::upload::Outcome;
 use crate::job::verdict::{LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT};
-use crate::job::{HostReport, JobId, State, WatchReport};
+use crate::job::{HostReport, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{CLAIMABLE, claimed_of, path_of};
@@ -32,7 +32,7 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
     )?;
     if !planted!("claim.not_recovered") {
         c.execute(
-            "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL WHERE state = 'uploading' AND owner = ?2",
+            "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL, why = NULL WHERE state = 'uploading' AND owner = ?2",
             [now_ms, daemon.0],
         )?;
     }
@@ -304,6 +304,12 @@ fn moved_on(c: &Connection, by: Caller, job: JobId) -> Result<Option<State>, Sto
     Ok(State::from_word(&word).filter(|state| *state != State::Uploading || !ours).inspect(
         |state| tracing::warn!(job.id = %job, "its upload ended here, but the job is {state} and daemon {owner} claimed it last"),
     ))
+}
+
+pub(super) fn record_wait(c: &Connection, by: Caller, job: JobId, why: Option<&Reason>) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET why = ?3 WHERE id = ?1 AND owner = ?2 AND state = 'uploading'")?;
+    update.execute(params![job.0, by.daemon.0, why])?;
+    Ok(())
 }
 
 /// The version that was looked at is the one that counts.

@@ -140,6 +140,21 @@ fn a_lookup_sees_what_is_committed_and_leaves_nothing_in_the_way_of_folding_the_
 }
 
 #[test]
+fn of_the_jobs_of_a_file_the_one_whose_after_action_may_run_says_so() {
+    let queue = Queue::new();
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    let why = |job: JobId| {
+        let found = queue.snapshot(&Query { limit: 10, ..Query::default() }).jobs.into_iter().find(|row| row.id == job);
+        found.map(|row| (row.state, row.why)).unwrap()
+    };
+    queue.record_outcome(first, None);
+    assert_eq!(why(first), (State::Uploaded, Some(Reason::new(ReasonClass::WaitsForHost).about("mirror"))));
+    queue.record_outcome(second, None);
+    assert_eq!(why(second), (State::Uploaded, Some(Reason::new(ReasonClass::AfterDue))));
+}
+
+#[test]
 fn an_after_action_that_was_due_before_proof_was_asked_for_waits_for_it() {
     let mut queue = Queue::new();
     queue.set_rules(rules(&[], true));

@@ -1,6 +1,7 @@
 //! What goes into the queue and comes out of it, in words of our own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,12 +268,20 @@ pub enum Seen {
     Elsewhere(Vec<Earlier>),
     /// This version is taken up for all its hosts, and the file system tells something else of it by now.
     Renumbered,
-    /// A version of this size and time is taken up for all its hosts, and the file's inode has changed since: it is the same one
-    /// if it still has this fingerprint.
-    Touched(Fingerprint),
+    /// A version of this size and time is taken up, and the file's inode has changed since: it is the same one if it still has this
+    /// fingerprint.
+    Touched {
+        /// Of what was sent.
+        fingerprint: Fingerprint,
+        /// Whether it is taken up for all its hosts.
+        is_taken_up: bool,
+    },
     /// Nothing is known of this version, or not for all its hosts.
     Unknown,
 }
+
+/// What stands between the name that a file had and its number, once another file has taken that name: no name has it.
+pub(super) const DISPLACED: u8 = 0;
 
 /// Where a version was taken up that looks like a file that the scan has met elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,6 +294,23 @@ pub struct Earlier {
     pub same_inode: bool,
     /// The fingerprint of its content, where it is known.
     pub fingerprint: Option<Fingerprint>,
+}
+
+impl Earlier {
+    /// Whether another file has taken its place since.
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.name.as_bytes().contains(&DISPLACED)
+    }
+
+    /// The name that it had as long as the place was its own.
+    pub(crate) fn own_name(&self) -> &OsStr {
+        OsStr::from_bytes(self.name.as_bytes().split(|byte| *byte == DISPLACED).next().unwrap_or_default())
+    }
+
+    /// The path of that name.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join(self.own_name())
+    }
 }
 
 /// What follows a change of state, as configured. Nothing by default.

@@ -172,6 +172,11 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
     }
 
+    /// An upload that has not begun waits for something, or does so no longer.
+    pub fn record_wait(&self, job: JobId, why: Option<Reason>) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_wait(by, job, why.as_ref()))
+    }
+
     /// This is exactly the version of the file whose bytes the host has: it has them already, or the file was touched while they
     /// were sent, and then compared with them.
     pub fn record_version(&self, job: JobId, version: Version) -> StoreCall<bool> {

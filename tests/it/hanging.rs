@@ -30,8 +30,12 @@ struct Far {
     device: File,
     /// Whether what is read is not answered any more.
     reads_hang: Arc<AtomicBool>,
+    /// Whether a file that is given another name is not.
+    renames_hang: Arc<AtomicBool>,
     /// Whether nothing is.
     all_hangs: Arc<AtomicBool>,
+    /// Whether somebody has asked for that.
+    is_asked_to_rename: Arc<AtomicBool>,
 }
 
 impl Far {
@@ -41,7 +45,8 @@ impl Far {
             skipped("only root can mount a file system, where the kernel has FUSE");
             return None;
         };
-        Some(Far { device, reads_hang: Arc::default(), all_hangs: Arc::default() })
+        let (reads_hang, renames_hang, all_hangs, is_asked_to_rename) = Default::default();
+        Some(Far { device, reads_hang, renames_hang, all_hangs, is_asked_to_rename })
     }
 
     /// Answers what is asked; what hangs, once it does not hang any more. The kernel lets no process end that waits for an answer
@@ -49,6 +54,7 @@ impl Far {
     fn serve(&self) {
         let mut device = self.device.try_clone().unwrap();
         let (reads_hang, all_hangs) = (self.reads_hang.clone(), self.all_hangs.clone());
+        let (renames_hang, is_asked_to_rename) = (self.renames_hang.clone(), self.is_asked_to_rename.clone());
         let mut asked = vec![0; 1 << 20];
         std::thread::spawn(move || {
             loop {
@@ -62,9 +68,11 @@ impl Far {
                     Err(_) => return,
                 };
                 let question = Question::of(&asked[..length]);
-                let (is_read, answer, mut device) = (question.kind == READ, question.whole_answer(), device.try_clone().unwrap());
-                let (reads_hang, all_hangs) = (reads_hang.clone(), all_hangs.clone());
-                let hangs = move || all_hangs.load(Ordering::Relaxed) || (is_read && reads_hang.load(Ordering::Relaxed));
+                let (is_read, is_rename) = (question.kind == READ, RENAMES.contains(&question.kind));
+                let (answer, mut device) = (question.whole_answer(), device.try_clone().unwrap());
+                let hang = [(true, all_hangs.clone()), (is_read, reads_hang.clone()), (is_rename, renames_hang.clone())];
+                let hangs = move || hang.iter().any(|(is_it, hangs)| *is_it && hangs.load(Ordering::Relaxed));
+                is_asked_to_rename.fetch_or(is_rename, Ordering::Relaxed);
                 let begun = Instant::now();
                 let waits = hangs();
                 let tell = move || {
@@ -105,6 +113,8 @@ impl Far {
 }
 
 const READ: u32 = 15;
+/// RENAME, RENAME2
+const RENAMES: [u32; 2] = [12, 45];
 const ENOSYS: i32 = -38;
 const ENOENT: i32 = -2;
 
@@ -185,9 +195,14 @@ fn far(bench: &Bench) -> PathBuf {
 }
 
 fn bench() -> Bench {
+    bench_with("")
+}
+
+/// The same with this in each watch.
+fn bench_with(more: &str) -> Bench {
     let bench = Bench::new();
     let second = format!(
-        "settle = \"0s\"\n\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\nsettle = \"0s\"\nsettle_unknown = \"0s\"\n",
+        "settle = \"0s\"\n{more}\n[[watch]]\npath = {:?}\nto = [\"cloudkp\"]\nsettle = \"0s\"\nsettle_unknown = \"0s\"\n{more}",
         far(&bench)
     );
     std::fs::create_dir(far(&bench)).unwrap();
@@ -263,4 +278,49 @@ fn a_file_system_that_is_mounted_on_a_watch_later_is_met_and_hangs_no_other_fold
     served.all_hangs.store(false, Ordering::Relaxed);
     bench.wait_for("it to answer again", || why(&bench).filter(|why| !why.contains("has not answered")));
     stop_soon(daemon);
+}
+
+/// Has the daemon remove what is uploaded, and waits until it hangs in that on the one file system.
+fn hung_in_a_deletion() -> Option<(Far, Bench, Daemon)> {
+    let served = Far::new()?;
+    let bench = bench_with("after = \"delete\"\n").host("trust_replies = true");
+    let bench = bench.change("[daemon]\n", "[daemon]\nshutdown_grace = \"10s\"\n");
+    served.renames_hang.store(true, Ordering::Relaxed);
+    served.serve();
+    let daemon = served.start(&bench);
+    bench.wait_for("the file to be removed", || served.is_asked_to_rename.load(Ordering::Relaxed).then_some(()));
+    Some((served, bench, daemon))
+}
+
+#[test]
+fn a_deletion_that_hangs_keeps_no_other_deletion_waiting_and_says_so() {
+    let Some((served, bench, daemon)) = hung_in_a_deletion() else { return };
+    for number in 0..5 {
+        bench.put(&format!("near{number}"), b"near");
+    }
+    let is_empty = || std::fs::read_dir(bench.dir.path().join("drop")).unwrap().next().is_none();
+    bench.wait_for("the files of the other folder to be uploaded and removed", || {
+        (bench.held("near4") == [b"near"] && is_empty()).then_some(())
+    });
+    served.all_hangs.store(true, Ordering::Relaxed);
+    let says_so = |job: &JobRow| format!("{:?}", job.why).contains("has not answered for 30 s");
+    bench.wait_for("a reason", || job_of(&bench, FILM).filter(says_so));
+    stop_while_it_hangs(&served, &bench, daemon, Duration::from_secs(8));
+}
+
+#[test]
+fn a_deletion_that_has_just_begun_to_hang_is_waited_for_no_longer_than_the_grace() {
+    let Some((served, bench, daemon)) = hung_in_a_deletion() else { return };
+    stop_while_it_hangs(&served, &bench, daemon, Duration::from_secs(13));
+}
+
+/// The daemon has ended for itself within the limit. The kernel keeps what is left of its process until the question is answered.
+fn stop_while_it_hangs(served: &Far, bench: &Bench, mut daemon: Daemon, limit: Duration) {
+    let begun = Instant::now();
+    daemon.signal(rustix::process::Signal::TERM);
+    bench.wait_for("the daemon to say that it has stopped", || bench.log_text().contains(": stopped\n").then_some(()));
+    assert!(begun.elapsed() < limit, "after {:?}", begun.elapsed());
+    served.all_hangs.store(false, Ordering::Relaxed);
+    served.renames_hang.store(false, Ordering::Relaxed);
+    assert!(bench.wait_for("its end", || daemon.ended()).success());
 }

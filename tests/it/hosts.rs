@@ -92,9 +92,11 @@ fn a_program_that_never_tells_its_secret_stops_only_its_host_and_no_end_of_the_d
     }
     let daemon = bench.start();
     bench.wait_for("every file at the other host", || (bench.sandbox.objects().len() == 20).then_some(()));
+    let awaits = |job: &JobRow| job.host == "slow" && stands(job, State::Uploading, ReasonClass::SecretAwaited, "");
+    bench.wait_for("a job to say what it waits for", || bench.jobs().into_iter().find(awaits));
     bench.stop(daemon);
     let waiting = bench.jobs().into_iter().filter(|job| job.host == "slow");
-    assert_eq!(waiting.map(|job| job.state).collect::<Vec<_>>(), vec![State::Queued; 20]);
+    assert_eq!(waiting.map(|job| (job.state, job.why)).collect::<Vec<_>>(), vec![(State::Queued, None); 20]);
 }
 
 /// Nobody restarts or reloads the daemon here.

@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
     pub(crate) last: BTreeMap<PathBuf, Digest>,
     /// Digests of files that have not changed since.
     pub(crate) digests: BTreeMap<[i64; 6], Digest>,
+    /// What the daemon has put aside at any time so far, and where it was: it may put that back.
+    pub(crate) aside: BTreeMap<Digest, PathBuf>,
     /// What sources were configured to become at any time so far.
     pub(crate) afters: BTreeSet<After>,
 }

@@ -70,11 +70,18 @@ impl World {
             match now.get(path) {
                 Some((digest, _)) if *digest == standing.digest => {}
                 Some(_) => self.violated("source", format!("the daemon has changed {}", path.display())),
-                None if aside.contains(&standing.digest) => {}
+                None if aside.contains(&standing.digest) => {
+                    self.state().ledger.aside.insert(standing.digest.clone(), path.clone());
+                }
                 None => self.left(path, standing),
             }
         }
-        for path in now.keys().filter(|path| !before.contains_key(*path) && !is_private(path)) {
+        let was_aside = self.state().ledger.aside.clone();
+        let is_put_back = |path: &Path, digest: &Digest| was_aside.get(digest).is_some_and(|before| before == path);
+        for (path, (digest, _)) in now.iter().filter(|(path, _)| !before.contains_key(*path) && !is_private(path)) {
+            if is_put_back(path, digest) {
+                continue;
+            }
             self.violated("source", format!("the daemon has put {} where only users put files", path.display()));
         }
     }
@@ -156,7 +163,9 @@ impl World {
                 let is_repeated = repeated.iter().any(|(_, bytes)| *bytes == standing.bytes);
                 let is_it = |job: &JobRow| !is_repeated && job.path == *path && job.host == host && job.bytes == standing.bytes;
                 let is_held = |object: &Object| object.host == host && object.sha256.as_ref() == Some(&standing.digest);
-                jobs.iter().any(|job| is_it(job) && job.state == State::Done) && objects.iter().any(is_held)
+                // An earlier content of the same size may have been done.
+                let last = jobs.iter().filter(|job| is_it(job)).max_by_key(|job| job.id);
+                last.is_some_and(|job| job.state == State::Done) && objects.iter().any(is_held)
             };
             standing.spared |= self.setting.hosts.iter().all(|host| is_done(host));
         }

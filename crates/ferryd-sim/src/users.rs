@@ -156,6 +156,10 @@ fn move_back(world: &World) -> io::Result<Option<String>> {
 }
 
 fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
+    // Of two changes at the same moment the numbers do not tell.
+    if let Some(facts) = world.files.facts(path) {
+        world.state().ledger.digests.remove(&facts.numbers);
+    }
     let told = path.display();
     let files = &world.files;
     Ok(match act {

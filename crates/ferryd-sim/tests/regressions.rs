@@ -181,6 +181,30 @@ fn a_change_that_sets_the_time_back_is_seen() {
 }
 
 #[test]
+fn a_file_that_was_renamed_and_changed_with_its_time_set_back_is_sent() {
+    let events = vec![user(1.0, Act::Create(A, 3_000)), user(60.0, Act::Rename(0, B)), user(60.0, Act::EditSecretly(0))];
+    keeps_every_promise(&world(setting(&["koodrive", "uploadgig"], After::Keep), events));
+}
+
+#[test]
+fn a_source_stays_that_was_changed_between_its_uploads_with_its_time_set_back() {
+    let slow = Setting { pace: Some(200_000), max_connections: 2, ..setting(&["kie", "cloudkp"], After::Delete) };
+    for tenths in 31..36 {
+        let events = vec![user(0.0, Act::Create(A, 493_571)), user(f64::from(tenths) / 10.0, Act::EditSecretly(0))];
+        keeps_every_promise(&world(slow.clone(), events));
+    }
+}
+
+#[test]
+fn files_that_take_each_others_names_before_anybody_looks_are_not_uploaded_again() {
+    let created = [user(1.0, Act::Create(A, 3_000)), user(1.0, Act::Create(B, 4_000))];
+    let renamed = [user(60.0, Act::Rename(0, C)), user(60.0, Act::Rename(0, A))];
+    let report = world(setting(&["koodrive", "uploadgig"], After::Keep), created.into_iter().chain(renamed).collect());
+    keeps_every_promise(&report);
+    assert_eq!(report.counts.objects, 4, "{}", report.story.join("\n"));
+}
+
+#[test]
 fn a_file_that_is_renamed_while_its_disk_gets_other_numbers_is_not_uploaded_again_without_a_mark() {
     let disk = Setting { is_disk: true, ..setting(&["cloudkp", "kie"], After::Keep) };
     let events = vec![

@@ -85,11 +85,9 @@ impl Tables {
         let of = &self.jobs[&id];
         let siblings = self.jobs.iter().filter(|(_, job)| (job.file, job.version) == (of.file, of.version));
         let sibling = |(id, job): (&JobId, &super::Job)| {
-            let hook_pending = self.has_row(*id, Event::Done);
-            (
-                *id,
-                Sibling { host: job.host.clone(), state: job.state, proof: job.outcome.proof, trusted: job.trusted, hook_pending },
-            )
+            let (hook_pending, ctime_ns) = (self.has_row(*id, Event::Done), job.identity.ctime_ns);
+            let super::Job { host, state, trusted, outcome, .. } = job.clone();
+            (*id, Sibling { host, state, proof: outcome.proof, trusted, hook_pending, ctime_ns })
         };
         siblings.map(sibling).collect()
     }
@@ -115,6 +113,7 @@ impl Tables {
                 self.give_up(by, &family, Some(by.daemon), Some(&Reason::new(ReasonClass::RefusedByHost).about(host)))?
             }
             Release::UnprovenBy(host) => self.stay(by, &family, &Reason::new(ReasonClass::UnprovenByHost).about(host), None)?,
+            Release::Touched => self.give_up(by, &family, Some(by.daemon), Some(&Reason::new(ReasonClass::SourceChanged)))?,
             Release::HooksPending => self.look_no_more(&family),
             Release::Due(on_behalf_of) => {
                 self.look_no_more(&family);

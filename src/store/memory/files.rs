@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Arrival, Caller, Event, File, Fingerprint, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables};
 use crate::job::Likeness;
-use crate::store::files::{as_earlier, is_version, seen_at_its_path, seen_elsewhere};
+use crate::store::files::{as_earlier, displaced, for_hosts, is_version, seen_at_its_path, seen_elsewhere};
 
 impl Tables {
     fn file_at(&self, folder: &Path, name: &OsStr) -> Option<i64> {
@@ -16,7 +16,7 @@ impl Tables {
         if let Some((here, route)) = here.and_then(|file| Some((file, file.route.as_ref()?)))
             && let Some(seen) = seen_at_its_path(here.identity.likeness(identity), here.fingerprint)
         {
-            return if hosts.iter().all(|host| route.contains(host)) { seen } else { Seen::Unknown };
+            return for_hosts(seen, hosts.iter().all(|host| route.contains(host)));
         }
         let alike = self.files.values().filter(|file| file.route.is_some() && file.identity.same_version(identity));
         let earlier = |file: &File| {
@@ -141,10 +141,9 @@ impl Tables {
         let is_it = |id: &i64| self.files[id].route.is_some() && self.files[id].identity.same_version(now);
         let Some(id) = self.file_at(from.0, from.1).filter(is_it) else { return Ok(false) };
         if let Some(other) = self.file_at(to.0, to.1).filter(|other| *other != id)
-            && let Some(other) = self.files.get_mut(&other)
+            && let Some(file) = self.files.get_mut(&other)
         {
-            other.name.push(format!("\0{id}"));
-            other.route = None;
+            file.name = displaced(to.1, other);
         }
         if let Some(file) = self.files.get_mut(&id) {
             (file.folder, file.name) = (to.0.to_owned(), to.1.to_owned());

@@ -19,7 +19,7 @@ impl Tables {
                 State::Uploading if job.abandon_at.is_some() => {
                     (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
                 }
-                State::Uploading => (job.state, job.since, job.told_held) = (State::Queued, by.now_ms, None),
+                State::Uploading => (job.state, job.since, job.told_held, job.why) = (State::Queued, by.now_ms, None, None),
                 State::Waiting | State::Held if job.next_try.is_some() => {
                     (job.next_try, job.told_held, job.failed_at) = (Some(by.now_ms), None, None);
                 }

@@ -1,7 +1,9 @@
 use std::cmp::Reverse;
 use std::path::PathBuf;
 
-use super::{Asking, Caller, Claims, Event, JobId, JobRow, Outcome, ReturnedJob, Rules, State, StoreError, Tables, Version};
+use super::{
+    Asking, Caller, Claims, Event, JobId, JobRow, Outcome, Reason, ReturnedJob, Rules, State, StoreError, Tables, Version,
+};
 use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
@@ -132,6 +134,14 @@ impl Tables {
             self.keep_fingerprint(job, version.fingerprint)?;
         }
         Ok(ours)
+    }
+
+    pub(super) fn record_wait(&mut self, by: Caller, job: JobId, why: Option<&Reason>) -> Result<(), StoreError> {
+        let job = self.job(job)?;
+        if (job.state, job.owner) == (State::Uploading, by.daemon) {
+            job.why = why.cloned();
+        }
+        Ok(())
     }
 
     fn moved_on(&mut self, by: Caller, job: JobId) -> Result<Option<State>, StoreError> {
