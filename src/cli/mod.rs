@@ -81,6 +81,11 @@ enum Command {
     ///
     /// Where a host never said whether it has a file, and the decision is yours, the file is sent again.
     Again(steer::Arguments),
+    /// Remove jobs that are over from the history: done, failed, gone or cancelled.
+    ///
+    /// Their files stay known and are not uploaded again; nothing on a host is touched. What still has a hook, a link's renewal or the
+    /// after-action to come stays.
+    Forget(steer::ForgetArguments),
     /// Have the daemon read its configuration again, and tell what has changed or why it is refused.
     Reload(daemon::Arguments),
     /// Stop the daemon once the parts in flight have been sent, and wait until it has stopped.
@@ -130,6 +135,7 @@ pub fn main() -> Exit {
         Command::Resume(arguments) => steer::run(config, Order::Resume, &arguments),
         Command::Cancel(arguments) => steer::run(config, Order::Cancel, &arguments),
         Command::Again(arguments) => steer::run(config, Order::Again, &arguments),
+        Command::Forget(arguments) => steer::forget(config, &arguments),
         Command::Reload(arguments) => daemon::reload(config, &arguments),
         Command::Stop(arguments) => daemon::stop(config, &arguments),
         Command::Wait(arguments) => daemon::wait(config, &arguments),

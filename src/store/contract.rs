@@ -125,6 +125,10 @@ suite! {
     what_is_resumed_but_wanted_no_more_rests;
     a_cancelled_job_leaves_the_source_of_the_others_where_it_is;
     only_what_is_selected_is_steered;
+    what_is_over_is_forgotten_and_its_file_is_known_all_the_same;
+    nothing_is_forgotten_of_a_file_that_something_is_still_to_follow_for;
+    what_a_host_may_have_by_accident_is_not_forgotten;
+    a_source_stays_when_an_upload_of_it_was_forgotten;
 }
 
 /// The instant at which every story begins.
@@ -1846,6 +1850,72 @@ fn a_cancelled_job_leaves_the_source_of_the_others_where_it_is(queue: Queue) {
     order(&queue, Order::Cancel);
     assert_eq!(queue.events(i64::MAX), []);
     assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
+}
+
+fn what_is_over_is_forgotten_and_its_file_is_known_all_the_same(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    let first = queue.claim_on("box");
+    queue.record_outcome(first, None);
+    let not_before = Selection { before_ms: Some(NOW_MS), ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, not_before).changed, 0);
+    let before = Selection { before_ms: Some(NOW_MS + 1), ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, before).jobs, [first]);
+    let left: Vec<State> = queue.jobs().iter().map(|job| job.state).collect();
+    assert_eq!(left, [State::Queued]);
+    let known = Arrival { hosts: hosts(&["box"]), ..arrival(0) };
+    assert_eq!(queue.look(&known.identity, &known), Seen::Known);
+    assert_eq!(queue.store.enqueue(vec![known]).blocking().unwrap(), 0);
+    // It was wanted: a host that is added gets it.
+    assert_eq!(queue.store.enqueue(vec![arrival(0)]).blocking().unwrap(), 1);
+}
+
+fn nothing_is_forgotten_of_a_file_that_something_is_still_to_follow_for(queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    leave(&queue, second, State::Failed);
+    let of = |job: JobId| Selection { jobs: vec![job], ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Retry, of(second)).changed, 1);
+    let kept = order_for(&queue, Order::Forget, of(first));
+    assert_eq!((kept.changed, kept.unchanged.get(&State::Done)), (0, Some(&1)), "the other host has not got it yet");
+    assert_eq!(queue.claim_on("mirror"), second);
+    leave(&queue, second, State::Failed);
+    assert_eq!(order(&queue, Order::Forget).changed, 2);
+    assert!(queue.jobs().is_empty());
+    // A session that is to be given back is not forgotten.
+    queue.enqueue_for("box", 1..2);
+    let third = queue.claim_on("box");
+    with_session(&queue, third);
+    leave(&queue, third, State::Waiting);
+    order(&queue, Order::Cancel);
+    assert_eq!(order(&queue, Order::Forget).changed, 0);
+}
+
+fn what_a_host_may_have_by_accident_is_not_forgotten(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    queue.store.record_commit_intent(job).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { next_try_ms: None, ..return_job(State::Held) }).blocking().unwrap();
+    order(&queue, Order::Again);
+    assert_eq!(queue.claim_on("box"), job);
+    assert_eq!(leave(&queue, job, State::Gone), State::Gone);
+    assert!(queue.job(job).maybe_duplicate);
+    assert_eq!(order(&queue, Order::Forget).changed, 0);
+}
+
+fn a_source_stays_when_an_upload_of_it_was_forgotten(queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    leave(&queue, second, State::Failed);
+    let of = |job: JobId| Selection { jobs: vec![job], ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, of(second)).changed, 1);
+    assert_eq!(order_for(&queue, Order::Again, of(first)).changed, 1);
+    let again = queue.claim_on("box");
+    queue.record_outcome(again, None);
+    assert_eq!(queue.events(i64::MAX), []);
+    assert_eq!(queue.state(again), (State::Done, about(ReasonClass::UploadForgotten, "mirror")));
 }
 
 fn only_what_is_selected_is_steered(queue: Queue) {

@@ -178,6 +178,16 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreEr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The hosts that the version of a job was taken up for, as long as its file has no other one.
+fn taken_up_for(c: &Connection, job: JobId) -> Result<Vec<String>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT r.hosts FROM jobs j JOIN files f ON f.id = j.file AND f.version = j.version JOIN routes r ON r.id = f.route
+         WHERE j.id = ?1",
+    )?;
+    let hosts: Option<String> = select.query_row([job.0], |row| row.get(0)).optional()?;
+    Ok(hosts.iter().flat_map(|hosts| hosts.lines().map(str::to_owned)).collect())
+}
+
 /// Looks again whether the after-action of this job's file version may run, must wait, or will not come. Answers whether it is due.
 pub(super) fn review(
     c: &Connection,
@@ -197,10 +207,14 @@ pub(super) fn review(
     let hosts = rules.after_of(&path).map(|watch| &*watch.to);
     let hosts = hosts.map(|hosts| hosts.get(..1).filter(|_| planted!("after.first_host")).unwrap_or(hosts));
     let family = Family { ids: &ids, siblings: &siblings, of: Some(by.daemon) };
-    match release(&siblings, hosts, &rules.trusted) {
+    match release(&siblings, hosts, &taken_up_for(c, job)?, &rules.trusted) {
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
         Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
         Release::LookFor(host) => family.wait(c, host, Some(now_ms)).map(|()| true),
+        Release::Forgotten(host) => {
+            let note = Reason::new(ReasonClass::UploadForgotten).about(host);
+            family.give_up(c, Some(&note), now_ms).map(|()| false)
+        }
         Release::RefusedBy(host) => {
             let note = Reason::new(ReasonClass::RefusedByHost).about(host);
             family.give_up(c, Some(&note), now_ms).map(|()| false)

@@ -203,7 +203,7 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
         if before.is_some() && same.is_none() {
             supersede(c, file, now_ms)?;
         }
-        let passed_over = same.is_some() && !has_jobs(c, file)?;
+        let passed_over = same.is_some() && !had_jobs(c, file)?;
         if arrival.make_jobs && !passed_over {
             let maybe_duplicate = arrival.maybe_known || rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
             if same.is_some() {
@@ -224,10 +224,11 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
     Ok(made)
 }
 
-/// A file that was there before its watch, and was not wanted then, has none; a host that is added later does not make it wanted.
-fn has_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
-    let mut select = c.prepare_cached("SELECT 1 FROM jobs WHERE file = ?1 LIMIT 1")?;
-    Ok(select.query_row([file], |_| Ok(())).optional()?.is_some())
+/// A file that was there before its watch, and was not wanted then, never had any; a host that is added later does not make it wanted.
+fn had_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
+    let mut select =
+        c.prepare_cached("SELECT 1 FROM files WHERE id = ?1 AND (forgotten OR EXISTS (SELECT 1 FROM jobs WHERE file = ?1))")?;
+    Ok(select.exists([file])?)
 }
 
 /// A version that is on its way to a host, or is there and has hooks to come, is never sent there a second time beside it.

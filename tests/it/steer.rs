@@ -216,6 +216,38 @@ fn a_done_file_is_uploaded_anew_and_both_links_are_listed() {
 }
 
 #[test]
+fn what_is_forgotten_is_told_no_more_and_never_sent_again_by_itself() {
+    let bench = Bench::new();
+    for name in ["film.mov", "note.txt"] {
+        bench.put(name, name.as_bytes());
+    }
+    let daemon = bench.start();
+    bench.wait_done(2);
+    let path = bench.drop_dir().join("film.mov");
+    let path = path.to_str().unwrap();
+    assert_eq!(changed(&bench, &["forget", "--older-than", "1h"]), 0);
+    assert_eq!(do_it(&bench, &["forget", path, "--dry-run"]), "Would remove 1 job from the history.\n");
+    assert_eq!(bench.jobs().len(), 2, "nothing has happened yet");
+    assert_eq!(do_it(&bench, &["forget", path]), "Removed 1 job from the history.\n");
+    let (code, _, said) = say(&bench, &["forget"]);
+    assert!(code == Some(2) && said.contains("--older-than"), "{said}");
+    bench.stop(daemon);
+    assert_eq!(changed(&bench, &["forget", "--all"]), 1, "without a daemon, too");
+    let document: Value = serde_json::from_str(&do_it(&bench, &["status", "--json"])).unwrap();
+    assert_eq!((&document["totals"]["done"], &document["bytes"]["sent"]), (&Value::from(0), &Value::from(0)));
+    // A restart, a rescan and another name make no new job of what is known.
+    std::fs::rename(bench.drop_dir().join("note.txt"), bench.drop_dir().join("renamed.txt")).unwrap();
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("new.txt", b"new");
+    bench.wait_done(1);
+    assert_eq!(bench.jobs().len(), 1);
+    assert!(do_it(&bench, &["why", path]).contains("removed from the history with `ferryd forget`"));
+    assert_eq!(bench.held("film.mov").len() + bench.held("note.txt").len() + bench.held("renamed.txt").len(), 2);
+    bench.stop(daemon);
+}
+
+#[test]
 fn what_nobody_knows_is_named_with_what_may_have_been_meant() {
     let bench = Bench::new();
     bench.put("film.mov", b"film");

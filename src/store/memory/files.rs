@@ -54,12 +54,13 @@ impl Tables {
         } else {
             let version = before.map_or(0, |before| self.next_version(before, arrival));
             let Arrival { folder, name, identity, fingerprint, .. } = arrival.clone();
-            self.files.insert(file, File { folder, name, identity, route: Some(route), version, fingerprint });
+            let forgotten = self.files.get(&file).is_some_and(|known| known.forgotten);
+            self.files.insert(file, File { folder, name, identity, route: Some(route), version, fingerprint, forgotten });
         }
         if before.is_some() && same.is_none() {
             self.supersede(by, file)?;
         }
-        let passed_over = same.is_some() && !self.jobs.values().any(|job| job.file == file);
+        let passed_over = same.is_some() && !self.files[&file].forgotten && !self.jobs.values().any(|job| job.file == file);
         if !arrival.make_jobs || passed_over {
             return Ok(0);
         }

@@ -59,6 +59,8 @@ struct File {
     route: Option<BTreeSet<String>>,
     version: i64,
     fingerprint: Option<Fingerprint>,
+    /// Whether a job of it was removed from the history.
+    forgotten: bool,
 }
 
 #[derive(Clone)]
