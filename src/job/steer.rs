@@ -207,11 +207,11 @@ impl Steered {
 }
 
 /// Paths in base64, since they need not be UTF-8.
-fn write_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(paths.iter().map(|path| STANDARD.encode(path.as_os_str().as_bytes())))
 }
 
-fn read_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+pub(crate) fn read_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let read = |text: String| STANDARD.decode(text).map(|bytes| PathBuf::from(OsString::from_vec(bytes))).map_err(D::Error::custom);
     texts.into_iter().map(read).collect()

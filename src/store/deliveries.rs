@@ -498,7 +498,7 @@ fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,
         j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, coalesce(h.kind, ''), j.state, d.said,
-        j.link, j.remote_id, j.expires, j.close_seen
+        j.link, j.remote_id, j.expires, j.close_seen, j.one_off
     FROM deliveries d JOIN jobs j ON j.id = d.job JOIN files f ON f.id = j.file JOIN folders p ON p.id = f.folder
          LEFT JOIN hosts h ON h.daemon = d.daemon AND h.name = j.host
     WHERE d.daemon = ?4 AND d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
@@ -552,6 +552,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         remote_id: row.get(20)?,
         expires_ms: row.get(21)?,
         close_seen: row.get(22)?,
+        one_off: row.get(23)?,
     })
 }
 

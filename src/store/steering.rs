@@ -162,7 +162,8 @@ fn remove(c: &Connection, job: JobId) -> Result<(), StoreError> {
     uploads::forget_upload(c, job)?;
     uploads::forget_digest(c, job)?;
     c.prepare_cached("DELETE FROM live WHERE job = ?1")?.execute([job.0])?;
-    c.prepare_cached("UPDATE files SET forgotten = 1 WHERE id = (SELECT file FROM jobs WHERE id = ?1)")?.execute([job.0])?;
+    c.prepare_cached("UPDATE files SET forgotten = 1 WHERE id = (SELECT file FROM jobs WHERE id = ?1 AND NOT one_off)")?
+        .execute([job.0])?;
     c.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.0])?;
     Ok(())
 }
@@ -243,8 +244,8 @@ fn queue(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Re
 /// not over, so nobody knows what disk a file is on that has gone since. Where the host keeps files by names, it takes none that has a link.
 fn further_job(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached(
-        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, renewals)
-         SELECT f.id, j.host, ?4, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen,
+        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, one_off, renewals)
+         SELECT f.id, j.host, ?4, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen, j.one_off,
                 1 + (SELECT max(renewals) FROM jobs o WHERE o.file = j.file AND o.host = j.host)
          FROM jobs j JOIN files f ON f.id = j.file WHERE j.id = ?1",
     )?;

@@ -17,7 +17,7 @@ use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State,
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::values::Steer;
+use super::values::{DISPLACED, Steer};
 use super::{FILE_NAME, place, schema, steering};
 
 /// Rates older than this say nothing.
@@ -192,7 +192,8 @@ impl View {
         )?;
         let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
         let names = select.query_map([folder], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
-        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
+        let names = names.into_iter().filter(|name| !name.contains(&DISPLACED));
+        Ok(names.filter_map(|name| String::from_utf8(name).ok()).collect())
     }
 
     /// What is known of the file at this path, if it is.

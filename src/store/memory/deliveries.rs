@@ -288,6 +288,7 @@ impl Tables {
             path: self.path_of(job.file),
             identity: job.identity,
             close_seen: job.close_seen,
+            one_off: job.one_off,
             host: job.host.clone(),
             kind: host.map(|host| host.kind.clone()).unwrap_or_default(),
             state: match row.event {

@@ -24,7 +24,7 @@ use crate::job::{
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
-use super::values::{Caller, Steer};
+use super::values::{Caller, Recorded, Steer};
 use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
 
 #[derive(Default)]
@@ -92,6 +92,7 @@ struct Job {
     parts: u64,
     abandon_at: Option<i64>,
     wanted: Option<State>,
+    one_off: bool,
 }
 
 #[derive(Clone)]

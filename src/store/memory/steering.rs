@@ -65,9 +65,9 @@ impl Tables {
     }
 
     fn remove(&mut self, id: JobId) -> Result<(), StoreError> {
-        let file = self.job(id)?.file;
+        let (file, one_off) = (self.job(id)?.file, self.job(id)?.one_off);
         if let Some(file) = self.files.get_mut(&file) {
-            file.forgotten = true;
+            file.forgotten |= !one_off;
         }
         self.uploads.remove(&id);
         self.digests.remove(&id);
@@ -130,6 +130,9 @@ impl Tables {
     }
 
     fn look_at(&mut self, by: Caller, id: JobId, rules: Option<&Rules>) -> Result<(), StoreError> {
+        if self.jobs[&id].one_off {
+            return Ok(());
+        }
         let folder = self.files[&self.jobs[&id].file].folder.clone();
         let watches = rules.map(|rules| &rules.watches).filter(|watches| !watches.is_empty());
         if let Some(why) = watches.and_then(|watches| watches.unwanted(&folder, &self.jobs[&id].host)) {
@@ -142,10 +145,10 @@ impl Tables {
         let done = self.job(id)?.clone();
         let identity = Identity { device: NO_DEVICE, ..self.files[&done.file].identity };
         let further = JobId(self.next());
-        let Job { file, host, version, priority, close_seen, .. } = done;
+        let Job { file, host, version, priority, close_seen, one_off, .. } = done;
         let of_host = self.jobs.values().filter(|job| job.file == file && job.host == host);
         let renewals = 1 + of_host.map(|job| job.renewals).max().unwrap_or(0);
-        self.jobs.insert(further, Job { close_seen, renewals, ..Job::new(by, file, host, version, identity, priority) });
+        self.jobs.insert(further, Job { close_seen, one_off, renewals, ..Job::new(by, file, host, version, identity, priority) });
         Ok(further)
     }
 
