@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::protocol::{self, Reply, Request};
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
-use super::status::states;
+use super::states::states;
 
 /// How long a daemon may take to carry out an order: as long as its disk is full, it cannot.
 const PATIENCE: Duration = Duration::from_secs(60);
