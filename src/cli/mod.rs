@@ -18,6 +18,7 @@ mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod show;
+mod since;
 mod states;
 mod status;
 mod steer;

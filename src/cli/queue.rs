@@ -21,7 +21,7 @@ pub(super) struct QueueFolder {
 }
 
 /// How many uploads may be under way, as far as there is a configuration that says so.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// In all.
     pub all: Option<u64>,

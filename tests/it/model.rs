@@ -298,7 +298,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         loop {
             let claims = store.claim(vec![Asking::new("box", 1)], 1, later).await.unwrap();
             let Some(job) = claims.jobs.into_iter().next() else { return };
-            worker.run(job, Arc::new(AtomicU64::new(0))).await.unwrap();
+            worker.run(job, Arc::default()).await.unwrap();
         }
     };
     tokio::select! {

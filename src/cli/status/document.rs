@@ -9,7 +9,7 @@ use crate::job::report::{path_fields, timestamp};
 use crate::job::{HostRow, JobRow, State};
 use crate::store::{Snapshot, WatchRow};
 
-use super::look::Daemon;
+use super::look::{Daemon, Report};
 
 /// The document of `--json`. Fields are only ever added.
 #[derive(Debug, Serialize)]
@@ -20,7 +20,16 @@ pub(super) struct Document<'a> {
     bytes: BytesDocument,
     watches: Vec<WatchDocument<'a>>,
     hosts: &'a [HostRow],
-    jobs: &'a [JobRow],
+    jobs: Vec<JobDocument<'a>>,
+}
+
+/// A job, with how it gets on.
+#[derive(Debug, Serialize)]
+struct JobDocument<'a> {
+    #[serde(flatten)]
+    job: &'a JobRow,
+    per_second: u64,
+    seconds_left: Option<u64>,
 }
 
 /// Jobs by state, in the order in which people read states.
@@ -61,6 +70,7 @@ struct BytesDocument {
     left: u64,
     sent: u64,
     per_second: u64,
+    seconds_left: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,10 +86,11 @@ struct WatchDocument<'a> {
 }
 
 impl Document<'_> {
-    pub(super) fn new<'a>(snapshot: &'a Snapshot, daemon: &Daemon) -> Document<'a> {
-        let Daemon { owner, answers, last_end } = daemon;
+    pub(super) fn new(report: &Report) -> Document<'_> {
+        let Daemon { owner, answers, last_end, .. } = &report.daemon;
         let owner = owner.as_ref();
-        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs, .. } = snapshot;
+        let job = |job| JobDocument { job, per_second: job.per_second, seconds_left: report.seconds_left_of(job) };
+        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs, .. } = &report.snapshot;
         Document {
             version: 1,
             daemon: DaemonDocument {
@@ -93,7 +104,12 @@ impl Document<'_> {
                 last_end: last_end.as_ref().map(|end| EndDocument { at: end.at_ms.and_then(timestamp), why: end.why.clone() }),
             },
             totals: Totals(totals.clone()),
-            bytes: BytesDocument { left: *bytes_left, sent: *bytes_sent, per_second: *per_second },
+            bytes: BytesDocument {
+                left: *bytes_left,
+                sent: *bytes_sent,
+                per_second: *per_second,
+                seconds_left: report.seconds_left(),
+            },
             watches: watches
                 .iter()
                 .map(|WatchRow { path, report }| WatchDocument {
@@ -107,14 +123,14 @@ impl Document<'_> {
                 })
                 .collect(),
             hosts,
-            jobs,
+            jobs: jobs.iter().map(job).collect(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{daemon, job, note, snapshot};
+    use super::super::examples::{daemon, job, note, report};
     use super::*;
     use crate::job::WatchState;
     use crate::job::health::HostState;
@@ -139,8 +155,8 @@ mod tests {
         let promised = example();
         let end = LastEnd { at_ms: Some(0), why: "it was told to stop".into() };
         let daemon = Daemon { last_end: Some(end), ..daemon(note(4242, 1_767_323_045_000)) };
-        let shot = snapshot(vec![job(State::Uploading, None)]);
-        let document = serde_json::to_value(Document::new(&shot, &daemon)).unwrap();
+        let report = Report { daemon, ..report(vec![job(State::Uploading, None)]) };
+        let document = serde_json::to_value(Document::new(&report)).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
         assert_eq!(names(&document), names(&promised));
     }

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::look::Daemon;
+use jiff::tz::TimeZone;
+
+use super::look::{Daemon, Report};
 use crate::cli::queue::Places;
 use crate::job::health::HostState;
 use crate::job::watch::EventSource;
-use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, State, WatchReport, WatchState};
+use crate::job::{HostReport, HostRow, JobId, JobRow, Paces, Reason, State, WatchReport, WatchState};
 use crate::os::lock::LockNote;
 use crate::store::{Snapshot, WatchRow};
 
@@ -41,6 +43,7 @@ pub(super) fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
     Snapshot {
         totals: State::ALL.map(|state| (state, jobs.iter().filter(|job| job.state == state).count() as u64)).to_vec(),
         bytes_left: 30,
+        bytes_moving: 30,
         bytes_sent: 70,
         per_second: 10,
         watches: vec![WatchRow {
@@ -59,6 +62,7 @@ pub(super) fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
         }],
         before: jobs.iter().filter(|job| job.state == State::Queued).map(|job| (job.id, 3)).collect(),
         jobs,
+        beside: Vec::new(),
         uploading: [("box".to_owned(), 4), ("mirror".to_owned(), 1)].into(),
     }
 }
@@ -73,5 +77,11 @@ pub(super) fn note(pid: u32, since_ms: i64) -> LockNote {
 }
 
 pub(super) fn daemon(owner: LockNote) -> Daemon {
-    Daemon { owner: Some(owner), answers: Some(true), last_end: None }
+    Daemon { owner: Some(owner), answers: Some(true), last_end: None, paces: Paces { all: Some(5), jobs: vec![(JobId(8), 10)] } }
+}
+
+/// A minute after a daemon has started that is well.
+pub(super) fn report(jobs: Vec<JobRow>) -> Report {
+    let (snapshot, daemon, places) = (snapshot(jobs), daemon(note(7, 0)), places());
+    Report { snapshot, daemon, places, now_ms: 60_000, zone: TimeZone::UTC, is_filtered: false }
 }

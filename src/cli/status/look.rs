@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use crate::job::State;
+use jiff::tz::TimeZone;
+
+use crate::job::pace::time_left;
+use crate::job::{JobRow, Paces, State};
 use crate::os::lock::{self, LastEnd, LockNote};
 use crate::store::{Query, Snapshot};
 
 use super::super::protocol;
-use super::super::queue::QueueFolder;
+use super::super::queue::{Places, QueueFolder};
 use super::super::render::CommandFailure;
 
 /// What is known of the daemon.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Daemon {
     /// What the one that runs says of itself.
     pub owner: Option<LockNote>,
@@ -19,6 +22,25 @@ pub(super) struct Daemon {
     pub answers: Option<bool>,
     /// How the last one ended.
     pub last_end: Option<LastEnd>,
+    /// How fast bytes go, as it says.
+    pub paces: Paces,
+}
+
+/// All that was seen: what `--json` prints, people read and `--watch` draws.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    /// The queue.
+    pub snapshot: Snapshot,
+    /// The daemon.
+    pub daemon: Daemon,
+    /// How many uploads may be under way.
+    pub places: Places,
+    /// When it was seen, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// Where times are read.
+    pub zone: TimeZone,
+    /// Whether some jobs alone were asked for, so that the totals are those of others, too.
+    pub is_filtered: bool,
 }
 
 impl Daemon {
@@ -27,17 +49,33 @@ impl Daemon {
         match lock::owner(dir) {
             None => Daemon { last_end: lock::last_end(dir), ..Daemon::default() },
             Some(_) => {
-                let answers = protocol::is_alive(dir);
+                let (answers, paces) = protocol::is_alive(dir).unzip();
                 // It has noted meanwhile that it has answered.
                 let owner = lock::owner(dir);
-                Daemon { last_end: owner.as_ref().and_then(|note| note.last_end.clone()), owner, answers }
+                let last_end = owner.as_ref().and_then(|note| note.last_end.clone());
+                Daemon { last_end, owner, answers, paces: paces.unwrap_or_default() }
             }
         }
     }
 }
 
+impl Report {
+    /// Seconds until everything is sent that goes without a person, at the pace of the last minutes; nothing while nothing is sent.
+    pub(super) fn seconds_left(&self) -> Option<u64> {
+        let moves = self.snapshot.totals.iter().any(|(state, jobs)| *state == State::Uploading && *jobs > 0);
+        let left = time_left(self.snapshot.bytes_moving, self.daemon.paces.all.filter(|_| moves))?;
+        Some(left.as_secs())
+    }
+
+    /// Seconds until this job is sent, at its pace of the last minutes.
+    pub(super) fn seconds_left_of(&self, job: &JobRow) -> Option<u64> {
+        let pace = self.daemon.paces.of(job.id).filter(|_| job.state == State::Uploading);
+        time_left(job.bytes.saturating_sub(job.sent), pace).map(|left| left.as_secs())
+    }
+}
+
 /// Looks for what is asked for.
-pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<(Snapshot, Daemon), CommandFailure> {
+pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<Report, CommandFailure> {
     let daemon = Daemon::in_folder(&place.dir);
     let mut snapshot = match place.open(&query.hosts)? {
         Some(mut view) => view.snapshot(query).map_err(|error| CommandFailure::store(&place.dir, &error))?,
@@ -46,5 +84,7 @@ pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<(Snapshot, Daem
     if daemon.owner.is_none() {
         snapshot.nothing_moves();
     }
-    Ok((snapshot, daemon))
+    let is_filtered = !(query.states.is_empty() && query.hosts.is_empty() && query.paths.is_empty() && query.since_ms.is_none());
+    let (places, zone) = (place.places.clone(), TimeZone::system());
+    Ok(Report { snapshot, daemon, places, now_ms: query.now_ms, zone, is_filtered })
 }

@@ -4,12 +4,16 @@
 mod document;
 #[cfg(test)]
 mod examples;
+mod groups;
 mod look;
 mod page;
+mod text;
+mod words;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use jiff::tz::TimeZone;
 
 use crate::job::{JobRow, State};
 use crate::os::clock;
@@ -18,13 +22,13 @@ use crate::store::{Query, Snapshot};
 use super::exit::Exit;
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
+use super::since::{Since, parse_since};
 use super::states::states;
 use document::Document;
-use look::{Daemon, look};
-use page::Page;
-
-/// How often `--watch` looks.
-const REDRAW: Duration = Duration::from_secs(1);
+use look::{Daemon, Report, look};
+use page::{Size, page};
+use text::Line;
+use words::Words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,6 +44,9 @@ pub(super) struct Arguments {
     /// Only jobs for this host; can be given more than once.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
+    /// Only what has happened since then: a date, a time, `today`, `yesterday`, or how long ago, such as `2h` or `7d`.
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Since>,
     /// Show at most this many jobs.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
@@ -53,27 +60,25 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
+    let report = look(&place, &query(arguments))?;
     if arguments.json {
-        let (snapshot, daemon) = look(&place, &query(arguments))?;
-        let text = serde_json::to_string_pretty(&Document::new(&snapshot, &daemon));
+        let text = serde_json::to_string_pretty(&Document::new(&report));
         render::out(&format!("{}\n", text.map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?))?;
         return Ok(Exit::Fine);
     }
-    loop {
-        let (snapshot, daemon) = look(&place, &query(arguments))?;
-        let color = render::color(&io::stdout());
-        let shown = Page { snapshot: &snapshot, daemon: &daemon, places: &place.places, now_ms: clock::now_ms(), color }.draw();
-        if !arguments.watch || !io::stdout().is_terminal() {
-            render::out(&shown)?;
-            if snapshot.jobs.is_empty() {
-                arguments.paths.iter().for_each(|path| nothing_about(path, &snapshot));
-            }
-            return Ok(Exit::Fine);
-        }
-        // Clears the screen, and begins at its first line.
-        render::out(&format!("\x1b[2J\x1b[H{shown}"))?;
-        std::thread::sleep(REDRAW);
+    let color = render::color(&io::stdout());
+    let line = |line: &Line| if color { line.colored() } else { line.text() } + "\n";
+    render::out(&page(&report, terminal()).iter().map(line).collect::<String>())?;
+    if report.snapshot.jobs.is_empty() {
+        arguments.paths.iter().for_each(|path| nothing_about(path, &report.snapshot));
     }
+    Ok(Exit::Fine)
+}
+
+/// The terminal that is printed to; nothing when there is none, and then lines are as long as they need to be.
+fn terminal() -> Option<Size> {
+    let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten()?;
+    (size.ws_col > 20 && size.ws_row > 4).then(|| Size { columns: size.ws_col.into(), rows: size.ws_row.into() })
 }
 
 /// What is said of each job in a snapshot of this queue, a line each.
@@ -82,12 +87,13 @@ pub(super) fn lines_of_jobs(place: &QueueFolder, snapshot: &mut Snapshot) -> Vec
     if daemon.owner.is_none() {
         snapshot.nothing_moves();
     }
-    let page = Page { snapshot, daemon: &daemon, places: &place.places, now_ms: clock::now_ms(), color: false };
+    let (places, zone) = (place.places.clone(), TimeZone::system());
+    let report = Report { snapshot: snapshot.clone(), daemon, places, now_ms: clock::now_ms(), zone, is_filtered: true };
     let line = |job: &JobRow| {
         let host = render::line(&job.host);
-        format!("Job {} to {host} is {}: {}.", job.id, job.state, page.details(job))
+        format!("Job {} to {host} is {}: {}.", job.id, job.state, Words(&report).details(job))
     };
-    page.snapshot.jobs.iter().map(line).collect()
+    report.snapshot.jobs.iter().map(line).collect()
 }
 
 /// Says why there is no job about a path that was asked for.
@@ -109,6 +115,8 @@ fn query(arguments: &Arguments) -> Query {
         states: arguments.state.clone(),
         hosts: arguments.host.clone(),
         paths: arguments.paths.iter().map(absolute).collect(),
+        since_ms: arguments.since.map(|since| since.0),
+        beside: !arguments.json && arguments.state.is_empty() && arguments.since.is_none(),
         limit: arguments.limit,
         now_ms: clock::now_ms(),
     }

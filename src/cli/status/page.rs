@@ -1,290 +1,293 @@
-//! What a person reads.
+//! What a person reads: the head, then what needs a person, what moves, what waits, and the newest of what is finished. On a terminal it
+//! is cut to what fits below each other, the head last; in a pipe it is whole.
 
-use std::io::{self, IsTerminal};
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use comfy_table::{CellAlignment, Color, ContentArrangement, Table};
+use unicode_width::UnicodeWidthStr;
 
-use crate::job::health::HostState;
-use crate::job::turn::{Line, Told};
-use crate::job::{HostReport, HostRow, JobRow, Reason, State, WatchState};
-use crate::os::lock::{LastEnd, LockNote};
-use crate::store::{Snapshot, WatchRow};
+use crate::job::{JobRow, State};
 
-use super::super::queue::Places;
 use super::super::render;
-use super::look::Daemon;
+use super::groups::{Bundle, Group, Section, bundles, groups};
+use super::look::Report;
+use super::text::{Line, Tone, padded, shortened};
+use super::words::Words;
 
-/// Cells of a progress bar.
-const BAR_CELLS: u64 = 10;
+/// Names that stand for all files with the same reason.
+const NAMES_SHOWN: usize = 4;
+/// What says where the rest is.
+const ALL_OF_IT: &str = "All: `ferryd status --watch`, or `ferryd status | less`";
 
-/// What a person reads.
-pub(super) struct Page<'a> {
-    pub snapshot: &'a Snapshot,
-    pub daemon: &'a Daemon,
-    pub places: &'a Places,
-    pub now_ms: i64,
-    pub color: bool,
+/// A terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// Cells of a row.
+    pub columns: usize,
+    /// Rows.
+    pub rows: usize,
 }
 
-impl Page<'_> {
-    pub(super) fn draw(&self) -> String {
-        let mut lines = vec![self.daemon()];
-        lines.extend(self.reload_refused());
-        lines.push(self.totals());
-        lines.extend(self.hosts());
-        lines.extend(self.watches());
-        if !self.snapshot.jobs.is_empty() {
-            lines.push(String::new());
-            lines.push(self.jobs());
+/// The lines of a page for a terminal of this size; without one, whole lines, and all of them.
+pub(super) fn page(report: &Report, size: Option<Size>) -> Vec<Line> {
+    let (words, wide) = (Words(report), size.map(|size| size.columns));
+    let parts = parts(report, wide);
+    let head = wrapped(words.head(), wide);
+    let Some(Size { columns, rows }) = size else {
+        return whole(head, parts);
+    };
+    // The prompt has a row.
+    let room = rows.saturating_sub(1);
+    let head = cut_head(head, columns, (room / 2).max(3));
+    let rows_of = |lines: &[Line]| lines.iter().map(|line| line.rows(columns)).sum::<usize>();
+    let page = whole(head.clone(), parts.clone());
+    if rows_of(&page) <= room {
+        return page;
+    }
+    let below = room.saturating_sub(rows_of(&head));
+    [head, cut(parts, columns, below)].concat()
+}
+
+/// What is below a title.
+#[derive(Debug, Clone)]
+struct Part {
+    title: Line,
+    entries: Vec<Entry>,
+    /// Jobs that belong here and were not read.
+    beyond: u64,
+}
+
+/// What is shown of one file, or of several with one reason.
+#[derive(Debug, Clone)]
+struct Entry {
+    lines: Vec<Line>,
+    jobs: u64,
+}
+
+fn wrapped(lines: Vec<Line>, wide: Option<usize>) -> Vec<Line> {
+    match wide {
+        Some(columns) => lines.into_iter().flat_map(|line| line.wrap(columns)).collect(),
+        None => lines,
+    }
+}
+
+fn parts(report: &Report, wide: Option<usize>) -> Vec<Part> {
+    let snapshot = &report.snapshot;
+    let bundles = bundles(groups(&snapshot.jobs, &snapshot.beside));
+    let mut shown: BTreeMap<State, u64> = BTreeMap::new();
+    let jobs = bundles.iter().flat_map(|bundle| &bundle.groups).flat_map(|group| &group.jobs);
+    jobs.for_each(|job| *shown.entry(job.state).or_default() += 1);
+    let beyond = |section: Section| -> u64 {
+        let of_section = snapshot.totals.iter().filter(|(state, _)| Section::of(*state) == section && !report.is_filtered);
+        of_section.map(|(state, jobs)| jobs.saturating_sub(shown.get(state).copied().unwrap_or(0))).sum()
+    };
+    let id_cells = snapshot.jobs.iter().chain(&snapshot.beside).map(|job| job.id.to_string().len()).max().unwrap_or(0).max(3);
+    let entries = Entries { words: Words(report), wide, id_cells };
+    let part = |section: Section| Part {
+        title: Line::of(Tone::Title, section.title()),
+        entries: bundles.iter().filter(|bundle| bundle.groups[0].section == section).map(|bundle| entries.of(bundle)).collect(),
+        beyond: beyond(section),
+    };
+    let parts = Section::ALL.map(part).into_iter();
+    parts.filter(|part| !part.entries.is_empty() || part.beyond > 0).collect()
+}
+
+fn more(jobs: u64) -> Line {
+    let noun = if jobs == 1 { "job" } else { "jobs" };
+    Line::of(Tone::Faint, format!("  and {} more {noun}", render::thousands(jobs)))
+}
+
+fn whole(head: Vec<Line>, parts: Vec<Part>) -> Vec<Line> {
+    let mut lines = head;
+    for Part { title, entries, beyond } in parts {
+        lines.extend([Line::default(), title]);
+        lines.extend(entries.into_iter().flat_map(|entry| entry.lines));
+        if beyond > 0 {
+            lines.push(Line {
+                pieces: [more(beyond).pieces, vec![(Tone::Faint, "; `--limit` shows more of them".into())]].concat(),
+                hang: 2,
+            });
         }
-        lines.join("\n") + "\n"
     }
+    lines
+}
 
-    fn daemon(&self) -> String {
-        match &self.daemon.owner {
-            None => format!("Daemon not running{}; start it with `ferryd run`.", self.last_end()),
-            Some(LockNote { pid, trouble: Some(trouble), .. }) => {
-                format!("Daemon cannot continue (PID {pid}): {}.", render::line(trouble))
-            }
-            Some(LockNote { pid, beat_ms, .. }) if self.daemon.answers == Some(false) => {
-                let last = beat_ms.and_then(|beat_ms| render::elapsed(beat_ms, self.now_ms));
-                let last = last.map_or(String::new(), |long| format!("; it did {long} ago"));
-                format!("Daemon does not answer (PID {pid}): it hangs, is stopped, or its disk is very slow{last}.")
-            }
-            Some(LockNote { pid, since_ms, .. }) => {
-                let long = render::elapsed(*since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
-                format!("Daemon running{long} (PID {pid}).")
-            }
+/// The first rows of the head, and how many more there are.
+fn cut_head(head: Vec<Line>, columns: usize, room: usize) -> Vec<Line> {
+    let mut used = 0;
+    let fits = head.iter().take_while(|line| {
+        used += line.rows(columns);
+        used <= room
+    });
+    let fits = fits.count();
+    if fits == head.len() {
+        return head;
+    }
+    let kept = fits.saturating_sub(1);
+    let left = (head.len() - kept) as u64;
+    let more = Line::of(Tone::Faint, format!("and {} more of remarks", render::count(left, "line")));
+    head.into_iter().take(kept).chain([more]).collect()
+}
+
+/// As much of each part as fits. Each is sure of its title, then of its first entry, and the rest of the room goes to the first parts.
+fn cut(parts: Vec<Part>, columns: usize, room: usize) -> Vec<Line> {
+    let rows_of = |entry: &Entry| entry.lines.iter().map(|line| line.rows(columns)).sum::<usize>();
+    let all = |part: &Part| 1 + usize::from(part.beyond > 0) + part.entries.iter().map(rows_of).sum::<usize>();
+    let first = |part: &Part| all(part).min(2 + part.entries.first().map_or(0, rows_of));
+    let title = |part: &Part| all(part).min(2);
+    let end = Line::of(Tone::Faint, ALL_OF_IT).wrap(columns);
+    let mut room = room.saturating_sub(end.len());
+    let mut given = vec![0; parts.len()];
+    for wanted in [&title as &dyn Fn(&Part) -> usize, &first, &all] {
+        for (part, given) in parts.iter().zip(&mut given) {
+            let rows = wanted(part).saturating_sub(*given).min(room);
+            *given += rows;
+            room -= rows;
         }
     }
-
-    /// Why none runs, as far as the last one has said so.
-    fn last_end(&self) -> String {
-        let Some(LastEnd { at_ms, why }) = &self.daemon.last_end else { return String::new() };
-        let ago = at_ms.and_then(|at_ms| render::elapsed(at_ms, self.now_ms));
-        let ago = ago.map_or(String::new(), |long| format!(" {long} ago"));
-        format!(" (it ended{ago}: {})", render::line(why))
-    }
-
-    fn reload_refused(&self) -> Option<String> {
-        let refused = self.daemon.owner.as_ref()?.reload_refused.as_ref()?;
-        Some(format!("The changed configuration is refused, and the old one stays in effect: {}.", render::line(refused)))
-    }
-
-    fn totals(&self) -> String {
-        let Snapshot { totals, bytes_left, per_second, .. } = self.snapshot;
-        let counted = totals.iter().filter(|(_, jobs)| *jobs > 0).map(|(state, jobs)| format!("{jobs} {state}"));
-        let counted: Vec<String> = counted.collect();
-        if counted.is_empty() {
-            return "No jobs.".into();
+    let mut lines = Vec::new();
+    for (Part { title, entries, beyond }, given) in parts.into_iter().zip(given) {
+        if given < 2 {
+            continue;
         }
-        let left = if *bytes_left > 0 { format!("; {} left", render::size(*bytes_left)) } else { String::new() };
-        let rate = match (*per_second, *bytes_left) {
-            (0, _) | (_, 0) => String::new(),
-            (rate, left) => format!(" at {}/s, about {}", render::size(rate), render::duration(Duration::from_secs(left / rate))),
+        let all: usize = entries.iter().map(rows_of).sum();
+        let (mut left, mut hidden) = (given - 1, beyond);
+        // What is cut is counted in a row of its own.
+        left -= usize::from(beyond > 0 || all > left);
+        lines.push(title);
+        let mut is_full = false;
+        for entry in entries {
+            is_full |= rows_of(&entry) > left;
+            if is_full {
+                hidden += entry.jobs;
+            } else {
+                left -= rows_of(&entry);
+                lines.extend(entry.lines);
+            }
+        }
+        lines.extend((hidden > 0).then(|| more(hidden)));
+    }
+    lines.extend(end);
+    lines
+}
+
+/// Draws entries.
+struct Entries<'a> {
+    words: Words<'a>,
+    wide: Option<usize>,
+    id_cells: usize,
+}
+
+impl Entries<'_> {
+    fn of(&self, bundle: &Bundle<'_>) -> Entry {
+        let jobs = bundle.groups.iter().map(|group| group.jobs.len() as u64).sum();
+        let lines = match bundle.groups.as_slice() {
+            [group] if group.jobs.len() == 1 => vec![self.alone(group.jobs[0])],
+            [group] => self.of_file(group),
+            groups => self.of_files(groups),
         };
-        format!("Jobs: {}{left}{rate}.", counted.join(", "))
+        Entry { lines: wrapped(lines, self.wide), jobs }
     }
 
-    fn hosts(&self) -> Vec<String> {
-        let troubled = self.snapshot.hosts.iter().filter(|host| host.report.state != HostState::Ready);
-        let line = |HostRow { name, report: HostReport { state, until_ms, why, .. }, .. }: &HostRow| {
-            let why = why.as_ref().map_or("no reason given".into(), Reason::to_string);
-            let why = render::line(&why);
-            let next = until_ms.map(|until| render::next(until, self.now_ms));
-            let until = |action: &str| next.as_ref().map_or(String::new(), |next| format!("; {action} {next}"));
-            match state {
-                HostState::Held => format!("Host {name} on hold: {why}{}.", until("next try")),
-                HostState::Full => format!("Host {name} out of space: {why}{}.", until("next try")),
-                _ => format!("Host {name} paused: {why}{}.", until("retrying")),
-            }
+    /// A line that begins with the number of a job, or with room for one.
+    fn beginning(&self, id: Option<&JobRow>) -> Line {
+        let id = id.map(|job| job.id.to_string()).unwrap_or_default();
+        let cells = self.id_cells;
+        Line::hanging(cells + 4).with(Tone::Faint, format!("  {id:>cells$}  "))
+    }
+
+    fn name(&self, job: &JobRow) -> String {
+        let name = self.words.short(&job.path);
+        self.wide.map_or(name.clone(), |columns| shortened(&name, (columns / 2).max(12)))
+    }
+
+    fn alone(&self, job: &JobRow) -> Line {
+        let line = self.beginning(Some(job));
+        let line =
+            line.with(Tone::Plain, format!("{}  {}  {}  ", self.name(job), render::size(job.bytes), render::line(&job.host)));
+        with(line, self.words.told(job))
+    }
+
+    fn of_file(&self, group: &Group<'_>) -> Vec<Line> {
+        let first = group.jobs[0];
+        let title = self.beginning(None).with(Tone::Plain, format!("{}  {}", self.name(first), render::size(first.bytes)));
+        let cells = group.jobs.iter().map(|job| job.host.width()).max().unwrap_or(0);
+        let line = |job: &&JobRow| {
+            let host = padded(&render::line(&job.host), cells);
+            with(self.beginning(Some(job)).with(Tone::Plain, format!("  {host}  ")), self.words.told(job))
         };
-        troubled.map(line).collect()
+        [title].into_iter().chain(group.jobs.iter().map(line)).collect()
     }
 
-    fn watches(&self) -> Vec<String> {
-        let line = |WatchRow { path, report }: &WatchRow| {
-            let mut remarks = Vec::new();
-            if report.state != WatchState::Watching {
-                remarks.push(report.state.word().to_owned());
-            }
-            remarks.extend(report.why.as_deref().map(render::line));
-            if report.settling > 0 {
-                let verb = if report.settling == 1 { "is" } else { "are" };
-                let files = render::count(report.settling, "file");
-                remarks.push(format!("{files} {verb} still being written or only just finished"));
-            }
-            (!remarks.is_empty()).then(|| format!("Watch {}: {}.", render::path(path), remarks.join("; ")))
+    /// Their names, and what is said of all of them once.
+    fn of_files(&self, groups: &[Group<'_>]) -> Vec<Line> {
+        let mut names: Vec<String> = groups.iter().take(NAMES_SHOWN).map(|group| self.name(group.jobs[0])).collect();
+        if groups.len() > NAMES_SHOWN {
+            names.push(format!("and {} more files", render::thousands((groups.len() - NAMES_SHOWN) as u64)));
+        }
+        let bytes = groups.iter().map(|group| group.jobs[0].bytes).sum();
+        let title = self.beginning(None).with(Tone::Plain, format!("{}  {}", names.join(", "), render::size(bytes)));
+        let pending = groups[0].jobs.iter().filter(|job| Section::of(job.state) != Section::Finished);
+        let line = |job: &&JobRow| {
+            let alike =
+                groups.iter().flat_map(|group| &group.jobs).filter(|other| (&other.host, other.state) == (&job.host, job.state));
+            let line = self.beginning(None).with(Tone::Plain, format!("  {}  ", render::line(&job.host)));
+            with(line, self.words.told_of_several(job, alike.copied()))
         };
-        self.snapshot.watches.iter().filter_map(line).collect()
-    }
-
-    fn jobs(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(width) = width() {
-            table.set_width(width);
-        }
-        table.set_header(["JOB", "FILE", "HOST", "STATE", "SIZE", "PROGRESS", "DETAILS"]);
-        for job in &self.snapshot.jobs {
-            let state = comfy_table::Cell::new(job.state);
-            let state = if self.color { state.fg(color(job.state)) } else { state };
-            table.add_row([
-                comfy_table::Cell::new(job.id).set_alignment(CellAlignment::Right),
-                comfy_table::Cell::new(self.short(&job.path)),
-                comfy_table::Cell::new(&job.host),
-                state,
-                comfy_table::Cell::new(render::size(job.bytes)).set_alignment(CellAlignment::Right),
-                comfy_table::Cell::new(progress(job)),
-                comfy_table::Cell::new(self.details(job)),
-            ]);
-        }
-        if self.color {
-            table.enforce_styling();
-        }
-        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-    }
-
-    /// A path below a watch is shown from there.
-    fn short(&self, path: &Path) -> String {
-        let below = self.snapshot.watches.iter().filter_map(|watch| path.strip_prefix(&watch.path).ok());
-        render::path(below.min_by_key(|path| path.as_os_str().len()).unwrap_or(path))
-    }
-
-    /// What comes next; for what is not moving also why, and since when.
-    pub(super) fn details(&self, job: &JobRow) -> String {
-        let why = render::line(&job.why.as_ref().map(Reason::to_string).unwrap_or_default());
-        // The state has its own column.
-        let why = why.strip_prefix("uploaded; ").unwrap_or(&why);
-        let standing = render::after(render::elapsed(job.since_ms, self.now_ms).map(|long| format!("for {long}")), why);
-        let ended = render::after(render::elapsed(job.since_ms, self.now_ms).map(|long| format!("{long} ago")), why);
-        let retrying = self.next(job).map_or(String::new(), |next| format!("; retrying {next}"));
-        let duplicate = if job.maybe_duplicate { " (the host may have it twice)" } else { "" };
-        let renamed = job.renamed_to().map_or(String::new(), |name| format!(" (stored as `{}`)", render::line(name)));
-        // KooDrive's files have no link that lasts; the host's own name for one is what finds it.
-        let place = job.link.as_deref().or(job.remote_id.as_deref()).map_or("no link".into(), render::line);
-        let place = format!("{place}{renamed}");
-        match job.state {
-            State::Uploaded if !why.is_empty() => format!("{place}; {standing}{retrying}{duplicate}"),
-            // What was left undone in the end.
-            State::Done if !why.is_empty() => format!("{place}; {why}{duplicate}"),
-            State::Done | State::Uploaded => format!("{place}{duplicate}"),
-            State::Uploading => time_left(job),
-            State::Queued if self.daemon.owner.is_none() => render::after(Some("waiting for the daemon to start".into()), why),
-            State::Queued if why.is_empty() => {
-                let long = render::elapsed(job.since_ms, self.now_ms).map_or(String::new(), |long| format!(" for {long}"));
-                let turn = self.turn(job).map_or(String::new(), |turn| format!(": {turn}"));
-                format!("in the queue{long}{turn}")
-            }
-            State::Queued | State::Waiting => format!("{standing}{retrying}"),
-            State::Held => format!("{standing}; needs your attention{}", self.next_of_held(job)),
-            State::Failed => format!("{ended}; will not be retried unless the file changes"),
-            State::Gone => ended,
-            State::Paused => format!("{standing}; `ferryd resume {}` continues it", job.id),
-            State::Cancelled => ended,
-        }
-    }
-
-    /// Whom a queued job waits for, where that was looked up.
-    fn turn(&self, job: &JobRow) -> Option<String> {
-        let Snapshot { uploading, before, .. } = self.snapshot;
-        let line = Line {
-            to_host: uploading.get(&job.host).copied().unwrap_or(0),
-            to_all: uploading.values().sum(),
-            before: *before.get(&job.id)?,
-            host_places: self.places.hosts.get(&job.host).copied(),
-            all_places: self.places.all,
-        };
-        Some(Told { line: &line, host: &render::line(&job.host) }.to_string())
-    }
-
-    /// When a job is tried again. Every start tries what waits for a time.
-    fn next(&self, job: &JobRow) -> Option<String> {
-        let at = job.next_try_ms?;
-        Some(if self.daemon.owner.is_some() { render::next(at, self.now_ms) } else { "when the daemon starts".into() })
-    }
-
-    /// When a held job is tried again, and how a person has it tried at once.
-    fn next_of_held(&self, job: &JobRow) -> String {
-        match (self.next(job), &self.daemon.owner) {
-            (Some(next), Some(_)) => format!("; next try {next}, or now with `ferryd retry {}`", job.id),
-            (Some(next), None) => format!("; next try {next}"),
-            (None, _) => String::new(),
-        }
+        [title].into_iter().chain(pending.map(line)).collect()
     }
 }
 
-fn progress(job: &JobRow) -> String {
-    if job.state != State::Uploading && (job.sent == 0 || job.sent == job.bytes) {
-        return String::new();
-    }
-    let share = |of: u64| (job.sent.saturating_mul(of)).checked_div(job.bytes).unwrap_or(of).min(of);
-    let full = usize::try_from(share(BAR_CELLS)).unwrap_or(0);
-    let bar: String = (0..BAR_CELLS as usize).map(|cell| if cell < full { '#' } else { '.' }).collect();
-    format!("{bar} {:>3} %", share(100))
-}
-
-fn time_left(job: &JobRow) -> String {
-    match job.per_second {
-        0 => "starting".into(),
-        rate => {
-            let left = Duration::from_secs(job.bytes.saturating_sub(job.sent) / rate);
-            format!("{}/s, about {} left", render::size(rate), render::duration(left))
-        }
-    }
-}
-
-fn color(state: State) -> Color {
-    match state {
-        State::Done | State::Uploaded => Color::Green,
-        State::Uploading => Color::Cyan,
-        State::Held | State::Failed => Color::Red,
-        State::Waiting => Color::Yellow,
-        _ => Color::Reset,
-    }
-}
-
-/// The terminal's width; nothing when there is none, and then lines are as long as they need to be.
-fn width() -> Option<u16> {
-    io::stdout()
-        .is_terminal()
-        .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-        .flatten()
-        .map(|size| size.ws_col)
-        .filter(|width| *width > 20)
+fn with(mut line: Line, more: Line) -> Line {
+    line.pieces.extend(more.pieces);
+    line
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{daemon, job, note, places, snapshot};
+    use super::super::examples::{daemon, job, note, report};
+    use super::super::look::Daemon;
     use super::*;
+    use crate::job::{JobId, JobRow};
+    use crate::os::lock::{LastEnd, LockNote};
+
+    fn text(lines: &[Line]) -> String {
+        lines.iter().map(|line| line.text() + "\n").collect()
+    }
+
+    fn piped(report: &Report) -> String {
+        text(&page(report, None))
+    }
+
+    fn on(report: &Report, columns: usize, rows: usize) -> Vec<String> {
+        page(report, Some(Size { columns, rows })).iter().map(Line::text).collect()
+    }
+
+    fn at(id: i64, name: &str, host: &str, state: State, why: Option<&str>) -> JobRow {
+        JobRow { id: JobId(id), path: format!("/home/u/Drop/{name}").into(), host: host.into(), ..job(state, why) }
+    }
 
     #[test]
     fn a_page_says_why_since_when_and_what_next() {
         let jobs = vec![
-            job(State::Uploading, None),
-            job(State::Waiting, Some("the host answered 502")),
-            job(State::Held, Some("the host answered 404")),
-            JobRow { stored_name: Some("b\n.mov".into()), ..job(State::Done, None) },
-            job(State::Queued, None),
+            at(3, "refused.mov", "box", State::Held, Some("the host answered 404")),
+            at(8, "a\n.mov", "box", State::Uploading, None),
+            JobRow { next_try_ms: Some(72_000), ..at(2, "later.mov", "box", State::Waiting, Some("the host answered 502")) },
+            at(5, "queued.mov", "box", State::Queued, None),
+            JobRow { stored_name: Some("b\n.mov".into()), ..at(4, "c.mov", "box", State::Done, None) },
         ];
-        let shot = snapshot(jobs);
-        let page = Page { snapshot: &shot, daemon: &daemon(note(7, 0)), places: &places(), now_ms: 60_000, color: false }.draw();
+        let page = piped(&report(jobs));
         for expected in [
-            "Daemon running for 1 min (PID 7).",
-            "Jobs: 1 queued, 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 3 s.",
-            "a\\n.mov",
-            "#######...  70 %",
-            "10 B/s, about 3 s left",
-            "for 1 min: the host answered 502; retrying in 12 s",
-            "for 1 min: the host answered 404; needs your attention",
-            "http://x?c=1 (stored as `b\\n.mov`)",
-            "in the queue for 1 min: waiting for one of the 4 uploads to `box` that may be under way; 3 jobs for `box` are before it",
+            "Daemon running for 1 min (PID 7).\nJobs: 1 queued, 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 5 B/s, about 6 s.\n",
+            "    8  a\\n.mov  100 B  box  #######...  70 %  10 B/s, about 3 s left",
+            "    2  later.mov  100 B  box  waiting at 70 % for 1 min: the host answered 502; retrying in 12 s",
+            "    3  refused.mov  100 B  box  held at 70 % for 1 min: the host answered 404",
+            "    4  c.mov  100 B  box  00:00  http://x?c=1 (stored as `b\\n.mov`)",
+            "in the queue at 70 % for 1 min: waiting for one of the 4 uploads to `box` that may be under way; 3 jobs for `box` are before it",
         ] {
             assert!(page.contains(expected), "{expected:?} is not in\n{page}");
         }
+        let titles = ["Needs your attention", "Uploading", "Waiting", "Finished"].map(|title| page.find(title).unwrap());
+        assert!(titles.is_sorted() && !page.contains('\x1b'), "{page}");
     }
 
     #[test]
@@ -292,22 +295,21 @@ mod tests {
         let jobs = [State::Queued, State::Waiting, State::Held, State::Failed, State::Gone];
         let jobs = jobs.map(|state| JobRow { since_ms: 9_000_000, ..job(state, Some("no reply")) });
         let unexplained = JobRow { since_ms: 9_000_000, ..job(State::Queued, None) };
-        let shot = snapshot(jobs.into_iter().chain([unexplained]).collect());
-        let page =
-            Page { snapshot: &shot, daemon: &daemon(note(7, 9_000_000)), places: &places(), now_ms: 60_000, color: false }.draw();
+        let report = Report { daemon: daemon(note(7, 9_000_000)), ..report(jobs.into_iter().chain([unexplained]).collect()) };
+        let page = piped(&report);
         assert!(page.contains("Daemon running (PID 7)."), "{page}");
         assert!(
-            !page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue: waiting for one of the 4 uploads"),
+            !page.contains("2 h") && !page.contains(" ago") && page.contains("in the queue at 70 %: waiting for one"),
             "{page}"
         );
     }
 
     #[test]
     fn a_count_of_one_is_singular() {
-        let mut shot = snapshot(vec![]);
+        let mut report = report(vec![]);
         let mut page = |settling| {
-            shot.watches[0].report.settling = settling;
-            Page { snapshot: &shot, daemon: &Daemon::default(), places: &places(), now_ms: 0, color: false }.draw()
+            report.snapshot.watches[0].report.settling = settling;
+            piped(&report)
         };
         assert!(page(1).contains("Drop: 1 file is still being written or only just finished."));
         assert!(page(2).contains("Drop: 2 files are still being written or only just finished."));
@@ -315,11 +317,11 @@ mod tests {
 
     #[test]
     fn a_dead_daemon_a_troubled_one_and_one_that_hangs_say_so() {
-        let shot = snapshot(vec![job(State::Queued, None)]);
-        let page = |daemon: &Daemon| Page { snapshot: &shot, daemon, places: &places(), now_ms: 60_000, color: false }.draw();
+        let shown = report(vec![job(State::Queued, None)]);
+        let page = |daemon: &Daemon| piped(&Report { daemon: daemon.clone(), ..shown.clone() });
         let dead = page(&Daemon::default());
         assert!(dead.starts_with("Daemon not running; start it with `ferryd run`."), "{dead}");
-        assert!(dead.contains("waiting for the daemon to start"));
+        assert!(dead.contains("waiting at 70 % for the daemon to start"), "{dead}");
         let end = |at_ms, why: &str| Daemon { last_end: Some(LastEnd { at_ms, why: why.into() }), ..Daemon::default() };
         assert!(
             page(&end(Some(0), "the queue is damaged")).contains("not running (it ended 1 min ago: the queue is damaged); start")
@@ -331,5 +333,89 @@ mod tests {
         assert!(page(&hung).contains("Daemon does not answer (PID 7)") && page(&hung).contains("; it did 30 s ago."));
         let refused = LockNote { reload_refused: Some("line 1: no".into()), ..note(7, 0) };
         assert!(page(&daemon(refused)).contains("the old one stays in effect: line 1: no."));
+    }
+
+    #[test]
+    fn one_file_with_several_hosts_is_one_group_and_a_reason_of_several_files_is_told_once() {
+        let mut jobs = vec![
+            at(1, "film.mov", "box", State::Held, Some("wrong password")),
+            at(2, "film.mov", "mirror", State::Uploading, None),
+        ];
+        jobs.extend((10..22).map(|id| at(id, &format!("{id}.jpg"), "box", State::Waiting, Some("no reply"))));
+        let mut report = report(jobs);
+        report.snapshot.beside = vec![at(3, "film.mov", "third", State::Done, None)];
+        let page = piped(&report);
+        let group = "         film.mov  100 B\n    1    box     held at 70 % for 1 min: wrong password\n    2    mirror  #######...  70 %  10 B/s\n    \
+                     3    third   00:00  http://x?c=1\n";
+        assert!(page.contains(&group.replacen("         film", "       film", 1)), "{page}");
+        let bundle = "       10.jpg, 11.jpg, 12.jpg, 13.jpg, and 8 more files  1.2 KiB\n         box  waiting for 1 min: no reply";
+        assert!(page.contains(bundle) && page.matches("no reply").count() == 1, "{page}");
+        assert!(!page.contains("\nUploading\n"), "its worst job says where a file is: {page}");
+    }
+
+    #[test]
+    fn what_its_host_keeps_from_moving_points_to_the_head() {
+        let mut report = report(vec![JobRow { next_try_ms: Some(84_000), ..job(State::Waiting, None) }]);
+        let why = crate::job::Reason::new(crate::job::ReasonClass::HostResting).detail("no reply at all");
+        report.snapshot.jobs[0].why = Some(why.about("box"));
+        let page = piped(&report);
+        assert!(page.contains("waiting at 70 % for 1 min for host box, which is paused; retrying in 24 s"), "{page}");
+    }
+
+    /// A long queue of everything.
+    fn crowd() -> Report {
+        let long = "https://files.example.com/download/".to_owned() + &"x".repeat(100);
+        let state = |id: i64| match id {
+            0..10 => State::Held,
+            10..26 => State::Uploading,
+            26..50 => State::Waiting,
+            _ => State::Done,
+        };
+        let one = |id: i64| {
+            let why = format!("the host answered {id}00 at some length, so that this takes more than a row of a narrow terminal");
+            let row = at(id, &format!("a file with a long name {id}.mov"), "box", state(id), (id < 50).then_some(why.as_str()));
+            JobRow { link: row.link.as_ref().map(|_| format!("{long}{id}")), ..row }
+        };
+        report((0..100).map(one).collect())
+    }
+
+    #[test]
+    fn it_fits_every_terminal_with_its_head_and_breaks_no_link() {
+        let report = crowd();
+        for (columns, rows) in [(60, 20), (80, 24), (80, 12), (200, 50), (40, 10), (21, 5)] {
+            let lines = on(&report, columns, rows);
+            let used: usize = lines.iter().map(|line| line.width().div_ceil(columns).max(1)).sum();
+            assert!(used < rows, "{columns}x{rows}: {used} rows\n{}", lines.join("\n"));
+            assert!(lines[0].starts_with("Daemon"), "{columns}x{rows}");
+            for line in &lines {
+                assert!(!line.contains("https://") || line.contains(&"x".repeat(100)), "a link is whole: {line}");
+                assert!(line.width() <= columns || line.contains("https://"), "{columns}x{rows}: {line}");
+            }
+        }
+        let lines = on(&report, 80, 24).join("\n");
+        for title in
+            ["Needs your attention\n", "\nUploading\n", "\nWaiting\n", "\nFinished\n", "more jobs", "ferryd status --watch"]
+        {
+            assert!(lines.contains(title), "{title:?} is not in\n{lines}");
+        }
+        let whole = piped(&report);
+        assert!(whole.lines().count() > 100 && !whole.contains("more jobs"), "{whole}");
+    }
+
+    #[test]
+    fn what_was_not_read_is_counted_unless_it_was_not_asked_for() {
+        let mut report = report(vec![at(1, "a", "box", State::Queued, None)]);
+        report.snapshot.totals = State::ALL.map(|state| (state, u64::from(state == State::Queued) * 1_500)).to_vec();
+        assert!(piped(&report).contains("  and 1,499 more jobs; `--limit` shows more of them\n"), "{}", piped(&report));
+        let asked = Report { is_filtered: true, ..report };
+        assert!(!piped(&asked).contains("more"));
+    }
+
+    #[test]
+    fn a_page_that_fits_is_not_cut() {
+        let report = report(vec![at(1, "a", "box", State::Done, None), at(2, "b", "box", State::Uploading, None)]);
+        let lines = on(&report, 80, 24);
+        assert_eq!(lines.join("\n"), piped(&report).trim_end());
+        assert!(on(&report, 80, 8).last().unwrap().contains("--watch"));
     }
 }
