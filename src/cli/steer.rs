@@ -140,7 +140,7 @@ pub(super) fn unknown_file(view: &View, path: &Path, is_folder: bool) -> Result<
 }
 
 /// Has the daemon carry out the order, or carries it out here while none runs. Answers which.
-fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, bool), CommandFailure> {
+pub(super) fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, bool), CommandFailure> {
     let mut waited = Duration::ZERO;
     loop {
         if owner(dir).is_some() {
@@ -187,7 +187,7 @@ pub(super) fn without_daemon<T>(
 }
 
 /// What has happened, for a person.
-fn told(order: Order, steered: &Steered, running: bool) -> String {
+pub(super) fn told(order: Order, steered: &Steered, running: bool) -> String {
     let jobs = render::count(steered.changed, "job");
     let done = match order {
         _ if steered.changed == 0 => "Nothing was changed.".to_owned(),

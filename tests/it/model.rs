@@ -4,7 +4,7 @@
 //! with one whole file and its outcome; a host that cannot be asked may end with two, and then the job says so, or holds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ferryd::internals::engine::bandwidth::{Bucket, Limits};

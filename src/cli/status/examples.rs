@@ -83,5 +83,5 @@ pub(super) fn daemon(owner: LockNote) -> Daemon {
 /// A minute after a daemon has started that is well.
 pub(super) fn report(jobs: Vec<JobRow>) -> Report {
     let (snapshot, daemon, places) = (snapshot(jobs), daemon(note(7, 0)), places());
-    Report { snapshot, daemon, places, now_ms: 60_000, zone: TimeZone::UTC, is_filtered: false }
+    Report { snapshot, daemon, places, now_ms: 60_000, zone: TimeZone::UTC, is_filtered: false, has_queue: true }
 }

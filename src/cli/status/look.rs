@@ -41,6 +41,8 @@ pub(super) struct Report {
     pub zone: TimeZone,
     /// Whether some jobs alone were asked for, so that the totals are those of others, too.
     pub is_filtered: bool,
+    /// Whether there is a queue.
+    pub has_queue: bool,
 }
 
 impl Daemon {
@@ -77,7 +79,9 @@ impl Report {
 /// Looks for what is asked for.
 pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<Report, CommandFailure> {
     let daemon = Daemon::in_folder(&place.dir);
-    let mut snapshot = match place.open(&query.hosts)? {
+    let view = place.open_silently(&query.hosts)?;
+    let has_queue = view.is_some();
+    let mut snapshot = match view {
         Some(mut view) => view.snapshot(query).map_err(|error| CommandFailure::store(&place.dir, &error))?,
         None => Snapshot { totals: State::ALL.map(|state| (state, 0)).to_vec(), ..Snapshot::default() },
     };
@@ -86,5 +90,5 @@ pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<Report, Command
     }
     let is_filtered = !(query.states.is_empty() && query.hosts.is_empty() && query.paths.is_empty() && query.since_ms.is_none());
     let (places, zone) = (place.places.clone(), TimeZone::system());
-    Ok(Report { snapshot, daemon, places, now_ms: query.now_ms, zone, is_filtered })
+    Ok(Report { snapshot, daemon, places, now_ms: query.now_ms, zone, is_filtered, has_queue })
 }

@@ -8,6 +8,7 @@ mod groups;
 mod look;
 mod page;
 mod text;
+mod watch;
 mod words;
 
 use std::io::{self, IsTerminal};
@@ -30,12 +31,17 @@ use page::{Size, page};
 use text::Line;
 use words::Words;
 
-#[derive(Debug, clap::Args)]
+/// Jobs that are shown, where nobody says how many.
+const LIMIT: usize = 50;
+/// The same where they can be scrolled.
+const LIMIT_LIVE: usize = 1_000;
+
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct Arguments {
     /// Print one JSON document, for scripts.
     #[arg(long)]
     json: bool,
-    /// Refresh every second.
+    /// Show it live on the whole terminal: scroll, find, retry, pause, resume, cancel, copy links; `?` lists the keys.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
     /// Only jobs in this state; can be given more than once.
@@ -47,9 +53,9 @@ pub(super) struct Arguments {
     /// Only what has happened since then: a date, a time, `today`, `yesterday`, or how long ago, such as `2h` or `7d`.
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Since>,
-    /// Show at most this many jobs.
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    limit: usize,
+    /// Show at most this many jobs [default: 50, or 1000 with --watch].
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     /// Read the queue in this folder instead of the configured one.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -60,7 +66,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
+    if is_live(arguments) {
+        let arguments = arguments.clone();
+        return watch::run(place, move || query(&arguments));
+    }
     let report = look(&place, &query(arguments))?;
+    if !report.has_queue {
+        place.say_that_there_is_none();
+    }
     if arguments.json {
         let text = serde_json::to_string_pretty(&Document::new(&report));
         render::out(&format!("{}\n", text.map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?))?;
@@ -73,6 +86,11 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
         arguments.paths.iter().for_each(|path| nothing_about(path, &report.snapshot));
     }
     Ok(Exit::Fine)
+}
+
+/// Whether the whole terminal is drawn on. Where there is none, `--watch` prints once.
+fn is_live(arguments: &Arguments) -> bool {
+    arguments.watch && io::stdout().is_terminal()
 }
 
 /// The terminal that is printed to; nothing when there is none, and then lines are as long as they need to be.
@@ -88,7 +106,8 @@ pub(super) fn lines_of_jobs(place: &QueueFolder, snapshot: &mut Snapshot) -> Vec
         snapshot.nothing_moves();
     }
     let (places, zone) = (place.places.clone(), TimeZone::system());
-    let report = Report { snapshot: snapshot.clone(), daemon, places, now_ms: clock::now_ms(), zone, is_filtered: true };
+    let report =
+        Report { snapshot: snapshot.clone(), daemon, places, now_ms: clock::now_ms(), zone, is_filtered: true, has_queue: true };
     let line = |job: &JobRow| {
         let host = render::line(&job.host);
         format!("Job {} to {host} is {}: {}.", job.id, job.state, Words(&report).details(job))
@@ -117,7 +136,7 @@ fn query(arguments: &Arguments) -> Query {
         paths: arguments.paths.iter().map(absolute).collect(),
         since_ms: arguments.since.map(|since| since.0),
         beside: !arguments.json && arguments.state.is_empty() && arguments.since.is_none(),
-        limit: arguments.limit,
+        limit: arguments.limit.unwrap_or(if is_live(arguments) { LIMIT_LIVE } else { LIMIT }),
         now_ms: clock::now_ms(),
     }
 }

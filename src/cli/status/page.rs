@@ -80,8 +80,7 @@ fn parts(report: &Report, wide: Option<usize>) -> Vec<Part> {
         let of_section = snapshot.totals.iter().filter(|(state, _)| Section::of(*state) == section && !report.is_filtered);
         of_section.map(|(state, jobs)| jobs.saturating_sub(shown.get(state).copied().unwrap_or(0))).sum()
     };
-    let id_cells = snapshot.jobs.iter().chain(&snapshot.beside).map(|job| job.id.to_string().len()).max().unwrap_or(0).max(3);
-    let entries = Entries { words: Words(report), wide, id_cells };
+    let entries = Entries::new(report, wide);
     let part = |section: Section| Part {
         title: Line::of(Tone::Title, section.title()),
         entries: bundles.iter().filter(|bundle| bundle.groups[0].section == section).map(|bundle| entries.of(bundle)).collect(),
@@ -171,13 +170,20 @@ fn cut(parts: Vec<Part>, columns: usize, room: usize) -> Vec<Line> {
 }
 
 /// Draws entries.
-struct Entries<'a> {
+pub(super) struct Entries<'a> {
     words: Words<'a>,
     wide: Option<usize>,
     id_cells: usize,
 }
 
-impl Entries<'_> {
+impl<'a> Entries<'a> {
+    /// Entries of what is in a report.
+    pub(super) fn new(report: &'a Report, wide: Option<usize>) -> Entries<'a> {
+        let jobs = report.snapshot.jobs.iter().chain(&report.snapshot.beside);
+        let id_cells = jobs.map(|job| job.id.to_string().len()).max().unwrap_or(0).max(3);
+        Entries { words: Words(report), wide, id_cells }
+    }
+
     fn of(&self, bundle: &Bundle<'_>) -> Entry {
         let jobs = bundle.groups.iter().map(|group| group.jobs.len() as u64).sum();
         let lines = match bundle.groups.as_slice() {
@@ -200,14 +206,16 @@ impl Entries<'_> {
         self.wide.map_or(name.clone(), |columns| shortened(&name, (columns / 2).max(12)))
     }
 
-    fn alone(&self, job: &JobRow) -> Line {
+    /// The only job of a file.
+    pub(super) fn alone(&self, job: &JobRow) -> Line {
         let line = self.beginning(Some(job));
         let line =
             line.with(Tone::Plain, format!("{}  {}  {}  ", self.name(job), render::size(job.bytes), render::line(&job.host)));
         with(line, self.words.told(job))
     }
 
-    fn of_file(&self, group: &Group<'_>) -> Vec<Line> {
+    /// A file, and its jobs below it.
+    pub(super) fn of_file(&self, group: &Group<'_>) -> Vec<Line> {
         let first = group.jobs[0];
         let title = self.beginning(None).with(Tone::Plain, format!("{}  {}", self.name(first), render::size(first.bytes)));
         let cells = group.jobs.iter().map(|job| job.host.width()).max().unwrap_or(0);
