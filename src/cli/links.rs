@@ -3,6 +3,10 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
+
 use crate::job::JobRow;
 use crate::job::report::timestamp;
 use crate::store::View;
@@ -13,7 +17,7 @@ use super::render::{self, CommandFailure};
 use super::since::{Since, parse_since};
 
 /// The widest column: what is longer sticks out, and is not cut.
-const CELL_CHARS_MAX: usize = 120;
+const CELL_WIDTH_MAX: usize = 120;
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
 #[derive(Debug, clap::Args)]
@@ -88,10 +92,10 @@ fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Com
     if source.view.is_none() {
         return Ok(());
     }
-    let mut widths = HEADER.map(|title| title.chars().count());
+    let mut widths = HEADER.map(|title| title.width());
     source.rows(|job| {
         for (width, cell) in widths.iter_mut().zip(row(job)) {
-            *width = (*width).max(cell.chars().count()).min(CELL_CHARS_MAX);
+            *width = (*width).max(cell.width()).min(CELL_WIDTH_MAX);
         }
         Ok(())
     })?;
@@ -100,7 +104,8 @@ fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Com
 }
 
 fn row(job: &JobRow) -> [String; 5] {
-    let time = |at_ms: Option<i64>| at_ms.and_then(timestamp).map(|at| at.to_string());
+    let zoned = |at: Timestamp| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let time = |at_ms: Option<i64>| at_ms.and_then(timestamp).map(zoned);
     let place = job.link.as_deref().or(job.remote_id.as_deref()).unwrap_or("no link");
     [
         time(job.done_at_ms.or(Some(job.since_ms))).unwrap_or_default(),
@@ -112,7 +117,7 @@ fn row(job: &JobRow) -> [String; 5] {
 }
 
 fn print_row(cells: &[String; 5], widths: &[usize; 5], out: &mut dyn Write) -> io::Result<()> {
-    let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+    let padded = cells.iter().zip(widths).map(|(cell, width)| render::padded(cell, *width));
     writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
 }
 
@@ -124,7 +129,7 @@ mod tests {
     fn a_link_of_any_length_is_printed_whole_and_widens_no_other_row() {
         let long = "x".repeat(100_000);
         let rows = [long.as_str(), "y"].map(|link| ["", "box", "f", link, "end"].map(str::to_owned));
-        let widths = [1, 3, 1, CELL_CHARS_MAX, 3];
+        let widths = [1, 3, 1, CELL_WIDTH_MAX, 3];
         let mut out = Vec::new();
         for row in &rows {
             print_row(row, &widths, &mut out).unwrap();

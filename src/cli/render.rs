@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
 
 use crate::config::ConfigError;
 use crate::job::shown::is_unsafe;
@@ -96,6 +97,12 @@ pub(super) fn written(result: io::Result<()>) -> Result<(), CommandFailure> {
 pub(super) fn note(text: impl Display) {
     let mut stderr = io::stderr().lock();
     drop(writeln!(stderr, "{text}"));
+}
+
+/// Prints a remark that ends no line, or draws one again.
+pub(super) fn note_on_line(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()));
 }
 
 /// Prints a failure the way every failure is printed.
@@ -195,6 +202,11 @@ pub(super) fn thousands(number: u64) -> String {
     digits.chars().enumerate().flat_map(|(at, digit)| comma_before(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
+/// A text with spaces behind it up to so many cells of a terminal.
+pub(super) fn padded(text: &str, cells: usize) -> String {
+    format!("{text}{}", " ".repeat(cells.saturating_sub(text.width())))
+}
+
 /// A text on one line: what would draw on the terminal, turn the direction of the text or hide in it is shown, never sent.
 pub(super) fn line(text: &str) -> String {
     text.chars().flat_map(|c| if is_unsafe(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
@@ -257,6 +269,11 @@ mod tests {
             assert_eq!(count(number, "file"), said);
         }
         assert_eq!((thousands(192_536).as_str(), thousands(1_000_000).as_str()), ("192,536", "1,000,000"));
+    }
+
+    #[test]
+    fn a_column_is_as_wide_for_letters_that_are() {
+        assert_eq!((padded("写", 4).as_str(), padded("ab", 4).as_str(), padded("abc", 2).as_str()), ("写  ", "ab  ", "abc"));
     }
 
     #[test]

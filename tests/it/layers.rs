@@ -24,13 +24,12 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 44] = [
+const MAY_KNOW: [(&str, &[&str]); 43] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
     ("bytesize", &["cli", "config", "host"]),
     ("clap", &["cli"]),
-    ("comfy_table", &["cli"]),
     ("crossterm", &["cli"]),
     ("ferryd_sandbox", &["cli"]),
     ("globset", &["config", "watch"]),

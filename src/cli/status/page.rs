@@ -10,7 +10,7 @@ use crate::job::{JobRow, State};
 use super::super::render;
 use super::groups::{Bundle, Group, Section, bundles, groups};
 use super::look::Report;
-use super::text::{Line, Tone, padded, shortened};
+use super::text::{Line, Tone, shortened};
 use super::words::Words;
 
 /// Names that stand for all files with the same reason.
@@ -134,6 +134,7 @@ fn cut(parts: Vec<Part>, columns: usize, room: usize) -> Vec<Line> {
     let first = |part: &Part| all(part).min(2 + part.entries.first().map_or(0, rows_of));
     let title = |part: &Part| all(part).min(2);
     let end = Line::of(Tone::Faint, ALL_OF_IT).wrap(columns);
+    let end = if end.len() * 2 > room { Vec::new() } else { end };
     let mut room = room.saturating_sub(end.len());
     let mut given = vec![0; parts.len()];
     for wanted in [&title as &dyn Fn(&Part) -> usize, &first, &all] {
@@ -220,7 +221,7 @@ impl<'a> Entries<'a> {
         let title = self.beginning(None).with(Tone::Plain, format!("{}  {}", self.name(first), render::size(first.bytes)));
         let cells = group.jobs.iter().map(|job| job.host.width()).max().unwrap_or(0);
         let line = |job: &&JobRow| {
-            let host = padded(&render::line(&job.host), cells);
+            let host = render::padded(&render::line(&job.host), cells);
             with(self.beginning(Some(job)).with(Tone::Plain, format!("  {host}  ")), self.words.told(job))
         };
         [title].into_iter().chain(group.jobs.iter().map(line)).collect()

@@ -127,11 +127,6 @@ impl Line {
     }
 }
 
-/// A text with spaces behind it up to so many cells.
-pub(super) fn padded(text: &str, cells: usize) -> String {
-    format!("{text}{}", " ".repeat(cells.saturating_sub(text.width())))
-}
-
 /// A name in so many cells: of a longer one the beginning and the end.
 pub(super) fn shortened(name: &str, cells: usize) -> String {
     if name.width() <= cells {
@@ -192,7 +187,6 @@ mod tests {
             assert!(short.width() <= cells, "{short}");
             assert_eq!(short.ends_with(&shown[shown.len() - 2..]), true, "{short} {shown}");
         }
-        assert_eq!(padded("写", 4), "写  ");
         assert_eq!(shortened("abc", 0), "…");
     }
 }

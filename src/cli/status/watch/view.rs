@@ -50,7 +50,7 @@ pub(super) fn draw(model: &mut Model, colored: bool, frame: &mut Frame<'_>) {
     let shown: Vec<Line> = model.rows.iter().skip(model.first).take(model.page).map(|row| one_row(&row.line, wide)).collect();
     let shown = if model.rows.is_empty() { nothing(model) } else { shown };
     let list = put(&shown, model.page, frame);
-    if let Some(row) = model.choice().map(|_| model.chosen - model.first).and_then(|row| u16::try_from(row).ok())
+    if let Some(row) = model.choice().map(|_| model.chosen.saturating_sub(model.first)).and_then(|row| u16::try_from(row).ok())
         && row < list.height
     {
         let there = Rect { y: list.y + row, height: 1, ..list };
@@ -72,7 +72,7 @@ pub(super) fn draw(model: &mut Model, colored: bool, frame: &mut Frame<'_>) {
 /// Moves what is drawn as little as has the chosen row in it, and the title above the first.
 fn scroll(model: &mut Model) {
     let last_first = model.rows.len().saturating_sub(model.page);
-    let lowest = (model.chosen + 1).saturating_sub(model.page);
+    let lowest = (model.chosen + 1).saturating_sub(model.page.max(1));
     let highest = if model.chosen == 1 { 0 } else { model.chosen };
     model.first = model.first.min(highest).max(lowest).min(last_first);
 }
@@ -173,6 +173,7 @@ mod tests {
     use crossterm::event::{KeyCode, KeyEvent};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use unicode_width::UnicodeWidthStr;
 
     use super::super::super::examples::{job, report};
     use super::*;
@@ -203,8 +204,19 @@ mod tests {
     fn drawn(model: &mut Model, columns: u16, rows: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
         terminal.draw(|frame| draw(model, true, frame)).unwrap();
-        let text = terminal.backend().to_string();
-        text.lines().map(|line| line.trim_matches('"').trim_end().to_owned() + "\n").collect()
+        let buffer = terminal.backend().buffer();
+        let row = |y: u16| {
+            let cells = (0..columns).map(|x| buffer[(x, y)].symbol());
+            // The cell behind a wide letter is hidden by it.
+            let (mut hidden, mut row) = (false, String::new());
+            for cell in cells {
+                if !std::mem::replace(&mut hidden, cell.width() > 1) {
+                    row.push_str(cell);
+                }
+            }
+            row.trim_end().to_owned() + "\n"
+        };
+        (0..rows).map(row).collect()
     }
 
     #[test]
@@ -237,7 +249,7 @@ mod tests {
     #[test]
     fn a_link_is_shown_whole_or_not_at_all() {
         let mut model = model();
-        (0..6).for_each(|_| drop(model.key(KeyEvent::from(KeyCode::Down))));
+        (0..5).for_each(|_| drop(model.key(KeyEvent::from(KeyCode::Down))));
         let text = drawn(&mut model, 60, 20);
         let (list, details) = text.split_once("----").unwrap();
         assert!(!list.contains("https://"), "{text}");
