@@ -138,7 +138,7 @@ mod tests {
         }
         let mut steered = Steered { changed: 2, jobs: vec![JobId(1)], ..Steered::default() };
         steered.unchanged.insert(State::Done, 3);
-        let paces = Paces { all: Some(9), jobs: vec![(JobId(4), 7)] };
+        let paces = Paces { hosts: [("box".into(), 9)].into(), jobs: vec![(JobId(4), 7)] };
         for reply in [Reply::Alive { paces }, Reply::Steered { steered }, Reply::Failed { why: "no\nroom".into() }] {
             let line = written(&reply);
             assert_eq!(read::<Reply>(&line).unwrap(), reply);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -27,7 +27,8 @@ pub(crate) struct Board(Arc<BoardState>);
 struct BoardState {
     jobs: Mutex<BTreeMap<JobId, Arc<Sent>>>,
     entered: Notify,
-    flowed: Arc<AtomicU64>,
+    /// The bytes that have flowed to each host, also of jobs that were over before anybody looked.
+    flowed: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     paces: SharedPaces,
 }
 
@@ -49,14 +50,14 @@ pub struct Sent {
     so_far: AtomicU64,
     /// Those that have flowed.
     flowed: AtomicU64,
-    /// Those of all jobs together, also of jobs that were over before anybody looked.
-    all: Arc<AtomicU64>,
+    /// Those of all jobs of its host.
+    to_host: Arc<AtomicU64>,
 }
 
 impl Sent {
     /// So many more have flowed.
     pub(crate) fn flow(&self, bytes: u64) {
-        for counter in [&self.so_far, &self.flowed, &*self.all] {
+        for counter in [&self.so_far, &self.flowed, &*self.to_host] {
             counter.fetch_add(bytes, Ordering::Relaxed);
         }
     }
@@ -82,9 +83,10 @@ impl Board {
     }
 
     /// Puts `job` on the board.
-    pub(crate) fn enter(&self, job: JobId) -> BoardEntry {
-        let sent = Arc::new(Sent { all: self.0.flowed.clone(), ..Sent::default() });
-        let mut jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn enter(&self, job: JobId, host: &str) -> BoardEntry {
+        let to_host = locked(&self.0.flowed).entry(host.to_owned()).or_default().clone();
+        let sent = Arc::new(Sent { to_host, ..Sent::default() });
+        let mut jobs = locked(&self.0.jobs);
         if jobs.is_empty() {
             self.0.entered.notify_one();
         }
@@ -93,30 +95,42 @@ impl Board {
     }
 
     fn read(&self) -> BTreeMap<JobId, Arc<Sent>> {
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = locked(&self.0.jobs);
         jobs.iter().take(ROWS_MAX).map(|(job, sent)| (*job, sent.clone())).collect()
     }
 
-    fn tell(&self, all: Pace, jobs: &BTreeMap<JobId, Seen>) {
+    fn tell(&self, hosts: &BTreeMap<String, (Pace, u64)>, jobs: &BTreeMap<JobId, Seen>) {
+        let hosts = hosts.iter().filter_map(|(host, (pace, _))| Some((host.clone(), pace.per_second()?))).collect();
         let jobs = jobs.iter().filter_map(|(job, seen)| Some((*job, seen.pace.per_second()?))).collect();
-        *self.0.paces.lock().unwrap_or_else(PoisonError::into_inner) = Paces { all: all.per_second(), jobs };
+        *locked(&self.0.paces) = Paces { hosts, jobs };
+    }
+
+    /// The paces of the hosts after so many seconds more. That of one to which nothing goes stays as it was.
+    fn follow(&self, hosts: &mut BTreeMap<String, (Pace, u64)>, jobs: &BTreeMap<JobId, Arc<Sent>>, seconds: f64) {
+        for (host, flowed) in locked(&self.0.flowed).iter() {
+            let (pace, before) = hosts.entry(host.clone()).or_default();
+            let moved = flowed.load(Ordering::Relaxed) - *before;
+            if moved > 0 || jobs.values().any(|job| Arc::ptr_eq(&job.to_host, flowed)) {
+                (*pace, *before) = (pace.after(moved, seconds), *before + moved);
+            }
+        }
     }
 
     /// Writes what moves until the queue fails. Wakes nobody while nothing moves.
     pub(crate) async fn write_down(&self, store: Store) -> StoreError {
         let mut shown: BTreeMap<JobId, Seen> = BTreeMap::new();
-        // Another engine may have told it last.
-        let mut pace = Pace::going_on(self.0.paces.lock().unwrap_or_else(PoisonError::into_inner).all);
-        let mut flowed = 0;
+        // Another engine may have told them last.
+        let told = locked(&self.0.paces).hosts.clone();
+        let mut hosts: BTreeMap<String, (Pace, u64)> =
+            told.into_iter().map(|(host, told)| (host, (Pace::going_on(Some(told)), 0))).collect();
         let mut looked = Instant::now();
         loop {
             tokio::time::sleep(PERIOD).await;
             let (now, seconds) = (self.read(), looked.elapsed().as_secs_f64());
             looked = Instant::now();
             shown = now.iter().map(|(job, sent)| (*job, next(shown.get(job), *job, sent, seconds))).collect();
-            let before = std::mem::replace(&mut flowed, self.0.flowed.load(Ordering::Relaxed));
-            pace = pace.after(flowed - before, seconds);
-            self.tell(pace, &shown);
+            self.follow(&mut hosts, &now, seconds);
+            self.tell(&hosts, &shown);
             if let Err(error) = store.record_progress(shown.values().map(|seen| seen.live).collect()).await {
                 return error;
             }
@@ -139,8 +153,13 @@ fn next(before: Option<&Seen>, job: JobId, counted: &Sent, seconds: f64) -> Seen
     Seen { live: Live { job, sent, per_second: per_second as u64 }, flowed, pace }
 }
 
+/// What is behind a lock is whole at any time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for BoardEntry {
     fn drop(&mut self) {
-        self.board.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.job);
+        locked(&self.board.0.jobs).remove(&self.job);
     }
 }

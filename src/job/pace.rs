@@ -1,6 +1,7 @@
 //! How fast bytes go, and how long the rest takes at that: smoothed over minutes, so that one slow second, or one fast one, does not
 //! change what a person is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::JobId;
 /// What lies further back than this counts ever less.
 const MEMORY_SECONDS: f64 = 120.0;
 /// A pace of less says nothing yet.
-const FIRST_SECONDS: f64 = 5.0;
+const FIRST_SECONDS: f64 = 10.0;
 /// Once it is told, it at most doubles or halves in so long a time: nobody reads an hour now and a minute then.
 const DOUBLING_SECONDS: f64 = 5.0;
 
@@ -25,13 +26,13 @@ pub(crate) struct Pace {
     seconds: f64,
 }
 
-/// What is told of the paces of all jobs and of each.
+/// What is told of the paces: bytes a second, once they are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Paces {
-    /// Bytes a second of all uploads together; nothing before that is known.
-    pub all: Option<u64>,
-    /// Bytes a second of those under way.
+    /// Of all uploads to a host together.
+    pub hosts: BTreeMap<String, u64>,
+    /// Of those under way.
     pub jobs: Vec<(JobId, u64)>,
 }
 
@@ -66,6 +67,12 @@ impl Pace {
 }
 
 impl Paces {
+    /// How long it takes until every host has what is left for it. They go beside each other, so it is the last that counts; of one
+    /// to which nothing goes, nobody knows.
+    pub(crate) fn time_left(&self, left: &BTreeMap<String, u64>) -> Option<Duration> {
+        left.iter().filter_map(|(host, bytes)| time_left(*bytes, self.hosts.get(host).copied())).max()
+    }
+
     /// The pace of one job.
     pub(crate) fn of(&self, job: JobId) -> Option<u64> {
         self.jobs.iter().find(|(id, _)| *id == job).map(|(_, per_second)| *per_second)
@@ -100,8 +107,12 @@ mod tests {
 
     #[test]
     fn it_is_the_mean_at_first_and_what_is_long_ago_fades() {
-        assert_eq!(paces([100; 6]), [None, None, None, None, Some(100), Some(100)]);
-        assert_eq!(paces([0, 0, 50, 150, 100, 100, 100])[6], Some(100), "what is before the first byte does not count");
+        assert_eq!(paces([100; 11])[8..], [None, Some(100), Some(100)]);
+        assert_eq!(
+            paces([vec![0, 0, 50, 150], vec![100; 8]].concat())[11],
+            Some(100),
+            "what is before the first byte does not count"
+        );
         let slower = paces([vec![1_000; 600], vec![100; 600]].concat());
         assert_eq!(slower[599], Some(1_000));
         assert!((500..700).contains(&slower[660].unwrap()), "{:?}", slower[660]);
@@ -123,7 +134,7 @@ mod tests {
             ("a link that awakes", [vec![1_000; 60], vec![100 * mega; 60]].concat()),
             ("a link that dies", [vec![100 * mega; 60], vec![0; 600]].concat()),
             ("one burst in ten minutes", [vec![1_000; 300], vec![u64::MAX >> 12], vec![1_000; 300]].concat()),
-            ("a slow start", [vec![1_000; 5], vec![50 * mega; 30]].concat()),
+            ("a slow start", [vec![1_000; 10], vec![50 * mega; 30]].concat()),
             ("every other second", (0..300).map(|second| if second % 2 == 0 { 0 } else { 9 * mega }).collect()),
             ("small files, then a large one", [vec![4_096; 30], vec![20 * mega; 300]].concat()),
         ];
@@ -157,5 +168,21 @@ mod tests {
         for (bytes, per_second, seconds) in cases {
             assert_eq!(time_left(bytes, per_second), seconds.map(Duration::from_secs), "{bytes} at {per_second:?}");
         }
+    }
+
+    #[test]
+    fn the_slowest_host_says_when_all_is_sent() {
+        let paces = Paces { hosts: [("box".into(), 10), ("fast".into(), 1_000)].into(), jobs: vec![(JobId(4), 7)] };
+        let left = |hosts: &[(&str, u64)]| hosts.iter().map(|(host, bytes)| ((*host).to_owned(), *bytes)).collect();
+        let cases: [(&[(&str, u64)], Option<u64>); 4] = [
+            (&[("box", 100), ("fast", 100)], Some(10)),
+            (&[("fast", 5_000)], Some(5)),
+            (&[("fast", 5_000), ("rests", 1_000_000)], Some(5)),
+            (&[("rests", 1)], None),
+        ];
+        for (hosts, seconds) in cases {
+            assert_eq!(paces.time_left(&left(hosts)), seconds.map(Duration::from_secs), "{hosts:?}");
+        }
+        assert_eq!((paces.of(JobId(4)), paces.of(JobId(5))), (Some(7), None));
     }
 }

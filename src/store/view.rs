@@ -59,8 +59,9 @@ pub struct Snapshot {
     pub totals: Vec<(State, u64)>,
     /// Bytes of jobs that still have to go, less what hosts hold of them.
     pub bytes_left: u64,
-    /// Those of them that go without a person: of queued, uploading and waiting jobs, less what has flowed of them.
-    pub bytes_moving: u64,
+    /// Those of them that go without a person: of queued, uploading and waiting jobs, less what has flowed of them, by
+    /// their hosts.
+    pub bytes_moving: BTreeMap<String, u64>,
     /// Bytes that hosts hold: of done jobs, and of half-sent ones.
     pub bytes_sent: u64,
     /// Bytes a second, lately.
@@ -419,12 +420,23 @@ fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<
 }
 
 /// What is left of the jobs that go without a person, less what has flowed of those under way.
-fn bytes_moving(c: &Connection, now_ms: i64) -> Result<u64, StoreError> {
-    let whole = "SELECT coalesce(sum(bytes), 0) FROM totals WHERE state IN ('queued', 'uploading', 'waiting')";
-    let sent = "SELECT coalesce(sum(min(j.size, max(u.held_bytes, coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0)))), 0)
-                FROM uploads u JOIN jobs j ON j.id = u.job WHERE j.state IN ('queued', 'uploading', 'waiting')";
-    let whole = c.query_row(whole, [], |row| unsigned(row, 0))?;
-    Ok(whole.saturating_sub(c.query_row(sent, [now_ms - LIVE_MS], |row| unsigned(row, 0))?))
+fn bytes_moving(c: &Connection, now_ms: i64) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT host, sum(bytes) FROM totals WHERE state IN ('queued', 'uploading', 'waiting') GROUP BY host HAVING sum(bytes) > 0",
+    )?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
+    let mut left: BTreeMap<String, u64> = rows.collect::<Result<_, _>>()?;
+    let mut select = c.prepare_cached(
+        "SELECT j.host, sum(min(j.size, max(u.held_bytes, coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0))))
+         FROM uploads u JOIN jobs j ON j.id = u.job WHERE j.state IN ('queued', 'uploading', 'waiting') GROUP BY j.host",
+    )?;
+    let mut rows = select.query([now_ms - LIVE_MS])?;
+    while let Some(row) = rows.next()? {
+        if let Some(left) = left.get_mut(&row.get::<_, String>(0)?) {
+            *left = left.saturating_sub(unsigned(row, 1)?);
+        }
+    }
+    Ok(left)
 }
 
 /// The other jobs of the versions that these jobs are of.
@@ -661,4 +673,24 @@ pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
     ))?;
     let jobs = select.query_map([i64::MIN], job_row)?.collect::<Result<Vec<_>, _>>()?;
     jobs.into_iter().map(|job| with_what_it_waits_for(c, job)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_is_sure_of_its_share_and_the_first_ones_get_the_rest() {
+        let cases = [
+            ([100, 0, 0, 100, 100], 50, [30, 0, 0, 10, 10]),
+            ([3, 0, 0, 0, 100], 50, [3, 0, 0, 0, 47]),
+            ([1, 2, 3, 4, 5], 50, [1, 2, 3, 4, 5]),
+            ([9, 9, 9, 9, 9], 3, [3, 0, 0, 0, 0]),
+            ([0; 5], 50, [0; 5]),
+            ([9; 5], 0, [0; 5]),
+        ];
+        for (found, limit, shown) in cases {
+            assert_eq!(shares(found, limit), shown, "{found:?}");
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +40,10 @@ struct Seen {
     screen: vt100::Parser,
 }
 
+fn cells(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap()
+}
+
 fn winsize((columns, rows): Size) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
@@ -54,7 +60,7 @@ impl Terminal {
         let side = || Stdio::from(end.try_clone().unwrap());
         let mut inside = Command::new("setsid");
         inside.arg("--ctty").arg(command.get_program()).args(command.get_args()).env("TERM", "xterm-256color");
-        inside.env_remove("NO_COLOR").stdin(side()).stdout(side()).stderr(side());
+        inside.env_remove("NO_COLOR").env_remove("RUST_BACKTRACE").stdin(side()).stdout(side()).stderr(side());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => inside.env(name, value),
@@ -64,7 +70,7 @@ impl Terminal {
         let child = inside.spawn().unwrap();
         let keys = File::from(master);
         let mut output = keys.try_clone().unwrap();
-        let seen = Arc::new(Mutex::new(Seen { raw: Vec::new(), screen: vt100::Parser::new(size.1, size.0, 0) }));
+        let seen = Arc::new(Mutex::new(Seen { raw: Vec::new(), screen: vt100::Parser::new(cells(size.1), cells(size.0), 0) }));
         let into = seen.clone();
         std::thread::spawn(move || {
             let mut some = [0; 4096];
@@ -82,7 +88,7 @@ impl Terminal {
     }
 
     fn resize(&self, size: Size) {
-        self.seen.lock().unwrap().screen.screen_mut().set_size(size.1, size.0);
+        self.seen.lock().unwrap().screen.screen_mut().set_size(cells(size.1), cells(size.0));
         tcsetwinsize(&self.keys, winsize(size)).unwrap();
     }
 
@@ -174,15 +180,15 @@ fn keys_pause_resume_find_copy_and_cancel_and_the_view_follows_its_terminal() {
     bench.wait_for("the pause", || (film(&bench) == State::Paused).then_some(()));
     terminal.wait_text(&bench, "Paused 1 job.");
     terminal.wait_text(&bench, "1 paused");
-    terminal.resize((60, 20));
-    bench.wait_for("the smaller screen", || {
-        let screen = terminal.text();
-        (screen.lines().last().is_some_and(|line| line.contains("Paused 1 job") || line.contains("keys"))
-            && screen.lines().count() <= 20)
-            .then_some(())
-    });
-    terminal.resize((200, 50));
-    bench.wait_for("the larger screen", || (terminal.text().lines().count() == 50).then_some(()));
+    for size in [(60, 20), (200, 50), (80, 24)] {
+        terminal.resize(size);
+        // The line above the details is as wide as the terminal.
+        let rule = "-".repeat(size.0.into());
+        bench.wait_for("a screen of another size", || {
+            let screen = terminal.text();
+            (screen.lines().any(|line| line == rule) && screen.lines().count() == usize::from(size.1)).then_some(())
+        });
+    }
     terminal.type_keys("u");
     bench.wait_for("it to go on", || (film(&bench) == State::Uploading).then_some(()));
     terminal.wait_text(&bench, "Resumed 1 job.");
@@ -266,14 +272,13 @@ fn a_page_on_a_terminal_keeps_its_head_in_view_and_its_links_whole() {
         assert!(size.1 == 50 || (screen.contains("more jobs") && screen.contains("ferryd status --watch")), "{size:?}\n{screen}");
     }
     let colored = Terminal::run(&bench.command(&["status"]), (80, 24));
-    let raw = colored.raw();
-    colored.ends_in_order(&bench);
-    drop(raw);
+    colored.wait_text(&bench, "status --watch");
+    assert!(colored.raw().contains("\x1b[32m"), "{}", colored.raw());
     let mut plain = bench.command(&["status"]);
     plain.env("NO_COLOR", "1");
     let terminal = Terminal::run(&plain, (80, 24));
-    terminal.wait_text(&bench, "Daemon running");
-    let raw = bench.wait_for("all of it", || Some(terminal.raw()).filter(|raw| raw.contains("status --watch")));
+    terminal.wait_text(&bench, "status --watch");
+    let raw = terminal.raw();
     assert!(!raw.contains('\x1b'), "{raw:?}");
     bench.stop(daemon);
 }
@@ -292,4 +297,51 @@ fn nothing_but_text_goes_into_a_pipe() {
     let output = bench.command(&["status", "--since", "2999-01-01"]).output().unwrap();
     assert!(!String::from_utf8(output.stdout).unwrap().contains("note.txt"));
     bench.stop(daemon);
+}
+
+/// The folders of demos that are there.
+fn demos(temporary: &Path) -> usize {
+    std::fs::read_dir(temporary).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+}
+
+fn demo(bench: &Bench, files: &[&Path]) -> Command {
+    let temporary = bench.dir.path().join("tmp");
+    std::fs::create_dir_all(&temporary).unwrap();
+    let mut command = bench.command(&["demo"]);
+    command.args(files).env("TMPDIR", temporary);
+    command
+}
+
+#[test]
+fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
+    let bench = Bench::new();
+    let terminal = Terminal::run(&demo(&bench, &[]), (120, 40));
+    let (code, screen) = terminal.ends_in_order(&bench);
+    assert_eq!(code, Some(0), "{screen}");
+    for expected in
+        ["practice hosts are running", "#################### 100 %  1 of 1 file", "equal", "[[watch]]", "ferryd status --watch"]
+    {
+        assert!(screen.contains(expected), "{expected:?} is not in\n{screen}");
+    }
+    let output = demo(&bench, &[]).output().unwrap();
+    let (out, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(out.starts_with("FILE") && out.matches("equal").count() == 5, "{out}");
+    assert!(said.contains("holiday video.mov is on ") && !format!("{out}{said}").contains('\x1b'), "{said}");
+    assert_eq!(demos(&bench.dir.path().join("tmp")), 0);
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing_behind_whatever_it_is_doing() {
+    let bench = Bench::new();
+    let film = bench.dir.path().join("film.mov");
+    File::create(&film).unwrap().set_len(1 << 30).unwrap();
+    // While it copies the file, and while it uploads it.
+    for doing in ["Copying film.mov", " of 1 file"] {
+        let mut terminal = Terminal::run(&demo(&bench, &[&film]), (120, 40));
+        terminal.wait_text(&bench, doing);
+        terminal.type_keys("\x03");
+        let (code, screen) = terminal.ends_in_order(&bench);
+        assert!(code == Some(1) && screen.contains("interrupted"), "{doing}: {code:?}\n{screen}");
+        assert_eq!(demos(&bench.dir.path().join("tmp")), 0, "{doing}");
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
     Snapshot {
         totals: State::ALL.map(|state| (state, jobs.iter().filter(|job| job.state == state).count() as u64)).to_vec(),
         bytes_left: 30,
-        bytes_moving: 30,
+        bytes_moving: [("box".to_owned(), 30)].into(),
         bytes_sent: 70,
         per_second: 10,
         watches: vec![WatchRow {
@@ -77,7 +77,12 @@ pub(super) fn note(pid: u32, since_ms: i64) -> LockNote {
 }
 
 pub(super) fn daemon(owner: LockNote) -> Daemon {
-    Daemon { owner: Some(owner), answers: Some(true), last_end: None, paces: Paces { all: Some(5), jobs: vec![(JobId(8), 10)] } }
+    Daemon {
+        owner: Some(owner),
+        answers: Some(true),
+        last_end: None,
+        paces: Paces { hosts: [("box".into(), 5)].into(), jobs: vec![(JobId(8), 10)] },
+    }
 }
 
 /// A minute after a daemon has started that is well.

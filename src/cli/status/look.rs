@@ -62,11 +62,11 @@ impl Daemon {
 }
 
 impl Report {
-    /// Seconds until everything is sent that goes without a person, at the pace of the last minutes; nothing while nothing is sent.
+    /// Seconds until everything is sent that goes without a person, at the paces of the last minutes; nothing while nothing is sent.
     pub(super) fn seconds_left(&self) -> Option<u64> {
         let moves = self.snapshot.totals.iter().any(|(state, jobs)| *state == State::Uploading && *jobs > 0);
-        let left = time_left(self.snapshot.bytes_moving, self.daemon.paces.all.filter(|_| moves))?;
-        Some(left.as_secs())
+        let left = self.daemon.paces.time_left(&self.snapshot.bytes_moving).filter(|_| moves);
+        left.map(|left| left.as_secs())
     }
 
     /// Seconds until this job is sent, at its pace of the last minutes.

@@ -122,8 +122,8 @@ fn cut_head(head: Vec<Line>, columns: usize, room: usize) -> Vec<Line> {
         return head;
     }
     let kept = fits.saturating_sub(1);
-    let left = (head.len() - kept) as u64;
-    let more = Line::of(Tone::Faint, format!("and {} more of remarks", render::count(left, "line")));
+    let left = head.len() - kept;
+    let more = Line::of(Tone::Faint, format!("and {left} more lines"));
     head.into_iter().take(kept).chain([more]).collect()
 }
 
@@ -256,7 +256,8 @@ mod tests {
     use super::super::examples::{daemon, job, note, report};
     use super::super::look::Daemon;
     use super::*;
-    use crate::job::{JobId, JobRow};
+    use crate::job::health::HostState;
+    use crate::job::{HostReport, JobId, JobRow, Reason, ReasonClass};
     use crate::os::lock::{LastEnd, LockNote};
 
     fn text(lines: &[Line]) -> String {
@@ -286,7 +287,7 @@ mod tests {
         ];
         let page = piped(&report(jobs));
         for expected in [
-            "Daemon running for 1 min (PID 7).\nJobs: 1 queued, 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 5 B/s, about 6 s.\n",
+            "Daemon running for 1 min (PID 7).\nJobs: 1 queued, 1 uploading, 1 waiting, 1 held, 1 done; 30 B left at 10 B/s, about 6 s.\n",
             "    8  a\\n.mov  100 B  box  #######...  70 %  10 B/s, about 3 s left",
             "    2  later.mov  100 B  box  waiting at 70 % for 1 min: the host answered 502; retrying in 12 s",
             "    3  refused.mov  100 B  box  held at 70 % for 1 min: the host answered 404",
@@ -365,10 +366,13 @@ mod tests {
     #[test]
     fn what_its_host_keeps_from_moving_points_to_the_head() {
         let mut report = report(vec![JobRow { next_try_ms: Some(84_000), ..job(State::Waiting, None) }]);
-        let why = crate::job::Reason::new(crate::job::ReasonClass::HostResting).detail("no reply at all");
-        report.snapshot.jobs[0].why = Some(why.about("box"));
+        let why = Reason::new(ReasonClass::HostResting).detail("no reply at all");
+        let host = HostReport { state: HostState::Resting, until_ms: Some(84_000), why: Some(why.clone()), rests: 1 };
+        report.snapshot.hosts[0].report = host;
+        report.snapshot.jobs[0].why = Some(why);
         let page = piped(&report);
-        assert!(page.contains("waiting at 70 % for 1 min for host box, which is paused; retrying in 24 s"), "{page}");
+        assert!(page.contains("Host box paused: ") && page.matches("no reply at all").count() == 1, "{page}");
+        assert!(page.contains("waiting at 70 % for 1 min: the host is paused; retrying in 24 s"), "{page}");
     }
 
     /// A long queue of everything.

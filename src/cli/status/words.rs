@@ -76,13 +76,9 @@ impl Words<'_> {
             return "No jobs.".into();
         }
         let left = if *bytes_left > 0 { format!("; {} left", render::size(*bytes_left)) } else { String::new() };
-        let pace = match (self.0.seconds_left(), self.0.daemon.paces.all) {
-            (Some(seconds), Some(pace)) => {
-                format!(" at {}/s, about {}", render::size(pace), render::about(Duration::from_secs(seconds)))
-            }
-            _ if *per_second > 0 && *bytes_left > 0 => format!(" at {}/s", render::size(*per_second)),
-            _ => String::new(),
-        };
+        let rate = if *per_second > 0 && *bytes_left > 0 { format!(" at {}/s", render::size(*per_second)) } else { String::new() };
+        let about = |seconds| format!(", about {}", render::about(Duration::from_secs(seconds)));
+        let pace = rate + &self.0.seconds_left().map_or(String::new(), about);
         format!("Jobs: {}{left}{pace}.", counted.join(", "))
     }
 
@@ -189,11 +185,9 @@ impl Words<'_> {
             State::Queued if self.0.daemon.owner.is_none() => {
                 line.with(Tone::Plain, format!("waiting{sent} for the daemon to start{because}"))
             }
-            State::Queued | State::Waiting if self.hangs_on_host(job) => {
-                let (host, what) = (render::line(&job.host), self.what_its_host_does(job));
-                line.with(Tone::Waiting, format!("waiting{sent}"))
-                    .with(Tone::Plain, format!("{long} for host {host}, which is {what}{retrying}"))
-            }
+            State::Queued | State::Waiting if let Some(what) = self.kept_by_host(job) => line
+                .with(Tone::Waiting, format!("waiting{sent}"))
+                .with(Tone::Plain, format!("{long}: the host is {what}{retrying}")),
             State::Queued if job.why.is_none() => line.with(Tone::Plain, format!("in the queue{sent}{}", self.in_line(job))),
             State::Queued | State::Waiting => {
                 line.with(Tone::Waiting, format!("waiting{sent}")).with(Tone::Plain, format!("{long}{because}{retrying}"))
@@ -216,17 +210,19 @@ impl Words<'_> {
         }
     }
 
-    /// Whether all that keeps the job is its host, of which the head tells.
-    fn hangs_on_host(self, job: &JobRow) -> bool {
-        let class = job.why.as_ref().map(|why| why.class);
-        matches!(class, Some(ReasonClass::HostResting | ReasonClass::HostHeld))
-    }
-
-    fn what_its_host_does(self, job: &JobRow) -> &'static str {
-        match job.why.as_ref().map(|why| why.class) {
-            Some(ReasonClass::HostHeld) => "on hold",
-            _ => "paused",
+    /// What its host does that keeps the job, where the head tells why.
+    fn kept_by_host(self, job: &JobRow) -> Option<&'static str> {
+        let report = &self.0.snapshot.hosts.iter().find(|host| host.name == job.host)?.report;
+        let why = job.why.as_ref()?;
+        let is_of_host = matches!(why.class, ReasonClass::HostResting | ReasonClass::HostHeld)
+            || report.why.as_ref().map(Reason::to_string) == Some(why.to_string());
+        match report.state {
+            HostState::Ready => None,
+            HostState::Held => Some("on hold"),
+            HostState::Full => Some("out of space"),
+            HostState::Resting => Some("paused"),
         }
+        .filter(|_| is_of_host)
     }
 
     /// When the file arrived, or the job came into its state.
