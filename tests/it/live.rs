@@ -325,7 +325,7 @@ fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
     }
     let output = demo(&bench, &[]).output().unwrap();
     let (out, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(out.starts_with("FILE") && out.matches("equal").count() == 5, "{out}");
+    assert!(out.starts_with("FILE") && out.matches("equal").count() >= 5, "{out}");
     assert!(said.contains("holiday video.mov is on ") && !format!("{out}{said}").contains('\x1b'), "{said}");
     assert_eq!(demos(&bench.dir.path().join("tmp")), 0);
 }

@@ -130,7 +130,7 @@ impl Document<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{daemon, job, note, report};
+    use super::super::samples::{daemon, job, note, report};
     use super::*;
     use crate::job::WatchState;
     use crate::job::health::HostState;

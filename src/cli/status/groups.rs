@@ -113,7 +113,7 @@ fn said<'a>(group: &Group<'a>) -> Vec<Said<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::job;
+    use super::super::samples::job;
     use super::*;
     use crate::job::JobId;
 

@@ -2,11 +2,11 @@
 //! whether it answers, for two seconds at most: so it tells a running daemon from a hung and from a dead one.
 
 mod document;
-#[cfg(test)]
-mod examples;
 mod groups;
 mod look;
 mod page;
+#[cfg(test)]
+mod samples;
 mod text;
 mod watch;
 mod words;

@@ -253,8 +253,8 @@ fn with(mut line: Line, more: Line) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{daemon, job, note, report};
     use super::super::look::Daemon;
+    use super::super::samples::{daemon, job, note, report};
     use super::*;
     use crate::job::health::HostState;
     use crate::job::{HostReport, JobId, JobRow, Reason, ReasonClass};

@@ -170,7 +170,12 @@ impl Words<'_> {
         let line = Line::default();
         let long = self.long(job).map_or(String::new(), |long| format!(" for {long}"));
         let sent = if job.sent > 0 && job.sent < job.bytes { format!(" at {} %", percent(job)) } else { String::new() };
-        let because = if job.why.is_some() { format!(": {}", why(job)) } else { String::new() };
+        // The head says why its host does that.
+        let because = match self.kept_by_host(job) {
+            Some(what) => format!(": the host is {what}"),
+            None if job.why.is_some() => format!(": {}", why(job)),
+            None => String::new(),
+        };
         let retrying = self.next(job).map_or(String::new(), |next| format!("; retrying {next}"));
         match job.state {
             State::Uploading => line.with(Tone::Moving, bar(job)).with(Tone::Plain, format!("  {}", self.speed(job))),
@@ -185,9 +190,6 @@ impl Words<'_> {
             State::Queued if self.0.daemon.owner.is_none() => {
                 line.with(Tone::Plain, format!("waiting{sent} for the daemon to start{because}"))
             }
-            State::Queued | State::Waiting if let Some(what) = self.kept_by_host(job) => line
-                .with(Tone::Waiting, format!("waiting{sent}"))
-                .with(Tone::Plain, format!("{long}: the host is {what}{retrying}")),
             State::Queued if job.why.is_none() => line.with(Tone::Plain, format!("in the queue{sent}{}", self.in_line(job))),
             State::Queued | State::Waiting => {
                 line.with(Tone::Waiting, format!("waiting{sent}")).with(Tone::Plain, format!("{long}{because}{retrying}"))
@@ -213,7 +215,7 @@ impl Words<'_> {
     /// What its host does that keeps the job, where the head tells why.
     fn kept_by_host(self, job: &JobRow) -> Option<&'static str> {
         let report = &self.0.snapshot.hosts.iter().find(|host| host.name == job.host)?.report;
-        let why = job.why.as_ref()?;
+        let why = job.why.as_ref().filter(|_| matches!(job.state, State::Queued | State::Waiting | State::Held))?;
         let is_of_host = matches!(why.class, ReasonClass::HostResting | ReasonClass::HostHeld)
             || report.why.as_ref().map(Reason::to_string) == Some(why.to_string());
         match report.state {

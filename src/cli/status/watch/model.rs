@@ -301,7 +301,7 @@ fn told(words: Words<'_>, job: &JobRow) -> Line {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::examples::{job, report};
+    use super::super::super::samples::{job, report};
     use super::*;
     use crate::job::State;
 

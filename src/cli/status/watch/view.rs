@@ -175,7 +175,7 @@ mod tests {
     use ratatui::backend::TestBackend;
     use unicode_width::UnicodeWidthStr;
 
-    use super::super::super::examples::{job, report};
+    use super::super::super::samples::{job, report};
     use super::*;
     use crate::job::{JobId, JobRow, State};
 
