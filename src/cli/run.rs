@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, phases};
-use crate::engine::{self, Control, EngineError, Orders, SharedPaces};
+use crate::engine::{self, Control, EngineError, OneOffs, Orders, SharedPaces};
 use crate::host::KeptTokens;
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
@@ -52,12 +52,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let config = load(&path)?;
     start_log(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
-    let cannot_create = |error: io::Error| {
-        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", state_dir.display()))
-            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
-    };
-    when_there_is_room(&state_dir, || make_state_dir(&state_dir)).map_err(cannot_create)?;
-    refuse_shared_state_dir(&state_dir)?;
+    prepare_state_dir(&state_dir)?;
     folders::make(&config.watches);
     refuse_folders_met_twice(&config)?;
     let daemon = Daemon::start(state_dir)?;
@@ -121,6 +116,16 @@ impl<W: Write> Write for Lossy<W> {
         drop(self.0.flush());
         Ok(())
     }
+}
+
+/// Makes the state folder, if there is none, and makes sure that nobody else writes there.
+pub(super) fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
+    let cannot_create = |error: io::Error| {
+        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", dir.display()))
+            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
+    };
+    when_there_is_room(dir, || make_state_dir(dir)).map_err(cannot_create)?;
+    refuse_shared_state_dir(dir)
 }
 
 /// The state folder holds names of files and sessions: it is its owner's alone.
@@ -202,6 +207,8 @@ struct Daemon {
     engine: Arc<Mutex<Option<Control>>>,
     /// How fast bytes go, whichever engine runs.
     paces: SharedPaces,
+    /// What takes up files for it that are sent by name.
+    one_offs: Arc<Mutex<Option<OneOffs>>>,
     runtime: Runtime,
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
@@ -225,12 +232,13 @@ impl Daemon {
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         let (lock, engine) = (Arc::new(lock), Arc::<Mutex<Option<Control>>>::default());
         let paces = SharedPaces::default();
+        let one_offs = Arc::<Mutex<Option<OneOffs>>>::default();
         {
             let _entered = runtime.enter();
-            Answering { lock: lock.clone(), engine: Arc::clone(&engine), paces: paces.clone(), pending: pending.clone() }
-                .start(&state_dir);
+            let (engine, one_offs) = (Arc::clone(&engine), Arc::clone(&one_offs));
+            Answering { lock: lock.clone(), engine, paces: paces.clone(), one_offs, pending: pending.clone() }.start(&state_dir);
         }
-        Ok(Daemon { state_dir, lock, engine, paces, runtime, pending, _signals: listener })
+        Ok(Daemon { state_dir, lock, engine, paces, one_offs, runtime, pending, _signals: listener })
     }
 
     /// Runs one engine after the other, until it is told to stop or cannot go on.
@@ -274,6 +282,8 @@ impl Daemon {
         let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone()));
         let ending = self.runtime.spawn(end_when_draining(phases, store.clone()));
         let system = System::default();
+        let one_offs = OneOffs::new(system.clone(), store.clone());
+        *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = Some(one_offs.clone());
         let clients = Clients::new(&system);
         let tokens = KeptTokens::new(&system, &self.state_dir);
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
@@ -292,7 +302,9 @@ impl Daemon {
             },
         ));
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         control.orders.end();
+        one_offs.end();
         trouble.abort();
         ending.abort();
         self.runtime.block_on(async {

@@ -13,7 +13,7 @@ impl Tables {
             State::Held => job.next_try.is_some(),
             state => matches!(state, State::Queued | State::Waiting),
         };
-        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && put_off(job));
+        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && !job.one_off && put_off(job));
         let mut changed = (0, 0);
         for id in ours.map(|(id, _)| *id).collect::<Vec<_>>() {
             let folder = self.files[&self.jobs[&id].file].folder.clone();
