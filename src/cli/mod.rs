@@ -21,6 +21,8 @@ mod run;
 mod sandbox;
 mod send;
 mod show;
+mod since;
+mod states;
 mod status;
 mod steer;
 mod why;

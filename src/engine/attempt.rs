@@ -12,7 +12,6 @@
 //! - before the outcome is committed: the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,6 +28,7 @@ use crate::store::{Claimed, Recorded, StoreError, Upload, Version};
 
 use super::base_of;
 use super::digest::Digesting;
+use super::live::Sent;
 use super::parts::{self, ConfirmedPart, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
@@ -45,7 +45,7 @@ pub(super) struct Attempt {
     /// What the host can do with the file: as it says today, or as it said when the session was opened that is resumed.
     pub(super) shape: Shape,
     /// Bytes that have flowed, for people to see.
-    pub(super) sent: Arc<AtomicU64>,
+    pub(super) sent: Arc<Sent>,
     /// When it was claimed.
     began: Instant,
     /// Whether the host has confirmed something new since the claim.
@@ -66,7 +66,7 @@ enum Started {
 }
 
 impl Attempt {
-    pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
+    pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<Sent>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
         Attempt { worker, job, shape, sent, began: Instant::now(), progress: false, session: None, digesting: None, digest: None }
     }
@@ -409,7 +409,7 @@ impl Attempt {
             }
             _ => {}
         }
-        self.sent.store(parts::confirmed_bytes(&upload, self.shape.order), Ordering::Relaxed);
+        self.sent.resume_at(parts::confirmed_bytes(&upload, self.shape.order));
         Ok(Started::Upload(upload))
     }
 

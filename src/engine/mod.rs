@@ -59,6 +59,7 @@ use deliver::Deliver;
 use dispatch::{Dispatch, HostSlots};
 use halt::Halt;
 use live::Board;
+pub(crate) use live::SharedPaces;
 pub(crate) use one_off::OneOffs;
 pub use orders::Orders;
 use phase::{Phase, PhaseSwitch, Phases};
@@ -95,6 +96,8 @@ pub struct Control {
     pub phases: Phases,
     /// Orders of a person's.
     pub orders: Orders,
+    /// How fast bytes go.
+    pub paces: SharedPaces,
 }
 
 /// Runs the daemon's work until the phase says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
@@ -107,8 +110,8 @@ pub async fn run(
     control: Control,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
-    let Control { switch, phases, orders } = control;
-    let board = Board::default();
+    let Control { switch, phases, orders, paces } = control;
+    let board = Board::telling(paces);
     let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
     let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
     let new_since = store.configure(watches, hosts).await?;

@@ -308,7 +308,7 @@ impl World {
         let switch = Arc::new(switch);
         let orders = Orders::default();
         *self.orders.lock().unwrap() = orders.clone();
-        let control = Control { switch: switch.clone(), phases: watched, orders };
+        let control = Control { switch: switch.clone(), phases: watched, orders, paces: Arc::default() };
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), control, || {});
         let end = async {
             tokio::time::sleep(time).await;
