@@ -8,8 +8,10 @@ mod daemon;
 mod demo;
 mod exit;
 mod folders;
+mod init;
 mod link;
 mod links;
+mod manual;
 mod pending;
 mod protocol;
 mod queue;
@@ -101,6 +103,12 @@ enum Command {
     Wait(daemon::WaitArguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
+    /// Write a first configuration, asking for what is not given.
+    Init(init::Arguments),
+    /// Print what a shell needs to complete commands and options.
+    Completions(manual::CompletionsArguments),
+    /// Print the manual page of ferryd, or of one of its commands.
+    Man(manual::ManArguments),
     /// Try ferryd without an account: upload files to practice hosts on this machine, download and compare them.
     #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
@@ -160,6 +168,9 @@ pub fn main() -> Exit {
         Command::Wait(arguments) => daemon::wait(config, &arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
+        Command::Init(arguments) => init::run(config, &arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
         #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "sandbox")]

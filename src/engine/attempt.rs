@@ -273,6 +273,8 @@ impl Attempt {
         let plan = Plan::new(identity.size, &self.shape);
         let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()).during(Step::Open))?;
         self.start_digest(source, plan).await?;
+        // An earlier claim may have asked with it, and the host made the file without anybody having heard of that.
+        let was_asked_before = self.digest.is_some();
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
@@ -299,7 +301,8 @@ impl Attempt {
             Opened::AlreadyThere(outcome) => {
                 self.compare_with_digest(source).await?;
                 self.record_version(source.identity(), fingerprint).await?;
-                return Ok(Started::Done(outcome));
+                let maybe_duplicate = outcome.maybe_duplicate || was_asked_before;
+                return Ok(Started::Done(Outcome { maybe_duplicate, ..outcome }));
             }
         };
         crash_point!("open.before_commit");

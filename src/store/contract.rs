@@ -1996,7 +1996,8 @@ fn a_file_whose_place_another_has_taken_is_marked_when_it_is_back(queue: Queue) 
     assert!(earlier.len() == 1 && earlier[0].is_replaced() && earlier[0].own_name() == before.name);
     // Of one place the last is remembered.
     for inode in [78, 79] {
-        let next = Arrival { identity: Identity { inode, ..numbers }, hosts: hosts(&["box"]), ..before.clone() };
+        let numbers = Identity { inode, mtime_ns: inode, ..numbers };
+        let next = Arrival { identity: numbers, hosts: hosts(&["box"]), ..before.clone() };
         queue.store.enqueue(vec![next]).blocking().unwrap();
     }
     assert_eq!(queue.look(&before.identity, &Arrival { hosts: hosts(&["box"]), ..arrival(7) }), Seen::Unknown);

@@ -319,7 +319,7 @@ fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
     let (code, screen) = terminal.ends_in_order(&bench);
     assert_eq!(code, Some(0), "{screen}");
     for expected in
-        ["practice hosts are running", "#################### 100 %  1 of 1 file", "equal", "[[watch]]", "ferryd status --watch"]
+        ["practice hosts are running", "#################### 100 %  1 of 1 file", "equal", "ferryd init", "ferryd status --watch"]
     {
         assert!(screen.contains(expected), "{expected:?} is not in\n{screen}");
     }

@@ -247,10 +247,10 @@ fn what_is_forgotten_is_told_no_more_and_never_sent_again_by_itself() {
     bench.stop(daemon);
 }
 
-/// What `ferryd send` prints that succeeds, for these files and the host `box`.
+/// What `ferryd send` prints that succeeds, for these files and the one host.
 fn send(bench: &Bench, files: &[&std::path::Path], more: &[&str]) -> String {
     let files = files.iter().map(|file| file.to_str().unwrap());
-    let words: Vec<&str> = ["send", "--to", "box"].into_iter().chain(more.iter().copied()).chain(files).collect();
+    let words: Vec<&str> = ["send", "--to", "cloudkp"].into_iter().chain(more.iter().copied()).chain(files).collect();
     do_it(bench, &words)
 }
 
@@ -274,7 +274,7 @@ fn a_file_outside_every_watch_is_sent_by_name_once_and_its_link_is_printed() {
     assert!(send(&bench, &[&film], &[]).contains("has `") && bench.jobs().len() == 2);
     // A reload and a restart leave it alone, though no watch knows of it.
     std::fs::write(&film, "changed").unwrap();
-    assert_eq!(do_it(&bench, &["send", film.to_str().unwrap(), "--to", "box"]), "In the queue: 1 upload.\n");
+    assert_eq!(do_it(&bench, &["send", film.to_str().unwrap(), "--to", "cloudkp"]), "In the queue: 1 upload.\n");
     do_it(&bench, &["reload"]);
     daemon.kill();
     let daemon = bench.start();
@@ -307,14 +307,14 @@ fn what_cannot_be_sent_is_told_file_by_file_and_the_others_go() {
     let daemon = bench.start();
     let (there, missing) = (folder.join("note.txt"), folder.join("none"));
     let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
-    let (code, out, said) = say(&bench, &["send", there, missing, "--to", "box", "--wait"]);
+    let (code, out, said) = say(&bench, &["send", there, missing, "--to", "cloudkp", "--wait"]);
     assert!(code == Some(2) && out.starts_with("http") && said.contains("No such file"), "{out}{said}");
-    let (code, _, said) = say(&bench, &["send", there, "--to", "bxo"]);
-    assert!(code == Some(2) && said.contains("did you mean `box`"), "{said}");
+    let (code, _, said) = say(&bench, &["send", there, "--to", "claudkp"]);
+    assert!(code == Some(2) && said.contains("did you mean `cloudkp`"), "{said}");
     bench.faults(one(Endpoint::Chunk, When::Always, Action::Status { code: 503, body: ErrorBody::Plain, stored: false }));
     std::fs::write(folder.join("other.txt"), "other").unwrap();
     let other = folder.join("other.txt");
-    let (code, out, said) = say(&bench, &["send", other.to_str().unwrap(), "--to", "box", "--wait", "--timeout", "1s"]);
+    let (code, out, said) = say(&bench, &["send", other.to_str().unwrap(), "--to", "cloudkp", "--wait", "--timeout", "1s"]);
     assert!(code == Some(1) && out.is_empty(), "{out}{said}");
     bench.stop(daemon);
 }
@@ -336,7 +336,7 @@ fn what_nobody_knows_is_named_with_what_may_have_been_meant() {
         (&["cancel", &folder], "--in"),
         (&["retry", "--host", "cloudpk"], "did you mean `cloudkp`?"),
         (&["retry", "--state", "hold"], "held"),
-        (&["resume"], "required"),
+        (&["resume"], "--all"),
     ];
     for (words, expected) in cases {
         let (code, out, said) = say(&bench, words);
