@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let fetched = done?;
     render::out(&table(&fetched))?;
     if fetched.iter().all(|file| file.came.is_fine()) {
-        render::note(next_steps());
+        render::note(NEXT_STEPS);
         Ok(Exit::Fine)
     } else {
         Err(CommandFailure::new(Exit::Fault, "some files differ from what was uploaded"))
@@ -92,28 +92,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
 }
 
 /// What somebody does who has seen enough.
-fn next_steps() -> String {
-    let kind = sandbox::kinds().first().copied().unwrap_or_default();
-    format!(
-        "
+const NEXT_STEPS: &str = "
 Everything came back equal. The practice hosts are gone again, and with them these links.
 
-Next, a folder and a host of your own in ~/.config/ferryd/config.toml, such as
-
-  [[watch]]
-  path = \"~/Drop\"
-  create = true
-  to = [\"box\"]
-
-  [host.box]
-  kind = \"{kind}\"
-
-then
+Next:
+  ferryd init             writes a configuration for a folder and a host of your own
   ferryd check            finds what is wrong with it
   ferryd run              runs the daemon
-  ferryd status --watch   shows what it does"
-    )
-}
+  ferryd status --watch   shows what it does";
 
 fn failed(what: &str, error: &io::Error) -> CommandFailure {
     CommandFailure::new(Exit::Fault, format!("{what}: {error}"))

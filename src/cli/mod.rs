@@ -56,7 +56,7 @@ enum Command {
     /// SIGTERM or SIGINT stops it after the parts in flight have been sent; a second one stops it at once. SIGHUP reloads the
     /// configuration. `kill -9` is safe, too: no file is lost, and no more than the parts in flight are sent again.
     Run(run::Arguments),
-    /// Show the queue: totals, hosts with problems, and each job with its progress, link or reason for waiting.
+    /// Show the queue: what needs you, what is uploading, what is waiting and why, and the newest links; --watch shows it live.
     #[command(after_help = STATUS_HELP)]
     Status(status::Arguments),
     /// List uploaded files with their links.
@@ -125,8 +125,9 @@ done; failed (the host will never take this file), gone (changed or removed befo
 Exit codes: 0 shown, 2 usage, 3 configuration, 4 the queue cannot be read. They say nothing of the jobs.
 
 For instance:
+  ferryd status --watch
   ferryd status ~/Drop/film.mov
-  ferryd status --state held --state failed
+  ferryd status --state held --state failed --since 7d
   ferryd status --json | jq .totals";
 
 /// How `ferryd send` is to be used.

@@ -173,15 +173,10 @@ mod tests {
     #[test]
     fn the_slowest_host_says_when_all_is_sent() {
         let paces = Paces { hosts: [("box".into(), 10), ("fast".into(), 1_000)].into(), jobs: vec![(JobId(4), 7)] };
-        let left = |hosts: &[(&str, u64)]| hosts.iter().map(|(host, bytes)| ((*host).to_owned(), *bytes)).collect();
-        let cases: [(&[(&str, u64)], Option<u64>); 4] = [
-            (&[("box", 100), ("fast", 100)], Some(10)),
-            (&[("fast", 5_000)], Some(5)),
-            (&[("fast", 5_000), ("rests", 1_000_000)], Some(5)),
-            (&[("rests", 1)], None),
-        ];
-        for (hosts, seconds) in cases {
-            assert_eq!(paces.time_left(&left(hosts)), seconds.map(Duration::from_secs), "{hosts:?}");
+        let cases = [((100, 100, 0), Some(10)), ((0, 5_000, 0), Some(5)), ((0, 5_000, 1_000_000), Some(5)), ((0, 0, 1), None)];
+        for ((to_box, fast, rests), seconds) in cases {
+            let left = [("box".into(), to_box), ("fast".into(), fast), ("rests".into(), rests)].into();
+            assert_eq!(paces.time_left(&left), seconds.map(Duration::from_secs), "{left:?}");
         }
         assert_eq!((paces.of(JobId(4)), paces.of(JobId(5))), (Some(7), None));
     }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,9 +28,10 @@ const SIZES: [Size; 3] = [(60, 20), (80, 24), (200, 50)];
 /// A terminal with a program in it.
 struct Terminal {
     keys: File,
-    /// Keeps it open when the program has ended.
+    /// Keeps it open until the program has ended.
     end: OwnedFd,
-    child: Child,
+    reader: JoinHandle<()>,
+    child: Program,
     seen: Arc<Mutex<Seen>>,
     before: Termios,
 }
@@ -72,7 +74,7 @@ impl Terminal {
         let mut output = keys.try_clone().unwrap();
         let seen = Arc::new(Mutex::new(Seen { raw: Vec::new(), screen: vt100::Parser::new(cells(size.1), cells(size.0), 0) }));
         let into = seen.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut some = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut some) {
                 let mut seen = into.lock().unwrap();
@@ -80,7 +82,7 @@ impl Terminal {
                 seen.screen.process(&some[..length]);
             }
         });
-        Terminal { keys, end, child, seen, before }
+        Terminal { keys, end, reader, child: Program(child), seen, before }
     }
 
     fn type_keys(&mut self, keys: &str) {
@@ -109,27 +111,32 @@ impl Terminal {
     }
 
     /// Waits for the end of the program, and that the terminal is as it was. Answers the exit code and the screen.
-    fn ends_in_order(mut self, bench: &Bench) -> (Option<i32>, String) {
-        let ended = bench.wait_for("the end of the program", || self.child.try_wait().unwrap());
-        let after = tcgetattr(&self.end).unwrap();
+    fn ends_in_order(self, bench: &Bench) -> (Option<i32>, String) {
+        let Terminal { keys: _keys, end, reader, mut child, seen, before } = self;
+        let ended = bench.wait_for("the end of the program", || child.0.try_wait().unwrap());
+        let after = tcgetattr(&end).unwrap();
+        // What was written comes first, then the end of the terminal.
+        drop(end);
+        reader.join().unwrap();
         assert_eq!(
             (after.input_modes, after.output_modes, after.control_modes, after.local_modes),
-            (self.before.input_modes, self.before.output_modes, self.before.control_modes, self.before.local_modes)
+            (before.input_modes, before.output_modes, before.control_modes, before.local_modes)
         );
-        let seen = bench.wait_for("the screen to be given back", || {
-            let seen = self.seen.lock().unwrap();
-            (!seen.screen.screen().alternate_screen() && !seen.screen.screen().hide_cursor())
-                .then(|| seen.screen.screen().contents())
-        });
-        (ended.code(), seen)
+        let seen = seen.lock().unwrap();
+        let screen = seen.screen.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{}", screen.contents());
+        (ended.code(), screen.contents())
     }
 }
 
-impl Drop for Terminal {
+/// A program that ends with its test.
+struct Program(Child);
+
+impl Drop for Program {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.child.kill().ok();
-            self.child.wait().ok();
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.0.kill().ok();
+            self.0.wait().ok();
         }
     }
 }
@@ -226,7 +233,7 @@ fn whatever_ends_the_live_view_the_terminal_is_as_it_was() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let terminal = live();
         terminal.wait_text(&bench, "q quit");
-        let pid = rustix::process::Pid::from_raw(i32::try_from(terminal.child.id()).unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(i32::try_from(terminal.child.0.id()).unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
         assert_eq!(terminal.ends_in_order(&bench).0, Some(0), "{signal:?}");
     }
@@ -319,7 +326,7 @@ fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
     let (code, screen) = terminal.ends_in_order(&bench);
     assert_eq!(code, Some(0), "{screen}");
     for expected in
-        ["practice hosts are running", "#################### 100 %  1 of 1 file", "equal", "[[watch]]", "ferryd status --watch"]
+        ["practice hosts are running", "#################### 100 %  1 of 1 file", "equal", "ferryd init", "ferryd status --watch"]
     {
         assert!(screen.contains(expected), "{expected:?} is not in\n{screen}");
     }

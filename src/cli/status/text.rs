@@ -185,7 +185,7 @@ mod tests {
         for (name, cells, shown) in cases {
             let short = shortened(name, cells);
             assert!(short.width() <= cells, "{short}");
-            assert_eq!(short.ends_with(&shown[shown.len() - 2..]), true, "{short} {shown}");
+            assert!(short.ends_with(&shown[shown.len() - 2..]), "{short} {shown}");
         }
         assert_eq!(shortened("abc", 0), "…");
     }
