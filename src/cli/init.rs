@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::render::{self, CommandFailure};
 
 /// Every key of every kind, with what it means.
-const EXAMPLE: &str = include_str!("../../config.example.toml");
+const REFERENCE: &str = include_str!("../../config.example.toml");
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -96,10 +96,10 @@ fn choose(arguments: &Arguments) -> Result<Choice, CommandFailure> {
     }
     let host = asking.answer("What to call it", arguments.host.as_deref(), Some("box"))?;
     let mut keys: BTreeMap<String, String> = arguments.set.iter().cloned().collect();
-    for (key, example) in needed_keys(&kind) {
+    for (key, shown) in needed_keys(&kind) {
         if !keys.contains_key(key) {
             let value = asking
-                .answer(&format!("{key}, such as {example}"), None, None)
+                .answer(&format!("{key}, such as {shown}"), None, None)
                 .map_err(|failure| failure.hint(format!("`--set {key}=…`; config.example.toml explains the keys of `{kind}`")))?;
             keys.insert(key.to_owned(), value);
         }
@@ -143,17 +143,17 @@ impl Asking {
     }
 }
 
-/// The keys that a host of this kind must have, with the values of the example.
+/// The keys that a host of this kind must have, with the values that are shown there.
 fn needed_keys(kind: &str) -> Vec<(&'static str, &'static str)> {
     let section = section_of(kind);
     let pairs = section.iter().filter_map(|line| line.strip_prefix("#: ").unwrap_or(line).split_once(" = "));
     pairs.skip_while(|(key, _)| *key != "kind").skip(1).take_while(|(key, _)| *key != "base_url").collect()
 }
 
-/// The lines of the example about this kind, from its table on.
+/// The lines about this kind, from its table on.
 fn section_of(kind: &str) -> Vec<&'static str> {
     let is_its = |line: &str| line.strip_prefix("#: ").unwrap_or(line) == format!("kind = \"{kind}\"");
-    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let lines: Vec<&str> = REFERENCE.lines().collect();
     let at = lines.iter().position(|line| is_its(line)).unwrap_or(lines.len());
     let end = lines[at..].iter().position(|line| line.is_empty()).map_or(lines.len(), |length| at + length);
     lines[at..end].iter().copied().filter(|line| !line.starts_with("# ")).collect()

@@ -215,7 +215,7 @@ pub(super) fn without_daemon<T>(
     work: impl FnOnce(&Store) -> Result<T, StoreError>,
 ) -> Result<Option<T>, CommandFailure> {
     let failed = |error: StoreError| CommandFailure::store(dir, &error);
-    let lock = match Lock::take(dir, std::process::id(), clock::now_ms()) {
+    let lock = match Lock::take_for_command(dir, std::process::id(), clock::now_ms()) {
         Ok(lock) => lock,
         Err(LockError::Held(_)) => return Ok(None),
         Err(LockError::Io(error)) => return Err(failed(error.into())),

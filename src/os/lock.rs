@@ -21,6 +21,8 @@ const KILLED: &str = "it was killed, it crashed, or the machine went down";
 /// A reader of the note holds a shared lock for some microseconds; a daemon that starts just then asks again.
 const TRIES: u32 = 10;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+/// How often it asks while a command has the queue that will be through with it soon: for half a minute.
+const TRIES_BESIDE_A_COMMAND: u32 = 1500;
 
 /// What the owner of a state folder says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 pub struct LockNote {
     /// Its process id; 0 once it has ended.
     pub pid: u32,
+    /// Whether it is a command that changes the queue while no daemon runs, and will be through soon.
+    pub is_command: bool,
     /// When it started, in milliseconds since the Unix epoch.
     pub since_ms: i64,
     /// Why it cannot go on right now, if it cannot.
@@ -67,13 +71,25 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the lock in `dir` for the process `pid` and notes that.
+    /// Takes the lock in `dir` for the process `pid` and notes that. A command that has it is waited for.
     pub fn take(dir: &Path, pid: u32, since_ms: i64) -> Result<Lock, LockError> {
+        Lock::take_as(dir, LockNote { pid, since_ms, ..LockNote::default() })
+    }
+
+    /// The same for a command that changes the queue in place of a daemon.
+    pub fn take_for_command(dir: &Path, pid: u32, since_ms: i64) -> Result<Lock, LockError> {
+        Lock::take_as(dir, LockNote { pid, since_ms, is_command: true, ..LockNote::default() })
+    }
+
+    fn take_as(dir: &Path, note: LockNote) -> Result<Lock, LockError> {
         let file = open(dir, true).map_err(LockError::Io)?;
-        for _ in 0..TRIES {
+        for tries in 0..TRIES_BESIDE_A_COMMAND {
+            if tries >= TRIES && !read(&file).is_command {
+                break;
+            }
             match file.try_lock() {
                 Ok(()) => {
-                    let note = LockNote { pid, since_ms, last_end: read(&file).end(), ..LockNote::default() };
+                    let note = LockNote { last_end: read(&file).end(), ..note };
                     let lock = Lock { file, note: Mutex::new(note) };
                     lock.update(|_| ()).map_err(LockError::Io)?;
                     return Ok(lock);
@@ -152,6 +168,19 @@ mod tests {
 
     fn take(dir: &Path) -> Lock {
         Lock::take(dir, 42, 7).unwrap()
+    }
+
+    #[test]
+    fn a_daemon_that_starts_waits_for_a_command_that_has_the_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = Lock::take_for_command(dir.path(), 7, 1).unwrap();
+        assert!(owner(dir.path()).is_some_and(|note| note.is_command));
+        let path = dir.path().to_owned();
+        let daemon = std::thread::spawn(move || Lock::take(&path, 8, 2).map(drop).is_ok());
+        std::thread::sleep(BETWEEN_TRIES * (TRIES + 2));
+        assert!(!daemon.is_finished());
+        drop(command);
+        assert!(daemon.join().unwrap());
     }
 
     #[test]

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::{Fingerprint, Identity, JobId, Likeness, Reason, ReasonClass};
 
+use super::deliveries;
 use super::error::StoreError;
 use super::rows::identity_at;
 use super::values::{Arrival, Caller, DISPLACED, DaemonId, Earlier, LOOKUPS_MAX, Seen, Version};
-use super::{deliveries, unwanted};
 
 /// Places that are named at most as the earlier one of a file.
 pub(super) const EARLIER_MAX: usize = 16;
@@ -250,11 +250,22 @@ fn never_sent_to<'a>(c: &Connection, by: Caller, file: i64, hosts: &'a [String])
              WHERE j.file = ?1 AND j.host = ?2 AND j.state <> 'gone' ORDER BY j.id DESC LIMIT 1",
         )?;
         match select.query_row(params![file, host], |row| Ok(JobId(row.get(0)?))).optional()? {
-            Some(job) => unwanted::send_all_the_same(c, by, job)?,
+            Some(job) => send_all_the_same(c, by, job)?,
             None => missing.push(host),
         }
     }
     Ok(missing)
+}
+
+/// What rests because of the watches goes on.
+fn send_all_the_same(c: &Connection, by: Caller, job: JobId) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE jobs SET one_off = 1 WHERE id = ?1")?.execute([job.0])?;
+    let mut update = c.prepare_cached(
+        "UPDATE OR FAIL jobs SET state = 'queued', since = ?2, why = NULL, abandon_at = NULL
+         WHERE id = ?1 AND state = 'waiting' AND next_try IS NULL",
+    )?;
+    update.execute(params![job.0, by.now_ms])?;
+    Ok(())
 }
 
 /// A version that is on its way to a host, or is there and has hooks to come, is never sent there a second time beside it.

@@ -129,17 +129,6 @@ fn rest(c: &Connection, by: Caller, job: &Found, why: &Reason) -> Result<bool, S
     Ok(update.execute(params![job.id, by.now_ms, why, after(by.now_ms, SESSION_KEPT)])? > 0)
 }
 
-/// A person sends the file of a job by name, which it goes by from now on: what rests because of the watches goes on.
-pub(super) fn send_all_the_same(c: &Connection, by: Caller, job: JobId) -> Result<(), StoreError> {
-    let mut select = c.prepare_cached("SELECT host, state = 'waiting' AND next_try IS NULL FROM jobs WHERE id = ?1")?;
-    let (host, rests) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    c.prepare_cached("UPDATE jobs SET one_off = 1 WHERE id = ?1")?.execute([job.0])?;
-    if rests {
-        go_on(c, by, &Found { id: job.0, host, folder: 0, rests })?;
-    }
-    Ok(())
-}
-
 fn go_on(c: &Connection, by: Caller, job: &Found) -> Result<bool, StoreError> {
     let mut update =
         c.prepare_cached("UPDATE OR FAIL jobs SET state = 'queued', since = ?2, why = NULL, abandon_at = NULL WHERE id = ?1")?;

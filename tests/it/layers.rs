@@ -24,12 +24,14 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 45] = [
+const MAY_KNOW: [(&str, &[&str]); 47] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
     ("bytesize", &["cli", "config", "host"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("crossterm", &["cli"]),
