@@ -10,9 +10,11 @@ mod exit;
 mod folders;
 mod link;
 mod links;
+mod log;
 mod pending;
 mod protocol;
 mod queue;
+mod reloading;
 mod render;
 mod run;
 #[cfg(feature = "sandbox")]
@@ -20,6 +22,7 @@ mod sandbox;
 mod show;
 mod status;
 mod steer;
+mod vitals;
 mod why;
 
 use std::path::PathBuf;

@@ -48,6 +48,8 @@ pub(super) struct Attempt {
     pub(super) sent: Arc<AtomicU64>,
     /// When it was claimed.
     began: Instant,
+    /// Bytes that the host held before.
+    held_before: u64,
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
@@ -68,7 +70,8 @@ enum Started {
 impl Attempt {
     pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
-        Attempt { worker, job, shape, sent, began: Instant::now(), progress: false, session: None, digesting: None, digest: None }
+        let began = Instant::now();
+        Attempt { worker, job, shape, sent, began, held_before: 0, progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -404,7 +407,8 @@ impl Attempt {
             }
             _ => {}
         }
-        self.sent.store(parts::confirmed_bytes(&upload, self.shape.order), Ordering::Relaxed);
+        self.held_before = parts::confirmed_bytes(&upload, self.shape.order);
+        self.sent.store(self.held_before, Ordering::Relaxed);
         Ok(Started::Upload(upload))
     }
 
@@ -477,6 +481,11 @@ impl Attempt {
             unanswered: upload.commits,
             resent: upload.resent,
         }
+    }
+
+    /// How long it has taken so far, and how many bytes have flowed.
+    pub(super) fn pace(&self) -> (Duration, u64) {
+        (self.began.elapsed(), self.sent.load(Ordering::Relaxed).saturating_sub(self.held_before))
     }
 
     /// How long the row of failures had lasted at the claim. Progress ends one, but for a file that has lost sessions: each new one

@@ -28,7 +28,7 @@ const MAY_KNOW: [(&str, &[&str]); 41] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["host", "job"]),
     ("bytes", &["engine", "host"]),
-    ("bytesize", &["cli", "config", "host"]),
+    ("bytesize", &["cli", "config", "engine", "host"]),
     ("clap", &["cli"]),
     ("comfy_table", &["cli"]),
     ("ferryd_sandbox", &["cli"]),

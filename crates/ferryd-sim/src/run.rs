@@ -212,7 +212,7 @@ impl Course {
         let orders = engine::Orders::default();
         world.set_control(Some(switch.clone()), Some(orders.clone()));
         let host = |host: &config::HostConfig| engine::host_of(host, &clients, &tokens, NoEnvironment);
-        let control = engine::Control { switch: switch.clone(), phases, orders };
+        let control = engine::Control { switch: switch.clone(), phases, orders, reloads: engine::Reloads::default() };
         let daemon = engine::run(&config, &system, host, store.clone(), control, || {});
         let driving = async {
             self.drive(&store).await;
