@@ -128,9 +128,6 @@ mod tests {
         };
         let old = things(&[("host a", "1", 1), ("host b", "1", 1), ("host c", "1", 1), ("host e", "1", 1)]);
         let new = things(&[("host b", "2", 1), ("host c", "1", 1), ("host d", "1", 1), ("host e", "1", 2)]);
-        assert_eq!(
-            named(&old, &new),
-            ["host a removed", "host b changed (bandwidth 2, was 1)", "host d added", "host e changed"]
-        );
+        assert_eq!(named(&old, &new), ["host a removed", "host b changed (bandwidth 2, was 1)", "host d added", "host e changed"]);
     }
 }

@@ -19,6 +19,7 @@ mod render;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod service;
 mod show;
 mod status;
 mod steer;
@@ -91,6 +92,8 @@ enum Command {
     /// Wait until nothing is left to upload.
     #[command(after_help = WAIT_HELP)]
     Wait(daemon::WaitArguments),
+    /// Run ferryd as a service of systemd or launchd.
+    Service(service::Arguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
     /// Try ferryd without an account: upload files to practice hosts on this machine, download and compare them.
@@ -136,6 +139,7 @@ pub fn main() -> Exit {
         Command::Reload(arguments) => daemon::reload(config, &arguments),
         Command::Stop(arguments) => daemon::stop(config, &arguments),
         Command::Wait(arguments) => daemon::wait(config, &arguments),
+        Command::Service(arguments) => service::run(config, arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
         #[cfg(feature = "sandbox")]

@@ -9,11 +9,13 @@ use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::Control;
 use crate::host::kinds::KINDS;
 use crate::os::lock::Lock;
-use crate::os::service;
+use crate::os::service as manager;
 
 use super::changes;
 use super::folders;
 use super::pending::{PendingSignals, note_in};
+use super::render;
+use super::service;
 
 /// What a reload needs besides an engine.
 #[derive(Clone)]
@@ -59,10 +61,11 @@ impl Reloading {
             Ok(new) => trusting_no_earlier_words(new, &old),
             Err(refused) => return Some(Err(refused)),
         };
-        let grace = new.daemon.shutdown_grace;
+        let (grace, checked) = (new.daemon.shutdown_grace, new.clone());
+        let beyond = tokio::task::spawn_blocking(move || beyond_the_sandbox(&checked)).await.unwrap_or_default();
         let taken = control.reloads.give(new.clone()).await?;
         Some(taken.map(|()| {
-            let changes = changes::between(&old, &new);
+            let changes = changes::between(&old, &new) + &beyond;
             *locked(&self.config) = new;
             locked(&self.pending).grace = Some(grace);
             changes
@@ -76,7 +79,7 @@ impl Reloading {
         }
         note_in(&self.lock, |note| note.reload_refused = told.clone().err());
         control.phases.changed();
-        service::ready();
+        manager::ready();
         // Whoever asked may have gone.
         waiting.into_iter().for_each(|waiting| drop(waiting.send(told.clone())));
     }
@@ -94,6 +97,19 @@ fn new_config(path: &Path, old: &Config) -> Result<Config, String> {
     folders::make(&new.watches);
     folders::refuse_met_twice(&new.watches).map_err(|failure| failure.message)?;
     Ok(new)
+}
+
+/// What there is to say of folders that the daemon may not write to.
+fn beyond_the_sandbox(new: &Config) -> String {
+    let folders: Vec<String> =
+        service::beyond_the_sandbox(new).iter().map(|folder| format!("`{}`", render::path(folder))).collect();
+    match folders.as_slice() {
+        [] => String::new(),
+        folders => format!(
+            "; but it may not write to {}, which is read-only for this service: `ferryd service install` again lets it",
+            folders.join(", ")
+        ),
+    }
 }
 
 /// A host that is trusted since this reload is so for what is uploaded from here on: a reload makes no delete or move due.

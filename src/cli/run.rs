@@ -214,7 +214,8 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let control = Control { switch: switch.clone(), phases: phases.clone(), orders: Orders::default(), reloads: Reloads::default() };
+        let control =
+            Control { switch: switch.clone(), phases: phases.clone(), orders: Orders::default(), reloads: Reloads::default() };
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(control.clone());
         let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), phases.clone()));
         let telling = vitals::tell_line(self.state_dir.clone(), self.lock.clone(), phases.clone());

@@ -107,7 +107,10 @@ mod tests {
             (&[], "0 up"),
             (&[(State::Done, 12), (State::Queued, 1), (State::Waiting, 2), (State::Gone, 9)], "12 up, 3 waiting"),
             (&[(State::Done, 1), (State::Uploaded, 1), (State::Uploading, 4)], "2 up, 4 uploading"),
-            (&[(State::Held, 1), (State::Failed, 1), (State::Paused, 5), (State::Cancelled, 2)], "0 up, 5 paused, 2 need attention"),
+            (
+                &[(State::Held, 1), (State::Failed, 1), (State::Paused, 5), (State::Cancelled, 2)],
+                "0 up, 5 paused, 2 need attention",
+            ),
         ];
         for (totals, line) in cases {
             assert_eq!(words(totals), line);
@@ -118,11 +121,8 @@ mod tests {
     async fn the_watchdog_hears_nothing_of_a_main_loop_that_does_not_turn_unless_it_is_known_why() {
         let (switch, watched) = phases();
         let (fed, trouble) = (Cell::new(0), Cell::new(false));
-        let feeding = feed(
-            Duration::from_secs(10),
-            || is_well(|| Some(watched.clone()), || trouble.get()),
-            || fed.set(fed.get() + 1),
-        );
+        let feeding =
+            feed(Duration::from_secs(10), || is_well(|| Some(watched.clone()), || trouble.get()), || fed.set(fed.get() + 1));
         let story = async {
             sleep(Duration::from_secs(100)).await;
             assert_eq!(fed.get(), 0, "it does not turn");

@@ -105,7 +105,17 @@ impl Dispatch {
         let mut hosts = Hosts::new(system.clone(), store.clone(), phases, shared.network.clone());
         hosts.renew(setting, past);
         let (uploads_max, watches) = (setting.uploads_max, setting.watches.clone());
-        Dispatch { system, store, hosts, uploads_max, watches, leaving: BTreeSet::new(), shared, served: 0, calls: Calls::default() }
+        Dispatch {
+            system,
+            store,
+            hosts,
+            uploads_max,
+            watches,
+            leaving: BTreeSet::new(),
+            shared,
+            served: 0,
+            calls: Calls::default(),
+        }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -128,7 +138,8 @@ impl Dispatch {
             self.try_network().await?;
         }
         let now = clocks::now(&self.system.clock);
-        let rested = self.hosts.configured().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
+        let rested =
+            self.hosts.configured().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.configured().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();

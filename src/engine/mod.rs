@@ -60,8 +60,8 @@ use hosts::HostsSetting;
 use live::Board;
 pub use orders::Orders;
 use phase::{Phase, PhaseSwitch, Phases};
-use reload::{Loops, Reloader};
 pub use reload::Reloads;
+use reload::{Loops, Reloader};
 use roots::KnownRoots;
 use standing::Network;
 use watching::Watched;
@@ -165,8 +165,7 @@ pub async fn run(
     let reloading = then_drain(reloader.run(phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let delivering = then_drain(deliver.run(), &switch);
-    let (watched, dispatched, delivered, placed, reloaded) =
-        tokio::join!(watching, dispatching, delivering, placed, reloading);
+    let (watched, dispatched, delivered, placed, reloaded) = tokio::join!(watching, dispatching, delivering, placed, reloading);
     drop(following);
     writing_down.abort();
     grace.abort();

@@ -22,7 +22,7 @@ use super::handed::Handed;
 use super::hosts::HostsSetting;
 use super::phase::{Phase, Phases};
 use super::roots::KnownRoots;
-use super::watching::{Watched, WatchOrder};
+use super::watching::{WatchOrder, Watched};
 use super::{EngineError, configure, make_all};
 
 /// What takes configurations to one engine. Clones are of the same.

@@ -247,7 +247,9 @@ impl Store {
             _ => Power,
         };
         let rules = self.rules.clone();
-        self.call_for_deliveries(durability, move |queue, by| Ok(queue.return_job(by, job, &returned, &rules.now())?.unwrap_or(false)))
+        self.call_for_deliveries(durability, move |queue, by| {
+            Ok(queue.return_job(by, job, &returned, &rules.now())?.unwrap_or(false))
+        })
     }
 }
 

@@ -54,7 +54,7 @@ const MAY_KNOW: [(&str, &[&str]); 41] = [
     ("sd_notify", &["os"]),
     ("serde", &["cli", "host", "job", "os"]),
     ("serde_json", &["cli", "hook", "host", "job", "os", "store"]),
-    ("sha2", &["config", "engine", "host", "os"]),
+    ("sha2", &["cli", "config", "engine", "host", "os"]),
     ("signal_hook", &["os"]),
     ("strsim", &["config"]),
     ("tempfile", &["cli", "os"]),

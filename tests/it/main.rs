@@ -37,6 +37,7 @@ mod planted;
 mod reload;
 mod replies;
 mod said;
+mod service;
 mod sessions;
 mod silent;
 mod skip;

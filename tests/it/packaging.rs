@@ -16,7 +16,11 @@ fn the_units_are_some_that_systemd_takes() {
     for (name, manager) in [("systemd/user/ferryd.service", "--user"), ("systemd/system/ferryd.service", "--system")] {
         let unit = packaged(name);
         assert!(unit.contains("Type=notify") && unit.contains("ExecStart=/usr/local/bin/ferryd ") && unit.contains("LimitCORE=0"));
-        assert!(unit.contains("\nWatchdogSec=") && unit.contains("\nRestartPreventExitStatus=2 3 4\n") && unit.contains("\nExecStartPre=-"));
+        assert!(
+            unit.contains("\nWatchdogSec=")
+                && unit.contains("\nRestartPreventExitStatus=2 3 4\n")
+                && unit.contains("\nExecStartPre=-")
+        );
         let unit = unit.replace("/usr/local/bin/ferryd", env!("CARGO_BIN_EXE_ferryd"));
         let wrong = unit.replace("Type=notify", "Typ=notify");
         match (complaints(manager, &unit), complaints(manager, &wrong)) {

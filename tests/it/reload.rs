@@ -154,7 +154,9 @@ fn a_bandwidth_that_is_raised_holds_for_a_part_that_is_in_flight() {
     bench.put("film.mov", &content);
     let daemon = bench.start();
     bench.wait_state(State::Uploading);
-    bench.wait_for("a request", || (!requests(&bench, Endpoint::Chunk).is_empty() || bench.snapshot()?.per_second > 0).then_some(()));
+    bench.wait_for("a request", || {
+        (!requests(&bench, Endpoint::Chunk).is_empty() || bench.snapshot()?.per_second > 0).then_some(())
+    });
     let bench = bench.change("1 KiB/s", "100 MiB/s");
     let (code, said) = reload(&bench.config());
     assert!(code == Some(0) && said.contains("bandwidth"), "{said}");
