@@ -1,6 +1,6 @@
 //! The daemon's side of its socket: who asks is answered, whoever else hangs or says rubbish there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::Control;
+use crate::engine::{Control, OneOffs};
 use crate::job::steer::{Order, Selection};
 use crate::os::lock::Lock;
 use crate::os::signals::Signal;
@@ -32,6 +32,8 @@ pub(super) struct Answering {
     pub(super) lock: Arc<Lock>,
     /// The engine that runs.
     pub(super) engine: Arc<Mutex<Option<Control>>>,
+    /// What takes up files for it.
+    pub(super) one_offs: Arc<Mutex<Option<OneOffs>>>,
     pub(super) pending: Arc<Mutex<PendingSignals>>,
 }
 
@@ -77,6 +79,7 @@ impl Answering {
         match request {
             Request::Alive => self.alive().await,
             Request::Steer { order, selection } => Some(self.steer(order, selection).await),
+            Request::Send { files, hosts } => Some(self.send(files, hosts.into()).await),
             Request::Reload => Some(self.reload().await),
             Request::Stop => {
                 note_signal(&self.pending, Signal::Drain);
@@ -114,6 +117,20 @@ impl Answering {
             tokio::time::sleep(LOOK).await;
         }
         Reply::Failed { why: "the daemon was not ready in time; nothing was changed".into() }
+    }
+
+    async fn send(&self, files: Vec<PathBuf>, hosts: Arc<[String]>) -> Reply {
+        let Some(one_offs) = locked(&self.one_offs).clone() else {
+            return Reply::Failed { why: "the daemon is starting or stopping; try again".into() };
+        };
+        let mut refused = Vec::new();
+        for file in files {
+            match one_offs.take_up(file, hosts.clone()).await {
+                Ok(taken_up) => refused.push(taken_up.err().map(|why| why.to_string())),
+                Err(error) => return Reply::Failed { why: format!("the queue cannot be written: {error}") },
+            }
+        }
+        Reply::TakenUp { refused }
     }
 
     async fn reload(&self) -> Reply {

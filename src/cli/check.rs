@@ -166,6 +166,9 @@ fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
             ),
         }
     }
+    if watches.is_empty() {
+        report.remark("there is no [[watch]]: only what `ferryd send` is given is uploaded".into());
+    }
     for (later, earlier) in folders::met_twice(watches) {
         let text = format!("the watches `{}` and `{}` are the same folder", render::path(&earlier), render::path(&later));
         report.problem(text, "remove one of the two [[watch]] sections");

@@ -42,7 +42,7 @@ pub(super) struct WaitArguments {
     more: Arguments,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time such as 30s, 10m or 2h".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| wrong())?;
     jiff::SignedDuration::try_from(span).ok().and_then(|span| Duration::try_from(span).ok()).ok_or_else(wrong)

@@ -40,9 +40,9 @@ pub(super) struct Arguments {
 
 /// A moment, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Since(i64);
+pub(super) struct Since(pub(super) i64);
 
-fn parse_since(text: &str) -> Result<Since, String> {
+pub(super) fn parse_since(text: &str) -> Result<Since, String> {
     moment(text, clock::now_ms(), TimeZone::system()).map(Since).ok_or_else(|| {
         "expected a date such as 2026-01-31, a time such as 2026-01-31T08:00, `today`, `yesterday`, or how long ago, such as 2h or 7d"
             .into()

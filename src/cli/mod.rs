@@ -8,9 +8,11 @@ mod daemon;
 mod demo;
 mod exit;
 mod folders;
+mod init;
 mod link;
 mod links;
 mod log;
+mod manual;
 mod pending;
 mod protocol;
 mod queue;
@@ -19,6 +21,7 @@ mod render;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
+mod send;
 mod service;
 mod show;
 mod status;
@@ -66,6 +69,9 @@ enum Command {
     Show(show::Arguments),
     /// Print the newest link of a file, or a fresh temporary one where its host gives no lasting links.
     Link(link::Arguments),
+    /// Upload files to a host, wherever they are: no watch is needed, and none decides about them.
+    #[command(after_help = SEND_HELP)]
+    Send(send::Arguments),
     /// Try waiting, held and failed jobs at once, also on a host that is paused or on hold.
     ///
     /// A hook or after-action that failed is run again, too.
@@ -85,6 +91,11 @@ enum Command {
     ///
     /// Where a host never said whether it has a file, and the decision is yours, the file is sent again.
     Again(steer::Arguments),
+    /// Remove jobs that are over from the history: done, failed, gone or cancelled.
+    ///
+    /// Their files stay known and are not uploaded again; nothing on a host is touched. What still has a hook, a link's renewal or the
+    /// after-action to come stays.
+    Forget(steer::ForgetArguments),
     /// Have the daemon read its configuration again, and tell what has changed or why it is refused.
     Reload(daemon::Arguments),
     /// Stop the daemon once the parts in flight have been sent, and wait until it has stopped.
@@ -96,6 +107,12 @@ enum Command {
     Service(service::Arguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
+    /// Write a first configuration, asking for what is not given.
+    Init(init::Arguments),
+    /// Print what a shell needs to complete commands and options.
+    Completions(manual::CompletionsArguments),
+    /// Print the manual page of ferryd, or of one of its commands.
+    Man(manual::ManArguments),
     /// Try ferryd without an account: upload files to practice hosts on this machine, download and compare them.
     #[cfg(feature = "sandbox")]
     Demo(demo::Arguments),
@@ -116,6 +133,18 @@ For instance:
   ferryd status --state held --state failed
   ferryd status --json | jq .totals";
 
+/// How `ferryd send` is to be used.
+const SEND_HELP: &str = "\
+Without a running daemon the files are uploaded when one starts; with --wait, one runs for as long as that takes, and goes on with whatever \
+else is in the queue.
+
+Exit codes: 0 the files are on their way, or with --wait on the hosts; 5 some need your attention; 1 not over within --timeout; 2 some cannot \
+be sent; 3 configuration; 4 the queue cannot be read or written.
+
+For instance:
+  ferryd send film.mov --to box --wait
+  ferryd send ~/Pictures/2026 --to box --to mirror";
+
 /// How the exit codes of `ferryd wait` are to be read.
 const WAIT_HELP: &str = "\
 Exit codes: 0 nothing is left, 5 jobs need your attention (held, failed or paused, or waiting for a line of the configuration), \
@@ -131,17 +160,22 @@ pub fn main() -> Exit {
         Command::Why(arguments) => why::run(config, &arguments),
         Command::Show(arguments) => show::run(config, &arguments),
         Command::Link(arguments) => link::run(config, &arguments),
+        Command::Send(arguments) => send::run(config, &arguments),
         Command::Retry(arguments) => steer::run(config, Order::Retry, &arguments),
         Command::Pause(arguments) => steer::run(config, Order::Pause, &arguments),
         Command::Resume(arguments) => steer::run(config, Order::Resume, &arguments),
         Command::Cancel(arguments) => steer::run(config, Order::Cancel, &arguments),
         Command::Again(arguments) => steer::run(config, Order::Again, &arguments),
+        Command::Forget(arguments) => steer::forget(config, &arguments),
         Command::Reload(arguments) => daemon::reload(config, &arguments),
         Command::Stop(arguments) => daemon::stop(config, &arguments),
         Command::Wait(arguments) => daemon::wait(config, &arguments),
         Command::Service(arguments) => service::run(config, arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
+        Command::Init(arguments) => init::run(config, &arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::man(&arguments),
         #[cfg(feature = "sandbox")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "sandbox")]

@@ -1,11 +1,11 @@
 //! What commands and the daemon say to each other over the socket in the state folder: a line of JSON each way, with a version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::steer::{Order, Selection, Steered};
+use crate::job::steer::{Order, Selection, Steered, read_paths, write_paths};
 use crate::os::control::{self, Answer};
 
 use super::exit::Exit;
@@ -35,6 +35,14 @@ pub(super) enum Request {
         /// With which jobs.
         selection: Selection,
     },
+    /// To upload these files to these hosts, wherever they are.
+    Send {
+        /// Absolute paths.
+        #[serde(serialize_with = "write_paths", deserialize_with = "read_paths")]
+        files: Vec<PathBuf>,
+        /// Names of configured hosts.
+        hosts: Vec<String>,
+    },
     /// To read its configuration again.
     Reload,
     /// To stop.
@@ -51,6 +59,11 @@ pub(super) enum Reply {
     Steered {
         /// In numbers.
         steered: Steered,
+    },
+    /// The files are in the queue, but for some.
+    TakenUp {
+        /// Why not, in the order of the files; nothing for one that is.
+        refused: Vec<Option<String>>,
     },
     /// It goes on with the new configuration.
     Reloaded {
@@ -123,7 +136,8 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_and_another_version_is_named() {
         let selection = Selection { jobs: vec![JobId(4)], states: vec![State::Held], ..Selection::default() };
-        for request in [Request::Alive, Request::Steer { order: Order::Pause, selection }, Request::Reload, Request::Stop] {
+        let send = Request::Send { files: vec!["/a\nb".into()], hosts: vec!["box".into()] };
+        for request in [send, Request::Alive, Request::Steer { order: Order::Pause, selection }, Request::Reload, Request::Stop] {
             let line = written(&request);
             assert_eq!(read::<Request>(&line).unwrap(), request);
             assert!(!line.contains(&b'\n'));

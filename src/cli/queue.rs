@@ -64,6 +64,18 @@ impl QueueFolder {
         Ok(QueueFolder { dir: config.daemon.state_dir, configured, places })
     }
 
+    /// Refuses hosts that nobody knows.
+    pub(super) fn check_hosts(&self, asked: &[String]) -> Result<(), CommandFailure> {
+        let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
+        // Without a configuration the queue says whom the daemon knows.
+        if known.is_empty()
+            && let Some(view) = View::open(&self.dir).map_err(|error| CommandFailure::store(&self.dir, &error))?
+        {
+            known.extend(view.host_names().map_err(|error| CommandFailure::store(&self.dir, &error))?);
+        }
+        asked.iter().find(|name| !known.contains(*name)).map_or(Ok(()), |name| Err(unknown_host(name, &known)))
+    }
+
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
     pub(super) fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
         let failed = |error| CommandFailure::store(&self.dir, &error);

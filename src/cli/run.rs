@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, Phases, phases};
-use crate::engine::{self, Control, EngineError, Orders, Reloads};
+use crate::engine::{self, Control, EngineError, OneOffs, Orders, Reloads};
 use crate::host::KeptTokens;
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
@@ -52,12 +52,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let config = load(&path)?;
     log::start(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
-    let cannot_create = |error: io::Error| {
-        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", state_dir.display()))
-            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
-    };
-    when_there_is_room(&state_dir, || make_state_dir(&state_dir)).map_err(cannot_create)?;
-    refuse_shared_state_dir(&state_dir)?;
+    prepare_state_dir(&state_dir)?;
     folders::make(&config.watches);
     folders::refuse_met_twice(&config.watches)?;
     let daemon = Daemon::start(state_dir, path, config)?;
@@ -75,6 +70,16 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {
     config::load(path, KINDS, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
+}
+
+/// Makes the state folder, if there is none, and makes sure that nobody else writes there.
+pub(super) fn prepare_state_dir(dir: &Path) -> Result<(), CommandFailure> {
+    let cannot_create = |error: io::Error| {
+        CommandFailure::new(Exit::State, format!("cannot create the state folder `{}`: {error}", dir.display()))
+            .hint("set `state_dir` in [daemon] to a folder on a local disk that this user can write to")
+    };
+    when_there_is_room(dir, || make_state_dir(dir)).map_err(cannot_create)?;
+    refuse_shared_state_dir(dir)
 }
 
 /// The state folder holds names of files and sessions: it is its owner's alone.
@@ -146,6 +151,8 @@ struct Daemon {
     lock: Arc<Lock>,
     /// The engine that runs, as whoever asks the daemon reaches it.
     engine: Arc<Mutex<Option<Control>>>,
+    /// What takes up files for it that are sent by name.
+    one_offs: Arc<Mutex<Option<OneOffs>>>,
     runtime: Runtime,
     pending: Arc<Mutex<PendingSignals>>,
     /// Ends the listening when dropped.
@@ -168,15 +175,17 @@ impl Daemon {
             .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the threads that do the work: {error}")))?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         let (lock, engine) = (Arc::new(lock), Arc::<Mutex<Option<Control>>>::default());
+        let one_offs = Arc::<Mutex<Option<OneOffs>>>::default();
         {
             let _entered = runtime.enter();
-            Answering { lock: lock.clone(), engine: Arc::clone(&engine), pending: pending.clone() }.start(&state_dir);
             if let Some(limit) = service::watchdog_limit() {
                 tokio::spawn(vitals::feed_watchdog(limit, Arc::clone(&engine), lock.clone()));
             }
+            let (engine, one_offs) = (Arc::clone(&engine), Arc::clone(&one_offs));
+            Answering { lock: lock.clone(), engine, one_offs, pending: pending.clone() }.start(&state_dir);
         }
         let config = Arc::new(Mutex::new(config));
-        Ok(Daemon { state_dir, path, config, lock, engine, runtime, pending, _signals: listener })
+        Ok(Daemon { state_dir, path, config, lock, engine, one_offs, runtime, pending, _signals: listener })
     }
 
     /// Runs one engine after the other, as long as a queue that was damaged can be rescued.
@@ -225,6 +234,8 @@ impl Daemon {
         let reloading = Reloading { path, config: config_now, lock: self.lock.clone(), pending: self.pending.clone() };
         let reloading = self.runtime.spawn(reloading.run(control.clone()));
         let system = System::default();
+        let one_offs = OneOffs::new(system.clone(), store.clone());
+        *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = Some(one_offs.clone());
         let clients = Clients::new(&system);
         let tokens = KeptTokens::new(&system, &self.state_dir);
         let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
@@ -243,8 +254,10 @@ impl Daemon {
             },
         ));
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         control.orders.end();
         control.reloads.end();
+        one_offs.end();
         trouble.abort();
         ending.abort();
         reloading.abort();

@@ -1,4 +1,4 @@
-//! `ferryd retry`, `pause`, `resume`, `cancel` and `again`: asks the running daemon, or writes the queue itself while none runs.
+//! `ferryd retry`, `pause`, `resume`, `cancel`, `again` and `forget`: asks the running daemon, or writes the queue itself while none runs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::os::lock::{Lock, LockError, LockNote, owner};
 use crate::store::{Query, Store, StoreError, View};
 
 use super::exit::Exit;
+use super::links::{Since, parse_since};
 use super::protocol::{self, Reply, Request};
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
@@ -27,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Jobs by their numbers, or files by their paths. A file whose name is a number is written `./8`.
-    #[arg(value_name = "JOB|PATH", required_unless_present_any = ["all", "host", "state", "below"])]
+    #[arg(value_name = "JOB|PATH")]
     what: Vec<PathBuf>,
     /// Every job.
     #[arg(long, conflicts_with = "what")]
@@ -41,6 +42,9 @@ pub(super) struct Arguments {
     /// Only jobs for files in this folder and below; can be given more than once.
     #[arg(long = "in", id = "below", value_name = "PATH")]
     below: Vec<PathBuf>,
+    /// Only tell what would happen.
+    #[arg(long)]
+    dry_run: bool,
     /// Print one JSON document, for scripts.
     #[arg(long)]
     json: bool,
@@ -49,11 +53,22 @@ pub(super) struct Arguments {
     state_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct ForgetArguments {
+    #[command(flatten)]
+    jobs: Arguments,
+    /// Only jobs that were over before then: a date, a time, `today`, `yesterday`, or how long ago, such as `2h` or `7d`.
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    older_than: Option<Since>,
+}
+
 /// What `--json` prints. Fields are only ever added.
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
     order: Order,
+    /// Whether this is only what would happen.
+    dry_run: bool,
     /// Whether a daemon has carried it out; else it takes effect when one starts.
     running: bool,
     changed: u64,
@@ -63,14 +78,36 @@ struct Document<'a> {
 }
 
 pub(super) fn run(config: Option<PathBuf>, order: Order, arguments: &Arguments) -> Result<Exit, CommandFailure> {
+    if arguments.choose_nothing() {
+        let failure = CommandFailure::new(Exit::Usage, "which jobs? None is named");
+        return Err(failure.hint("give their numbers or the paths of their files, or choose with --host, --state, --in or --all"));
+    }
+    carry_out(config, order, arguments, selection(arguments))
+}
+
+pub(super) fn forget(config: Option<PathBuf>, arguments: &ForgetArguments) -> Result<Exit, CommandFailure> {
+    let before_ms = arguments.older_than.map(|Since(ms)| ms);
+    if arguments.jobs.choose_nothing() && before_ms.is_none() {
+        let failure = CommandFailure::new(Exit::Usage, "which jobs? None is named");
+        return Err(failure
+            .hint("give their numbers or the paths of their files, or choose with --older-than, --host, --state, --in or --all"));
+    }
+    carry_out(config, Order::Forget, &arguments.jobs, Selection { before_ms, ..selection(&arguments.jobs) })
+}
+
+fn carry_out(config: Option<PathBuf>, order: Order, arguments: &Arguments, selection: Selection) -> Result<Exit, CommandFailure> {
     let place = QueueFolder::find(config, arguments.state_dir.as_ref())?;
     let view = place.open(&arguments.host)?;
-    let selection = selection(arguments);
     let (steered, running) = match view {
         Some(mut view) => {
             check_names(&mut view, &place.dir, &selection)?;
-            drop(view);
-            give(&place.dir, order, &selection)?
+            if arguments.dry_run {
+                let foreseen = view.foresee(order, &selection).map_err(|error| CommandFailure::store(&place.dir, &error))?;
+                (foreseen, owner(&place.dir).is_some())
+            } else {
+                drop(view);
+                give(&place.dir, order, &selection)?
+            }
         }
         // That there is no queue has been said.
         None if selection.names() => return Ok(Exit::Usage),
@@ -78,13 +115,21 @@ pub(super) fn run(config: Option<PathBuf>, order: Order, arguments: &Arguments) 
     };
     if arguments.json {
         let Steered { changed, jobs, stopping, unchanged, .. } = &steered;
-        let document = Document { version: 1, order, running, changed: *changed, jobs, stopping, unchanged };
+        let dry_run = arguments.dry_run;
+        let document = Document { version: 1, order, dry_run, running, changed: *changed, jobs, stopping, unchanged };
         let text = serde_json::to_string_pretty(&document).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
         render::out(&format!("{text}\n"))?;
         return Ok(Exit::Fine);
     }
-    render::out(&format!("{}\n", told(order, &steered, running)))?;
+    let told = if arguments.dry_run { foretold(order, &steered) } else { told(order, &steered, running) };
+    render::out(&format!("{told}\n"))?;
     Ok(Exit::Fine)
+}
+
+impl Arguments {
+    fn choose_nothing(&self) -> bool {
+        self.what.is_empty() && !self.all && self.host.is_empty() && self.state.is_empty() && self.below.is_empty()
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -196,6 +241,7 @@ fn told(order: Order, steered: &Steered, running: bool) -> String {
         Order::Resume => format!("Resumed {jobs}."),
         Order::Cancel => format!("Cancelled {jobs}."),
         Order::Again => format!("Uploading again: {jobs}."),
+        Order::Forget => format!("Removed {jobs} from the history."),
     };
     let stopping = match steered.stopping.len() as u64 {
         0 => String::new(),
@@ -204,16 +250,43 @@ fn told(order: Order, steered: &Steered, running: bool) -> String {
             render::count(jobs, "upload")
         ),
     };
-    let later = if running || steered.changed == 0 { "" } else { " The daemon is not running; this counts when it starts." };
+    let later = if running || steered.changed == 0 || order == Order::Forget {
+        ""
+    } else {
+        " The daemon is not running; this counts when it starts."
+    };
+    format!("{done}{stopping}{later}{}", told_unchanged(order, steered))
+}
+
+/// What would happen, for a person.
+fn foretold(order: Order, steered: &Steered) -> String {
+    let jobs = render::count(steered.changed, "job");
+    let done = match order {
+        _ if steered.changed == 0 => "Nothing would be changed.".to_owned(),
+        Order::Retry => format!("Would retry {jobs}."),
+        Order::Pause => format!("Would pause {jobs}."),
+        Order::Resume => format!("Would resume {jobs}."),
+        Order::Cancel => format!("Would cancel {jobs}."),
+        Order::Again => format!("Would upload again: {jobs}."),
+        Order::Forget => format!("Would remove {jobs} from the history."),
+    };
+    format!("{done}{}", told_unchanged(order, steered))
+}
+
+fn told_unchanged(order: Order, steered: &Steered) -> String {
     let unchanged = steered.unchanged.iter().map(|(state, jobs)| {
         let why = why_unchanged(order, *state).map_or(String::new(), |why| format!(" ({why})"));
         format!("\nLeft as it is: {}, {state}{why}.", render::count(*jobs, "job"))
     });
-    format!("{done}{stopping}{later}{}", unchanged.collect::<String>())
+    unchanged.collect()
 }
 
 fn why_unchanged(order: Order, state: State) -> Option<&'static str> {
     match (order, state) {
+        (Order::Forget, State::Done | State::Failed | State::Gone | State::Cancelled) => {
+            Some("something of its file is still to come, or an earlier upload of it stays")
+        }
+        (Order::Forget, _) => Some("it is not over; `ferryd cancel` ends it"),
         (_, State::Gone) => Some("the file changed or is no more; a new version has a job of its own"),
         (Order::Again, State::Done | State::Failed | State::Cancelled) => Some("the file has another version or job since"),
         (Order::Again, State::Held) => Some("nothing of it is on the host yet; `ferryd retry` tries it at once"),
@@ -243,6 +316,12 @@ mod tests {
         let expected = "Cancelled 1 job. The daemon is not running; this counts when it starts.";
         assert_eq!(told(Order::Cancel, &steered, false), expected);
         assert_eq!(told(Order::Retry, &Steered::default(), false), "Nothing was changed.");
+        let mut steered = Steered { changed: 3, ..Steered::default() };
+        assert_eq!(told(Order::Forget, &steered, false), "Removed 3 jobs from the history.");
+        steered.unchanged.insert(State::Queued, 1);
+        let expected =
+            "Would remove 3 jobs from the history.\nLeft as it is: 1 job, queued (it is not over; `ferryd cancel` ends it).";
+        assert_eq!(foretold(Order::Forget, &steered), expected);
     }
 
     #[test]
@@ -253,6 +332,7 @@ mod tests {
             host: Vec::new(),
             state: Vec::new(),
             below: vec!["/d/".into()],
+            dry_run: false,
             json: false,
             state_dir: None,
         };

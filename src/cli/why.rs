@@ -149,7 +149,10 @@ fn reasons(path: &Path, watch: Option<&Watch>, found: Option<&Found>, known: Opt
         return excluded;
     }
     match known {
-        Some(Known { has_jobs: false }) => {
+        Some(Known { is_forgotten: true, has_jobs: false }) => {
+            vec!["Its uploads were removed from the history with `ferryd forget`. It is uploaded again when it changes.".into()]
+        }
+        Some(Known { is_forgotten: false, has_jobs: false }) => {
             vec!["It was there before its watch was first seen, and the watch has `existing = false`. `touch` it to have it uploaded.".into()]
         }
         _ => not_settled(watch, found, about),
@@ -241,8 +244,13 @@ mod tests {
         }
         let stranger = reasons(Path::new("/x"), None, None, None, false);
         assert_eq!(stranger, ["It is in no watched folder."]);
-        let passed_over =
-            reasons(&path("a.mov"), Some(&watch), Some(&Found::look(&path("a.mov"))), Some(Known { has_jobs: false }), false);
+        let passed_over = reasons(
+            &path("a.mov"),
+            Some(&watch),
+            Some(&Found::look(&path("a.mov"))),
+            Some(Known { has_jobs: false, is_forgotten: false }),
+            false,
+        );
         assert!(passed_over[0].contains("existing = false"), "{passed_over:?}");
     }
 }

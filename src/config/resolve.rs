@@ -55,8 +55,6 @@ fn nothing_to_do(root: &DeTable<'_>, kinds: &Kinds, problems: &Problems) {
     );
     if !root.contains_key("watch") && !root.contains_key("host") {
         problems.add(None, "the configuration has no [[watch]] and no [host.NAME], so there is nothing to do", Some(minimal));
-    } else if !root.contains_key("watch") {
-        problems.add(None, "the configuration has no [[watch]], so there is nothing to do", Some(minimal));
     }
 }
 

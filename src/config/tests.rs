@@ -188,11 +188,15 @@ fn wrong_values_say_what_would_be_right() {
 }
 
 #[test]
+fn without_a_watch_there_is_still_what_is_sent_by_name() {
+    assert_eq!(described(HOST), [""; 0]);
+}
+
+#[test]
 fn what_belongs_together_is_checked_together() {
     let watch = "[[watch]]\npath = \"/a\"\nto = [\"box\"]\n";
     let cases = [
         (String::new(), "the configuration has no [[watch]] and no [host.NAME]"),
-        (HOST.to_owned(), "the configuration has no [[watch]], so there is nothing to do"),
         (format!("{watch}{watch}{HOST}"), "the folder `/a` is watched twice"),
         (watch.to_owned(), "which is not configured (add [host.box] with its `kind`)"),
         (format!("[[watch]]\npath = \"/a\"\nto = [\"box\", \"box\"]\n{HOST}"), "lists the host \"box\" twice"),

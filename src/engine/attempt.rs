@@ -25,7 +25,7 @@ use crate::job::plan::Plan;
 use crate::job::upload::{Class, ConfirmedParts, Found, Opened, Order, Outcome, Repeat, Shape};
 use crate::job::{Fingerprint, Identity, SentHash, Step};
 use crate::os::crash::crash_point;
-use crate::store::{Claimed, StoreError, Upload, Version};
+use crate::store::{Claimed, Recorded, StoreError, Upload, Version};
 
 use super::base_of;
 use super::digest::Digesting;
@@ -196,12 +196,13 @@ impl Attempt {
             let confirmed = (0..plan.parts()).filter(|number| upload.confirmed.contains(*number));
             source.compare(confirmed.map(|number| plan.range(number)), upload.sent_hash).await?;
         }
-        Ok(self.record_version(source.identity(), source.fingerprint().await).await?)
+        self.record_version(source.identity(), source.fingerprint().await).await
     }
 
     /// Commits that this is the version that the host gets.
-    async fn record_version(&mut self, identity: Identity, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
-        self.worker.store.record_version(self.job.id, Version { identity, fingerprint }).await?;
+    async fn record_version(&mut self, identity: Identity, fingerprint: Option<Fingerprint>) -> Result<(), Stop> {
+        let recorded = self.worker.store.record_version(self.job.id, Version { identity, fingerprint }).await?;
+        refuse_another_version(recorded)?;
         self.job.identity = identity;
         Ok(())
     }
@@ -275,6 +276,8 @@ impl Attempt {
         let plan = Plan::new(identity.size, &self.shape);
         let plan = plan.map_err(|error| HostError::new(Class::FileRejected, error.to_string()).during(Step::Open))?;
         self.start_digest(source, plan).await?;
+        // An earlier claim may have asked with it, and the host made the file without anybody having heard of that.
+        let was_asked_before = self.digest.is_some();
         if self.shape.digest.is_some_and(|wanted| wanted.before_open) {
             self.know_digest(plan).await?;
         }
@@ -301,13 +304,14 @@ impl Attempt {
             Opened::AlreadyThere(outcome) => {
                 self.compare_with_digest(source).await?;
                 self.record_version(source.identity(), fingerprint).await?;
-                return Ok(Started::Done(outcome));
+                let maybe_duplicate = outcome.maybe_duplicate || was_asked_before;
+                return Ok(Started::Done(Outcome { maybe_duplicate, ..outcome }));
             }
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
         let version = Version { identity, fingerprint };
-        self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
+        let recorded = self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
         crash_point!("open.after_commit");
         self.job.identity = identity;
         let upload = Upload {
@@ -323,6 +327,7 @@ impl Attempt {
             resent: false,
         };
         self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
+        refuse_another_version(recorded)?;
         Ok(Started::Upload(upload))
     }
 
@@ -337,7 +342,7 @@ impl Attempt {
     }
 
     /// What an earlier claim has computed is not computed again, unless somebody has touched the file since.
-    async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), StoreError> {
+    async fn start_digest(&mut self, source: &Source, plan: Plan) -> Result<(), Stop> {
         let Some(wanted) = self.shape.digest else { return Ok(()) };
         let touched = source.identity().ctime_ns != self.job.identity.ctime_ns;
         if touched {
@@ -496,6 +501,14 @@ impl Attempt {
 
     pub(super) fn failing_for(&self) -> Duration {
         self.failing_before().map_or(Duration::ZERO, |before| before + self.began.elapsed())
+    }
+}
+
+/// The hosts of a file get one version of it.
+fn refuse_another_version(recorded: Recorded) -> Result<(), SourceError> {
+    match recorded {
+        Recorded::OtherVersion => Err(SourceError::Changed("since it was sent to another host, or before")),
+        Recorded::Yes | Recorded::NotOurs => Ok(()),
     }
 }
 

@@ -491,7 +491,8 @@ impl DeliveryTask {
 
     /// A link that dies soon is renewed by sending its file again, if it is still the version that has the link.
     async fn refresh(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        if let Some(why) = delivery.path.parent().and_then(|folder| self.watches.unwanted(folder, &delivery.host)) {
+        let unwanted = || delivery.path.parent().and_then(|folder| self.watches.unwanted(folder, &delivery.host));
+        if let Some(why) = (!delivery.one_off).then(unwanted).flatten() {
             return self.store.record_failed_delivery(vec![delivery.id], why, self.later(REFRESH_PAUSE)).await;
         }
         if !self.is_still_there(delivery).await {

@@ -21,7 +21,7 @@ use super::roots::KnownRoots;
 pub(crate) struct Lent(Arc<Mutex<Option<Store>>>);
 
 impl Lent {
-    fn store(&self) -> Result<Store, StoreError> {
+    pub(super) fn store(&self) -> Result<Store, StoreError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
@@ -37,11 +37,18 @@ pub(crate) type Reports = Arc<Mutex<BTreeMap<usize, WatchReport>>>;
 /// What the watches ask about at once, the store answers for at once.
 const _: () = assert!(watch::KNOWN_AT_ONCE <= LOOKUPS_MAX);
 
+/// Tells whether a file that is met is a version that was taken up already.
+#[derive(Clone)]
+pub(crate) struct Recognition {
+    system: System,
+    store: Lent,
+}
+
 /// The queue as the watches see it.
 pub(crate) struct Intake {
     store: Lent,
     reports: Reports,
-    system: System,
+    recognition: Recognition,
     watches: Watches,
     roots: KnownRoots,
     /// The queue's failure, which ended the watching.
@@ -51,8 +58,9 @@ pub(crate) struct Intake {
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
     pub(crate) fn new(system: System, store: Store, watches: Watches, roots: KnownRoots) -> Intake {
-        let store = Lent(Arc::new(Mutex::new(Some(store))));
-        Intake { system, store, reports: Reports::default(), watches, roots, failed: None }
+        let recognition = Recognition::new(system, store);
+        let store = recognition.store.clone();
+        Intake { recognition, store, reports: Reports::default(), watches, roots, failed: None }
     }
 
     /// The way to take the queue back.
@@ -79,14 +87,64 @@ impl Intake {
 
     fn look(&mut self, root: usize, folder: &Path, files: &[(&OsStr, Identity)]) -> Result<Vec<Knowledge>, StoreError> {
         let hosts = self.watches[root].to.clone();
-        let seen = self.store.store()?.look_up(folder, files, &hosts)?;
-        let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
-        let known: Vec<Knowledge> = met.zip(seen).map(|(met, seen)| self.judge(&hosts, &met, seen)).collect::<Result<_, _>>()?;
+        let known = self.recognition.recognize(&hosts, folder, files)?;
         if known.contains(&Knowledge::Known) {
             let met = files.iter().zip(&known).filter(|(_, known)| **known == Knowledge::Known);
             self.met_files(root, met.map(|((_, now), _)| now.device))?;
         }
         Ok(known)
+    }
+
+    /// The root of a watch is the one whose files the queue knows.
+    fn met_files(&self, root: usize, devices: impl Iterator<Item = i64>) -> Result<(), StoreError> {
+        let watch = &self.watches[root];
+        match self.roots.met_files(watch, devices) {
+            Some(folder) => self.store.store()?.record_root(watch.path.clone(), folder).blocking(),
+            None => Ok(()),
+        }
+    }
+
+    fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
+        let mut roots: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
+        for settled in &batch {
+            roots.entry(settled.root).or_default().insert(settled.identity.device);
+        }
+        let arrivals = batch.into_iter().map(|settled| {
+            let Settled { root, folder, name, identity, close_seen, news: News { fingerprint, maybe_known } } = settled;
+            let Watch { to, priority, .. } = &self.watches[root];
+            let (hosts, priority) = (to.clone(), *priority);
+            Arrival { folder, name, identity, hosts, make_jobs, one_off: false, priority, close_seen, fingerprint, maybe_known }
+        });
+        let arrivals: Vec<Arrival> = arrivals.collect();
+        crash_point!("enqueue.before_commit");
+        let made = self.store.store()?.enqueue(arrivals).blocking()?;
+        crash_point!("enqueue.after_commit");
+        roots.into_iter().try_for_each(|(root, devices)| self.met_files(root, devices.into_iter()))?;
+        tracing::debug!("jobs queued: {made}");
+        Ok(())
+    }
+}
+
+impl Recognition {
+    pub(crate) fn new(system: System, store: Store) -> Recognition {
+        Recognition { system, store: Lent(Arc::new(Mutex::new(Some(store)))) }
+    }
+
+    /// The way to the queue, and to take it back.
+    pub(crate) fn lent(&self) -> &Lent {
+        &self.store
+    }
+
+    /// What is known of each of these files in `folder`, which are to go to `hosts`. A rename is followed.
+    pub(crate) fn recognize(
+        &self,
+        hosts: &[String],
+        folder: &Path,
+        files: &[(&OsStr, Identity)],
+    ) -> Result<Vec<Knowledge>, StoreError> {
+        let seen = self.store.store()?.look_up(folder, files, hosts)?;
+        let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
+        met.zip(seen).map(|(met, seen)| self.judge(hosts, &met, seen)).collect()
     }
 
     fn judge(&self, hosts: &[String], met: &MetFile<'_>, seen: Seen) -> Result<Knowledge, StoreError> {
@@ -96,18 +154,9 @@ impl Intake {
             Seen::Renumbered => self.adopt(met),
             Seen::Touched { fingerprint: known, is_taken_up } => match met.fingerprint(&self.system.files) {
                 Some(now) if now == known && is_taken_up => self.adopt(met),
-                fingerprint => Ok(Knowledge::New(News { fingerprint, maybe_known: false })),
+                fingerprint => Ok(Knowledge::New(News { fingerprint, maybe_known: fingerprint.is_none() })),
             },
             Seen::Elsewhere(earlier) => self.judge_elsewhere(hosts, met, earlier),
-        }
-    }
-
-    /// The root of a watch is the one whose files the queue knows.
-    fn met_files(&self, root: usize, devices: impl Iterator<Item = i64>) -> Result<(), StoreError> {
-        let watch = &self.watches[root];
-        match self.roots.met_files(watch, devices) {
-            Some(folder) => self.store.store()?.record_root(watch.path.clone(), folder).blocking(),
-            None => Ok(()),
         }
     }
 
@@ -131,8 +180,14 @@ impl Intake {
             if is_compared && news.fingerprint != before.fingerprint {
                 continue;
             }
+            if before.is_replaced() {
+                news.maybe_known = true;
+                continue;
+            }
             if !before.same_inode {
                 if !is_compared {
+                    // One that cannot be read now may be it.
+                    news.maybe_known |= before.fingerprint.is_some();
                     continue;
                 }
                 if before.own_name() != met.name {
@@ -161,26 +216,6 @@ impl Intake {
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
         let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
         Ok(if known { Knowledge::Known } else { Knowledge::New(News::default()) })
-    }
-
-    fn enqueue(&mut self, batch: Vec<Settled>, make_jobs: bool) -> Result<(), StoreError> {
-        let mut roots: BTreeMap<usize, BTreeSet<i64>> = BTreeMap::new();
-        for settled in &batch {
-            roots.entry(settled.root).or_default().insert(settled.identity.device);
-        }
-        let arrivals = batch.into_iter().map(|settled| {
-            let Settled { root, folder, name, identity, close_seen, news: News { fingerprint, maybe_known } } = settled;
-            let Watch { to, priority, .. } = &self.watches[root];
-            let (hosts, priority) = (to.clone(), *priority);
-            Arrival { folder, name, identity, hosts, make_jobs, priority, close_seen, fingerprint, maybe_known }
-        });
-        let arrivals: Vec<Arrival> = arrivals.collect();
-        crash_point!("enqueue.before_commit");
-        let made = self.store.store()?.enqueue(arrivals).blocking()?;
-        crash_point!("enqueue.after_commit");
-        roots.into_iter().try_for_each(|(root, devices)| self.met_files(root, devices.into_iter()))?;
-        tracing::debug!("jobs queued: {made}");
-        Ok(())
     }
 }
 

@@ -118,6 +118,7 @@ pub(super) fn sample() -> Facts {
         path: std::path::PathBuf::from(OsStr::from_bytes(b"/home/u/Drop/caf\xe9\t$(x).mov")),
         identity,
         close_seen: true,
+        one_off: false,
         host: "box".into(),
         kind: "cloudkp".into(),
         state: State::Uploaded,

@@ -36,6 +36,8 @@ pub struct Delivery {
     pub identity: Identity,
     /// Whether a writer was seen to close this version.
     pub close_seen: bool,
+    /// Whether a person sent the file by name.
+    pub one_off: bool,
     /// Its host.
     pub host: String,
     /// The host's kind; empty where it is not configured any more.

@@ -105,6 +105,8 @@ pub enum ReasonClass {
     WaitsForHost,
     /// The host in `subject` will not have the file, so nothing is done to it.
     RefusedByHost,
+    /// What the host in `subject` has of the file was removed from the history, so the source stays.
+    UploadForgotten,
     /// The host in `subject` has proved nothing of the file, and is not trusted.
     UnprovenByHost,
     /// The file was not found for the host in `subject`, which was added after it had been sent.
@@ -143,7 +145,7 @@ pub enum ReasonClass {
 
 impl ReasonClass {
     /// Those that are no class of a failed call.
-    const OWN: [ReasonClass; 31] = [
+    const OWN: [ReasonClass; 32] = [
         ReasonClass::Told,
         ReasonClass::SecretAwaited,
         ReasonClass::Draining,
@@ -158,6 +160,7 @@ impl ReasonClass {
         ReasonClass::LinkExpires,
         ReasonClass::WaitsForHost,
         ReasonClass::RefusedByHost,
+        ReasonClass::UploadForgotten,
         ReasonClass::UnprovenByHost,
         ReasonClass::NotFoundForHost,
         ReasonClass::SourceChanged,
@@ -200,6 +203,7 @@ impl ReasonClass {
             ReasonClass::LinkExpires => "link_expires",
             ReasonClass::WaitsForHost => "waits_for_host",
             ReasonClass::RefusedByHost => "refused_by_host",
+            ReasonClass::UploadForgotten => "upload_forgotten",
             ReasonClass::UnprovenByHost => "unproven_by_host",
             ReasonClass::NotFoundForHost => "not_found_for_host",
             ReasonClass::SourceChanged => "source_changed",
@@ -399,6 +403,9 @@ impl Reason {
             ReasonClass::LinkExpires => "the link expires soon; uploading the file again for a new one".into(),
             ReasonClass::WaitsForHost => format!("keeping the file until `{subject}` has it, too"),
             ReasonClass::RefusedByHost => format!("leaving the file where it is: `{subject}` does not accept it"),
+            ReasonClass::UploadForgotten => {
+                format!("leaving the file where it is: what `{subject}` has of it was removed with `ferryd forget`")
+            }
             ReasonClass::UnprovenByHost => format!(
                 "leaving the file where it is: `{subject}` reported neither a size nor a digest that proves the upload; \
                  set `trust_replies = true` in [host.{subject}] to accept its reply as proof"
@@ -474,7 +481,7 @@ mod tests {
     fn every_class_and_step_has_a_word_of_its_own_and_is_read_back() {
         let words: Vec<&str> = ReasonClass::all().map(ReasonClass::word).collect();
         let unique: std::collections::BTreeSet<&str> = words.iter().copied().collect();
-        assert_eq!((words.len(), unique.len()), (41, 41));
+        assert_eq!((words.len(), unique.len()), (42, 42));
         for class in ReasonClass::all() {
             for step in Step::ALL {
                 let reason = Reason { step: Some(step), ..Reason::new(class) };
@@ -501,6 +508,7 @@ mod tests {
             "link_expires",
             "waits_for_host",
             "refused_by_host",
+            "upload_forgotten",
             "unproven_by_host",
             "not_found_for_host",
             "source_changed",

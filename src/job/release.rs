@@ -36,6 +36,8 @@ pub(crate) enum Release<'a> {
     WaitFor(&'a str),
     /// This host will not have the file, so nothing is done to it.
     RefusedBy(&'a str),
+    /// It is not known any more what this host has.
+    Forgotten(&'a str),
     /// This host was added since: its job is made by the next scan that finds the file, and somebody must look whether one will.
     LookFor(&'a str),
     /// This host has only said that it has the file, and is not taken at its word.
@@ -49,11 +51,16 @@ pub(crate) enum Release<'a> {
 }
 
 /// Decides about the version that `siblings` are the jobs of, in the order in which they were made. `hosts` are those of its watch,
-/// if that has an after-action; `trusted` are taken at their word.
+/// if that has an after-action; for those in `taken_up` the version had jobs, and `trusted` are taken at their word.
 ///
 /// What a host that was taken out of the watch has not got, or not proved, is owed all the same: a new configuration alone makes
 /// nothing due.
-pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, trusted: &[String]) -> Release<'a> {
+pub(crate) fn release<'a>(
+    siblings: &'a [Sibling],
+    hosts: Option<&'a [String]>,
+    taken_up: &[String],
+    trusted: &[String],
+) -> Release<'a> {
     let Some(hosts) = hosts else { return Release::Unwanted };
     let of = |host: &'a str| siblings.iter().filter(move |sibling| sibling.host == host);
     let on_its_way = siblings.iter().find(|s| !s.state.is_final() && !s.has_it());
@@ -69,7 +76,7 @@ pub(crate) fn release<'a>(siblings: &'a [Sibling], hosts: Option<&'a [String]>, 
         return Release::RefusedBy(&sibling.host);
     }
     if let Some(host) = without().next() {
-        return Release::LookFor(host);
+        return if taken_up.iter().any(|taken_up| taken_up == host) { Release::Forgotten(host) } else { Release::LookFor(host) };
     }
     let on_behalf_of = siblings.iter().rposition(|sibling| sibling.state == State::Uploaded);
     let last = on_behalf_of.map(|at| &siblings[at]).or_else(|| siblings.iter().rfind(|sibling| sibling.has_it()));
@@ -139,24 +146,34 @@ mod tests {
         ];
         let hosts = ["a".to_owned(), "b".to_owned()];
         for (siblings, expected) in cases {
-            assert_eq!(release(&siblings, Some(&hosts), &[]), expected, "{siblings:#?}");
+            assert_eq!(release(&siblings, Some(&hosts), &[], &[]), expected, "{siblings:#?}");
         }
+    }
+
+    #[test]
+    fn a_host_whose_uploads_nobody_remembers_is_neither_waited_for_nor_believed_to_have_the_file() {
+        let hosts = ["a".to_owned(), "b".to_owned()];
+        let siblings = [sibling("a", State::Uploaded, Proof::Digest)];
+        assert_eq!(release(&siblings, Some(&hosts), &hosts, &[]), Release::Forgotten("b"));
+        assert_eq!(release(&siblings, Some(&hosts), &hosts[..1], &[]), Release::LookFor("b"));
+        let refused = [sibling("a", State::Uploaded, Proof::Digest), sibling("b", State::Failed, Proof::Word)];
+        assert_eq!(release(&refused, Some(&hosts), &hosts, &[]), Release::RefusedBy("b"));
     }
 
     #[test]
     fn a_host_is_taken_at_its_word_as_long_as_it_is_trusted_and_not_for_what_it_said_before() {
         let uploaded = |trusted| [Sibling { trusted, ..sibling("a", State::Uploaded, Proof::Word) }];
         let hosts = ["a".to_owned()];
-        assert_eq!(release(&uploaded(true), Some(&hosts), &["b".to_owned()]), Release::UnprovenBy("a"));
-        assert_eq!(release(&uploaded(false), Some(&hosts), &hosts), Release::UnprovenBy("a"));
-        assert_eq!(release(&uploaded(true), Some(&hosts), &hosts), Release::Due(Some(0)));
+        assert_eq!(release(&uploaded(true), Some(&hosts), &[], &["b".to_owned()]), Release::UnprovenBy("a"));
+        assert_eq!(release(&uploaded(false), Some(&hosts), &[], &hosts), Release::UnprovenBy("a"));
+        assert_eq!(release(&uploaded(true), Some(&hosts), &[], &hosts), Release::Due(Some(0)));
         // Its table may be gone with it.
         let taken_out = |trusted| {
             [sibling("b", State::Uploaded, Proof::Size), Sibling { trusted, ..sibling("a", State::Uploaded, Proof::Word) }]
         };
         let hosts = ["b".to_owned()];
-        assert_eq!(release(&taken_out(false), Some(&hosts), &[]), Release::UnprovenBy("a"));
-        assert_eq!(release(&taken_out(true), Some(&hosts), &[]), Release::Due(Some(1)));
+        assert_eq!(release(&taken_out(false), Some(&hosts), &[], &[]), Release::UnprovenBy("a"));
+        assert_eq!(release(&taken_out(true), Some(&hosts), &[], &[]), Release::Due(Some(1)));
     }
 
     #[test]
@@ -174,7 +191,7 @@ mod tests {
         ];
         let hosts = ["a".to_owned(), "b".to_owned()];
         for (siblings, expected) in cases {
-            assert_eq!(release(&siblings, Some(&hosts), &[]), expected, "{siblings:#?}");
+            assert_eq!(release(&siblings, Some(&hosts), &[], &[]), expected, "{siblings:#?}");
         }
     }
 
@@ -182,12 +199,12 @@ mod tests {
     fn hooks_hear_of_the_file_before_anything_happens_to_it() {
         let hosts = ["a".to_owned()];
         let pending = [Sibling { hook_pending: true, ..sibling("a", State::Uploaded, Proof::Size) }];
-        assert_eq!(release(&pending, Some(&hosts), &[]), Release::HooksPending);
+        assert_eq!(release(&pending, Some(&hosts), &[], &[]), Release::HooksPending);
     }
 
     #[test]
     fn without_a_watch_that_asks_for_it_nothing_happens() {
         let siblings = [sibling("a", State::Uploaded, Proof::Digest)];
-        assert_eq!(release(&siblings, None, &[]), Release::Unwanted);
+        assert_eq!(release(&siblings, None, &[], &[]), Release::Unwanted);
     }
 }

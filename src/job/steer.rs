@@ -29,6 +29,8 @@ pub enum Order {
     Cancel,
     /// What is over is uploaded anew.
     Again,
+    /// What is over is told no more. Its file stays known.
+    Forget,
 }
 
 /// The jobs that an order is for: those that are named, or all, as far as they match the rest.
@@ -47,6 +49,8 @@ pub struct Selection {
     pub hosts: Vec<String>,
     /// Only those in these states; all when empty.
     pub states: Vec<State>,
+    /// Only those that have been in their state since before this, in milliseconds since the Unix epoch.
+    pub before_ms: Option<i64>,
 }
 
 /// What is known of a job that an order is for.
@@ -83,6 +87,8 @@ pub(crate) enum Effect {
     GoOn,
     /// It stays as it is, and the version of its file gets a further job for its host.
     FurtherJob,
+    /// It is removed.
+    Remove,
 }
 
 /// What became of an order.
@@ -109,7 +115,7 @@ const NAMED_MAX: usize = 1000;
 impl Order {
     /// Every order.
     #[cfg(test)]
-    const ALL: [Order; 5] = [Order::Retry, Order::Pause, Order::Resume, Order::Cancel, Order::Again];
+    const ALL: [Order; 6] = [Order::Retry, Order::Pause, Order::Resume, Order::Cancel, Order::Again, Order::Forget];
 
     /// What follows for this job.
     pub(crate) fn effect(self, job: Steerable) -> Effect {
@@ -130,6 +136,7 @@ impl Order {
             // The host may have the file, and this is how a person says that it is to be sent all the same.
             (Order::Again, State::Held) if !job.has_time => Effect::QueueAnew,
             (Order::Again, State::Done) => Effect::FurtherJob,
+            (Order::Forget, State::Done | State::Failed | State::Gone | State::Cancelled) => Effect::Remove,
             _ => Effect::Nothing,
         }
     }
@@ -200,11 +207,11 @@ impl Steered {
 }
 
 /// Paths in base64, since they need not be UTF-8.
-fn write_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(paths.iter().map(|path| STANDARD.encode(path.as_os_str().as_bytes())))
 }
 
-fn read_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+pub(crate) fn read_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let read = |text: String| STANDARD.decode(text).map(|bytes| PathBuf::from(OsString::from_vec(bytes))).map_err(D::Error::custom);
     texts.into_iter().map(read).collect()
@@ -220,8 +227,8 @@ mod tests {
 
     #[test]
     fn each_order_changes_what_it_is_for_and_nothing_else() {
-        use Effect::{BeDue, Become, DeliverNow, FurtherJob, LeaveAs, Nothing, Queue, QueueAnew};
-        use State::{Cancelled, Done, Failed, Held, Paused, Queued, Uploaded, Uploading, Waiting};
+        use Effect::{BeDue, Become, DeliverNow, FurtherJob, LeaveAs, Nothing, Queue, QueueAnew, Remove};
+        use State::{Cancelled, Done, Failed, Gone, Held, Paused, Queued, Uploaded, Uploading, Waiting};
         for order in Order::ALL {
             for state in State::ALL {
                 for has_time in [false, true] {
@@ -238,6 +245,7 @@ mod tests {
                         (Order::Again, Failed | Cancelled) => Queue,
                         (Order::Again, Held) if !has_time => QueueAnew,
                         (Order::Again, Done) => FurtherJob,
+                        (Order::Forget, Done | Failed | Gone | Cancelled) => Remove,
                         _ => Nothing,
                     };
                     assert_eq!(order.effect(Steerable { has_time, ..job(state) }), expected, "{order:?} of {state}");
@@ -309,13 +317,14 @@ mod tests {
 
     #[test]
     fn an_order_concerns_the_states_it_changes() {
-        use State::{Cancelled, Done, Failed, Held, Paused, Queued, Uploaded, Uploading, Waiting};
+        use State::{Cancelled, Done, Failed, Gone, Held, Paused, Queued, Uploaded, Uploading, Waiting};
         let concerns = |order: Order| order.concerns().collect::<Vec<_>>();
         assert_eq!(concerns(Order::Retry), [Waiting, Held, Uploaded, Failed]);
         assert_eq!(concerns(Order::Pause), [Queued, Uploading, Waiting, Held]);
         assert_eq!(concerns(Order::Resume), [Uploading, Paused]);
         assert_eq!(concerns(Order::Cancel), [Queued, Uploading, Waiting, Held, Paused]);
         assert_eq!(concerns(Order::Again), [Held, Done, Failed, Cancelled]);
+        assert_eq!(concerns(Order::Forget), [Done, Failed, Gone, Cancelled]);
     }
 
     #[test]
@@ -326,6 +335,7 @@ mod tests {
             below: vec!["/b".into()],
             hosts: vec!["box".into()],
             states: vec![State::Held],
+            before_ms: Some(5),
         };
         let text = serde_json::to_string(&selection).unwrap();
         assert_eq!(serde_json::from_str::<Selection>(&text).unwrap(), selection);

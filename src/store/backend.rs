@@ -14,7 +14,9 @@ use crate::job::upload::{Ack, Outcome, Session, Shape};
 use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, State, WatchReport, Watches};
 
 use super::error::StoreError;
-use super::values::{Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Steer, Version};
+use super::values::{
+    Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Version,
+};
 
 /// Answers for files that a scan has met.
 pub(crate) trait Lookup: Send {
@@ -38,7 +40,7 @@ macro_rules! verbs {
             jobs::network_changed(hosts: &[String]) -> ();
             jobs::claim(asking: &[Asking], uploads_max: usize) -> Claims;
             jobs::path(job: JobId) -> PathBuf;
-            jobs::record_version(job: JobId, version: &Version) -> bool;
+            jobs::record_version(job: JobId, version: &Version) -> Recorded;
             jobs::record_wait(job: JobId, why: Option<&Reason>) -> ();
             /// Answers the state the job is in then, and whether a delivery may be due. A job that is claimed no more, or by
             /// another daemon, stays as it is.
@@ -60,7 +62,7 @@ macro_rules! verbs {
             jobs::record_root(watch: &Path, root: &RootFolder) -> ();
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
-            uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, version: &Version) -> bool;
+            uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, version: &Version) -> Recorded;
             uploads::record_ack(job: JobId, ack: &Ack, plan: &Plan, hash: Option<SentHash>) -> bool;
             uploads::record_offset(job: JobId, held_bytes: u64, hash: Option<SentHash>, moved_to: Option<&Session>) -> bool;
             uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan, hash: Option<SentHash>) -> bool;

@@ -127,6 +127,15 @@ suite! {
     what_is_resumed_but_wanted_no_more_rests;
     a_cancelled_job_leaves_the_source_of_the_others_where_it_is;
     only_what_is_selected_is_steered;
+    what_is_over_is_forgotten_and_its_file_is_known_all_the_same;
+    nothing_is_forgotten_of_a_file_that_something_is_still_to_follow_for;
+    what_a_host_may_have_by_accident_is_not_forgotten;
+    a_source_stays_when_an_upload_of_it_was_forgotten;
+    what_is_sent_by_name_goes_where_no_watch_sends_it;
+    what_rests_goes_on_when_it_is_sent_by_name;
+    what_was_passed_over_is_sent_by_name_and_not_wanted_for_that;
+    two_jobs_send_no_two_contents_of_one_version;
+    a_file_whose_place_another_has_taken_is_marked_when_it_is_back;
 }
 
 /// The instant at which every story begins.
@@ -305,6 +314,7 @@ pub(super) fn arrival(number: i64) -> Arrival {
         identity: Identity { device: 1, inode: number, size: 10, mtime_ns: 1, ctime_ns: 1, born_ns: 1 },
         hosts: Arc::from(["box".to_owned(), "mirror".to_owned()]),
         make_jobs: true,
+        one_off: false,
         priority: number % 2,
         close_seen: false,
         fingerprint: None,
@@ -1100,9 +1110,9 @@ fn opened_shape() -> Shape {
 
 fn with_session(queue: &Queue, job: JobId) -> Plan {
     let (shape, plan) = (opened_shape(), Plan { file_bytes: 10, part_bytes: 4 });
-    assert!(
-        queue.store.record_session(job, Session("first".into()), shape, plan, version(arrival(0).identity)).blocking().unwrap()
-    );
+    let version = version(arrival(0).identity);
+    let recorded = queue.store.record_session(job, Session("first".into()), shape, plan, version).blocking().unwrap();
+    assert_eq!(recorded, Recorded::Yes);
     plan
 }
 
@@ -1290,7 +1300,7 @@ fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
     let looked_at = Identity { ctime_ns: 9, ..arrival(0).identity };
-    assert!(queue.store.record_version(job, version(looked_at)).blocking().unwrap());
+    assert_eq!(queue.store.record_version(job, version(looked_at)).blocking().unwrap(), Recorded::Yes);
     queue.store.return_job(job, return_job(State::Waiting)).blocking().unwrap();
     assert_eq!(queue.claim_one("box").identity, looked_at);
 }
@@ -1564,12 +1574,15 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     let told = [
         queue.store.record_session(job, Session("lost".into()), Shape::whole(), plan, version(arrival(0).identity)),
         queue.store.record_version(job, version(Identity { ctime_ns: 9, ..arrival(0).identity })),
+    ];
+    assert_eq!(told.map(|call| call.blocking().unwrap()), [Recorded::NotOurs; 2]);
+    let told = [
         queue.store.record_ack(job, ack(1, None, None), plan, None),
         queue.store.record_offset(job, 9, None, None),
         queue.store.replace_acks(job, Vec::new(), 9, plan, None),
         queue.store.save_digest(job, 4, digest),
     ];
-    assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 6]);
+    assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 4]);
     assert!(matches!(queue.store.record_commit_intent(job).blocking(), Err(StoreError::NotOurs { .. })));
     assert_eq!(queue.record_outcome(job, None), State::Uploading, "it is told how the job stands");
     queue.store.return_job(job, return_job(State::Failed)).blocking().unwrap();
@@ -1877,6 +1890,148 @@ fn a_cancelled_job_leaves_the_source_of_the_others_where_it_is(queue: Queue) {
     order(&queue, Order::Cancel);
     assert_eq!(queue.events(i64::MAX), []);
     assert_eq!(queue.state(first), (State::Done, about(ReasonClass::RefusedByHost, "mirror")));
+}
+
+fn what_is_over_is_forgotten_and_its_file_is_known_all_the_same(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    let first = queue.claim_on("box");
+    queue.record_outcome(first, None);
+    let not_before = Selection { before_ms: Some(NOW_MS), ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, not_before).changed, 0);
+    let before = Selection { before_ms: Some(NOW_MS + 1), ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, before).jobs, [first]);
+    let left: Vec<State> = queue.jobs().iter().map(|job| job.state).collect();
+    assert_eq!(left, [State::Queued]);
+    let known = Arrival { hosts: hosts(&["box"]), ..arrival(0) };
+    assert_eq!(queue.look(&known.identity, &known), Seen::Known);
+    assert_eq!(queue.store.enqueue(vec![known]).blocking().unwrap(), 0);
+    // It was wanted: a host that is added gets it.
+    assert_eq!(queue.store.enqueue(vec![arrival(0)]).blocking().unwrap(), 1);
+}
+
+fn nothing_is_forgotten_of_a_file_that_something_is_still_to_follow_for(queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    leave(&queue, second, State::Failed);
+    let of = |job: JobId| Selection { jobs: vec![job], ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Retry, of(second)).changed, 1);
+    let kept = order_for(&queue, Order::Forget, of(first));
+    assert_eq!((kept.changed, kept.unchanged.get(&State::Done)), (0, Some(&1)), "the other host has not got it yet");
+    assert_eq!(queue.claim_on("mirror"), second);
+    leave(&queue, second, State::Failed);
+    assert_eq!(order(&queue, Order::Forget).changed, 2);
+    assert!(queue.jobs().is_empty());
+    // A session that is to be given back is not forgotten.
+    queue.enqueue_for("box", 1..2);
+    let third = queue.claim_on("box");
+    with_session(&queue, third);
+    leave(&queue, third, State::Waiting);
+    order(&queue, Order::Cancel);
+    assert_eq!(order(&queue, Order::Forget).changed, 0);
+}
+
+fn what_a_host_may_have_by_accident_is_not_forgotten(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    queue.store.record_commit_intent(job).blocking().unwrap();
+    queue.store.return_job(job, ReturnedJob { next_try_ms: None, ..return_job(State::Held) }).blocking().unwrap();
+    order(&queue, Order::Again);
+    assert_eq!(queue.claim_on("box"), job);
+    assert_eq!(leave(&queue, job, State::Gone), State::Gone);
+    assert!(queue.job(job).maybe_duplicate);
+    assert_eq!(order(&queue, Order::Forget).changed, 0);
+}
+
+fn a_source_stays_when_an_upload_of_it_was_forgotten(queue: Queue) {
+    queue.set_rules(rules(&[], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    leave(&queue, second, State::Failed);
+    let of = |job: JobId| Selection { jobs: vec![job], ..Selection::default() };
+    assert_eq!(order_for(&queue, Order::Forget, of(second)).changed, 1);
+    assert_eq!(order_for(&queue, Order::Again, of(first)).changed, 1);
+    let again = queue.claim_on("box");
+    queue.record_outcome(again, None);
+    assert_eq!(queue.events(i64::MAX), []);
+    assert_eq!(queue.state(again), (State::Done, about(ReasonClass::UploadForgotten, "mirror")));
+}
+
+fn by_name(number: i64, names: &[&str]) -> Vec<Arrival> {
+    vec![Arrival { one_off: true, hosts: hosts(names), ..arrival(number) }]
+}
+
+fn what_is_sent_by_name_goes_where_no_watch_sends_it(mut queue: Queue) {
+    assert_eq!(queue.store.enqueue(by_name(0, &["box"])).blocking().unwrap(), 1);
+    assert_eq!(queue.store.enqueue(by_name(0, &["box"])).blocking().unwrap(), 0, "it is on its way");
+    assert_eq!(follow(&mut queue, &["mirror"]), (0, 0));
+    queue.set_rules(with_hosts(rules(&[], false), &["mirror"]));
+    order(&queue, Order::Pause);
+    order(&queue, Order::Resume);
+    let job = queue.claim_on("box");
+    assert_eq!(queue.record_outcome(job, None), State::Done);
+    assert_eq!(queue.store.enqueue(by_name(0, &["box"])).blocking().unwrap(), 0, "it is there");
+    assert_eq!(order(&queue, Order::Again).changed, 1);
+    assert!(queue.claim_on("box") != job);
+}
+
+fn what_rests_goes_on_when_it_is_sent_by_name(mut queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    assert_eq!(follow(&mut queue, &["mirror"]), (1, 0));
+    assert_eq!(queue.claim(9).len(), 0);
+    assert_eq!(queue.store.enqueue(by_name(0, &["box"])).blocking().unwrap(), 0);
+    queue.claim_on("box");
+    assert_eq!(queue.jobs().len(), 1);
+}
+
+fn what_was_passed_over_is_sent_by_name_and_not_wanted_for_that(queue: Queue) {
+    let passed_over = Arrival { make_jobs: false, hosts: hosts(&["box"]), ..arrival(0) };
+    assert_eq!(queue.store.enqueue(vec![passed_over]).blocking().unwrap(), 0);
+    assert_eq!(queue.store.enqueue(by_name(0, &["box"])).blocking().unwrap(), 1);
+    assert_eq!(queue.store.enqueue(vec![arrival(0)]).blocking().unwrap(), 0, "a host that is added does not make it wanted");
+}
+
+fn two_jobs_send_no_two_contents_of_one_version(queue: Queue) {
+    let (first, second) = queue.pair();
+    let (plan, identity) = (Plan { file_bytes: 10, part_bytes: 4 }, arrival(0).identity);
+    let session = |job: JobId, identity: Identity, fingerprint: i64| {
+        let version = Version { identity, fingerprint: Some(Fingerprint(fingerprint)) };
+        queue.store.record_session(job, Session("s".into()), opened_shape(), plan, version).blocking().unwrap()
+    };
+    assert_eq!(session(first, identity, 1), Recorded::Yes);
+    assert_eq!(session(first, identity, 2), Recorded::Yes, "of what it sent before nothing is left");
+    let changed = Identity { ctime_ns: 9, ..identity };
+    assert_eq!(session(second, changed, 3), Recorded::OtherVersion);
+    leave(&queue, second, State::Gone);
+    // The scan compares it with what was sent, whatever its numbers are.
+    let both = Arrival { hosts: hosts(&["box", "mirror"]), ..arrival(0) };
+    let seen = Seen::Touched { fingerprint: Fingerprint(2), is_taken_up: false };
+    assert_eq!((queue.look(&changed, &both), queue.look(&identity, &both)), (seen.clone(), seen));
+    let taken_up = Arrival { identity: changed, fingerprint: Some(Fingerprint(3)), ..both };
+    assert_eq!(queue.store.enqueue(vec![taken_up]).blocking().unwrap(), 2, "each host gets the new one");
+    // The one that began before the scan saw it sends the later version no second time.
+    let version = Version { identity: changed, fingerprint: Some(Fingerprint(3)) };
+    assert_eq!(queue.store.record_version(first, version).blocking().unwrap(), Recorded::OtherVersion);
+}
+
+fn a_file_whose_place_another_has_taken_is_marked_when_it_is_back(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let before = arrival(0);
+    let numbers = Identity { inode: 77, size: 12, mtime_ns: 5, ..before.identity };
+    let other = Arrival { identity: numbers, hosts: hosts(&["box"]), ..before.clone() };
+    queue.store.enqueue(vec![other]).blocking().unwrap();
+    let Seen::Elsewhere(earlier) = queue.look(&before.identity, &Arrival { hosts: hosts(&["box"]), ..arrival(7) }) else {
+        panic!("it is known");
+    };
+    assert!(earlier.len() == 1 && earlier[0].is_replaced() && earlier[0].own_name() == before.name);
+    // Of one place the last is remembered.
+    for inode in [78, 79] {
+        let numbers = Identity { inode, mtime_ns: inode, ..numbers };
+        let next = Arrival { identity: numbers, hosts: hosts(&["box"]), ..before.clone() };
+        queue.store.enqueue(vec![next]).blocking().unwrap();
+    }
+    assert_eq!(queue.look(&before.identity, &Arrival { hosts: hosts(&["box"]), ..arrival(7) }), Seen::Unknown);
 }
 
 fn only_what_is_selected_is_steered(queue: Queue) {

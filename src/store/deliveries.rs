@@ -178,6 +178,16 @@ fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreEr
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The hosts that the version of a job was taken up for, as long as its file has no other one.
+fn taken_up_for(c: &Connection, job: JobId) -> Result<Vec<String>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT r.hosts FROM jobs j JOIN files f ON f.id = j.file AND f.version = j.version JOIN routes r ON r.id = f.route
+         WHERE j.id = ?1",
+    )?;
+    let hosts: Option<String> = select.query_row([job.0], |row| row.get(0)).optional()?;
+    Ok(hosts.iter().flat_map(|hosts| hosts.lines().map(str::to_owned)).collect())
+}
+
 /// Looks again whether the after-action of this job's file version may run, must wait, or will not come. Answers whether it is due.
 pub(super) fn review(
     c: &Connection,
@@ -197,10 +207,14 @@ pub(super) fn review(
     let hosts = rules.after_of(&path).map(|watch| &*watch.to);
     let hosts = hosts.map(|hosts| hosts.get(..1).filter(|_| planted!("after.first_host")).unwrap_or(hosts));
     let family = Family { ids: &ids, siblings: &siblings, of: Some(by.daemon) };
-    match release(&siblings, hosts, &rules.trusted) {
+    match release(&siblings, hosts, &taken_up_for(c, job)?, &rules.trusted) {
         Release::Unwanted => family.give_up(c, None, now_ms).map(|()| false),
         Release::WaitFor(host) => family.wait(c, host, None).map(|()| false),
         Release::LookFor(host) => family.wait(c, host, Some(now_ms)).map(|()| true),
+        Release::Forgotten(host) => {
+            let note = Reason::new(ReasonClass::UploadForgotten).about(host);
+            family.give_up(c, Some(&note), now_ms).map(|()| false)
+        }
         Release::RefusedBy(host) => {
             let note = Reason::new(ReasonClass::RefusedByHost).about(host);
             family.give_up(c, Some(&note), now_ms).map(|()| false)
@@ -484,7 +498,7 @@ fn event_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Event> {
 
 pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at, d.tries, d.job, p.path, f.name,
         j.device, j.inode, j.size, j.mtime_ns, j.ctime_ns, j.born_ns, j.host, coalesce(h.kind, ''), j.state, d.said,
-        j.link, j.remote_id, j.expires, j.close_seen
+        j.link, j.remote_id, j.expires, j.close_seen, j.one_off
     FROM deliveries d JOIN jobs j ON j.id = d.job JOIN files f ON f.id = j.file JOIN folders p ON p.id = f.folder
          LEFT JOIN hosts h ON h.daemon = d.daemon AND h.name = j.host
     WHERE d.daemon = ?4 AND d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
@@ -538,6 +552,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         remote_id: row.get(20)?,
         expires_ms: row.get(21)?,
         close_seen: row.get(22)?,
+        one_off: row.get(23)?,
     })
 }
 

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::job::{Fingerprint, Identity, Likeness, Reason, ReasonClass};
+use crate::job::{Fingerprint, Identity, JobId, Likeness, Reason, ReasonClass};
 
-use super::deliveries;
 use super::error::StoreError;
 use super::rows::identity_at;
-use super::values::{Arrival, Caller, DISPLACED, DaemonId, Earlier, LOOKUPS_MAX, Seen};
+use super::values::{Arrival, Caller, DISPLACED, DaemonId, Earlier, LOOKUPS_MAX, Seen, Version};
+use super::{deliveries, unwanted};
 
 /// Places that are named at most as the earlier one of a file.
 pub(super) const EARLIER_MAX: usize = 16;
@@ -187,7 +187,12 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
             Some(route) => hosts_of(c, route)?,
             None => Vec::new(),
         };
-        let missing: Vec<&String> = arrival.hosts.iter().filter(|host| !taken.contains(host)).collect();
+        let mut missing: Vec<&String> = arrival.hosts.iter().filter(|host| !taken.contains(host)).collect();
+        if arrival.one_off
+            && let Some(row) = same
+        {
+            missing = never_sent_to(c, by, row.id, &arrival.hosts)?;
+        }
         if same.is_some() && missing.is_empty() {
             continue;
         }
@@ -197,13 +202,16 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
         let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
         let file = match (&before, same) {
             (_, Some(row)) => take_up_for(c, row, route)?,
-            (Some(row), None) => replace_version(c, row, arrival, route)?,
+            (Some(row), None) => {
+                remember_replaced(c, folder, row, arrival)?;
+                replace_version(c, row, arrival, route)?
+            }
             (None, None) => remember(c, folder, arrival, route)?,
         };
         if before.is_some() && same.is_none() {
             supersede(c, file, now_ms)?;
         }
-        let passed_over = same.is_some() && !has_jobs(c, file)?;
+        let passed_over = same.is_some() && !arrival.one_off && !was_wanted(c, file)?;
         if arrival.make_jobs && !passed_over {
             let maybe_duplicate = arrival.maybe_known || rebuilt_ns.is_some_and(|rebuilt| arrival.identity.ctime_ns < rebuilt);
             if same.is_some() {
@@ -224,10 +232,29 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
     Ok(made)
 }
 
-/// A file that was there before its watch, and was not wanted then, has none; a host that is added later does not make it wanted.
-fn has_jobs(c: &Connection, file: i64) -> Result<bool, StoreError> {
-    let mut select = c.prepare_cached("SELECT 1 FROM jobs WHERE file = ?1 LIMIT 1")?;
-    Ok(select.query_row([file], |_| Ok(())).optional()?.is_some())
+/// A file that was there before its watch, and was not wanted then, never had any; a host that is added later does not make it wanted.
+fn was_wanted(c: &Connection, file: i64) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM files WHERE id = ?1 AND (forgotten OR EXISTS (SELECT 1 FROM jobs WHERE file = ?1 AND NOT one_off))",
+    )?;
+    Ok(select.exists([file])?)
+}
+
+/// Those of `hosts` that this version of a file was never for. What is on its way to the others goes there from now on whatever the
+/// watches say.
+fn never_sent_to<'a>(c: &Connection, by: Caller, file: i64, hosts: &'a [String]) -> Result<Vec<&'a String>, StoreError> {
+    let mut missing = Vec::new();
+    for host in hosts {
+        let mut select = c.prepare_cached(
+            "SELECT j.id FROM jobs j JOIN files f ON f.id = j.file AND f.version = j.version
+             WHERE j.file = ?1 AND j.host = ?2 AND j.state <> 'gone' ORDER BY j.id DESC LIMIT 1",
+        )?;
+        match select.query_row(params![file, host], |row| Ok(JobId(row.get(0)?))).optional()? {
+            Some(job) => unwanted::send_all_the_same(c, by, job)?,
+            None => missing.push(host),
+        }
+    }
+    Ok(missing)
 }
 
 /// A version that is on its way to a host, or is there and has hooks to come, is never sent there a second time beside it.
@@ -306,6 +333,24 @@ fn take_up_for(c: &Connection, row: &FileRow, route: i64) -> Result<i64, StoreEr
     Ok(row.id)
 }
 
+/// Another file has taken the place of one that was taken up: whoever comes back under another name may be that one. The last of a
+/// place is remembered.
+fn remember_replaced(c: &Connection, folder: i64, row: &FileRow, arrival: &Arrival) -> Result<(), StoreError> {
+    if row.identity.same_numbers(&arrival.identity) || row.route.is_none() {
+        return Ok(());
+    }
+    let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = row.identity;
+    let mut insert = c.prepare_cached(
+        "INSERT OR REPLACE INTO files (folder, name, device, inode, size, mtime_ns, ctime_ns, born_ns, route, fingerprint)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    let (name, fingerprint) = (replaced(&arrival.name, row.id), row.fingerprint.map(|of| of.0));
+    let numbers =
+        params![folder, name.as_bytes(), device, inode, size.cast_signed(), mtime_ns, ctime_ns, born_ns, row.route, fingerprint];
+    insert.execute(numbers)?;
+    Ok(())
+}
+
 fn replace_version(c: &Connection, row: &FileRow, arrival: &Arrival, route: i64) -> Result<i64, StoreError> {
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let version = match arrival.fingerprint {
@@ -332,14 +377,34 @@ fn version_under_way(c: &Connection, file: i64, identity: &Identity) -> Result<O
     Ok(select.query_row(values, |row| row.get(0)).optional()?)
 }
 
-/// Keeps the fingerprint of what a job sends, by which the scan knows the version again.
-pub(super) fn keep_fingerprint(c: &Connection, job: i64, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
-    let Some(Fingerprint(fingerprint)) = fingerprint else { return Ok(()) };
+/// Keeps the fingerprint of what a job sends, by which the scan knows the version again. Answers false where another job has sent
+/// something else under the same version: its file was changed in between, and a scan has yet to see that. The same where the scan has
+/// seen it, and this is what the jobs of the later version send.
+pub(super) fn keep_fingerprint(c: &Connection, job: i64, version: &Version) -> Result<bool, StoreError> {
+    let Some(Fingerprint(fingerprint)) = version.fingerprint else { return Ok(true) };
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM jobs j JOIN files f ON f.id = j.file AND f.version <> j.version
+         WHERE j.id = ?1 AND (f.size, f.mtime_ns) = (j.size, j.mtime_ns) AND f.route IS NOT NULL AND (f.fingerprint = ?2 OR f.ctime_ns = ?3)",
+    )?;
+    if select.exists(params![job, fingerprint, version.identity.ctime_ns])? {
+        return Ok(false);
+    }
+    let mut select = c.prepare_cached(
+        "SELECT f.id FROM jobs j JOIN files f ON f.id = j.file AND f.version = j.version
+         WHERE j.id = ?1 AND f.fingerprint <> ?2
+           AND EXISTS (SELECT 1 FROM jobs o LEFT JOIN uploads u ON u.job = o.id WHERE o.file = j.file AND o.version = j.version AND o.id <> j.id
+                       AND (o.state IN ('uploaded', 'done') OR u.job IS NOT NULL))",
+    )?;
+    if let Some(file) = select.query_row(params![job, fingerprint], |row| row.get::<_, i64>(0)).optional()? {
+        // By its numbers it would be known.
+        c.prepare_cached("UPDATE files SET ctime_ns = 0 WHERE id = ?1")?.execute([file])?;
+        return Ok(false);
+    }
     let mut update = c.prepare_cached(
         "UPDATE files SET fingerprint = ?2 WHERE (id, version) = (SELECT file, version FROM jobs WHERE id = ?1) AND fingerprint IS NOT ?2",
     )?;
     update.execute(params![job, fingerprint])?;
-    Ok(())
+    Ok(true)
 }
 
 /// Jobs for an earlier version that have sent nothing yet end here. One with a session is left to its worker, which gives the
@@ -365,16 +430,16 @@ fn insert_job(
     let Identity { device, inode, size, mtime_ns, ctime_ns, born_ns } = arrival.identity;
     let mut insert = c.prepare_cached(
         "INSERT OR FAIL INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, maybe_duplicate,
-                                   owner, version, close_seen)
+                                   owner, version, one_off, close_seen)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued', ?9, ?10, ?10,
                  ?11 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.host = ?2 AND s.state = 'gone' AND s.maybe_duplicate
                                 AND (s.size, s.mtime_ns) = (?5, ?6)),
-                 ?13, (SELECT version FROM files WHERE id = ?1),
+                 ?13, (SELECT version FROM files WHERE id = ?1), ?14,
                  ?12 OR EXISTS (SELECT 1 FROM jobs s WHERE s.file = ?1 AND s.close_seen
                                 AND (s.device, s.inode, s.size, s.mtime_ns, s.ctime_ns) = (?3, ?4, ?5, ?6, ?7)))",
     )?;
     let size = size.cast_signed();
-    let Arrival { priority, close_seen, .. } = arrival;
+    let Arrival { priority, close_seen, one_off, .. } = arrival;
     // What was seen for one host's job holds for another's that is made later. And a host that may have a version which went and has
     // come back may have it still.
     insert.execute(params![
@@ -390,7 +455,8 @@ fn insert_job(
         by.now_ms,
         maybe_duplicate,
         close_seen,
-        by.daemon.0
+        by.daemon.0,
+        one_off
     ])?;
     Ok(())
 }
@@ -431,6 +497,14 @@ pub(super) fn displaced(name: &OsStr, file: i64) -> OsString {
     OsString::from_vec(unique)
 }
 
+/// The name under which the version is remembered that a file had, `file`, before another took its place.
+pub(super) fn replaced(name: &OsStr, file: i64) -> OsString {
+    let mut unique = name.as_bytes().to_vec();
+    unique.extend([DISPLACED, DISPLACED]);
+    unique.extend(file.to_string().into_bytes());
+    OsString::from_vec(unique)
+}
+
 /// Forgets that this version was taken up for the job's host, so that the scan meets it again. Other hosts keep what they have.
 pub(super) fn forget(c: &Connection, job: i64) -> Result<(), StoreError> {
     let mut select = c.prepare_cached(
@@ -467,6 +541,7 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
         identity,
         hosts: hosts.into(),
         make_jobs: false,
+        one_off: false,
         priority: row.get(9)?,
         close_seen: false,
         fingerprint: None,

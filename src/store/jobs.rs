@@ -17,7 +17,7 @@ use crate::job::{HostReport, JobId, Reason, State, WatchReport};
 
 use super::error::StoreError;
 use super::rows::{CLAIMABLE, claimed_of, path_of};
-use super::values::{Asking, Caller, Claimed, Claims, Live, Resting, ReturnedJob, Rules, Turns, Version};
+use super::values::{Asking, Caller, Claimed, Claims, Live, Recorded, Resting, ReturnedJob, Rules, Turns, Version};
 use super::{deliveries, files, steering, unwanted, uploads};
 
 /// Claims of an earlier run are claims no more: there are no leases and no clocks, because a daemon runs once. A held host or
@@ -319,13 +319,15 @@ pub(super) fn record_wait(c: &Connection, by: Caller, job: JobId, why: Option<&R
 }
 
 /// The version that was looked at is the one that counts.
-pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, version: &Version) -> Result<bool, StoreError> {
+pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, version: &Version) -> Result<Recorded, StoreError> {
     if !uploads::is_ours(c, by, job)? {
-        return Ok(false);
+        return Ok(Recorded::NotOurs);
+    }
+    if !files::keep_fingerprint(c, job.0, version)? {
+        return Ok(Recorded::OtherVersion);
     }
     c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, version.identity.ctime_ns])?;
-    files::keep_fingerprint(c, job.0, version.fingerprint)?;
-    Ok(true)
+    Ok(Recorded::Yes)
 }
 
 pub(super) fn path(c: &Connection, _: Caller, job: JobId) -> Result<PathBuf, StoreError> {

@@ -46,8 +46,8 @@ pub(crate) use rescue::Rescue;
 pub use thread::WriterThread;
 pub(crate) use thread::{Durability, WriteFailure};
 pub(crate) use values::{
-    AFTER, Claimed, Claims, DaemonId, Due, Earlier, HookRule, LOOKUPS_MAX, Live, REFRESH, Resting, ReturnedJob, Rules, Seen, Steer,
-    Upload, Version,
+    AFTER, Claimed, Claims, DaemonId, Due, Earlier, HookRule, LOOKUPS_MAX, Live, REFRESH, Recorded, Resting, ReturnedJob, Rules,
+    Seen, Steer, Upload, Version,
 };
 pub use values::{Arrival, Asking};
 pub(crate) use view::{Known, Remaining, WatchRow};

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// Gathers, on the connection that writes, by how much a transaction changes the totals. What is rolled back is rolled back here,
@@ -46,6 +47,10 @@ pub(super) const COUNTING: &str = "
         ON CONFLICT DO UPDATE SET jobs = jobs - 1, bytes = bytes + excluded.bytes;
         INSERT INTO moved VALUES (new.host, new.state, 1, new.size)
         ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TEMP TRIGGER jobs_removed AFTER DELETE ON main.jobs BEGIN
+        INSERT INTO moved VALUES (old.host, old.state, -1, -old.size)
+        ON CONFLICT DO UPDATE SET jobs = jobs - 1, bytes = bytes + excluded.bytes;
     END;";
 
 /// Adds what was gathered to the rows of a daemon.

@@ -20,7 +20,7 @@ use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::files::Routes;
 use super::place::{self, Place};
-use super::values::{Caller, Steer};
+use super::values::{Caller, Recorded, Steer};
 use super::{
     Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
     schema, steering, unwanted, uploads,

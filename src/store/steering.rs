@@ -46,6 +46,17 @@ pub(super) fn steer(c: &Connection, by: Caller, steer: &Steer, rules: Option<&Ru
     Ok((steered, due))
 }
 
+/// What an order would do to the jobs after `after`, a page at a time.
+pub(super) fn foresee(c: &Connection, steer: &Steer) -> Result<Steered, StoreError> {
+    let found = page(c, steer)?;
+    let mut steered = Steered { next: found.get(PAGE - 1).map(|last| last.id), ..Steered::default() };
+    for found in found {
+        let effect = possible(c, found.id, steer.order.effect(found.job))?;
+        steered.note(found.id, found.job.state, effect);
+    }
+    Ok(steered)
+}
+
 /// Jobs that are named are all looked at, so that it can be told what an order does not change; of others only those that it may.
 fn page(c: &Connection, steer: &Steer) -> Result<Vec<Found>, StoreError> {
     let (filter, mut values) = filter(steer.order, &steer.selection);
@@ -91,6 +102,9 @@ fn filter(order: Order, selection: &Selection) -> (String, Vec<Value>) {
         });
         sql.push_str(&format!(" AND ({})", below.collect::<Vec<_>>().join(" OR ")));
     }
+    if let Some(before_ms) = selection.before_ms {
+        sql.push_str(&format!(" AND j.since < {}", mark(Value::Integer(before_ms))));
+    }
     if !selection.hosts.is_empty() {
         sql.push_str(&format!(
             " AND j.host IN (SELECT value FROM json_each({}))",
@@ -116,6 +130,9 @@ fn blob(path: &Path) -> Value {
 
 /// What is over is taken up again only while its version is the file's, and no other job of that version is on its way to the host.
 fn possible(c: &Connection, job: JobId, effect: Effect) -> Result<Effect, StoreError> {
+    if effect == Effect::Remove {
+        return Ok(if may_be_removed(c, job)? { effect } else { Effect::Nothing });
+    }
     if !matches!(effect, Effect::Queue | Effect::QueueAnew | Effect::FurtherJob) {
         return Ok(effect);
     }
@@ -126,6 +143,29 @@ fn possible(c: &Connection, job: JobId, effect: Effect) -> Result<Effect, StoreE
                            AND o.state IN ('queued', 'uploading', 'waiting', 'held', 'paused', 'uploaded'))",
     )?;
     Ok(if select.exists([job.0])? { effect } else { Effect::Nothing })
+}
+
+/// Nothing is removed of a file that is on its way to a host, or has a hook or its after-action to come: the other jobs decide about
+/// that. Nor is what may be on its host by accident, which a later job of the file says, or what names a later job would use again.
+fn may_be_removed(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM jobs j WHERE j.id = ?1 AND j.abandon_at IS NULL AND NOT (j.state = 'gone' AND j.maybe_duplicate)
+           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.file = j.file AND o.state NOT IN ('done', 'failed', 'gone', 'cancelled'))
+           AND NOT EXISTS (SELECT 1 FROM jobs o JOIN deliveries d ON d.job = o.id WHERE o.file = j.file)
+           AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.file = j.file AND o.host = j.host AND o.renewals < j.renewals)",
+    )?;
+    Ok(select.exists([job.0])?)
+}
+
+/// The file stays known with its hosts, and is not taken for one that was passed over.
+fn remove(c: &Connection, job: JobId) -> Result<(), StoreError> {
+    uploads::forget_upload(c, job)?;
+    uploads::forget_digest(c, job)?;
+    c.prepare_cached("DELETE FROM live WHERE job = ?1")?.execute([job.0])?;
+    c.prepare_cached("UPDATE files SET forgotten = 1 WHERE id = (SELECT file FROM jobs WHERE id = ?1 AND NOT one_off)")?
+        .execute([job.0])?;
+    c.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.0])?;
+    Ok(())
 }
 
 /// Answers whether a delivery may be due.
@@ -155,6 +195,7 @@ fn apply(c: &Connection, by: Caller, found: &Found, effect: Effect, rules: Optio
             c.prepare_cached("UPDATE jobs SET wanted = NULL WHERE id = ?1")?.execute([found.id.0])?;
         }
         Effect::FurtherJob => further_job(c, by, found, rules)?,
+        Effect::Remove => remove(c, found.id)?,
     }
     Ok(false)
 }
@@ -203,8 +244,8 @@ fn queue(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Re
 /// not over, so nobody knows what disk a file is on that has gone since. Where the host keeps files by names, it takes none that has a link.
 fn further_job(c: &Connection, by: Caller, found: &Found, rules: Option<&Rules>) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached(
-        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, renewals)
-         SELECT f.id, j.host, ?4, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen,
+        "INSERT INTO jobs (file, host, device, inode, size, mtime_ns, ctime_ns, born_ns, state, priority, queued_at, since, owner, version, close_seen, one_off, renewals)
+         SELECT f.id, j.host, ?4, f.inode, f.size, f.mtime_ns, f.ctime_ns, f.born_ns, 'queued', j.priority, ?2, ?2, ?3, j.version, j.close_seen, j.one_off,
                 1 + (SELECT max(renewals) FROM jobs o WHERE o.file = j.file AND o.host = j.host)
          FROM jobs j JOIN files f ON f.id = j.file WHERE j.id = ?1",
     )?;

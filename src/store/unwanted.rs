@@ -90,6 +90,9 @@ pub(super) fn look_at(
         return Ok(());
     };
     let Some(why) = watches.unwanted(folder, host).filter(|_| !watches.is_empty()) else { return Ok(()) };
+    if c.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND one_off")?.exists([job.0])? {
+        return Ok(());
+    }
     rest(c, by, &Found { id: job.0, host: host.to_owned(), folder: 0, rests: false }, &why).map(drop)
 }
 
@@ -115,7 +118,7 @@ struct Found {
 fn page(c: &Connection, by: Caller, state: State, last: i64) -> Result<Vec<Found>, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT j.id, j.host, f.folder, j.state = 'waiting' AND j.next_try IS NULL FROM jobs j JOIN files f ON f.id = j.file
-         WHERE j.state = ?1 AND j.id > ?2 AND j.owner = ?3 AND NOT (j.state = 'held' AND j.next_try IS NULL)
+         WHERE j.state = ?1 AND j.id > ?2 AND j.owner = ?3 AND NOT j.one_off AND NOT (j.state = 'held' AND j.next_try IS NULL)
          ORDER BY j.id LIMIT ?4",
     )?;
     let rows = select.query_map(params![state.word(), last, by.daemon.0, PAGE as i64], |row| {
@@ -140,6 +143,17 @@ fn rest(c: &Connection, by: Caller, job: &Found, why: &Reason) -> Result<bool, S
                 abandon_at = (SELECT ?4 FROM uploads WHERE job = jobs.id AND NOT committing) WHERE id = ?1",
     )?;
     Ok(update.execute(params![job.id, by.now_ms, why, after(by.now_ms, SESSION_KEPT)])? > 0)
+}
+
+/// A person sends the file of a job by name, which it goes by from now on: what rests because of the watches goes on.
+pub(super) fn send_all_the_same(c: &Connection, by: Caller, job: JobId) -> Result<(), StoreError> {
+    let mut select = c.prepare_cached("SELECT host, state = 'waiting' AND next_try IS NULL FROM jobs WHERE id = ?1")?;
+    let (host, rests) = select.query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    c.prepare_cached("UPDATE jobs SET one_off = 1 WHERE id = ?1")?.execute([job.0])?;
+    if rests {
+        go_on(c, by, &Found { id: job.0, host, folder: 0, rests })?;
+    }
+    Ok(())
 }
 
 fn go_on(c: &Connection, by: Caller, job: &Found) -> Result<bool, StoreError> {

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::job::attempt::SessionFate;
 use crate::job::digest::{Algorithm, Digest, MidState};
 use crate::job::plan::Plan;
-use crate::job::upload::{Ack, ConfirmedParts, Repeat, Session, Shape};
+use crate::job::upload::{Ack, ConfirmedParts, Order, Session, Shape};
 use crate::job::{JobId, SentHash};
 
 use super::error::StoreError;
 use super::files;
-use super::values::{Caller, DaemonId, Upload, Version};
+use super::values::{Caller, DaemonId, Recorded, Upload, Version};
 
 /// Whether nobody else has claimed the job since this daemon did.
 pub(super) fn is_ours(c: &Connection, by: Caller, job: JobId) -> Result<bool, StoreError> {
@@ -30,9 +30,12 @@ pub(super) fn record_session(
     shape: &Shape,
     plan: &Plan,
     version: &Version,
-) -> Result<bool, StoreError> {
+) -> Result<Recorded, StoreError> {
     if !is_ours(c, by, job)? {
-        return Ok(false);
+        return Ok(Recorded::NotOurs);
+    }
+    if !files::keep_fingerprint(c, job.0, version)? {
+        return Ok(Recorded::OtherVersion);
     }
     forget_upload(c, job)?;
     let mut insert = c.prepare_cached(
@@ -41,8 +44,7 @@ pub(super) fn record_session(
     insert.execute(params![job.0, session.0, shape.stored(), plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
     let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
     update.execute(params![job.0, version.identity.ctime_ns])?;
-    files::keep_fingerprint(c, job.0, version.fingerprint)?;
-    Ok(true)
+    Ok(Recorded::Yes)
 }
 
 pub(super) fn record_ack(
@@ -204,12 +206,19 @@ pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32
     Ok((lost, fate == SessionFate::DropLostMaybeDuplicate && !planted!("duplicate.unmarked")))
 }
 
-/// Whether the host may have made the file without anybody having heard of it, and would make another of the same bytes.
+/// Whether the host may have made the file without anybody having heard of it, and a later job would have it make another.
 pub(super) fn is_in_doubt(c: &Connection, job: JobId) -> Result<bool, StoreError> {
-    let mut select = c.prepare_cached("SELECT shape FROM uploads WHERE job = ?1 AND committing")?;
-    let shape: Option<Option<String>> = select.query_row([job.0], |row| row.get(0)).optional()?;
-    let duplicates = |shape: &str| Shape::read(shape).is_none_or(|shape| shape.repeat == Repeat::MayDuplicate);
-    Ok(shape.is_some_and(|shape| shape.as_deref().is_none_or(duplicates)))
+    let mut select = c.prepare_cached(
+        "SELECT u.shape, u.committing OR u.held_bytes + u.part_bytes >= j.size FROM uploads u JOIN jobs j ON j.id = u.job WHERE u.job = ?1",
+    )?;
+    let found = select.query_row([job.0], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))).optional()?;
+    Ok(found.is_some_and(|(shape, was_last)| may_have_made(shape.and_then(|shape| Shape::read(&shape)).as_ref(), was_last)))
+}
+
+/// The last part may make the file, or the request after it, whatever is answered: `was_last` says that there was no other to send. In
+/// the same session it could be sent again without harm, but a later job has another, and perhaps another name.
+pub(super) fn may_have_made(shape: Option<&Shape>, was_last: bool) -> bool {
+    was_last || shape.is_some_and(|shape| shape.order == Order::WholeFile)
 }
 
 pub(super) fn forget_upload(c: &Connection, job: JobId) -> Result<(), StoreError> {

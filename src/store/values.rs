@@ -43,6 +43,8 @@ pub struct Arrival {
     pub hosts: Arc<[String]>,
     /// Whether jobs are made of it; if not, it is only remembered as taken up.
     pub make_jobs: bool,
+    /// Whether a person sends it by name: it goes to the hosts whatever the watches say.
+    pub one_off: bool,
     /// Higher goes first.
     pub priority: i64,
     /// Whether a writer was seen to close this version.
@@ -249,6 +251,17 @@ pub(crate) struct Steer {
     pub under_way: bool,
 }
 
+/// What became of telling which version of a file an upload sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is known from now on.
+    Yes,
+    /// The job is not this daemon's any more.
+    NotOurs,
+    /// Another job has sent another content of the file as the same version: it was changed in between.
+    OtherVersion,
+}
+
 /// Who calls a verb, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
@@ -300,6 +313,11 @@ impl Earlier {
     /// Whether another file has taken its place since.
     pub(crate) fn is_displaced(&self) -> bool {
         self.name.as_bytes().contains(&DISPLACED)
+    }
+
+    /// Whether another file has its place, and its jobs are those of that place: of itself there is no more than the memory.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.name.as_bytes().windows(2).any(|bytes| bytes == [DISPLACED, DISPLACED])
     }
 
     /// The name that it had as long as the place was its own.

@@ -21,7 +21,8 @@ use super::backend::Backend;
 use super::driver::Wake;
 use super::values::Caller;
 use super::{
-    Arrival, Asking, Claims, Due, Durability, Live, Resting, ReturnedJob, Rules, Seen, Steer, Store, StoreCall, StoreError, Version,
+    Arrival, Asking, Claims, Due, Durability, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Store, StoreCall,
+    StoreError, Version,
 };
 
 /// The start, and how hosts and watches are doing.
@@ -179,7 +180,7 @@ impl Store {
 
     /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being
     /// sent, with its fingerprint where it could be read. Outlives the process; with the power, a session may be lost that is younger than a second, as its acks are.
-    pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, version: Version) -> StoreCall<bool> {
+    pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, version: Version) -> StoreCall<Recorded> {
         self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
     }
 
@@ -190,7 +191,7 @@ impl Store {
 
     /// This is exactly the version of the file whose bytes the host has: it has them already, or the file was touched while they
     /// were sent, and then compared with them.
-    pub fn record_version(&self, job: JobId, version: Version) -> StoreCall<bool> {
+    pub fn record_version(&self, job: JobId, version: Version) -> StoreCall<Recorded> {
         self.call(Power, move |queue, by| queue.record_version(by, job, &version))
     }
 

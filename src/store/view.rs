@@ -10,13 +10,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use crate::job::delivery::hook_name;
 use crate::job::health::HostState;
 use crate::job::report::{DeliveryDetails, JobDetails};
+use crate::job::steer::{Order, Selection, Steered};
 use crate::job::turn::BEFORE_MAX;
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Reason, ReasonClass, State, WatchReport, WatchState};
 
 use super::error::StoreError;
 use super::rows::path_of;
-use super::{FILE_NAME, place, schema};
+use super::values::{DISPLACED, Steer};
+use super::{FILE_NAME, place, schema, steering};
 
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
@@ -79,8 +81,10 @@ pub struct WatchRow {
 /// A file that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// Whether there ever was a job for it.
+    /// Whether there is a job for it.
     pub has_jobs: bool,
+    /// Whether there was one that was removed from the history.
+    pub is_forgotten: bool,
 }
 
 /// Queued jobs of which it is counted how many are before them: as many as a person reads.
@@ -188,19 +192,21 @@ impl View {
         )?;
         let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
         let names = select.query_map([folder], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
-        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect())
+        let names = names.into_iter().filter(|name| !name.contains(&DISPLACED));
+        Ok(names.filter_map(|name| String::from_utf8(name).ok()).collect())
     }
 
     /// What is known of the file at this path, if it is.
     pub fn known(&self, path: &Path) -> Result<Option<Known>, StoreError> {
         use std::os::unix::ffi::OsStrExt;
-        let mut select = self.connection.prepare(
-            "SELECT EXISTS (SELECT 1 FROM jobs WHERE file = f.id) FROM files f JOIN folders d ON d.id = f.folder
-             WHERE d.path = ?1 AND f.name = ?2 AND f.route IS NOT NULL",
-        )?;
+        let forgotten = if version_of(&self.connection)? < 6 { "0" } else { "f.forgotten" };
+        let mut select = self.connection.prepare(&format!(
+            "SELECT {forgotten}, EXISTS (SELECT 1 FROM jobs WHERE file = f.id) FROM files f JOIN folders d ON d.id = f.folder
+             WHERE d.path = ?1 AND f.name = ?2 AND f.route IS NOT NULL"
+        ))?;
         let folder = path.parent().unwrap_or(path).as_os_str().as_bytes();
         let name = path.file_name().unwrap_or_default().as_bytes();
-        Ok(select.query_row([folder, name], |row| Ok(Known { has_jobs: row.get(0)? })).optional()?)
+        Ok(select.query_row([folder, name], |row| Ok(Known { is_forgotten: row.get(0)?, has_jobs: row.get(1)? })).optional()?)
     }
 
     /// What is on the hosts of the file at this path, the newest first.
@@ -219,11 +225,27 @@ impl View {
         Ok(rows.into_iter().filter(|job| job.path == path).collect())
     }
 
+    /// What an order would do.
+    pub fn foresee(&mut self, order: Order, selection: &Selection) -> Result<Steered, StoreError> {
+        let transaction = self.connection.transaction()?;
+        if version_of(&transaction)? < schema::version() {
+            return Err(older());
+        }
+        let (mut foreseen, mut after) = (Steered::default(), Some(JobId(0)));
+        while let Some(from) = after {
+            let page = Steer { order, selection: selection.clone(), after: from, under_way: true };
+            let page = steering::foresee(&transaction, &page)?;
+            after = page.next;
+            foreseen.add(page);
+        }
+        Ok(foreseen)
+    }
+
     /// A job with all that is known of it. A queue of an older version does not have it all.
     pub fn details(&mut self, id: JobId, now_ms: i64) -> Result<Option<(JobRow, JobDetails)>, StoreError> {
         let transaction = self.connection.transaction()?;
         if is_older(&transaction)? {
-            return Err(StoreError::Refused("the queue is of an older version; start the daemon once".into()));
+            return Err(older());
         }
         let sql = format!(
             "SELECT {COLUMNS}, j.failures AS failures, j.sessions_lost AS sessions_lost, j.wanted AS wanted, j.proof AS proof, u.opened_at AS opened_at,
@@ -457,9 +479,17 @@ pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
     )
 }
 
-/// Whether an older version wrote the queue, and no daemon of this one has migrated it yet.
+fn older() -> StoreError {
+    StoreError::Refused("the queue is of an older version; start the daemon once".into())
+}
+
+/// Whether the queue is of a version before 5, and no daemon of this one has migrated it yet.
 fn is_older(c: &Connection) -> Result<bool, StoreError> {
-    Ok(c.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? < schema::version())
+    Ok(version_of(c)? < 5)
+}
+
+fn version_of(c: &Connection) -> Result<i64, StoreError> {
+    Ok(c.query_row("PRAGMA user_version", [], |row| row.get(0))?)
 }
 
 /// The same of a queue that does not keep the parts of what is done.

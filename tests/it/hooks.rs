@@ -434,6 +434,7 @@ impl Desk {
             identity,
             hosts,
             make_jobs: true,
+            one_off: false,
             priority: 0,
             close_seen: false,
             fingerprint: None,

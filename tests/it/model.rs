@@ -270,6 +270,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         identity: Identity::of(&std::fs::metadata(path).unwrap()),
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
+        one_off: false,
         priority: 0,
         close_seen: false,
         fingerprint: None,

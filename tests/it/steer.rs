@@ -216,6 +216,110 @@ fn a_done_file_is_uploaded_anew_and_both_links_are_listed() {
 }
 
 #[test]
+fn what_is_forgotten_is_told_no_more_and_never_sent_again_by_itself() {
+    let bench = Bench::new();
+    for name in ["film.mov", "note.txt"] {
+        bench.put(name, name.as_bytes());
+    }
+    let daemon = bench.start();
+    bench.wait_done(2);
+    let path = bench.drop_dir().join("film.mov");
+    let path = path.to_str().unwrap();
+    assert_eq!(changed(&bench, &["forget", "--older-than", "1h"]), 0);
+    assert_eq!(do_it(&bench, &["forget", path, "--dry-run"]), "Would remove 1 job from the history.\n");
+    assert_eq!(bench.jobs().len(), 2, "nothing has happened yet");
+    assert_eq!(do_it(&bench, &["forget", path]), "Removed 1 job from the history.\n");
+    let (code, _, said) = say(&bench, &["forget"]);
+    assert!(code == Some(2) && said.contains("--older-than"), "{said}");
+    bench.stop(daemon);
+    assert_eq!(changed(&bench, &["forget", "--all"]), 1, "without a daemon, too");
+    let document: Value = serde_json::from_str(&do_it(&bench, &["status", "--json"])).unwrap();
+    assert_eq!((&document["totals"]["done"], &document["bytes"]["sent"]), (&Value::from(0), &Value::from(0)));
+    // A restart, a rescan and another name make no new job of what is known.
+    std::fs::rename(bench.drop_dir().join("note.txt"), bench.drop_dir().join("renamed.txt")).unwrap();
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("new.txt", b"new");
+    bench.wait_done(1);
+    assert_eq!(bench.jobs().len(), 1);
+    assert!(do_it(&bench, &["why", path]).contains("removed from the history with `ferryd forget`"));
+    assert_eq!(bench.held("film.mov").len() + bench.held("note.txt").len() + bench.held("renamed.txt").len(), 2);
+    bench.stop(daemon);
+}
+
+/// What `ferryd send` prints that succeeds, for these files and the one host.
+fn send(bench: &Bench, files: &[&std::path::Path], more: &[&str]) -> String {
+    let files = files.iter().map(|file| file.to_str().unwrap());
+    let words: Vec<&str> = ["send", "--to", "cloudkp"].into_iter().chain(more.iter().copied()).chain(files).collect();
+    do_it(bench, &words)
+}
+
+#[test]
+fn a_file_outside_every_watch_is_sent_by_name_once_and_its_link_is_printed() {
+    let bench = Bench::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path().canonicalize().unwrap();
+    let (film, notes) = (folder.join("film.mov"), folder.join("notes"));
+    std::fs::write(&film, bytes(1, 3_000_000)).unwrap();
+    std::fs::create_dir(&notes).unwrap();
+    std::fs::write(notes.join("one.txt"), "one").unwrap();
+    let daemon = bench.start();
+    let link = send(&bench, &[&film], &["--wait"]);
+    assert!(link.starts_with("http") && link.lines().count() == 1, "{link}");
+    assert!(bench.held("film.mov") == [bytes(1, 3_000_000)]);
+    // Again it is the same, and what a folder holds goes with it.
+    let both = send(&bench, &[&film, &notes], &["--wait"]);
+    assert!(both.contains(link.trim()) && both.lines().count() == 2, "{both}");
+    assert_eq!((bench.held("film.mov").len(), bench.held("one.txt")), (1, vec![b"one".to_vec()]));
+    assert!(send(&bench, &[&film], &[]).contains("has `") && bench.jobs().len() == 2);
+    // A reload and a restart leave it alone, though no watch knows of it.
+    std::fs::write(&film, "changed").unwrap();
+    assert_eq!(do_it(&bench, &["send", film.to_str().unwrap(), "--to", "cloudkp"]), "In the queue: 1 upload.\n");
+    do_it(&bench, &["reload"]);
+    daemon.kill();
+    let daemon = bench.start();
+    bench.wait_done(3);
+    assert_eq!(bench.held("film.mov").len(), 2);
+    bench.stop(daemon);
+}
+
+#[test]
+fn without_a_daemon_a_file_is_sent_when_one_starts_or_by_one_of_its_own() {
+    let bench = Bench::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let film = elsewhere.path().canonicalize().unwrap().join("film.mov");
+    std::fs::write(&film, "film").unwrap();
+    let told = send(&bench, &[&film], &[]);
+    assert!(told.contains("The daemon is not running"), "{told}");
+    let link = send(&bench, &[&film], &["--wait"]);
+    assert!(link.starts_with("http"), "{link}");
+    assert!(bench.held("film.mov") == [b"film".to_vec()]);
+    let document: Value = serde_json::from_str(&send(&bench, &[&film], &["--json"])).unwrap();
+    assert_eq!((&document["running"], &document["jobs"][0]["state"]), (&Value::from(false), &Value::from("done")));
+}
+
+#[test]
+fn what_cannot_be_sent_is_told_file_by_file_and_the_others_go() {
+    let bench = Bench::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path().canonicalize().unwrap();
+    std::fs::write(folder.join("note.txt"), "note").unwrap();
+    let daemon = bench.start();
+    let (there, missing) = (folder.join("note.txt"), folder.join("none"));
+    let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
+    let (code, out, said) = say(&bench, &["send", there, missing, "--to", "cloudkp", "--wait"]);
+    assert!(code == Some(2) && out.starts_with("http") && said.contains("No such file"), "{out}{said}");
+    let (code, _, said) = say(&bench, &["send", there, "--to", "claudkp"]);
+    assert!(code == Some(2) && said.contains("did you mean `cloudkp`"), "{said}");
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::Status { code: 503, body: ErrorBody::Plain, stored: false }));
+    std::fs::write(folder.join("other.txt"), "other").unwrap();
+    let other = folder.join("other.txt");
+    let (code, out, said) = say(&bench, &["send", other.to_str().unwrap(), "--to", "cloudkp", "--wait", "--timeout", "1s"]);
+    assert!(code == Some(1) && out.is_empty(), "{out}{said}");
+    bench.stop(daemon);
+}
+
+#[test]
 fn what_nobody_knows_is_named_with_what_may_have_been_meant() {
     let bench = Bench::new();
     bench.put("film.mov", b"film");
@@ -232,7 +336,7 @@ fn what_nobody_knows_is_named_with_what_may_have_been_meant() {
         (&["cancel", &folder], "--in"),
         (&["retry", "--host", "cloudpk"], "did you mean `cloudkp`?"),
         (&["retry", "--state", "hold"], "held"),
-        (&["resume"], "required"),
+        (&["resume"], "--all"),
     ];
     for (words, expected) in cases {
         let (code, out, said) = say(&bench, words);

@@ -71,7 +71,7 @@ impl World {
                 let is_its = |standing: &&mut Standing| jobs.iter().any(|job| job.bytes == standing.bytes);
                 state.ledger.standing.values_mut().filter(is_its).for_each(|standing| standing.spared = false);
             }
-            Order::Resume | Order::Retry => {}
+            Order::Resume | Order::Retry | Order::Forget => {}
         }
     }
 

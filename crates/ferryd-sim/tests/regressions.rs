@@ -232,6 +232,24 @@ fn a_file_that_was_moved_out_while_its_after_action_came_may_be_moved_back() {
 }
 
 #[test]
+fn what_was_forgotten_is_known_under_other_names_and_numbers_and_after_power_loss() {
+    let disk = Setting { is_disk: true, ..setting(&["cloudkp", "kie"], After::Keep) };
+    let events = vec![
+        user(1.0, Act::Create(A, 3_000)),
+        user(2.0, Act::Create(B, 4_000)),
+        at(100.0, Deed::Order(Order::Forget, Aim::All)),
+        at(101.0, Deed::CutPower),
+        user(200.0, Act::Rename(0, C)),
+        user(300.0, Act::Unmount),
+        user(360.0, Act::Remount),
+        at(500.0, Deed::Kill),
+    ];
+    let report = world(disk, events);
+    keeps_every_promise(&report);
+    assert!(has(&report, "(Forget has changed 4 jobs)") && report.counts.objects == 4, "{}", report.story.join("\n"));
+}
+
+#[test]
 fn one_of_two_names_of_a_file_may_get_a_third() {
     let events = vec![user(1.0, Act::Create(A, 300)), user(60.0, Act::Link(0, B)), user(120.0, Act::Rename(1, C))];
     keeps_every_promise(&world(setting(&["koodrive", "kie"], After::Keep), events));

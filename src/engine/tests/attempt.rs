@@ -70,6 +70,7 @@ async fn queued_as(world: &World, name: &str, bytes: usize) {
         identity,
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
+        one_off: false,
         priority: 0,
         close_seen: true,
         fingerprint: None,

@@ -102,12 +102,19 @@ impl Tables {
         let siblings: Vec<Sibling> = family.iter().map(|(_, sibling)| sibling.clone()).collect();
         let path = self.path_of(file);
         let hosts = rules.after_of(&path).map(|watch| &*watch.to);
-        match release(&siblings, hosts, &rules.trusted) {
+        let taken_up: Vec<String> = match &self.files[&file] {
+            known if known.version == self.jobs[&id].version => known.route.iter().flatten().cloned().collect(),
+            _ => Vec::new(),
+        };
+        match release(&siblings, hosts, &taken_up, &rules.trusted) {
             Release::Unwanted => self.give_up(by, &family, Some(by.daemon), None)?,
             Release::WaitFor(host) => self.stay(by, &family, &Reason::new(ReasonClass::WaitsForHost).about(host), None)?,
             Release::LookFor(host) => {
                 self.stay(by, &family, &Reason::new(ReasonClass::WaitsForHost).about(host), Some(host))?;
                 return Ok(true);
+            }
+            Release::Forgotten(host) => {
+                self.give_up(by, &family, Some(by.daemon), Some(&Reason::new(ReasonClass::UploadForgotten).about(host)))?
             }
             Release::RefusedBy(host) => {
                 self.give_up(by, &family, Some(by.daemon), Some(&Reason::new(ReasonClass::RefusedByHost).about(host)))?
@@ -281,6 +288,7 @@ impl Tables {
             path: self.path_of(job.file),
             identity: job.identity,
             close_seen: job.close_seen,
+            one_off: job.one_off,
             host: job.host.clone(),
             kind: host.map(|host| host.kind.clone()).unwrap_or_default(),
             state: match row.event {

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Arrival, Caller, Event, File, Fingerprint, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables};
+use super::{Arrival, Caller, Event, File, Identity, Job, JobId, Outcome, Reason, Seen, State, StoreError, Tables, Version};
 use crate::job::Likeness;
-use crate::store::files::{as_earlier, displaced, for_hosts, is_version, seen_at_its_path, seen_elsewhere};
+use crate::store::files::{as_earlier, displaced, for_hosts, is_version, replaced, seen_at_its_path, seen_elsewhere};
 
 impl Tables {
     fn file_at(&self, folder: &Path, name: &OsStr) -> Option<i64> {
@@ -38,7 +38,12 @@ impl Tables {
         };
         let same = before.filter(is_same);
         let taken = same.and_then(|id| self.files[&id].route.clone()).unwrap_or_default();
-        let missing: Vec<String> = arrival.hosts.iter().filter(|host| !taken.contains(*host)).cloned().collect();
+        let mut missing: Vec<String> = arrival.hosts.iter().filter(|host| !taken.contains(*host)).cloned().collect();
+        if arrival.one_off
+            && let Some(file) = same
+        {
+            missing = self.never_sent_to(by, file, &arrival.hosts);
+        }
         if same.is_some() && missing.is_empty() {
             return Ok(0);
         }
@@ -54,12 +59,15 @@ impl Tables {
         } else {
             let version = before.map_or(0, |before| self.next_version(before, arrival));
             let Arrival { folder, name, identity, fingerprint, .. } = arrival.clone();
-            self.files.insert(file, File { folder, name, identity, route: Some(route), version, fingerprint });
+            let forgotten = self.files.get(&file).is_some_and(|known| known.forgotten);
+            self.remember_replaced(file, &identity);
+            self.files.insert(file, File { folder, name, identity, route: Some(route), version, fingerprint, forgotten });
         }
         if before.is_some() && same.is_none() {
             self.supersede(by, file)?;
         }
-        let passed_over = same.is_some() && !self.jobs.values().any(|job| job.file == file);
+        let was_wanted = self.files[&file].forgotten || self.jobs.values().any(|job| job.file == file && !job.one_off);
+        let passed_over = same.is_some() && !arrival.one_off && !was_wanted;
         if !arrival.make_jobs || passed_over {
             return Ok(0);
         }
@@ -72,6 +80,32 @@ impl Tables {
         let made = missing.len() as u64;
         missing.into_iter().for_each(|host| self.insert_job(by, file, host, arrival));
         Ok(made)
+    }
+
+    fn remember_replaced(&mut self, file: i64, now: &Identity) {
+        let Some(known) = self.files.get(&file).filter(|known| known.route.is_some() && !known.identity.same_numbers(now)) else {
+            return;
+        };
+        let memory = File { name: replaced(&known.name, file), version: 0, forgotten: false, ..known.clone() };
+        let id = self.file_at(&memory.folder, &memory.name).unwrap_or_else(|| self.next());
+        self.files.insert(id, memory);
+    }
+
+    fn never_sent_to(&mut self, by: Caller, file: i64, hosts: &[String]) -> Vec<String> {
+        let version = self.files[&file].version;
+        let mut missing = Vec::new();
+        for host in hosts {
+            let is_it = |job: &&mut Job| (job.file, &job.host, job.version) == (file, host, version) && job.state != State::Gone;
+            let Some(job) = self.jobs.values_mut().rev().find(is_it) else {
+                missing.push(host.clone());
+                continue;
+            };
+            job.one_off = true;
+            if job.state == State::Waiting && job.next_try.is_none() {
+                (job.state, job.since, job.why, job.abandon_at) = (State::Queued, by.now_ms, None, None);
+            }
+        }
+        missing
     }
 
     fn next_version(&self, file: i64, arrival: &Arrival) -> i64 {
@@ -100,7 +134,7 @@ impl Tables {
             same && gone.state == State::Gone && gone.maybe_duplicate
         };
         let maybe_duplicate = arrival.maybe_known || self.jobs.values().any(is_doubted);
-        self.jobs.insert(id, Job { maybe_duplicate, close_seen, ..job });
+        self.jobs.insert(id, Job { maybe_duplicate, close_seen, one_off: arrival.one_off, ..job });
     }
 
     fn supersede(&mut self, by: Caller, file: i64) -> Result<(), StoreError> {
@@ -181,12 +215,30 @@ impl Tables {
         Ok(due)
     }
 
-    pub(super) fn keep_fingerprint(&mut self, id: JobId, fingerprint: Option<Fingerprint>) -> Result<(), StoreError> {
-        let (file, version) = (self.job(id)?.file, self.job(id)?.version);
-        if let Some(file) = self.files.get_mut(&file).filter(|file| file.version == version && fingerprint.is_some()) {
-            file.fingerprint = fingerprint;
+    pub(super) fn keep_fingerprint(&mut self, id: JobId, told: &Version) -> Result<bool, StoreError> {
+        let (file, version, identity) = (self.job(id)?.file, self.job(id)?.version, self.job(id)?.identity);
+        let fingerprint = told.fingerprint;
+        let is_later = |file: &&File| {
+            let is_told = file.fingerprint == fingerprint || file.identity.ctime_ns == told.identity.ctime_ns;
+            file.version != version && file.identity.same_version(&identity) && file.route.is_some() && is_told
+        };
+        if fingerprint.is_some() && self.files.get(&file).filter(is_later).is_some() {
+            return Ok(false);
         }
-        Ok(())
+        let sent = |(other, job): (&JobId, &Job)| {
+            let has_sent = matches!(job.state, State::Uploaded | State::Done) || self.uploads.contains_key(other);
+            *other != id && (job.file, job.version) == (file, version) && has_sent
+        };
+        let is_sent = self.jobs.iter().any(sent);
+        let Some(file) = self.files.get_mut(&file).filter(|file| file.version == version && fingerprint.is_some()) else {
+            return Ok(true);
+        };
+        if is_sent && file.fingerprint.is_some() && file.fingerprint != fingerprint {
+            file.identity.ctime_ns = 0;
+            return Ok(false);
+        }
+        file.fingerprint = fingerprint;
+        Ok(true)
     }
 
     /// The rows for the after-action of any version of a file.
@@ -227,6 +279,7 @@ impl Job {
             parts: 0,
             abandon_at: None,
             wanted: None,
+            one_off: false,
         }
     }
 }

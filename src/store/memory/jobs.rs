@@ -8,9 +8,9 @@ use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
-use crate::job::upload::{Repeat, Shape};
-use crate::store::Claimed;
+use crate::store::uploads::may_have_made;
 use crate::store::values::Turns;
+use crate::store::{Claimed, Recorded};
 
 /// What a host could be given.
 #[derive(Default)]
@@ -127,13 +127,15 @@ impl Tables {
         Ok(self.path_of(file))
     }
 
-    pub(super) fn record_version(&mut self, by: Caller, job: JobId, version: &Version) -> Result<bool, StoreError> {
-        let ours = self.is_ours(by, job)?;
-        if ours {
-            self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
-            self.keep_fingerprint(job, version.fingerprint)?;
+    pub(super) fn record_version(&mut self, by: Caller, job: JobId, version: &Version) -> Result<Recorded, StoreError> {
+        if !self.is_ours(by, job)? {
+            return Ok(Recorded::NotOurs);
         }
-        Ok(ours)
+        if !self.keep_fingerprint(job, version)? {
+            return Ok(Recorded::OtherVersion);
+        }
+        self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
+        Ok(Recorded::Yes)
     }
 
     pub(super) fn record_wait(&mut self, by: Caller, job: JobId, why: Option<&Reason>) -> Result<(), StoreError> {
@@ -184,8 +186,10 @@ impl Tables {
         if self.moved_on(by, id)?.is_some() {
             return Ok(None);
         }
-        let duplicates = |shape: &Option<Shape>| shape.as_ref().is_none_or(|shape| shape.repeat == Repeat::MayDuplicate);
-        let is_in_doubt = self.uploads.get(&id).is_some_and(|upload| upload.committing && duplicates(&upload.shape));
+        let is_in_doubt = self.uploads.get(&id).is_some_and(|upload| {
+            let was_last = upload.committing || upload.held_bytes + upload.plan.part_bytes >= upload.plan.file_bytes;
+            may_have_made(upload.shape.as_ref(), was_last)
+        });
         self.keep(id, left.session);
         let state = steer::left(self.job(id)?.wanted, left.state);
         let is_steered = state != left.state;

@@ -24,7 +24,7 @@ use crate::job::{
 
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
-use super::values::{Caller, Steer};
+use super::values::{Caller, Recorded, Steer};
 use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
 
 #[derive(Default)]
@@ -59,6 +59,8 @@ struct File {
     route: Option<BTreeSet<String>>,
     version: i64,
     fingerprint: Option<Fingerprint>,
+    /// Whether a job of it was removed from the history.
+    forgotten: bool,
 }
 
 #[derive(Clone)]
@@ -90,6 +92,7 @@ struct Job {
     parts: u64,
     abandon_at: Option<i64>,
     wanted: Option<State>,
+    one_off: bool,
 }
 
 #[derive(Clone)]

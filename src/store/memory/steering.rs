@@ -24,7 +24,7 @@ impl Tables {
     }
 
     fn is_selected(&self, id: JobId, job: &Job, steer: &Steer) -> bool {
-        let Selection { jobs, files, below, hosts, states } = &steer.selection;
+        let Selection { jobs, files, below, hosts, states, before_ms } = &steer.selection;
         let file = &self.files[&job.file];
         let is_below = |folder: &Path| below.is_empty() || below.iter().any(|below| folder.starts_with(below));
         let concerned = match (states.is_empty(), steer.selection.names()) {
@@ -33,10 +33,14 @@ impl Tables {
             (false, _) => states.contains(&job.state),
         };
         let named = !steer.selection.names() || jobs.contains(&id) || files.contains(&file.folder.join(&file.name));
-        named && concerned && is_below(&file.folder) && (hosts.is_empty() || hosts.contains(&job.host))
+        let is_old = before_ms.is_none_or(|before_ms| job.since < before_ms);
+        named && concerned && is_old && is_below(&file.folder) && (hosts.is_empty() || hosts.contains(&job.host))
     }
 
     fn possible(&self, id: JobId, job: &Job, effect: Effect) -> Effect {
+        if effect == Effect::Remove {
+            return if self.may_be_removed(id, job) { effect } else { Effect::Nothing };
+        }
         if !matches!(effect, Effect::Queue | Effect::QueueAnew | Effect::FurtherJob) {
             return effect;
         }
@@ -46,6 +50,29 @@ impl Tables {
         let live = |state: State| state == State::Uploaded || !state.is_final();
         let is_on_its_way = self.jobs.iter().any(|(other, row)| *other != id && is_of_it(row) && live(row.state));
         if is_newest && !is_on_its_way { effect } else { Effect::Nothing }
+    }
+
+    fn may_be_removed(&self, id: JobId, job: &Job) -> bool {
+        let mut of_its_file = self.jobs.iter().filter(|(_, other)| other.file == job.file);
+        let keeps_it = |(other, row): (&JobId, &Job)| {
+            !row.state.is_final()
+                || row.state == State::Uploaded
+                || self.deliveries.values().any(|delivery| delivery.job == *other)
+                || (row.host == job.host && row.renewals < job.renewals && *other != id)
+        };
+        let may_be_there = job.state == State::Gone && job.maybe_duplicate;
+        job.abandon_at.is_none() && !may_be_there && !of_its_file.any(keeps_it)
+    }
+
+    fn remove(&mut self, id: JobId) -> Result<(), StoreError> {
+        let (file, one_off) = (self.job(id)?.file, self.job(id)?.one_off);
+        if let Some(file) = self.files.get_mut(&file) {
+            file.forgotten |= !one_off;
+        }
+        self.uploads.remove(&id);
+        self.digests.remove(&id);
+        self.jobs.remove(&id);
+        Ok(())
     }
 
     fn apply(&mut self, by: Caller, id: JobId, effect: Effect, rules: Option<&Rules>) -> Result<bool, StoreError> {
@@ -70,6 +97,7 @@ impl Tables {
                 let further = self.further_job(by, id)?;
                 self.look_at(by, further, rules)?;
             }
+            Effect::Remove => self.remove(id)?,
         }
         Ok(false)
     }
@@ -102,6 +130,9 @@ impl Tables {
     }
 
     fn look_at(&mut self, by: Caller, id: JobId, rules: Option<&Rules>) -> Result<(), StoreError> {
+        if self.jobs[&id].one_off {
+            return Ok(());
+        }
         let folder = self.files[&self.jobs[&id].file].folder.clone();
         let watches = rules.map(|rules| &rules.watches).filter(|watches| !watches.is_empty());
         if let Some(why) = watches.and_then(|watches| watches.unwanted(&folder, &self.jobs[&id].host)) {
@@ -114,10 +145,10 @@ impl Tables {
         let done = self.job(id)?.clone();
         let identity = Identity { device: NO_DEVICE, ..self.files[&done.file].identity };
         let further = JobId(self.next());
-        let Job { file, host, version, priority, close_seen, .. } = done;
+        let Job { file, host, version, priority, close_seen, one_off, .. } = done;
         let of_host = self.jobs.values().filter(|job| job.file == file && job.host == host);
         let renewals = 1 + of_host.map(|job| job.renewals).max().unwrap_or(0);
-        self.jobs.insert(further, Job { close_seen, renewals, ..Job::new(by, file, host, version, identity, priority) });
+        self.jobs.insert(further, Job { close_seen, one_off, renewals, ..Job::new(by, file, host, version, identity, priority) });
         Ok(further)
     }
 

@@ -13,7 +13,7 @@ impl Tables {
             State::Held => job.next_try.is_some(),
             state => matches!(state, State::Queued | State::Waiting),
         };
-        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && put_off(job));
+        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && !job.one_off && put_off(job));
         let mut changed = (0, 0);
         for id in ours.map(|(id, _)| *id).collect::<Vec<_>>() {
             let folder = self.files[&self.jobs[&id].file].folder.clone();
@@ -37,7 +37,7 @@ impl Tables {
 
     #[expect(clippy::unnecessary_wraps, reason = "a verb may fail")]
     pub(super) fn unwanted_under_way(&mut self, by: Caller, watches: &Watches) -> Result<Vec<JobId>, StoreError> {
-        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && job.state == State::Uploading);
+        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && !job.one_off && job.state == State::Uploading);
         let is_unwanted = |job: &super::Job| watches.unwanted(&self.files[&job.file].folder, &job.host).is_some();
         Ok(ours.filter(|(_, job)| is_unwanted(job)).map(|(id, _)| *id).collect())
     }

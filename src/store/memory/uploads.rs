@@ -1,6 +1,7 @@
 use super::{Ack, Caller, Digest, JobId, Plan, SentHash, Session, Shape, StoreError, Tables, Upload, Version};
 use crate::job::attempt::SessionFate;
 use crate::job::upload::ConfirmedParts;
+use crate::store::Recorded;
 
 impl Tables {
     /// Does `work` to the upload of a job that is this daemon's still.
@@ -20,9 +21,12 @@ impl Tables {
         shape: &Shape,
         plan: &Plan,
         version: &Version,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Recorded, StoreError> {
         if !self.is_ours(by, job)? {
-            return Ok(false);
+            return Ok(Recorded::NotOurs);
+        }
+        if !self.keep_fingerprint(job, version)? {
+            return Ok(Recorded::OtherVersion);
         }
         let upload = Upload {
             session: session.clone(),
@@ -38,8 +42,7 @@ impl Tables {
         };
         self.uploads.insert(job, upload);
         self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
-        self.keep_fingerprint(job, version.fingerprint)?;
-        Ok(true)
+        Ok(Recorded::Yes)
     }
 
     pub(super) fn record_ack(
