@@ -544,7 +544,7 @@ fn jobs_that_are_wanted_no_more_rest_and_go_on_when_they_are(mut queue: Queue) {
     assert_eq!(queue.state(wanted[0]), (State::Waiting, Some(Reason::new(ReasonClass::NotWatched))));
 }
 
-fn a_job_under_way_that_is_wanted_no_more_is_named_and_rests_once_it_is_returned(mut queue: Queue) {
+fn a_job_under_way_that_is_wanted_no_more_is_named_and_rests_once_it_is_returned(queue: Queue) {
     queue.enqueue_for("box", 0..2);
     let (first, second) = (queue.claim_on("box"), queue.claim_on("box"));
     let watches = with_hosts(rules(&[], false), &["mirror"]).watches;
@@ -560,7 +560,7 @@ fn a_job_under_way_that_is_wanted_no_more_is_named_and_rests_once_it_is_returned
     assert_eq!(queue.store.follow_watches(watches).blocking().unwrap(), (0, 0));
 }
 
-fn what_waits_or_is_held_is_due_when_a_person_may_have_mended_it_and_what_is_under_way_stays(mut queue: Queue) {
+fn what_waits_or_is_held_is_due_when_a_person_may_have_mended_it_and_what_is_under_way_stays(queue: Queue) {
     queue.enqueue_for("box", 0..3);
     let [held, waits, sent] = [(); 3].map(|()| queue.claim_on("box"));
     let later = queue.now_ms() + DAY_MS / 24;

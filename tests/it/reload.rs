@@ -8,6 +8,7 @@ use std::time::Duration;
 use ferryd::internals::job::State;
 use ferryd_sandbox::config_of;
 use ferryd_sandbox::faults::Endpoint;
+use ferryd_sandbox::log::Outcome;
 
 use crate::bench_top::{Bench, bytes};
 use crate::world::requests;
@@ -107,6 +108,8 @@ fn reloads_while_files_are_sent_lose_no_part_and_send_none_twice() {
     }
     let stats = bench.sandbox.stats();
     assert_eq!(stats.parts_again, 0, "{stats:?}");
+    // Nor was one cut off.
+    assert!(bench.sandbox.log().iter().all(|request| request.outcome != Outcome::Gone));
     let log = bench.log_text();
     assert_eq!(log.matches("configuration reloaded").count() as u64, reloads + 1);
     assert_eq!(log.matches(" starting; ").count(), 1);
