@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::{Control, OneOffs};
+use crate::engine::{Control, OneOffs, SharedPaces};
 use crate::job::steer::{Order, Selection};
 use crate::os::lock::Lock;
 use crate::os::signals::Signal;
@@ -32,6 +32,7 @@ pub(super) struct Answering {
     pub(super) lock: Arc<Lock>,
     /// The engine that runs.
     pub(super) engine: Arc<Mutex<Option<Control>>>,
+    pub(super) paces: SharedPaces,
     /// What takes up files for it.
     pub(super) one_offs: Arc<Mutex<Option<OneOffs>>>,
     pub(super) pending: Arc<Mutex<PendingSignals>>,
@@ -96,7 +97,7 @@ impl Answering {
             timeout(control::PATIENCE, turn_or_end(phases)).await.ok()?;
         }
         note_in(&self.lock, |note| note.beat_ms = Some(clock::now_ms()));
-        Some(Reply::Alive)
+        Some(Reply::Alive { paces: locked(&self.paces).clone() })
     }
 
     async fn steer(&self, order: Order, selection: Selection) -> Reply {

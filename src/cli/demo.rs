@@ -1,5 +1,7 @@
 //! `ferryd demo`: the main job with no account. The sandbox hosts in this process, a daemon as it is run for real, files dropped
-//! into its folder, links out, every file fetched back from every host and compared.
+//! into its folder, links out, every file fetched back from every host and compared. Whatever ends it, nothing of it is left.
+
+mod progress;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use comfy_table::{ContentArrangement, Table};
+use unicode_width::UnicodeWidthStr;
 
 use crate::config::{Config, ProcessEnvironment};
 use crate::host::http::{Clients, Transport};
@@ -26,6 +28,7 @@ use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 
 use super::exit::Exit;
 use super::render::{self, CommandFailure};
+use progress::Progress;
 
 /// How often the queue is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -57,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
     };
     let demo = Demo { folder: folder.path().to_owned(), interrupted: Arc::default() };
     let interrupted = demo.interrupted.clone();
-    let _signals = signals::listen(move |_| interrupted.store(true, Ordering::Relaxed))
+    let signals = signals::listen(move |_| interrupted.store(true, Ordering::Relaxed))
         .map_err(|error| failed("cannot listen for signals", &error))?;
     demo.configure(&hosts)?;
     let mut daemon = demo.start_daemon()?;
@@ -68,25 +71,48 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
         render::count(files.len() as u64, "file"),
         demo.drop().display()
     ));
-    let done =
-        demo.drop_in(&files).and_then(|dropped| Ok((demo.wait(&mut daemon, dropped.len() * sandbox::kinds().len())?, dropped)));
+    let done = demo.carry_out(&mut daemon, &runtime, &files);
     daemon.stop();
-    let told = |failure| {
-        if demo.interrupted.load(Ordering::Relaxed) {
-            CommandFailure::new(Exit::Fault, "interrupted")
-        } else {
-            demo.with_log(failure)
-        }
+    let done = match done {
+        Err(_) if demo.is_interrupted() => Err(CommandFailure::new(Exit::Fault, "interrupted; nothing of the demo is left")),
+        Err(failure) if failure.exit != Exit::Usage => Err(demo.with_log(failure)),
+        done => done,
     };
-    let (snapshot, dropped) = done.map_err(told)?;
-    let config = super::load(Some(demo.config_file()))?;
-    let fetched = runtime.block_on(fetch_back(&config, &snapshot, &dropped))?;
+    drop((hosts, daemon));
+    folder.close().map_err(|error| failed("cannot remove the temporary folder", &error))?;
+    drop(signals);
+    let fetched = done?;
     render::out(&table(&fetched))?;
     if fetched.iter().all(|file| file.came.is_fine()) {
+        render::note(next_steps());
         Ok(Exit::Fine)
     } else {
         Err(CommandFailure::new(Exit::Fault, "some files differ from what was uploaded"))
     }
+}
+
+/// What somebody does who has seen enough.
+fn next_steps() -> String {
+    let kind = sandbox::kinds().first().copied().unwrap_or_default();
+    format!(
+        "
+Everything came back equal. The practice hosts are gone again, and with them these links.
+
+Next, a folder and a host of your own in ~/.config/ferryd/config.toml, such as
+
+  [[watch]]
+  path = \"~/Drop\"
+  create = true
+  to = [\"box\"]
+
+  [host.box]
+  kind = \"{kind}\"
+
+then
+  ferryd check            finds what is wrong with it
+  ferryd run              runs the daemon
+  ferryd status --watch   shows what it does"
+    )
 }
 
 fn failed(what: &str, error: &io::Error) -> CommandFailure {
@@ -121,6 +147,14 @@ struct Demo {
     folder: PathBuf,
     /// Whether somebody has asked it to end: everything is taken away then, as at its own end.
     interrupted: Arc<AtomicBool>,
+}
+
+/// Bytes that are copied between two looks whether somebody wants it to end.
+const COPIED_BYTES: usize = 1 << 20;
+
+/// Somebody has asked it to end. What is said instead depends on how that goes.
+fn interrupted() -> CommandFailure {
+    CommandFailure::new(Exit::Fault, "interrupted")
 }
 
 /// The daemon, as it is run for real; stopped when dropped.
@@ -167,9 +201,62 @@ impl Demo {
         self.folder.join("state")
     }
 
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Drops the files, waits until they are up, and fetches them back.
+    fn carry_out(
+        &self,
+        daemon: &mut Daemon,
+        runtime: &tokio::runtime::Runtime,
+        files: &[PathBuf],
+    ) -> Result<Vec<Fetched>, CommandFailure> {
+        let mut progress = Progress::new();
+        let dropped = self.drop_in(files, &mut progress)?;
+        let snapshot = self.wait(daemon, dropped.len() * sandbox::kinds().len(), &mut progress)?;
+        progress.keep();
+        let config = super::load(Some(self.config_file()))?;
+        let fetched = runtime.block_on(async {
+            tokio::select! {
+                fetched = fetch_back(&config, &snapshot, &dropped, &mut progress) => fetched,
+                () = self.interruption() => Err(interrupted()),
+            }
+        });
+        progress.clear();
+        fetched
+    }
+
+    async fn interruption(&self) {
+        while !self.is_interrupted() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Copies a file, unless somebody wants it to end meanwhile.
+    fn copy(&self, from: &Path, to: &Path, progress: &mut Progress) -> Result<(), CommandFailure> {
+        let cannot = |error: io::Error| failed("cannot copy a file into the watched folder", &error);
+        let (mut from, name) = (File::open(from).map_err(cannot)?, render::path(from.file_name().unwrap_or_default().as_ref()));
+        let mut to = File::create_new(to).map_err(cannot)?;
+        let (all, mut copied) = (from.metadata().map_err(cannot)?.len(), 0);
+        let mut buffer = vec![0; COPIED_BYTES];
+        loop {
+            let length = from.read(&mut buffer).map_err(cannot)?;
+            if length == 0 {
+                return Ok(());
+            }
+            if self.is_interrupted() {
+                return Err(interrupted());
+            }
+            to.write_all(&buffer[..length]).map_err(cannot)?;
+            copied += length as u64;
+            progress.step(&format!("Copying {name}"), copied, all);
+        }
+    }
+
     fn configure(&self, hosts: &Sandbox) -> Result<(), CommandFailure> {
         let text = format!(
-            "[daemon]\nstate_dir = {state:?}\nmax_uploads = 8\n\n[[watch]]\npath = {drop:?}\ncreate = true\nto = {kinds:?}\nsettle = \"100ms\"\n\
+            "[daemon]\nstate_dir = {state:?}\nmax_uploads = 8\nshutdown_grace = \"2s\"\n\n[[watch]]\npath = {drop:?}\ncreate = true\nto = {kinds:?}\nsettle = \"100ms\"\n\
              exclude = []\nmin_size = \"0 B\"\n\n{hosts}",
             state = self.state_dir(),
             drop = self.drop(),
@@ -198,25 +285,25 @@ impl Demo {
     }
 
     /// Each file goes into a folder of its own, since two may have one name.
-    fn drop_in(&self, files: &[PathBuf]) -> Result<Vec<Dropped>, CommandFailure> {
+    fn drop_in(&self, files: &[PathBuf], progress: &mut Progress) -> Result<Vec<Dropped>, CommandFailure> {
         let mut dropped = Vec::new();
         for (index, original) in files.iter().enumerate() {
             let folder = if files.len() == 1 { self.drop() } else { self.drop().join(format!("{}", index + 1)) };
             let path = folder.join(original.file_name().unwrap_or("file".as_ref()));
-            std::fs::create_dir_all(&folder)
-                .and_then(|()| std::fs::copy(original, &path))
-                .map_err(|error| failed("cannot copy a file into the watched folder", &error))?;
+            std::fs::create_dir_all(&folder).map_err(|error| failed("cannot create a folder to copy into", &error))?;
+            self.copy(original, &path, progress)?;
             dropped.push(Dropped { original: original.clone(), path });
         }
+        progress.clear();
         Ok(dropped)
     }
 
     /// Waits until every job has ended or needs a person.
-    fn wait(&self, daemon: &mut Daemon, jobs: usize) -> Result<Snapshot, CommandFailure> {
+    fn wait(&self, daemon: &mut Daemon, jobs: usize, progress: &mut Progress) -> Result<Snapshot, CommandFailure> {
         let mut moved = (0, Instant::now());
         loop {
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Err(CommandFailure::new(Exit::Fault, "interrupted"));
+            if self.is_interrupted() {
+                return Err(interrupted());
             }
             if let Ok(Some(ended)) = daemon.0.try_wait() {
                 return Err(CommandFailure::new(Exit::Fault, format!("the daemon stopped unexpectedly: {ended}")));
@@ -225,6 +312,7 @@ impl Demo {
             // The daemon may be about to make the queue.
             let view = View::open(&self.state_dir()).ok().flatten();
             if let Some(snapshot) = view.and_then(|mut view| view.snapshot(&query).ok()) {
+                progress.uploads(&sandbox::kinds(), &snapshot.jobs);
                 let stuck = |job: &&JobRow| matches!(job.state, State::Held | State::Failed) && !is_rejected_for_being_empty(job);
                 if snapshot.jobs.iter().any(|job| stuck(&job)) {
                     return Err(not_sent(&snapshot.jobs));
@@ -303,7 +391,12 @@ impl Comparison {
     }
 }
 
-async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -> Result<Vec<Fetched>, CommandFailure> {
+async fn fetch_back(
+    config: &Config,
+    snapshot: &Snapshot,
+    dropped: &[Dropped],
+    progress: &mut Progress,
+) -> Result<Vec<Fetched>, CommandFailure> {
     let transport =
         Transport::new(&System::default(), PATIENCE).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
     let mut fetched = Vec::new();
@@ -315,7 +408,7 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
             let came = if is_rejected_for_being_empty(job) {
                 Comparison::TakesNoEmptyFiles
             } else {
-                fetch_one(config, &transport, job, original).await?
+                fetch_one(config, &transport, job, original, progress).await?
             };
             fetched.push(Fetched { name, host: kind.to_owned(), bytes: job.bytes, link, came });
         }
@@ -323,10 +416,24 @@ async fn fetch_back(config: &Config, snapshot: &Snapshot, dropped: &[Dropped]) -
     Ok(fetched)
 }
 
-async fn fetch_one(config: &Config, transport: &Transport, job: &JobRow, original: &Path) -> Result<Comparison, CommandFailure> {
+async fn fetch_one(
+    config: &Config,
+    transport: &Transport,
+    job: &JobRow,
+    original: &Path,
+    progress: &mut Progress,
+) -> Result<Comparison, CommandFailure> {
     let mut compare = Compare::new(original).map_err(|error| failed("cannot read a file to compare it", &error))?;
     let came = match address(config, job).await {
-        Some(address) => transport.fetch(address.reveal(), |frame| compare.frame(frame)).await.is_ok(),
+        Some(address) => {
+            let (what, mut came) = (format!("Fetching back from {}", job.host), 0);
+            let frame = |frame: &[u8]| {
+                compare.frame(frame);
+                came += frame.len() as u64;
+                progress.step(&what, came, job.bytes);
+            };
+            transport.fetch(address.reveal(), frame).await.is_ok()
+        }
         None => false,
     };
     Ok(if came && compare.ends_here() { Comparison::Equal } else { Comparison::Different })
@@ -366,12 +473,16 @@ impl Compare {
 }
 
 fn table(fetched: &[Fetched]) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["FILE", "SIZE", "HOST", "LINK OR ID", "FETCHED BACK"]);
-    for file in fetched {
-        table.add_row([file.name.as_str(), &render::size(file.bytes), &file.host, &file.link, file.came.word()]);
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    format!("{}\n", lines.join("\n"))
+    let row = |file: &Fetched| {
+        [file.name.clone(), render::size(file.bytes), file.host.clone(), file.link.clone(), file.came.word().into()]
+    };
+    let head = ["FILE", "SIZE", "HOST", "LINK OR ID", "FETCHED BACK"].map(str::to_owned);
+    let rows: Vec<[String; 5]> = [head].into_iter().chain(fetched.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 5]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| render::padded(cell, width)).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }

@@ -3,20 +3,21 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, civil};
+use unicode_width::UnicodeWidthStr;
 
 use crate::job::JobRow;
 use crate::job::report::timestamp;
-use crate::os::clock;
 use crate::store::View;
 
 use super::exit::Exit;
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
+use super::since::{Since, parse_since};
 
 /// The widest column: what is longer sticks out, and is not cut.
-const CELL_CHARS_MAX: usize = 120;
+const CELL_WIDTH_MAX: usize = 120;
 const HEADER: [&str; 5] = ["TIME", "HOST", "FILE", "LINK", "EXPIRES"];
 
 #[derive(Debug, clap::Args)]
@@ -36,40 +37,6 @@ pub(super) struct Arguments {
     /// Only these files, or files in these folders.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-}
-
-/// A moment, in milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Since(pub(super) i64);
-
-pub(super) fn parse_since(text: &str) -> Result<Since, String> {
-    moment(text, clock::now_ms(), TimeZone::system()).map(Since).ok_or_else(|| {
-        "expected a date such as 2026-01-31, a time such as 2026-01-31T08:00, `today`, `yesterday`, or how long ago, such as 2h or 7d"
-            .into()
-    })
-}
-
-/// What a person means by `text` at `now_ms`, in their own time zone.
-fn moment(text: &str, now_ms: i64, zone: TimeZone) -> Option<i64> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at.as_millisecond());
-    }
-    if let Ok(at) = text.parse::<civil::DateTime>() {
-        return Some(at.to_zoned(zone).ok()?.timestamp().as_millisecond());
-    }
-    let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone);
-    let days_ago = |days: i64| now.checked_sub(Span::new().try_days(days).ok()?).ok();
-    match text {
-        "today" => return Some(now.start_of_day().ok()?.timestamp().as_millisecond()),
-        "yesterday" => return Some(days_ago(1)?.start_of_day().ok()?.timestamp().as_millisecond()),
-        _ => {}
-    }
-    // A bare number is one of days.
-    if let Ok(days) = text.parse::<u16>() {
-        return Some(days_ago(days.into())?.timestamp().as_millisecond());
-    }
-    let ago = text.parse::<Span>().ok()?.abs();
-    Some(now.checked_sub(ago).ok()?.timestamp().as_millisecond())
 }
 
 pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
@@ -125,10 +92,10 @@ fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Com
     if source.view.is_none() {
         return Ok(());
     }
-    let mut widths = HEADER.map(|title| title.chars().count());
+    let mut widths = HEADER.map(|title| title.width());
     source.rows(|job| {
         for (width, cell) in widths.iter_mut().zip(row(job)) {
-            *width = (*width).max(cell.chars().count()).min(CELL_CHARS_MAX);
+            *width = (*width).max(cell.width()).min(CELL_WIDTH_MAX);
         }
         Ok(())
     })?;
@@ -137,7 +104,8 @@ fn print_table(source: &mut LinkRows<'_>, out: &mut dyn Write) -> Result<(), Com
 }
 
 fn row(job: &JobRow) -> [String; 5] {
-    let time = |at_ms: Option<i64>| at_ms.and_then(timestamp).map(|at| at.to_string());
+    let zoned = |at: Timestamp| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let time = |at_ms: Option<i64>| at_ms.and_then(timestamp).map(zoned);
     let place = job.link.as_deref().or(job.remote_id.as_deref()).unwrap_or("no link");
     [
         time(job.done_at_ms.or(Some(job.since_ms))).unwrap_or_default(),
@@ -149,7 +117,7 @@ fn row(job: &JobRow) -> [String; 5] {
 }
 
 fn print_row(cells: &[String; 5], widths: &[usize; 5], out: &mut dyn Write) -> io::Result<()> {
-    let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+    let padded = cells.iter().zip(widths).map(|(cell, width)| render::padded(cell, *width));
     writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end())
 }
 
@@ -161,33 +129,12 @@ mod tests {
     fn a_link_of_any_length_is_printed_whole_and_widens_no_other_row() {
         let long = "x".repeat(100_000);
         let rows = [long.as_str(), "y"].map(|link| ["", "box", "f", link, "end"].map(str::to_owned));
-        let widths = [1, 3, 1, CELL_CHARS_MAX, 3];
+        let widths = [1, 3, 1, CELL_WIDTH_MAX, 3];
         let mut out = Vec::new();
         for row in &rows {
             print_row(row, &widths, &mut out).unwrap();
         }
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(&format!("{long}  end\n")) && text.lines().nth(1).unwrap().len() < 200);
-    }
-
-    #[test]
-    fn a_moment_is_a_time_a_date_or_so_long_ago() {
-        let now = 1_767_323_045_000;
-        let day = 86_400_000;
-        let cases = [
-            ("2026-01-02T03:04:05Z", Some(now)),
-            ("2026-01-02T03:04:05", Some(now)),
-            ("2026-01-02", Some(now - now % day)),
-            ("2h", Some(now - 2 * 3_600_000)),
-            ("7d", Some(now - 7 * day)),
-            ("today", Some(now - now % day)),
-            ("yesterday", Some(now - now % day - day)),
-            ("7", Some(now - 7 * day)),
-            ("soon", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(moment(text, now, TimeZone::UTC), expected, "{text}");
-        }
     }
 }

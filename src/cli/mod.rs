@@ -24,6 +24,8 @@ mod sandbox;
 mod send;
 mod service;
 mod show;
+mod since;
+mod states;
 mod status;
 mod steer;
 mod vitals;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Paces;
 use crate::job::steer::{Order, Selection, Steered, read_paths, write_paths};
 use crate::os::control::{self, Answer};
 
@@ -54,7 +55,11 @@ pub(super) enum Request {
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub(super) enum Reply {
     /// It is well.
-    Alive,
+    Alive {
+        /// How fast bytes go. An older daemon does not say.
+        #[serde(default)]
+        paces: Paces,
+    },
     /// What became of the order. It is on the disk.
     Steered {
         /// In numbers.
@@ -105,12 +110,15 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, Strin
     serde_json::from_slice::<Line<T>>(line).map(|line| line.said).map_err(|error| format!("that is no request: {error}"))
 }
 
-/// Whether the daemon in `dir` answers in time; nothing where it cannot be asked.
-pub(super) fn is_alive(dir: &Path) -> Option<bool> {
+/// Whether the daemon in `dir` answers in time, and how fast bytes go there; nothing where it cannot be asked.
+pub(super) fn is_alive(dir: &Path) -> Option<(bool, Paces)> {
     match control::ask(dir, &written(Request::Alive), control::PATIENCE) {
         Answer::Nobody => None,
-        Answer::Silence => Some(false),
-        Answer::Line(_) => Some(true),
+        Answer::Silence => Some((false, Paces::default())),
+        Answer::Line(line) => Some(match read(&line) {
+            Ok(Reply::Alive { paces }) => (true, paces),
+            _ => (true, Paces::default()),
+        }),
     }
 }
 
@@ -144,11 +152,13 @@ mod tests {
         }
         let mut steered = Steered { changed: 2, jobs: vec![JobId(1)], ..Steered::default() };
         steered.unchanged.insert(State::Done, 3);
-        for reply in [Reply::Alive, Reply::Steered { steered }, Reply::Failed { why: "no\nroom".into() }] {
+        let paces = Paces { hosts: [("box".into(), 9)].into(), jobs: vec![(JobId(4), 7)] };
+        for reply in [Reply::Alive { paces }, Reply::Steered { steered }, Reply::Failed { why: "no\nroom".into() }] {
             let line = written(&reply);
             assert_eq!(read::<Reply>(&line).unwrap(), reply);
             assert!(!line.contains(&b'\n'));
         }
+        assert_eq!(read::<Reply>(b"{\"version\":1,\"reply\":\"alive\"}").unwrap(), Reply::Alive { paces: Paces::default() });
         let newer = b"{\"version\":2,\"ask\":\"alive\"}";
         assert!(read::<Request>(newer).unwrap_err().contains("version 2"));
         for rubbish in [&b""[..], b"{}", b"{\"version\":1}", b"{\"version\":1,\"ask\":\"x\"}", b"\xff", b"[1]"] {

@@ -21,7 +21,7 @@ pub(super) struct QueueFolder {
 }
 
 /// How many uploads may be under way, as far as there is a configuration that says so.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     /// In all.
     pub all: Option<u64>,
@@ -78,12 +78,25 @@ impl QueueFolder {
 
     /// Opens the queue for somebody who asks for these hosts. That there is none yet is no failure, and is said.
     pub(super) fn open(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
+        let view = self.open_silently(asked)?;
+        if view.is_none() {
+            self.say_that_there_is_none();
+        }
+        Ok(view)
+    }
+
+    /// That there is no queue is no failure.
+    pub(super) fn say_that_there_is_none(&self) {
+        render::note(format!("There is no queue in `{}` yet; `ferryd run` creates it.", render::path(&self.dir)));
+    }
+
+    /// The same, for somebody who draws on the whole terminal.
+    pub(super) fn open_silently(&self, asked: &[String]) -> Result<Option<View>, CommandFailure> {
         let failed = |error| CommandFailure::store(&self.dir, &error);
         let view = View::open(&self.dir).map_err(failed)?;
         let mut known: BTreeSet<String> = self.configured.iter().cloned().collect();
-        match &view {
-            Some(view) => known.extend(view.host_names().map_err(failed)?),
-            None => render::note(format!("There is no queue in `{}` yet; `ferryd run` creates it.", render::path(&self.dir))),
+        if let Some(view) = &view {
+            known.extend(view.host_names().map_err(failed)?);
         }
         // Without a queue and a configuration nobody knows any name.
         match asked.iter().find(|name| !known.contains(*name)) {

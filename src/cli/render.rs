@@ -6,6 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
 
 use crate::config::ConfigError;
 use crate::job::shown::is_unsafe;
@@ -96,6 +99,12 @@ pub(super) fn note(text: impl Display) {
     drop(writeln!(stderr, "{text}"));
 }
 
+/// Prints a remark that ends no line, or draws one again.
+pub(super) fn note_on_line(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()));
+}
+
 /// Prints a failure the way every failure is printed.
 pub(super) fn failure(failure: &CommandFailure) {
     let prefix = if failure.exit == Exit::Configuration { "" } else { "ferryd: " };
@@ -123,6 +132,39 @@ pub(super) fn duration(duration: Duration) -> String {
         seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
         seconds => format!("{} d", seconds / 86_400),
     }
+}
+
+/// About how long something will take: `10 s`, `4 min`, `2 h 40 min`, `3 d 4 h`. Rounded up, and the more so the longer it is.
+pub(super) fn about(left: Duration) -> String {
+    let up = |seconds: u64, step: u64| seconds.div_ceil(step).max(1).saturating_mul(step);
+    let seconds = match left.as_secs() {
+        seconds @ 0..10 => up(seconds, 1),
+        seconds @ 10..60 => up(seconds, 5),
+        seconds @ 60..3600 => up(seconds, 60),
+        seconds @ 3600..86_400 => up(seconds, 600),
+        seconds => up(seconds, 3600),
+    };
+    let with_rest = |whole: u64, unit: &str, rest: u64, small: &str| match rest {
+        0 => format!("{whole} {unit}"),
+        _ => format!("{whole} {unit} {rest} {small}"),
+    };
+    match seconds {
+        0..3600 => duration(Duration::from_secs(seconds)),
+        3600..86_400 => with_rest(seconds / 3600, "h", seconds % 3600 / 60, "min"),
+        _ => with_rest(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
+}
+
+/// A time as people say it in this zone: `14:03` of the day that it is there now, else with the date.
+pub(super) fn clock(at_ms: i64, now_ms: i64, zone: &TimeZone) -> String {
+    let zoned = |ms: i64| Timestamp::from_millisecond(ms).map(|time| time.to_zoned(zone.clone()));
+    let (Ok(at), Ok(now)) = (zoned(at_ms), zoned(now_ms)) else { return "at an unknown time".into() };
+    let format = match (at.date() == now.date(), at.year() == now.year()) {
+        (true, _) => "%H:%M",
+        (false, true) => "%-d %b %H:%M",
+        (false, false) => "%-d %b %Y",
+    };
+    at.strftime(format).to_string()
 }
 
 /// How long ago a time is: `3 min`. Nothing if it is still to come, as after a clock that was wrong.
@@ -160,6 +202,11 @@ pub(super) fn thousands(number: u64) -> String {
     digits.chars().enumerate().flat_map(|(at, digit)| comma_before(at).then_some(',').into_iter().chain([digit])).collect()
 }
 
+/// A text with spaces behind it up to so many cells of a terminal.
+pub(super) fn padded(text: &str, cells: usize) -> String {
+    format!("{text}{}", " ".repeat(cells.saturating_sub(text.width())))
+}
+
 /// A text on one line: what would draw on the terminal, turn the direction of the text or hide in it is shown, never sent.
 pub(super) fn line(text: &str) -> String {
     text.chars().flat_map(|c| if is_unsafe(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
@@ -186,12 +233,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_said_as_closely_as_it_can_be_known() {
+        let cases = [
+            (0, "1 s"),
+            (9, "9 s"),
+            (11, "15 s"),
+            (56, "1 min"),
+            (61, "2 min"),
+            (3_541, "1 h"),
+            (5_900, "1 h 40 min"),
+            (86_399, "1 d"),
+            (273_600, "3 d 4 h"),
+        ];
+        for (seconds, said) in cases {
+            assert_eq!(about(Duration::from_secs(seconds)), said);
+        }
+        assert!(about(Duration::from_secs(u64::MAX)).contains(" d"));
+    }
+
+    #[test]
+    fn a_time_is_said_in_the_zone_of_whoever_reads_it() {
+        let now = 1_767_323_045_000;
+        let tokyo = TimeZone::fixed(jiff::tz::offset(9));
+        assert_eq!((clock(now, now, &TimeZone::UTC).as_str(), clock(now, now, &tokyo).as_str()), ("03:04", "12:04"));
+        let day = 86_400_000;
+        assert_eq!(clock(now - day, now, &tokyo), "1 Jan 12:04");
+        assert_eq!(clock(now - 3 * day, now, &TimeZone::UTC), "30 Dec 2025");
+        assert_eq!(clock(i64::MAX, now, &TimeZone::UTC), "at an unknown time");
+    }
+
+    #[test]
     fn a_number_agrees_with_its_noun() {
         let cases = [(0, "0 files"), (1, "1 file"), (2, "2 files"), (999, "999 files"), (1_000, "1,000 files")];
         for (number, said) in cases {
             assert_eq!(count(number, "file"), said);
         }
         assert_eq!((thousands(192_536).as_str(), thousands(1_000_000).as_str()), ("192,536", "1,000,000"));
+    }
+
+    #[test]
+    fn a_column_is_as_wide_for_letters_that_are() {
+        assert_eq!((padded("写", 4).as_str(), padded("ab", 4).as_str(), padded("abc", 2).as_str()), ("写  ", "ab  ", "abc"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Config, ProcessEnvironment};
 use crate::engine::phase::{Phase, PhaseSwitch, Phases, phases};
-use crate::engine::{self, Control, EngineError, OneOffs, Orders, Reloads};
+use crate::engine::{self, Control, EngineError, OneOffs, Orders, Reloads, SharedPaces};
 use crate::host::KeptTokens;
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
@@ -151,6 +151,8 @@ struct Daemon {
     lock: Arc<Lock>,
     /// The engine that runs, as whoever asks the daemon reaches it.
     engine: Arc<Mutex<Option<Control>>>,
+    /// How fast bytes go, whichever engine runs.
+    paces: SharedPaces,
     /// What takes up files for it that are sent by name.
     one_offs: Arc<Mutex<Option<OneOffs>>>,
     runtime: Runtime,
@@ -175,6 +177,7 @@ impl Daemon {
             .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the threads that do the work: {error}")))?;
         tracing::info!("ferryd {} starting; the queue is in {state_dir:?}", env!("CARGO_PKG_VERSION"));
         let (lock, engine) = (Arc::new(lock), Arc::<Mutex<Option<Control>>>::default());
+        let paces = SharedPaces::default();
         let one_offs = Arc::<Mutex<Option<OneOffs>>>::default();
         {
             let _entered = runtime.enter();
@@ -182,10 +185,10 @@ impl Daemon {
                 tokio::spawn(vitals::feed_watchdog(limit, Arc::clone(&engine), lock.clone()));
             }
             let (engine, one_offs) = (Arc::clone(&engine), Arc::clone(&one_offs));
-            Answering { lock: lock.clone(), engine, one_offs, pending: pending.clone() }.start(&state_dir);
+            Answering { lock: lock.clone(), engine, paces: paces.clone(), one_offs, pending: pending.clone() }.start(&state_dir);
         }
         let config = Arc::new(Mutex::new(config));
-        Ok(Daemon { state_dir, path, config, lock, engine, one_offs, runtime, pending, _signals: listener })
+        Ok(Daemon { state_dir, path, config, lock, engine, paces, one_offs, runtime, pending, _signals: listener })
     }
 
     /// Runs one engine after the other, as long as a queue that was damaged can be rescued.
@@ -223,8 +226,13 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let control =
-            Control { switch: switch.clone(), phases: phases.clone(), orders: Orders::default(), reloads: Reloads::default() };
+        let control = Control {
+            switch: switch.clone(),
+            phases: phases.clone(),
+            orders: Orders::default(),
+            reloads: Reloads::default(),
+            paces: self.paces.clone(),
+        };
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(control.clone());
         let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), phases.clone()));
         let telling = vitals::tell_line(self.state_dir.clone(), self.lock.clone(), phases.clone());

@@ -13,11 +13,11 @@ use crate::os::lock::{Lock, LockError, LockNote, owner};
 use crate::store::{Query, Store, StoreError, View};
 
 use super::exit::Exit;
-use super::links::{Since, parse_since};
 use super::protocol::{self, Reply, Request};
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
-use super::status::states;
+use super::since::{Since, parse_since};
+use super::states::states;
 
 /// How long a daemon may take to carry out an order: as long as its disk is full, it cannot.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,7 +185,7 @@ pub(super) fn unknown_file(view: &View, path: &Path, is_folder: bool) -> Result<
 }
 
 /// Has the daemon carry out the order, or carries it out here while none runs. Answers which.
-fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, bool), CommandFailure> {
+pub(super) fn give(dir: &Path, order: Order, selection: &Selection) -> Result<(Steered, bool), CommandFailure> {
     let mut waited = Duration::ZERO;
     loop {
         if owner(dir).is_some() {
@@ -232,7 +232,7 @@ pub(super) fn without_daemon<T>(
 }
 
 /// What has happened, for a person.
-fn told(order: Order, steered: &Steered, running: bool) -> String {
+pub(super) fn told(order: Order, steered: &Steered, running: bool) -> String {
     let jobs = render::count(steered.changed, "job");
     let done = match order {
         _ if steered.changed == 0 => "Nothing was changed.".to_owned(),

@@ -12,7 +12,6 @@
 //! - before the outcome is committed: the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,6 +28,7 @@ use crate::store::{Claimed, Recorded, StoreError, Upload, Version};
 
 use super::base_of;
 use super::digest::Digesting;
+use super::live::Sent;
 use super::parts::{self, ConfirmedPart, PartSender};
 use super::source::{self, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
@@ -45,11 +45,9 @@ pub(super) struct Attempt {
     /// What the host can do with the file: as it says today, or as it said when the session was opened that is resumed.
     pub(super) shape: Shape,
     /// Bytes that have flowed, for people to see.
-    pub(super) sent: Arc<AtomicU64>,
+    pub(super) sent: Arc<Sent>,
     /// When it was claimed.
     began: Instant,
-    /// Bytes that the host held before.
-    held_before: u64,
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
@@ -68,10 +66,10 @@ enum Started {
 }
 
 impl Attempt {
-    pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<AtomicU64>) -> Attempt {
+    pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<Sent>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
         let began = Instant::now();
-        Attempt { worker, job, shape, sent, began, held_before: 0, progress: false, session: None, digesting: None, digest: None }
+        Attempt { worker, job, shape, sent, began, progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -412,8 +410,7 @@ impl Attempt {
             }
             _ => {}
         }
-        self.held_before = parts::confirmed_bytes(&upload, self.shape.order);
-        self.sent.store(self.held_before, Ordering::Relaxed);
+        self.sent.resume_at(parts::confirmed_bytes(&upload, self.shape.order));
         Ok(Started::Upload(upload))
     }
 
@@ -490,7 +487,7 @@ impl Attempt {
 
     /// How long it has taken so far, and how many bytes have flowed.
     pub(super) fn pace(&self) -> (Duration, u64) {
-        (self.began.elapsed(), self.sent.load(Ordering::Relaxed).saturating_sub(self.held_before))
+        (self.began.elapsed(), self.sent.flowed())
     }
 
     /// How long the row of failures had lasted at the claim. Progress ends one, but for a file that has lost sessions: each new one

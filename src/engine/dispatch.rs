@@ -323,7 +323,7 @@ impl Dispatch {
         let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
         let stopped = worker.halt.clone();
         host.worker.standing.begins(now);
-        let (entry, store) = (self.shared.board.enter(job.id), self.store.clone());
+        let (entry, store) = (self.shared.board.enter(job.id, &job.host), self.store.clone());
         tasks.start(running, async move {
             let mut phases = worker.phases.clone();
             let ready = tokio::select! {

@@ -1,7 +1,6 @@
 //! Where an attempt leaves its job: the outcome, or why it stopped early and what is to come of that.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -17,6 +16,7 @@ use crate::store::{Claimed, ReturnedJob, StoreError};
 
 use super::attempt::{Attempt, upload_session};
 use super::clocks;
+use super::live::Sent;
 use super::source::SourceError;
 use super::stop::Stop;
 use super::worker::Worker;
@@ -35,7 +35,7 @@ pub struct End {
 impl Worker {
     /// Carries `job` as far as it goes and commits where it ends. Bytes that flow are added to `sent`. An error is the queue's own:
     /// nothing more can be done.
-    pub async fn run(&self, job: Claimed, sent: Arc<AtomicU64>) -> Result<End, StoreError> {
+    pub async fn run(&self, job: Claimed, sent: Arc<Sent>) -> Result<End, StoreError> {
         let attempted = Attempted { job: job.id.0, bytes: job.identity.size, epoch: self.epoch };
         let mut attempt = Attempt::new(self.clone(), job, sent);
         if attempt.job().give_back {

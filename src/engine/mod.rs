@@ -59,6 +59,7 @@ use deliver::{Deliver, DeliverSetting, Means};
 use dispatch::Dispatch;
 use hosts::HostsSetting;
 use live::Board;
+pub(crate) use live::SharedPaces;
 pub(crate) use one_off::OneOffs;
 pub use orders::Orders;
 use phase::{Phase, PhaseSwitch, Phases};
@@ -99,6 +100,8 @@ pub struct Control {
     pub orders: Orders,
     /// Configurations that follow the one it begins with.
     pub reloads: Reloads,
+    /// How fast bytes go.
+    pub paces: SharedPaces,
 }
 
 /// Runs the daemon's work until the phase says that it ends. `host` answers what speaks to a configured host ([`host_of`]); `ready`
@@ -111,8 +114,8 @@ pub async fn run(
     control: Control,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
-    let Control { switch, phases, orders, reloads } = control;
-    let board = Board::default();
+    let Control { switch, phases, orders, reloads, paces } = control;
+    let board = Board::telling(paces);
     let new_since = configure(config, &store).await?;
     store.recover().await?;
     let hints = Handle::default();

@@ -13,7 +13,6 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -34,6 +33,7 @@ use crate::os::threads::Threads;
 use super::bandwidth::Limits;
 use super::gate::Gate;
 use super::hasher::{Hasher, hex};
+use super::live::Sent;
 
 /// A part up to this size is read at once, before its request begins.
 const PART_BYTES: u64 = 512 * 1024;
@@ -87,7 +87,7 @@ pub(crate) struct Source {
     open: Arc<OpenSource>,
     answers: Answers,
     limits: Limits,
-    sent: Arc<AtomicU64>,
+    sent: Arc<Sent>,
     /// How the digest of each part is computed, where the host wants one.
     part_digest: Option<Algorithm>,
 }
@@ -123,12 +123,7 @@ pub(crate) struct Expected {
 
 impl Source {
     /// Opens the file that is expected. Bytes that flow are added to `sent`.
-    pub(crate) async fn open(
-        expected: Expected,
-        threads: Threads,
-        limits: Limits,
-        sent: Arc<AtomicU64>,
-    ) -> Result<Source, SourceError> {
+    pub(crate) async fn open(expected: Expected, threads: Threads, limits: Limits, sent: Arc<Sent>) -> Result<Source, SourceError> {
         let answers = Answers::of(threads, expected.base.path());
         let open = match OpenSource::from_page_cache(&expected, &answers) {
             Some(open) => open,
@@ -536,7 +531,7 @@ impl Cursor {
         {
             return Some((Err(error), self));
         }
-        self.source.sent.fetch_add(length, Ordering::Relaxed);
+        self.source.sent.flow(length);
         Some((Ok(bytes), self))
     }
 

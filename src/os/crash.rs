@@ -12,6 +12,15 @@ macro_rules! crash_point {
 }
 pub(crate) use crash_point;
 
+/// Panics here when the environment asks for it: `FERRYD_PANIC_AT=NAME`.
+macro_rules! panic_point {
+    ($name:literal) => {
+        #[cfg(feature = "crash-points")]
+        $crate::os::crash::panic_where_asked($name)
+    };
+}
+pub(crate) use panic_point;
+
 /// Every point on the way to the host, in the order in which a file passes them.
 #[cfg(feature = "crash-points")]
 pub const POINTS: &[&str] = &[
@@ -45,6 +54,12 @@ pub const POINTS_OF_ORDERS: &[&str] = &["order.before_commit", "order.after_comm
 /// The points between a host's new token and its use.
 #[cfg(feature = "crash-points")]
 pub const POINTS_OF_TOKENS: &[&str] = &["token.before_write", "token.after_write"];
+
+/// Panics when the environment names this point.
+#[cfg(feature = "crash-points")]
+pub(crate) fn panic_where_asked(name: &str) {
+    assert!(std::env::var("FERRYD_PANIC_AT").as_deref() != Ok(name), "asked to panic at {name}");
+}
 
 /// Counts one passing of the point `name`, and dies when it is the one asked for.
 #[cfg(feature = "crash-points")]

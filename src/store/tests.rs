@@ -624,6 +624,22 @@ fn a_snapshot_filters_and_puts_first_what_moves() {
 }
 
 #[test]
+fn a_snapshot_knows_the_other_hosts_of_a_file_and_what_has_happened_since() {
+    let queue = Queue::new();
+    queue.enqueue(0..4);
+    let one = Query { limit: 1, beside: true, ..Query::default() };
+    let snapshot = queue.snapshot(&one);
+    let (job, [beside]) = (&snapshot.jobs[0], snapshot.beside.as_slice()) else { panic!("{:#?}", snapshot.beside) };
+    assert!(job.path == beside.path && job.host != beside.host);
+    assert!(queue.snapshot(&Query { beside: false, ..one.clone() }).beside.is_empty());
+    let of_host = Query { hosts: vec![job.host.clone()], ..one };
+    assert!(queue.snapshot(&of_host).beside.is_empty(), "another host was not asked for");
+    let since = |since_ms| queue.snapshot(&Query { since_ms: Some(since_ms), limit: 100, ..Query::default() }).jobs.len();
+    assert_eq!((since(0), since(i64::MAX)), (8, 0));
+    assert_eq!(snapshot.bytes_moving.values().sum::<u64>(), snapshot.bytes_left);
+}
+
+#[test]
 fn a_hundred_thousand_jobs_are_seen_at_a_glance() {
     let queue = Queue::new();
     for begin in (0..50_000).step_by(500) {

@@ -23,6 +23,9 @@ use super::{FILE_NAME, place, schema, steering};
 /// Rates older than this say nothing.
 const LIVE_MS: i64 = 5_000;
 
+/// Further jobs of shown versions, for each of those that are shown.
+const BESIDE_MAX: usize = 8;
+
 /// Links that are read at once.
 const LINKS_IN_A_PAGE: i64 = 1_000;
 
@@ -40,6 +43,11 @@ pub struct Query {
     pub hosts: Vec<String>,
     /// Only jobs of files at or below these paths; all when empty.
     pub paths: Vec<PathBuf>,
+    /// Only what has happened since then, in milliseconds since the Unix epoch: files that arrived, and other jobs that came into their
+    /// state.
+    pub since_ms: Option<i64>,
+    /// Whether the other jobs of the same versions are wanted, too ([`Snapshot::beside`]).
+    pub beside: bool,
     /// Jobs at most.
     pub limit: usize,
     /// The time against which rates are fresh, in milliseconds since the Unix epoch.
@@ -53,6 +61,9 @@ pub struct Snapshot {
     pub totals: Vec<(State, u64)>,
     /// Bytes of jobs that still have to go, less what hosts hold of them.
     pub bytes_left: u64,
+    /// Those of them that go without a person: of queued, uploading and waiting jobs, less what has flowed of them, by
+    /// their hosts.
+    pub bytes_moving: BTreeMap<String, u64>,
     /// Bytes that hosts hold: of done jobs, and of half-sent ones.
     pub bytes_sent: u64,
     /// Bytes a second, lately.
@@ -63,6 +74,8 @@ pub struct Snapshot {
     pub hosts: Vec<HostRow>,
     /// Jobs, the most interesting first.
     pub jobs: Vec<JobRow>,
+    /// Jobs of the same versions of files that are not among these: what is known of a file at its other hosts.
+    pub beside: Vec<JobRow>,
     /// How many uploads are under way, by their hosts.
     pub uploading: BTreeMap<String, u64>,
     /// How many queued jobs of the same host are claimed before a queued one of these; of the first hundred alone.
@@ -102,14 +115,27 @@ pub struct Remaining {
     pub needs_a_person: BTreeMap<State, u64>,
 }
 
-/// What people want to see first: what moves, what needs them, what waits, what is next, what was done last.
+/// What people want to see first: what needs them, what moves, what waits, what is next, what was done last.
 const GROUPS: [&[State]; 5] = [
-    &[State::Uploading, State::Uploaded],
-    &[State::Held, State::Failed, State::Paused],
-    &[State::Waiting],
+    &[State::Held, State::Failed],
+    &[State::Uploading],
+    &[State::Waiting, State::Uploaded, State::Paused],
     &[State::Queued],
     &[State::Done, State::Gone, State::Cancelled],
 ];
+
+/// How many of so many jobs in each group are shown: each group is sure of its share, and what one leaves over goes to the first that
+/// have more.
+fn shares(found: [usize; GROUPS.len()], limit: usize) -> [usize; GROUPS.len()] {
+    let mut shown = found.map(|jobs| jobs.min(limit / GROUPS.len()));
+    let mut room = limit - shown.iter().sum::<usize>();
+    for (shown, found) in shown.iter_mut().zip(found) {
+        let more = (found - *shown).min(room);
+        *shown += more;
+        room -= more;
+    }
+    shown
+}
 
 const COLUMNS: &str = "j.id, d.path, f.name, j.host, j.state, j.size, coalesce(u.held_bytes, 0),
     coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0),
@@ -156,15 +182,20 @@ impl View {
             c.query_row("SELECT coalesce(sum(per_second), 0) FROM live WHERE at >= ?1", [query.now_ms - LIVE_MS], |row| {
                 unsigned(row, 0)
             })?;
-        for group in GROUPS {
-            let room = query.limit.saturating_sub(snapshot.jobs.len());
-            let mut found = Vec::new();
+        let mut groups: [Vec<JobRow>; GROUPS.len()] = Default::default();
+        for (found, group) in groups.iter_mut().zip(GROUPS) {
             for state in group.iter().filter(|state| query.states.is_empty() || query.states.contains(state)) {
-                found.extend(jobs(c, query, *state, room)?);
+                found.extend(jobs(c, query, *state, query.limit)?);
             }
-            sort(&mut found, group);
-            snapshot.jobs.extend(found.into_iter().take(room));
+            sort(found, group);
+            found.truncate(query.limit);
         }
+        let shares = shares(groups.each_ref().map(Vec::len), query.limit);
+        snapshot.jobs = groups.into_iter().zip(shares).flat_map(|(group, share)| group.into_iter().take(share)).collect();
+        if query.beside {
+            snapshot.beside = beside(c, query, &snapshot.jobs)?;
+        }
+        snapshot.bytes_moving = bytes_moving(c, query.now_ms)?;
         snapshot.uploading = uploading(c)?;
         for job in snapshot.jobs.iter().filter(|job| job.state == State::Queued).take(PLACED_MAX) {
             snapshot.before.insert(job.id, before(c, job)?);
@@ -354,7 +385,7 @@ impl Snapshot {
     pub fn nothing_moves(&mut self) {
         self.per_second = 0;
         self.uploading.clear();
-        for job in &mut self.jobs {
+        for job in self.jobs.iter_mut().chain(&mut self.beside) {
             job.per_second = 0;
             if job.state == State::Uploading {
                 job.state = State::Queued;
@@ -371,7 +402,7 @@ impl Snapshot {
     }
 
     fn explain(&mut self) {
-        for job in &mut self.jobs {
+        for job in self.jobs.iter_mut().chain(&mut self.beside) {
             let host = self.hosts.iter().find(|host| host.name == job.host);
             job.explain(host.map(|host| &host.report));
         }
@@ -410,6 +441,47 @@ fn jobs(c: &Connection, query: &Query, state: State, room: usize) -> Result<Vec<
     }
 }
 
+/// What is left of the jobs that go without a person, less what has flowed of those under way.
+fn bytes_moving(c: &Connection, now_ms: i64) -> Result<BTreeMap<String, u64>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT host, sum(bytes) FROM totals WHERE state IN ('queued', 'uploading', 'waiting') GROUP BY host HAVING sum(bytes) > 0",
+    )?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
+    let mut left: BTreeMap<String, u64> = rows.collect::<Result<_, _>>()?;
+    let mut select = c.prepare_cached(
+        "SELECT j.host, sum(min(j.size, max(u.held_bytes, coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0))))
+         FROM uploads u JOIN jobs j ON j.id = u.job WHERE j.state IN ('queued', 'uploading', 'waiting') GROUP BY j.host",
+    )?;
+    let mut rows = select.query([now_ms - LIVE_MS])?;
+    while let Some(row) = rows.next()? {
+        if let Some(left) = left.get_mut(&row.get::<_, String>(0)?) {
+            *left = left.saturating_sub(unsigned(row, 1)?);
+        }
+    }
+    Ok(left)
+}
+
+/// The other jobs of the versions that these jobs are of.
+fn beside(c: &Connection, query: &Query, jobs: &[JobRow]) -> Result<Vec<JobRow>, StoreError> {
+    if is_older(c)? {
+        return Ok(Vec::new());
+    }
+    let query = Query { paths: Vec::new(), ..query.clone() };
+    let (filter, mut values) = filter(&query);
+    values[0] = Value::Integer(query.now_ms - LIVE_MS);
+    values[1] = Value::Integer(i64::try_from(query.limit.saturating_mul(BESIDE_MAX)).unwrap_or(i64::MAX));
+    let ids: Vec<i64> = jobs.iter().map(|job| job.id.0).collect();
+    let ids = mark(&mut values, Value::Text(serde_json::to_string(&ids).unwrap_or_default()));
+    let mut select = c.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM (SELECT DISTINCT file, version FROM jobs WHERE id IN (SELECT value FROM json_each({ids}))) shown
+         CROSS JOIN jobs j ON j.file = shown.file AND j.version = shown.version
+         JOIN files f ON f.id = j.file JOIN folders d ON d.id = f.folder LEFT JOIN uploads u ON u.job = j.id
+         WHERE j.id NOT IN (SELECT value FROM json_each({ids})){filter} LIMIT ?2"
+    ))?;
+    let rows: Vec<JobRow> = select.query_map(params_from_iter(values), job_row)?.collect::<Result<_, _>>()?;
+    rows.into_iter().map(|row| with_what_it_waits_for(c, row)).collect()
+}
+
 fn uploading(c: &Connection) -> Result<BTreeMap<String, u64>, StoreError> {
     let mut select =
         c.prepare_cached("SELECT host, sum(jobs) FROM totals WHERE state = 'uploading' GROUP BY host HAVING sum(jobs) > 0")?;
@@ -435,9 +507,15 @@ fn hosts_with_queue(c: &Connection) -> Result<Vec<String>, StoreError> {
 }
 
 fn select_jobs(c: &Connection, query: &Query, state: State, order: &str, room: usize) -> Result<Vec<JobRow>, StoreError> {
-    let (filter, mut values) = filter(query);
+    let (mut filter, mut values) = filter(query);
     values[0] = Value::Integer(query.now_ms - LIVE_MS);
     values[1] = Value::Integer(i64::try_from(room).unwrap_or(i64::MAX));
+    if let Some(since_ms) = query.since_ms {
+        let since = mark(&mut values, Value::Integer(since_ms));
+        // What is done is found along the times of arrival.
+        let column = if state == State::Done { "j.done_at" } else { "j.since" };
+        filter.push_str(&format!(" AND {column} >= {since}"));
+    }
     let sql = select_sql(state, &filter, order);
     let sql = if is_older(c)? { for_older(&sql) } else { sql };
     let mut select = c.prepare_cached(&sql)?;
@@ -625,4 +703,24 @@ pub(super) fn every_job(c: &Connection) -> Result<Vec<JobRow>, StoreError> {
     ))?;
     let jobs = select.query_map([i64::MIN], job_row)?.collect::<Result<Vec<_>, _>>()?;
     jobs.into_iter().map(|job| with_what_it_waits_for(c, job)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_is_sure_of_its_share_and_the_first_ones_get_the_rest() {
+        let cases = [
+            ([100, 0, 0, 100, 100], 50, [30, 0, 0, 10, 10]),
+            ([3, 0, 0, 0, 100], 50, [3, 0, 0, 0, 47]),
+            ([1, 2, 3, 4, 5], 50, [1, 2, 3, 4, 5]),
+            ([9, 9, 9, 9, 9], 3, [3, 0, 0, 0, 0]),
+            ([0; 5], 50, [0; 5]),
+            ([9; 5], 0, [0; 5]),
+        ];
+        for (found, limit, shown) in cases {
+            assert_eq!(shares(found, limit), shown, "{found:?}");
+        }
+    }
 }

@@ -24,13 +24,13 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 41] = [
+const MAY_KNOW: [(&str, &[&str]); 43] = [
     ("annotate_snippets", &["config"]),
-    ("base64", &["host", "job"]),
+    ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
     ("bytesize", &["cli", "config", "engine", "host"]),
     ("clap", &["cli"]),
-    ("comfy_table", &["cli"]),
+    ("crossterm", &["cli"]),
     ("ferryd_sandbox", &["cli"]),
     ("globset", &["config", "watch"]),
     ("hmac", &["host"]),
@@ -47,6 +47,7 @@ const MAY_KNOW: [(&str, &[&str]); 41] = [
     ("plist", &["host"]),
     ("quick_xml", &["host"]),
     ("rand", &["cli", "os"]),
+    ("ratatui", &["cli"]),
     ("reqwest", &["host"]),
     ("rusqlite", &["store"]),
     ("rustix", &["cli", "os", "watch"]),
@@ -64,6 +65,7 @@ const MAY_KNOW: [(&str, &[&str]); 41] = [
     ("tracing", &["cli", "config", "engine", "hook", "os", "store", "watch"]),
     ("tracing_subscriber", &["cli"]),
     ("twox_hash", &["job"]),
+    ("unicode_width", &["cli"]),
     ("url", &["config", "host"]),
     ("ferryd", &["main"]),
 ];

@@ -27,6 +27,8 @@ mod kinds;
 mod koodrive;
 mod layers;
 mod links;
+#[cfg(target_os = "linux")]
+mod live;
 mod manager;
 mod messages;
 mod migrations;

@@ -13,9 +13,10 @@ use ferryd_sandbox::faults::{Action, Endpoint, When};
 use crate::bench_top::{Bench, one};
 
 /// What differs from run to run, as regular expressions, and what stands in its place.
-const CHANGING: [(&str, &str); 12] = [
+const CHANGING: [(&str, &str); 13] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d", "[time]"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "[time]"),
+    (r"  \d\d:\d\d  ", "  [time]  "),
     (r"\b\d+ (s|min|h|d) ago", "[long] ago"),
     (r"\b(in|for) \d+ (s|min|h|d)\b", "$1 [long]"),
     (r"PID \d+", "PID [pid]"),

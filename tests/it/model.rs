@@ -4,7 +4,7 @@
 //! with one whole file and its outcome; a host that cannot be asked may end with two, and then the job says so, or holds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ferryd::internals::engine::bandwidth::{Bucket, Limits};
@@ -299,7 +299,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         loop {
             let claims = store.claim(vec![Asking::new("box", 1)], 1, later).await.unwrap();
             let Some(job) = claims.jobs.into_iter().next() else { return };
-            worker.run(job, Arc::new(AtomicU64::new(0))).await.unwrap();
+            worker.run(job, Arc::default()).await.unwrap();
         }
     };
     tokio::select! {

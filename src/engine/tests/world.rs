@@ -312,7 +312,7 @@ impl World {
         *self.orders.lock().unwrap() = orders.clone();
         let reloads = Reloads::default();
         *self.reloads.lock().unwrap() = reloads.clone();
-        let control = Control { switch: switch.clone(), phases: watched, orders, reloads };
+        let control = Control { switch: switch.clone(), phases: watched, orders, reloads, paces: Arc::default() };
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), control, || {});
         let end = async {
             tokio::time::sleep(time).await;
