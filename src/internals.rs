@@ -11,7 +11,9 @@ pub mod config {
 
 /// The loops that work on the queue.
 pub mod engine {
-    pub use crate::engine::{Control, EngineError, Orders, bandwidth, connections, deliver, host_of, phase, roots, run, worker};
+    pub use crate::engine::{
+        Control, EngineError, Orders, Reloads, bandwidth, connections, deliver, host_of, phase, roots, run, worker,
+    };
 }
 
 /// The protocols, and what their replies mean: everything that is public there, so that no kind need be named.

@@ -9,7 +9,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::phase::{Phase, Phases};
 use crate::engine::{Control, OneOffs, SharedPaces};
 use crate::job::steer::{Order, Selection};
 use crate::os::lock::Lock;
@@ -18,6 +17,7 @@ use crate::os::{clock, control};
 
 use super::pending::{PendingSignals, note_in, note_signal};
 use super::protocol::{self, Reply, Request};
+use super::vitals::turn_or_end;
 
 /// Requests that are read at once; more wait until these were read, or have taken too long.
 const READ_AT_ONCE: usize = 16;
@@ -103,7 +103,7 @@ impl Answering {
     async fn steer(&self, order: Order, selection: Selection) -> Reply {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if locked(&self.pending).signal == Some(Signal::Drain) {
+            if locked(&self.pending).drain {
                 return Reply::Failed { why: "the daemon is stopping; try again once it has".into() };
             }
             let orders = locked(&self.engine).as_ref().map(|control| control.orders.clone());
@@ -156,13 +156,4 @@ async fn read(stream: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     stream.take(control::LINE_BYTES_MAX).read_until(b'\n', &mut line).await.ok()?;
     (line.pop() == Some(b'\n')).then_some(line)
-}
-
-/// Resolves when the main loop has turned, or is about to end: what is under way then has a limit of its own.
-async fn turn_or_end(phases: Phases) {
-    let mut end = phases.clone();
-    tokio::select! {
-        () = phases.turn() => {}
-        () = end.reached(Phase::Draining) => {}
-    }
 }

@@ -24,6 +24,9 @@ use super::render::{self, CommandFailure};
 const FOLDERS_MAX: usize = 200_000;
 /// How long watched folders are waited for, all together.
 const WATCH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a folder is waited for that something is to be written to.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(10);
+const SILENT_FOLDER: &str = "the folder has not answered for 10 s";
 /// Less room than this for the queue is a problem.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -321,11 +324,13 @@ fn check_hooks(config: &Config, report: &mut Report) {
         let key = hook.key();
         let name = Hook::name_of(&key);
         let lacks = match &hook.action {
-            HookAction::LinksFile(path) if !can_write_below(path) => {
-                Some(("cannot write to its folder", "choose a file in a folder that this user can write to"))
-            }
+            HookAction::LinksFile(path) => match can_write_below(path) {
+                Some(true) => None,
+                Some(false) => Some(("cannot write to its folder", "choose a file in a folder that this user can write to")),
+                None => Some((SILENT_FOLDER, "look after the server or the disk that it is on; what is to be written there waits")),
+            },
             HookAction::Command(words) => lacking_program(&words.first().map(Template::plain).unwrap_or_default()),
-            HookAction::LinksFile(_) | HookAction::Webhook(_) | HookAction::Sidecar => None,
+            HookAction::Webhook(_) | HookAction::Sidecar => None,
         };
         match lacks {
             Some((what, hint)) => report.problem(format!("hook `{}`: {what}", render::line(name)), hint),
@@ -334,11 +339,18 @@ fn check_hooks(config: &Config, report: &mut Report) {
     }
     check_proof(config, report);
     for watch in &config.watches {
-        if let After::Move(target) = &watch.after
-            && !can_write_below(&target.join("x"))
-        {
-            let text = format!("cannot write to `{}`, where `after` moves files", render::path(target));
-            report.problem(text, "choose a folder that this user can write to");
+        let After::Move(target) = &watch.after else { continue };
+        let name = render::path(target);
+        match can_write_below(&target.join("x")) {
+            Some(true) => {}
+            Some(false) => {
+                let text = format!("cannot write to `{name}`, where `after` moves files");
+                report.problem(text, "choose a folder that this user can write to");
+            }
+            None => {
+                let text = format!("`{name}`, where `after` moves files: {SILENT_FOLDER}");
+                report.problem(text, "look after the server or the disk that it is on; the files stay where they are meanwhile");
+            }
         }
     }
 }
@@ -362,10 +374,13 @@ fn check_proof(config: &Config, report: &mut Report) {
     }
 }
 
-/// Whether the folder of `path`, or the nearest above it that is there, may be written.
-fn can_write_below(path: &Path) -> bool {
-    let folder = path.ancestors().skip(1).find(|folder| folder.exists());
-    folder.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
+/// Whether the folder of `path`, or the nearest above it that is there, may be written; nothing where it does not answer.
+fn can_write_below(path: &Path) -> Option<bool> {
+    let look = |path: &Path| {
+        let folder = path.ancestors().skip(1).find(|folder| folder.exists());
+        folder.is_some_and(|folder| folder.is_dir() && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok())
+    };
+    threads::each_within(vec![path.to_owned()], FOLDER_PATIENCE, look).pop().flatten()
 }
 
 /// Why a hook cannot run this program, and what to do about it; nothing if it can.

@@ -14,8 +14,8 @@ use super::protocol::{self, Reply, Request};
 use super::queue::QueueFolder;
 use super::render::{self, CommandFailure};
 
-/// How long a reload may take: it waits for the parts in flight.
-const RELOAD_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a reload may take: it waits for scans to leave off, and for folders that do not answer.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
 /// How much longer than it has said a daemon may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);

@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::job::Watches;
 use crate::os::{folders as os_folders, threads};
 
+use super::exit::Exit;
+use super::render::{self, CommandFailure};
+
 /// How long folders are waited for, all together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,18 @@ pub(super) fn met_twice(watches: &Watches) -> Vec<(PathBuf, PathBuf)> {
         }
     }
     twice
+}
+
+/// Two watches on one folder would send every file twice.
+pub(super) fn refuse_met_twice(watches: &Watches) -> Result<(), CommandFailure> {
+    match met_twice(watches).first() {
+        None => Ok(()),
+        Some((later, earlier)) => {
+            let (later, earlier) = (render::path(later), render::path(earlier));
+            let message = format!("the watches `{earlier}` and `{later}` are the same folder");
+            Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
+        }
+    }
 }
 
 #[cfg(test)]

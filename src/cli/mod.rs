@@ -11,20 +11,24 @@ mod folders;
 mod init;
 mod link;
 mod links;
+mod log;
 mod manual;
 mod pending;
 mod protocol;
 mod queue;
+mod reloading;
 mod render;
 mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod send;
+mod service;
 mod show;
 mod since;
 mod states;
 mod status;
 mod steer;
+mod vitals;
 mod why;
 
 use std::path::PathBuf;
@@ -101,6 +105,8 @@ enum Command {
     /// Wait until nothing is left to upload.
     #[command(after_help = WAIT_HELP)]
     Wait(daemon::WaitArguments),
+    /// Run ferryd as a service of systemd or launchd.
+    Service(service::Arguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
     /// Write a first configuration, asking for what is not given.
@@ -167,6 +173,7 @@ pub fn main() -> Exit {
         Command::Reload(arguments) => daemon::reload(config, &arguments),
         Command::Stop(arguments) => daemon::stop(config, &arguments),
         Command::Wait(arguments) => daemon::wait(config, &arguments),
+        Command::Service(arguments) => service::run(config, arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
         Command::Init(arguments) => init::run(config, &arguments),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::engine::phase::{Phase, PhaseSwitch};
 use crate::os::lock::{Lock, LockNote};
@@ -13,8 +13,12 @@ use crate::os::signals::Signal;
 /// What signals have asked for, and the running engine they go to.
 #[derive(Default)]
 pub(super) struct PendingSignals {
-    /// The one that counts.
-    pub(super) signal: Option<Signal>,
+    /// Whether the daemon is to stop.
+    pub(super) drain: bool,
+    /// Whether the configuration is to be read again.
+    reload: bool,
+    /// Says that it is.
+    pub(super) reload_wanted: Arc<Notify>,
     /// What has that engine end.
     pub(super) switch: Option<Arc<PhaseSwitch>>,
     /// How long that engine waits for parts in flight.
@@ -23,22 +27,37 @@ pub(super) struct PendingSignals {
     pub(super) reloads: Vec<oneshot::Sender<Result<String, String>>>,
 }
 
+impl PendingSignals {
+    /// Who waits for the reload that is asked for, if one is.
+    pub(super) fn take_reload(&mut self) -> Option<Vec<oneshot::Sender<Result<String, String>>>> {
+        std::mem::take(&mut self.reload).then(|| std::mem::take(&mut self.reloads))
+    }
+
+    /// That reload is still to be done.
+    pub(super) fn put_reload_back(&mut self, waiting: Vec<oneshot::Sender<Result<String, String>>>) {
+        self.reload = true;
+        self.reloads.extend(waiting);
+    }
+}
+
 /// Takes a signal, or what stands for one.
 pub(super) fn note_signal(pending: &Mutex<PendingSignals>, signal: Signal) {
     let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-    if signal == Signal::Drain || pending.signal.is_none() {
-        pending.signal = Some(signal);
-    }
-    if let Some(switch) = &pending.switch {
-        switch.advance(Phase::Draining);
-    }
     if signal == Signal::Reload {
+        pending.reload = true;
+        pending.reload_wanted.notify_one();
         tracing::info!("reloading the configuration");
+        service::reloading();
     }
     if signal == Signal::Drain {
+        pending.drain = true;
+        if let Some(switch) = &pending.switch {
+            switch.advance(Phase::Draining);
+        }
         let grace = pending.grace.map_or(String::new(), |grace| format!(" up to {}", super::render::duration(grace)));
-        tracing::info!("stopping: waiting{grace} for parts in flight; signal again to quit at once");
-        service::stopping();
+        let line = format!("stopping: waiting{grace} for parts in flight");
+        tracing::info!("{line}; signal again to quit at once");
+        service::stopping(&line);
     }
 }
 

@@ -1,62 +1,62 @@
 //! `ferryd run`: the daemon. Owns the order of its life: configuration, folder, lock, queue, engine, and all of it backwards.
 
 use std::fs::DirBuilder;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
+use tokio::task::JoinHandle;
 
 use crate::config::{self, Config, ProcessEnvironment};
-use crate::engine::phase::{Phase, PhaseSwitch, phases};
-use crate::engine::{self, Control, EngineError, OneOffs, Orders, SharedPaces};
+use crate::engine::phase::{Phase, PhaseSwitch, Phases, phases};
+use crate::engine::{self, Control, EngineError, OneOffs, Orders, Reloads, SharedPaces};
 use crate::host::KeptTokens;
 use crate::host::http::Clients;
 use crate::host::kinds::KINDS;
 use crate::job::Watch;
 use crate::os::lock::{LastEnd, Lock, LockError, LockNote};
-use crate::os::signals::{self, Signal};
+use crate::os::signals;
 use crate::os::system::System;
 use crate::os::{clock, service};
 use crate::store::{Rescue, Store, StoreError, WriterThread};
 
 use super::answering::Answering;
-use super::changes;
 use super::exit::Exit;
 use super::folders;
+use super::log;
 use super::pending::{PendingSignals, note_in, note_signal};
-use super::render::{self, CommandFailure};
+use super::reloading::Reloading;
+use super::render::CommandFailure;
+use super::vitals;
 
 /// How often one process sets a damaged queue aside before it gives up.
 const RESCUES_MAX: u32 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What to log: error, warn, info, debug, or a filter such as `ferryd=debug`.
-    #[arg(long, env = "FERRYD_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    #[command(flatten)]
+    log: log::LogArguments,
 }
 
 /// Why the engine stopped.
 enum RunEnd {
     Stop,
-    Reload,
     Damaged(String),
 }
 
 pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
     let path = path.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
     let config = load(&path)?;
-    start_log(&arguments.log)?;
+    log::start(&arguments.log)?;
     let state_dir = config.daemon.state_dir.clone();
     prepare_state_dir(&state_dir)?;
     folders::make(&config.watches);
-    refuse_folders_met_twice(&config)?;
-    let daemon = Daemon::start(state_dir)?;
-    let ended = daemon.live(&path, config);
+    folders::refuse_met_twice(&config.watches)?;
+    let daemon = Daemon::start(state_dir, path, config)?;
+    let ended = daemon.live();
     let why = ended.as_ref().err().map_or("it was told to stop", |failure| &failure.message);
     daemon.say_end(why);
     if ended.is_ok() {
@@ -70,52 +70,6 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
 
 fn load(path: &Path) -> Result<Config, CommandFailure> {
     config::load(path, KINDS, &ProcessEnvironment).map_err(|error| CommandFailure::configuration(&error))
-}
-
-/// A word alone is a level: the filter would take any other for the name of a module, and log nothing.
-fn log_filter(given: &str) -> Result<EnvFilter, CommandFailure> {
-    let invalid = |why: &str| {
-        CommandFailure::new(Exit::Usage, format!("invalid log filter `{}`: {why}", render::line(given)))
-            .hint("try `--log info` or `--log ferryd=debug`")
-    };
-    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str());
-    let is_module = |word: &str| word.contains(['=', '[', ':']) || word == "ferryd" || word.is_empty();
-    match given.split(',').map(str::trim).find(|word| !is_level(word) && !is_module(word)) {
-        Some(word) => Err(invalid(&format!("`{}` is no level", render::line(word)))),
-        None => EnvFilter::try_new(given).map_err(|error| invalid(&error.to_string())),
-    }
-}
-
-fn start_log(filter: &str) -> Result<(), CommandFailure> {
-    let filter = log_filter(filter)?;
-    // A log that cannot be written, because its disk is full or nobody reads it, must cost no more than its lines: told of it on
-    // stderr, the subscriber would panic.
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Lossy(io::stderr()))
-        .log_internal_errors(false)
-        .with_ansi(super::render::color(&io::stderr()));
-    // Under a service manager the journal has the time already.
-    let started = match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => log.without_time().try_init(),
-        None => log.try_init(),
-    };
-    started.map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the log: {error}")))
-}
-
-/// What cannot be written to it is lost, and counts as written.
-struct Lossy<W>(W);
-
-impl<W: Write> Write for Lossy<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        drop(self.0.write_all(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        drop(self.0.flush());
-        Ok(())
-    }
 }
 
 /// Makes the state folder, if there is none, and makes sure that nobody else writes there.
@@ -165,18 +119,6 @@ fn when_there_is_room<T>(state_dir: &Path, mut attempt: impl FnMut() -> io::Resu
     }
 }
 
-/// Two watches on one folder would send every file twice.
-fn refuse_folders_met_twice(config: &Config) -> Result<(), CommandFailure> {
-    match folders::met_twice(&config.watches).first() {
-        None => Ok(()),
-        Some((later, earlier)) => {
-            let (later, earlier) = (super::render::path(later), super::render::path(earlier));
-            let message = format!("the watches `{earlier}` and `{later}` are the same folder");
-            Err(CommandFailure::new(Exit::Configuration, message).hint("remove one of the two [[watch]] sections"))
-        }
-    }
-}
-
 /// Takes the lock of the state folder, and has room for its note then.
 fn take_lock(state_dir: &Path) -> Result<Lock, CommandFailure> {
     let take = || match Lock::take(state_dir, std::process::id(), clock::now_ms()) {
@@ -202,6 +144,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// What lives as long as the process does.
 struct Daemon {
     state_dir: PathBuf,
+    /// The configuration file.
+    path: PathBuf,
+    /// The configuration in force.
+    config: Arc<Mutex<Config>>,
     lock: Arc<Lock>,
     /// The engine that runs, as whoever asks the daemon reaches it.
     engine: Arc<Mutex<Option<Control>>>,
@@ -216,7 +162,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(state_dir: PathBuf) -> Result<Daemon, CommandFailure> {
+    fn start(state_dir: PathBuf, path: PathBuf, config: Config) -> Result<Daemon, CommandFailure> {
         let fault = |error: io::Error| CommandFailure::new(Exit::Fault, format!("cannot start: {error}"));
         let lock = take_lock(&state_dir)?;
         let pending = Arc::new(Mutex::new(PendingSignals::default()));
@@ -235,19 +181,23 @@ impl Daemon {
         let one_offs = Arc::<Mutex<Option<OneOffs>>>::default();
         {
             let _entered = runtime.enter();
+            if let Some(limit) = service::watchdog_limit() {
+                tokio::spawn(vitals::feed_watchdog(limit, Arc::clone(&engine), lock.clone()));
+            }
             let (engine, one_offs) = (Arc::clone(&engine), Arc::clone(&one_offs));
             Answering { lock: lock.clone(), engine, paces: paces.clone(), one_offs, pending: pending.clone() }.start(&state_dir);
         }
-        Ok(Daemon { state_dir, lock, engine, paces, one_offs, runtime, pending, _signals: listener })
+        let config = Arc::new(Mutex::new(config));
+        Ok(Daemon { state_dir, path, config, lock, engine, paces, one_offs, runtime, pending, _signals: listener })
     }
 
-    /// Runs one engine after the other, until it is told to stop or cannot go on.
-    fn live(&self, path: &Path, mut config: Config) -> Result<Exit, CommandFailure> {
+    /// Runs one engine after the other, as long as a queue that was damaged can be rescued.
+    fn live(&self) -> Result<Exit, CommandFailure> {
         let mut rescues = 0;
         loop {
+            let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
             match self.run_once(&config)? {
                 RunEnd::Stop => return Ok(Exit::Fine),
-                RunEnd::Reload => config = self.reload(path, config),
                 RunEnd::Damaged(damage) if rescues < RESCUES_MAX => {
                     rescues += 1;
                     self.rescue(&damage)?;
@@ -276,11 +226,21 @@ impl Daemon {
         let (switch, phases) = phases();
         let switch = Arc::new(switch);
         self.arm(&switch, config.daemon.shutdown_grace);
-        let control =
-            Control { switch: switch.clone(), phases: phases.clone(), orders: Orders::default(), paces: self.paces.clone() };
+        let control = Control {
+            switch: switch.clone(),
+            phases: phases.clone(),
+            orders: Orders::default(),
+            reloads: Reloads::default(),
+            paces: self.paces.clone(),
+        };
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(control.clone());
-        let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone()));
+        let trouble = self.runtime.spawn(publish_store_failures(store.clone(), self.lock.clone(), phases.clone()));
+        let telling = vitals::tell_line(self.state_dir.clone(), self.lock.clone(), phases.clone());
+        let telling = service::is_heard().then(|| self.runtime.spawn(telling));
         let ending = self.runtime.spawn(end_when_draining(phases, store.clone()));
+        let (path, config_now) = (self.path.clone(), self.config.clone());
+        let reloading = Reloading { path, config: config_now, lock: self.lock.clone(), pending: self.pending.clone() };
+        let reloading = self.runtime.spawn(reloading.run(control.clone()));
         let system = System::default();
         let one_offs = OneOffs::new(system.clone(), store.clone());
         *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = Some(one_offs.clone());
@@ -304,12 +264,15 @@ impl Daemon {
         *self.engine.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.one_offs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         control.orders.end();
+        control.reloads.end();
         one_offs.end();
         trouble.abort();
         ending.abort();
+        reloading.abort();
+        telling.inspect(JoinHandle::abort);
         self.runtime.block_on(async {
             // Their ends drop the last handles to the queue, so that its thread can end.
-            drop((trouble.await, ending.await));
+            drop((trouble.await, ending.await, reloading.await));
         });
         thread.join();
         self.after(ended)
@@ -336,7 +299,7 @@ impl Daemon {
                 self.publish_trouble(Some(error.to_string()));
             }
             waits = true;
-            if self.pending.lock().unwrap_or_else(PoisonError::into_inner).signal.is_some() {
+            if self.pending.lock().unwrap_or_else(PoisonError::into_inner).drain {
                 return Ok(None);
             }
             std::thread::sleep(FULL_PAUSE);
@@ -345,16 +308,13 @@ impl Daemon {
 
     /// Says what is wrong where it needs no room on the disk.
     fn publish_trouble(&self, trouble: Option<String>) {
-        service::status(trouble.as_deref().unwrap_or("running"));
+        service::status(trouble.as_deref().unwrap_or("starting"));
         self.note(|note| note.trouble = trouble);
     }
 
     fn after(&self, ended: Result<(), EngineError>) -> Result<RunEnd, CommandFailure> {
         match ended {
-            Ok(()) => Ok(match self.pending.lock().unwrap_or_else(PoisonError::into_inner).signal.take() {
-                Some(Signal::Reload) => RunEnd::Reload,
-                _ => RunEnd::Stop,
-            }),
+            Ok(()) => Ok(RunEnd::Stop),
             Err(EngineError::Store(StoreError::Damaged(damage))) => Ok(RunEnd::Damaged(damage)),
             Err(EngineError::Store(error)) => Err(CommandFailure::store(&self.state_dir, &error)),
             Err(EngineError::Setup(message)) => Err(CommandFailure::new(Exit::Fault, message)),
@@ -364,46 +324,11 @@ impl Daemon {
     /// A signal that came before this engine started still counts.
     fn arm(&self, switch: &Arc<PhaseSwitch>, grace: Duration) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.signal.is_some() {
+        if pending.drain {
             switch.advance(Phase::Draining);
         }
         pending.switch = Some(switch.clone());
         pending.grace = Some(grace);
-    }
-
-    /// A new configuration takes effect whole or not at all.
-    fn reload(&self, path: &Path, old: Config) -> Config {
-        let new = self.new_config(path, &old);
-        let told = match &new {
-            Ok(new) => Ok(changes::between(&old, new)),
-            Err(refused) => Err(refused.clone()),
-        };
-        match &told {
-            Ok(changes) => tracing::info!("configuration reloaded: {changes}"),
-            Err(refused) => tracing::error!("keeping the old configuration: the new one is refused: {refused}"),
-        }
-        self.note(|note| note.reload_refused = told.clone().err());
-        let waiting = std::mem::take(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner).reloads);
-        // Whoever asked may have gone.
-        waiting.into_iter().for_each(|waiting| drop(waiting.send(told.clone())));
-        match new {
-            Ok(new) => trusting_no_earlier_words(new, &old),
-            Err(_) => old,
-        }
-    }
-
-    /// What is in the file now, or why that is refused.
-    fn new_config(&self, path: &Path, old: &Config) -> Result<Config, String> {
-        let new = config::load(path, KINDS, &ProcessEnvironment).map_err(|error| {
-            tracing::error!("{}", error.render(false));
-            error.first()
-        })?;
-        if new.daemon.state_dir != old.daemon.state_dir {
-            return Err("it changes `state_dir`, which needs a restart".into());
-        }
-        folders::make(&new.watches);
-        refuse_folders_met_twice(&new).map_err(|failure| failure.message)?;
-        Ok(new)
     }
 
     fn rescue(&self, damage: &str) -> Result<(), CommandFailure> {
@@ -417,15 +342,6 @@ impl Daemon {
         log_rescue(&rescue);
         Ok(())
     }
-}
-
-/// A host that is trusted since this reload is so for what is uploaded from here on: a reload makes no delete or move due.
-fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
-    for host in &mut new.hosts {
-        let before = old.hosts.iter().find(|before| before.name == host.name);
-        host.trusts_earlier = before.is_some_and(|before| before.trust_replies && before.trusts_earlier);
-    }
-    new
 }
 
 fn log_rescue(rescue: &Rescue) {
@@ -450,7 +366,7 @@ fn log_rescue(rescue: &Rescue) {
 const FAILURE_OVER_AFTER: Duration = Duration::from_secs(5);
 
 /// Says in the lock's note, which needs no room on the disk, what the queue itself cannot.
-async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
+async fn publish_store_failures(store: Store, lock: Arc<Lock>, phases: Phases) {
     let mut failure = store.write_failure();
     drop(store);
     while failure.changed().await.is_ok() {
@@ -461,13 +377,13 @@ async fn publish_store_failures(store: Store, lock: Arc<Lock>) {
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        service::status(text.as_deref().unwrap_or("running"));
         note_in(&lock, |note| note.trouble = text);
+        phases.changed();
     }
 }
 
 /// With a full disk the daemon would wait for room for ever; one that was asked to stop does not.
-async fn end_when_draining(mut phases: engine::phase::Phases, store: Store) {
+async fn end_when_draining(mut phases: Phases, store: Store) {
     phases.reached(Phase::Draining).await;
     store.give_up_waiting();
 }
@@ -483,16 +399,5 @@ mod tests {
         let refused = when_there_is_room(Path::new("/state"), &mut attempt).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(when_there_is_room(Path::new("/state"), attempt).unwrap(), "made");
-    }
-
-    #[test]
-    fn a_word_that_is_no_level_is_refused_as_a_filter_of_the_log() {
-        for given in ["info", "DEBUG", "off", "ferryd=debug", "warn,ferryd::watch=trace", "ferryd", ""] {
-            assert!(log_filter(given).is_ok(), "{given}");
-        }
-        for given in ["verbose", "quatsch", "info,loud", "2", "ferryd=loud"] {
-            let failure = log_filter(given).unwrap_err();
-            assert!(failure.exit == Exit::Usage && failure.message.contains(given), "{given}: {}", failure.message);
-        }
     }
 }

@@ -24,6 +24,11 @@ pub trait HostSettings: Any + Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Whose files they are there, in words that differ for another account; nothing where there are no accounts, or no setting tells.
+    fn account(&self) -> String {
+        String::new()
+    }
+
     /// How often the host wants to hear from us; nothing where it does not matter.
     fn keep_alive(&self) -> Option<KeepAlive> {
         None

@@ -43,6 +43,18 @@ pub enum SecretSource {
 pub struct SecretError(String);
 
 impl SecretSource {
+    /// A text that is another for another secret or place, and shows nothing of either that is secret.
+    pub(crate) fn mark(&self) -> String {
+        use std::hash::{BuildHasher, RandomState};
+        use std::sync::LazyLock;
+        // Nobody who reads it can try words against it.
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        match self {
+            SecretSource::Plain(secret) => format!("{:x}", KEYS.hash_one(secret)),
+            elsewhere => format!("{elsewhere:?}"),
+        }
+    }
+
     /// Reads the secret. May wait for a program, for at most half a minute.
     ///
     /// # Errors

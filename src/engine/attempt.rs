@@ -68,7 +68,8 @@ enum Started {
 impl Attempt {
     pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<Sent>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
-        Attempt { worker, job, shape, sent, began: Instant::now(), progress: false, session: None, digesting: None, digest: None }
+        let began = Instant::now();
+        Attempt { worker, job, shape, sent, began, progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -482,6 +483,11 @@ impl Attempt {
             unanswered: upload.commits,
             resent: upload.resent,
         }
+    }
+
+    /// How long it has taken so far, and how many bytes have flowed.
+    pub(super) fn pace(&self) -> (Duration, u64) {
+        (self.began.elapsed(), self.sent.flowed())
     }
 
     /// How long the row of failures had lasted at the claim. Progress ends one, but for a file that has lost sessions: each new one

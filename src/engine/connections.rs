@@ -1,7 +1,7 @@
 //! Who may have a request in flight. Each host has some connections of its own, so that a host that hangs in all that it has leaves
 //! the others theirs; the rest belongs to all.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -15,61 +15,81 @@ pub struct Connections(Arc<OfHost>);
 #[derive(Debug)]
 struct OfHost {
     /// What the host may have in flight now.
-    limit: Semaphore,
+    limit: Places,
     flow: Mutex<Flow>,
     /// What this host is sure of.
-    own: Semaphore,
+    own: Places,
     /// What all hosts have together.
-    shared: Arc<Semaphore>,
+    shared: Arc<Places>,
     /// One of this host's requests at a time stands in the queue for what is shared, so that the hosts have their turns whatever
     /// the number of their requests.
     turn: Semaphore,
 }
 
-/// How much that is.
+/// How much a host may have in flight, and has.
 #[derive(Debug)]
 struct Flow {
     window: Window,
     in_flight: usize,
-    /// Permits that are in use and not to be given back, since there may be fewer in flight now.
-    owed: usize,
 }
 
 /// One connection, given back when dropped.
 #[derive(Debug)]
 pub struct Permit<'a> {
     of_host: &'a OfHost,
-    limit: Option<SemaphorePermit<'a>>,
-    _connection: Option<SemaphorePermit<'a>>,
+    _limit: Option<Place<'a>>,
+    _connection: Option<Place<'a>>,
+}
+
+/// What all hosts have together. Who is made of it has nothing until it is divided.
+#[derive(Debug, Default)]
+pub(super) struct AllConnections(Arc<Places>);
+
+impl AllConnections {
+    /// One more host.
+    pub(super) fn host(&self) -> Connections {
+        let flow = Mutex::new(Flow { window: Window::new(1), in_flight: 0 });
+        let (limit, own) = (Places::default(), Places::default());
+        Connections(Arc::new(OfHost { limit, flow, own, shared: self.0.clone(), turn: Semaphore::new(1) }))
+    }
+
+    /// Divides `most` among hosts, each with a limit of its own. What is in flight stays so: a host that has more than it may have
+    /// now gets nothing new until it has given some back.
+    pub(super) fn divide(&self, most: usize, hosts: &[(&Connections, usize)]) {
+        let sure = |limit: usize| share::sure(most, hosts.len(), limit);
+        for (host, limit) in hosts {
+            host.0.own.resize(sure(*limit));
+            host.0.set_limit(*limit);
+        }
+        self.0.resize(most.saturating_sub(hosts.iter().map(|(_, limit)| sure(*limit)).sum()));
+    }
 }
 
 /// The connections of each host, in the order of the hosts' own limits; never more than `most` in flight over all of them.
 pub fn connections(most: usize, limits: &[usize]) -> Vec<Connections> {
-    let sure = |limit: usize| share::sure(most, limits.len(), limit);
-    let shared = Arc::new(Semaphore::new(most.saturating_sub(limits.iter().map(|limit| sure(*limit)).sum())));
-    let of_host = |limit: &usize| OfHost {
-        limit: Semaphore::new((*limit).min(Semaphore::MAX_PERMITS)),
-        flow: Mutex::new(Flow { window: Window::new((*limit).min(Semaphore::MAX_PERMITS)), in_flight: 0, owed: 0 }),
-        own: Semaphore::new(sure(*limit)),
-        shared: shared.clone(),
-        turn: Semaphore::new(1),
-    };
-    limits.iter().map(|limit| Connections(Arc::new(of_host(limit)))).collect()
+    let all = AllConnections::default();
+    let hosts: Vec<Connections> = limits.iter().map(|_| all.host()).collect();
+    all.divide(most, &hosts.iter().zip(limits.iter().copied()).collect::<Vec<_>>());
+    hosts
 }
 
 impl Connections {
     /// Waits for a connection.
     pub async fn acquire(&self) -> Permit<'_> {
         let of_host = &*self.0;
-        // None of these is ever closed.
-        let limit = of_host.limit.acquire().await.ok();
+        let limit = of_host.limit.take().await;
         let connection = tokio::select! {
             biased;
-            own = of_host.own.acquire() => own,
+            own = of_host.own.take() => own,
             shared = of_host.shared() => shared,
         };
         of_host.with_flow(|flow| flow.in_flight += 1);
-        Permit { of_host, limit, _connection: connection.ok() }
+        Permit { of_host, _limit: limit, _connection: connection }
+    }
+
+    /// The host is not configured any more: what it was sure of is for others.
+    pub(super) fn give_up_share(&self) {
+        self.0.own.resize(0);
     }
 }
 
@@ -78,30 +98,15 @@ impl Permit<'_> {
     pub(super) fn done(self, shown: Shown) {
         let of_host = self.of_host;
         of_host.with_flow(|flow| {
-            let before = flow.window.size();
             flow.window = flow.window.after(shown, flow.in_flight.saturating_sub(1));
-            let now = flow.window.size();
-            let taken = of_host.limit.forget_permits(before.saturating_sub(now));
-            flow.owed += before.saturating_sub(now) - taken;
-            let more = now.saturating_sub(before);
-            let forgiven = more.min(flow.owed);
-            flow.owed -= forgiven;
-            of_host.limit.add_permits(more - forgiven);
+            of_host.limit.resize(flow.window.size());
         });
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let is_owed = self.of_host.with_flow(|flow| {
-            flow.in_flight = flow.in_flight.saturating_sub(1);
-            let is_owed = flow.owed > 0;
-            flow.owed -= usize::from(is_owed);
-            is_owed
-        });
-        if let Some(limit) = self.limit.take().filter(|_| is_owed) {
-            limit.forget();
-        }
+        self.of_host.with_flow(|flow| flow.in_flight = flow.in_flight.saturating_sub(1));
     }
 }
 
@@ -110,9 +115,79 @@ impl OfHost {
         act(&mut self.flow.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn shared(&self) -> Result<SemaphorePermit<'_>, tokio::sync::AcquireError> {
-        let _turn = self.turn.acquire().await?;
-        self.shared.acquire().await
+    fn set_limit(&self, limit: usize) {
+        self.with_flow(|flow| {
+            flow.window = flow.window.with_most(limit.min(Semaphore::MAX_PERMITS));
+            self.limit.resize(flow.window.size());
+        });
+    }
+
+    async fn shared(&self) -> Option<Place<'_>> {
+        let _turn = self.turn.acquire().await.ok()?;
+        self.shared.take().await
+    }
+}
+
+/// Places of which there may be more or fewer at any time. Fewer does not take back one that is in use: it is not given again.
+#[derive(Debug)]
+struct Places {
+    free: Semaphore,
+    count: Mutex<Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    size: usize,
+    /// Places that are in use and not to be given again.
+    owed: usize,
+}
+
+/// One of them, given back when dropped.
+#[derive(Debug)]
+struct Place<'a> {
+    of: &'a Places,
+    permit: Option<SemaphorePermit<'a>>,
+}
+
+/// None.
+impl Default for Places {
+    fn default() -> Places {
+        Places { free: Semaphore::new(0), count: Mutex::default() }
+    }
+}
+
+impl Places {
+    async fn take(&self) -> Option<Place<'_>> {
+        // It is never closed.
+        let permit = self.free.acquire().await.ok()?;
+        Some(Place { of: self, permit: Some(permit) })
+    }
+
+    fn resize(&self, size: usize) {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        let mut count = self.count();
+        let (more, fewer) = (size.saturating_sub(count.size), count.size.saturating_sub(size));
+        let forgiven = more.min(count.owed);
+        count.owed -= forgiven;
+        self.free.add_permits(more - forgiven);
+        count.owed += fewer - self.free.forget_permits(fewer);
+        count.size = size;
+    }
+
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut count = self.of.count();
+        if count.owed > 0
+            && let Some(permit) = self.permit.take()
+        {
+            count.owed -= 1;
+            permit.forget();
+        }
     }
 }
 
@@ -212,5 +287,30 @@ mod tests {
         drop(first);
         assert!(ready(pin!(hosts[1].acquire())).is_some());
         assert!(ready(pin!(hosts[0].acquire())).is_some());
+    }
+
+    #[test]
+    fn another_division_holds_for_what_begins_and_takes_nothing_from_what_is_in_flight() {
+        let all_of_them = AllConnections::default();
+        let hosts: Vec<Connections> = (0..3).map(|_| all_of_them.host()).collect();
+        let divide = |most: usize, limits: &[usize]| {
+            all_of_them.divide(most, &hosts.iter().zip(limits.iter().copied()).collect::<Vec<_>>());
+        };
+        divide(8, &[8]);
+        let mut flying = all(&hosts[0]);
+        assert_eq!((flying.len(), all(&hosts[1]).len()), (8, 0));
+        divide(4, &[8, 8]);
+        assert_eq!(all(&hosts[0]).len() + all(&hosts[1]).len(), 1, "the second host is sure of one at once, and there is no more");
+        flying.truncate(2);
+        // It is sure of one, and two of its own are in flight.
+        let count = |host: usize| all(&hosts[host]).len();
+        assert_eq!(count(0), 2);
+        assert_eq!(count(1), 3);
+        drop(flying);
+        assert_eq!(count(0), 3);
+        hosts[1].give_up_share();
+        divide(6, &[2]);
+        assert_eq!(count(0), 2);
+        assert_eq!(count(1), 4, "what is left of a host that has gone may still use what is shared");
     }
 }

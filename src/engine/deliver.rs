@@ -28,6 +28,7 @@ use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
 use crate::watch::Root;
 
 use super::clocks;
+use super::handed::Handed;
 use super::phase::{Phase, Phases};
 use super::pool::{self, AtStop, Tasks, Workload};
 use super::rests::{Ended, Rests};
@@ -80,9 +81,61 @@ fn names(config: &Config, is: impl Fn(&HostConfig) -> bool) -> Vec<String> {
     config.hosts.iter().filter(|host| is(host)).map(|host| host.name.clone()).collect()
 }
 
+/// What deliveries are carried out with, whatever is configured.
+#[derive(Clone)]
+pub(super) struct Means {
+    names: Arc<Names>,
+    clients: Clients,
+}
+
+impl Means {
+    pub(super) fn new(system: &System, state_dir: &Path) -> Means {
+        Means { names: Arc::new(Names::new(system, state_dir)), clients: Clients::new(system) }
+    }
+}
+
+/// What a configuration says of what follows an upload.
+pub(super) struct DeliverSetting {
+    keys: Vec<HookSlots>,
+    hooks: Arc<HashMap<String, HookRunner>>,
+    watches: Watches,
+    roots: Arc<[Root]>,
+    known_roots: KnownRoots,
+}
+
+impl DeliverSetting {
+    pub(super) fn of(
+        config: &Config,
+        system: &System,
+        known_roots: KnownRoots,
+        means: &Means,
+    ) -> Result<DeliverSetting, EngineError> {
+        let mut hooks = HashMap::new();
+        let mut keys = Vec::new();
+        for hook in &config.hooks {
+            let key = hook.key();
+            let runner = HookRunner::new(hook, means.names.clone(), &means.clients);
+            let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
+            keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
+            hooks.insert(key, runner);
+        }
+        if config.watches.iter().any(|watch| watch.after != After::Keep) {
+            keys.push(HookSlots { hook: AFTER.to_owned(), tasks_max: AT_ONCE_OF_A_HOOK, each: 1 });
+        }
+        if config.hosts.iter().any(|host| host.refresh) {
+            keys.push(HookSlots { hook: REFRESH.to_owned(), tasks_max: 1, each: 1 });
+        }
+        let (watches, hooks) = (config.watches.clone(), Arc::new(hooks));
+        let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
+        Ok(DeliverSetting { keys, hooks, watches, roots, known_roots })
+    }
+}
+
 /// Takes due deliveries, and runs them in tasks.
 pub struct Deliver {
     task: DeliveryTask,
+    /// What to go by from now on.
+    settings: Handed<DeliverSetting>,
     /// What may be asked of the queue.
     keys: Vec<HookSlots>,
     rests: Rests,
@@ -130,28 +183,32 @@ impl Deliver {
         phases: Phases,
         known_roots: KnownRoots,
     ) -> Result<Deliver, EngineError> {
-        let mut hooks = HashMap::new();
-        let mut keys = Vec::new();
-        let names = Arc::new(Names::new(&system, &config.daemon.state_dir));
-        let clients = Clients::new(&system);
-        for hook in &config.hooks {
-            let key = hook.key();
-            let runner = HookRunner::new(hook, names.clone(), &clients);
-            let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
-            keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
-            hooks.insert(key, runner);
-        }
-        if config.watches.iter().any(|watch| watch.after != After::Keep) {
-            keys.push(HookSlots { hook: AFTER.to_owned(), tasks_max: AT_ONCE_OF_A_HOOK, each: 1 });
-        }
-        if config.hosts.iter().any(|host| host.refresh) {
-            keys.push(HookSlots { hook: REFRESH.to_owned(), tasks_max: 1, each: 1 });
-        }
-        let watches = config.watches.clone();
-        let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
-        let (hooks, stop) = (Arc::new(hooks), Arc::default());
+        let means = Means::new(&system, &config.daemon.state_dir);
+        let setting = DeliverSetting::of(config, &system, known_roots, &means)?;
+        Ok(Deliver::by(setting, system, store, phases, &means, Handed::default()))
+    }
+
+    /// The same by what is configured now, and by what is handed over later.
+    pub(super) fn by(
+        setting: DeliverSetting,
+        system: System,
+        store: Store,
+        phases: Phases,
+        means: &Means,
+        settings: Handed<DeliverSetting>,
+    ) -> Deliver {
+        let DeliverSetting { keys, hooks, watches, roots, known_roots } = setting;
+        let (names, stop) = (means.names.clone(), Arc::default());
         let task = DeliveryTask { system, store, hooks, watches, roots, known_roots, phases, names, stop };
-        Ok(Deliver { task, keys, rests: Rests::default() })
+        Deliver { task, settings, keys, rests: Rests::default() }
+    }
+
+    /// What is begun from here on goes by another configuration.
+    fn renew(&mut self, setting: DeliverSetting) {
+        let DeliverSetting { keys, hooks, watches, roots, known_roots } = setting;
+        self.keys = keys;
+        let task = &mut self.task;
+        (task.hooks, task.watches, task.roots, task.known_roots) = (hooks, watches, roots, known_roots);
     }
 
     /// Works until the daemon stops and everything under way has ended. An error is the queue's own.
@@ -162,6 +219,9 @@ impl Deliver {
 
     /// Begins what is due as far as there is room, and answers when the next is due.
     async fn begin_due(&mut self, tasks: &mut DeliveryTasks) -> Result<Option<Instant>, StoreError> {
+        if let Some(setting) = self.settings.take() {
+            self.renew(setting);
+        }
         if tasks.clocks.were_set_back() {
             self.task.store.clock_was_set_back().await?;
         }
@@ -237,7 +297,10 @@ impl Workload for Deliver {
     }
 
     async fn arrivals(&self) {
-        self.task.store.deliveries().await;
+        tokio::select! {
+            () = self.task.store.deliveries() => {}
+            () = self.settings.news() => {}
+        }
     }
 
     /// Each task ends by itself: a command and a request are dropped, a file that is being written is waited for.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use crate::config::KeepAlive;
 use crate::host::LazyHost;
 use crate::job::attempt::{self, Cause, Failure, History, OnUnknown, SessionFate};
 use crate::job::health::{Change, Feedback, HostHealth, HostState};
@@ -14,7 +14,7 @@ use crate::job::share::SMALL_BYTES;
 use crate::job::steer::{Order, Selection, Steered};
 use crate::job::upload::Class;
 use crate::job::verdict::GIVE_UP_AFTER;
-use crate::job::{HostReport, JobId, Reason, ReasonClass, State};
+use crate::job::{HostReport, JobId, Reason, ReasonClass, State, Watches};
 use crate::os::crash::crash_point;
 use crate::os::system::System;
 use crate::store::{Asking, Claimed, ReturnedJob, Steer, Store, StoreError};
@@ -22,6 +22,8 @@ use crate::watch::Handle;
 
 use super::clocks;
 use super::halt::Halt;
+use super::handed::Handed;
+use super::hosts::{HostSlots, Hosts, HostsSetting};
 use super::keeping::{Calls, Rhythm};
 use super::leaving::End;
 use super::live::Board;
@@ -31,32 +33,6 @@ use super::pool::{self, AtStop, Tasks, Workload};
 use super::split;
 use super::standing::{Network, News};
 use super::worker::Worker;
-
-/// A host with its limits, what it has under way, and how it is doing.
-pub(crate) struct HostSlots {
-    /// Its name in the configuration.
-    pub name: String,
-    /// What a worker for it needs.
-    pub worker: Worker<LazyHost>,
-    /// Jobs that may upload to it at once.
-    pub uploads_max: usize,
-    /// Jobs that upload to it.
-    uploads: usize,
-    /// Those of them that had been tried before.
-    retries: usize,
-    /// When it was given a job last, as a count of all jobs given.
-    served: u64,
-    /// Whether that job had been tried before.
-    retried_last: bool,
-    /// Its jobs that upload a small file.
-    small: usize,
-    /// Whether the job that it was given last had one.
-    small_last: bool,
-    /// Why it had no room for the last file that found none.
-    no_room: Option<Reason>,
-    /// When it hears from us, should it want that.
-    rhythm: Option<Rhythm>,
-}
 
 /// A job under way.
 pub(super) struct Running {
@@ -78,8 +54,11 @@ pub(super) struct Running {
 pub(crate) struct Dispatch {
     system: System,
     store: Store,
-    hosts: Vec<HostSlots>,
+    hosts: Hosts,
     uploads_max: usize,
+    watches: Watches,
+    /// Jobs under way that were told to leave because nobody wants them any more.
+    leaving: BTreeSet<JobId>,
     shared: Shared,
     /// Jobs given so far, over all hosts.
     served: u64,
@@ -96,14 +75,47 @@ pub(crate) struct Shared {
     pub hints: Handle,
     /// What people order.
     pub orders: Orders,
+    /// Hosts and limits to go by from now on.
+    pub renewals: Handed<Renewal>,
+}
+
+/// What a new configuration changes here.
+pub(crate) struct Renewal {
+    /// The hosts and limits.
+    pub hosts: HostsSetting,
+    /// Jobs under way that are wanted no more.
+    pub unwanted: Vec<JobId>,
+    /// Who waits for it to be in force.
+    pub taken: oneshot::Sender<()>,
 }
 
 type UploadTasks = Tasks<Running, Result<End, StoreError>>;
 
 impl Dispatch {
-    /// A loop over these hosts. Files whose job is gone are hinted at, so that their new version is met at once.
-    pub(crate) fn new(system: System, store: Store, hosts: Vec<HostSlots>, uploads_max: usize, shared: Shared) -> Dispatch {
-        Dispatch { system, store, hosts, uploads_max, shared, served: 0, calls: Calls::default() }
+    /// A loop over these hosts, of which `past` is known. Files whose job is gone are hinted at, so that their new version is met at
+    /// once.
+    pub(crate) fn new(
+        system: System,
+        store: Store,
+        phases: Phases,
+        setting: &HostsSetting,
+        past: impl Fn(&str) -> HostHealth,
+        shared: Shared,
+    ) -> Dispatch {
+        let mut hosts = Hosts::new(system.clone(), store.clone(), phases, shared.network.clone());
+        hosts.renew(setting, past);
+        let (uploads_max, watches) = (setting.uploads_max, setting.watches.clone());
+        Dispatch {
+            system,
+            store,
+            hosts,
+            uploads_max,
+            watches,
+            leaving: BTreeSet::new(),
+            shared,
+            served: 0,
+            calls: Calls::default(),
+        }
     }
 
     /// Works until the daemon stops and every worker has left. An error is the queue's own.
@@ -115,6 +127,9 @@ impl Dispatch {
     /// Fills the free slots and answers when the next job or host is due.
     async fn claim(&mut self, tasks: &mut UploadTasks) -> Result<Option<Instant>, StoreError> {
         self.take_news().await?;
+        if let Some(renewal) = self.shared.renewals.take() {
+            self.renew(renewal, tasks).await?;
+        }
         self.follow_orders(tasks).await?;
         if tasks.clocks.were_set_back() {
             self.forget_times().await?;
@@ -123,9 +138,10 @@ impl Dispatch {
             self.try_network().await?;
         }
         let now = clocks::now(&self.system.clock);
-        let rested = self.hosts.iter().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
+        let rested =
+            self.hosts.configured().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
         let free = self.uploads_max.saturating_sub(tasks.count());
-        let asking: Vec<Asking> = self.hosts.iter().map(|host| host.asks(now)).collect();
+        let asking: Vec<Asking> = self.hosts.configured().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();
         if free == 0 || waits || asking.iter().all(|asking| asking.room == 0) {
             return Ok(rested);
@@ -150,10 +166,40 @@ impl Dispatch {
         Ok(rested.into_iter().chain(due).min())
     }
 
+    /// From here on attempts begin by another configuration. One that is wanted no more leaves when what it has in flight has arrived;
+    /// one whose host has gone, or is another account now, stops.
+    async fn renew(&mut self, renewal: Renewal, tasks: &UploadTasks) -> Result<(), StoreError> {
+        let Renewal { hosts, unwanted, taken } = renewal;
+        let left = self.hosts.renew(&hosts, |_| HostHealth::ready());
+        (self.uploads_max, self.watches) = (hosts.uploads_max, hosts.watches);
+        for running in tasks.loads() {
+            let is_unwanted = unwanted.contains(&running.job);
+            if is_unwanted {
+                self.leaving.insert(running.job);
+            }
+            if left.contains(&running.host) {
+                running.halt.ask();
+            } else if is_unwanted {
+                running.halt.ask_to_leave();
+            }
+        }
+        if unwanted.iter().any(|job| !self.leaving.contains(job)) {
+            // It has been returned since it was looked for.
+            self.store.follow_watches(self.watches.clone()).await?;
+        }
+        let now = self.now();
+        let waiting = self.hosts.configured().filter(|host| host.waits_for_a_person(now));
+        let names = waiting.map(|host| host.name.clone()).collect();
+        self.try_hosts(&names).await?;
+        // Whoever asked may have gone.
+        taken.send(()).ok();
+        Ok(())
+    }
+
     /// Lets hosts hear from us that are due. Answers when the next one is.
     async fn keep_alive(&mut self) -> Result<Option<Instant>, StoreError> {
         let now = clocks::now(&self.system.clock);
-        for host in &mut self.hosts {
+        for host in self.hosts.configured_mut() {
             let Some(rhythm) = host.rhythm.as_mut() else { continue };
             if !rhythm.falls_due(now) {
                 continue;
@@ -164,7 +210,7 @@ impl Dispatch {
                 self.calls.begin(host.name.clone(), host.worker.clone());
             }
         }
-        Ok(self.hosts.iter().filter_map(|host| host.rhythm.as_ref()).map(Rhythm::next).min())
+        Ok(self.hosts.configured().filter_map(|host| host.rhythm.as_ref()).map(Rhythm::next).min())
     }
 
     /// What is ordered is committed before anybody hears of it. No job is claimed meanwhile, so every one that is uploading has an
@@ -208,7 +254,7 @@ impl Dispatch {
     /// Hosts that rest or are held may be tried by a job now.
     async fn try_hosts(&self, names: &BTreeSet<String>) -> Result<(), StoreError> {
         let now = self.now();
-        for host in self.hosts.iter().filter(|host| names.contains(&host.name)) {
+        for host in self.hosts.configured().filter(|host| names.contains(&host.name)) {
             if host.worker.standing.try_now(now) {
                 self.store.record_host_rest(host.name.clone(), self.system.clock.now_ms()).await?;
             }
@@ -218,7 +264,7 @@ impl Dispatch {
 
     /// What this machine's network kept from its host is tried at once.
     async fn try_network(&self) -> Result<(), StoreError> {
-        let unreached = self.hosts.iter().filter(|host| host.worker.standing.is_unreached());
+        let unreached = self.hosts.configured().filter(|host| host.worker.standing.is_unreached());
         let names: BTreeSet<String> = unreached.map(|host| host.name.clone()).collect();
         if names.is_empty() {
             return Ok(());
@@ -234,7 +280,7 @@ impl Dispatch {
         tracing::warn!("the system clock was set back; retrying at once whatever waits for a time");
         self.store.clock_was_set_back().await?;
         let now = self.now();
-        for host in &self.hosts {
+        for host in self.hosts.configured() {
             if let Some(until) = host.health().shown_until(now) {
                 self.store.record_host_rest(host.name.clone(), self.system.clock.in_ms(until - now)).await?;
             }
@@ -245,7 +291,7 @@ impl Dispatch {
     /// Whose turn it was, whatever becomes of the job.
     fn note(&mut self, job: &Claimed) {
         self.served += 1;
-        if let Some(host) = self.hosts.iter_mut().find(|host| host.name == job.host) {
+        if let Some(host) = self.hosts.configured_mut().find(|host| host.name == job.host) {
             (host.served, host.retried_last) = (self.served, job.retry);
             host.small_last = job.identity.size < SMALL_BYTES;
         }
@@ -258,8 +304,8 @@ impl Dispatch {
 
     fn start(&mut self, job: Claimed, tasks: &mut UploadTasks) {
         let now = self.now();
-        let Some(index) = self.hosts.iter().position(|host| host.name == job.host) else { return };
-        let host = &mut self.hosts[index];
+        let Some(place) = self.hosts.place_of(&job.host) else { return };
+        let host = self.hosts.at(place);
         host.uploads += 1;
         host.retries += usize::from(job.retry);
         host.small += usize::from(job.identity.size < SMALL_BYTES);
@@ -267,7 +313,7 @@ impl Dispatch {
         let running = Running {
             halt: halt.clone(),
             job: job.id,
-            host: index,
+            host: place,
             bytes: job.identity.size,
             speaker: host.worker.host.clone(),
             failures: job.failures,
@@ -304,17 +350,17 @@ impl Dispatch {
 
     /// Keeps what an attempt says about its host besides how it is doing.
     fn keep(&mut self, running: &Running, feedback: Feedback, why: Option<Reason>) {
-        let host = &mut self.hosts[running.host];
+        let host = self.hosts.at(running.host);
         if matches!(feedback, Feedback::Full { .. }) {
             host.no_room = why;
         } else if feedback == Feedback::Refused {
-            host.renew(&running.speaker);
+            host.make_anew(&running.speaker);
         }
     }
 
     /// Stores and tells how the hosts are doing now.
     async fn take_news(&self) -> Result<(), StoreError> {
-        for host in &self.hosts {
+        for host in self.hosts.all() {
             for News { change, why } in host.worker.standing.take_news() {
                 self.record(host, &change, why).await?;
             }
@@ -343,7 +389,7 @@ impl Dispatch {
     /// A file for which the host is known to have no room is not even tried.
     async fn hold_for_room(&self, job: &Claimed) -> Result<bool, StoreError> {
         let now = self.now();
-        let Some(host) = self.hosts.iter().find(|host| host.name == job.host) else { return Ok(false) };
+        let Some(host) = self.hosts.configured().find(|host| host.name == job.host) else { return Ok(false) };
         let Some(until) = host.health().no_room_until(job.identity.size, now) else { return Ok(false) };
         let returned = ReturnedJob {
             state: State::Held,
@@ -423,15 +469,20 @@ impl Workload for Dispatch {
     }
 
     async fn end(&mut self, running: Running, end: Result<Result<End, StoreError>, JoinError>) -> Result<(), StoreError> {
-        self.hosts[running.host].uploads -= 1;
-        self.hosts[running.host].retries -= usize::from(running.retry);
-        self.hosts[running.host].small -= usize::from(running.bytes < SMALL_BYTES);
+        let host = self.hosts.at(running.host);
+        host.uploads -= 1;
+        host.retries -= usize::from(running.retry);
+        host.small -= usize::from(running.bytes < SMALL_BYTES);
         let End { state, feedback, why } = match end {
             Ok(end) => end?,
             Err(panic) => return self.after_a_panic(&running, &panic).await,
         };
         if state == State::Gone {
             self.look_again_at_file_of(running.job).await?;
+        }
+        if self.leaving.remove(&running.job) {
+            // It rests, unless its last request has made the file.
+            self.store.follow_watches(self.watches.clone()).await?;
         }
         self.keep(&running, feedback, why);
         self.take_news().await
@@ -442,6 +493,7 @@ impl Workload for Dispatch {
             () = self.store.arrivals() => {}
             () = self.shared.network.news() => {}
             () = self.shared.orders.news() => {}
+            () = self.shared.renewals.news() => {}
         }
     }
 
@@ -455,70 +507,5 @@ impl Workload for Dispatch {
 impl Drop for Dispatch {
     fn drop(&mut self) {
         self.shared.orders.end();
-    }
-}
-
-impl HostSlots {
-    /// A host that has nothing under way.
-    pub(crate) fn new(name: String, worker: Worker<LazyHost>, uploads_max: usize) -> HostSlots {
-        HostSlots {
-            name,
-            worker,
-            uploads_max,
-            uploads: 0,
-            retries: 0,
-            served: 0,
-            retried_last: false,
-            small: 0,
-            small_last: false,
-            no_room: None,
-            rhythm: None,
-        }
-    }
-
-    /// The same, to hear from us as often as this.
-    pub(crate) fn kept_alive(self, asked: Option<KeepAlive>) -> HostSlots {
-        let now = clocks::now(&self.worker.system.clock);
-        HostSlots { rhythm: asked.map(|asked| Rhythm::new(asked, now)), ..self }
-    }
-
-    fn health(&self) -> HostHealth {
-        self.worker.standing.health()
-    }
-
-    /// What was refused is made anew, with its secrets read again, for the next attempt. Attempts that began together share one
-    /// making, and the next begins when the host is tried again, so nobody reads a secret more often than that.
-    fn renew(&mut self, refused: &LazyHost) {
-        if self.worker.host.is(refused) {
-            self.worker.host = refused.anew();
-        }
-    }
-
-    fn asks(&self, now: Instant) -> Asking {
-        let health = self.health();
-        let room = health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads);
-        Asking {
-            host: self.name.clone(),
-            uploads: self.uploads,
-            retries: self.retries,
-            uploads_max: self.uploads_max,
-            room: room.min(health.logins_now(now.into_std())),
-            served: self.served,
-            retried_last: self.retried_last,
-            small: self.small,
-            small_last: self.small_last,
-            is_trial: health.is_open(),
-        }
-    }
-
-    fn tell(&self, change: &Change, why: Option<&Reason>) {
-        let seconds = change.pause.map_or(0, |pause| pause.as_secs_f64().ceil() as u64);
-        let why = why.map(Reason::to_string).unwrap_or_default();
-        match change.shown {
-            HostState::Ready => tracing::info!("host {} is available again", self.name),
-            HostState::Resting => tracing::info!("host {} is paused for {seconds} s: {why}", self.name),
-            HostState::Held => tracing::warn!("host {} is on hold and needs your attention: {why}", self.name),
-            HostState::Full => tracing::warn!("host {} is out of space: {why}", self.name),
-        }
     }
 }

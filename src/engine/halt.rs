@@ -1,6 +1,6 @@
 //! How one attempt is told to stop, though the daemon goes on.
 //!
-//! Nothing new begins, and what is in flight may still arrive for a moment; then it is dropped. From the commit of its intent on, a
+//! Nothing new begins, and what is in flight may still arrive: for a moment, after which it is dropped, or for as long as it takes. From the commit of its intent on, a
 //! file may be on the host, so the attempt goes on to its end: an answer that nobody hears would leave a doubt.
 
 use std::sync::Arc;
@@ -22,30 +22,45 @@ pub struct Halt(Arc<HaltState>);
 
 #[derive(Debug)]
 struct HaltState {
-    asked: watch::Sender<bool>,
+    asked: watch::Sender<Asked>,
     step: AtomicU8,
+}
+
+/// What an attempt is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    Nothing,
+    /// To begin nothing new.
+    ToLeave,
+    /// The same, and what is in flight has only a moment.
+    ToStop,
 }
 
 impl Default for Halt {
     fn default() -> Halt {
-        Halt(Arc::new(HaltState { asked: watch::Sender::new(false), step: AtomicU8::new(GOES_ON) }))
+        Halt(Arc::new(HaltState { asked: watch::Sender::new(Asked::Nothing), step: AtomicU8::new(GOES_ON) }))
     }
 }
 
 impl Halt {
     /// Tells the attempt to stop.
     pub(super) fn ask(&self) {
-        self.0.asked.send_replace(true);
+        self.0.asked.send_replace(Asked::ToStop);
+    }
+
+    /// Tells the attempt to stop when what is in flight has arrived.
+    pub(super) fn ask_to_leave(&self) {
+        self.0.asked.send_if_modified(|asked| std::mem::replace(asked, Asked::ToLeave.max(*asked)) == Asked::Nothing);
     }
 
     /// Takes that back, for as long as the attempt has not noticed.
     pub(super) fn withdraw(&self) {
-        self.0.asked.send_replace(false);
+        self.0.asked.send_replace(Asked::Nothing);
     }
 
     /// Whether nothing new may begin.
     pub(super) fn is_asked(&self) -> bool {
-        *self.0.asked.borrow()
+        *self.0.asked.borrow() != Asked::Nothing
     }
 
     /// The attempt is about to commit that the host makes the file. Answers false where it is dropped already, and must not.
@@ -59,9 +74,9 @@ impl Halt {
         let mut asked = self.0.asked.subscribe();
         loop {
             // The sender lives as long as `self`.
-            drop(asked.wait_for(|asked| *asked).await);
+            drop(asked.wait_for(|asked| *asked == Asked::ToStop).await);
             tokio::time::sleep(PATIENCE).await;
-            if !self.is_asked() {
+            if *self.0.asked.borrow() != Asked::ToStop {
                 continue;
             }
             if self.0.step.compare_exchange(GOES_ON, DROPPED, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -87,6 +102,12 @@ mod tests {
         halt.ask();
         assert!(is_dropped(&halt).await);
         assert!(!halt.commits(), "what is dropped commits nothing");
+        let halt = Halt::default();
+        halt.ask_to_leave();
+        assert!(halt.is_asked() && !is_dropped(&halt).await, "what is in flight arrives");
+        halt.ask();
+        halt.ask_to_leave();
+        assert!(is_dropped(&halt).await);
         let halt = Halt::default();
         assert!(halt.commits() && halt.commits());
         halt.ask();

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
 use crate::host::{HostError, Tickets};
 use crate::job::attempt::{self, Cause, Failure, History, Leaving, Pause, SessionFate};
 use crate::job::health::{Attempted, Feedback, Moment};
@@ -39,6 +41,7 @@ impl Worker {
         if attempt.job().give_back {
             return attempt.give_back().await;
         }
+        tell_of_start(attempt.job());
         let ended = tokio::select! {
             biased;
             ended = attempt.run() => ended,
@@ -48,9 +51,10 @@ impl Worker {
             Ok(outcome) => {
                 let job = attempt.job();
                 crash_point!("uploaded.before_commit");
+                let link = outcome.link.clone();
                 let state = self.store.record_outcome(job.id, outcome).await?;
                 crash_point!("uploaded.after_commit");
-                tracing::info!(job.id = %job.id, bytes = job.identity.size, "uploaded {:?} to {}", job.path, job.host);
+                tell_of_outcome(job, link.as_deref(), attempt.pace());
                 self.standing.apply(Feedback::Fine, &attempted, self.moment(false), None);
                 Ok(End { state, feedback: Feedback::Fine, why: None })
             }
@@ -79,7 +83,7 @@ impl Attempt {
             leaving = leaving.with_its_host_held();
         }
         if is_halted {
-            tracing::info!(job.id = %self.job.id, "upload of {:?} to {} stopped by a command", self.job.path, self.job.host);
+            tracing::info!(job.id = %self.job.id, "upload of {:?} to {} stopped by a command or a new configuration", self.job.path, self.job.host);
         } else {
             log(&self.job, leaving.state, &reason);
         }
@@ -210,15 +214,39 @@ pub(super) fn returned(
     }
 }
 
+fn tell_of_start(job: &Claimed) {
+    let Claimed { id, path, host, upload, .. } = job;
+    let (shown, bytes) = (path.display(), job.identity.size);
+    let what = if upload.is_some() { "continuing the upload of" } else { "uploading" };
+    tracing::info!(job.id = %id, host, path = %shown, bytes, "{what} {path:?} to {host}: {}", ByteSize::b(bytes).display().iec());
+}
+
+/// The last line about a file: how fast it was, and where it is now.
+fn tell_of_outcome(job: &Claimed, link: Option<&str>, (took, flowed): (Duration, u64)) {
+    let Claimed { id, path, host, .. } = job;
+    let (shown, bytes, seconds) = (path.display(), job.identity.size, took.as_secs_f64());
+    let bytes_per_second = (flowed as f64 / seconds.max(0.001)) as u64;
+    let size = |bytes: u64| ByteSize::b(bytes).display().iec();
+    let speed = if flowed > 0 { format!(" ({}/s)", size(bytes_per_second)) } else { String::new() };
+    let at = link.map_or(String::new(), |link| format!(": {link}"));
+    tracing::info!(
+        job.id = %id, host, path = %shown, bytes, seconds, bytes_per_second, link,
+        "uploaded {path:?} to {host}, {} in {seconds:.1} s{speed}{at}", size(bytes)
+    );
+}
+
 fn log(job: &Claimed, state: State, why: &Reason) {
-    let (id, host) = (job.id, &job.host);
+    let Claimed { id, path, host, .. } = job;
+    let shown = path.display();
     match state {
-        State::Failed => tracing::warn!(job.id = %id, "upload of {:?} to {host} failed: {why}", job.path),
+        State::Failed => tracing::warn!(job.id = %id, host, path = %shown, "upload of {path:?} to {host} failed: {why}"),
         State::Held => {
-            tracing::warn!(job.id = %id, "upload of {:?} to {host} is on hold and needs your attention: {why}", job.path)
+            tracing::warn!(job.id = %id, host, path = %shown, "upload of {path:?} to {host} is on hold and needs your attention: {why}");
         }
-        State::Queued => tracing::info!(job.id = %id, "upload of {:?} to {host} put back into the queue: {why}", job.path),
-        State::Gone => tracing::info!(job.id = %id, "upload of {:?} to {host} given up: {why}", job.path),
-        _ => tracing::info!(job.id = %id, "upload of {:?} to {host} will be retried: {why}", job.path),
+        State::Queued => {
+            tracing::info!(job.id = %id, host, path = %shown, "upload of {path:?} to {host} put back into the queue: {why}");
+        }
+        State::Gone => tracing::info!(job.id = %id, host, path = %shown, "upload of {path:?} to {host} given up: {why}"),
+        _ => tracing::info!(job.id = %id, host, path = %shown, "upload of {path:?} to {host} will be retried: {why}"),
     }
 }

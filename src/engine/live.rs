@@ -62,6 +62,11 @@ impl Sent {
         }
     }
 
+    /// How many have flowed.
+    pub(crate) fn flowed(&self) -> u64 {
+        self.flowed.load(Ordering::Relaxed)
+    }
+
     /// The host has so many already.
     pub(crate) fn resume_at(&self, bytes: u64) {
         self.so_far.store(bytes, Ordering::Relaxed);

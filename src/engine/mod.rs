@@ -13,7 +13,9 @@ pub(crate) mod dispatch;
 pub(crate) mod exclusion;
 mod gate;
 mod halt;
+mod handed;
 mod hasher;
+mod hosts;
 pub(crate) mod intake;
 mod keeping;
 mod leaving;
@@ -23,6 +25,7 @@ mod orders;
 mod parts;
 pub mod phase;
 mod pool;
+mod reload;
 mod rests;
 pub mod roots;
 pub(crate) mod source;
@@ -44,7 +47,6 @@ use crate::config::{Config, Environment, HostConfig};
 use crate::host::http::Clients;
 use crate::host::{KeptTokens, LazyHost, Unusable, registry};
 use crate::job::Watches;
-use crate::job::flow::MOST_UNASKED;
 use crate::job::health::HostHealth;
 use crate::os::files::{Base, Files};
 use crate::os::machine;
@@ -53,19 +55,19 @@ use crate::os::threads::Threads;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{BadGlob, Handle, Root};
 
-use bandwidth::{Bucket, Limits};
-use connections::{Connections, connections};
-use deliver::Deliver;
-use dispatch::{Dispatch, HostSlots};
-use halt::Halt;
+use deliver::{Deliver, DeliverSetting, Means};
+use dispatch::Dispatch;
+use hosts::HostsSetting;
 use live::Board;
 pub(crate) use live::SharedPaces;
 pub(crate) use one_off::OneOffs;
 pub use orders::Orders;
 use phase::{Phase, PhaseSwitch, Phases};
+pub use reload::Reloads;
+use reload::{Loops, Reloader};
 use roots::KnownRoots;
 use standing::Network;
-use worker::Worker;
+use watching::Watched;
 
 /// How often the queue is asked whether its file is still in its place.
 const QUEUE_PAUSE: Duration = Duration::from_secs(5);
@@ -96,6 +98,8 @@ pub struct Control {
     pub phases: Phases,
     /// Orders of a person's.
     pub orders: Orders,
+    /// Configurations that follow the one it begins with.
+    pub reloads: Reloads,
     /// How fast bytes go.
     pub paces: SharedPaces,
 }
@@ -110,27 +114,27 @@ pub async fn run(
     control: Control,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
-    let Control { switch, phases, orders, paces } = control;
+    let Control { switch, phases, orders, reloads, paces } = control;
     let board = Board::telling(paces);
-    let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
-    let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
-    let new_since = store.configure(watches, hosts).await?;
+    let new_since = configure(config, &store).await?;
     store.recover().await?;
     let hints = Handle::default();
     let known_roots = KnownRoots::new(system.files.clone(), config.watches.clone(), store.known_roots().await?, hints.clone());
-    let deliver = Deliver::new(config, system.clone(), store.clone(), phases.clone(), known_roots.clone())?;
+    let (means, loops) = (Means::new(system, &config.daemon.state_dir), Loops::default());
+    let setting = DeliverSetting::of(config, system, known_roots.clone(), &means)?;
+    let deliver = Deliver::by(setting, system.clone(), store.clone(), phases.clone(), &means, loops.deliver.clone());
     deliver::follow(config, &store).await?;
     let past = Past { resting: store.resting_hosts().await?, outages: store.outages().await? };
     let network = Network::default();
-    let world = Surroundings { roots: &known_roots, past: &past, network: &network };
-    let hosts = host_slots(config, system, host, &store, &phases, &world);
-
-    let making = tokio::spawn(make_all(hosts.iter().map(|host| host.worker.host.clone()).collect()));
+    let hosts = HostsSetting::of(config, &host, known_roots.clone());
+    let making = tokio::spawn(make_all(hosts.hosts.iter().map(|(_, host)| host.clone()).collect()));
 
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
-    let watching = watching::start(roots, system, &config.watches, &store, known_roots, hints.clone(), ready)?;
+    let watched = Watched { roots, watches: config.watches.clone(), known_roots: known_roots.clone() };
+    let watching = watching::start(watched, system, &store, hints.clone(), loops.watching.clone(), ready)?;
     let looks_after = store.clone();
-    let shared = dispatch::Shared { network: network.clone(), board: board.clone(), hints, orders };
+    let renewals = loops.dispatch.clone();
+    let shared = dispatch::Shared { network: network.clone(), board: board.clone(), hints, orders, renewals };
     let mut following = JoinSet::new();
     if system.clock.is_the_machines() {
         following.spawn(machine::follow_clock(system.clock.clone()));
@@ -142,23 +146,46 @@ pub async fn run(
             network.changed();
         }
     });
-    let dispatch = Dispatch::new(system.clone(), store.clone(), hosts, config.daemon.max_uploads, shared);
+    let now = clocks::now(&system.clock).into_std();
+    let dispatch = Dispatch::new(system.clone(), store.clone(), phases.clone(), &hosts, |name| past.of(name, now), shared);
+    let (grace, grace_now) = tokio::sync::watch::channel(config.daemon.shutdown_grace);
+    let reloader = Reloader {
+        reloads,
+        system: system.clone(),
+        store: store.clone(),
+        host,
+        known_roots,
+        means,
+        grace,
+        to: loops,
+        config: config.clone(),
+        making: Some(making),
+    };
     let writing_down = tokio::spawn(async move { board.write_down(store).await });
-    let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), config.daemon.shutdown_grace));
+    let grace = tokio::spawn(end_grace(switch.clone(), phases.clone(), grace_now));
 
     // Whichever ends first, asked or not, ends the other.
     let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
     let placed = then_drain(look_after_queue(system, &looks_after, phases.clone()), &switch);
+    let reloading = then_drain(reloader.run(phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
-    let (watched, dispatched, delivered, placed) = tokio::join!(watching, dispatching, then_drain(deliver.run(), &switch), placed);
+    let delivering = then_drain(deliver.run(), &switch);
+    let (watched, dispatched, delivered, placed, reloaded) = tokio::join!(watching, dispatching, delivering, placed, reloading);
     drop(following);
-    making.abort();
     writing_down.abort();
     grace.abort();
+    reloaded?;
     dispatched?;
     delivered?;
     watched?;
     placed
+}
+
+/// Tells the queue what is configured. Answers of each watch that was not scanned to the end yet since when it is.
+async fn configure(config: &Config, store: &Store) -> Result<Vec<Option<i64>>, StoreError> {
+    let watches = config.watches.iter().map(|watch| watch.path.clone()).collect();
+    let hosts = config.hosts.iter().map(|host| (host.name.clone(), host.kind.word().to_owned())).collect();
+    store.configure(watches, hosts).await
 }
 
 /// Somebody may take the file of the queue away while nothing is written to it, too. In memory nobody can.
@@ -193,8 +220,9 @@ async fn then_drain<T>(work: impl Future<Output = T>, switch: &PhaseSwitch) -> T
 const GRACE_KEPT_BACK: Duration = Duration::from_secs(3);
 
 /// When parts in flight have had their grace, requests are dropped.
-async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: Duration) {
+async fn end_grace(switch: Arc<PhaseSwitch>, mut phases: Phases, grace: tokio::sync::watch::Receiver<Duration>) {
     phases.reached(Phase::Draining).await;
+    let grace = *grace.borrow();
     tokio::time::sleep(grace.saturating_sub(GRACE_KEPT_BACK.min(grace / 4))).await;
     tracing::info!("`shutdown_grace` of {} s is over; parts still in flight will be sent again at the next start", grace.as_secs());
     switch.advance(Phase::Stopping);
@@ -213,50 +241,6 @@ impl Past {
         let past = self.outages.iter().find(|(name, _)| name == host);
         health.after(past.map_or("", |(_, text)| text), now)
     }
-}
-
-/// What all hosts have around them.
-struct Surroundings<'a> {
-    roots: &'a KnownRoots,
-    past: &'a Past,
-    network: &'a Network,
-}
-
-fn host_slots(
-    config: &Config,
-    system: &System,
-    lazy: impl Fn(&HostConfig) -> LazyHost,
-    store: &Store,
-    phases: &Phases,
-    world: &Surroundings<'_>,
-) -> Vec<HostSlots> {
-    let daemon = &config.daemon;
-    let unasked = daemon.max_connections.min(MOST_UNASKED);
-    let now = clocks::now(&system.clock).into_std();
-    let limits: Vec<usize> = config.hosts.iter().map(|host| host.max_connections.unwrap_or(unasked)).collect();
-    let connections = connections(daemon.max_connections, &limits);
-    let bandwidth = Arc::new(Bucket::new(daemon.bandwidth));
-    let slots = |(host, connections): (&HostConfig, Connections)| {
-        let worker = Worker {
-            system: system.clone(),
-            store: store.clone(),
-            host: lazy(host),
-            on_unknown: host.on_unknown,
-            retries: host.retries,
-            give_up_after: host.give_up_after,
-            standing: world.network.host(world.past.of(&host.name, now)),
-            epoch: 0,
-            connections,
-            limits: Limits::new(vec![Arc::new(Bucket::new(host.bandwidth)), bandwidth.clone()]),
-            watches: config.watches.clone(),
-            roots: world.roots.clone(),
-            phases: phases.clone(),
-            halt: Halt::default(),
-        };
-        let uploads_max = host.max_uploads.or(host.kind.max_uploads()).unwrap_or(daemon.max_uploads);
-        HostSlots::new(host.name.clone(), worker, uploads_max).kept_alive(host.settings.keep_alive())
-    };
-    config.hosts.iter().zip(connections).map(slots).collect()
 }
 
 /// Makes the hosts one after the other, so that a secret is read while whoever started the daemon may still be there to unlock it,

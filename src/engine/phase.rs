@@ -28,6 +28,20 @@ pub struct Phases {
 struct Pulse {
     wanted: Notify,
     turns: watch::Sender<u64>,
+    changes: watch::Sender<()>,
+}
+
+/// What shows that something may have changed since it was asked last.
+#[derive(Debug)]
+pub(crate) struct Changes(watch::Receiver<()>);
+
+impl Changes {
+    /// Resolves once something may have changed. Never resolves if nothing can any more.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// The one hand that moves it.
@@ -37,7 +51,7 @@ pub struct PhaseSwitch(watch::Sender<Phase>);
 /// A phase that begins with `Running`.
 pub fn phases() -> (PhaseSwitch, Phases) {
     let (sender, phase) = watch::channel(Phase::Running);
-    let pulse = Arc::new(Pulse { wanted: Notify::new(), turns: watch::Sender::new(0) });
+    let pulse = Arc::new(Pulse { wanted: Notify::new(), turns: watch::Sender::new(0), changes: watch::Sender::new(()) });
     (PhaseSwitch(sender), Phases { phase, pulse })
 }
 
@@ -73,13 +87,23 @@ impl Phases {
         drop(turns.changed().await);
     }
 
+    /// Shows when anything has been begun, has ended or has been told.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes(self.pulse.changes.subscribe())
+    }
+
+    /// Something may have changed that people are told of.
+    pub(crate) fn changed(&self) {
+        self.pulse.changes.send_replace(());
+    }
+
     /// For the main loop: resolves when somebody wants to see it turn.
-    pub(super) async fn turn_wanted(&self) {
+    pub(crate) async fn turn_wanted(&self) {
         self.pulse.wanted.notified().await;
     }
 
     /// For the main loop: it has turned.
-    pub(super) fn turned(&self) {
+    pub(crate) fn turned(&self) {
         self.pulse.turns.send_modify(|turns| *turns += 1);
     }
 }

@@ -102,6 +102,7 @@ pub(super) async fn run<W: Workload>(mut work: W, clock: &Clock, phases: Phases)
         if W::IS_MAIN {
             phases.turned();
         }
+        phases.changed();
         if draining && tasks.set.is_empty() {
             return Ok(());
         }

@@ -31,6 +31,12 @@ impl KnownRoots {
         KnownRoots { files, watches, known: Arc::new(Mutex::new(known.into_iter().collect())), hints, missing: Arc::default() }
     }
 
+    /// The same for these watches.
+    #[must_use]
+    pub(crate) fn of_watches(&self, watches: Watches) -> KnownRoots {
+        KnownRoots { watches, ..self.clone() }
+    }
+
     /// Files that are known were met below the root of `watch`, or were taken up there, on the file systems of these numbers. Answers
     /// what the root is, where that is news.
     pub(crate) fn met_files(&self, watch: &Watch, mut devices: impl Iterator<Item = i64>) -> Option<RootFolder> {

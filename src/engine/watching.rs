@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::job::{WatchReport, Watches};
+use crate::job::{Watch, WatchReport, Watches};
 use crate::os::mounts::{FileSystemId, Mounts};
 use crate::os::system::System;
 use crate::os::threads::Threads;
@@ -23,6 +23,7 @@ use crate::store::{Store, StoreError};
 use crate::watch::{self, Handle, Root, Waiting};
 
 use super::EngineError;
+use super::handed::Handed;
 use super::intake::{Intake, Lent, Reports};
 use super::phase::{Phase, Phases};
 use super::roots::KnownRoots;
@@ -39,6 +40,23 @@ const END_PAUSE: Duration = Duration::from_millis(100);
 /// Why a thread has ended: the queue's failure, if that was the reason.
 type Ended = Result<Option<StoreError>, oneshot::error::RecvError>;
 
+/// What is to be watched.
+pub(super) struct Watched {
+    pub(super) roots: Vec<Root>,
+    pub(super) watches: Watches,
+    pub(super) known_roots: KnownRoots,
+}
+
+/// What is to be done about the watching, and who waits for it.
+pub(super) enum WatchOrder {
+    /// Nothing is taken up until something else is to be watched.
+    Rest(oneshot::Sender<()>),
+    /// This is watched from here on.
+    Watch(Watched, oneshot::Sender<()>),
+    /// What was told of the watches is not there any more.
+    ReportAgain(oneshot::Sender<()>),
+}
+
 /// The threads that watch.
 pub(super) struct Watching {
     groups: Vec<Group>,
@@ -50,6 +68,7 @@ pub(super) struct Watching {
     known_roots: KnownRoots,
     ready: Arc<Ready>,
     threads: Threads,
+    orders: Handed<WatchOrder>,
 }
 
 /// Watches that share a thread.
@@ -74,6 +93,11 @@ struct Outstanding {
 }
 
 impl Ready {
+    /// One that calls this when so many threads have begun.
+    fn when(left: usize, call: impl FnOnce() + Send + 'static) -> Arc<Ready> {
+        Arc::new(Ready(Mutex::new(Outstanding { left, call: Some(Box::new(call)) })))
+    }
+
     fn begun(&self, begun: &AtomicBool) {
         if begun.swap(true, Ordering::Relaxed) {
             return;
@@ -97,38 +121,88 @@ fn groups(roots: Vec<Root>, mounts: &Mounts) -> Vec<Vec<Root>> {
     groups.into_values().collect()
 }
 
-/// Begins to watch `roots`. `ready` is called once each has been scanned, or is known not to answer.
+/// Begins to watch. `ready` is called once each root has been scanned, or is known not to answer. What is told through `hints` reaches
+/// the threads.
 pub(super) fn start(
-    roots: Vec<Root>,
+    watched: Watched,
     system: &System,
-    watches: &Watches,
     store: &Store,
-    known_roots: KnownRoots,
     hints: Handle,
+    orders: Handed<WatchOrder>,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<Watching, EngineError> {
-    let groups = match system.threads {
-        Threads::Pool => groups(roots, &Mounts::now()),
-        #[cfg(feature = "simulator")]
-        Threads::Caller => vec![roots],
+    let mut watching = Watching {
+        groups: Vec::new(),
+        ends: JoinSet::new(),
+        leaving: unbounded_channel(),
+        hints,
+        watches: Watches::default(),
+        known_roots: KnownRoots::default(),
+        ready: Ready::when(0, || ()),
+        threads: system.threads,
+        orders,
     };
-    let ready = Arc::new(Ready(Mutex::new(Outstanding { left: groups.len(), call: Some(Box::new(ready)) })));
-    let (watches, threads) = (watches.clone(), system.threads);
-    let (groups_before, ends, leaving) = (Vec::new(), JoinSet::new(), unbounded_channel());
-    let mut watching = Watching { groups: groups_before, ends, leaving, hints, watches, known_roots, ready, threads };
-    for roots in groups {
-        watching.begin(roots, system, store)?;
-    }
+    watching.begin_all(watched, system, store, ready)?;
     Ok(watching)
 }
 
 impl Watching {
+    /// Begins the threads for all that is to be watched.
+    fn begin_all(
+        &mut self,
+        watched: Watched,
+        system: &System,
+        store: &Store,
+        ready: impl FnOnce() + Send + 'static,
+    ) -> Result<(), EngineError> {
+        let Watched { roots, watches, known_roots } = watched;
+        (self.watches, self.known_roots) = (watches, known_roots);
+        let groups = match system.threads {
+            Threads::Pool => groups(roots, &Mounts::now()),
+            #[cfg(feature = "simulator")]
+            Threads::Caller => vec![roots],
+        };
+        self.ready = Ready::when(groups.len(), ready);
+        groups.into_iter().try_for_each(|roots| self.begin(roots, system, store))
+    }
+
+    /// Ends all threads. What they have not done is met again by the next.
+    async fn rest(&mut self) -> Ended {
+        self.hints.stop();
+        let failure = self.end().await;
+        self.groups.clear();
+        self.hints.hand_on_to_nobody();
+        // What they have given away was theirs.
+        self.leaving = unbounded_channel();
+        failure
+    }
+
+    async fn obey(&mut self, order: WatchOrder, system: &System, store: &Store) -> Result<(), EngineError> {
+        let told = match order {
+            WatchOrder::Rest(told) => match self.rest().await {
+                Ok(None) => told,
+                Ok(Some(error)) => return Err(error.into()),
+                Err(_) => return Err(panicked()),
+            },
+            WatchOrder::Watch(watched, told) => {
+                let lines = lines(&watched.watches, &self.watches);
+                self.begin_all(watched, system, store, move || lines.iter().for_each(|line| tracing::info!("{line}")))?;
+                told
+            }
+            WatchOrder::ReportAgain(told) => {
+                self.groups.iter().for_each(|group| group.handle.report_again());
+                told
+            }
+        };
+        // Whoever waits for it may have gone.
+        told.send(()).ok();
+        Ok(())
+    }
+
     /// Begins a thread for these roots.
     fn begin(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
-        let handle = if self.groups.is_empty() { self.hints.clone() } else { Handle::default() };
-        if !self.groups.is_empty() {
-            self.hints.also_to(handle.clone());
-        }
+        let handle = Handle::default();
+        self.hints.hand_on_to(handle.clone());
         let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone());
         let begun = Arc::<AtomicBool>::default();
         self.groups.push(Group {
@@ -149,7 +223,7 @@ impl Watching {
 
     /// Looks after the threads until one has ended by itself, or the daemon drains; then ends them all.
     pub(super) async fn run(mut self, system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
-        let mut ended = Ok(None);
+        let (mut ended, orders) = (Ok(None), self.orders.clone());
         let mut looks = tokio::time::interval(LOOK_PAUSE);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // In turns with everything else nothing hangs.
@@ -167,6 +241,9 @@ impl Watching {
                 },
                 Some(roots) = self.leaving.1.recv() => self.take_in(roots, system, store)?,
                 () = phases.reached(Phase::Draining) => break,
+                () = orders.news() => if let Some(order) = orders.take() {
+                    self.obey(order, system, store).await?;
+                },
                 _ = looks.tick(), if may_hang => self.look_after(store).await,
             }
         }
@@ -175,7 +252,7 @@ impl Watching {
         match ended.and_then(|failure| Ok(failure.or(others?))) {
             Ok(None) => Ok(()),
             Ok(Some(error)) => Err(error.into()),
-            Err(_) => Err(EngineError::Setup("the watching panicked; this is a bug in ferryd".into())),
+            Err(_) => Err(panicked()),
         }
     }
 
@@ -245,6 +322,17 @@ impl Watching {
             }
         }
     }
+}
+
+fn panicked() -> EngineError {
+    EngineError::Setup("the watching panicked; this is a bug in ferryd".into())
+}
+
+/// What is said of each watch that is watched, and was not before.
+fn lines(watches: &Watches, before: &Watches) -> Vec<String> {
+    let is_new = |watch: &&Watch| !before.iter().any(|one| one.path == watch.path);
+    let line = |watch: &Watch| format!("watching {:?}, uploading to {}", watch.path, watch.to.join(", "));
+    watches.iter().filter(is_new).map(line).collect()
 }
 
 impl Group {

@@ -32,6 +32,14 @@ impl Window {
         Window { most: most.max(1), now: most.max(1), good: 0, late: 0 }
     }
 
+    /// The same where there may never be more than `most`. One that was as large as it may be is so again.
+    #[must_use]
+    pub(crate) fn with_most(self, most: usize) -> Window {
+        let most = most.max(1);
+        let now = if self.now == self.most { most } else { self.now.min(most) };
+        Window { most, now, ..self }
+    }
+
     /// How many requests may be in flight.
     pub(crate) fn size(&self) -> usize {
         self.now
@@ -65,6 +73,16 @@ mod tests {
     fn size(most: usize, answers: &[Answers]) -> usize {
         let one = |window: Window, (shown, times): &(Shown, usize)| (0..*times).fold(window, |window, _| window.after(*shown, 0));
         answers.iter().fold(Window::new(most), one).size()
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_a_window_that_was_halved_grows_to_it_by_good_answers() {
+        let halved = Window::new(8).after(Shown::TooMuch, 0);
+        for (window, most, size) in
+            [(Window::new(8), 3, 3), (Window::new(8), 20, 20), (halved, 20, 4), (halved, 3, 3), (Window::new(8), 0, 1)]
+        {
+            assert_eq!(window.with_most(most).size(), size, "{window:?} {most}");
+        }
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Lock {
         Err(LockError::Held(read(&file)))
     }
 
+    /// What was noted last.
+    pub fn note(&self) -> LockNote {
+        self.note.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Changes the note. Needs no new room on the disk.
     pub fn update(&self, change: impl FnOnce(&mut LockNote)) -> io::Result<()> {
         let mut note = self.note.lock().unwrap_or_else(PoisonError::into_inner);

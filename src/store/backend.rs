@@ -32,6 +32,8 @@ macro_rules! verbs {
             jobs::recover() -> ();
             /// Answers how many jobs rest now that did not before, and how many go on.
             unwanted::follow_watches(watches: &Watches) -> (u64, u64);
+            unwanted::unwanted_under_way(watches: &Watches) -> Vec<JobId>;
+            jobs::look_again() -> ();
             jobs::configure(watches: &[PathBuf], hosts: &[(String, String)]) -> Vec<Option<i64>>;
             jobs::resting_hosts() -> Vec<Resting>;
             jobs::clock_was_set_back() -> ();

@@ -48,6 +48,8 @@ suite! {
     a_hook_that_is_taken_out_releases_no_source_and_is_named;
     a_hook_that_replaces_another_hears_what_that_one_was_to_hear;
     jobs_that_are_wanted_no_more_rest_and_go_on_when_they_are;
+    a_job_under_way_that_is_wanted_no_more_is_named_and_rests_once_it_is_returned;
+    what_waits_or_is_held_is_due_when_a_person_may_have_mended_it_and_what_is_under_way_stays;
     the_session_of_a_job_that_rests_is_given_back_after_a_day;
     a_session_is_there_when_its_line_comes_back_within_a_day_and_forgotten_with_its_host;
     the_parts_and_the_time_of_an_upload_stay_when_it_is_done;
@@ -540,6 +542,35 @@ fn jobs_that_are_wanted_no_more_rest_and_go_on_when_they_are(mut queue: Queue) {
     queue.store.recover().blocking().unwrap();
     assert_eq!(queue.store.follow_watches(nowhere).blocking().unwrap(), (6, 0));
     assert_eq!(queue.state(wanted[0]), (State::Waiting, Some(Reason::new(ReasonClass::NotWatched))));
+}
+
+fn a_job_under_way_that_is_wanted_no_more_is_named_and_rests_once_it_is_returned(queue: Queue) {
+    queue.enqueue_for("box", 0..2);
+    let (first, second) = (queue.claim_on("box"), queue.claim_on("box"));
+    let watches = with_hosts(rules(&[], false), &["mirror"]).watches;
+    assert_eq!(queue.store.unwanted_under_way(with_hosts(rules(&[], false), &["box"]).watches).blocking().unwrap(), []);
+    for (job, rests) in [(first, 1), (second, 1)] {
+        assert_eq!(queue.store.follow_watches(watches.clone()).blocking().unwrap(), (0, 0));
+        assert!(queue.store.unwanted_under_way(watches.clone()).blocking().unwrap().contains(&job));
+        queue.store.return_job(job, return_job(State::Queued)).blocking().unwrap();
+        assert_eq!(queue.store.follow_watches(watches.clone()).blocking().unwrap(), (rests, 0));
+        assert_eq!(queue.state(job), (State::Waiting, about(ReasonClass::NotSentTo, "box")));
+    }
+    assert_eq!(queue.store.unwanted_under_way(watches.clone()).blocking().unwrap(), []);
+    assert_eq!(queue.store.follow_watches(watches).blocking().unwrap(), (0, 0));
+}
+
+fn what_waits_or_is_held_is_due_when_a_person_may_have_mended_it_and_what_is_under_way_stays(queue: Queue) {
+    queue.enqueue_for("box", 0..3);
+    let [held, waits, sent] = [(); 3].map(|()| queue.claim_on("box"));
+    let later = queue.now_ms() + DAY_MS / 24;
+    for (job, state) in [(held, State::Held), (waits, State::Waiting)] {
+        let returned = ReturnedJob { next_try_ms: Some(later), ..return_job(state) };
+        queue.store.return_job(job, returned).blocking().unwrap();
+    }
+    queue.store.look_again().blocking().unwrap();
+    assert_eq!([held, waits].map(|job| queue.job(job).next_try_ms), [Some(queue.now_ms()); 2]);
+    assert_eq!([held, waits, sent].map(|job| queue.job(job).state), [State::Held, State::Waiting, State::Uploading]);
 }
 
 fn the_session_of_a_job_that_rests_is_given_back_after_a_day(mut queue: Queue) {

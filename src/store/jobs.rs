@@ -36,11 +36,7 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
             [now_ms, daemon.0],
         )?;
     }
-    c.execute(
-        "UPDATE jobs SET next_try = ?1, told_held = NULL, failed_at = NULL
-         WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
-        [now_ms, daemon.0],
-    )?;
+    look_again(c, by)?;
     c.execute(
         "UPDATE hosts SET state = 'ready', until = NULL, why = NULL, since = ?1
          WHERE daemon = ?2 AND state <> 'ready' AND NOT (state = 'resting' AND until > ?1)",
@@ -52,6 +48,16 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
         c.execute(sql, params![host, until_ms, now_ms, daemon.0])?;
     }
     c.execute("DELETE FROM live WHERE daemon = ?1", [daemon.0])?;
+    Ok(())
+}
+
+/// What jobs wait for or are held by may have been mended: they are due now.
+pub(super) fn look_again(c: &Connection, Caller { daemon, now_ms }: Caller) -> Result<(), StoreError> {
+    c.execute(
+        "UPDATE jobs SET next_try = ?1, told_held = NULL, failed_at = NULL
+         WHERE state IN ('waiting', 'held') AND next_try IS NOT NULL AND owner = ?2",
+        [now_ms, daemon.0],
+    )?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ mod verbs;
 mod view;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
@@ -65,6 +65,25 @@ pub const LOG_NAME: &str = "/queue.db-wal";
 /// Tells what time it is, in milliseconds since the Unix epoch.
 pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// What follows a change of state, as it is configured now. Clones are of the same.
+#[derive(Clone, Default)]
+struct CurrentRules(Arc<Mutex<Option<Arc<Rules>>>>);
+
+impl CurrentRules {
+    fn set(&self, rules: &Arc<Rules>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rules.clone());
+    }
+
+    /// Nothing where nobody has said.
+    fn known(&self) -> Option<Arc<Rules>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self) -> Arc<Rules> {
+        self.known().unwrap_or_default()
+    }
+}
+
 /// The queue.
 #[derive(Clone)]
 pub struct Store {
@@ -74,7 +93,7 @@ pub struct Store {
     clock: Clock,
     arrivals: Arc<Notify>,
     /// What follows a change of state; nothing before [`Store::set_rules`].
-    rules: Arc<OnceLock<Arc<Rules>>>,
+    rules: CurrentRules,
     deliveries: Arc<Notify>,
 }
 

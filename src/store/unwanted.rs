@@ -55,8 +55,24 @@ pub(super) fn follow_watches(c: &Connection, by: Caller, watches: &Watches) -> R
             }
         }
     }
-    c.execute("INSERT OR REPLACE INTO notes (key, value) VALUES (?1, ?2)", [&key, &routes])?;
+    if unwanted_under_way(c, by, watches)?.is_empty() {
+        c.execute("INSERT OR REPLACE INTO notes (key, value) VALUES (?1, ?2)", [&key, &routes])?;
+    } else {
+        c.execute("DELETE FROM notes WHERE key = ?1", [&key])?;
+    }
     Ok(changed)
+}
+
+/// Jobs that upload though their files do not go to their hosts.
+pub(super) fn unwanted_under_way(c: &Connection, by: Caller, watches: &Watches) -> Result<Vec<JobId>, StoreError> {
+    let mut found = Vec::new();
+    // No more are claimed at once than are looked at together.
+    for job in page(c, by, State::Uploading, 0)? {
+        if watches.unwanted(&folder(c, job.folder)?, &job.host).is_some() {
+            found.push(JobId(job.id));
+        }
+    }
+    Ok(found)
 }
 
 /// A job was queued by a person: it rests if its file, in `folder`, does not go to its host. Where the watches are not known, the next

@@ -45,6 +45,17 @@ impl Store {
         self.call(Power, move |queue, by| queue.follow_watches(by, &watches))
     }
 
+    /// Jobs of this daemon that upload though their files do not go to their hosts, by these watches. As long as there are any, the next
+    /// [`Store::follow_watches`] looks at every job again: what they become when they are returned is for it to see.
+    pub fn unwanted_under_way(&self, watches: Watches) -> StoreCall<Vec<JobId>> {
+        self.call(Process, move |queue, by| queue.unwanted_under_way(by, &watches))
+    }
+
+    /// A person may have mended what jobs wait for or are held by: they are due now, and hooks hear again of those that stay held.
+    pub fn look_again(&self) -> StoreCall<()> {
+        self.waking(Power, |queue, by| Ok((queue.look_again(by)?, Wake { arrivals: true, deliveries: false })))
+    }
+
     /// Changes nothing. Fails, as every verb does then, where the file of the queue is not in its place any more.
     pub(crate) fn look_after_place(&self) -> StoreCall<()> {
         self.call(Process, |_, _| Ok(()))
@@ -223,9 +234,9 @@ impl Store {
     /// The host has the file, and this is what the user gets. Answers the job's state: `uploaded` as long as a hook or an
     /// after-action is still to come, else `done`.
     pub fn record_outcome(&self, job: JobId, outcome: Outcome) -> StoreCall<State> {
-        let rules = self.rules();
+        let rules = self.rules.clone();
         self.waking(Power, move |queue, by| {
-            let (state, due) = queue.record_outcome(by, job, &outcome, &rules)?;
+            let (state, due) = queue.record_outcome(by, job, &outcome, &rules.now())?;
             Ok((state, Wake { deliveries: due, ..Wake::default() }))
         })
     }
@@ -236,18 +247,24 @@ impl Store {
             State::Queued if returned.session == SessionFate::Resume => Process,
             _ => Power,
         };
-        let rules = self.rules();
-        self.call_for_deliveries(durability, move |queue, by| Ok(queue.return_job(by, job, &returned, &rules)?.unwrap_or(false)))
+        let rules = self.rules.clone();
+        self.call_for_deliveries(durability, move |queue, by| {
+            Ok(queue.return_job(by, job, &returned, &rules.now())?.unwrap_or(false))
+        })
     }
 }
 
 /// Deliveries.
 impl Store {
-    /// Takes up what is to follow changes of state, once, before any job is carried: deliveries of an earlier run are continued,
+    /// Takes up what is to follow changes of state, before any job is carried and whenever it is configured anew: deliveries are continued,
     /// and those of hooks that are not configured any more are dropped. Answers these, each with the number of its rows.
     pub fn set_rules(&self, rules: Rules) -> StoreCall<Vec<(String, u64)>> {
-        let rules = self.rules.get_or_init(|| Arc::new(rules)).clone();
-        self.call(Power, move |queue, by| queue.set_rules(by, &rules))
+        let (current, rules) = (self.rules.clone(), Arc::new(rules));
+        self.call(Power, move |queue, by| {
+            // What is committed after this goes by them, whenever it was asked for.
+            current.set(&rules);
+            queue.set_rules(by, &rules)
+        })
     }
 
     /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the
@@ -258,14 +275,14 @@ impl Store {
 
     /// What the deliveries ask for has succeeded.
     pub fn record_delivery(&self, ids: Vec<DeliveryId>) -> StoreCall<()> {
-        let rules = self.rules();
-        self.call_for_deliveries(Power, move |queue, by| queue.record_delivery(by, &ids, &rules))
+        let rules = self.rules.clone();
+        self.call_for_deliveries(Power, move |queue, by| queue.record_delivery(by, &ids, &rules.now()))
     }
 
     /// The file of an after-action that waits for an added host will not be found for it: nothing is waited for any more.
     pub fn record_missing_file(&self, id: DeliveryId) -> StoreCall<()> {
-        let rules = self.rules();
-        self.call_for_deliveries(Power, move |queue, by| queue.record_missing_file(by, id, &rules))
+        let rules = self.rules.clone();
+        self.call_for_deliveries(Power, move |queue, by| queue.record_missing_file(by, id, &rules.now()))
     }
 
     /// The file of this after-action stays as it is for good: the jobs of its version are done, and `note` says why nothing was
@@ -296,9 +313,9 @@ impl Store {
 
     /// Carries out an order of a person's for up to a thousand jobs after `steer.after`. On the disk when it answers.
     pub(crate) fn steer(&self, steer: Steer) -> StoreCall<Steered> {
-        let rules = self.rules.get().cloned();
+        let rules = self.rules.clone();
         self.waking(Power, move |queue, by| {
-            let (steered, deliveries) = queue.steer(by, &steer, rules.as_deref())?;
+            let (steered, deliveries) = queue.steer(by, &steer, rules.known().as_deref())?;
             let arrivals = steered.changed > 0;
             Ok((steered, Wake { arrivals, deliveries }))
         })
@@ -314,10 +331,6 @@ impl Store {
             steered.add(page);
         }
         Ok(steered)
-    }
-
-    fn rules(&self) -> Arc<Rules> {
-        self.rules.get().cloned().unwrap_or_default()
     }
 }
 

@@ -23,7 +23,7 @@ struct Shared {
     hints: Mutex<Hints>,
     wake: Condvar,
     on_hint: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
-    /// The handles of other threads, which are told all that comes from elsewhere than the events of one.
+    /// The handles of threads, where this one only hands on what comes from elsewhere than the events of one.
     others: Mutex<Vec<Handle>>,
     pulse: Pulse,
     /// When the last scan of each root began that has ended.
@@ -85,9 +85,14 @@ impl Handle {
         self.all(|handle| handle.hear(folder, name, Heard::Nothing));
     }
 
-    /// Whoever is told something through this handle shall be told it through `other`, too.
-    pub(crate) fn also_to(&self, other: Handle) {
+    /// What is told through this handle is from now on for whoever takes the hints of `other`, and of those handed in before.
+    pub(crate) fn hand_on_to(&self, other: Handle) {
         self.0.others.lock().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Nobody takes the hints of those handles any more.
+    pub(crate) fn hand_on_to_nobody(&self) {
+        self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Tell once more how every root is doing.
@@ -129,9 +134,8 @@ impl Handle {
     }
 
     fn all(&self, tell: impl Fn(&Handle)) {
-        tell(self);
         let others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        others.iter().for_each(tell);
+        if others.is_empty() { tell(self) } else { others.iter().for_each(tell) }
     }
 
     /// An event has said this of the file `name` in `folder`.

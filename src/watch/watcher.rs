@@ -337,6 +337,8 @@ impl<'a> Watcher<'a> {
         self.forget(&key);
         let (root, folder, name) = key;
         let (identity, close_seen) = (settling.seen.identity, settling.close_seen);
+        let path = folder.join(&name);
+        tracing::info!(path = %path.display(), "{path:?} has settled; queueing it for {}", self.watches[root].to.join(", "));
         self.batch.push(Settled { root, folder: folder.to_path_buf(), name, identity, close_seen, news });
         if self.batch.len() >= BATCH { self.flush() } else { Ok(()) }
     }
@@ -358,9 +360,14 @@ impl<'a> Watcher<'a> {
     }
 
     fn remember(&mut self, key: Key, settling: Settling, due: Instant) {
+        let is_news = !self.settling.contains_key(&key);
         self.forget(&key);
         if self.settling.len() >= SETTLING_MAX {
             return self.scan_again_later(key.1.to_path_buf(), due);
+        }
+        if is_news {
+            let path = key.1.join(&key.2);
+            tracing::info!(path = %path.display(), "seen {path:?}; waiting until it has settled");
         }
         self.roots.entry(key.0).and_modify(|watch| watch.report.settling += 1);
         self.due.insert((due, key.clone()));

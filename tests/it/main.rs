@@ -29,14 +29,17 @@ mod layers;
 mod links;
 #[cfg(target_os = "linux")]
 mod live;
+mod manager;
 mod messages;
 mod migrations;
 mod model;
 mod packaging;
 mod parts;
 mod planted;
+mod reload;
 mod replies;
 mod said;
+mod service;
 mod sessions;
 mod silent;
 mod skip;

@@ -10,34 +10,17 @@ fn packaged(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)).unwrap()
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn the_service_manager_hears_ready_when_watching_and_stopping_when_draining() {
-    use crate::bench_top::Bench;
-    use std::os::unix::net::UnixDatagram;
-
-    let bench = Bench::new();
-    let path = bench.dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
-    let hear = || {
-        let mut buffer = [0; 512];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
-    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
-    assert!(hear().contains("READY=1"));
-    assert!(bench.log_text().contains(" watching"), "ready was said before every folder was watched");
-    bench.stop(daemon);
-    assert!(hear().contains("STOPPING=1"));
-}
-
 /// `systemd-analyze verify` reads the units as systemd would; it wants the programs to exist, so it is given ones that do.
 #[test]
 fn the_units_are_some_that_systemd_takes() {
     for (name, manager) in [("systemd/user/ferryd.service", "--user"), ("systemd/system/ferryd.service", "--system")] {
         let unit = packaged(name);
         assert!(unit.contains("Type=notify") && unit.contains("ExecStart=/usr/local/bin/ferryd ") && unit.contains("LimitCORE=0"));
+        assert!(
+            unit.contains("\nWatchdogSec=")
+                && unit.contains("\nRestartPreventExitStatus=2 3 4\n")
+                && unit.contains("\nExecStartPre=-")
+        );
         let unit = unit.replace("/usr/local/bin/ferryd", env!("CARGO_BIN_EXE_ferryd"));
         let wrong = unit.replace("Type=notify", "Typ=notify");
         match (complaints(manager, &unit), complaints(manager, &wrong)) {

@@ -212,7 +212,8 @@ impl Course {
         let orders = engine::Orders::default();
         world.set_control(Some(switch.clone()), Some(orders.clone()));
         let host = |host: &config::HostConfig| engine::host_of(host, &clients, &tokens, NoEnvironment);
-        let control = engine::Control { switch: switch.clone(), phases, orders, paces: Arc::default() };
+        let reloads = engine::Reloads::default();
+        let control = engine::Control { switch: switch.clone(), phases, orders, reloads, paces: Arc::default() };
         let daemon = engine::run(&config, &system, host, store.clone(), control, || {});
         let driving = async {
             self.drive(&store).await;

@@ -11,7 +11,7 @@ use sha2::Digest;
 use tokio::time::Instant;
 
 use super::super::phase::{Phase, phases};
-use super::super::{Control, Orders};
+use super::super::{Control, Orders, Reloads};
 use crate::config::{self, Config, Environment, HostConfig};
 use crate::host::{Answer, Completion, FileFacts, Host, HostError, LazyHost, Part, Tickets, UploadSession};
 use crate::job::digest::Algorithm;
@@ -261,6 +261,8 @@ pub(super) struct World {
     pub(super) hosts: Vec<FakeHost>,
     /// What takes orders to the daemon that runs.
     pub(super) orders: Mutex<Orders>,
+    /// What takes configurations to it.
+    pub(super) reloads: Mutex<Reloads>,
 }
 
 pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -> World {
@@ -285,7 +287,7 @@ pub(super) fn world(seed: u64, config: &str, hosts: &[(&str, &[TroubleTime])]) -
     };
     let hosts = hosts.iter().map(host).collect();
     let config = config::parse(config, Path::new("/config.toml"), crate::host::kinds::KINDS, &Nothing).unwrap();
-    World { config, time, disk, system, store, hosts, orders: Mutex::default() }
+    World { config, time, disk, system, store, hosts, orders: Mutex::default(), reloads: Mutex::default() }
 }
 
 impl World {
@@ -308,7 +310,9 @@ impl World {
         let switch = Arc::new(switch);
         let orders = Orders::default();
         *self.orders.lock().unwrap() = orders.clone();
-        let control = Control { switch: switch.clone(), phases: watched, orders, paces: Arc::default() };
+        let reloads = Reloads::default();
+        *self.reloads.lock().unwrap() = reloads.clone();
+        let control = Control { switch: switch.clone(), phases: watched, orders, reloads, paces: Arc::default() };
         let daemon = super::super::run(&self.config, &self.system, host, self.store.clone(), control, || {});
         let end = async {
             tokio::time::sleep(time).await;

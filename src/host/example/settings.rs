@@ -24,6 +24,10 @@ impl HostSettings for ExampleConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }
+
+    fn account(&self) -> String {
+        self.user.clone()
+    }
 }
 
 /// The settings in its table. What cannot do without a key comes last, so that all that is wrong is told at once.

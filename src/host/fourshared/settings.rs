@@ -58,6 +58,10 @@ impl HostSettings for FourSharedConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }
+
+    fn account(&self) -> String {
+        self.user.clone()
+    }
 }
 
 /// The settings in its table.

@@ -33,6 +33,10 @@ impl HostSettings for UploadGigConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }
+
+    fn account(&self) -> String {
+        self.user.clone()
+    }
 }
 
 /// The settings in its table.

@@ -20,12 +20,10 @@ impl Tables {
                     (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
                 }
                 State::Uploading => (job.state, job.since, job.told_held, job.why) = (State::Queued, by.now_ms, None, None),
-                State::Waiting | State::Held if job.next_try.is_some() => {
-                    (job.next_try, job.told_held, job.failed_at) = (Some(by.now_ms), None, None);
-                }
                 _ => {}
             }
         }
+        self.look_again(by)?;
         let rests = self.resting_hosts(by)?;
         for ((_, name), host) in self.hosts.iter_mut().filter(|((daemon, _), _)| *daemon == by.daemon) {
             if let Some(rest) = rests.iter().find(|rest| rest.host == *name) {
@@ -39,6 +37,15 @@ impl Tables {
             }
         }
         self.live.retain(|(daemon, _), _| *daemon != by.daemon);
+        Ok(())
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "a verb may fail")]
+    pub(super) fn look_again(&mut self, by: Caller) -> Result<(), StoreError> {
+        let put_off = |job: &&mut super::Job| matches!(job.state, State::Waiting | State::Held) && job.next_try.is_some();
+        for job in self.jobs.values_mut().filter(|job| job.owner == by.daemon).filter(put_off) {
+            (job.next_try, job.told_held, job.failed_at) = (Some(by.now_ms), None, None);
+        }
         Ok(())
     }
 

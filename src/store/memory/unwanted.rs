@@ -35,6 +35,13 @@ impl Tables {
         Ok(changed)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a verb may fail")]
+    pub(super) fn unwanted_under_way(&mut self, by: Caller, watches: &Watches) -> Result<Vec<JobId>, StoreError> {
+        let ours = self.jobs.iter().filter(|(_, job)| job.owner == by.daemon && !job.one_off && job.state == State::Uploading);
+        let is_unwanted = |job: &super::Job| watches.unwanted(&self.files[&job.file].folder, &job.host).is_some();
+        Ok(ours.filter(|(_, job)| is_unwanted(job)).map(|(id, _)| *id).collect())
+    }
+
     pub(super) fn rest(&mut self, by: Caller, id: JobId, why: Reason) -> Result<(), StoreError> {
         let kept = self.uploads.get(&id).filter(|upload| !upload.committing).map(|_| after(by.now_ms, SESSION_KEPT));
         let job = self.move_to(id, State::Waiting, by.now_ms)?;
