@@ -460,9 +460,9 @@ impl Compare {
 
 fn table(fetched: &[Fetched]) -> String {
     let row = |file: &Fetched| {
-        [file.name.clone(), render::size(file.bytes), file.host.clone(), file.link.clone(), file.came.word().into()]
+        [file.name.clone(), render::size(file.bytes), file.host.clone(), file.came.word().into(), file.link.clone()]
     };
-    let head = ["FILE", "SIZE", "HOST", "LINK OR ID", "FETCHED BACK"].map(str::to_owned);
+    let head = ["FILE", "SIZE", "HOST", "FETCHED BACK", "LINK OR ID"].map(str::to_owned);
     let rows: Vec<[String; 5]> = [head].into_iter().chain(fetched.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: [usize; 5] = std::array::from_fn(width);

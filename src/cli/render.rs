@@ -100,6 +100,7 @@ pub(super) fn note(text: impl Display) {
 }
 
 /// Prints a remark that ends no line, or draws one again.
+#[cfg(feature = "sandbox")]
 pub(super) fn note_on_line(text: &str) {
     let mut stderr = io::stderr().lock();
     drop(stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()));
