@@ -83,6 +83,7 @@ fn arrival(elsewhere: &Path, number: u64) -> Arrival {
         identity: Identity { inode, ..identity },
         hosts,
         make_jobs: true,
+        one_off: false,
         priority: 0,
         close_seen: false,
         fingerprint: None,

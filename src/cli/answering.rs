@@ -121,8 +121,14 @@ impl Answering {
     }
 
     async fn send(&self, files: Vec<PathBuf>, hosts: Arc<[String]>) -> Reply {
-        let Some(one_offs) = locked(&self.one_offs).clone() else {
-            return Reply::Failed { why: "the daemon is starting or stopping; try again".into() };
+        let until = Instant::now() + PATIENCE;
+        let one_offs = loop {
+            let one_offs = locked(&self.one_offs).clone();
+            match one_offs {
+                Some(one_offs) => break one_offs,
+                None if Instant::now() < until => tokio::time::sleep(LOOK).await,
+                None => return Reply::Failed { why: "the daemon was not ready in time; nothing was changed".into() },
+            }
         };
         let mut refused = Vec::new();
         for file in files {

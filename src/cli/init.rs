@@ -218,10 +218,6 @@ fn toml_key(key: &str) -> String {
 }
 
 /// It may hold a secret: only its owner reads it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "nothing relies on it after a loss of power: who asked for it sees that it is missing"
-)]
 fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

@@ -264,6 +264,7 @@ fn a_file_outside_every_watch_is_sent_by_name_once_and_its_link_is_printed() {
     std::fs::create_dir(&notes).unwrap();
     std::fs::write(notes.join("one.txt"), "one").unwrap();
     let daemon = bench.start();
+    bench.wait_watching();
     let link = send(&bench, &[&film], &["--wait"]);
     assert!(link.starts_with("http") && link.lines().count() == 1, "{link}");
     assert!(bench.held("film.mov") == [bytes(1, 3_000_000)]);
@@ -305,6 +306,7 @@ fn what_cannot_be_sent_is_told_file_by_file_and_the_others_go() {
     let folder = elsewhere.path().canonicalize().unwrap();
     std::fs::write(folder.join("note.txt"), "note").unwrap();
     let daemon = bench.start();
+    bench.wait_watching();
     let (there, missing) = (folder.join("note.txt"), folder.join("none"));
     let (there, missing) = (there.to_str().unwrap(), missing.to_str().unwrap());
     let (code, out, said) = say(&bench, &["send", there, missing, "--to", "cloudkp", "--wait"]);
