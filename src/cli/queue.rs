@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::{self, Config, HostConfig, ProcessEnvironment};
 use crate::host::kinds::KINDS;
@@ -32,7 +33,8 @@ pub(super) struct Places {
 impl Places {
     fn of(config: &Config) -> Places {
         let all = config.daemon.max_uploads;
-        let of_host = |host: &HostConfig| (host.name.clone(), host.max_uploads.or(host.kind.max_uploads()).unwrap_or(all) as u64);
+        let of_host =
+            |host: &Arc<HostConfig>| (host.name.clone(), host.max_uploads.or(host.kind.max_uploads()).unwrap_or(all) as u64);
         Places { all: Some(all as u64), hosts: config.hosts.iter().map(of_host).collect() }
     }
 }
@@ -60,7 +62,7 @@ impl QueueFolder {
             }
         };
         let places = Places::of(&config);
-        let configured = config.hosts.into_iter().map(|host| host.name).collect();
+        let configured = config.hosts.iter().map(|host| host.name.clone()).collect();
         Ok(QueueFolder { dir: config.daemon.state_dir, configured, places })
     }
 

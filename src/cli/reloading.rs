@@ -116,7 +116,7 @@ fn beyond_the_sandbox(new: &Config) -> String {
 fn trusting_no_earlier_words(mut new: Config, old: &Config) -> Config {
     for host in &mut new.hosts {
         let before = old.hosts.iter().find(|before| before.name == host.name);
-        host.trusts_earlier = before.is_some_and(|before| before.trust_replies && before.trusts_earlier);
+        Arc::make_mut(host).trusts_earlier = before.is_some_and(|before| before.trust_replies && before.trusts_earlier);
     }
     new
 }

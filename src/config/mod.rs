@@ -51,7 +51,7 @@ pub struct Config {
     /// The `[[watch]]` tables, in the order of the file.
     pub watches: Watches,
     /// The `[host.NAME]` tables, in the order of their names.
-    pub hosts: Vec<HostConfig>,
+    pub hosts: Vec<Arc<HostConfig>>,
     /// The `[[hook]]` tables, in the order of the file; no two have the same key.
     pub hooks: Vec<Hook>,
 }

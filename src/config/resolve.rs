@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -44,7 +45,7 @@ pub(super) fn config(
     let hooks = hooks(&top, &watches, environment, problems);
     top.finish();
     nothing_to_do(root.get_ref(), kinds, problems);
-    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs, hooks }
+    Config { file: file.to_owned(), daemon, watches, hosts: hosts.configs.into_iter().map(Arc::new).collect(), hooks }
 }
 
 fn nothing_to_do(root: &DeTable<'_>, kinds: &Kinds, problems: &Problems) {

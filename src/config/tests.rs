@@ -137,7 +137,7 @@ fn how_requests_travel_is_read_and_what_is_wrong_with_it_is_told_at_once() {
 fn a_proxy_is_none_or_a_secret_and_its_password_is_shown_nowhere() {
     let proxy = |line: &str| {
         let text = format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}{line}\n");
-        read(&text).unwrap().hosts.remove(0).network.proxy
+        read(&text).unwrap().hosts.remove(0).network.proxy.clone()
     };
     assert!(matches!(proxy("proxy = \"none\""), ProxySource::Direct));
     assert!(matches!(proxy("proxy = { env = \"P\" }"), ProxySource::At(SecretSource::Env(name)) if name == "P"));

@@ -27,7 +27,7 @@ use super::worker::Worker;
 /// What a configuration says of hosts and of what they share.
 pub(crate) struct HostsSetting {
     /// Each with what speaks to it.
-    pub(super) hosts: Vec<(HostConfig, LazyHost)>,
+    pub(super) hosts: Vec<(Arc<HostConfig>, LazyHost)>,
     pub(super) uploads_max: usize,
     connections_max: usize,
     bandwidth: Option<u64>,
@@ -81,7 +81,7 @@ pub(super) struct HostSlots {
     pub(super) rhythm: Option<Rhythm>,
     /// Jobs that may upload to it at once.
     uploads_max: usize,
-    config: HostConfig,
+    config: Arc<HostConfig>,
     is_configured: bool,
     bandwidth: Arc<Bucket>,
 }
@@ -135,7 +135,14 @@ impl Hosts {
         left
     }
 
-    fn slot(&self, host: &HostConfig, speaker: &LazyHost, setting: &HostsSetting, past: HostHealth, now: Instant) -> HostSlots {
+    fn slot(
+        &self,
+        host: &Arc<HostConfig>,
+        speaker: &LazyHost,
+        setting: &HostsSetting,
+        past: HostHealth,
+        now: Instant,
+    ) -> HostSlots {
         let bandwidth = Arc::new(Bucket::new(host.bandwidth));
         let worker = Worker {
             system: self.system.clone(),
@@ -204,7 +211,7 @@ fn is_another_account(old: &HostConfig, new: &HostConfig) -> bool {
 
 impl HostSlots {
     /// It is configured like this now. What waits for a person may be tried at once; a rest that it asked for it has.
-    fn renew(&mut self, host: &HostConfig, speaker: &LazyHost, setting: &HostsSetting, now: Instant) {
+    fn renew(&mut self, host: &Arc<HostConfig>, speaker: &LazyHost, setting: &HostsSetting, now: Instant) {
         let worker = &mut self.worker;
         worker.host = speaker.clone();
         (worker.on_unknown, worker.retries, worker.give_up_after) = (host.on_unknown, host.retries, host.give_up_after);

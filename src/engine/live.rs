@@ -114,7 +114,7 @@ impl Board {
     fn follow(&self, hosts: &mut BTreeMap<String, (Pace, u64)>, jobs: &BTreeMap<JobId, Arc<Sent>>, seconds: f64) {
         for (host, flowed) in locked(&self.0.flowed).iter() {
             let (pace, before) = hosts.entry(host.clone()).or_default();
-            let moved = flowed.load(Ordering::Relaxed) - *before;
+            let moved = flowed.load(Ordering::Relaxed).saturating_sub(*before);
             if moved > 0 || jobs.values().any(|job| Arc::ptr_eq(&job.to_host, flowed)) {
                 (*pace, *before) = (pace.after(moved, seconds), *before + moved);
             }
@@ -149,7 +149,8 @@ impl Board {
 
 fn next(before: Option<&Seen>, job: JobId, counted: &Sent, seconds: f64) -> Seen {
     let (sent, flowed) = (counted.so_far.load(Ordering::Relaxed), counted.flowed.load(Ordering::Relaxed));
-    let moved = flowed - before.map_or(0, |before| before.flowed);
+    // One that has begun anew counts from nothing.
+    let moved = before.and_then(|before| flowed.checked_sub(before.flowed)).unwrap_or(flowed);
     let per_second = match before {
         None => moved as f64,
         Some(before) => before.live.per_second as f64 * (1.0 - NEWEST_SHARE) + moved as f64 * NEWEST_SHARE,
@@ -166,5 +167,23 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for BoardEntry {
     fn drop(&mut self) {
         locked(&self.board.0.jobs).remove(&self.job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_begins_anew_is_counted_from_nothing() {
+        let board = Board::default();
+        let entry = board.enter(JobId(1), "box");
+        entry.sent.flow(1_000);
+        let before = next(None, JobId(1), &entry.sent, 1.0);
+        drop(entry);
+        let again = board.enter(JobId(1), "box");
+        again.sent.flow(10);
+        let seen = next(Some(&before), JobId(1), &again.sent, 1.0);
+        assert_eq!((seen.flowed, seen.live.sent), (10, 10));
     }
 }

@@ -90,7 +90,7 @@ mod tests {
     fn a_host_with_the_settings_of_another_kind_is_refused_and_not_taken_for_that() {
         let hosts = one_of_each().hosts;
         for (host, other) in hosts.iter().zip(hosts.iter().rev()).filter(|(host, other)| host.kind.word() != other.kind.word()) {
-            let mixed = config::HostConfig { settings: other.settings.clone(), ..host.clone() };
+            let mixed = config::HostConfig { settings: other.settings.clone(), ..config::HostConfig::clone(host) };
             let error = registry::host(&mixed, &Nothing, &clients(), &tokens()).err().unwrap();
             assert_eq!(error.class, Class::HostRefused);
             assert!(registry::host(host, &Nothing, &clients(), &tokens()).is_ok());
