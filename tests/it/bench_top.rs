@@ -302,9 +302,13 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
-/// Peak resident memory of a process, in bytes.
+/// Peak resident memory of a process, in bytes, less the pages of files that it has: those of its program, which are as many as its
+/// build has them.
 pub(crate) fn peak_resident(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    };
+    Some(of("VmHWM:")?.saturating_sub(of("RssFile:")?))
 }

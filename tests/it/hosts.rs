@@ -145,7 +145,8 @@ fn ten_thousand_hosts_fit_into_64_mib() {
     bench.wait_for("all hosts to be made", || bench.log_text().contains("host zz cannot be used").then_some(()));
     bench.wait_done(1);
     if let Some(peak) = crate::bench_top::peak_resident(daemon.pid()) {
-        assert!(peak < 64 * MIB as u64, "{peak} bytes");
+        // Beside the pages of the program, of which there are fewer in a release.
+        assert!(peak < 56 * MIB as u64, "{peak} bytes");
     }
     bench.stop(daemon);
     assert_eq!(bench.held("file"), [b"content"]);

@@ -289,7 +289,7 @@ fn a_burst_over_many_new_nested_folders_loses_nothing_in_little_memory() {
     assert_eq!(bench.sandbox.stats().objects_stored, count as u64, "each once");
     if let Some(peak) = peak_resident(daemon.pid()) {
         println!("{count} files: peak resident {} KiB", peak / 1024);
-        assert!(peak <= 24 * 1024 * 1024, "{} KiB resident", peak / 1024);
+        assert!(peak <= 10 * 1024 * 1024, "{} KiB resident", peak / 1024);
     }
     bench.stop(daemon);
 }
