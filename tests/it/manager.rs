@@ -123,11 +123,11 @@ fn the_log_tells_a_files_way_and_in_json_each_step_names_it_in_fields() {
     assert!(daemon.stop().success());
     let text = bench.log_text();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
-    let of_file = lines.iter().filter(|line| line["path"] == path.to_str().unwrap());
+    let mut of_file = lines.iter().filter(|line| line["path"] == path.to_str().unwrap());
     let steps: Vec<&str> = of_file.clone().map(|line| line["message"].as_str().unwrap().split(' ').next().unwrap()).collect();
     let named = format!("{path:?}");
     assert_eq!(steps, ["seen", named.as_str(), "uploading", "uploaded"], "{text}");
-    let last = of_file.last().unwrap();
+    let last = of_file.next_back().unwrap();
     let message = last["message"].as_str().unwrap();
     assert!(message.contains("97.7 KiB in ") && message.contains("/s)") && message.ends_with(&format!(": {link}")), "{message}");
     assert_eq!((&last["level"], &last["host"], &last["job.id"]), (&"INFO".into(), &"cloudkp".into(), &"1".into()));
