@@ -185,5 +185,6 @@ mod tests {
         again.sent.flow(10);
         let seen = next(Some(&before), JobId(1), &again.sent, 1.0);
         assert_eq!((seen.flowed, seen.live.sent), (10, 10));
+        assert!(seen.live.per_second <= before.live.per_second, "{} bytes a second", seen.live.per_second);
     }
 }
