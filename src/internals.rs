@@ -55,6 +55,6 @@ pub mod store {
     #[cfg(feature = "simulator")]
     pub use crate::store::LOG_NAME;
     pub use crate::store::{
-        Arrival, Asking, FILE_NAME, HostRow, JobId, JobRow, Query, Snapshot, Store, StoreError, View, WriterThread,
+        Arrival, Asking, FILE_NAME, HostRow, JobId, JobRow, Query, Snapshot, Store, StoreError, View, Wanted, WriterThread,
     };
 }

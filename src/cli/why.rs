@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::config::{self, ProcessEnvironment};
 use crate::engine::exclusion::{Exclusion, exclusions};
 use crate::host::kinds::KINDS;
-use crate::job::{JobRow, State, Watch, Watches};
+use crate::job::report::DeliveryDetails;
+use crate::job::{Event, JobId, JobRow, State, Watch, Watches};
 use crate::os::lease::{self, Writers};
 use crate::os::{clock, threads};
 use crate::store::{Known, Query, Snapshot};
@@ -22,6 +23,8 @@ use super::status;
 
 /// How long a folder that does not answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What a hook is told of once it has happened.
+const TOLD: [Event; 3] = [Event::Done, Event::Failed, Event::Held];
 /// Jobs of one file that are shown.
 const JOBS_MAX: usize = 100;
 
@@ -57,11 +60,16 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let watches = config::load(&file, KINDS, &ProcessEnvironment).map_or_else(|_| Watches::default(), |config| config.watches);
     let path: PathBuf = std::path::absolute(&arguments.path).unwrap_or_else(|_| arguments.path.clone()).components().collect();
     let failed = |error| CommandFailure::store(&place.dir, &error);
-    let (mut snapshot, mut known) = (Snapshot::default(), None);
+    let (mut snapshot, mut known, mut deliveries) = (Snapshot::default(), None, Vec::new());
     if let Some(mut view) = place.open(&[])? {
         let query = Query { paths: vec![path.clone()], limit: JOBS_MAX, now_ms: clock::now_ms(), ..Query::default() };
         snapshot = view.snapshot(&query).map_err(failed)?;
         known = view.known(&path).map_err(failed)?;
+        for job in snapshot.jobs.iter().filter(|job| job.path == path) {
+            // A queue of an older version does not tell.
+            let details = view.details(job.id, clock::now_ms()).ok().flatten();
+            deliveries.extend(details.into_iter().flat_map(|(job, details)| details.deliveries.into_iter().map(move |of| (job.id, of))));
+        }
     }
     let watch = watches.of_file(&path);
     let found = threads::each_within(vec![path.clone()], PATIENCE, |path: &Path| Found::look(path)).remove(0);
@@ -69,6 +77,7 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let is_on_its_way = snapshot.jobs.iter().any(|job| job.path == path && job.state != State::Gone);
     lines.extend(reasons(&path, watch, found.as_ref(), known, is_on_its_way));
     lines.extend(about_watch(watch, &snapshot));
+    lines.extend(about_hooks(&snapshot, deliveries));
     if arguments.json {
         let document = Document {
             version: 1,
@@ -206,6 +215,18 @@ fn about_watch(watch: Option<&Watch>, snapshot: &Snapshot) -> Vec<String> {
         row.report.why.as_ref().map(|why| format!("The watch is {}: {}.", row.report.state.word(), render::line(why)))
     });
     std::iter::once(belongs).chain(why).collect()
+}
+
+/// Which hooks are still to hear of what has happened; what an uploaded job waits for is said of the job.
+fn about_hooks(snapshot: &Snapshot, deliveries: Vec<(JobId, DeliveryDetails)>) -> Vec<String> {
+    let is_uploaded = |id: JobId| snapshot.jobs.iter().any(|job| job.id == id && job.state == State::Uploaded);
+    let pending = deliveries.into_iter().filter(|(job, delivery)| !is_uploaded(*job) && TOLD.map(Event::word).contains(&&*delivery.event));
+    let line = |(job, delivery): (JobId, DeliveryDetails)| {
+        let next = delivery.next_try_ms.map_or(String::new(), |next| format!(" {}", render::next(next, clock::now_ms())));
+        let tries = if delivery.tries > 0 { format!("; it has failed {}", render::count(delivery.tries, "time")) } else { String::new() };
+        format!("Hook `{}` will hear that job {job} is {}{next}{tries}.", render::line(&delivery.hook), delivery.event)
+    };
+    pending.map(line).collect()
 }
 
 #[cfg(test)]

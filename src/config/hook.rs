@@ -33,6 +33,8 @@ pub struct Hook {
     pub time_limit: Duration,
     /// How long before its end a link is called expiring.
     pub before: Duration,
+    /// How long events are kept, to be told of together; `None` where each is told of at once.
+    pub every: Option<Duration>,
 }
 
 /// What a hook does.
@@ -89,11 +91,15 @@ pub enum Field {
     Job,
     /// When the link dies, as RFC 3339 in UTC; empty where nobody knows.
     Expires,
+    /// How many events it is told of.
+    Count,
+    /// What has happened, in a few words.
+    Summary,
 }
 
 impl Field {
     /// Every field, in the order of the manual.
-    pub const ALL: [Field; 13] = [
+    pub const ALL: [Field; 15] = [
         Field::Path,
         Field::Name,
         Field::Dir,
@@ -107,6 +113,8 @@ impl Field {
         Field::Event,
         Field::Job,
         Field::Expires,
+        Field::Count,
+        Field::Summary,
     ];
 
     /// The word between the braces.
@@ -125,7 +133,14 @@ impl Field {
             Field::Event => "event",
             Field::Job => "job",
             Field::Expires => "expires",
+            Field::Count => "count",
+            Field::Summary => "summary",
         }
+    }
+
+    /// Whether it is about one event, so that nothing stands for it where several are told of together.
+    pub fn is_of_one_event(self) -> bool {
+        !matches!(self, Field::Count | Field::Summary)
     }
 }
 
@@ -250,6 +265,7 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
     let sidecar = table.find("sidecar", sidecar);
     let time_limit = table.find("time_limit", duration(SECOND));
     let before = table.find("before", duration(SECOND));
+    let every = table.find("every", duration(SECOND));
     let given: Vec<&str> = ACTIONS.into_iter().filter(|key| table.has(key)).collect();
     match given.as_slice() {
         [] => {
@@ -270,9 +286,28 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
         let help = "add \"expiring\" to `on`, or remove `before`".to_owned();
         problems.add(Some(table.span_of("before")), "`before` applies only to the event \"expiring\"", Some(help));
     }
+    if table.has("every") {
+        check_gathering(&table, command.as_ref(), problems);
+    }
     table.finish();
     let action = links_file.or(command).or(webhook).or(sidecar)?;
-    Some(Hook { on: on?, action, time_limit: time_limit.unwrap_or(TIME_LIMIT), before: before.unwrap_or(BEFORE) })
+    Some(Hook { on: on?, action, time_limit: time_limit.unwrap_or(TIME_LIMIT), before: before.unwrap_or(BEFORE), every })
+}
+
+/// What is told of several files together can name none of them.
+fn check_gathering(table: &Table<'_>, command: Option<&HookAction>, problems: &Problems) {
+    if !table.has("command") && !table.has("webhook") {
+        let message = "`every` applies only to `command` and `webhook`";
+        problems.add(Some(table.span_of("every")), message, Some("remove it".into()));
+    }
+    let Some(HookAction::Command(words)) = command else { return };
+    let pieces = words.iter().flat_map(|word| &word.0);
+    let of_one = pieces.filter_map(|piece| if let TemplatePiece::Field(field) = piece { Some(*field) } else { None });
+    if let Some(field) = of_one.filter(|field| field.is_of_one_event()).next() {
+        let message = format!("`command` uses {{{}}}, but with `every` it is called for several files at once", field.word());
+        let help = "use {count} and {summary}; each event is in the JSON on standard input".to_owned();
+        problems.add(Some(table.span_of("command")), message, Some(help));
+    }
 }
 
 fn events(value: &Value<'_>) -> Result<Vec<Event>, Wrong> {
@@ -368,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_key_holds_no_secret_and_tells_targets_apart() {
-        let hook = |action| Hook { on: vec![Event::Done], action, time_limit: TIME_LIMIT, before: BEFORE };
+        let hook = |action| Hook { on: vec![Event::Done], action, time_limit: TIME_LIMIT, before: BEFORE, every: None };
         let one = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN"))).key();
         let other = hook(HookAction::Webhook(Secret::new("https://u:pw@h.example/T0KEN2"))).key();
         assert_ne!(one, other);

@@ -24,7 +24,7 @@ use crate::os::files::Base;
 use crate::os::names::Names;
 use crate::os::one_writer::OneWriter;
 use crate::os::system::System;
-use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError};
+use crate::store::{AFTER, HookRule, REFRESH, Rules, Store, StoreError, Wanted};
 use crate::watch::Root;
 
 use super::clocks;
@@ -65,7 +65,8 @@ fn rules(config: &Config) -> Rules {
     let hook = |hook: &Hook| HookRule {
         key: hook.key(),
         on: hook.on.clone(),
-        before_ms: i64::try_from(hook.before.as_millis()).unwrap_or(i64::MAX),
+        before_ms: in_ms(hook.before),
+        every_ms: hook.every.map(in_ms),
     };
     Rules {
         hooks: config.hooks.iter().map(hook).collect(),
@@ -74,6 +75,10 @@ fn rules(config: &Config) -> Rules {
         trusted: names(config, |host| host.trust_replies),
         trusted_before: names(config, |host| host.trust_replies && host.trusts_earlier),
     }
+}
+
+fn in_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The names of the hosts of which `is` holds.
@@ -115,15 +120,16 @@ impl DeliverSetting {
         for hook in &config.hooks {
             let key = hook.key();
             let runner = HookRunner::new(hook, means.names.clone(), &means.clients);
-            let tasks_max = if runner.one_at_a_time() { 1 } else { AT_ONCE_OF_A_HOOK };
-            keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once() });
+            let tasks_max = if runner.one_at_a_time() || hook.every.is_some() { 1 } else { AT_ONCE_OF_A_HOOK };
+            let ahead_ms = hook.every.map_or(0, in_ms);
+            keys.push(HookSlots { hook: key.clone(), tasks_max, each: runner.at_once(), ahead_ms });
             hooks.insert(key, runner);
         }
         if config.watches.iter().any(|watch| watch.after != After::Keep) {
-            keys.push(HookSlots { hook: AFTER.to_owned(), tasks_max: AT_ONCE_OF_A_HOOK, each: 1 });
+            keys.push(HookSlots { hook: AFTER.to_owned(), tasks_max: AT_ONCE_OF_A_HOOK, each: 1, ahead_ms: 0 });
         }
         if config.hosts.iter().any(|host| host.refresh) {
-            keys.push(HookSlots { hook: REFRESH.to_owned(), tasks_max: 1, each: 1 });
+            keys.push(HookSlots { hook: REFRESH.to_owned(), tasks_max: 1, each: 1, ahead_ms: 0 });
         }
         let (watches, hooks) = (config.watches.clone(), Arc::new(hooks));
         let roots = Root::all(&system.files, &watches, &config.daemon.state_dir, &[])?.into();
@@ -148,6 +154,8 @@ struct HookSlots {
     hook: String,
     tasks_max: usize,
     each: usize,
+    /// How long a hook that gathers keeps what it is to be told: what comes within that time goes with what is due.
+    ahead_ms: i64,
 }
 
 /// What a task is doing.
@@ -257,12 +265,13 @@ impl Deliver {
     }
 
     /// How many deliveries each hook may begin that does not rest. One that had to rest begins with one alone.
-    fn wanted(&self, tasks: &DeliveryTasks) -> Vec<(String, usize)> {
+    fn wanted(&self, tasks: &DeliveryTasks) -> Vec<Wanted> {
         let now = clocks::now(&self.task.system.clock);
         let busy = |hook: &str| places_taken(tasks.loads().filter(|load| load.hook == hook).map(|load| now - load.began));
         let tasks_max = |key: &HookSlots| self.rests.tasks_max(&key.hook, key.tasks_max, now);
         let room = |key: &HookSlots| tasks_max(key).saturating_sub(busy(&key.hook)) * key.each;
-        self.keys.iter().map(|key| (key.hook.clone(), room(key))).filter(|(_, room)| *room > 0).collect()
+        let wanted = |key: &HookSlots| Wanted { ahead_ms: key.ahead_ms, ..Wanted::new(&key.hook, room(key)) };
+        self.keys.iter().map(wanted).filter(|wanted| wanted.room > 0).collect()
     }
 }
 
@@ -346,14 +355,17 @@ impl DeliveryTask {
 
     async fn fail(&self, batch: &[Delivery], HookError(reason): HookError) -> Result<(), StoreError> {
         let Some(first) = batch.first() else { return Ok(()) };
-        let ceiling = backoff(first.tries.saturating_add(1));
+        let tries = batch.iter().map(|delivery| delivery.tries).max().unwrap_or_default();
+        let ceiling = backoff(tries.saturating_add(1));
         let pause = ceiling.mul_f64(0.5 + self.system.chance.fraction() / 2.0);
         let why = match first.event {
             Event::After => Reason { class: ReasonClass::AfterFailed, ..reason },
             _ => reason.about(Hook::name_of(&first.hook)),
         };
-        for delivery in batch {
-            tracing::warn!(job.id = %delivery.job, "{:?} on {}: {}; will retry", delivery.path, delivery.host, why.fragment());
+        if batch.len() > 1 {
+            tracing::warn!("{}; will retry, for {} events", why.fragment(), batch.len());
+        } else {
+            tracing::warn!(job.id = %first.job, "{:?} on {}: {}; will retry", first.path, first.host, why.fragment());
         }
         self.store.record_failed_delivery(ids(batch), why, self.later(pause)).await
     }

@@ -10,6 +10,7 @@ use crate::config::{Field, Template, TemplatePiece};
 use crate::job::shown::is_unsafe;
 use crate::os::command::{self, Bounds, Kept};
 
+use super::told::Told;
 use super::{Facts, HookError};
 
 /// How much of its output is kept: the end.
@@ -36,22 +37,22 @@ const PASSED_ON: [&str; 16] = [
     "DBUS_SESSION_BUS_ADDRESS",
 ];
 
-/// Runs the command that `words` make of `facts`.
-pub(super) async fn run(words: &[Template], facts: &Facts, limit: Duration) -> Result<(), HookError> {
-    let arguments = arguments(words, facts)?;
+/// Runs the command that `words` make of what is `told`.
+pub(super) async fn run(words: &[Template], told: Told<'_>, limit: Duration) -> Result<(), HookError> {
+    let arguments = arguments(words, told)?;
     let Some((program, rest)) = arguments.split_first() else { return Err(HookError::new("no program is given")) };
     let bounds = Bounds { time: limit, term_grace: TERM_GRACE, output: Kept::End(OUTPUT_BYTES) };
-    let ended = command::run(command(program, rest, facts), bounds).await;
+    let ended = command::run_with_input(command(program, rest, told), told.input(), bounds).await;
     let ended = ended.map_err(|error| HookError::new(format!("cannot start `{}`: {error}", program.display())))?;
     judge(ended.status, &one_line(&ended.output), limit)
 }
 
 /// The words with their placeholders filled. A name that begins with a dash must not become an option of the program: it is given as
 /// `./-name`, unless a word `--` has ended the options. Other values have no such spelling, so the program is not run.
-fn arguments(words: &[Template], facts: &Facts) -> Result<Vec<OsString>, HookError> {
+fn arguments(words: &[Template], told: Told<'_>) -> Result<Vec<OsString>, HookError> {
     let mut options_end = false;
     let filled = words.iter().enumerate().map(|(at, word)| {
-        let filled = facts.fill(word);
+        let filled = told.fill(word);
         options_end |= filled == "--";
         match word.0.first() {
             Some(TemplatePiece::Field(field)) if at > 0 && !options_end && filled.as_bytes().starts_with(b"-") => match field {
@@ -67,12 +68,12 @@ fn arguments(words: &[Template], facts: &Facts) -> Result<Vec<OsString>, HookErr
     filled.collect()
 }
 
-fn command(program: &OsStr, arguments: &[OsString], facts: &Facts) -> Command {
+fn command(program: &OsStr, arguments: &[OsString], told: Told<'_>) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
     let locale = std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("LC_"));
     command.envs(PASSED_ON.iter().filter_map(|key| Some((*key, std::env::var_os(key)?)))).envs(locale);
-    command.envs(Field::ALL.into_iter().map(|field| (Facts::variable(field), facts.value(field))));
+    command.envs(told.fields().map(|field| (Facts::variable(field), told.value(field))));
     command
 }
 
@@ -113,7 +114,7 @@ mod tests {
     }
 
     async fn ran(script: &str, limit: Duration) -> Result<(), String> {
-        run(&shell(script), &sample(), limit).await.map_err(|error| error.to_string())
+        run(&shell(script), Told::One(&sample()), limit).await.map_err(|error| error.to_string())
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -121,14 +122,14 @@ mod tests {
     #[tokio::test]
     async fn an_exit_code_and_the_last_words_make_the_reason() {
         assert_eq!(ran("exit 0", LONG).await, Ok(()));
-        let error = run(&shell("exit 3"), &sample(), LONG).await.unwrap_err();
+        let error = run(&shell("exit 3"), Told::One(&sample()), LONG).await.unwrap_err();
         assert_eq!((error.0.class, error.0.code.as_deref()), (ReasonClass::HookFailed, Some("3")));
         let why = ran("echo out; echo err >&2; exit 3", LONG).await.unwrap_err();
         assert!(why.starts_with("it ended with exit status: 3: ") && why.contains("out") && why.contains("err"), "{why}");
         let why = ran("head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1", LONG).await.unwrap_err();
         assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
         let missing = [Template(vec![TemplatePiece::Text("/nowhere/x".into())])];
-        assert!(run(&missing, &sample(), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
+        assert!(run(&missing, Told::One(&sample()), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
     }
 
     #[tokio::test]
@@ -138,7 +139,7 @@ mod tests {
         let named = |name: &str| sample().with(|delivery| delivery.path = format!("/drop/{name}").into());
         let id = sample().with(|delivery| delivery.remote_id = Some("-rf".into()));
         let given = |words: &[Template], facts: &Facts| {
-            arguments(words, facts).map(|words| words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>())
+            arguments(words, Told::One(facts)).map(|words| words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>())
         };
         let words = [text("rm"), field(Field::Name)];
         assert_eq!(given(&words, &named("-rf")).unwrap(), ["rm", "./-rf"]);

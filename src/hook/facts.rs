@@ -1,9 +1,11 @@
 //! What a hook is told of a job, under the names that configurations, commands and webhooks know it by.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+#[cfg(test)]
+use std::os::unix::ffi::OsStrExt;
 
-use crate::config::{Field, Template, TemplatePiece};
+use crate::config::Field;
+use crate::job::gather;
 use crate::job::report::timestamp;
 use crate::job::{Delivery, Reason};
 #[cfg(test)]
@@ -39,19 +41,15 @@ impl Facts {
             Field::Event => text(told.event.word()),
             Field::Job => text(&told.job.to_string()),
             Field::Expires => text(&self.expires().unwrap_or_default()),
+            Field::Count => text("1"),
+            Field::Summary => text(&summary(std::slice::from_ref(self))),
         }
     }
 
-    /// The text of `template` for this job, as one argument: nothing in a value is ever read as anything but itself.
-    pub(crate) fn fill(&self, template: &Template) -> OsString {
-        let mut filled = Vec::new();
-        for piece in &template.0 {
-            match piece {
-                TemplatePiece::Text(text) => filled.extend_from_slice(text.as_bytes()),
-                TemplatePiece::Field(field) => filled.extend_from_slice(self.value(*field).as_bytes()),
-            }
-        }
-        OsString::from_vec(filled)
+    /// What names this one occasion, however often it is told of.
+    pub(crate) fn id(&self) -> String {
+        let told = &self.delivery;
+        format!("{}-{}-{}", told.job, told.event.word(), told.number)
     }
 
     /// The same as a JSON object; a path that is not Unicode is shown as far as it can be.
@@ -59,6 +57,7 @@ impl Facts {
         let text = |field: Field| self.value(field).to_string_lossy().into_owned();
         let told = &self.delivery;
         serde_json::json!({
+            "id": self.id(),
             "event": told.event.word(),
             "time": timestamp(told.made_ms).map(|at| at.to_string()),
             "job": told.job,
@@ -95,6 +94,11 @@ impl Facts {
     pub(crate) fn variable(field: Field) -> String {
         format!("FERRYD_{}", field.word().to_ascii_uppercase())
     }
+}
+
+/// What has happened, in a few words.
+pub(super) fn summary(events: &[Facts]) -> String {
+    gather::summary(events.iter().map(|facts| (facts.delivery.event, facts.delivery.path.as_path())))
 }
 
 /// A file's name with something behind it.
@@ -145,19 +149,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_argument_is_filled_with_the_bytes_of_the_name() {
-        let template = Template(vec![
-            TemplatePiece::Text("n=".into()),
-            TemplatePiece::Field(Field::Name),
-            TemplatePiece::Field(Field::Expires),
-        ]);
-        assert_eq!(sample().fill(&template).as_bytes(), b"n=caf\xe9\t$(x).mov");
-    }
-
-    #[test]
     fn every_field_is_in_the_json() {
         let json = sample().json();
-        assert!(Field::ALL.iter().all(|field| json.get(field.word()).is_some()), "{json}");
+        assert!(Field::ALL.iter().filter(|field| field.is_of_one_event()).all(|field| json.get(field.word()).is_some()), "{json}");
         assert_eq!((json["time"].as_str(), json["bytes"].as_u64()), (Some("2026-01-02T03:04:05Z"), Some(9)));
     }
 }

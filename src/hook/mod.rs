@@ -7,6 +7,7 @@ mod command;
 mod facts;
 mod links_file;
 mod sidecar;
+mod told;
 mod webhook;
 
 use std::path::Path;
@@ -23,9 +24,12 @@ use crate::os::one_writer::OneWriter;
 use crate::os::threads::Threads;
 
 pub(crate) use facts::Facts;
+use told::Told;
 
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
 const LINES_AT_ONCE: usize = 100;
+/// Events that a hook that gathers is told of in one call; what is more goes with a further one.
+const GATHERED_AT_ONCE: usize = 500;
 
 /// Why a hook or an after-action did not succeed: a reason without the hook's name, whose detail is short, on one line, and has no
 /// secrets.
@@ -79,7 +83,11 @@ impl HookRunner {
 
     /// How many deliveries it carries together, for the price of one.
     pub(crate) fn at_once(&self) -> usize {
-        if matches!(self.hook.action, HookAction::LinksFile(_)) { LINES_AT_ONCE } else { 1 }
+        match self.hook.action {
+            HookAction::LinksFile(_) => LINES_AT_ONCE,
+            _ if self.hook.every.is_some() => GATHERED_AT_ONCE,
+            _ => 1,
+        }
     }
 
     /// Does what the hook says about the jobs that `facts` describe. Dropping the future ends a command with all its children, and
@@ -94,6 +102,10 @@ impl HookRunner {
             let (path, facts) = (path.clone(), facts.to_vec());
             let target = path.clone();
             writing(self.threads, &target, move || links_file::append(&path, &facts)).await?;
+        } else if self.hook.every.is_some() {
+            let mut events = facts.to_vec();
+            events.sort_by_key(|facts| (facts.delivery.made_ms, facts.delivery.id));
+            self.tell(Told::Together(&events)).await?;
         } else {
             for facts in facts {
                 self.run_one(facts).await?;
@@ -104,17 +116,22 @@ impl HookRunner {
     }
 
     async fn run_one(&self, facts: &Facts) -> Result<(), HookError> {
+        if self.hook.action != HookAction::Sidecar {
+            return self.tell(Told::One(facts)).await;
+        }
+        let (facts, names) = (facts.clone(), self.names.clone());
+        let target = sidecar::path_of(&facts.delivery.path);
+        writing(self.threads, &target, move || sidecar::write(&facts, &names)).await
+    }
+
+    /// One call of a command or a webhook.
+    async fn tell(&self, told: Told<'_>) -> Result<(), HookError> {
         let limit = self.hook.time_limit;
         match (&self.hook.action, &self.transport) {
-            (HookAction::LinksFile(_), _) => Ok(()),
-            (HookAction::Sidecar, _) => {
-                let (facts, names) = (facts.clone(), self.names.clone());
-                let target = sidecar::path_of(&facts.delivery.path);
-                writing(self.threads, &target, move || sidecar::write(&facts, &names)).await
-            }
-            (HookAction::Command(words), _) => command::run(words, facts, limit).await,
+            (HookAction::LinksFile(_) | HookAction::Sidecar, _) => Ok(()),
+            (HookAction::Command(words), _) => command::run(words, told, limit).await,
             (HookAction::Webhook(_), Some(Err(error))) => Err(error.clone()),
-            (HookAction::Webhook(address), Some(Ok(transport))) => webhook::post(address, facts, transport, limit).await,
+            (HookAction::Webhook(address), Some(Ok(transport))) => webhook::post(address, told, transport, limit).await,
             (HookAction::Webhook(_), None) => Err(HookError::new("ferryd could not set up its HTTP client")),
         }
     }

@@ -1,4 +1,4 @@
-//! A request to an address: the fields of the placeholders as JSON. Repetitions carry the same `Idempotency-Key`, by which a
+//! A request to an address: what the hook is told, as JSON. Repetitions carry the same `Idempotency-Key`, by which a
 //! receiver knows them.
 
 use std::time::Duration;
@@ -7,13 +7,12 @@ use crate::host::http::{Request, Transport};
 use crate::job::upload::Class;
 use crate::secret::Secret;
 
-use super::{Facts, HookError};
+use super::HookError;
+use super::told::Told;
 
-/// Posts `facts` to `address`; 2xx is success. The address may hold a secret and is never repeated.
-pub(super) async fn post(address: &Secret, facts: &Facts, transport: &Transport, limit: Duration) -> Result<(), HookError> {
-    let told = &facts.delivery;
-    let key = format!("{}-{}-{}", told.job, told.event.word(), told.number);
-    let body = facts.json().to_string();
+/// Posts what is `told` to `address`; 2xx is success. The address may hold a secret and is never repeated.
+pub(super) async fn post(address: &Secret, told: Told<'_>, transport: &Transport, limit: Duration) -> Result<(), HookError> {
+    let (key, body) = (told.key(), told.json().to_string());
     let request = Request::post(address.reveal()).text("application/json", body).header("idempotency-key", key).secret(address);
     let sent = tokio::time::timeout(limit, transport.send(request)).await;
     match sent {

@@ -9,6 +9,7 @@ pub(crate) mod digest;
 pub(crate) mod event;
 pub(crate) mod fingerprint;
 pub(crate) mod flow;
+pub(crate) mod gather;
 pub mod health;
 pub(crate) mod identity;
 pub(crate) mod network;

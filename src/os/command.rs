@@ -10,8 +10,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Child;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
 
 /// How long output is waited for once the program has ended: what it has left behind may hold it open for ever, and what it has
 /// written itself is there by then.
@@ -45,19 +45,29 @@ pub(crate) struct CommandEnd {
     pub output: Vec<u8>,
 }
 
-/// Runs a program with no input. Dropping the future ends it with all that it has started; what it has left running on purpose when
+/// Runs a program with no input, as [`run_with_input`] does.
+///
+/// # Errors
+/// It could not be started.
+pub(crate) async fn run(command: Command, bounds: Bounds) -> io::Result<CommandEnd> {
+    run_with_input(command, Vec::new(), bounds).await
+}
+
+/// Runs a program that may read `input`, as far as it likes. Dropping the future ends it with all that it has started; what it has left running on purpose when
 /// it ends by itself goes on.
 ///
 /// # Errors
 /// It could not be started.
-pub(crate) async fn run(mut command: Command, bounds: Bounds) -> io::Result<CommandEnd> {
-    command.stdin(Stdio::null()).process_group(0);
+pub(crate) async fn run_with_input(mut command: Command, input: Vec<u8>, bounds: Bounds) -> io::Result<CommandEnd> {
+    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() }).process_group(0);
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut output = Vec::new();
     let status = {
-        let reading = read_all(out, err, bounds.output, &mut output);
+        let reading = async {
+            tokio::join!(write_all(stdin, &input), read_all(out, err, bounds.output, &mut output));
+        };
         let waiting = wait(&mut child, &mut group, bounds);
         tokio::pin!(reading, waiting);
         tokio::select! {
@@ -119,6 +129,13 @@ async fn wait(child: &mut Child, group: &mut Group, bounds: Bounds) -> Option<io
     drop(child.wait().await);
     group.0 = None;
     None
+}
+
+/// What the program does not read is no matter of ours.
+async fn write_all(stdin: Option<ChildStdin>, input: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        stdin.write_all(input).await.ok();
+    }
 }
 
 async fn read_all(

@@ -16,6 +16,7 @@ use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, Stat
 use super::error::StoreError;
 use super::values::{
     Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Version,
+    Wanted,
 };
 
 /// Answers for files that a scan has met.
@@ -80,7 +81,7 @@ macro_rules! verbs {
             deliveries::record_close(folder: &Path, name: &OsStr, version: &Identity) -> bool;
             /// Answers which hooks are gone, each with the number of its rows.
             deliveries::set_rules(rules: &Rules) -> Vec<(String, u64)>;
-            deliveries::due_deliveries(wanted: &[(String, usize)], running: &[DeliveryId]) -> Due;
+            deliveries::due_deliveries(wanted: &[Wanted], running: &[DeliveryId]) -> Due;
             /// Answers whether an after-action is due now.
             deliveries::record_delivery(ids: &[DeliveryId], rules: &Rules) -> bool;
             /// Answers whether an after-action is due now.

@@ -64,6 +64,11 @@ suite! {
     an_after_action_that_will_never_be_done_ends_every_job_of_its_version_with_the_reason;
     a_removed_hook_holds_nothing_up_and_is_named;
     a_delivery_that_fails_is_seen_in_its_job_and_tried_again;
+    what_a_hook_gathers_is_told_together_and_keeps_nothing_waiting;
+    a_gathering_hook_that_fails_is_told_everything_again_and_no_done_job_says_so;
+    what_a_hook_gathers_outlives_starts_and_is_told_when_the_configuration_says;
+    a_gathering_hook_that_is_taken_out_or_slowed_down_keeps_and_releases_no_source;
+    links_that_expire_soon_after_one_another_are_told_of_together;
     a_dying_link_is_told_of_and_renewed_once;
     hooks_hear_once_that_a_person_must_act;
     the_same_arrival_makes_its_jobs_once_and_a_new_host_only_its_own;
@@ -271,7 +276,7 @@ impl Queue {
     }
 
     fn due_deliveries(&self, now_ms: i64) -> Due {
-        let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
+        let wanted = ["hook", AFTER, REFRESH].map(|hook| Wanted::new(hook, 10)).to_vec();
         self.store.due_deliveries(wanted, Vec::new(), now_ms).blocking().unwrap()
     }
 
@@ -367,10 +372,134 @@ fn about(class: ReasonClass, host: &str) -> Option<Reason> {
 
 /// Rules with a hook for these events, an after-action for every file, and renewed links on `box`.
 pub(super) fn rules(on: &[Event], acts: bool) -> Rules {
-    let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000 };
+    let hook = HookRule { key: "hook".into(), on: on.to_vec(), before_ms: 1000, every_ms: None };
     let after = if acts { After::Delete } else { After::Keep };
     let watch = Watch { after, ..Watch::new(PathBuf::from("/drop"), hosts(&["box", "mirror"])) };
     Rules { hooks: vec![hook], watches: [watch].into_iter().collect(), refresh: vec!["box".into()], ..Rules::default() }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// The same with a hook that is told at most once a minute.
+fn gathering(on: &[Event], acts: bool) -> Rules {
+    let mut rules = rules(on, acts);
+    rules.hooks[0].every_ms = Some(MINUTE_MS);
+    rules
+}
+
+/// What the gathering hook would be told now.
+fn gathered(queue: &Queue) -> Due {
+    let wanted = Wanted { ahead_ms: MINUTE_MS, ..Wanted::new("hook", 10) };
+    queue.store.due_deliveries(vec![wanted], Vec::new(), queue.now_ms()).blocking().unwrap()
+}
+
+fn ids_of(due: &Due) -> Vec<DeliveryId> {
+    due.deliveries.iter().map(|delivery| delivery.id).collect()
+}
+
+fn what_a_hook_gathers_is_told_together_and_keeps_nothing_waiting(queue: Queue) {
+    queue.set_rules(gathering(&[Event::Done, Event::Held], true));
+    let (first, second) = queue.pair();
+    assert_eq!(queue.record_outcome(first, None), State::Uploaded, "its after-action is to come");
+    assert_eq!(queue.state(first).1, about(ReasonClass::WaitsForHost, "mirror"));
+    queue.pass(40_000);
+    queue.record_outcome(second, None);
+    let due = gathered(&queue);
+    assert_eq!((due.deliveries.len(), due.next_due_ms), (0, Some(NOW_MS + MINUTE_MS)));
+    assert_eq!(queue.events(queue.now_ms()), [(Event::After, second)], "the source waits for no notification");
+    queue.deliver(Event::After);
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+    queue.pass(20_000);
+    let due = gathered(&queue);
+    assert_eq!(due.deliveries.iter().map(|told| (told.event, told.job)).collect::<Vec<_>>(), [
+        (Event::Done, first),
+        (Event::Done, second)
+    ]);
+    queue.store.record_delivery(ids_of(&due)).blocking().unwrap();
+    assert_eq!((gathered(&queue).deliveries.len(), gathered(&queue).next_due_ms), (0, None));
+    assert_eq!((queue.state(first), queue.state(second)), ((State::Done, None), (State::Done, None)));
+    queue.enqueue_for("box", 1..2);
+    assert!(queue.hold(&told("no room")));
+    assert_eq!(gathered(&queue).next_due_ms, Some(queue.now_ms() + MINUTE_MS), "the next one begins anew");
+}
+
+fn a_gathering_hook_that_fails_is_told_everything_again_and_no_done_job_says_so(queue: Queue) {
+    queue.set_rules(gathering(&[Event::Done], false));
+    let (first, second) = queue.pair();
+    assert_eq!(queue.record_outcome(first, None), State::Done);
+    queue.pass(MINUTE_MS);
+    let due = gathered(&queue);
+    queue.store.record_failed_delivery(ids_of(&due), hook_failed(), queue.now_ms() + 1000).blocking().unwrap();
+    assert_eq!(queue.state(first), (State::Done, None));
+    queue.record_outcome(second, None);
+    assert_eq!(gathered(&queue).next_due_ms, Some(queue.now_ms() + 1000));
+    queue.pass(1000);
+    let due = gathered(&queue);
+    let tries = due.deliveries.iter().map(|told| (told.job, told.tries)).collect::<Vec<_>>();
+    assert_eq!(tries, [(first, 1), (second, 0)], "what came meanwhile goes with it");
+    queue.store.record_delivery(ids_of(&due)).blocking().unwrap();
+    assert_eq!(gathered(&queue).next_due_ms, None);
+}
+
+fn what_a_hook_gathers_outlives_starts_and_is_told_when_the_configuration_says(mut queue: Queue) {
+    queue.set_rules(gathering(&[Event::Done], false));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.pass(30_000);
+    queue.restart();
+    queue.set_rules(gathering(&[Event::Done], false));
+    assert_eq!(gathered(&queue).next_due_ms, Some(NOW_MS + MINUTE_MS), "a start neither hastens nor puts it off");
+    let mut longer = gathering(&[Event::Done], false);
+    longer.hooks[0].every_ms = Some(10 * MINUTE_MS);
+    queue.set_rules(longer.clone());
+    assert_eq!(gathered(&queue).next_due_ms, Some(NOW_MS + 10 * MINUTE_MS));
+    // A clock that was wrong by a year, and is right again.
+    queue.pass(YEAR_MS);
+    queue.record_outcome(second, None);
+    queue.pass(-YEAR_MS);
+    queue.restart();
+    queue.set_rules(longer);
+    assert_eq!(gathered(&queue).next_due_ms, Some(NOW_MS + 10 * MINUTE_MS));
+    queue.pass(30 * MINUTE_MS);
+    assert_eq!(gathered(&queue).deliveries.len(), 1);
+    queue.set_rules(rules(&[Event::Done], false));
+    let due = queue.due_deliveries(queue.now_ms()).deliveries;
+    assert_eq!(due.iter().map(|told| told.job).collect::<Vec<_>>(), [first, second], "without `every` they are told at once");
+}
+
+fn a_gathering_hook_that_is_taken_out_or_slowed_down_keeps_and_releases_no_source(mut queue: Queue) {
+    // One that was called at once, and gathers from now on, is still waited for by what was uploaded before.
+    queue.set_rules(rules(&[Event::Done], true));
+    let (first, second) = queue.pair();
+    queue.record_outcome(first, None);
+    queue.record_outcome(second, None);
+    queue.restart();
+    queue.set_rules(gathering(&[Event::Done], true));
+    assert!(queue.events(i64::MAX).iter().all(|(event, _)| *event == Event::Done), "a reload makes nothing due");
+    let due = gathered(&queue);
+    queue.store.record_delivery(ids_of(&due)).blocking().unwrap();
+    assert_eq!(queue.events(i64::MAX), [(Event::After, second)]);
+    queue.deliver(Event::After);
+    // One that gathers is taken out.
+    queue.enqueue(1..2);
+    let next: Vec<JobId> = queue.claim(1).iter().map(|job| job.id).collect();
+    queue.record_outcome(next[0], None);
+    queue.restart();
+    let dropped = queue.set_rules(Rules { hooks: Vec::new(), ..rules(&[], true) });
+    assert_eq!(dropped, [("hook".to_owned(), 1)]);
+    queue.record_outcome(next[1], None);
+    assert_eq!(queue.events(i64::MAX), [(Event::After, next[1])], "the after-action had not waited for it");
+}
+
+fn links_that_expire_soon_after_one_another_are_told_of_together(queue: Queue) {
+    queue.set_rules(Rules { refresh: Vec::new(), ..gathering(&[Event::Expiring], false) });
+    let (first, second) = queue.pair();
+    let day_ms = 24 * 60 * MINUTE_MS;
+    queue.record_outcome(first, Some(NOW_MS + day_ms));
+    queue.record_outcome(second, Some(NOW_MS + day_ms + 30_000));
+    assert_eq!(gathered(&queue).next_due_ms, Some(NOW_MS + day_ms - 1000));
+    queue.pass(day_ms - 1000);
+    assert_eq!(gathered(&queue).deliveries.iter().map(|told| told.job).collect::<Vec<_>>(), [first, second]);
 }
 
 fn the_after_action_comes_when_every_host_has_the_file_and_every_hook_has_heard_of_it(queue: Queue) {
@@ -501,7 +630,7 @@ fn a_hook_that_replaces_another_hears_what_that_one_was_to_hear(mut queue: Queue
     queue.restart();
     let mended = HookRule { key: "mended".into(), ..rules(&[Event::Done], true).hooks.remove(0) };
     assert_eq!(queue.set_rules(Rules { hooks: vec![mended], ..rules(&[], true) }), []);
-    let due = queue.store.due_deliveries(vec![("mended".into(), 9)], Vec::new(), i64::MAX).blocking().unwrap().deliveries;
+    let due = queue.store.due_deliveries(vec![Wanted::new("mended", 9)], Vec::new(), i64::MAX).blocking().unwrap().deliveries;
     assert_eq!(due.iter().map(|delivery| (delivery.job, delivery.tries)).collect::<Vec<_>>(), [(first, 0), (second, 0)]);
     let (state, why) = queue.state(first);
     assert_eq!((state, why.is_some_and(|why| why.class == ReasonClass::HookFailed)), (State::Uploaded, false));
@@ -1492,7 +1621,7 @@ fn a_delivery_that_runs_is_not_given_out_again_and_the_next_one_has_its_time(que
     queue.pass(1);
     queue.record_outcome(second, None);
     let one = |running: Vec<DeliveryId>| {
-        queue.store.due_deliveries(vec![("hook".into(), 1)], running, queue.now_ms()).blocking().unwrap()
+        queue.store.due_deliveries(vec![Wanted::new("hook", 1)], running, queue.now_ms()).blocking().unwrap()
     };
     let running = one(Vec::new()).deliveries.remove(0);
     assert_eq!((running.job, running.made_ms, running.number, running.kind.as_str()), (first, NOW_MS, 1, "cloudkp"));

@@ -1,7 +1,8 @@
 //! SQL for what follows a job's change of state: a row for each hook that wants to hear of it, for the after-action, and for a link
 //! that has to be renewed. Rows are made in the commit that changes the state, and go when what they ask for has succeeded.
 //!
-//! A job is `uploaded` as long as a row for `done` or `after` is left of it, and `done` when the last of them goes. The
+//! A job is `uploaded` as long as a row is left of it that is `waited_for`, and `done` when the last of them goes: that of the after-action,
+//! and those for `done` of hooks that do not gather. What a hook gathers is due after a time, together with what came meanwhile. The
 //! after-action has a row for each job of a file version, without a time; when every host has the file and every hook for `done` is
 //! through, one of them becomes due, and when it is through they all go. While they wait for a host that was added after the file
 //! was sent, and whose job only a scan can make, they are due with the host's name in `said`: somebody has to look whether the scan
@@ -15,13 +16,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::job::delivery::hook_name;
+use crate::job::gather::{is_waited_for, told_by};
 use crate::job::release::{Release, Sibling, release};
 use crate::job::upload::Outcome;
 use crate::job::{Delivery, DeliveryId, Event, Identity, JobId, Proof, Reason, ReasonClass, State};
 
 use super::error::StoreError;
 use super::rows::{identity_at, path_of};
-use super::values::{AFTER, Caller, DaemonId, Due, REFRESH, Rules};
+use super::values::{AFTER, Caller, DaemonId, Due, HookRule, REFRESH, Rules, Wanted};
 
 /// A link is renewed when this share of its life is left, ...
 const REFRESH_SHARE: i64 = 10;
@@ -58,14 +60,36 @@ struct Occasion<'a> {
 }
 
 impl Occasion<'_> {
-    /// Makes a row that is due at `due_ms`; an earlier one of the same job, hook and event is history.
-    fn insert(&self, c: &Connection, hook: &str, event: Event, due_ms: Option<i64>) -> Result<(), StoreError> {
+    /// Makes a row for work of ferryd's own that is due at `due_ms`.
+    fn insert(&self, c: &Connection, key: &str, event: Event, due_ms: Option<i64>) -> Result<(), StoreError> {
+        self.insert_row(c, key, event, due_ms, is_waited_for(event, false))
+    }
+
+    /// Makes a row for a hook that may be called at `due_ms`, or later where it gathers. Answers whether the job waits for it.
+    fn tell(&self, c: &Connection, hook: &HookRule, event: Event, due_ms: i64) -> Result<bool, StoreError> {
+        let due_ms = match hook.every_ms {
+            Some(every_ms) if event != Event::Expiring => told_by(self.by.now_ms, every_ms, self.by.now_ms),
+            _ => due_ms,
+        };
+        let waited_for = is_waited_for(event, hook.every_ms.is_some());
+        self.insert_row(c, &hook.key, event, Some(due_ms), waited_for).map(|()| waited_for)
+    }
+
+    /// An earlier row of the same job, hook and event is history.
+    fn insert_row(
+        &self,
+        c: &Connection,
+        key: &str,
+        event: Event,
+        due_ms: Option<i64>,
+        waited_for: bool,
+    ) -> Result<(), StoreError> {
         let mut insert = c.prepare_cached(
-            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said, daemon)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said, daemon, waited_for)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         let Caller { daemon, now_ms } = self.by;
-        insert.execute(params![self.job.0, hook, event.word(), self.number, now_ms, due_ms, self.said, daemon.0])?;
+        insert.execute(params![self.job.0, key, event.word(), self.number, now_ms, due_ms, self.said, daemon.0, waited_for])?;
         Ok(())
     }
 }
@@ -86,15 +110,14 @@ pub(super) fn after_upload(
     let occasion = Occasion { job, number: subject.attempts, said: None, by };
     let mut state = State::Done;
     for hook in &rules.hooks {
-        if hook.on.contains(&Event::Done) {
-            occasion.insert(c, &hook.key, Event::Done, Some(now_ms))?;
+        if hook.on.contains(&Event::Done) && occasion.tell(c, hook, Event::Done, now_ms)? {
             state = State::Uploaded;
         }
         if let Some(expires_ms) = outcome.expires_ms
             && hook.on.contains(&Event::Expiring)
         {
             let due_ms = expires_ms.saturating_sub(hook.before_ms).max(now_ms);
-            occasion.insert(c, &hook.key, Event::Expiring, Some(due_ms))?;
+            occasion.tell(c, hook, Event::Expiring, due_ms)?;
         }
     }
     if let Some(expires_ms) = outcome.expires_ms
@@ -107,8 +130,8 @@ pub(super) fn after_upload(
         occasion.insert(c, AFTER, Event::After, None)?;
         state = State::Uploaded;
     }
-    let dies = outcome.expires_ms.is_some();
-    Ok((state, state == State::Uploaded || dies))
+    let gathers = rules.hooks.iter().any(|hook| hook.every_ms.is_some());
+    Ok((state, state == State::Uploaded || outcome.expires_ms.is_some() || gathers))
 }
 
 /// A tenth of its life before a link dies, and at most six hours. A link that is dead when it comes, because a clock is wrong, must
@@ -138,7 +161,7 @@ pub(super) fn after_leaving(
     if event != Event::Held || is_news(c, job, why)? {
         for hook in rules.hooks.iter().filter(|hook| hook.on.contains(&event)) {
             let occasion = Occasion { job, number: subject(c, job)?.attempts, said: why, by };
-            occasion.insert(c, &hook.key, event, Some(by.now_ms))?;
+            occasion.tell(c, hook, event, by.now_ms)?;
             made = true;
         }
     }
@@ -163,7 +186,7 @@ fn is_news(c: &Connection, job: JobId, why: Option<&Reason>) -> Result<bool, Sto
 /// The jobs of the version of a file that `job` is about, in the order in which they were made.
 fn siblings(c: &Connection, job: JobId) -> Result<Vec<(JobId, Sibling)>, StoreError> {
     let mut select = c.prepare_cached(
-        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done'), s.proof, s.trusted,
+        "SELECT s.id, s.host, s.state, EXISTS (SELECT 1 FROM deliveries WHERE job = s.id AND event = 'done' AND waited_for), s.proof, s.trusted,
                 s.ctime_ns
          FROM jobs j JOIN jobs s ON s.file = j.file AND s.version = j.version
          WHERE j.id = ?1 ORDER BY s.id",
@@ -354,7 +377,7 @@ pub(super) fn record_close(
 fn settle(c: &Connection, job: JobId, note: Option<&Reason>, now_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET state = 'done', since = ?2, why = ?3, next_try = NULL WHERE id = ?1 AND state = 'uploaded'
-           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
+           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND waited_for)",
     )?;
     update.execute(params![job.0, now_ms, note])?;
     Ok(())
@@ -392,6 +415,7 @@ pub(super) fn set_rules(
         }
     }
     be_due(c, by)?;
+    gather_on(c, by, rules)?;
     let sql = "UPDATE jobs SET trusted = 1 WHERE state = 'uploaded' AND owner = ?2 AND NOT trusted
                AND host IN (SELECT value FROM json_each(?1))";
     c.execute(sql, params![serde_json::json!(rules.trusted_before).to_string(), daemon.0])?;
@@ -402,7 +426,7 @@ pub(super) fn set_rules(
     }
     c.execute(
         "UPDATE jobs SET state = 'done', since = ?1, why = NULL, next_try = NULL WHERE state = 'uploaded' AND owner = ?2
-           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND event IN ('done', 'after'))",
+           AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND waited_for)",
         [now_ms, daemon.0],
     )?;
     Ok(dropped)
@@ -427,10 +451,10 @@ fn hand_over(c: &Connection, by: Caller, hook: &str, event: Event, heir: &str) -
     tracing::info!("hook `{}` takes over what hook `{}` was to hear", hook_name(heir), hook_name(hook));
     c.execute(
         "UPDATE jobs SET why = NULL, next_try = NULL WHERE state = 'uploaded'
-           AND id IN (SELECT job FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3)",
+           AND id IN (SELECT job FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3 AND waited_for)",
         params![hook, event.word(), by.daemon.0],
     )?;
-    let sql = "UPDATE OR REPLACE deliveries SET hook = ?4, tries = 0 WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
+    let sql = "UPDATE OR REPLACE deliveries SET hook = ?4, tries = 0, trouble = NULL WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
     c.execute(sql, params![hook, event.word(), by.daemon.0, heir])?;
     Ok(0)
 }
@@ -438,21 +462,21 @@ fn hand_over(c: &Connection, by: Caller, hook: &str, event: Event, heir: &str) -
 /// What a hook that is not configured any more was to hear, it will not, and its jobs say so. An after-action that waited for it will
 /// not come either: the new configuration alone must make none due. Answers how many calls are dropped.
 fn remove_hook(c: &Connection, by: Caller, hook: &str, event: Event) -> Result<usize, StoreError> {
-    let mut select = c.prepare_cached("SELECT job, said FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3")?;
-    let rows = select.query_map(params![hook, event.word(), by.daemon.0], |row| Ok((JobId(row.get(0)?), row.get(1)?)))?;
-    let jobs: Vec<(JobId, Option<Reason>)> = rows.collect::<Result<_, _>>()?;
+    let mut select = c.prepare_cached("SELECT job, said, waited_for FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3")?;
+    let rows = select.query_map(params![hook, event.word(), by.daemon.0], |row| Ok((JobId(row.get(0)?), row.get(1)?, row.get(2)?)))?;
+    let jobs: Vec<(JobId, Option<Reason>, bool)> = rows.collect::<Result<_, _>>()?;
     let sql = "DELETE FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
     c.execute(sql, params![hook, event.word(), by.daemon.0])?;
     let removed = Reason::new(ReasonClass::HookRemoved).about(hook_name(hook));
-    for (job, said) in &jobs {
+    for (job, said, waited_for) in &jobs {
         match event {
-            Event::Done => without_hook(c, by, *job, &removed)?,
+            Event::Done if *waited_for => without_hook(c, by, *job, &removed)?,
             Event::Failed | Event::Held => {
                 let both = said.clone().map(|said| said.and_also(Some(removed.clone())));
                 let mut update = c.prepare_cached("UPDATE jobs SET why = coalesce(?3, why) WHERE id = ?1 AND state = ?2")?;
                 update.execute(params![job.0, event.word(), both])?;
             }
-            Event::Expiring | Event::After | Event::Refresh => {}
+            Event::Done | Event::Expiring | Event::After | Event::Refresh => {}
         }
     }
     Ok(jobs.len())
@@ -475,6 +499,16 @@ pub(super) fn be_due(c: &Connection, by: Caller) -> Result<(), StoreError> {
     let sql = "UPDATE deliveries SET next_try = ?1 WHERE daemon = ?2 AND next_try > ?1
                AND (tries > 0 OR event NOT IN ('expiring', 'refresh'))";
     c.prepare_cached(sql)?.execute([by.now_ms, by.daemon.0])?;
+    Ok(())
+}
+
+/// What a hook keeps goes on being kept, for as long as it is configured to now.
+fn gather_on(c: &Connection, by: Caller, rules: &Rules) -> Result<(), StoreError> {
+    let sql = "UPDATE deliveries SET next_try = max(?3, min(made_at, ?3) + ?4) WHERE daemon = ?1 AND hook = ?2 AND tries = 0
+               AND NOT waited_for AND event IN ('done', 'failed', 'held')";
+    for (key, every_ms) in rules.hooks.iter().filter_map(|hook| Some((&hook.key, hook.every_ms?))) {
+        c.execute(sql, params![by.daemon.0, key, by.now_ms, every_ms])?;
+    }
     Ok(())
 }
 
@@ -503,18 +537,21 @@ pub(super) const DUE: &str = "SELECT d.id, d.hook, d.event, d.number, d.made_at,
          LEFT JOIN hosts h ON h.daemon = d.daemon AND h.name = j.host
     WHERE d.daemon = ?4 AND d.hook = ?1 AND d.next_try <= ?2 ORDER BY d.next_try, d.id LIMIT ?3";
 
-/// Up to so many due deliveries for each hook, hook by hook, without those that are `running`.
+/// Due deliveries for each hook, hook by hook and as far as there is room, without those that are `running`.
 pub(super) fn due_deliveries(
     c: &Connection,
     Caller { daemon, now_ms }: Caller,
-    wanted: &[(String, usize)],
+    wanted: &[Wanted],
     running: &[DeliveryId],
 ) -> Result<Due, StoreError> {
     let mut due = Due::default();
-    for (hook, room) in wanted {
+    for Wanted { hook, room, ahead_ms } in wanted {
+        let mut select = c.prepare_cached("SELECT 1 FROM deliveries WHERE daemon = ?3 AND hook = ?1 AND next_try <= ?2 LIMIT 1")?;
+        let is_any = *ahead_ms == 0 || select.exists(params![hook, now_ms, daemon.0])?;
+        let until_ms = now_ms.saturating_add(*ahead_ms);
         let mut select = c.prepare_cached(DUE)?;
-        let rows = select.query_map(params![hook, now_ms, (room + running.len()) as i64, daemon.0], delivery)?;
-        let found = rows.collect::<Result<Vec<_>, _>>()?;
+        let rows = select.query_map(params![hook, until_ms, (room + running.len()) as i64, daemon.0], delivery)?;
+        let found = if is_any { rows.collect::<Result<Vec<_>, _>>()? } else { Vec::new() };
         due.deliveries.extend(found.into_iter().filter(|delivery| !running.contains(&delivery.id)).take(*room));
         let mut select =
             c.prepare_cached("SELECT min(next_try) FROM deliveries WHERE daemon = ?3 AND hook = ?1 AND next_try > ?2")?;
@@ -619,8 +656,8 @@ pub(super) fn record_failed_delivery(
 ) -> Result<(), StoreError> {
     for id in ids {
         let mut update =
-            c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2 WHERE id = ?1 AND daemon = ?3")?;
-        if update.execute(params![id.0, next_try_ms, by.daemon.0])? > 0 {
+            c.prepare_cached("UPDATE deliveries SET tries = tries + 1, next_try = ?2, trouble = iif(waited_for, NULL, ?4) WHERE id = ?1 AND daemon = ?3")?;
+        if update.execute(params![id.0, next_try_ms, by.daemon.0, why])? > 0 {
             say(c, by, *id, Some(why), Some(next_try_ms))?;
         }
     }
@@ -642,7 +679,7 @@ pub(super) fn look_again_later(c: &Connection, by: Caller, id: DeliveryId, next_
 fn say(c: &Connection, by: Caller, id: DeliveryId, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET why = ?2, next_try = ?3 WHERE state = 'uploaded'
-           AND id = (SELECT job FROM deliveries WHERE id = ?1 AND event IN ('done', 'after'))",
+           AND id = (SELECT job FROM deliveries WHERE id = ?1 AND waited_for)",
     )?;
     update.execute(params![id.0, why, next_try_ms])?;
     if let Some((job, event @ (Event::Failed | Event::Held), said)) = row_of(c, by, id)? {

@@ -49,8 +49,8 @@ pub(crate) use values::{
     AFTER, Claimed, Claims, DaemonId, Due, Earlier, HookRule, LOOKUPS_MAX, Live, REFRESH, Recorded, Resting, ReturnedJob, Rules,
     Seen, Steer, Upload, Version,
 };
-pub use values::{Arrival, Asking};
-pub(crate) use view::{Known, Remaining, WatchRow};
+pub use values::{Arrival, Asking, Wanted};
+pub(crate) use view::{Known, Remaining, ToTell, WatchRow};
 pub use view::{Query, Snapshot, View};
 
 pub use crate::job::{HostRow, JobId, JobRow};

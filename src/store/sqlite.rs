@@ -22,7 +22,8 @@ use super::files::Routes;
 use super::place::{self, Place};
 use super::values::{Caller, Recorded, Steer};
 use super::{
-    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, deliveries, files, jobs,
+    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, Wanted,
+    deliveries, files, jobs,
     schema, steering, unwanted, uploads,
 };
 

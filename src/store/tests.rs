@@ -105,7 +105,7 @@ impl Queue {
     }
 
     fn due_deliveries(&self, now_ms: i64) -> Due {
-        let wanted = ["hook", AFTER, REFRESH].map(|key| (key.to_owned(), 10)).to_vec();
+        let wanted = ["hook", AFTER, REFRESH].map(|hook| Wanted::new(hook, 10)).to_vec();
         self.run(|store| async move { store.due_deliveries(wanted, Vec::new(), now_ms).await }).unwrap()
     }
 
@@ -394,6 +394,7 @@ fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
 fn due_deliveries_are_found_along_an_index() {
     let queue = Queue::new();
     assert_indexed(&queue.connection(), deliveries::DUE);
+    assert_indexed(&queue.connection(), view::TO_TELL);
 }
 
 #[test]

@@ -355,6 +355,26 @@ pub struct HookRule {
     pub on: Vec<Event>,
     /// How long before its end a link is called expiring, in milliseconds.
     pub before_ms: i64,
+    /// How long it keeps events to be told of them together, in milliseconds; `None` where it is told at once.
+    pub every_ms: Option<i64>,
+}
+
+/// What may be begun of one hook.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its key.
+    pub hook: String,
+    /// How many deliveries.
+    pub room: usize,
+    /// Where any is due, those that will be within so many milliseconds go with it.
+    pub ahead_ms: i64,
+}
+
+impl Wanted {
+    /// So many deliveries that are due now.
+    pub fn new(hook: impl Into<String>, room: usize) -> Wanted {
+        Wanted { hook: hook.into(), room, ahead_ms: 0 }
+    }
 }
 
 /// What is due, and when the next is.

@@ -22,6 +22,7 @@ use super::driver::Wake;
 use super::values::Caller;
 use super::{
     Arrival, Asking, Claims, Due, Durability, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Store, StoreCall,
+    Wanted,
     StoreError, Version,
 };
 
@@ -267,9 +268,9 @@ impl Store {
         })
     }
 
-    /// Up to so many due deliveries for each hook, hook by hook, without those that are `running`. What they follow from is on the
+    /// Due deliveries for each hook, hook by hook and as far as there is room, without those that are `running`. What they follow from is on the
     /// disk.
-    pub fn due_deliveries(&self, wanted: Vec<(String, usize)>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
+    pub fn due_deliveries(&self, wanted: Vec<Wanted>, running: Vec<DeliveryId>, now_ms: i64) -> StoreCall<Due> {
         self.call(Power, move |queue, by| queue.due_deliveries(Caller { now_ms, ..by }, &wanted, &running))
     }
 

@@ -26,6 +26,9 @@ const LIVE_MS: i64 = 5_000;
 /// Further jobs of shown versions, for each of those that are shown.
 const BESIDE_MAX: usize = 8;
 
+/// Events still to be told that are counted.
+const TO_TELL_MAX: i64 = 10_000;
+
 /// Links that are read at once.
 const LINKS_IN_A_PAGE: i64 = 1_000;
 
@@ -80,6 +83,21 @@ pub struct Snapshot {
     pub uploading: BTreeMap<String, u64>,
     /// How many queued jobs of the same host are claimed before a queued one of these; of the first hundred alone.
     pub before: BTreeMap<JobId, u64>,
+    /// What hooks are still to be told, and no job waits for.
+    pub to_tell: Vec<ToTell>,
+}
+
+/// What a hook is still to be told of what has happened, while no job waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToTell {
+    /// The hook, without its digest.
+    pub hook: String,
+    /// How many events, as far as they are counted.
+    pub events: u64,
+    /// When it is called next.
+    pub next_try_ms: Option<i64>,
+    /// Why it was told in vain.
+    pub why: Option<Reason>,
 }
 
 /// A watch.
@@ -176,7 +194,7 @@ impl View {
     pub fn snapshot(&mut self, query: &Query) -> Result<Snapshot, StoreError> {
         let transaction = self.connection.transaction()?;
         let c = &transaction;
-        let mut snapshot = Snapshot { watches: watches(c)?, hosts: hosts(c)?, ..Snapshot::default() };
+        let mut snapshot = Snapshot { watches: watches(c)?, hosts: hosts(c)?, to_tell: to_tell(c)?, ..Snapshot::default() };
         totals(c, &mut snapshot)?;
         snapshot.per_second =
             c.query_row("SELECT coalesce(sum(per_second), 0) FROM live WHERE at >= ?1", [query.now_ms - LIVE_MS], |row| {
@@ -317,12 +335,13 @@ impl View {
     pub fn remaining(&mut self) -> Result<Remaining, StoreError> {
         let transaction = self.connection.transaction()?;
         let mut remaining = Remaining::default();
-        let mut select = transaction.prepare(
+        let waited_for = waited_for(&transaction)?;
+        let mut select = transaction.prepare(&format!(
             "SELECT j.state, j.state IN ('queued', 'uploading') OR (j.state = 'waiting' AND j.next_try IS NOT NULL)
-                    OR (j.state = 'uploaded' AND EXISTS (SELECT 1 FROM deliveries WHERE job = j.id AND event IN ('done', 'after') AND next_try IS NOT NULL)),
+                    OR (j.state = 'uploaded' AND EXISTS (SELECT 1 FROM deliveries WHERE job = j.id AND {waited_for} AND next_try IS NOT NULL)),
                     count(*)
-             FROM jobs j WHERE j.state IN ('queued', 'uploading', 'waiting', 'uploaded', 'held', 'failed', 'paused') GROUP BY 1, 2",
-        )?;
+             FROM jobs j WHERE j.state IN ('queued', 'uploading', 'waiting', 'uploaded', 'held', 'failed', 'paused') GROUP BY 1, 2"
+        ))?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             let state = State::from_word(&row.get::<_, String>(0)?).unwrap_or(State::Held);
@@ -541,11 +560,42 @@ fn after_is_due(c: &Connection, job: JobId) -> Result<bool, StoreError> {
 
 /// The hook that is to hear next that the host has the file: its key without the digest.
 fn awaited_hook(c: &Connection, job: JobId) -> Result<Option<String>, StoreError> {
-    let mut select =
-        c.prepare_cached("SELECT hook FROM deliveries WHERE job = ?1 AND event = 'done' ORDER BY next_try, id LIMIT 1")?;
+    let waited_for = waited_for(c)?;
+    let mut select = c.prepare_cached(&format!(
+        "SELECT hook FROM deliveries WHERE job = ?1 AND event = 'done' AND {waited_for} ORDER BY next_try, id LIMIT 1"
+    ))?;
     let key: Option<String> = select.query_row([job.0], |row| row.get(0)).optional()?;
     Ok(key.map(|key| hook_name(&key).to_owned()))
 }
+
+/// What a delivery is that its job waits for; a queue of an older version has no others of these events.
+fn waited_for(c: &Connection) -> Result<&'static str, StoreError> {
+    Ok(if version_of(c)? < 7 { "event IN ('done', 'after')" } else { "waited_for" })
+}
+
+/// What no job waits for, hook by hook. It is read along an index of its own, and counted no further than a person wants to know.
+fn to_tell(c: &Connection) -> Result<Vec<ToTell>, StoreError> {
+    if version_of(c)? < 7 {
+        return Ok(Vec::new());
+    }
+    let mut select = c.prepare_cached(TO_TELL)?;
+    let rows = select.query_map([TO_TELL_MAX], |row| {
+        let hook = hook_name(&row.get::<_, String>(0)?).to_owned();
+        Ok(ToTell { hook, events: unsigned(row, 1)?, next_try_ms: row.get(2)?, why: row.get(3)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Of several reasons, the one of the event that is tried next.
+pub(super) const TO_TELL: &str = "WITH told AS (
+        SELECT hook, count(*) AS events, min(next_try) AS next_try FROM
+            (SELECT hook, next_try FROM deliveries INDEXED BY deliveries_to_tell
+             WHERE waited_for = 0 AND event IN ('done', 'failed', 'held') LIMIT ?1)
+        GROUP BY hook)
+    SELECT hook, events, next_try,
+           (SELECT trouble FROM deliveries d WHERE d.hook = told.hook AND d.next_try = told.next_try AND waited_for = 0
+              AND event IN ('done', 'failed', 'held') LIMIT 1)
+    FROM told";
 
 pub(super) fn select_sql(state: State, filter: &str, order: &str) -> String {
     // Left to itself, SQLite would take the index on states and sort all that was ever done.

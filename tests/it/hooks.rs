@@ -17,7 +17,7 @@ use ferryd::internals::os::clock;
 
 use rustix::process::Signal;
 
-use ferryd::internals::store::{Arrival, Asking, JobId, JobRow, Query, Store, StoreError, View, WriterThread};
+use ferryd::internals::store::{Arrival, Asking, JobId, JobRow, Query, Store, StoreError, View, Wanted, WriterThread};
 
 use crate::bench_top::{Bench, bytes};
 
@@ -494,11 +494,11 @@ async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     desk.upload(Some(clock::now_ms() + 3_600_000)).await;
     std::fs::write(file, "changed").unwrap();
     // The link's time has come when the next task begins, and the file is another by then.
-    let refresh = desk.store.due_deliveries(vec![("refresh".into(), 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
+    let refresh = desk.store.due_deliveries(vec![Wanted::new("refresh", 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
     desk.store.record_failed_delivery(vec![refresh.id], Reason::new(ReasonClass::AfterDue), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;
-    let due = || desk.store.due_deliveries(vec![("refresh".into(), 1)], Vec::new(), i64::MAX);
+    let due = || desk.store.due_deliveries(vec![Wanted::new("refresh", 1)], Vec::new(), i64::MAX);
     let begun = std::time::Instant::now();
     while !due().await.unwrap().deliveries.is_empty() {
         assert!(begun.elapsed().as_secs() < 60);

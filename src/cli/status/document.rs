@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::job::report::{path_fields, timestamp};
-use crate::job::{HostRow, JobRow, State};
-use crate::store::{Snapshot, WatchRow};
+use crate::job::{HostRow, JobRow, Reason, State};
+use crate::store::{Snapshot, ToTell, WatchRow};
 
 use super::look::{Daemon, Report};
 
@@ -20,6 +20,7 @@ pub(super) struct Document<'a> {
     bytes: BytesDocument,
     watches: Vec<WatchDocument<'a>>,
     hosts: &'a [HostRow],
+    hooks: Vec<HookDocument<'a>>,
     jobs: Vec<JobDocument<'a>>,
 }
 
@@ -85,12 +86,32 @@ struct WatchDocument<'a> {
     why: Option<String>,
 }
 
+/// A hook that is still to be told of what has happened, while no job waits for it.
+#[derive(Debug, Serialize)]
+struct HookDocument<'a> {
+    hook: &'a str,
+    events: u64,
+    next_try: Option<Timestamp>,
+    why: Option<String>,
+}
+
+impl HookDocument<'_> {
+    fn new(told: &ToTell) -> HookDocument<'_> {
+        HookDocument {
+            hook: &told.hook,
+            events: told.events,
+            next_try: told.next_try_ms.and_then(timestamp),
+            why: told.why.as_ref().map(Reason::fragment),
+        }
+    }
+}
+
 impl Document<'_> {
     pub(super) fn new(report: &Report) -> Document<'_> {
         let Daemon { owner, answers, last_end, .. } = &report.daemon;
         let owner = owner.as_ref();
         let job = |job| JobDocument { job, per_second: job.per_second, seconds_left: report.seconds_left_of(job) };
-        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs, .. } = &report.snapshot;
+        let Snapshot { totals, bytes_left, bytes_sent, per_second, watches, hosts, jobs, to_tell, .. } = &report.snapshot;
         Document {
             version: 1,
             daemon: DaemonDocument {
@@ -123,6 +144,7 @@ impl Document<'_> {
                 })
                 .collect(),
             hosts,
+            hooks: to_tell.iter().map(HookDocument::new).collect(),
             jobs: jobs.iter().map(job).collect(),
         }
     }
@@ -155,7 +177,8 @@ mod tests {
         let promised = example();
         let end = LastEnd { at_ms: Some(0), why: "it was told to stop".into() };
         let daemon = Daemon { last_end: Some(end), ..daemon(note(4242, 1_767_323_045_000)) };
-        let report = Report { daemon, ..report(vec![job(State::Uploading, None)]) };
+        let mut report = Report { daemon, ..report(vec![job(State::Uploading, None)]) };
+        report.snapshot.to_tell.push(ToTell { hook: "command sh".into(), events: 12, next_try_ms: Some(0), why: None });
         let document = serde_json::to_value(Document::new(&report)).unwrap();
         assert_eq!(document["daemon"]["since"], "2026-01-02T03:04:05Z");
         assert_eq!(names(&document), names(&promised));
@@ -192,10 +215,11 @@ mod tests {
             ("`daemon`", &example["daemon"]),
             ("`watches`", &example["watches"][0]),
             ("`hosts`", &example["hosts"][0]),
+            ("`hooks`", &example["hooks"][0]),
             ("`jobs`", &example["jobs"][0]),
         ] {
             let mut explained = listed(heading, "field");
-            explained.extend((heading != "`daemon`").then(|| "state".to_owned()));
+            explained.extend((!matches!(heading, "`daemon`" | "`hooks`")).then(|| "state".to_owned()));
             explained.sort_unstable();
             assert_eq!(explained, object.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), "{heading}");
         }

@@ -63,6 +63,7 @@ pub(super) fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
         before: jobs.iter().filter(|job| job.state == State::Queued).map(|job| (job.id, 3)).collect(),
         jobs,
         beside: Vec::new(),
+        to_tell: Vec::new(),
         uploading: [("box".to_owned(), 4), ("mirror".to_owned(), 1)].into(),
     }
 }

@@ -7,7 +7,7 @@ use crate::job::health::HostState;
 use crate::job::turn::{self, Told};
 use crate::job::{HostReport, HostRow, JobRow, Reason, ReasonClass, State, WatchState};
 use crate::os::lock::{LastEnd, LockNote};
-use crate::store::{Snapshot, WatchRow};
+use crate::store::{Snapshot, ToTell, WatchRow};
 
 use super::super::render;
 use super::look::Report;
@@ -30,7 +30,25 @@ impl Words<'_> {
         lines.push(Line::of(Tone::Plain, self.totals()));
         lines.extend(self.hosts());
         lines.extend(self.watches());
+        lines.extend(self.hooks());
         lines
+    }
+
+    /// What is still to be told to hooks that no job waits for.
+    fn hooks(self) -> Vec<Line> {
+        let line = |ToTell { hook, events, next_try_ms, why }: &ToTell| {
+            let next = next_try_ms.filter(|_| self.0.daemon.owner.is_some()).map(|next| self.at(next));
+            let next = next.unwrap_or("when the daemon starts".into());
+            let (hook, events) = (render::line(hook), render::count(*events, "event"));
+            match why {
+                Some(why) => {
+                    let why = render::line(why.detail.as_deref().unwrap_or(&why.fragment()));
+                    Line::of(Tone::Trouble, format!("Hook `{hook}` has not heard of {events} yet: {why}; retrying {next}."))
+                }
+                None => Line::of(Tone::Plain, format!("Hook `{hook}` will hear of {events} {next}.")),
+            }
+        };
+        self.0.snapshot.to_tell.iter().map(line).collect()
     }
 
     fn daemon(self) -> Line {

@@ -1,5 +1,8 @@
-use super::{Caller, DaemonId, DeliveryId, Due, Event, JobId, Outcome, Reason, Row, Rules, State, StoreError, Tables};
+use super::{
+    Caller, DaemonId, DeliveryId, Due, Event, HookRule, JobId, Outcome, Reason, Row, Rules, State, StoreError, Tables, Wanted,
+};
 use crate::job::delivery::hook_name;
+use crate::job::gather::{is_waited_for, told_by};
 use crate::job::release::{Release, Sibling, release};
 use crate::job::{Delivery, ReasonClass};
 use crate::store::deliveries::{KEPT, refresh_due_ms};
@@ -9,12 +12,25 @@ use crate::store::{AFTER, REFRESH};
 type Family = Vec<(JobId, Sibling)>;
 
 impl Tables {
-    fn insert_row(&mut self, by: Caller, job: JobId, hook: &str, event: Event, due_ms: Option<i64>, said: Option<&Reason>) {
+    fn insert_row(&mut self, by: Caller, job: JobId, hook: &str, event: Event, due_ms: Option<i64>) -> &mut Row {
         self.deliveries.retain(|_, row| (row.job, row.event, row.hook.as_str()) != (job, event, hook));
         let (number, id) = (self.jobs[&job].attempts, DeliveryId(self.next()));
-        let (hook, said) = (hook.to_owned(), said.cloned());
-        let row = Row { job, hook, event, number, made_at: by.now_ms, next_try: due_ms, tries: 0, said, daemon: by.daemon };
-        self.deliveries.insert(id, row);
+        let (hook, waited_for) = (hook.to_owned(), is_waited_for(event, false));
+        let Caller { daemon, now_ms: made_at } = by;
+        let (said, trouble) = (None, None);
+        let row = Row { job, hook, event, number, made_at, next_try: due_ms, tries: 0, said, daemon, waited_for, trouble };
+        self.deliveries.entry(id).insert_entry(row).into_mut()
+    }
+
+    /// Answers whether the job waits for it.
+    fn tell(&mut self, by: Caller, job: JobId, hook: &HookRule, event: Event, due_ms: i64, said: Option<&Reason>) -> bool {
+        let row = self.insert_row(by, job, &hook.key, event, Some(due_ms));
+        row.said = said.cloned();
+        row.waited_for = is_waited_for(event, hook.every_ms.is_some());
+        if let Some(every_ms) = hook.every_ms.filter(|_| event != Event::Expiring) {
+            row.next_try = Some(told_by(by.now_ms, every_ms, by.now_ms));
+        }
+        row.waited_for
     }
 
     pub(super) fn after_upload(
@@ -31,24 +47,24 @@ impl Tables {
         self.deliveries.retain(|_, row| row.job != id || !matches!(row.event, Event::Expiring | Event::Refresh));
         let mut state = State::Done;
         for hook in &rules.hooks {
-            if hook.on.contains(&Event::Done) {
-                self.insert_row(by, id, &hook.key, Event::Done, Some(by.now_ms), None);
+            if hook.on.contains(&Event::Done) && self.tell(by, id, hook, Event::Done, by.now_ms, None) {
                 state = State::Uploaded;
             }
             if let Some(expires_ms) = outcome.expires_ms.filter(|_| hook.on.contains(&Event::Expiring)) {
                 let due_ms = expires_ms.saturating_sub(hook.before_ms).max(by.now_ms);
-                self.insert_row(by, id, &hook.key, Event::Expiring, Some(due_ms), None);
+                self.tell(by, id, hook, Event::Expiring, due_ms, None);
             }
         }
         if let Some(expires_ms) = outcome.expires_ms.filter(|_| rules.refresh.contains(&job.host)) {
             let due_ms = refresh_due_ms(by.now_ms, expires_ms, job.attempts.cast_signed());
-            self.insert_row(by, id, REFRESH, Event::Refresh, Some(due_ms), None);
+            self.insert_row(by, id, REFRESH, Event::Refresh, Some(due_ms));
         }
         if rules.after_of(&self.path_of(job.file)).is_some() {
-            self.insert_row(by, id, AFTER, Event::After, None, None);
+            self.insert_row(by, id, AFTER, Event::After, None);
             state = State::Uploaded;
         }
-        Ok((state, state == State::Uploaded || outcome.expires_ms.is_some()))
+        let gathers = rules.hooks.iter().any(|hook| hook.every_ms.is_some());
+        Ok((state, state == State::Uploaded || outcome.expires_ms.is_some() || gathers))
     }
 
     pub(super) fn after_leaving(
@@ -72,7 +88,7 @@ impl Tables {
         }
         let mut made = false;
         for hook in rules.hooks.iter().filter(|hook| is_news && hook.on.contains(&event)) {
-            self.insert_row(by, id, &hook.key, event, Some(by.now_ms), why);
+            self.tell(by, id, hook, event, by.now_ms, why);
             made = true;
         }
         if state == State::Failed {
@@ -85,7 +101,7 @@ impl Tables {
         let of = &self.jobs[&id];
         let siblings = self.jobs.iter().filter(|(_, job)| (job.file, job.version) == (of.file, of.version));
         let sibling = |(id, job): (&JobId, &super::Job)| {
-            let (hook_pending, ctime_ns) = (self.has_row(*id, Event::Done), job.identity.ctime_ns);
+            let (hook_pending, ctime_ns) = (self.is_waiting_for(*id, Event::Done), job.identity.ctime_ns);
             let super::Job { host, state, trusted, outcome, .. } = job.clone();
             (*id, Sibling { host, state, proof: outcome.proof, trusted, hook_pending, ctime_ns })
         };
@@ -178,7 +194,7 @@ impl Tables {
     }
 
     fn settle(&mut self, by: Caller, id: JobId, note: Option<&Reason>) -> Result<(), StoreError> {
-        let pending = self.has_row(id, Event::Done) || self.has_row(id, Event::After);
+        let pending = self.is_waiting_for(id, Event::Done) || self.is_waiting_for(id, Event::After);
         if self.job(id)?.state == State::Uploaded && !pending {
             let job = self.move_to(id, State::Done, by.now_ms)?;
             (job.why, job.next_try) = (note.cloned(), None);
@@ -205,8 +221,8 @@ impl Tables {
             let is_of_a_hook = !matches!(row.event, Event::After | Event::Refresh);
             let heirs: Vec<_> = new.iter().filter(|key| rules.wants(key, row.event)).collect();
             if is_of_a_hook && !rules.wants(&row.hook, row.event) && heirs.len() == 1 {
-                (row.hook, row.tries) = (heirs[0].to_string(), 0);
-                if let Some(job) = self.jobs.get_mut(&row.job).filter(|job| job.state == State::Uploaded) {
+                (row.hook, row.tries, row.trouble) = (heirs[0].to_string(), 0, None);
+                if let Some(job) = self.jobs.get_mut(&row.job).filter(|job| row.waited_for && job.state == State::Uploaded) {
                     (job.why, job.next_try) = (None, None);
                 }
             }
@@ -228,6 +244,7 @@ impl Tables {
             job.trusted |= rules.trusted_before.contains(&job.host);
         }
         self.deliveries_be_due(by);
+        self.gather_on(by, rules);
         let after = |row: &&Row| row.daemon == by.daemon && row.event == Event::After;
         for job in self.deliveries.values().filter(after).map(|row| row.job).collect::<Vec<_>>() {
             self.review(by, job, rules)?;
@@ -240,7 +257,8 @@ impl Tables {
     fn remove_hook(&mut self, by: Caller, row: &Row) -> Result<(), StoreError> {
         let removed = Reason::new(ReasonClass::HookRemoved).about(hook_name(&row.hook));
         match row.event {
-            Event::Done if self.has_row(row.job, Event::After) => {
+            Event::Done if !row.waited_for => Ok(()),
+            Event::Done if self.is_waiting_for(row.job, Event::After) => {
                 self.give_up(by, &self.family(row.job), Some(by.daemon), Some(&removed.detail(KEPT)))
             }
             Event::Done => self.settle(by, row.job, Some(&removed)),
@@ -255,18 +273,29 @@ impl Tables {
         }
     }
 
+    fn gather_on(&mut self, by: Caller, rules: &Rules) {
+        for row in self.deliveries.values_mut().filter(|row| row.daemon == by.daemon && row.tries == 0 && !row.waited_for) {
+            let rule = rules.hooks.iter().find(|hook| hook.key == row.hook && row.event != Event::Expiring);
+            if let Some(every_ms) = rule.and_then(|hook| hook.every_ms) {
+                row.next_try = Some(told_by(row.made_at, every_ms, by.now_ms));
+            }
+        }
+    }
+
     pub(super) fn due_deliveries(
         &mut self,
         by: Caller,
-        wanted: &[(String, usize)],
+        wanted: &[Wanted],
         running: &[DeliveryId],
     ) -> Result<Due, StoreError> {
         let mut due = Due::default();
-        for (hook, room) in wanted {
+        for Wanted { hook, room, ahead_ms } in wanted {
             let rows = self.deliveries.iter().filter(|(_, row)| row.daemon == by.daemon && row.hook == *hook);
-            let timed = rows.filter_map(|(id, row)| Some((row.next_try?, *id, row)));
-            let (mut found, later): (Vec<_>, Vec<_>) = timed.partition(|(next, ..)| *next <= by.now_ms);
-            found.sort_by_key(|(next, id, _)| (*next, *id));
+            let mut timed: Vec<_> = rows.filter_map(|(id, row)| Some((row.next_try?, *id, row))).collect();
+            timed.sort_by_key(|(next, id, _)| (*next, *id));
+            let later: Vec<_> = timed.iter().filter(|(next, ..)| *next > by.now_ms).copied().collect();
+            let ahead_ms = if later.len() == timed.len() { 0 } else { *ahead_ms };
+            let found = timed.into_iter().filter(|(next, ..)| *next <= by.now_ms.saturating_add(ahead_ms));
             let found = found.into_iter().filter(|(_, id, _)| !running.contains(id)).take(*room);
             due.deliveries.extend(found.map(|(_, id, row)| self.delivery(by, id, row)));
             due.next_due_ms = due.next_due_ms.into_iter().chain(later.iter().map(|(next, ..)| *next)).min();
@@ -353,6 +382,7 @@ impl Tables {
             let Some(row) = self.deliveries.get_mut(id).filter(|row| row.daemon == by.daemon) else { continue };
             row.tries += 1;
             row.next_try = Some(next_try_ms);
+            row.trouble = (!row.waited_for).then(|| why.clone());
             let row = row.clone();
             self.say(&row, Some(why), Some(next_try_ms))?;
         }
@@ -370,7 +400,7 @@ impl Tables {
     fn say(&mut self, row: &Row, why: Option<&Reason>, next_try_ms: Option<i64>) -> Result<(), StoreError> {
         let job = self.job(row.job)?;
         match row.event {
-            Event::Done | Event::After if job.state == State::Uploaded => {
+            Event::Done | Event::After if row.waited_for && job.state == State::Uploaded => {
                 (job.why, job.next_try) = (why.cloned(), next_try_ms);
             }
             Event::Failed | Event::Held if job.state.word() == row.event.word() => {

@@ -249,9 +249,9 @@ impl Tables {
         self.jobs.iter().map(row).collect()
     }
 
-    /// Whether a row for this event is left of the job.
-    pub(super) fn has_row(&self, job: JobId, event: Event) -> bool {
-        self.deliveries.values().any(|row| row.job == job && row.event == event)
+    /// Whether the job waits for a row for this event.
+    pub(super) fn is_waiting_for(&self, job: JobId, event: Event) -> bool {
+        self.deliveries.values().any(|row| row.job == job && row.event == event && row.waited_for)
     }
 }
 

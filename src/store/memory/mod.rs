@@ -25,7 +25,9 @@ use crate::job::{
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::values::{Caller, Recorded, Steer};
-use super::{Arrival, Asking, Claims, DaemonId, Due, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version};
+use super::{
+    Arrival, Asking, Claims, DaemonId, Due, HookRule, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version, Wanted,
+};
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -107,6 +109,8 @@ struct Row {
     /// For an after-action that waits for an added host, that it does.
     said: Option<Reason>,
     daemon: DaemonId,
+    waited_for: bool,
+    trouble: Option<Reason>,
 }
 
 #[derive(Clone)]
