@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Config, Hook, HookAction, ProcessEnvironment, Template};
+use crate::config::{Config, Hook, HookAction, LinksFormat, ProcessEnvironment, Template};
+use crate::hook;
 use crate::host::http::Clients;
 use crate::host::{HostError, KeptTokens, registry};
 use crate::job::upload::Class;
@@ -324,8 +325,11 @@ fn check_hooks(config: &Config, report: &mut Report) {
         let key = hook.key();
         let name = Hook::name_of(&key);
         let lacks = match &hook.action {
-            HookAction::LinksFile(path) => match can_write_below(path) {
-                Some(true) => None,
+            HookAction::LinksFile { path, format } => match can_write_below(path) {
+                Some(true) => {
+                    note_other_lines(path, *format, report);
+                    None
+                }
                 Some(false) => Some(("cannot write to its folder", "choose a file in a folder that this user can write to")),
                 None => Some((SILENT_FOLDER, "look after the server or the disk that it is on; what is to be written there waits")),
             },
@@ -352,6 +356,15 @@ fn check_hooks(config: &Config, report: &mut Report) {
                 report.problem(text, "look after the server or the disk that it is on; the files stay where they are meanwhile");
             }
         }
+    }
+}
+
+/// A file with lines of another format gets more of them, so that whoever reads it can.
+fn note_other_lines(path: &Path, format: LinksFormat, report: &mut Report) {
+    let found = threads::each_within(vec![path.to_owned()], FOLDER_PATIENCE, |path: &Path| hook::format_of(path)).pop();
+    if let Some(found) = found.flatten().flatten().filter(|found| *found != format) {
+        let (path, found, format) = (render::path(path), found.word(), format.word());
+        report.remark(format!("`{path}` has {found} lines and gets more of them; move it away to begin one with {format} lines"));
     }
 }
 

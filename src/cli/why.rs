@@ -68,7 +68,8 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
         for job in snapshot.jobs.iter().filter(|job| job.path == path) {
             // A queue of an older version does not tell.
             let details = view.details(job.id, clock::now_ms()).ok().flatten();
-            deliveries.extend(details.into_iter().flat_map(|(job, details)| details.deliveries.into_iter().map(move |of| (job.id, of))));
+            deliveries
+                .extend(details.into_iter().flat_map(|(job, details)| details.deliveries.into_iter().map(move |of| (job.id, of))));
         }
     }
     let watch = watches.of_file(&path);
@@ -220,10 +221,12 @@ fn about_watch(watch: Option<&Watch>, snapshot: &Snapshot) -> Vec<String> {
 /// Which hooks are still to hear of what has happened; what an uploaded job waits for is said of the job.
 fn about_hooks(snapshot: &Snapshot, deliveries: Vec<(JobId, DeliveryDetails)>) -> Vec<String> {
     let is_uploaded = |id: JobId| snapshot.jobs.iter().any(|job| job.id == id && job.state == State::Uploaded);
-    let pending = deliveries.into_iter().filter(|(job, delivery)| !is_uploaded(*job) && TOLD.map(Event::word).contains(&&*delivery.event));
+    let pending =
+        deliveries.into_iter().filter(|(job, delivery)| !is_uploaded(*job) && TOLD.map(Event::word).contains(&&*delivery.event));
     let line = |(job, delivery): (JobId, DeliveryDetails)| {
         let next = delivery.next_try_ms.map_or(String::new(), |next| format!(" {}", render::next(next, clock::now_ms())));
-        let tries = if delivery.tries > 0 { format!("; it has failed {}", render::count(delivery.tries, "time")) } else { String::new() };
+        let tries =
+            if delivery.tries > 0 { format!("; it has failed {}", render::count(delivery.tries, "time")) } else { String::new() };
         format!("Hook `{}` will hear that job {job} is {}{next}{tries}.", render::line(&delivery.hook), delivery.event)
     };
     pending.map(line).collect()

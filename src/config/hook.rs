@@ -1,6 +1,6 @@
 //! The `[[hook]]` tables: what the user wants to happen when a job's state says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -12,7 +12,7 @@ use crate::job::{Event, Watches};
 use crate::secret::Secret;
 
 use super::Environment;
-use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts};
+use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, kind, text, texts, word};
 use super::units::{duration, path};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,14 +40,50 @@ pub struct Hook {
 /// What a hook does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookAction {
-    /// Appends a line to this file. Absolute.
-    LinksFile(PathBuf),
+    /// Appends a line to a file.
+    LinksFile {
+        /// The file. Absolute.
+        path: PathBuf,
+        /// How the lines of a new file are written.
+        format: LinksFormat,
+    },
     /// Runs a program; the first word is the program, and holds no placeholder.
     Command(Vec<Template>),
     /// Posts JSON to this address, which may hold a secret.
     Webhook(Secret),
     /// Writes a file beside the source.
     Sidecar,
+}
+
+/// How the lines of a links file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinksFormat {
+    /// With tabs between the fields.
+    Tsv,
+    /// With commas between the fields.
+    Csv,
+    /// A JSON object each.
+    JsonLines,
+}
+
+impl LinksFormat {
+    /// Each with the word for it.
+    pub(crate) const WORDS: [(&'static str, LinksFormat); 3] =
+        [("tsv", LinksFormat::Tsv), ("csv", LinksFormat::Csv), ("jsonl", LinksFormat::JsonLines)];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        LinksFormat::WORDS.iter().find(|(_, format)| *format == self).map_or("", |(word, _)| word)
+    }
+
+    /// What the name of a file says.
+    fn of_name(path: &Path) -> LinksFormat {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("csv") => LinksFormat::Csv,
+            Some("jsonl" | "ndjson") => LinksFormat::JsonLines,
+            _ => LinksFormat::Tsv,
+        }
+    }
 }
 
 /// A text with placeholders.
@@ -150,7 +186,7 @@ impl Hook {
     /// shown.
     pub fn key(&self) -> String {
         match &self.action {
-            HookAction::LinksFile(path) => format!("links_file {}", path.display()),
+            HookAction::LinksFile { path, .. } => format!("links_file {}", path.display()),
             HookAction::Command(words) => {
                 let program = words.first().map(Template::plain).unwrap_or_default();
                 format!("command {program} #{}", digest(&format!("{words:?}")))
@@ -249,7 +285,7 @@ pub(super) fn hooks(top: &Table<'_>, watches: &Watches, environment: &dyn Enviro
 
 /// A links file in a watched folder would be uploaded for every line it gets, and get a line for every upload.
 fn check_links_file(hook: &Hook, watches: &Watches, span: &std::ops::Range<usize>, problems: &Problems) {
-    let HookAction::LinksFile(path) = &hook.action else { return };
+    let HookAction::LinksFile { path, .. } = &hook.action else { return };
     if let Some(around) = watches.of_file(path) {
         let message =
             format!("`links_file` is inside the watched folder `{}`, so every line would be uploaded", around.path.display());
@@ -259,7 +295,11 @@ fn check_links_file(hook: &Hook, watches: &Watches, span: &std::ops::Range<usize
 
 fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) -> Option<Hook> {
     let on = table.need("on", "add `on = [\"done\"]`, the events that trigger it", events);
-    let links_file = table.find("links_file", path(environment)).map(HookAction::LinksFile);
+    let format = table.find("format", word(&LinksFormat::WORDS));
+    let links_file = table.find("links_file", path(environment)).map(|path| {
+        let format = format.unwrap_or_else(|| LinksFormat::of_name(&path));
+        HookAction::LinksFile { path, format }
+    });
     let command = table.find("command", command(environment)).map(HookAction::Command);
     let webhook = table.find("webhook", address).map(HookAction::Webhook);
     let sidecar = table.find("sidecar", sidecar);
@@ -281,6 +321,9 @@ fn hook(table: Table<'_>, environment: &dyn Environment, problems: &Problems) ->
     if table.has("time_limit") && !table.has("command") && !table.has("webhook") {
         let help = "remove it".to_owned();
         problems.add(Some(table.span_of("time_limit")), "`time_limit` applies only to `command` and `webhook`", Some(help));
+    }
+    if table.has("format") && !table.has("links_file") {
+        problems.add(Some(table.span_of("format")), "`format` applies only to `links_file`", Some("remove it".into()));
     }
     if table.has("before") && on.as_ref().is_some_and(|on| !on.contains(&Event::Expiring)) {
         let help = "add \"expiring\" to `on`, or remove `before`".to_owned();

@@ -267,6 +267,14 @@ fn a_wrong_hook_says_what_would_be_right() {
         ("on = [\"done\"]\ncommand = [\"x\", \"a } b\"]", "has an unmatched `}`"),
         ("on = [\"done\"]\nsidecar = true\ntime_limit = \"9s\"", "`time_limit` applies only to `command` and `webhook`"),
         ("on = [\"done\"]\nsidecar = true\nbefore = \"9s\"", "`before` applies only to the event \"expiring\""),
+        ("on = [\"done\"]\nsidecar = true\nevery = \"5m\"", "`every` applies only to `command` and `webhook`"),
+        ("on = [\"done\"]\nwebhook = \"http://x\"\nevery = \"0s\"", "is \"0s\", which is too short"),
+        (
+            "on = [\"done\"]\nevery = \"5m\"\ncommand = [\"x\", \"{count}\", \"a {link}\"]",
+            "`command` uses {link}, but with `every`",
+        ),
+        ("on = [\"done\"]\nsidecar = true\nformat = \"csv\"", "`format` applies only to `links_file`"),
+        ("on = [\"done\"]\nlinks_file = \"/x\"\nformat = \"xls\"", "has an unknown value: \"xls\""),
         ("on = [\"done\"]\nwebhook = \"http://x\"\ntime_limit = \"0s\"", "is \"0s\", which is too short"),
         ("on = [\"done\"]\nsidecar = true\nlink_file = \"/x\"", "unknown key `link_file` in [[hook]] (did you mean `links_file`?)"),
     ];
@@ -277,7 +285,32 @@ fn a_wrong_hook_says_what_would_be_right() {
     let twice = with_hook(&format!("{on}sidecar = true\n[[hook]]\non = [\"held\"]\nsidecar = true"));
     assert!(twice.len() == 1 && twice[0].contains("this [[hook]] repeats an earlier one"), "{twice:?}");
     assert_eq!(with_hook(&format!("{on}command = [\"~/x\", \"{{{{\", \"{{link}}\"]\ntime_limit = \"1s\"")), [""; 0]);
+    assert_eq!(with_hook(&format!("{on}every = \"5m\"\ncommand = [\"x\", \"{{summary}}\", \"{{count}}\"]")), [""; 0]);
     assert_eq!(with_hook("on = [\"expiring\", \"failed\"]\nbefore = \"1h\"\nwebhook = \"http://x/y?z\""), [""; 0]);
+}
+
+#[test]
+fn a_links_file_is_written_as_its_name_or_the_configuration_says() {
+    let format = |lines: &str| {
+        let config =
+            read(&format!("[[watch]]\npath = \"/drop\"\nto = [\"box\"]\n{HOST}\n[[hook]]\non = [\"done\"]\n{lines}\n")).unwrap();
+        match config.hooks[0].action {
+            super::HookAction::LinksFile { format, .. } => format.word(),
+            _ => "no links file",
+        }
+    };
+    let cases = [
+        ("links_file = \"/a/links.tsv\"", "tsv"),
+        ("links_file = \"/a/links\"", "tsv"),
+        ("links_file = \"/a/links.csv\"", "csv"),
+        ("links_file = \"/a/links.jsonl\"", "jsonl"),
+        ("links_file = \"/a/links.ndjson\"", "jsonl"),
+        ("links_file = \"/a/links.txt\"\nformat = \"csv\"", "csv"),
+        ("links_file = \"/a/links.csv\"\nformat = \"tsv\"", "tsv"),
+    ];
+    for (lines, expected) in cases {
+        assert_eq!(format(lines), expected, "{lines}");
+    }
 }
 
 #[test]

@@ -129,7 +129,9 @@ mod tests {
         let why = ran("head -c 100000 /dev/zero | tr '\\0' x; echo end; exit 1", LONG).await.unwrap_err();
         assert!(why.len() < OUTPUT_BYTES + 100 && why.ends_with("end"), "{}", why.len());
         let missing = [Template(vec![TemplatePiece::Text("/nowhere/x".into())])];
-        assert!(run(&missing, Told::One(&sample()), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: "));
+        assert!(
+            run(&missing, Told::One(&sample()), LONG).await.unwrap_err().to_string().starts_with("cannot start `/nowhere/x`: ")
+        );
     }
 
     #[tokio::test]
@@ -139,7 +141,8 @@ mod tests {
         let named = |name: &str| sample().with(|delivery| delivery.path = format!("/drop/{name}").into());
         let id = sample().with(|delivery| delivery.remote_id = Some("-rf".into()));
         let given = |words: &[Template], facts: &Facts| {
-            arguments(words, Told::One(facts)).map(|words| words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>())
+            arguments(words, Told::One(facts))
+                .map(|words| words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>())
         };
         let words = [text("rm"), field(Field::Name)];
         assert_eq!(given(&words, &named("-rf")).unwrap(), ["rm", "./-rf"]);

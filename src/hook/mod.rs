@@ -24,6 +24,7 @@ use crate::os::one_writer::OneWriter;
 use crate::os::threads::Threads;
 
 pub(crate) use facts::Facts;
+pub(crate) use links_file::format_of;
 use told::Told;
 
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.
@@ -78,13 +79,13 @@ impl HookRunner {
 
     /// Whether it does its work by writing one file, so that two of its deliveries must not be under way together.
     pub(crate) fn one_at_a_time(&self) -> bool {
-        matches!(self.hook.action, HookAction::LinksFile(_) | HookAction::Sidecar)
+        matches!(self.hook.action, HookAction::LinksFile { .. } | HookAction::Sidecar)
     }
 
     /// How many deliveries it carries together, for the price of one.
     pub(crate) fn at_once(&self) -> usize {
         match self.hook.action {
-            HookAction::LinksFile(_) => LINES_AT_ONCE,
+            HookAction::LinksFile { .. } => LINES_AT_ONCE,
             _ if self.hook.every.is_some() => GATHERED_AT_ONCE,
             _ => 1,
         }
@@ -98,10 +99,10 @@ impl HookRunner {
     /// Says what failed. Nothing is known then of whether others have seen it: it is done again, whole.
     pub(crate) async fn run(&self, facts: &[Facts]) -> Result<(), HookError> {
         crash_point!("hook.before_run");
-        if let HookAction::LinksFile(path) = &self.hook.action {
-            let (path, facts) = (path.clone(), facts.to_vec());
+        if let HookAction::LinksFile { path, format } = &self.hook.action {
+            let (path, format, facts) = (path.clone(), *format, facts.to_vec());
             let target = path.clone();
-            writing(self.threads, &target, move || links_file::append(&path, &facts)).await?;
+            writing(self.threads, &target, move || links_file::append(&path, format, &facts)).await?;
         } else if self.hook.every.is_some() {
             let mut events = facts.to_vec();
             events.sort_by_key(|facts| (facts.delivery.made_ms, facts.delivery.id));
@@ -128,7 +129,7 @@ impl HookRunner {
     async fn tell(&self, told: Told<'_>) -> Result<(), HookError> {
         let limit = self.hook.time_limit;
         match (&self.hook.action, &self.transport) {
-            (HookAction::LinksFile(_) | HookAction::Sidecar, _) => Ok(()),
+            (HookAction::LinksFile { .. } | HookAction::Sidecar, _) => Ok(()),
             (HookAction::Command(words), _) => command::run(words, told, limit).await,
             (HookAction::Webhook(_), Some(Err(error))) => Err(error.clone()),
             (HookAction::Webhook(address), Some(Ok(transport))) => webhook::post(address, told, transport, limit).await,

@@ -15,8 +15,7 @@ use crate::job::{DeliveryId, HostReport, Identity, JobId, Reason, SentHash, Stat
 
 use super::error::StoreError;
 use super::values::{
-    Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Version,
-    Wanted,
+    Arrival, Asking, Caller, Claims, DaemonId, Due, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Version, Wanted,
 };
 
 /// Answers for files that a scan has met.

@@ -76,14 +76,7 @@ impl Occasion<'_> {
     }
 
     /// An earlier row of the same job, hook and event is history.
-    fn insert_row(
-        &self,
-        c: &Connection,
-        key: &str,
-        event: Event,
-        due_ms: Option<i64>,
-        waited_for: bool,
-    ) -> Result<(), StoreError> {
+    fn insert_row(&self, c: &Connection, key: &str, event: Event, due_ms: Option<i64>, waited_for: bool) -> Result<(), StoreError> {
         let mut insert = c.prepare_cached(
             "INSERT OR REPLACE INTO deliveries (job, hook, event, number, made_at, next_try, said, daemon, waited_for)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -454,7 +447,8 @@ fn hand_over(c: &Connection, by: Caller, hook: &str, event: Event, heir: &str) -
            AND id IN (SELECT job FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3 AND waited_for)",
         params![hook, event.word(), by.daemon.0],
     )?;
-    let sql = "UPDATE OR REPLACE deliveries SET hook = ?4, tries = 0, trouble = NULL WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
+    let sql =
+        "UPDATE OR REPLACE deliveries SET hook = ?4, tries = 0, trouble = NULL WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
     c.execute(sql, params![hook, event.word(), by.daemon.0, heir])?;
     Ok(0)
 }
@@ -462,8 +456,10 @@ fn hand_over(c: &Connection, by: Caller, hook: &str, event: Event, heir: &str) -
 /// What a hook that is not configured any more was to hear, it will not, and its jobs say so. An after-action that waited for it will
 /// not come either: the new configuration alone must make none due. Answers how many calls are dropped.
 fn remove_hook(c: &Connection, by: Caller, hook: &str, event: Event) -> Result<usize, StoreError> {
-    let mut select = c.prepare_cached("SELECT job, said, waited_for FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3")?;
-    let rows = select.query_map(params![hook, event.word(), by.daemon.0], |row| Ok((JobId(row.get(0)?), row.get(1)?, row.get(2)?)))?;
+    let mut select =
+        c.prepare_cached("SELECT job, said, waited_for FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3")?;
+    let rows =
+        select.query_map(params![hook, event.word(), by.daemon.0], |row| Ok((JobId(row.get(0)?), row.get(1)?, row.get(2)?)))?;
     let jobs: Vec<(JobId, Option<Reason>, bool)> = rows.collect::<Result<_, _>>()?;
     let sql = "DELETE FROM deliveries WHERE hook = ?1 AND event = ?2 AND daemon = ?3";
     c.execute(sql, params![hook, event.word(), by.daemon.0])?;

@@ -22,9 +22,8 @@ use super::files::Routes;
 use super::place::{self, Place};
 use super::values::{Caller, Recorded, Steer};
 use super::{
-    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, Wanted,
-    deliveries, files, jobs,
-    schema, steering, unwanted, uploads,
+    Arrival, Asking, Claims, DaemonId, Due, FILE_NAME, Live, Resting, ReturnedJob, Rules, Seen, Version, Wanted, deliveries, files,
+    jobs, schema, steering, unwanted, uploads,
 };
 
 /// Is beside a queue once that was made.

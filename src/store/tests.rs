@@ -394,7 +394,6 @@ fn a_dying_link_is_renewed_while_the_file_waits_for_another_host() {
 fn due_deliveries_are_found_along_an_index() {
     let queue = Queue::new();
     assert_indexed(&queue.connection(), deliveries::DUE);
-    assert_indexed(&queue.connection(), view::TO_TELL);
 }
 
 #[test]

@@ -22,8 +22,7 @@ use super::driver::Wake;
 use super::values::Caller;
 use super::{
     Arrival, Asking, Claims, Due, Durability, Live, Recorded, Resting, ReturnedJob, Rules, Seen, Steer, Store, StoreCall,
-    Wanted,
-    StoreError, Version,
+    StoreError, Version, Wanted,
 };
 
 /// The start, and how hosts and watches are doing.

@@ -587,7 +587,7 @@ fn to_tell(c: &Connection) -> Result<Vec<ToTell>, StoreError> {
 }
 
 /// Of several reasons, the one of the event that is tried next.
-pub(super) const TO_TELL: &str = "WITH told AS (
+const TO_TELL: &str = "WITH told AS (
         SELECT hook, count(*) AS events, min(next_try) AS next_try FROM
             (SELECT hook, next_try FROM deliveries INDEXED BY deliveries_to_tell
              WHERE waited_for = 0 AND event IN ('done', 'failed', 'held') LIMIT ?1)

@@ -202,6 +202,106 @@ fn a_hook_that_is_taken_out_holds_nothing_up() {
 }
 
 #[test]
+fn a_links_file_has_lines_as_its_name_or_the_configuration_says() {
+    let bench = Bench::new();
+    let (csv, json) = (bench.dir.path().join("links.csv"), bench.dir.path().join("links.txt"));
+    let both = [hook(&format!("links_file = {csv:?}")), hook(&format!("links_file = {json:?}\nformat = \"jsonl\""))];
+    let bench = bench.host(&both.join("\n"));
+    let path = bench.put("a, \"b\".mov", b"content");
+    let daemon = bench.start();
+    let link = bench.wait_done(1).remove(0).link.unwrap();
+    let rows = std::fs::read_to_string(csv).unwrap();
+    let name = path.to_str().unwrap().replace('"', "\"\"");
+    assert!(rows.starts_with("time,event,host,path,link,remote_id,bytes,expires\n"), "{rows}");
+    assert!(rows.contains(&format!(",done,cloudkp,\"{name}\",{link},")), "{rows}");
+    let object: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!((object["path"].as_str(), object["link"].as_str()), (path.to_str(), Some(link.as_str())));
+    bench.stop(daemon);
+}
+
+#[test]
+fn what_is_gathered_is_told_in_one_call_and_no_job_waits_for_it() {
+    let bench = Bench::new();
+    let out = bench.dir.path().join("out");
+    let script = format!("cat >> {out:?}; printf '%s|%s|%s\n' \"$1\" \"$FERRYD_COUNT\" \"$FERRYD_NAME\" >> {out:?}");
+    let (addr, posted) = receiver(1);
+    let both = |every: &str| {
+        [shell(&script, &["{summary}"]), hook(&format!("webhook = \"http://{addr}/\""))]
+            .map(|hook| format!("{hook}\nevery = {every:?}"))
+            .join("\n")
+    };
+    let bench = bench.host(&format!("trust_replies = true\n{}", both("1h")));
+    let bench = bench.watch("settle = \"0s\"\nafter = \"delete\"");
+    for number in 0..5 {
+        bench.put(&format!("f{number}"), &bytes(number, 2000));
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(5);
+    assert!(jobs.iter().all(|job| !job.path.exists()), "no source waits, either");
+    let shown = String::from_utf8(bench.command(&["status"]).output().unwrap().stdout).unwrap();
+    assert!(shown.contains("Hook `command sh` will hear of 5 events in"), "{shown}");
+    let why = bench.command(&["why", jobs[0].path.to_str().unwrap()]).output().unwrap();
+    let why = String::from_utf8(why.stdout).unwrap();
+    assert!(why.contains("Hook `command sh` will hear that job"), "{why}");
+    daemon.kill();
+    assert!(!out.exists() && posted.lock().unwrap().is_empty(), "nothing is told before its time");
+    let bench = bench.host(&format!("trust_replies = true\n{}", both("1s")));
+    let daemon = bench.start();
+    bench.wait_for("both to be told", || (out.exists() && posted.lock().unwrap().len() == 2).then_some(()));
+    let told = bench.wait_for("the command to end", || {
+        let text = std::fs::read_to_string(&out).unwrap();
+        text.ends_with("|5|\n").then_some(text)
+    });
+    let (json, line) = told.split_once('\n').unwrap();
+    assert_eq!(line, "5 files are up|5|\n", "one call for all");
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let mut names: Vec<&str> = json["events"].as_array().unwrap().iter().filter_map(|event| event["name"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!((names, json["count"].as_u64()), (vec!["f0", "f1", "f2", "f3", "f4"], Some(5)));
+    let posted = posted.lock().unwrap().clone();
+    assert_eq!(posted[0], posted[1], "again, since it was refused once, and known by its key");
+    assert_eq!((posted[0].1["summary"].as_str(), &posted[0].1["events"]), (Some("5 files are up"), &json["events"]));
+    bench.stop(daemon);
+}
+
+/// The commands of the example that call this program.
+fn recipes(program: &str) -> Vec<String> {
+    let example = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
+    let lines = example.lines().filter_map(|line| line.strip_prefix("# command = "));
+    lines.filter(|line| line.starts_with(&format!("[\"{program}\""))).map(|line| format!("command = {line}")).collect()
+}
+
+#[test]
+fn a_desktop_notification_shows_names_as_they_are_and_obeys_none() {
+    let bench = Bench::new();
+    let (programs, out) = (bench.dir.path().join("programs"), bench.dir.path().join("shown"));
+    std::fs::create_dir(&programs).unwrap();
+    for program in ["notify-send", "osascript"] {
+        let file = programs.join(program);
+        std::fs::write(&file, format!("#!/bin/sh\n{{ echo {program}; printf '%s\\n' \"$@\"; echo .; }} >> {out:?}\n")).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let all = [recipes("notify-send"), recipes("osascript")].concat();
+    let hooks =
+        all.iter().map(|recipe| if recipe.contains("{summary}") { format!("{recipe}\nevery = \"1s\"") } else { recipe.clone() });
+    assert_eq!(all.len(), 3, "{all:?}");
+    let bench = bench.host(&hooks.map(|lines| hook(&lines)).collect::<Vec<_>>().join("\n"));
+    let name = "-u $(touch x) \" & do shell script \"x.mov";
+    bench.put(name, b"content");
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let daemon = bench.start_with(&[("PATH", &path)]);
+    let link = bench.wait_done(1).remove(0).link.unwrap();
+    let shown = bench.wait_for("all three to be shown", || {
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        (text.lines().filter(|line| *line == ".").count() == 3).then_some(text)
+    });
+    assert!(shown.contains(&format!("notify-send\n--app-name=ferryd\n--\n{name}\n{link}\n.\n")), "{shown}");
+    assert!(shown.contains(&format!("end run\n--\n{name}\n{link}\n.\n")), "{shown}");
+    assert!(shown.contains("notify-send\n--app-name=ferryd\n--\nferryd\n1 file is up\n.\n"), "{shown}");
+    bench.stop(daemon);
+}
+
+#[test]
 fn death_while_a_hook_runs_has_it_run_again() {
     let bench = Bench::new();
     let (runs, flag) = (bench.dir.path().join("runs"), bench.dir.path().join("flag"));
@@ -494,7 +594,8 @@ async fn a_dying_link_of_a_changed_file_is_left_to_die() {
     desk.upload(Some(clock::now_ms() + 3_600_000)).await;
     std::fs::write(file, "changed").unwrap();
     // The link's time has come when the next task begins, and the file is another by then.
-    let refresh = desk.store.due_deliveries(vec![Wanted::new("refresh", 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
+    let refresh =
+        desk.store.due_deliveries(vec![Wanted::new("refresh", 1)], Vec::new(), i64::MAX).await.unwrap().deliveries.remove(0);
     desk.store.record_failed_delivery(vec![refresh.id], Reason::new(ReasonClass::AfterDue), 0).await.unwrap();
     let dir = desk.end(Phase::Draining).await;
     let desk = Desk::new(dir, "refresh = true", "").await;

@@ -123,9 +123,11 @@ const TESTED: [(&str, &str, &str); 83] = [
 ];
 
 /// The same for hooks.
-const TESTED_OF_HOOKS: [(&str, &str); 7] = [
+const TESTED_OF_HOOKS: [(&str, &str); 9] = [
     ("before", "hosts::a_link_that_dies_is_told_of_and_renewed_under_a_name_of_its_own"),
     ("command", "hooks::every_kind_of_hook_hears_of_an_outcome"),
+    ("every", "hooks::what_is_gathered_is_told_in_one_call_and_no_job_waits_for_it"),
+    ("format", "hooks::a_links_file_has_lines_as_its_name_or_the_configuration_says"),
     ("links_file", "hooks::every_outcome_is_one_line_in_the_links_file"),
     ("on", "hooks::a_held_job_is_told_of_with_its_reason"),
     ("sidecar", "hooks::every_kind_of_hook_hears_of_an_outcome"),

@@ -141,8 +141,10 @@ fn written(config: &Config) -> Vec<PathBuf> {
     let targets =
         config.watches.iter().filter_map(|watch| if let After::Move(target) = &watch.after { Some(target) } else { None });
     folders.extend(targets.cloned());
-    let links =
-        config.hooks.iter().filter_map(|hook| if let HookAction::LinksFile(file) = &hook.action { file.parent() } else { None });
+    let links = config
+        .hooks
+        .iter()
+        .filter_map(|hook| if let HookAction::LinksFile { path, .. } = &hook.action { path.parent() } else { None });
     folders.extend(links.map(Path::to_owned));
     folders.push(config.daemon.state_dir.clone());
     folders.retain(|folder| folder != Path::new(MACHINE_STATE));

@@ -282,12 +282,7 @@ impl Tables {
         }
     }
 
-    pub(super) fn due_deliveries(
-        &mut self,
-        by: Caller,
-        wanted: &[Wanted],
-        running: &[DeliveryId],
-    ) -> Result<Due, StoreError> {
+    pub(super) fn due_deliveries(&mut self, by: Caller, wanted: &[Wanted], running: &[DeliveryId]) -> Result<Due, StoreError> {
         let mut due = Due::default();
         for Wanted { hook, room, ahead_ms } in wanted {
             let rows = self.deliveries.iter().filter(|(_, row)| row.daemon == by.daemon && row.hook == *hook);

@@ -25,9 +25,7 @@ use crate::job::{
 use super::backend::{Backend, Lookup, verbs};
 use super::error::StoreError;
 use super::values::{Caller, Recorded, Steer};
-use super::{
-    Arrival, Asking, Claims, DaemonId, Due, HookRule, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version, Wanted,
-};
+use super::{Arrival, Asking, Claims, DaemonId, Due, HookRule, Live, Resting, ReturnedJob, Rules, Seen, Upload, Version, Wanted};
 
 #[derive(Default)]
 pub(super) struct Memory {
