@@ -36,6 +36,7 @@ mod model;
 mod packaging;
 mod parts;
 mod planted;
+mod reference;
 mod reload;
 mod replies;
 mod said;
