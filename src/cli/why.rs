@@ -218,11 +218,15 @@ fn about_watch(watch: Option<&Watch>, snapshot: &Snapshot) -> Vec<String> {
     std::iter::once(belongs).chain(why).collect()
 }
 
-/// Which hooks are still to hear of what has happened; what an uploaded job waits for is said of the job.
+/// Which hooks are still to hear of what has happened; the one that a job waits for is named by the job.
 fn about_hooks(snapshot: &Snapshot, deliveries: Vec<(JobId, DeliveryDetails)>) -> Vec<String> {
-    let is_uploaded = |id: JobId| snapshot.jobs.iter().any(|job| job.id == id && job.state == State::Uploaded);
+    let is_named = |id: JobId, hook: &str| {
+        let why = snapshot.jobs.iter().find(|job| job.id == id).and_then(|job| job.why.as_ref());
+        why.is_some_and(|why| why.subject.as_deref() == Some(hook))
+    };
+    let told = TOLD.map(Event::word);
     let pending =
-        deliveries.into_iter().filter(|(job, delivery)| !is_uploaded(*job) && TOLD.map(Event::word).contains(&&*delivery.event));
+        deliveries.into_iter().filter(|(job, delivery)| told.contains(&&*delivery.event) && !is_named(*job, &delivery.hook));
     let line = |(job, delivery): (JobId, DeliveryDetails)| {
         let next = delivery.next_try_ms.map_or(String::new(), |next| format!(" {}", render::next(next, clock::now_ms())));
         let tries =

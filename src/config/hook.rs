@@ -255,7 +255,7 @@ fn field(word: &str) -> Result<Field, (String, String)> {
     Field::ALL.into_iter().find(|field| field.word() == word).ok_or_else(|| {
         let words = || Field::ALL.map(|field| format!("{{{}}}", field.word())).join(" ");
         let help = did_you_mean(word, Field::ALL.into_iter().map(Field::word))
-            .unwrap_or_else(|| format!("the placeholders are {}", words()));
+            .unwrap_or_else(|| format!("write {{{{ and }}}} for the braces themselves; the placeholders are {}", words()));
         (format!("has an unknown placeholder: {{{word}}}"), help)
     })
 }

@@ -55,7 +55,8 @@ fn line(text: &str) -> Line<'_> {
     if plain.starts_with('[') {
         return Line::Table(plain);
     }
-    let is_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()));
+    let is_key =
+        |text: &str| text.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()));
     match text.strip_prefix('#') {
         _ if text.is_empty() || text == "#" => Line::Blank,
         _ if shown.is_some() => Line::Key(format!("{plain}  # the default")),
@@ -79,12 +80,13 @@ impl Entry<'_> {
         if !keys.is_empty() {
             write!(page, "```toml\n{}\n```\n\n", keys.join("\n")).unwrap();
         }
-        let (fixed, text): (Vec<&str>, Vec<&str>) = comment.iter().partition(|line| line.starts_with("  ") || line.starts_with('"'));
-        if !text.is_empty() {
-            write!(page, "{}\n\n", text.join(" ")).unwrap();
-        }
-        if !fixed.is_empty() {
-            write!(page, "```text\n{}\n```\n\n", fixed.join("\n")).unwrap();
+        let is_listed = |line: &&str| line.starts_with("  ") || line.starts_with('"');
+        for lines in comment.chunk_by(|one, next| is_listed(one) == is_listed(next)) {
+            if is_listed(&lines[0]) {
+                write!(page, "```text\n{}\n```\n\n", lines.join("\n")).unwrap();
+            } else {
+                write!(page, "{}\n\n", lines.join(" ")).unwrap();
+            }
         }
     }
 }
@@ -118,7 +120,9 @@ fn reference() -> String {
     );
     commands(&[], &mut page);
     page.push_str("## Configuration\n\n");
-    keys(&read("config.example.toml"), &mut page);
+    let example = read("config.example.toml");
+    let (_, tables) = example.split_once("\n\n").unwrap();
+    keys(tables, &mut page);
     format!("{}\n", page.trim_end())
 }
 
@@ -144,7 +148,9 @@ fn troubleshooting_has_every_reason_that_a_job_may_have() {
         let reason = Reason::new(class).about("NAME");
         [reason.fragment(), reason.detail("…").fragment()]
     });
-    let missing: Vec<String> = sentences.filter(|text| text.len() > 5 && !text.ends_with(": ") && !text.contains(": ;") && !page.contains(text.trim())).collect();
+    let missing: Vec<String> = sentences
+        .filter(|text| text.len() > 5 && !text.ends_with(": ") && !text.contains(": ;") && !page.contains(text.trim()))
+        .collect();
     assert!(missing.is_empty(), "{TROUBLESHOOTING} lacks:\n{}", missing.join("\n"));
 }
 
