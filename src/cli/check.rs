@@ -1,12 +1,12 @@
 //! `ferryd check`: everything `run` would need, looked at before it is needed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Config, Hook, HookAction, LinksFormat, ProcessEnvironment, Template};
-use crate::hook;
 use crate::host::http::Clients;
 use crate::host::{HostError, KeptTokens, registry};
 use crate::job::upload::Class;
@@ -361,11 +361,19 @@ fn check_hooks(config: &Config, report: &mut Report) {
 
 /// A file with lines of another format gets more of them, so that whoever reads it can.
 fn note_other_lines(path: &Path, format: LinksFormat, report: &mut Report) {
-    let found = threads::each_within(vec![path.to_owned()], FOLDER_PATIENCE, |path: &Path| hook::format_of(path)).pop();
+    let found = threads::each_within(vec![path.to_owned()], FOLDER_PATIENCE, begun_as).pop();
     if let Some(found) = found.flatten().flatten().filter(|found| *found != format) {
         let (path, found, format) = (render::path(path), found.word(), format.word());
         report.remark(format!("`{path}` has {found} lines and gets more of them; move it away to begin one with {format} lines"));
     }
+}
+
+/// How the lines of the file at `path` are written, where that can be told.
+fn begun_as(path: &Path) -> Option<LinksFormat> {
+    path.symlink_metadata().ok().filter(|about| about.is_file())?;
+    let mut beginning = Vec::new();
+    File::open(path).ok()?.take(5).read_to_end(&mut beginning).ok()?;
+    LinksFormat::begun(&beginning)
 }
 
 /// A source is removed or moved only on proof, so with a host that gives none it would stay for ever.

@@ -76,6 +76,16 @@ impl LinksFormat {
         LinksFormat::WORDS.iter().find(|(_, format)| *format == self).map_or("", |(word, _)| word)
     }
 
+    /// How the lines of a file are written that begins like this, where that can be told.
+    pub(crate) fn begun(beginning: &[u8]) -> Option<LinksFormat> {
+        match beginning {
+            [b't', b'i', b'm', b'e', b'\t', ..] => Some(LinksFormat::Tsv),
+            [b't', b'i', b'm', b'e', b',', ..] => Some(LinksFormat::Csv),
+            [b'{', ..] => Some(LinksFormat::JsonLines),
+            _ => None,
+        }
+    }
+
     /// What the name of a file says.
     fn of_name(path: &Path) -> LinksFormat {
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -207,7 +217,7 @@ impl Hook {
 }
 
 /// Long enough that two hooks of one configuration do not meet.
-fn digest(text: &str) -> String {
+pub(crate) fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -34,7 +34,7 @@ use kind::Kinds;
 use mask::Masked;
 
 pub(crate) use file::did_you_mean;
-pub(crate) use hook::{Field, Hook, HookAction, LinksFormat, Template, TemplatePiece};
+pub(crate) use hook::{Field, Hook, HookAction, LinksFormat, Template, TemplatePiece, digest};
 pub(crate) use kind::{HostKind, HostSettings, KeepAlive};
 pub(crate) use network::{Network, ProxySource};
 pub use problem::ConfigError;

@@ -39,23 +39,12 @@ pub(super) fn append(path: &Path, format: LinksFormat, facts: &[Facts]) -> Resul
     written.map_err(failed)
 }
 
-/// How the lines of the file at `path` are written, where that can be told.
-pub(crate) fn format_of(path: &Path) -> Option<LinksFormat> {
-    let is_file = path.symlink_metadata().is_ok_and(|about| about.is_file());
-    File::open(path).ok().filter(|_| is_file).and_then(|mut file| begun_as(&mut file).ok().flatten())
-}
-
-/// The same of an open file.
+/// How the lines of a file are written, where that can be told.
 fn begun_as(file: &mut File) -> io::Result<Option<LinksFormat>> {
     let mut beginning = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.take(5).read_to_end(&mut beginning)?;
-    Ok(match &*beginning {
-        b"time\t" => Some(LinksFormat::Tsv),
-        b"time," => Some(LinksFormat::Csv),
-        [b'{', ..] => Some(LinksFormat::JsonLines),
-        _ => None,
-    })
+    Ok(LinksFormat::begun(&beginning))
 }
 
 /// What a file begins with.
@@ -237,9 +226,7 @@ mod tests {
         let path = dir.path().join("links");
         for format in LinksFormat::WORDS.map(|(_, format)| format) {
             std::fs::remove_file(&path).ok();
-            assert_eq!(format_of(&path), None);
             append(&path, format, &[sample()]).unwrap();
-            assert_eq!(format_of(&path), Some(format));
             for other in LinksFormat::WORDS.map(|(_, format)| format) {
                 append(&path, other, &[sample()]).unwrap();
             }

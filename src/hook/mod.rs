@@ -24,7 +24,6 @@ use crate::os::one_writer::OneWriter;
 use crate::os::threads::Threads;
 
 pub(crate) use facts::Facts;
-pub(crate) use links_file::format_of;
 use told::Told;
 
 /// Lines that go to a links file with one sync. A crash before they are noted has all of them written again.

@@ -4,9 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use crate::config::{Field, Template, TemplatePiece};
+use crate::config::{Field, Template, TemplatePiece, digest};
 
 use super::Facts;
 use super::facts::summary;
@@ -73,8 +72,7 @@ impl Told<'_> {
             Told::One(facts) => facts.id(),
             Told::Together(events) => {
                 let ids = events.iter().map(Facts::id).collect::<Vec<_>>().join(" ");
-                let digest = Sha256::digest(ids).iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
-                format!("{}-{digest}", events.len())
+                format!("{}-{}", events.len(), digest(&ids))
             }
         }
     }

@@ -575,16 +575,18 @@ fn waited_for(c: &Connection) -> Result<&'static str, StoreError> {
 
 /// What no job waits for, hook by hook. It is read along an index of its own, and counted no further than a person wants to know.
 fn to_tell(c: &Connection) -> Result<Vec<ToTell>, StoreError> {
-    if version_of(c)? < 7 {
-        return Ok(Vec::new());
-    }
-    let mut select = c.prepare_cached(TO_TELL)?;
+    let sql = if version_of(c)? < 7 { TO_TELL_OF_OLDER } else { TO_TELL };
+    let mut select = c.prepare_cached(sql)?;
     let rows = select.query_map([TO_TELL_MAX], |row| {
         let hook = hook_name(&row.get::<_, String>(0)?).to_owned();
         Ok(ToTell { hook, events: unsigned(row, 1)?, next_try_ms: row.get(2)?, why: row.get(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+/// In a queue of an older version, every job that is done waits for its hooks, and nobody knows why others failed.
+const TO_TELL_OF_OLDER: &str = "SELECT hook, count(*), min(next_try), NULL FROM
+    (SELECT hook, next_try FROM deliveries WHERE event IN ('failed', 'held') LIMIT ?1) GROUP BY hook";
 
 /// Of several reasons, the one of the event that is tried next.
 const TO_TELL: &str = "WITH told AS (
