@@ -355,8 +355,8 @@ fn check_gathering(table: &Table<'_>, command: Option<&HookAction>, problems: &P
     }
     let Some(HookAction::Command(words)) = command else { return };
     let pieces = words.iter().flat_map(|word| &word.0);
-    let of_one = pieces.filter_map(|piece| if let TemplatePiece::Field(field) = piece { Some(*field) } else { None });
-    if let Some(field) = of_one.filter(|field| field.is_of_one_event()).next() {
+    let mut fields = pieces.filter_map(|piece| if let TemplatePiece::Field(field) = piece { Some(*field) } else { None });
+    if let Some(field) = fields.find(|field| field.is_of_one_event()) {
         let message = format!("`command` uses {{{}}}, but with `every` it is called for several files at once", field.word());
         let help = "use {count} and {summary}; each event is in the JSON on standard input".to_owned();
         problems.add(Some(table.span_of("command")), message, Some(help));
