@@ -12,13 +12,14 @@ use crate::job::attempt::OnUnknown;
 use crate::job::verdict::GIVE_UP_AFTER;
 use crate::job::watch::{After, EventSource, Watch, Watches};
 
+use super::bandwidth::bandwidth;
 use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
 use super::kind::{Kinds, names_of_those_that_probe, words};
 use super::network::network;
 use super::remote::remote_path;
-use super::units::{duration, path, rate, size};
+use super::units::{duration, path, size};
 use super::{Config, Daemon, Environment, HostConfig, HostKind};
 
 const EVENTS: &[(&str, EventSource)] = &[("auto", EventSource::Auto), ("native", EventSource::Native), ("poll", EventSource::Poll)];
@@ -69,7 +70,7 @@ fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
         state_dir: table.find("state_dir", path(environment)).unwrap_or_else(|| default_state_dir(environment)),
         max_uploads: count(&table, "max_uploads", 1024).unwrap_or(16),
         max_connections: count(&table, "max_connections", 4096).unwrap_or(64),
-        bandwidth: table.get("bandwidth", None, rate),
+        bandwidth: bandwidth(&table),
         shutdown_grace: table.get("shutdown_grace", Duration::from_secs(20), duration(Duration::ZERO)),
     };
     table.finish();
@@ -129,7 +130,7 @@ fn hosts(top: &Table<'_>, kinds: &Kinds, environment: &dyn Environment, problems
 fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environment) -> Option<HostConfig> {
     let kind = table.need("kind", &format!("add `{}`", line_of_kind(kinds)), kind_of_host(kinds))?;
     let settings = (kind.read)(&table, environment);
-    let bandwidth = table.get("bandwidth", None, rate);
+    let bandwidth = bandwidth(&table);
     let max_uploads = count(&table, "max_uploads", 1024);
     let max_connections = count(&table, "max_connections", 4096);
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));

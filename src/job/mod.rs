@@ -2,6 +2,7 @@
 
 pub(crate) mod absence;
 pub mod attempt;
+pub mod bandwidth;
 pub(crate) mod believed;
 pub(crate) mod content_type;
 pub(crate) mod delivery;
