@@ -60,6 +60,7 @@ fn watches(config: &Config) -> Things {
             shown("after", format!("{:?}", watch.after)),
             shown("settle", render::duration(watch.settle)),
             shown("recursive", watch.recursive.to_string()),
+            shown("on_change", watch.on_change.word()),
             shown("priority", watch.priority.to_string()),
             compared("others", watch),
         ]

@@ -271,6 +271,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
         one_off: false,
+        first_version_only: false,
         priority: 0,
         close_seen: false,
         fingerprint: None,
