@@ -2,6 +2,7 @@
 
 pub(crate) mod absence;
 pub mod attempt;
+pub mod bandwidth;
 pub(crate) mod believed;
 pub(crate) mod content_type;
 pub(crate) mod delivery;
@@ -12,6 +13,7 @@ pub(crate) mod flow;
 pub(crate) mod gather;
 pub mod health;
 pub(crate) mod identity;
+pub(crate) mod marker;
 pub(crate) mod network;
 pub(crate) mod outage;
 pub(crate) mod pace;
