@@ -193,6 +193,8 @@ fn removing_the_debian_package_keeps_the_queue_and_purging_it_keeps_the_files_of
     let film = Path::new("var/lib/ferryd/Drop/queue.db");
     std::fs::create_dir(state.join("Drop")).unwrap();
     std::fs::write(root.join(film), "somebody's own").unwrap();
+    std::fs::create_dir_all(state.join(".local/state/ferryd")).unwrap();
+    std::fs::copy(state.join("queue.db"), state.join(".local/state/ferryd/queue.db")).unwrap();
     std::fs::create_dir_all(root.join("etc/ferryd")).unwrap();
     std::fs::write(root.join("etc/ferryd/config.toml"), "").unwrap();
 
