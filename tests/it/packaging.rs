@@ -182,8 +182,9 @@ fn removing_the_debian_package_keeps_the_queue_and_purging_it_keeps_the_files_of
     let daemon = bench.start();
     bench.wait_watching();
     daemon.kill();
-    for name in ["tokens.json", "names.salt"] {
-        std::fs::write(bench.state_dir().join(name), "made when it is needed").unwrap();
+    for name in ["tokens.json", "names.salt", "queue.rescue", "queue.unfinished.db", "queue.complete.db", "queue.version-4.db-wal"]
+    {
+        std::fs::write(bench.state_dir().join(name), "there for a while, or where it is needed").unwrap();
     }
 
     let root = bench.dir.path().join("root");
