@@ -12,6 +12,7 @@ use crate::host::kinds::KINDS;
 
 use super::exit::Exit;
 use super::render::{self, CommandFailure};
+use super::service;
 
 /// Every key of every kind, with what it means.
 const REFERENCE: &str = include_str!("../../config.example.toml");
@@ -57,7 +58,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
             .hint("edit it, or name another file with --config; `ferryd check` looks at it"));
     }
     let choice = choose(arguments)?;
-    let text = choice.text();
+    let text = choice.text() + &of_the_machine(&path);
     if arguments.print {
         render::out(&text)?;
         return Ok(Exit::Fine);
@@ -74,6 +75,15 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
         render::path(&path)
     ))?;
     Ok(Exit::Fine)
+}
+
+/// What the configuration of the machine says besides: where its service has the queue, so that commands find it, too.
+fn of_the_machine(path: &Path) -> String {
+    if path != Path::new(service::MACHINE_CONFIG) {
+        return String::new();
+    }
+    let told = "# Where the service of the machine has its queue: `sudo -u ferryd ferryd status` looks there, too.";
+    format!("\n{told}\n[daemon]\nstate_dir = {}\n", quoted(service::MACHINE_STATE))
 }
 
 /// What the configuration will say.
@@ -245,6 +255,16 @@ mod tests {
             let config = config.unwrap_or_else(|error| panic!("{kind}: {}\n{}", error.render(false), choice.text()));
             assert_eq!((config.hosts[0].name.as_str(), config.hosts[0].kind.word()), ("my box", kind));
             assert!(write(&path, "").is_err(), "nothing is overwritten");
+        }
+    }
+
+    #[test]
+    fn the_configuration_of_the_machine_says_where_its_service_has_the_queue() {
+        let choice = Choice { kind: "cloudkp".into(), host: "box".into(), watch: "/srv/drop".into(), keys: BTreeMap::new() };
+        for (path, state_dir) in [(service::MACHINE_CONFIG, Some(service::MACHINE_STATE)), ("/home/u/config.toml", None)] {
+            let text = choice.text() + &of_the_machine(Path::new(path));
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            assert_eq!(table.get("daemon").and_then(|daemon| daemon["state_dir"].as_str()), state_dir, "{text}");
         }
     }
 

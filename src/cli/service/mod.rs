@@ -28,8 +28,8 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 const UNIT: &str = "ferryd.service";
 const LABEL: &str = "io.ferryd.daemon";
 /// Where the service of the machine has its state, which is also the home of its user.
-const MACHINE_STATE: &str = "/var/lib/ferryd";
-const MACHINE_CONFIG: &str = "/etc/ferryd/config.toml";
+pub(super) const MACHINE_STATE: &str = "/var/lib/ferryd";
+pub(super) const MACHINE_CONFIG: &str = "/etc/ferryd/config.toml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
