@@ -38,6 +38,7 @@ mod parts;
 mod planted;
 mod reload;
 mod replies;
+mod s3;
 mod said;
 mod service;
 mod sessions;

@@ -182,7 +182,7 @@ fn said_instead(reply: &Reply, what: &str) -> String {
 }
 
 /// What a reply means that is no success (page, 7).
-pub fn refusal(reply: &Reply) -> HostError {
+fn refusal(reply: &Reply) -> HostError {
     let root = xml::parse(reply.text.trim()).filter(|root| root.name == "Error");
     refusal_in(reply, root.as_ref())
 }
