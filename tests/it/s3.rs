@@ -282,10 +282,12 @@ fn an_object_that_appears_while_a_file_is_sent_is_not_overwritten() {
     for size in [300_000, 6 * MIB] {
         let bench = bench(&format!("on_existing = \"rename\"\n{SMALL}"));
         let (theirs, ours) = (bytes(1, 1000), bytes(2, size));
-        bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::SlowReply { seconds: 1.0 }));
+        bench.faults(one(Endpoint::Chunk, When::Always, Action::Limit));
         bench.put("file", &ours);
         let daemon = bench.start();
         bench.wait_for("its bytes", || (!requests(&bench, Endpoint::Chunk).is_empty()).then_some(()));
+        bench.stop(daemon);
+        bench.faults(Script::default());
         // Somebody with a queue of their own.
         let other = Bench::new();
         let table = ferryd_sandbox::config_of("s3", bench.sandbox.addr()).unwrap();
@@ -295,6 +297,7 @@ fn an_object_that_appears_while_a_file_is_sent_is_not_overwritten() {
         let theirs_runs = other.start();
         other.wait_done(1);
         other.stop(theirs_runs);
+        let daemon = bench.start();
         let jobs = bench.wait_done(1);
         bench.stop(daemon);
         let mut held: Vec<(String, Vec<u8>)> =

@@ -88,7 +88,7 @@ impl Call {
                 .find(is_it)
                 .ok_or_else(|| Fault::bad("InvalidPart", format!("part {number} is not there, or has another ETag")))?;
             let own = upload.checksum.and_then(|(algorithm, _)| Some((algorithm, part.2.checksum.clone()?)));
-            if checksum.is_some() && *checksum != own {
+            if checksum.is_some() && upload.checksum.is_some() && *checksum != own {
                 return Err(Fault::bad("InvalidPart", format!("part {number} has another checksum")));
             }
             if checksum.is_none() && upload.checksum.is_some_and(|(_, is_whole)| !is_whole) {

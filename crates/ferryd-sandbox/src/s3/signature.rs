@@ -181,3 +181,77 @@ fn check(rules: &Rules, credential: &str, time: &str, canonical: &str, signature
         Err(Fault::new(403, "SignatureDoesNotMatch", "the signature is not that of the request"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    /// 24 May 2013, midnight.
+    const THEN_MS: i64 = 1_369_353_600_000;
+
+    fn rules() -> Rules {
+        Rules {
+            access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret_access_key: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
+            region: "us-east-1".into(),
+            ..Rules::default()
+        }
+    }
+
+    /// The published example of a request for a range.
+    fn example() -> Request {
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,\
+                             SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,\
+                             Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41";
+        let headers = [
+            ("host", "examplebucket.s3.amazonaws.com"),
+            ("authorization", authorization),
+            ("range", "bytes=0-9"),
+            ("x-amz-content-sha256", EMPTY),
+            ("x-amz-date", "20130524T000000Z"),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Request { method: "GET".into(), path: "/test.txt".into(), query: String::new(), headers, now_ms: THEN_MS }
+    }
+
+    fn code(request: &Request) -> &'static str {
+        request.verify(&rules()).map_or_else(|fault| fault.code, |_| "fine")
+    }
+
+    #[test]
+    fn the_published_example_is_taken_and_nothing_else() {
+        assert_eq!(example().verify(&rules()).unwrap(), Payload::Hashed(EMPTY.into()));
+        let with = |name: &str, value: &str| {
+            let mut request = example();
+            request.headers.retain(|(known, _)| known != name);
+            request.headers.push((name.into(), value.into()));
+            code(&request)
+        };
+        assert_eq!(code(&Request { method: "HEAD".into(), ..example() }), "SignatureDoesNotMatch");
+        assert_eq!(code(&Request { path: "/test.tx%74".into(), ..example() }), "fine", "the same path, written otherwise");
+        assert_eq!(code(&Request { path: "/other.txt".into(), ..example() }), "SignatureDoesNotMatch");
+        assert_eq!(code(&Request { query: "acl".into(), ..example() }), "SignatureDoesNotMatch");
+        assert_eq!(with("range", "bytes=0-8"), "SignatureDoesNotMatch");
+        assert_eq!(with("x-amz-acl", "public-read"), "AccessDenied", "what is not signed");
+        assert_eq!(with("authorization", "Bearer x"), "AuthorizationHeaderMalformed");
+        assert_eq!(code(&Request { now_ms: THEN_MS + 15 * 60 * 1000, ..example() }), "fine");
+        assert_eq!(code(&Request { now_ms: THEN_MS + 15 * 60 * 1000 + 1, ..example() }), "RequestTimeTooSkewed");
+        let region = Rules { region: "eu-west-1".into(), ..rules() };
+        assert_eq!(example().verify(&region).unwrap_err().region.as_deref(), Some("eu-west-1"));
+        let token = Rules { session_token: Some("lent".into()), ..rules() };
+        assert_eq!(example().verify(&token).unwrap_err().code, "InvalidToken");
+    }
+
+    #[test]
+    fn the_published_address_is_good_for_its_time() {
+        let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
+                     &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host\
+                     &X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+        let request = Request { query: query.into(), headers: example().headers[..1].to_vec(), ..example() };
+        assert_eq!(code(&request), "fine");
+        assert_eq!(code(&Request { now_ms: THEN_MS + 86_400_001, ..request.clone() }), "AccessDenied");
+        let longer = query.replace("Expires=86400", "Expires=86401");
+        assert_eq!(code(&Request { query: longer, ..request }), "SignatureDoesNotMatch");
+    }
+}
