@@ -223,6 +223,37 @@ fn a_completion_whose_answer_is_lost_is_known_by_its_token_and_not_sent_again() 
     }
 }
 
+const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+
+fn denied(endpoint: Endpoint, when: When) -> Rule {
+    let body = DENIED.to_owned();
+    Rule::new(Action::Reply { status: 403, headers: Default::default(), body, stored: false }).at(endpoint).when(when)
+}
+
+#[test]
+fn an_upload_that_is_refused_while_another_would_be_taken_begins_anew() {
+    // Of an upload without a part, the list says enough.
+    for (endpoint, opened) in [(Endpoint::Chunk, 2), (Endpoint::Finish, 3)] {
+        let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+        bench.faults(Script::of([denied(endpoint, When::Nth(1))]));
+        arrives(S3, &bench, &bytes(1, 6 * MIB));
+        assert_eq!((requests(&bench, Endpoint::Open).len(), left_open(&bench)), (opened, 0), "{endpoint:?}");
+    }
+}
+
+#[test]
+fn a_key_that_may_not_write_any_more_holds_the_host_and_keeps_what_was_sent() {
+    let bench = bench(SMALL);
+    bench.faults(Script::of([denied(Endpoint::Open, When::Every(2)), denied(Endpoint::Finish, When::Always)]));
+    let job = send(S3, &bench, "file", &bytes(1, 6 * MIB));
+    assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "must be allowed to write"), "{job:#?}");
+    bench.faults(Script::default());
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!((requests(&bench, Endpoint::Chunk).len(), left_open(&bench)), (2, 0));
+}
+
 #[test]
 fn what_a_store_without_metadata_has_made_is_not_taken_for_ours() {
     let bench = bench_with(SMALL, |rules| rules.keeps_metadata = false);

@@ -252,11 +252,17 @@ impl S3 {
         }
     }
 
-    /// Whether the service has lost an upload of which it holds nothing any more. Some refuse what they do not know (page, 7).
+    /// Whether the service has lost an upload to which it denies access. Some refuse what they do not know, and one may list parts
+    /// of it all the same (page, 7): where the key may begin another upload, it is not the key that is refused.
     async fn is_lost(&self, open: &Open, upload: &str) -> bool {
         match self.listed(open, upload).await {
-            Ok(parts) => parts.is_empty(),
-            Err(error) => error.class == Class::SessionLost,
+            Ok(parts) if parts.is_empty() => return true,
+            Err(error) if error.class == Class::SessionLost => return true,
+            _ => {}
+        }
+        match self.create(open).await {
+            Ok(other) => self.give_up(open, &other).await.is_ok(),
+            Err(_) => false,
         }
     }
 
