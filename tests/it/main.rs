@@ -17,6 +17,7 @@ mod events;
 mod example;
 mod fair;
 mod faults;
+mod foreign;
 mod fourshared;
 mod hanging;
 mod hooks;
