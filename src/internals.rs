@@ -24,8 +24,8 @@ pub mod host {
 /// The nouns of an upload, and the rules that decide.
 pub mod job {
     pub use crate::job::{
-        Fingerprint, Identity, Reason, ReasonClass, State, Step, WatchReport, WatchState, Watches, attempt, health, plan, reason,
-        steer, upload, watch,
+        Fingerprint, Identity, Reason, ReasonClass, State, Step, WatchReport, WatchState, Watches, attempt, bandwidth, health,
+        plan, reason, steer, upload, watch,
     };
 }
 

@@ -84,6 +84,7 @@ fn arrival(elsewhere: &Path, number: u64) -> Arrival {
         hosts,
         make_jobs: true,
         one_off: false,
+        first_version_only: false,
         priority: 0,
         close_seen: false,
         fingerprint: None,

@@ -37,10 +37,6 @@ fn compared(key: &'static str, value: &impl Debug) -> Setting {
     Setting { key, shown: None, compared: format!("{value:?}") }
 }
 
-fn rate(limit: Option<u64>) -> String {
-    limit.map_or_else(|| "unlimited".into(), |limit| format!("{}/s", render::size(limit)))
-}
-
 fn number(limit: Option<usize>) -> String {
     limit.map_or_else(|| "default".into(), |limit| limit.to_string())
 }
@@ -50,7 +46,7 @@ fn daemon(config: &Config) -> Things {
     let settings = vec![
         shown("max_uploads", daemon.max_uploads.to_string()),
         shown("max_connections", daemon.max_connections.to_string()),
-        shown("bandwidth", rate(daemon.bandwidth)),
+        shown("bandwidth", render::bandwidth(&daemon.bandwidth)),
         shown("shutdown_grace", render::duration(daemon.shutdown_grace)),
         compared("others", daemon),
     ];
@@ -64,6 +60,7 @@ fn watches(config: &Config) -> Things {
             shown("after", format!("{:?}", watch.after)),
             shown("settle", render::duration(watch.settle)),
             shown("recursive", watch.recursive.to_string()),
+            shown("on_change", watch.on_change.word()),
             shown("priority", watch.priority.to_string()),
             compared("others", watch),
         ]
@@ -77,7 +74,7 @@ fn hosts(config: &Config) -> Things {
         let secrets: Vec<_> = host.settings.secrets().into_iter().map(|(key, secret)| (key, secret.mark())).collect();
         vec![
             shown("kind", host.kind.word()),
-            shown("bandwidth", rate(host.bandwidth)),
+            shown("bandwidth", render::bandwidth(&host.bandwidth)),
             shown("max_uploads", number(host.max_uploads)),
             shown("max_connections", number(host.max_connections)),
             shown("trust_replies", host.trust_replies.to_string()),

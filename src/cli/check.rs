@@ -1,5 +1,6 @@
 //! `ferryd check`: everything `run` would need, looked at before it is needed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,11 +11,14 @@ use crate::host::http::Clients;
 use crate::host::{HostError, KeptTokens, registry};
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch, Watches};
+use crate::os::clock;
+use crate::os::files::Files;
 use crate::os::filesystem::{self, Served};
 use crate::os::lock::{self, LockNote};
 use crate::os::system::System;
 use crate::os::threads;
-use crate::store::View;
+use crate::store::{Query, View};
+use crate::watch::{self, Root, Survey};
 
 use super::exit::Exit;
 use super::folders;
@@ -77,7 +81,7 @@ pub(super) fn run(path: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
     let mut report = Report::default();
     report.ok(format!("configuration `{}`", render::path(&config.file)));
     check_state_dir(&config.daemon.state_dir, &mut report);
-    let folders = check_watches(&config.watches, &config.file, &mut report);
+    let folders = check_watches(&config, &mut report);
     check_limits(folders, &mut report);
     check_hosts(&config, arguments.online, &mut report)?;
     check_hooks(&config, &mut report);
@@ -143,22 +147,34 @@ fn check_queue(dir: &Path, report: &mut Report) {
     }
 }
 
+/// What is to be known to look at a watch.
+#[derive(Clone)]
+struct Looking {
+    watches: Watches,
+    /// The configuration.
+    file: PathBuf,
+    state_dir: PathBuf,
+}
+
 /// Looks at every watch, as far as its folder answers. Answers how many folders would be watched.
-fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
-    let (all, file) = (watches.clone(), file.to_owned());
+fn check_watches(config: &Config, report: &mut Report) -> usize {
+    let watches = &config.watches;
+    let looking = Looking { watches: watches.clone(), file: config.file.clone(), state_dir: config.daemon.state_dir.clone() };
     let look = move |path: &Path| {
         let mut report = Report::default();
-        let folders = all.iter().find(|watch| watch.path == path).map_or(0, |watch| check_watch(watch, &file, &mut report));
-        (report, folders)
+        let index = looking.watches.iter().position(|watch| watch.path == path);
+        let survey = index.map_or_else(Survey::default, |index| looking.check_watch(index, &mut report));
+        (report, survey)
     };
     let looked = threads::each_within(watches.iter().map(|watch| watch.path.clone()).collect(), WATCH_PATIENCE, look);
-    let mut count = 0;
+    let (mut count, mut to_send) = (0, ToSend::default());
     for (watch, looked) in watches.iter().zip(looked) {
         match looked {
-            Some((found, folders)) => {
+            Some((found, survey)) => {
                 report.lines.extend(found.lines);
                 report.problems.extend(found.problems);
-                count += folders;
+                to_send.add(watch, &survey);
+                count += if watch.events == EventSource::Poll { 0 } else { survey.folders };
             }
             None => report.problem(
                 format!("the watched folder `{}` has not answered for {} s", render::path(&watch.path), WATCH_PATIENCE.as_secs()),
@@ -169,6 +185,7 @@ fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
     if watches.is_empty() {
         report.remark("there is no [[watch]]: only what `ferryd send` is given is uploaded".into());
     }
+    report.lines.extend(to_send.line());
     for (later, earlier) in folders::met_twice(watches) {
         let text = format!("the watches `{}` and `{}` are the same folder", render::path(&earlier), render::path(&later));
         report.problem(text, "remove one of the two [[watch]] sections");
@@ -176,36 +193,104 @@ fn check_watches(watches: &Watches, file: &Path, report: &mut Report) -> usize {
     count
 }
 
-/// Answers how many folders would be watched.
-fn check_watch(watch: &Watch, file: &Path, report: &mut Report) -> usize {
+/// What a start would send to each host.
+#[derive(Default)]
+struct ToSend {
+    /// Files and bytes by the host's name.
+    hosts: BTreeMap<String, (u64, u64)>,
+    is_cut: bool,
+}
+
+impl ToSend {
+    fn add(&mut self, watch: &Watch, survey: &Survey) {
+        self.is_cut |= survey.is_cut;
+        for host in watch.to.iter() {
+            let (files, bytes) = self.hosts.entry(host.clone()).or_default();
+            *files += survey.files;
+            *bytes += survey.bytes;
+        }
+    }
+
+    fn line(&self) -> Option<String> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        let at_least = if self.is_cut { "at least " } else { "" };
+        let host = |(host, (files, bytes)): (&String, &(u64, u64))| match files {
+            0 => format!("nothing to `{}`", render::line(host)),
+            _ => format!("{at_least}{} ({}) to `{}`", render::count(*files, "new file"), render::size(*bytes), render::line(host)),
+        };
+        let hosts: Vec<String> = self.hosts.iter().map(host).collect();
+        Some(format!("ok       a start would upload {}", hosts.join(", ")))
+    }
+}
+
+impl Looking {
+    /// Counts what a start would take up: all files that count, but for those that the queue knows at their paths, and for those that are
+    /// there before a watch that does not want them.
+    fn survey(&self, index: usize) -> Survey {
+        let watch = &self.watches[index];
+        let Ok(roots) = Root::all(&Files::Real, &self.watches, &self.state_dir, &[]) else { return Survey::default() };
+        let mut queue = View::open(&self.state_dir).ok().flatten();
+        let query = Query { limit: 0, now_ms: clock::now_ms(), ..Query::default() };
+        let seen = queue.as_mut().and_then(|queue| queue.snapshot(&query).ok());
+        let is_seen = seen.is_some_and(|snapshot| snapshot.watches.iter().any(|row| row.path == watch.path));
+        watch::survey(&roots[index], FOLDERS_MAX, |path| {
+            let is_known = || queue.as_ref().is_some_and(|queue| queue.known(path).is_ok_and(|known| known.is_some()));
+            (watch.existing || is_seen) && !is_known()
+        })
+    }
+
+    fn check_watch(&self, index: usize, report: &mut Report) -> Survey {
+        let watch = &self.watches[index];
+        match folder_problem(watch, report) {
+            Folder::WillBeMade => Survey { folders: 1, ..Survey::default() },
+            Folder::IsMissing => Survey::default(),
+            Folder::IsThere => {
+                check_risks(watch, &self.file, report);
+                let survey = self.survey(index);
+                tell_watch(watch, &survey, report);
+                survey
+            }
+        }
+    }
+}
+
+enum Folder {
+    IsThere,
+    WillBeMade,
+    IsMissing,
+}
+
+fn folder_problem(watch: &Watch, report: &mut Report) -> Folder {
     let name = render::path(&watch.path);
     match std::fs::read_dir(&watch.path) {
-        Ok(_) => {}
+        Ok(_) => return Folder::IsThere,
         Err(error) if error.kind() == io::ErrorKind::NotFound && watch.create => {
             report.ok(format!("watch `{name}`: will be created"));
-            return 1;
+            return Folder::WillBeMade;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let hint = format!("mkdir '{name}', or set `create = true`; ferryd looks for the folder every few seconds");
             report.problem(format!("the watched folder `{name}` is missing"), &hint);
-            return 0;
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             report.problem(format!("the watched path `{name}` is not a folder"), "set `path` to a folder");
-            return 0;
         }
         Err(error) => {
             report.problem(
                 format!("cannot read the watched folder `{name}`: {error}"),
                 "give the user that runs ferryd permission to read it",
             );
-            return 0;
         }
     }
-    check_risks(watch, file, report);
-    let folders = count_folders(watch);
-    let at_least = if folders >= FOLDERS_MAX { "at least " } else { "" };
-    let counted = render::count(folders as u64, "folder");
+    Folder::IsMissing
+}
+
+fn tell_watch(watch: &Watch, survey: &Survey, report: &mut Report) {
+    let name = render::path(&watch.path);
+    let at_least = if survey.is_cut { "at least " } else { "" };
+    let counted = render::count(survey.folders as u64, "folder");
     if hides_writers(&watch.path) {
         report.lines.push(format!(
             "note     watch `{name}`: the kernel does not tell who writes the files of others, on network or FUSE file systems or of \
@@ -214,7 +299,6 @@ fn check_watch(watch: &Watch, file: &Path, report: &mut Report) -> usize {
         ));
     }
     report.ok(format!("watch `{name}`: {at_least}{counted}, uploaded to {}", watch.to.join(", ")));
-    if watch.events == EventSource::Poll { 0 } else { folders }
 }
 
 /// Whether the kernel will not tell who has files in this folder open for writing, as far as the folder shows.
@@ -244,20 +328,6 @@ fn check_risks(watch: &Watch, file: &Path, report: &mut Report) {
     if mode & 0o022 != 0 {
         report.remark(format!("watch `{name}`: other users can put files here, which ferryd would upload in your name"));
     }
-}
-
-fn count_folders(watch: &Watch) -> usize {
-    let mut left = vec![watch.path.clone()];
-    let mut count = 0;
-    while let Some(folder) = left.pop() {
-        count += 1;
-        if !watch.recursive || count >= FOLDERS_MAX {
-            continue;
-        }
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        left.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
-    }
-    count
 }
 
 /// Linux lets a user watch only so many folders.

@@ -207,7 +207,7 @@ fn value_of(value: &str) -> String {
     if is_plain { value.to_owned() } else { quoted(value) }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     // What JSON escapes, TOML reads.
     serde_json::Value::from(text).to_string()
 }
@@ -217,8 +217,8 @@ fn toml_key(key: &str) -> String {
     if is_bare { key.to_owned() } else { quoted(key) }
 }
 
-/// It may hold a secret: only its owner reads it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+/// It may hold a secret: only its owner reads it. Nothing is overwritten.
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, HostConfig, ProcessEnvironment};
 use crate::host::kinds::KINDS;
+use crate::job::bandwidth::Bandwidth;
 use crate::store::{FILE_NAME, View};
 
 use super::exit::Exit;
@@ -17,25 +18,34 @@ pub(super) struct QueueFolder {
     pub dir: PathBuf,
     /// Names of the configured hosts; nothing without a configuration.
     configured: Vec<String>,
-    /// How many uploads may be under way.
-    pub places: Places,
+    /// What may be under way.
+    pub allowed: Allowed,
 }
 
-/// How many uploads may be under way, as far as there is a configuration that says so.
+/// What may be under way, as far as there is a configuration that says so.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places {
-    /// In all.
-    pub all: Option<u64>,
-    /// To each host.
-    pub hosts: BTreeMap<String, u64>,
+pub(super) struct Allowed {
+    /// How many uploads in all.
+    pub uploads: Option<u64>,
+    /// How many to each host.
+    pub uploads_to: BTreeMap<String, u64>,
+    /// How many bytes a second in all.
+    pub bandwidth: Option<Bandwidth>,
+    /// How many to each host, in the order of their names.
+    pub bandwidth_to: Vec<(String, Bandwidth)>,
 }
 
-impl Places {
-    fn of(config: &Config) -> Places {
+impl Allowed {
+    fn of(config: &Config) -> Allowed {
         let all = config.daemon.max_uploads;
         let of_host =
             |host: &Arc<HostConfig>| (host.name.clone(), host.max_uploads.or(host.kind.max_uploads()).unwrap_or(all) as u64);
-        Places { all: Some(all as u64), hosts: config.hosts.iter().map(of_host).collect() }
+        Allowed {
+            uploads: Some(all as u64),
+            uploads_to: config.hosts.iter().map(of_host).collect(),
+            bandwidth: Some(config.daemon.bandwidth.clone()),
+            bandwidth_to: config.hosts.iter().map(|host| (host.name.clone(), host.bandwidth.clone())).collect(),
+        }
     }
 }
 
@@ -44,7 +54,7 @@ impl QueueFolder {
     /// made out, if there is a queue in it: a queue is looked at most when something is wrong.
     pub(super) fn find(config: Option<PathBuf>, state_dir: Option<&PathBuf>) -> Result<QueueFolder, CommandFailure> {
         if let Some(dir) = state_dir {
-            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new(), places: Places::default() });
+            return Ok(QueueFolder { dir: dir.clone(), configured: Vec::new(), allowed: Allowed::default() });
         }
         let file = config.unwrap_or_else(|| config::default_path(&ProcessEnvironment));
         let config = match config::load(&file, KINDS, &ProcessEnvironment) {
@@ -58,12 +68,12 @@ impl QueueFolder {
                     "The configuration cannot be used: {} (`ferryd check` tells all of it).",
                     render::line(&error.first())
                 ));
-                return Ok(QueueFolder { dir, configured: Vec::new(), places: Places::default() });
+                return Ok(QueueFolder { dir, configured: Vec::new(), allowed: Allowed::default() });
             }
         };
-        let places = Places::of(&config);
+        let allowed = Allowed::of(&config);
         let configured = config.hosts.iter().map(|host| host.name.clone()).collect();
-        Ok(QueueFolder { dir: config.daemon.state_dir, configured, places })
+        Ok(QueueFolder { dir: config.daemon.state_dir, configured, allowed })
     }
 
     /// Refuses hosts that nobody knows.

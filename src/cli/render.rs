@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use jiff::Timestamp;
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
 use crate::config::ConfigError;
+use crate::job::bandwidth::{Bandwidth, Days, Hours};
 use crate::job::shown::is_unsafe;
 use crate::store::StoreError;
 
@@ -125,6 +127,26 @@ pub(super) fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
+/// Bytes a second; `None` is unlimited.
+pub(super) fn rate(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".into(), |limit| format!("{}/s", size(limit)))
+}
+
+/// What bandwidth is allowed, as it is configured: `2.0 MiB/s mon-fri 08:00-18:00, else unlimited`.
+pub(super) fn bandwidth(bandwidth: &Bandwidth) -> String {
+    if let Some(limit) = bandwidth.always() {
+        return rate(limit);
+    }
+    let hours = |hours: &Hours| {
+        let days = if hours.days == Days::ALL { String::new() } else { format!(" {}", hours.days) };
+        let is_whole_day = hours.from == hours.to && hours.from == Time::midnight();
+        let time = |time: Time| time.strftime("%H:%M").to_string();
+        let times = if is_whole_day { String::new() } else { format!(" {}-{}", time(hours.from), time(hours.to)) };
+        if hours.are_always() { format!("else {}", rate(hours.limit)) } else { rate(hours.limit) + &days + &times }
+    };
+    bandwidth.hours().iter().map(hours).collect::<Vec<_>>().join(", ")
+}
+
 /// A duration in its largest unit: `12 s`, `3 min`, `2 h`, `4 d`.
 pub(super) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
@@ -222,6 +244,8 @@ pub(super) fn path(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    use crate::job::bandwidth::WEEKDAYS;
+
     #[test]
     fn times_are_said_in_their_largest_unit() {
         let past = [(0, "0 s"), (-59_000, "59 s"), (-61_000, "1 min"), (-7_200_000, "2 h")];
@@ -281,5 +305,23 @@ mod tests {
     fn a_name_cannot_draw_on_the_terminal() {
         assert_eq!(line("a\n\x1b[31mb"), "a\\n\\u{1b}[31mb");
         assert_eq!(line("a\u{202e}txt.exe\u{200b}\u{2028}"), "a\\u{202e}txt.exe\\u{200b}\\u{2028}");
+    }
+
+    #[test]
+    fn bandwidth_reads_as_it_is_configured() {
+        let workdays = WEEKDAYS[..5].iter().fold(Days::NONE, |days, (_, day)| days.and(*day));
+        let office =
+            Hours { days: workdays, from: Time::constant(8, 0, 0, 0), to: Time::constant(18, 30, 0, 0), limit: Some(2 << 20) };
+        let saturday = Hours { days: Days::NONE.and(WEEKDAYS[5].1), ..Hours::always(Some(1 << 10)) };
+        let nightly = Hours { days: Days::ALL, from: Time::constant(22, 0, 0, 0), to: Time::constant(6, 0, 0, 0), limit: None };
+        let cases = [
+            (vec![Hours::always(Some(2 << 20))], "2.0 MiB/s"),
+            (vec![Hours::always(None)], "unlimited"),
+            (vec![office, Hours::always(None)], "2.0 MiB/s mon-fri 08:00-18:30, else unlimited"),
+            (vec![saturday, nightly], "1.0 KiB/s sat, unlimited 22:00-06:00"),
+        ];
+        for (hours, expected) in cases {
+            assert_eq!(bandwidth(&Bandwidth::new(hours)), expected);
+        }
     }
 }

@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::config::{self, ProcessEnvironment};
 use crate::engine::exclusion::{Exclusion, exclusions};
 use crate::host::kinds::KINDS;
-use crate::job::{JobRow, State, Watch, Watches};
+use crate::job::marker::{Marker, Readiness, readiness};
+use crate::job::watch::OnChange;
+use crate::job::{Identity, JobRow, State, Watch, Watches};
 use crate::os::lease::{self, Writers};
 use crate::os::{clock, threads};
 use crate::store::{Known, Query, Snapshot};
@@ -64,10 +66,13 @@ pub(super) fn run(file: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, 
         known = view.known(&path).map_err(failed)?;
     }
     let watch = watches.of_file(&path);
-    let found = threads::each_within(vec![path.clone()], PATIENCE, |path: &Path| Found::look(path)).remove(0);
+    let markers = watch.and_then(|watch| watch.ready_when.clone());
+    let found =
+        threads::each_within(vec![path.clone()], PATIENCE, move |path: &Path| Found::look(path, markers.as_ref())).remove(0);
     let mut lines = status::lines_of_jobs(&place, &mut snapshot);
     let is_on_its_way = snapshot.jobs.iter().any(|job| job.path == path && job.state != State::Gone);
     lines.extend(reasons(&path, watch, found.as_ref(), known, is_on_its_way));
+    lines.extend(ignored_change(watch, found.as_ref(), &snapshot.jobs));
     lines.extend(about_watch(watch, &snapshot));
     if arguments.json {
         let document = Document {
@@ -94,11 +99,16 @@ enum Found {
     Folder,
     Link,
     Other,
-    File { about: Metadata, writers: Writers },
+    File {
+        about: Metadata,
+        writers: Writers,
+        /// What its marker says, where its watch wants one.
+        readiness: Option<Readiness>,
+    },
 }
 
 impl Found {
-    fn look(path: &Path) -> Found {
+    fn look(path: &Path, markers: Option<&Marker>) -> Found {
         let about = match path.symlink_metadata() {
             Ok(about) => about,
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
@@ -111,11 +121,20 @@ impl Found {
             kind if kind.is_symlink() => Found::Link,
             kind if !kind.is_file() => Found::Other,
             _ => match open(path) {
-                Ok(file) => Found::File { writers: lease::writers(&file), about },
+                Ok(file) => {
+                    let readiness = markers.map(|markers| readiness_of(path, &about, markers));
+                    Found::File { writers: lease::writers(&file), about, readiness }
+                }
                 Err(error) => Found::Unreadable(error.to_string()),
             },
         }
     }
+}
+
+fn readiness_of(path: &Path, about: &Metadata, markers: &Marker) -> Readiness {
+    let marker = path.with_file_name(markers.of(path.file_name().unwrap_or_default()));
+    let marker = marker.symlink_metadata().ok().filter(Metadata::is_file).map(|about| Identity::of(&about));
+    readiness(&Identity::of(about), marker.as_ref())
 }
 
 /// Somebody may put something else there just now, which must not be waited for.
@@ -159,6 +178,18 @@ fn reasons(path: &Path, watch: Option<&Watch>, found: Option<&Found>, known: Opt
     }
 }
 
+/// That it has changed since its uploads, where that is ignored.
+fn ignored_change(watch: Option<&Watch>, found: Option<&Found>, jobs: &[JobRow]) -> Option<String> {
+    let Some(Found::File { about, .. }) = found else { return None };
+    let ignores = watch.is_some_and(|watch| watch.on_change == OnChange::Ignore);
+    let changed_ms = about.mtime().saturating_mul(1000);
+    let is_up = |job: &JobRow| matches!(job.state, State::Uploaded | State::Done);
+    let is_newer = !jobs.is_empty() && jobs.iter().all(|job| is_up(job) && job.queued_at_ms < changed_ms);
+    (ignores && is_newer).then(|| {
+        "It was changed after it was uploaded, and the watch has `on_change = \"ignore\"`. `ferryd send` uploads it as it is now.".into()
+    })
+}
+
 fn folder(path: &Path, watch: &Watch) -> String {
     if path != watch.path && !watch.recursive {
         return "It is a folder below a watch that has `recursive = false`.".into();
@@ -169,6 +200,7 @@ fn folder(path: &Path, watch: &Watch) -> String {
 fn told(exclusion: &Exclusion, bytes: u64) -> String {
     match exclusion {
         Exclusion::Ours => "ferryd writes files of this name itself, and uploads none.".into(),
+        Exclusion::Marker => "It is the marker of another file (`ready_when`), and such are not uploaded.".into(),
         Exclusion::Excluded(glob) => format!("`{}` in the watch's `exclude` leaves it out.", render::line(glob)),
         Exclusion::NotIncluded => "Nothing in the watch's `include` is about it.".into(),
         Exclusion::TooSmall(_) if bytes == 0 => "It is empty (`min_size = \"0 B\"` takes empty files, too).".into(),
@@ -183,6 +215,15 @@ fn not_settled(watch: &Watch, found: Option<&Found>, about: &Metadata) -> Vec<St
     let changed_ms = about.mtime().saturating_mul(1000);
     let quiet = Duration::from_millis(u64::try_from(clock::now_ms().saturating_sub(changed_ms)).unwrap_or(0));
     let ago = render::duration(quiet);
+    if let (Some(markers), Some(Found::File { readiness: Some(readiness), .. })) = (&watch.ready_when, found) {
+        match readiness {
+            Readiness::Missing => return vec![format!("It waits for its marker, `{markers}`, which is not there.")],
+            Readiness::Older => {
+                return vec![format!("It waits for its marker, `{markers}`: the one that is there is older than it is.")];
+            }
+            Readiness::Ready => {}
+        }
+    }
     match writers {
         Writers::Somebody => vec!["A program has it open for writing; it is uploaded once that has closed it.".into()],
         Writers::Unknown if quiet < watch.settle_unknown => vec![format!(
@@ -225,7 +266,9 @@ mod tests {
         std::os::unix::fs::symlink("a.mov", path("link")).unwrap();
         std::fs::create_dir(path("folder")).unwrap();
         let _writer = OpenOptions::new().append(true).open(path("open.mov")).unwrap();
-        let why = |name: &str| reasons(&path(name), Some(&watch), Some(&Found::look(&path(name))), None, false).join(" ");
+        let why = |name: &str| {
+            reasons(&path(name), Some(&watch), Some(&Found::look(&path(name), watch.ready_when.as_ref())), None, false).join(" ")
+        };
         let cases = [
             ("a.part", "`*.part` in the watch's `exclude`"),
             ("empty", "It is empty"),
@@ -242,12 +285,18 @@ mod tests {
             assert!(why("open.mov").contains("open for writing"), "{}", why("open.mov"));
             assert!(why("a.mov").contains("has not changed for 1 h"), "{}", why("a.mov"));
         }
+        let watch = Watch { ready_when: Marker::parse("{name}.done").ok(), ..watch };
+        let why =
+            || reasons(&path("a.mov"), Some(&watch), Some(&Found::look(&path("a.mov"), watch.ready_when.as_ref())), None, false);
+        assert_eq!(why(), ["It waits for its marker, `{name}.done`, which is not there."]);
+        std::fs::write(path("a.mov.done"), "").unwrap();
+        assert!(!why()[0].contains("marker"), "{:?}", why());
         let stranger = reasons(Path::new("/x"), None, None, None, false);
         assert_eq!(stranger, ["It is in no watched folder."]);
         let passed_over = reasons(
             &path("a.mov"),
             Some(&watch),
-            Some(&Found::look(&path("a.mov"))),
+            Some(&Found::look(&path("a.mov"), None)),
             Some(Known { has_jobs: false, is_forgotten: false }),
             false,
         );

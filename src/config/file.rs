@@ -109,6 +109,16 @@ impl<'t> Table<'t> {
         self.problems.add(Some(self.span_of(key)), message, Some(help.into()));
     }
 
+    /// Says what is wrong with something below this table.
+    pub(super) fn complain_at(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.add(Some(span), message, Some(help.into()));
+    }
+
+    /// A table that stands below this one.
+    pub(super) fn within(&self, title: impl Into<String>, fields: &'t DeTable<'t>, span: Range<usize>) -> Table<'t> {
+        Table::new(title, fields, span, self.problems)
+    }
+
     /// Whether the key is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

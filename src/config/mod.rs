@@ -3,6 +3,7 @@
 //! The text becomes a tree with positions (`file`), and that the meaning (`resolve`). Every problem found on the way is kept, so
 //! that a person mends a file once and not once per mistake.
 
+mod bandwidth;
 mod file;
 mod hook;
 mod hosts;
@@ -28,6 +29,7 @@ use toml::de::DeTable;
 
 use crate::job::Watches;
 use crate::job::attempt::OnUnknown;
+use crate::job::bandwidth::Bandwidth;
 use crate::os::whole;
 
 use kind::Kinds;
@@ -65,8 +67,8 @@ pub struct Daemon {
     pub max_uploads: usize,
     /// Requests in flight at once, over all hosts.
     pub max_connections: usize,
-    /// Bytes a second over all hosts; `None` is unlimited.
-    pub bandwidth: Option<u64>,
+    /// Bytes a second over all hosts.
+    pub bandwidth: Bandwidth,
     /// How long parts in flight may go on after the first SIGTERM.
     pub shutdown_grace: Duration,
 }
@@ -80,8 +82,8 @@ pub struct HostConfig {
     pub kind: &'static HostKind,
     /// The settings that only its kind has.
     pub settings: Arc<dyn HostSettings>,
-    /// Bytes a second to this host; `None` is unlimited.
-    pub bandwidth: Option<u64>,
+    /// Bytes a second to this host.
+    pub bandwidth: Bandwidth,
     /// Jobs uploading at once to this host; `None` leaves it to the daemon's limit.
     pub max_uploads: Option<usize>,
     /// Requests in flight at once to this host; `None` leaves it to the daemon's limit.

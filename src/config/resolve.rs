@@ -9,21 +9,24 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::job::attempt::OnUnknown;
+use crate::job::marker::{Marker, NoMarker};
 use crate::job::verdict::GIVE_UP_AFTER;
-use crate::job::watch::{After, EventSource, Watch, Watches};
+use crate::job::watch::{After, EventSource, OnChange, Watch, Watches};
 
+use super::bandwidth::bandwidth;
 use super::file::kind as kind_of;
 use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
 use super::hook::hooks;
 use super::kind::{Kinds, names_of_those_that_probe, words};
 use super::network::network;
 use super::remote::remote_path;
-use super::units::{duration, path, rate, size};
+use super::units::{duration, path, size};
 use super::{Config, Daemon, Environment, HostConfig, HostKind};
 
 const EVENTS: &[(&str, EventSource)] = &[("auto", EventSource::Auto), ("native", EventSource::Native), ("poll", EventSource::Poll)];
 const ON_UNKNOWN: &[(&str, OnUnknown)] =
     &[("upload-again", OnUnknown::UploadAgain), ("probe", OnUnknown::Probe), ("hold", OnUnknown::Hold)];
+const ON_CHANGE: &[(&str, OnChange)] = &[("upload", OnChange::Upload), ("ignore", OnChange::Ignore)];
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What the whole tree means; what is wrong goes to `problems`, and something stands in for it.
@@ -69,7 +72,7 @@ fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
         state_dir: table.find("state_dir", path(environment)).unwrap_or_else(|| default_state_dir(environment)),
         max_uploads: count(&table, "max_uploads", 1024).unwrap_or(16),
         max_connections: count(&table, "max_connections", 4096).unwrap_or(64),
-        bandwidth: table.get("bandwidth", None, rate),
+        bandwidth: bandwidth(&table),
         shutdown_grace: table.get("shutdown_grace", Duration::from_secs(20), duration(Duration::ZERO)),
     };
     table.finish();
@@ -129,7 +132,7 @@ fn hosts(top: &Table<'_>, kinds: &Kinds, environment: &dyn Environment, problems
 fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environment) -> Option<HostConfig> {
     let kind = table.need("kind", &format!("add `{}`", line_of_kind(kinds)), kind_of_host(kinds))?;
     let settings = (kind.read)(&table, environment);
-    let bandwidth = table.get("bandwidth", None, rate);
+    let bandwidth = bandwidth(&table);
     let max_uploads = count(&table, "max_uploads", 1024);
     let max_connections = count(&table, "max_connections", 4096);
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
@@ -283,6 +286,20 @@ fn watch(
         let message = "with `follow_symlinks`, ferryd reads files outside the watched folder, which `after` may not delete or move";
         problems.add(Some(table.span_of("after")), message, Some(help));
     }
+    if watch.prune_empty && watch.after == After::Keep {
+        let help = "leave out `prune_empty`, or write `after = \"delete\"` or { move = \"~/Sent\" }".to_owned();
+        problems.add(
+            Some(table.span_of("prune_empty")),
+            "`prune_empty` removes nothing as long as `after` keeps the files",
+            Some(help),
+        );
+    }
+    if watch.on_change == OnChange::Ignore && watch.after != After::Keep {
+        let help = "leave out `on_change`, or write `after = \"keep\"`".to_owned();
+        let message =
+            "with `on_change = \"ignore\"`, a new file would be ignored that has the name of one which `after` has taken away";
+        problems.add(Some(table.span_of("on_change")), message, Some(help));
+    }
     table.finish();
     folder.map(|_| watch)
 }
@@ -299,12 +316,15 @@ fn options(table: &Table<'_>, default: Watch, environment: &dyn Environment) -> 
         existing: table.get("existing", default.existing, boolean),
         settle: table.get("settle", default.settle, duration(Duration::ZERO)),
         settle_unknown: table.get("settle_unknown", default.settle_unknown, duration(Duration::ZERO)),
+        ready_when: table.get("ready_when", default.ready_when, |value| marker(value).map(Some)),
+        on_change: table.get("on_change", default.on_change, word_of(ON_CHANGE)),
         events: table.get("events", default.events, word_of(EVENTS)),
         rescan: table.get("rescan", default.rescan, duration(SECOND)),
         follow_symlinks: table.get("follow_symlinks", default.follow_symlinks, boolean),
         remote_path: table.get("remote_path", default.remote_path, remote_path),
         priority: table.get("priority", default.priority, integer(-1000, 1000)),
         after: table.get("after", default.after, after(environment)),
+        prune_empty: table.get("prune_empty", default.prune_empty, boolean),
         path: default.path,
         to: default.to,
     }
@@ -326,6 +346,20 @@ fn check_hosts(to: &[Spanned<String>], hosts: &[String], problems: &Problems) {
             problems.add(Some(name.span()), format!("`to` lists the host \"{known}\" twice"), Some("list it once".into()));
         }
     }
+}
+
+/// How markers are named: "{name}.done".
+fn marker(value: &Value<'_>) -> Result<Marker, Wrong> {
+    let help = "write a name with {name} or {stem} in it, such as \"{name}.done\"";
+    let given = text(value)?;
+    Marker::parse(&given).map_err(|no_marker| {
+        let why = match no_marker {
+            NoMarker::NotOfOneFile => "must contain {name} or {stem}, once, so that each file has a marker of its own",
+            NoMarker::TheFileItself => "names the file itself",
+            NoMarker::OtherFolder => "must not contain `/`: a marker is beside its file",
+        };
+        Wrong::new(why, help)
+    })
 }
 
 fn globs(value: &Value<'_>) -> Result<Vec<String>, Wrong> {

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::civil::Weekday;
 use proptest::prelude::*;
 
 use super::*;
 use crate::host::cloudkp::CloudKpConfig;
 use crate::host::kinds::KINDS;
+use crate::job::bandwidth::{Days, Hours};
 use crate::job::watch::DEFAULT_EXCLUDE;
 
 struct Fixed(HashMap<&'static str, &'static str>);
@@ -52,7 +54,10 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!((watch.settle, watch.rescan), (Duration::from_secs(2), Duration::from_secs(3600)));
     assert_eq!((watch.min_size, watch.max_size, watch.priority), (1, None, 0));
     assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
-    assert_eq!((config.daemon.max_uploads, config.daemon.max_connections, config.daemon.bandwidth), (16, 64, None));
+    assert_eq!(
+        (config.daemon.max_uploads, config.daemon.max_connections, &config.daemon.bandwidth),
+        (16, 64, &Bandwidth::unlimited())
+    );
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
     let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();
     assert_eq!((kind.base_urls[0].as_str(), kind.link_base.as_str()), ("https://kpdl.cloudkp.com", "https://cloudkp.com?c="));
@@ -232,7 +237,35 @@ fn what_belongs_together_is_checked_together() {
         ),
         (format!("{watch}{HOST}on_unknown = \"probe\"\n"), "which only UploadGig supports"),
         (format!("{watch}{HOST}[[hook]]\non = [\"done\"]\nlinks_file = \"/a/links.tsv\"\n"), "inside the watched folder `/a`"),
-        (format!("{watch}{HOST}bandwidth = [{{ limit = \"unlimited\" }}]\n"), "is a schedule, which is not supported yet"),
+        (format!("{watch}ready_when = \"done\"\n{HOST}"), "must contain {name} or {stem}"),
+        (format!("{watch}ready_when = \"{{name}}\"\n{HOST}"), "names the file itself"),
+        (format!("{watch}ready_when = \"../{{name}}\"\n{HOST}"), "must not contain `/`"),
+        (format!("{watch}on_change = \"skip\"\n{HOST}"), "has an unknown value: \"skip\""),
+        (format!("{watch}on_change = \"ignore\"\nafter = \"delete\"\n{HOST}"), "a new file would be ignored"),
+        (format!("{watch}prune_empty = true\n{HOST}"), "`prune_empty` removes nothing"),
+        (format!("{watch}{HOST}bandwidth = []\n"), "`bandwidth` in [host.box] is an empty list"),
+        (format!("{watch}{HOST}bandwidth = [\"2 MiB/s\"]\n"), "must be a list of tables, but contains a string"),
+        (format!("{watch}{HOST}bandwidth = [{{ days = \"mon\" }}]\n"), "`bandwidth` in [host.box] has no `limit`"),
+        (
+            format!("{watch}{HOST}bandwidth = [{{ limit = \"2 MiB\" }}]\n"),
+            "`limit` in `bandwidth` in [host.box] is \"2 MiB\", which is not a rate",
+        ),
+        (format!("{watch}{HOST}bandwidth = [{{ limit = \"0 B/s\" }}]\n"), "is 0, so nothing would ever be sent"),
+        (format!("{watch}{HOST}bandwidth = [{{ day = \"mon\", limit = \"unlimited\" }}]\n"), "unknown key `day`"),
+        (format!("{watch}{HOST}bandwidth = [{{ days = \"mon-fry\", limit = \"unlimited\" }}]\n"), "has the unknown day \"fry\""),
+        (
+            format!("{watch}{HOST}bandwidth = [{{ days = 5, limit = \"unlimited\" }}]\n"),
+            "must be days of the week, not the number 5",
+        ),
+        (
+            format!("{watch}{HOST}bandwidth = [{{ from = \"8\", limit = \"unlimited\" }}]\n"),
+            "`from` in `bandwidth` in [host.box] is \"8\", which is not a time of day",
+        ),
+        (format!("{watch}{HOST}bandwidth = [{{ to = 18:00:00, limit = \"unlimited\" }}]\n"), "must be a time of day, not a date"),
+        (
+            format!("{watch}{HOST}bandwidth = [{{ limit = \"1 B/s\" }}, {{ days = \"sat\", limit = \"2 B/s\" }}]\n"),
+            "an entry of `bandwidth` in [host.box] never applies",
+        ),
         (format!("{watch}{HOST}base_url = \"ftp://x\"\n"), "is not a plain web address"),
         (format!("{watch}{HOST}base_url = \"https://u:p@x/?q\"\n"), "is not a plain web address"),
     ];
@@ -467,5 +500,43 @@ proptest! {
     #[test]
     fn no_line_makes_the_reader_panic(key in "[a-z_]{1,12}", value in "[\"\\[{]?[a-z0-9 ]{0,8}[\"\\]}]?") {
         drop(with_line(&format!("{key} = {value}")));
+    }
+}
+
+#[test]
+fn bandwidth_is_a_rate_or_a_timetable() {
+    let time = |hour, minute| jiff::civil::Time::constant(hour, minute, 0, 0);
+    let days = |listed: &[Weekday]| listed.iter().fold(Days::NONE, |days, day| days.and(*day));
+    let any = Hours::always(None);
+    let workdays = days(&[Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday]);
+    let saturday = days(&[Weekday::Saturday]);
+    let cases = [
+        ("\"2 MiB/s\"", vec![Hours::always(Some(2 << 20))]),
+        ("\"unlimited\"", vec![any]),
+        (
+            "[{ days = \"mon-fri\", from = \"08:00\", to = \"18:30\", limit = \"2 MiB/s\" }, { limit = \"unlimited\" }]",
+            vec![Hours { days: workdays, from: time(8, 0), to: time(18, 30), limit: Some(2 << 20) }, any],
+        ),
+        (
+            "[{ days = [\"Sun-Mon\", \"fri\"], from = \"22:30\", to = \"6:00\", limit = \"500 B/s\" }]",
+            vec![Hours {
+                days: days(&[Weekday::Sunday, Weekday::Monday, Weekday::Friday]),
+                from: time(22, 30),
+                to: time(6, 0),
+                limit: Some(500),
+            }],
+        ),
+        (
+            "[{ days = \"sat\", from = \"12:00\", limit = \"1 B/s\" }]",
+            vec![Hours { days: saturday, from: time(12, 0), limit: Some(1), ..any }],
+        ),
+        ("[{ days = \"sat\", to = \"24:00\", limit = \"1 B/s\" }]", vec![Hours { days: saturday, limit: Some(1), ..any }]),
+    ];
+    for (given, expected) in cases {
+        let text = format!("[daemon]\nbandwidth = {given}\n[[watch]]\npath = \"/a\"\nto = [\"box\"]\n{HOST}bandwidth = {given}\n");
+        let config = read(&text).unwrap_or_else(|error| panic!("{given}: {error}"));
+        for bandwidth in [&config.daemon.bandwidth, &config.hosts[0].bandwidth] {
+            assert_eq!(bandwidth.hours(), expected, "{given}");
+        }
     }
 }

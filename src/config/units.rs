@@ -19,26 +19,8 @@ pub(super) fn size(value: &Value<'_>) -> Result<u64, Wrong> {
     parse_size(&given).ok_or_else(|| Wrong::new(format!("is \"{given}\", which is not a size"), help))
 }
 
-/// A rate: "20 MiB/s", or "unlimited".
-pub(super) fn rate(value: &Value<'_>) -> Result<Option<u64>, Wrong> {
-    let help = "write \"20 MiB/s\" or \"unlimited\"";
-    if matches!(value.get_ref(), toml::de::DeValue::Array(_)) {
-        return Err(Wrong::new("is a schedule, which is not supported yet", help));
-    }
-    let given = text(value).map_err(|_| Wrong::new(format!("must be a rate, not {}", kind(value)), help))?;
-    if given == "unlimited" {
-        return Ok(None);
-    }
-    let size = given.trim().strip_suffix("/s").and_then(parse_size);
-    match size {
-        Some(0) => Err(Wrong::new("is 0, so nothing would ever be sent", help)),
-        Some(bytes) => Ok(Some(bytes)),
-        None => Err(Wrong::new(format!("is \"{given}\", which is not a rate"), help)),
-    }
-}
-
 /// A size must carry its unit: a bare number is too easily meant otherwise.
-fn parse_size(given: &str) -> Option<u64> {
+pub(super) fn parse_size(given: &str) -> Option<u64> {
     let given = given.trim();
     given.chars().next_back().filter(|last| last.is_ascii_alphabetic())?;
     ByteSize::from_str(given).ok().map(|size| size.as_u64())

@@ -429,7 +429,8 @@ impl DeliveryTask {
             AfterAction::Delete => self.answers(&path),
             AfterAction::Move { folder, .. } => Answers::of_each(self.system.threads, &[&path, folder]),
         };
-        let task = Task { base, path, sent, close_seen, action, names, clock, stop };
+        let (markers, prune_empty, watches) = (watch.ready_when.clone(), watch.prune_empty, self.watches.clone());
+        let task = Task { base, path, sent, close_seen, action, markers, prune_empty, watches, names, clock, stop };
         let acting = answers.long(move || {
             let done = after::act(&task);
             drop(turn);

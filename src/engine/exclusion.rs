@@ -10,6 +10,8 @@ use crate::watch::filter::Filter;
 pub(crate) enum Exclusion {
     /// It is one that ferryd writes itself.
     Ours,
+    /// It is the marker of another file.
+    Marker,
     /// This glob of `exclude` is about it, or about a folder on the way to it.
     Excluded(String),
     /// No glob of `include` is about it.
@@ -32,6 +34,8 @@ pub(crate) fn exclusions(watch: &Watch, relative: &Path, bytes: u64) -> Vec<Excl
     let mut found = Vec::new();
     if !takes(&everything, &[]) {
         found.push(Exclusion::Ours);
+    } else if watch.ready_when.as_ref().zip(relative.file_name()).is_some_and(|(markers, name)| markers.is_one(name)) {
+        found.push(Exclusion::Marker);
     } else {
         let excludes = |glob: &&String| !takes(&everything, std::slice::from_ref(*glob));
         found.extend(watch.exclude.iter().filter(excludes).cloned().map(Exclusion::Excluded));
@@ -47,12 +51,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::job::marker::Marker;
 
     #[test]
     fn all_that_keeps_a_file_from_being_taken_up_is_named() {
         let watch = Watch {
             include: vec!["*.mov".into(), "*.part".into(), "*.json".into()],
             exclude: vec!["*.part".into(), "old".into(), "raw/**".into()],
+            ready_when: Marker::parse("{name}.done").ok(),
             min_size: 10,
             max_size: Some(20),
             ..Watch::new("/drop".into(), Arc::from([]))
@@ -66,6 +72,7 @@ mod tests {
             ("old/sub/a.mov", 21, vec![excluded("old"), Exclusion::TooLarge(20)]),
             ("raw/a.part", 15, vec![excluded("*.part"), excluded("raw/**")]),
             ("a.mov.ferryd.json", 15, vec![Exclusion::Ours]),
+            ("sub/a.mov.done", 15, vec![Exclusion::Marker]),
         ];
         for (path, bytes, expected) in cases {
             assert_eq!(exclusions(&watch, Path::new(path), bytes), expected, "{path}");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, HostConfig};
 use crate::host::LazyHost;
+use crate::job::bandwidth::Bandwidth;
 use crate::job::flow::MOST_UNASKED;
 use crate::job::health::{Change, HostHealth, HostState};
 use crate::job::{Reason, Watches};
@@ -30,7 +31,7 @@ pub(crate) struct HostsSetting {
     pub(super) hosts: Vec<(Arc<HostConfig>, LazyHost)>,
     pub(super) uploads_max: usize,
     connections_max: usize,
-    bandwidth: Option<u64>,
+    bandwidth: Bandwidth,
     pub(super) watches: Watches,
     roots: KnownRoots,
 }
@@ -42,7 +43,7 @@ impl HostsSetting {
             hosts: config.hosts.iter().map(|one| (one.clone(), host(one))).collect(),
             uploads_max: daemon.max_uploads,
             connections_max: daemon.max_connections,
-            bandwidth: daemon.bandwidth,
+            bandwidth: daemon.bandwidth.clone(),
             watches: config.watches.clone(),
             roots,
         }
@@ -100,7 +101,8 @@ pub(super) struct Hosts {
 impl Hosts {
     /// No hosts.
     pub(super) fn new(system: System, store: Store, phases: Phases, network: Network) -> Hosts {
-        let (connections, bandwidth) = (AllConnections::default(), Arc::new(Bucket::new(None)));
+        let (connections, bandwidth) =
+            (AllConnections::default(), Arc::new(Bucket::new(Bandwidth::unlimited(), system.clock.clone())));
         Hosts { slots: Vec::new(), connections, bandwidth, system, store, phases, network }
     }
 
@@ -108,7 +110,7 @@ impl Hosts {
     /// have gone, or are another account of their service, so that nothing may go on there.
     pub(super) fn renew(&mut self, setting: &HostsSetting, past: impl Fn(&str) -> HostHealth) -> Vec<usize> {
         let now = clocks::now(&self.system.clock);
-        self.bandwidth.set_rate(setting.bandwidth);
+        self.bandwidth.set(setting.bandwidth.clone());
         let mut left = Vec::new();
         for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_configured) {
             let configured = setting.hosts.iter().find(|(host, _)| host.name == slot.name);
@@ -143,7 +145,7 @@ impl Hosts {
         past: HostHealth,
         now: Instant,
     ) -> HostSlots {
-        let bandwidth = Arc::new(Bucket::new(host.bandwidth));
+        let bandwidth = Arc::new(Bucket::new(host.bandwidth.clone(), self.system.clock.clone()));
         let worker = Worker {
             system: self.system.clone(),
             store: self.store.clone(),
@@ -216,7 +218,7 @@ impl HostSlots {
         worker.host = speaker.clone();
         (worker.on_unknown, worker.retries, worker.give_up_after) = (host.on_unknown, host.retries, host.give_up_after);
         (worker.watches, worker.roots) = (setting.watches.clone(), setting.roots.clone());
-        self.bandwidth.set_rate(host.bandwidth);
+        self.bandwidth.set(host.bandwidth.clone());
         self.uploads_max = setting.uploads_max(host);
         self.no_room = None;
         let asked = host.settings.keep_alive();

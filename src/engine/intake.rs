@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::job::watch::OnChange;
 use crate::job::{Fingerprint, Identity, Watch, WatchReport, Watches};
 use crate::os::crash::crash_point;
 use crate::os::files::{Base, Files};
@@ -111,9 +112,20 @@ impl Intake {
         }
         let arrivals = batch.into_iter().map(|settled| {
             let Settled { root, folder, name, identity, close_seen, news: News { fingerprint, maybe_known } } = settled;
-            let Watch { to, priority, .. } = &self.watches[root];
-            let (hosts, priority) = (to.clone(), *priority);
-            Arrival { folder, name, identity, hosts, make_jobs, one_off: false, priority, close_seen, fingerprint, maybe_known }
+            let Watch { to, priority, on_change, .. } = &self.watches[root];
+            Arrival {
+                folder,
+                name,
+                identity,
+                hosts: to.clone(),
+                make_jobs,
+                one_off: false,
+                first_version_only: *on_change == OnChange::Ignore,
+                priority: *priority,
+                close_seen,
+                fingerprint,
+                maybe_known,
+            }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
         crash_point!("enqueue.before_commit");

@@ -81,6 +81,7 @@ impl OneOffs {
             hosts,
             make_jobs: true,
             one_off: true,
+            first_version_only: false,
             priority: 0,
             close_seen: false,
             fingerprint,

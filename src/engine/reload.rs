@@ -185,6 +185,8 @@ impl<H: Fn(&HostConfig) -> LazyHost> Reloader<H> {
 mod tests {
     use super::*;
 
+    use crate::job::bandwidth::Bandwidth;
+
     #[tokio::test]
     async fn whoever_gives_a_configuration_hears_when_nobody_will_take_it() {
         let config = || crate::config::Config {
@@ -193,7 +195,7 @@ mod tests {
                 state_dir: "/s".into(),
                 max_uploads: 1,
                 max_connections: 1,
-                bandwidth: None,
+                bandwidth: Bandwidth::unlimited(),
                 shutdown_grace: Duration::ZERO,
             },
             watches: Vec::new().into_iter().collect(),

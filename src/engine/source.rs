@@ -41,8 +41,6 @@ const PART_BYTES: u64 = 512 * 1024;
 const READ_BYTES: u64 = 256 * 1024;
 /// Files up to this size are read when they are opened.
 const WHOLE_BYTES: u64 = 64 * 1024;
-/// What flows at once under a limit, so that a slow line is used evenly.
-const THROTTLED_BYTES: usize = 16 * 1024;
 /// How often a file is compared that is touched again and again meanwhile.
 const COMPARISONS_MAX: u32 = 3;
 
@@ -508,10 +506,9 @@ impl Cursor {
                 Err(error) => return Some((Err(io::Error::other(error)), self)),
             }
         }
-        let bytes = if self.source.limits.is_unlimited() {
-            std::mem::take(&mut self.ready)
-        } else {
-            self.ready.split_to(self.ready.len().min(THROTTLED_BYTES))
+        let bytes = match self.source.limits.piece() {
+            None => std::mem::take(&mut self.ready),
+            Some(piece) => self.ready.split_to(self.ready.len().min(piece)),
         };
         let length = bytes.len() as u64;
         self.source.limits.take(length).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod absence;
 pub mod attempt;
+pub mod bandwidth;
 pub(crate) mod believed;
 pub(crate) mod content_type;
 pub(crate) mod delivery;
@@ -11,6 +12,7 @@ pub(crate) mod fingerprint;
 pub(crate) mod flow;
 pub mod health;
 pub(crate) mod identity;
+pub(crate) mod marker;
 pub(crate) mod network;
 pub(crate) mod outage;
 pub(crate) mod pace;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::marker::Marker;
 use super::remote_path::RemotePath;
 use super::{Reason, ReasonClass};
 
@@ -37,6 +38,10 @@ pub struct Watch {
     pub settle: Duration,
     /// The same for a file of which nobody tells who writes it, unless its writer was seen to close it.
     pub settle_unknown: Duration,
+    /// The file that must say of another one beside it that it is complete.
+    pub ready_when: Option<Marker>,
+    /// What becomes of a file that is changed after it was uploaded.
+    pub on_change: OnChange,
     /// How changes are noticed.
     pub events: EventSource,
     /// How often the whole folder is scanned whatever the events say.
@@ -49,6 +54,8 @@ pub struct Watch {
     pub priority: i64,
     /// What happens to a file when every host in `to` has it.
     pub after: After,
+    /// Whether a folder goes that is empty once that has happened.
+    pub prune_empty: bool,
 }
 
 /// What happens to the source when every host has it.
@@ -60,6 +67,16 @@ pub enum After {
     Delete,
     /// It goes into this folder, below which it keeps its path relative to the watch. Absolute, outside every watch.
     Move(PathBuf),
+}
+
+/// What becomes of a file that is changed after it was uploaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// The new version is uploaded, too.
+    #[default]
+    Upload,
+    /// It stays on the hosts as it was.
+    Ignore,
 }
 
 /// How changes are noticed.
@@ -93,18 +110,31 @@ impl Watch {
             existing: true,
             settle: Duration::from_secs(2),
             settle_unknown: Duration::from_secs(60),
+            ready_when: None,
+            on_change: OnChange::Upload,
             events: EventSource::Auto,
             rescan: Duration::from_secs(3600),
             follow_symlinks: false,
             remote_path: RemotePath::default(),
             priority: 0,
             after: After::Keep,
+            prune_empty: false,
         }
     }
 
     /// Whether files in `folder` would count if this were the only watch.
     fn covers(&self, folder: &Path) -> bool {
         if self.recursive { folder.starts_with(&self.path) } else { folder == self.path }
+    }
+}
+
+impl OnChange {
+    /// The word for it, as configured and shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            OnChange::Upload => "upload",
+            OnChange::Ignore => "ignore",
+        }
     }
 }
 

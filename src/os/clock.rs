@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
 /// Who tells the time. Clones are the same clock; the default is the machine's.
@@ -27,6 +28,10 @@ pub trait TimeSource: Send + Sync {
     fn now_ns(&self) -> i64;
     /// The time by the clock that nobody sets, and that stands still while the machine sleeps.
     fn awake(&self) -> Instant;
+    /// Where that time of day is told.
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
+    }
 }
 
 impl fmt::Debug for Clock {
@@ -49,6 +54,11 @@ impl Clock {
     /// Now, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         self.source.as_ref().map_or_else(now_ms, |source| source.now_ns() / 1_000_000)
+    }
+
+    /// The time zone, which the user may change at any time.
+    pub fn zone(&self) -> TimeZone {
+        self.source.as_ref().map_or_else(TimeZone::system, |source| source.zone())
     }
 
     /// Now, by the clock that nobody sets. It runs on while the machine sleeps, so it is the one for waits and for the lives of

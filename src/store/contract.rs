@@ -136,6 +136,8 @@ suite! {
     what_was_passed_over_is_sent_by_name_and_not_wanted_for_that;
     two_jobs_send_no_two_contents_of_one_version;
     a_file_whose_place_another_has_taken_is_marked_when_it_is_back;
+    where_changes_are_ignored_a_changed_file_goes_only_to_hosts_that_never_had_it;
+    where_changes_are_ignored_so_is_that_of_a_file_that_was_passed_over_or_forgotten;
 }
 
 /// The instant at which every story begins.
@@ -315,6 +317,7 @@ pub(super) fn arrival(number: i64) -> Arrival {
         hosts: Arc::from(["box".to_owned(), "mirror".to_owned()]),
         make_jobs: true,
         one_off: false,
+        first_version_only: false,
         priority: number % 2,
         close_seen: false,
         fingerprint: None,
@@ -2059,4 +2062,40 @@ fn only_what_is_selected_is_steered(queue: Queue) {
     }
     let later = Steer { order: Order::Pause, selection: all, after: jobs[9].id, under_way: true };
     assert_eq!(queue.store.steer(later).blocking().unwrap().jobs, of(&|job| job.id > jobs[9].id));
+}
+
+/// File `number` as it is after so many changes, where changes are ignored.
+fn after_changes(number: i64, changes: i64) -> Arrival {
+    let first = arrival(number);
+    Arrival { identity: Identity { mtime_ns: 1 + changes, ..first.identity }, first_version_only: true, ..first }
+}
+
+fn where_changes_are_ignored_a_changed_file_goes_only_to_hosts_that_never_had_it(queue: Queue) {
+    let changed = |changes| queue.store.enqueue(vec![after_changes(0, changes)]).blocking().unwrap();
+    assert_eq!(changed(0), 2);
+    let first = queue.claim_on("box");
+    queue.record_outcome(first, None);
+    assert_eq!(changed(1), 1, "the other host has had no version");
+    assert_eq!(queue.look(&after_changes(0, 1).identity, &arrival(0)), Seen::Known);
+    let second = queue.claim_one("mirror");
+    assert_eq!(second.identity.mtime_ns, 2);
+    queue.record_outcome(second.id, None);
+    assert_eq!((changed(2), changed(3)), (0, 0));
+    assert_eq!(queue.look(&after_changes(0, 3).identity, &arrival(0)), Seen::Known);
+    assert_eq!(queue.state(first).0, State::Done);
+    let sent_by_name = Arrival { one_off: true, first_version_only: false, ..after_changes(0, 4) };
+    assert_eq!(queue.store.enqueue(vec![sent_by_name]).blocking().unwrap(), 2);
+}
+
+fn where_changes_are_ignored_so_is_that_of_a_file_that_was_passed_over_or_forgotten(queue: Queue) {
+    let passed_over = Arrival { make_jobs: false, ..after_changes(0, 0) };
+    queue.store.enqueue(vec![passed_over]).blocking().unwrap();
+    assert_eq!(queue.store.enqueue(vec![after_changes(0, 1)]).blocking().unwrap(), 0);
+    assert_eq!(queue.look(&after_changes(0, 1).identity, &arrival(0)), Seen::Known);
+    queue.store.enqueue(vec![after_changes(1, 0)]).blocking().unwrap();
+    for host in ["box", "mirror"] {
+        queue.record_outcome(queue.claim_on(host), None);
+    }
+    assert_eq!(order(&queue, Order::Forget).changed, 2);
+    assert_eq!(queue.store.enqueue(vec![after_changes(1, 1)]).blocking().unwrap(), 0);
 }

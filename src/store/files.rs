@@ -196,10 +196,15 @@ pub(super) fn enqueue(c: &Connection, by @ Caller { now_ms, .. }: Caller, arriva
         if same.is_some() && missing.is_empty() {
             continue;
         }
+        let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
+        if arrival.first_version_only
+            && let (Some(row), None) = (&before, same)
+        {
+            missing = without_a_version(c, row.id, missing)?;
+        }
         if let Some(row) = same {
             renumber(c, row, &arrival.identity)?;
         }
-        let route = route_id(c, taken.iter().chain(missing.iter().copied()))?;
         let file = match (&before, same) {
             (_, Some(row)) => take_up_for(c, row, route)?,
             (Some(row), None) => {
@@ -238,6 +243,21 @@ fn was_wanted(c: &Connection, file: i64) -> Result<bool, StoreError> {
         "SELECT 1 FROM files WHERE id = ?1 AND (forgotten OR EXISTS (SELECT 1 FROM jobs WHERE file = ?1 AND NOT one_off))",
     )?;
     Ok(select.exists([file])?)
+}
+
+/// Those of `hosts` that have had no version of this file, unless it was passed over on purpose.
+fn without_a_version<'a>(c: &Connection, file: i64, hosts: Vec<&'a String>) -> Result<Vec<&'a String>, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT 1 FROM files WHERE id = ?1 AND (forgotten OR NOT EXISTS (SELECT 1 FROM jobs WHERE file = ?1)
+           OR EXISTS (SELECT 1 FROM jobs WHERE file = ?1 AND host = ?2 AND state IN ('uploaded', 'done')))",
+    )?;
+    let mut without = Vec::new();
+    for host in hosts {
+        if !select.exists(params![file, host])? {
+            without.push(host);
+        }
+    }
+    Ok(without)
 }
 
 /// Those of `hosts` that this version of a file was never for. What is on its way to the others goes there from now on whatever the
@@ -553,6 +573,7 @@ pub(super) fn take_over(c: &Connection, row: &Row<'_>) -> Result<(), StoreError>
         hosts: hosts.into(),
         make_jobs: false,
         one_off: false,
+        first_version_only: false,
         priority: row.get(9)?,
         close_seen: false,
         fingerprint: None,

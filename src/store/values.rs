@@ -45,6 +45,8 @@ pub struct Arrival {
     pub make_jobs: bool,
     /// Whether a person sends it by name: it goes to the hosts whatever the watches say.
     pub one_off: bool,
+    /// Whether it goes to no host that has had an earlier version of it.
+    pub first_version_only: bool,
     /// Higher goes first.
     pub priority: i64,
     /// Whether a writer was seen to close this version.

@@ -7,6 +7,8 @@ use std::path::{Component, Path};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::job::marker::Marker;
+
 /// How the names of the files end that we write beside the user's own.
 const OURS: &[u8] = b".ferryd.json";
 
@@ -17,6 +19,7 @@ pub(crate) struct Filter {
     exclude: Globs,
     min_size: u64,
     max_size: Option<u64>,
+    markers: Option<Marker>,
 }
 
 /// A glob that cannot be read.
@@ -40,7 +43,12 @@ impl Filter {
     /// Reads the globs. A file counts when it matches one of `include`, nothing on its way matches one of `exclude`, and its size
     /// is in bounds.
     pub(crate) fn new(include: &[String], exclude: &[String], min_size: u64, max_size: Option<u64>) -> Result<Filter, BadGlob> {
-        Ok(Filter { include: Globs::new(include)?, exclude: Globs::new(exclude)?, min_size, max_size })
+        Ok(Filter { include: Globs::new(include)?, exclude: Globs::new(exclude)?, min_size, max_size, markers: None })
+    }
+
+    /// The same, but files that are markers of others do not count.
+    pub(crate) fn without(self, markers: Option<Marker>) -> Filter {
+        Filter { markers, ..self }
     }
 
     /// Whether a file of this `name`, at `relative` below its root, counts. Folders on the way are asked about by
@@ -49,6 +57,7 @@ impl Filter {
         !name.as_bytes().ends_with(OURS)
             && (self.include.everything || self.include.matches(relative, name))
             && !self.exclude.matches(relative, name)
+            && !self.markers.as_ref().is_some_and(|markers| markers.is_one(name))
     }
 
     /// Whether the folder of this `name`, at `relative` below the root, is entered.
@@ -107,6 +116,12 @@ mod tests {
     fn takes(filter: &Filter, path: &str) -> bool {
         let path = Path::new(path);
         filter.enters_all_above(path) && filter.takes(path, path.file_name().unwrap())
+    }
+
+    #[test]
+    fn markers_of_files_do_not_count() {
+        let filter = filter(&["*"], &[]).without(Marker::parse("{name}.done").ok());
+        assert!(takes(&filter, "a/b.mov") && takes(&filter, ".done") && !takes(&filter, "a/b.mov.done"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod root;
 mod root_watch;
 mod scan;
 mod settle;
+mod survey;
 mod watcher;
 
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ pub(crate) use filter::BadGlob;
 pub(crate) use hints::Handle;
 pub(crate) use pulse::Waiting;
 pub(crate) use root::Root;
+pub(crate) use survey::{Survey, survey};
 pub(crate) use watcher::{Watcher, run};
 
 /// A file that nobody is writing any more.

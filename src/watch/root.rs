@@ -47,7 +47,8 @@ impl Root {
                 files: files.clone(),
                 watches: watches.clone(),
                 index,
-                filter: Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)?,
+                filter: Filter::new(&watch.include, &watch.exclude, watch.min_size, watch.max_size)?
+                    .without(watch.ready_when.clone()),
                 old_before_ns: new_since.get(index).copied().flatten().filter(|_| !watch.existing).map(old_before_ns),
                 state_dir: state_dir.to_owned(),
             })

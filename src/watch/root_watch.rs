@@ -17,6 +17,8 @@ const MISSING_PAUSE: Duration = Duration::from_secs(5);
 /// What is said of a watch with files of which nobody tells who writes them.
 const WRITERS_UNKNOWN: &str = "the kernel does not tell who writes the files here, so one whose writer was not seen to close it \
     must stay the same for `settle_unknown` or, if it grows in bursts, up to 10 min";
+/// What is said of a watch with files whose markers are missing.
+const UNMARKED: &str = "files in it wait for the marker that `ready_when` names, or for one that is not older than they are";
 /// How long it is told of a watch that another folder has taken its place.
 const REPLACED_TOLD: Duration = Duration::from_secs(3600);
 /// How often a mere change of the number of settling files is reported.
@@ -34,6 +36,8 @@ pub(super) struct RootWatch {
     fallback: Option<String>,
     /// Whether there are files of which nobody tells who writes them.
     unasked: bool,
+    /// Settling files that lack their marker.
+    unmarked: u64,
     /// The folder that was scanned last.
     top: Option<Top>,
     /// Until when it is told that another folder has taken its place, and how.
@@ -56,6 +60,7 @@ impl RootWatch {
             unreadable: None,
             fallback: None,
             unasked: false,
+            unmarked: 0,
             top: None,
             replaced: None,
             scanned: false,
@@ -142,6 +147,24 @@ impl RootWatch {
         }
     }
 
+    /// One more file of it settles, which may lack its marker.
+    pub(super) fn settles(&mut self, is_unmarked: bool) {
+        self.report.settling += 1;
+        self.unmarked += u64::from(is_unmarked);
+        if is_unmarked && self.unmarked == 1 {
+            self.explain();
+        }
+    }
+
+    /// One that did has settled, or is gone.
+    pub(super) fn settles_no_more(&mut self, was_unmarked: bool) {
+        self.report.settling -= 1;
+        self.unmarked -= u64::from(was_unmarked);
+        if was_unmarked && self.unmarked == 0 {
+            self.explain();
+        }
+    }
+
     /// Its changes are found by scanning from now on.
     pub(super) fn fall_back(&mut self, why: &str, now: Instant) {
         tracing::warn!("watched folder {:?}: {why}", self.root.path());
@@ -155,7 +178,8 @@ impl RootWatch {
     fn reasons(&self) -> impl Iterator<Item = &str> {
         let replaced = self.replaced.as_ref().map(|(_, why)| why);
         let unasked = self.unasked.then_some(WRITERS_UNKNOWN);
-        replaced.into_iter().chain(&self.fallback).chain(&self.unreadable).map(String::as_str).chain(unasked)
+        let unmarked = (self.unmarked > 0).then_some(UNMARKED);
+        replaced.into_iter().chain(&self.fallback).chain(&self.unreadable).map(String::as_str).chain(unasked).chain(unmarked)
     }
 
     fn explain(&mut self) {

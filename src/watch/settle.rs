@@ -62,6 +62,8 @@ pub(super) struct Settling {
     longest_pause: Duration,
     /// Times it was found quiet but open for writing.
     pub found_open: u32,
+    /// Whether it lacks the marker that says that it is complete.
+    pub unmarked: bool,
 }
 
 /// What a look leads to.
@@ -81,18 +83,38 @@ impl Settling {
         match before {
             Some(before) if before.seen == seen => {
                 let same_for = now.duration_since(before.since);
-                Settling { closed: before.closed || closed, close_seen: before.close_seen || close_seen, same_for, ..*before }
+                Settling {
+                    closed: before.closed || closed,
+                    close_seen: before.close_seen || close_seen,
+                    same_for,
+                    unmarked: false,
+                    ..*before
+                }
             }
             Some(before) => {
                 let since = if planted!("settle.change_unseen") { before.since } else { now };
                 let longest_pause = before.longest_pause.max(before.same_for);
-                Settling { seen, since, closed, close_seen, same_for: Duration::ZERO, longest_pause, found_open: before.found_open }
+                Settling {
+                    seen,
+                    since,
+                    closed,
+                    close_seen,
+                    same_for: Duration::ZERO,
+                    longest_pause,
+                    found_open: before.found_open,
+                    unmarked: false,
+                }
             }
             None => {
                 let (same_for, longest_pause) = (Duration::ZERO, Duration::ZERO);
-                Settling { seen, since: now, closed, close_seen, same_for, longest_pause, found_open: 0 }
+                Settling { seen, since: now, closed, close_seen, same_for, longest_pause, found_open: 0, unmarked: false }
             }
         }
+    }
+
+    /// Whoever writes it has said that it is complete, which is as good as to be seen to close it.
+    pub(super) fn complete(&mut self) {
+        (self.closed, self.close_seen) = (true, true);
     }
 
     /// Whether it has been quiet for long enough. `now_ns` is the wall clock, against which the file's own times are held.

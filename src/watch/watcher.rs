@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::job::marker::{Marker, Readiness, readiness};
 use crate::job::watch::EventSource;
 use crate::job::{Identity, Watch, WatchState, Watches};
 use crate::os::clock::Clock;
@@ -30,6 +31,8 @@ const RESCANS_MAX: usize = 4096;
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
+/// How often a file without its marker is looked at, should no event tell of the marker.
+const MARKER_PAUSE: Duration = Duration::from_secs(60);
 
 /// Watches `roots`, which are some of those that [`Root::all`] has made, until [`Handle::stop`], or until the owner of the known
 /// files says so, or none of them is left. Belongs to one thread, which it keeps. `on_ready` is called once each of these roots has
@@ -245,6 +248,9 @@ impl<'a> Watcher<'a> {
             return Ok(());
         }
         self.pulse.begins(index);
+        if let Some(markers) = root.watch().ready_when.clone().filter(|markers| markers.is_one(name)) {
+            return self.look_at_marked(index, folder, name, &markers);
+        }
         match root.base().look(&path) {
             Ok(stat) if stat.kind == FileKind::Folder => {
                 if root.walks(&path) && root.filter.enters(root.relative(&path), name) {
@@ -292,6 +298,15 @@ impl<'a> Watcher<'a> {
         let (now, now_ns) = (self.clock.awake(), self.clock.now_ns());
         let mut settling = Settling::after(self.settling.get(&key).map(|(settling, _)| settling), seen, heard, now);
         let Watch { settle, settle_unknown, .. } = self.watches[root];
+        match self.readiness(&key, &identity) {
+            None => {}
+            Some(Readiness::Ready) => settling.complete(),
+            Some(Readiness::Missing | Readiness::Older) => {
+                settling.unmarked = true;
+                self.remember(key, settling, now + MARKER_PAUSE);
+                return Ok(());
+            }
+        }
         let judged = match settling.judge(settle, now, now_ns) {
             Judgement::Again(pause) => Judgement::Again(pause),
             Judgement::Quiet if planted!("settle.writer_ignored") => Judgement::Quiet,
@@ -311,6 +326,24 @@ impl<'a> Watcher<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// What the marker of a file says, where its watch wants one.
+    fn readiness(&self, (root, folder, name): &Key, identity: &Identity) -> Option<Readiness> {
+        let root = &self.roots.get(root)?.root;
+        let marker = folder.join(root.watch().ready_when.as_ref()?.of(name));
+        let found = root.base().look(&marker).ok().filter(|stat| stat.kind == FileKind::File);
+        Some(readiness(identity, found.map(|stat| Identity::from(stat.numbers)).as_ref()))
+    }
+
+    /// The marker `name` has appeared or changed: the files that wait for it are looked at.
+    fn look_at_marked(&mut self, index: usize, folder: &Path, name: &OsStr, markers: &Marker) -> Result<(), WatchingEnds> {
+        if let Some(file) = markers.file_of(name) {
+            return self.look_as(index, folder, file, Heard::Nothing);
+        }
+        let waits = |(root, its, file): &&Key| *root == index && &**its == folder && markers.of(file) == name;
+        let files: Vec<OsString> = self.settling.keys().filter(waits).map(|(_, _, file)| file.clone()).collect();
+        files.iter().try_for_each(|file| self.look_as(index, folder, file, Heard::Nothing))
     }
 
     /// A file that a writer was seen to close needs nobody to be asked.
@@ -369,14 +402,14 @@ impl<'a> Watcher<'a> {
             let path = key.1.join(&key.2);
             tracing::info!(path = %path.display(), "seen {path:?}; waiting until it has settled");
         }
-        self.roots.entry(key.0).and_modify(|watch| watch.report.settling += 1);
+        self.roots.entry(key.0).and_modify(|watch| watch.settles(settling.unmarked));
         self.due.insert((due, key.clone()));
         self.settling.insert(key, (settling, due));
     }
 
     fn forget(&mut self, key: &Key) {
-        if let Some((_, due)) = self.settling.remove(key) {
-            self.roots.entry(key.0).and_modify(|watch| watch.report.settling -= 1);
+        if let Some((settling, due)) = self.settling.remove(key) {
+            self.roots.entry(key.0).and_modify(|watch| watch.settles_no_more(settling.unmarked));
             self.due.remove(&(due, key.clone()));
         }
     }

@@ -435,6 +435,7 @@ impl Desk {
             hosts,
             make_jobs: true,
             one_off: false,
+            first_version_only: false,
             priority: 0,
             close_seen: false,
             fingerprint: None,

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 107] = [
+const TESTED: [(&str, &str, &str); 110] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -43,8 +43,11 @@ const TESTED: [(&str, &str, &str); 107] = [
     ("watch", "include", "keys::only_names_and_sizes_that_count_are_sent"),
     ("watch", "max_size", "keys::only_names_and_sizes_that_count_are_sent"),
     ("watch", "min_size", "keys::only_names_and_sizes_that_count_are_sent"),
+    ("watch", "on_change", "keys::a_changed_file_stays_on_the_host_as_it_was_where_changes_are_ignored"),
     ("watch", "path", "keys::a_missing_folder_is_made_where_the_watch_says_so"),
     ("watch", "priority", "keys::files_of_a_watch_with_a_higher_number_go_first"),
+    ("watch", "prune_empty", "keys::a_file_with_a_marker_is_sent_when_that_is_there_and_both_go_with_the_folder_they_leave_empty"),
+    ("watch", "ready_when", "keys::a_file_with_a_marker_is_sent_when_that_is_there_and_both_go_with_the_folder_they_leave_empty"),
     ("watch", "recursive", "keys::folders_below_count_only_where_the_watch_is_recursive"),
     ("watch", "remote_path", "keys::a_file_goes_to_the_folder_that_the_watch_and_the_host_name"),
     ("watch", "rescan", "keys::what_no_event_tells_of_is_found_by_the_next_scan"),
@@ -259,6 +262,47 @@ fn only_names_and_sizes_that_count_are_sent() {
     expected.push("zz-last.bin".into());
     expected.sort();
     assert_eq!(names(&bench), expected);
+}
+
+#[test]
+fn a_file_with_a_marker_is_sent_when_that_is_there_and_both_go_with_the_folder_they_leave_empty() {
+    let lines = "settle = \"0s\"\nready_when = \"{name}.done\"\nafter = \"delete\"\nprune_empty = true";
+    let bench = Bench::new().watch(lines).host("trust_replies = true");
+    std::fs::create_dir_all(bench.drop_dir().join("day/hour")).unwrap();
+    let waiting = bench.put("day/hour/waiting", b"not told yet");
+    let daemon = bench.start();
+    bench.wait_watching();
+    let marked = bench.put("day/marked", b"whole");
+    bench.put("day/marked.done", b"");
+    bench.wait_done(1);
+    bench.wait_for("the file and its marker to go", || {
+        (!marked.exists() && !bench.drop_dir().join("day/marked.done").exists()).then_some(())
+    });
+    assert!(waiting.exists() && bench.jobs().len() == 1, "{:?}", bench.jobs());
+    bench.put("day/hour/waiting.done", b"");
+    bench.wait_done(2);
+    bench.wait_for("the empty folders to go", || (!bench.drop_dir().join("day").exists()).then_some(()));
+    assert!(bench.drop_dir().is_dir());
+    bench.stop(daemon);
+    assert_eq!(names(&bench), ["marked", "waiting"]);
+}
+
+#[test]
+fn a_changed_file_stays_on_the_host_as_it_was_where_changes_are_ignored() {
+    let bench = Bench::new().watch("settle = \"0s\"\non_change = \"ignore\"");
+    bench.put("file", b"as it was");
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.put("file", b"changed while the daemon looks");
+    bench.put("next", b"next");
+    bench.wait_done(2);
+    bench.stop(daemon);
+    bench.put("file", b"changed while no daemon runs");
+    scan_again(&bench, 2);
+    assert_eq!(bench.held("file"), [b"as it was"]);
+    let why = bench.command(&["why", bench.drop_dir().join("file").to_str().unwrap()]).output().unwrap();
+    let why = String::from_utf8(why.stdout).unwrap();
+    assert!(why.contains("on_change = \"ignore\""), "{why}");
 }
 
 fn name_of(path: &str) -> &str {

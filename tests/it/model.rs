@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ferryd::internals::engine::bandwidth::{Bucket, Limits};
+use ferryd::internals::engine::bandwidth::Limits;
 use ferryd::internals::engine::connections::connections;
 use ferryd::internals::engine::phase::phases;
 use ferryd::internals::engine::roots::KnownRoots;
@@ -271,6 +271,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
         one_off: false,
+        first_version_only: false,
         priority: 0,
         close_seen: false,
         fingerprint: None,
@@ -288,7 +289,7 @@ async fn one_life(world: &Arc<World>, store: Store, path: &std::path::Path, on_u
         standing: Default::default(),
         epoch: 0,
         connections: connections(8, &[8]).remove(0),
-        limits: Limits::new(vec![Arc::new(Bucket::new(None))]),
+        limits: Limits::new(Vec::new()),
         watches: Watches::default(),
         roots: KnownRoots::default(),
         phases,

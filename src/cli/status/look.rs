@@ -4,13 +4,14 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 
+use crate::job::bandwidth::Bandwidth;
 use crate::job::pace::time_left;
 use crate::job::{JobRow, Paces, State};
 use crate::os::lock::{self, LastEnd, LockNote};
 use crate::store::{Query, Snapshot};
 
 use super::super::protocol;
-use super::super::queue::{Places, QueueFolder};
+use super::super::queue::{Allowed, QueueFolder};
 use super::super::render::CommandFailure;
 
 /// What is known of the daemon.
@@ -33,8 +34,8 @@ pub(super) struct Report {
     pub snapshot: Snapshot,
     /// The daemon.
     pub daemon: Daemon,
-    /// How many uploads may be under way.
-    pub places: Places,
+    /// What may be under way.
+    pub allowed: Allowed,
     /// When it was seen, in milliseconds since the Unix epoch.
     pub now_ms: i64,
     /// Where times are read.
@@ -61,7 +62,31 @@ impl Daemon {
     }
 }
 
+/// A limit that follows the time of day, as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit<'a> {
+    /// The host; nothing where it is the daemon's.
+    pub host: Option<&'a str>,
+    /// Bytes a second; `None` is unlimited.
+    pub per_second: Option<u64>,
+    /// When it changes, in milliseconds since the Unix epoch.
+    pub until_ms: Option<i64>,
+}
+
 impl Report {
+    /// The limits that follow the time of day: the daemon's, then those of its hosts.
+    pub(super) fn limits(&self) -> Vec<Limit<'_>> {
+        let all = self.allowed.bandwidth.iter().map(|bandwidth| (None, bandwidth));
+        let hosts = self.allowed.bandwidth_to.iter().map(|(host, bandwidth)| (Some(host.as_str()), bandwidth));
+        let that_change = all.chain(hosts).filter(|(_, bandwidth)| bandwidth.always().is_none());
+        let now = |(host, bandwidth): (_, &Bandwidth)| Limit {
+            host,
+            per_second: bandwidth.limit(self.now_ms, &self.zone),
+            until_ms: bandwidth.next_change(self.now_ms, &self.zone),
+        };
+        that_change.map(now).collect()
+    }
+
     /// Seconds until everything is sent that goes without a person, at the paces of the last minutes; nothing while nothing is sent.
     pub(super) fn seconds_left(&self) -> Option<u64> {
         let moves = self.snapshot.totals.iter().any(|(state, jobs)| *state == State::Uploading && *jobs > 0);
@@ -89,6 +114,6 @@ pub(super) fn look(place: &QueueFolder, query: &Query) -> Result<Report, Command
         snapshot.nothing_moves();
     }
     let is_filtered = !(query.states.is_empty() && query.hosts.is_empty() && query.paths.is_empty() && query.since_ms.is_none());
-    let (places, zone) = (place.places.clone(), TimeZone::system());
-    Ok(Report { snapshot, daemon, places, now_ms: query.now_ms, zone, is_filtered, has_queue })
+    let (allowed, zone) = (place.allowed.clone(), TimeZone::system());
+    Ok(Report { snapshot, daemon, allowed, now_ms: query.now_ms, zone, is_filtered, has_queue })
 }

@@ -105,9 +105,9 @@ pub(super) fn lines_of_jobs(place: &QueueFolder, snapshot: &mut Snapshot) -> Vec
     if daemon.owner.is_none() {
         snapshot.nothing_moves();
     }
-    let (places, zone) = (place.places.clone(), TimeZone::system());
+    let (allowed, zone) = (place.allowed.clone(), TimeZone::system());
     let report =
-        Report { snapshot: snapshot.clone(), daemon, places, now_ms: clock::now_ms(), zone, is_filtered: true, has_queue: true };
+        Report { snapshot: snapshot.clone(), daemon, allowed, now_ms: clock::now_ms(), zone, is_filtered: true, has_queue: true };
     let line = |job: &JobRow| {
         let host = render::line(&job.host);
         format!("Job {} to {host} is {}: {}.", job.id, job.state, Words(&report).details(job))

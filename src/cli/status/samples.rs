@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use super::look::{Daemon, Report};
-use crate::cli::queue::Places;
+use crate::cli::queue::Allowed;
 use crate::job::health::HostState;
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Paces, Reason, State, WatchReport, WatchState};
@@ -68,8 +68,8 @@ pub(super) fn snapshot(jobs: Vec<JobRow>) -> Snapshot {
 }
 
 /// Four uploads to the one host, and sixteen in all.
-pub(super) fn places() -> Places {
-    Places { all: Some(16), hosts: [("box".to_owned(), 4)].into() }
+pub(super) fn allowed() -> Allowed {
+    Allowed { uploads: Some(16), uploads_to: [("box".to_owned(), 4)].into(), ..Allowed::default() }
 }
 
 pub(super) fn note(pid: u32, since_ms: i64) -> LockNote {
@@ -87,6 +87,6 @@ pub(super) fn daemon(owner: LockNote) -> Daemon {
 
 /// A minute after a daemon has started that is well.
 pub(super) fn report(jobs: Vec<JobRow>) -> Report {
-    let (snapshot, daemon, places) = (snapshot(jobs), daemon(note(7, 0)), places());
-    Report { snapshot, daemon, places, now_ms: 60_000, zone: TimeZone::UTC, is_filtered: false, has_queue: true }
+    let (snapshot, daemon, allowed) = (snapshot(jobs), daemon(note(7, 0)), allowed());
+    Report { snapshot, daemon, allowed, now_ms: 60_000, zone: TimeZone::UTC, is_filtered: false, has_queue: true }
 }

@@ -10,7 +10,7 @@ use crate::os::lock::{LastEnd, LockNote};
 use crate::store::{Snapshot, WatchRow};
 
 use super::super::render;
-use super::look::Report;
+use super::look::{Limit, Report};
 use super::text::{Line, Tone};
 
 /// Cells of a progress bar.
@@ -28,6 +28,7 @@ impl Words<'_> {
         let mut lines = vec![self.daemon()];
         lines.extend(self.reload_refused());
         lines.push(Line::of(Tone::Plain, self.totals()));
+        lines.extend(self.bandwidth());
         lines.extend(self.hosts());
         lines.extend(self.watches());
         lines
@@ -80,6 +81,18 @@ impl Words<'_> {
         let about = |seconds| format!(", about {}", render::about(Duration::from_secs(seconds)));
         let pace = rate + &self.0.seconds_left().map_or(String::new(), about);
         format!("Jobs: {}{left}{pace}.", counted.join(", "))
+    }
+
+    /// How fast bytes may go by the time of day. A limit that never changes is known to whoever has set it.
+    fn bandwidth(self) -> Option<Line> {
+        let limits: Vec<String> = self.0.limits().into_iter().map(|limit| self.limit(&limit)).collect();
+        (!limits.is_empty()).then(|| Line::of(Tone::Plain, format!("Bandwidth by the time of day: {}.", limits.join("; "))))
+    }
+
+    fn limit(self, Limit { host, per_second, until_ms }: &Limit) -> String {
+        let host = host.map_or(String::new(), |host| format!("{} ", render::line(host)));
+        let until = |at_ms| format!(" until {}", render::clock(at_ms, self.0.now_ms, &self.0.zone));
+        format!("{host}{}{}", render::rate(*per_second), until_ms.map_or(String::new(), until))
     }
 
     fn hosts(self) -> Vec<Line> {
@@ -261,8 +274,8 @@ impl Words<'_> {
             to_host: uploading.get(&job.host).copied().unwrap_or(0),
             to_all: uploading.values().sum(),
             before: *before.get(&job.id)?,
-            host_places: self.0.places.hosts.get(&job.host).copied(),
-            all_places: self.0.places.all,
+            host_places: self.0.allowed.uploads_to.get(&job.host).copied(),
+            all_places: self.0.allowed.uploads,
         };
         Some(Told { line: &line, host: &render::line(&job.host) }.to_string())
     }

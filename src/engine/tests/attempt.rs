@@ -71,6 +71,7 @@ async fn queued_as(world: &World, name: &str, bytes: usize) {
         hosts: Arc::from(["box".to_owned()]),
         make_jobs: true,
         one_off: false,
+        first_version_only: false,
         priority: 0,
         close_seen: true,
         fingerprint: None,

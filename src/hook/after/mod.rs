@@ -10,6 +10,7 @@
 //! systems the copy is made under a hidden name, synced, given its name, compared, and only then is the source removed; a crash
 //! leaves the source in every case, and the next attempt knows a finished copy by its bytes.
 
+mod beside;
 mod copy;
 mod find;
 mod moving;
@@ -41,6 +42,12 @@ const UNASKED_QUIET: Duration = Duration::from_secs(24 * 3600);
 ///
 /// Says what failed; the source is as it was, or aside for the next attempt.
 pub(crate) fn act(task: &Task) -> Result<Done, HookError> {
+    let done = act_on_source(task)?;
+    beside::follow(task, &done);
+    Ok(done)
+}
+
+fn act_on_source(task: &Task) -> Result<Done, HookError> {
     let found = find(task).map_err(|error| HookError::new(format!("cannot look at the file: {error}")))?;
     let source = match found {
         Search::Source(source) => source,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::job::Identity;
+use crate::job::marker::Marker;
+use crate::job::{Identity, Watches};
 use crate::os::clock::Clock;
 use crate::os::files::Base;
 use crate::os::names::Names;
@@ -37,6 +38,12 @@ pub(crate) struct Task {
     pub close_seen: bool,
     /// What is to be done.
     pub action: AfterAction,
+    /// How the markers of files are named, if the watch wants any.
+    pub markers: Option<Marker>,
+    /// Whether folders go that are empty then.
+    pub prune_empty: bool,
+    /// The watches, whose own folders stay.
+    pub watches: Watches,
     /// Names for what is there only for a moment.
     pub names: Arc<Names>,
     /// The time.

@@ -8,6 +8,8 @@ use super::copy::BLOCK_BYTES;
 use super::source::{SentFile, numbered};
 use super::target::Destination;
 use super::*;
+use crate::job::marker::Marker;
+use crate::job::{Watch, Watches};
 use crate::os::clock::Clock;
 use crate::os::durable::{self, Came};
 use crate::os::files::{Base, Files};
@@ -37,6 +39,9 @@ fn place(apart: bool) -> Place {
         path,
         close_seen: false,
         action: AfterAction::Move { folder: root.clone(), below: "x/a.mov".into() },
+        markers: None,
+        prune_empty: false,
+        watches: Watches::default(),
         names: Arc::new(Names::new(&System::default(), state.path())),
         clock: Clock::default(),
         stop: Arc::default(),
@@ -385,7 +390,19 @@ fn nothing_behind_a_link_is_removed_whether_links_are_followed_or_not() {
             let base = Base::new(place.dir.path(), follow);
             let (names, stop) = (place.task.names.clone(), Arc::default());
             let clock = Clock::default();
-            let task = Task { base, path, sent, close_seen: true, action: AfterAction::Delete, names, clock, stop };
+            let task = Task {
+                base,
+                path,
+                sent,
+                close_seen: true,
+                action: AfterAction::Delete,
+                markers: None,
+                prune_empty: false,
+                watches: Watches::default(),
+                names,
+                clock,
+                stop,
+            };
             assert_eq!(act(&task), Ok(Done::Linked));
         }
         assert_eq!(names_in(&private), ["a.mov"]);
@@ -421,4 +438,110 @@ fn nothing_is_moved_through_a_link_below_the_target() {
         assert!(error.contains("symbolic link is in the way"), "{error}");
         assert_eq!((names_in(&private), place.task.path.exists()), (Vec::new(), true));
     }
+}
+
+/// A source with its marker.
+fn with_marker(place: Place, markers: &str) -> Place {
+    let markers = Marker::parse(markers).unwrap();
+    std::fs::write(place.at(markers.of(OsStr::new("a.mov")).to_str().unwrap()), "whole").unwrap();
+    Place { task: Task { markers: Some(markers), ..place.task }, ..place }
+}
+
+#[test]
+fn the_marker_goes_where_its_file_goes_also_to_another_file_system() {
+    for apart in [false, true] {
+        let place = with_marker(place(apart), "{name}.done");
+        std::fs::create_dir_all(place.root.join("x")).unwrap();
+        std::fs::write(place.root.join("x/a.mov"), "another").unwrap();
+        assert_eq!(place.act().unwrap(), Done::Moved(place.root.join("x/a (1).mov")));
+        assert_eq!(place.sent(), ["a (1).mov", "a (1).mov.done", "a.mov"]);
+        assert_eq!(text(place.root.join("x/a (1).mov.done")), "whole");
+        assert!(!place.at("a.mov.done").exists());
+    }
+    let place = with_marker(doomed(), "{name}.done");
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert!(names_in(place.dir.path()).is_empty());
+}
+
+#[test]
+fn an_attempt_that_died_between_a_file_and_its_marker_is_gone_on_with() {
+    let place = with_marker(doomed(), "{name}.done");
+    std::fs::remove_file(place.at("a.mov")).unwrap();
+    assert_eq!(place.act().unwrap(), Done::Vanished);
+    assert!(names_in(place.dir.path()).is_empty());
+    // It may also have died when the marker was aside.
+    let place = with_marker(doomed(), "{name}.done");
+    let aside = place.task.names.of(Purpose::Aside, &place.at("a.mov.done")).unwrap();
+    rename(&place.at("a.mov.done"), &place.at(aside.to_str().unwrap()));
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert!(names_in(place.dir.path()).is_empty());
+}
+
+#[test]
+fn a_marker_stays_that_a_file_still_needs() {
+    // Another file with the same stem.
+    let place = with_marker(doomed(), "{stem}.done");
+    std::fs::write(place.at("a.xml"), "not sent yet").unwrap();
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert_eq!(names_in(place.dir.path()), ["a.done", "a.xml"]);
+    // A source that has changed, and stays.
+    let place = with_marker(doomed(), "{name}.done");
+    std::fs::write(place.at("a.mov"), "changed").unwrap();
+    assert_eq!(place.act().unwrap(), Done::Changed);
+    assert_eq!(names_in(place.dir.path()), ["a.mov", "a.mov.done"]);
+    // A file that has come under the same name since, found with the marker aside.
+    let place = with_marker(doomed(), "{name}.done");
+    let aside = place.task.names.of(Purpose::Aside, &place.at("a.mov.done")).unwrap();
+    rename(&place.at("a.mov.done"), &place.at(aside.to_str().unwrap()));
+    super::beside::follow(&place.task, &Done::Deleted);
+    assert_eq!(names_in(place.dir.path()), ["a.mov", "a.mov.done"]);
+}
+
+/// A source two folders below its watch, which is inside another one.
+fn deep(prune_empty: bool) -> Place {
+    let mut place = doomed();
+    let folder = place.at("watch/day/hour");
+    std::fs::create_dir_all(&folder).unwrap();
+    rename(&place.at("a.mov"), &folder.join("a.mov"));
+    let watch = |path: &str| Watch::new(place.at(path), Arc::from([]));
+    place.task.watches = [watch(""), watch("watch")].into_iter().collect();
+    place.task.path = folder.join("a.mov");
+    place.task.sent = version(&place.task.path);
+    place.task.prune_empty = prune_empty;
+    place
+}
+
+#[test]
+fn folders_that_are_left_empty_go_up_to_the_watch_and_only_where_they_are_to() {
+    let place = deep(true);
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert_eq!((names_in(place.dir.path()), names_in(&place.at("watch"))), (vec!["watch".to_owned()], vec![]));
+    let place = deep(false);
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert!(place.at("watch/day/hour").is_dir());
+    // Something else is in the upper one.
+    let place = deep(true);
+    std::fs::write(place.at("watch/day/.hidden"), "x").unwrap();
+    assert_eq!(place.act().unwrap(), Done::Deleted);
+    assert_eq!(names_in(&place.at("watch/day")), [".hidden"]);
+    // An attempt that has died may have removed the lower one.
+    let place = deep(true);
+    std::fs::remove_dir_all(place.at("watch/day/hour")).unwrap();
+    assert_eq!(place.act().unwrap(), Done::Vanished);
+    assert!(names_in(&place.at("watch")).is_empty());
+}
+
+#[test]
+fn no_folder_goes_with_a_source_that_stays_or_through_a_link() {
+    let place = deep(true);
+    std::fs::write(&place.task.path, "changed").unwrap();
+    assert_eq!(place.act().unwrap(), Done::Changed);
+    assert!(place.task.path.exists());
+    let place = deep(true);
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::create_dir(outside.path().join("hour")).unwrap();
+    std::fs::remove_dir_all(place.at("watch/day")).unwrap();
+    symlink(outside.path(), place.at("watch/day")).unwrap();
+    place.act().unwrap();
+    assert!(outside.path().join("hour").is_dir());
 }

@@ -90,6 +90,15 @@ impl Folder {
         }
     }
 
+    /// Removes a folder that is empty.
+    pub(crate) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        match &self.0 {
+            FolderHandle::Real(folder) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?),
+            #[cfg(feature = "simulator")]
+            FolderHandle::Simulated(folder) => folder.remove_folder(name),
+        }
+    }
+
     /// Gives `name` the name `new` in the folder `to`, whatever had it.
     pub(crate) fn rename_over(&self, name: &OsStr, to: &Folder, new: &OsStr) -> io::Result<()> {
         match (&self.0, &to.0) {

@@ -51,6 +51,11 @@ impl Tables {
             self.renumber(file, &arrival.identity);
         }
         let route: BTreeSet<String> = taken.into_iter().chain(missing.iter().cloned()).collect();
+        if arrival.first_version_only
+            && let (Some(file), None) = (before, same)
+        {
+            missing.retain(|host| !self.has_had_a_version(file, host));
+        }
         let file = before.unwrap_or_else(|| self.next());
         if same.is_some()
             && let Some(known) = self.files.get_mut(&file)
@@ -80,6 +85,12 @@ impl Tables {
         let made = missing.len() as u64;
         missing.into_iter().for_each(|host| self.insert_job(by, file, host, arrival));
         Ok(made)
+    }
+
+    fn has_had_a_version(&self, file: i64, host: &str) -> bool {
+        let mut jobs = self.jobs.values().filter(|job| job.file == file).peekable();
+        let is_up = |job: &Job| job.host == host && matches!(job.state, State::Uploaded | State::Done);
+        self.files[&file].forgotten || jobs.peek().is_none() || jobs.any(is_up)
     }
 
     fn remember_replaced(&mut self, file: i64, now: &Identity) {

@@ -441,3 +441,65 @@ fn a_clock_that_is_set_back_or_forward_changes_nothing_of_when_a_file_has_settle
         assert!(settled == [at("/drop/a", 2)] || settled == [at("/drop/a", 1)], "{jump_ns}: {settled:?}");
     }
 }
+
+fn ready_when(markers: &str) -> Watch {
+    Watch { ready_when: Marker::parse(markers).ok(), ..drop_folder() }
+}
+
+#[test]
+fn a_file_waits_for_its_marker_however_long_and_says_so() {
+    let mut world = world(vec![ready_when("{name}.done")], |_| {});
+    world.write("/drop/film");
+    world.pass(HOUR);
+    assert_eq!(world.settled(), []);
+    let why = |world: &World| world.remembered().reports.last().unwrap().why.clone().unwrap_or_default();
+    assert!(why(&world).contains("wait for the marker"), "{}", why(&world));
+    world.write("/drop/film.done");
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled(), [at("/drop/film", 3600)], "at the event, and the marker itself is nothing to be taken up");
+    assert_eq!(why(&world), "");
+    // The marker is of the version that it was made for.
+    world.disk.write(Path::new("/drop/film"), b"another version").unwrap();
+    world.pass(HOUR);
+    assert_eq!(world.settled().len(), 1);
+    world.write("/drop/film.done");
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled().len(), 2);
+}
+
+#[test]
+fn a_marker_that_comes_first_or_without_an_event_is_found_all_the_same() {
+    let mut world = world(vec![ready_when("{stem}.ok")], |disk| {
+        disk.write(Path::new("/drop/old.mov"), b"words").unwrap();
+        disk.write(Path::new("/drop/old.ok"), b"").unwrap();
+    });
+    assert_eq!(world.settled(), [at("/drop/old.mov", 0)]);
+    world.write("/drop/a.mov");
+    world.write("/drop/a.xml");
+    world.pass(10 * SECOND);
+    world.disk.before_events(Arc::new(|_| Fate::Lose));
+    world.write("/drop/a.ok");
+    world.pass(61 * SECOND);
+    let mut found: Vec<String> = world.settled().into_iter().map(|(path, _)| path).collect();
+    found.sort();
+    assert_eq!(found, ["/drop/a.mov", "/drop/a.xml", "/drop/old.mov"], "of one marker several files may be ready");
+    world.disk.before_events(Arc::new(|_| Fate::Deliver));
+    world.write("/drop/b.mov");
+    world.write("/drop/b.ok");
+    world.pass(3 * SECOND);
+    assert_eq!(world.settled().last().unwrap().0, "/drop/b.mov");
+}
+
+#[test]
+fn a_file_with_its_marker_is_left_alone_as_long_as_somebody_has_it_open() {
+    let mut world = world(vec![ready_when("{name}.done")], |_| {});
+    let mut file = world.disk.create(Path::new("/drop/film")).unwrap();
+    std::io::Write::write_all(&mut file, b"words").unwrap();
+    world.pass(SECOND);
+    world.write("/drop/film.done");
+    world.pass(HOUR);
+    assert_eq!(world.settled(), []);
+    drop(file);
+    world.pass(60 * SECOND);
+    assert_eq!(world.settled().len(), 1);
+}

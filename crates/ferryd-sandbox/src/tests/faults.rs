@@ -423,3 +423,39 @@ fn a_mistake_in_a_script_is_told_in_the_words_of_the_script() {
         assert!(told.contains(expected) && !told.contains("Action::"), "{told}");
     }
 }
+
+/// The first column of the table in the manual whose title is `` `title` ``, without the quotes.
+fn column(title: &str) -> Vec<String> {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/SANDBOX.md")).unwrap();
+    let rows = manual.lines().skip_while(|line| !line.starts_with(&format!("| `{title}` |"))).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split(" | ").next().unwrap().trim_start_matches("| ").trim_matches('`').to_owned()).collect()
+}
+
+/// The words that the reader of scripts says that it knows, where `key` has one that it does not.
+fn words_of(key: &str, rest: &str) -> Vec<String> {
+    let error = Script::parse(&format!("[[rules]]\n{key} = \"nothing\"\n{rest}")).unwrap_err().to_string();
+    let (_, words) = error.split_once("expected one of ").unwrap_or_else(|| panic!("{error}"));
+    let words = words.lines().next().unwrap().split(", ");
+    words.map(|word| word.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_manual_shows_every_fault_and_when_it_acts_as_a_script_may_have_it() {
+    let rule = |key: &str, value: &str| {
+        format!("[[rules]]\n{key} = {value}\n{}", if key == "action" { "" } else { "action = \"deny\"\n" })
+    };
+    for (key, rest) in [("action", ""), ("when", "action = \"deny\"\n")] {
+        let shown = column(key);
+        for value in &shown {
+            Script::parse(&rule(key, value)).unwrap_or_else(|error| panic!("{value}: {error}"));
+        }
+        let word =
+            |value: &String| value.trim_matches(|c: char| !c.is_ascii_lowercase()).split([' ', '"']).next().unwrap().to_owned();
+        let mut shown: Vec<String> = shown.iter().map(word).collect();
+        let mut known = words_of(key, rest);
+        shown.sort();
+        known.sort();
+        assert_eq!(shown, known, "{key}");
+    }
+}

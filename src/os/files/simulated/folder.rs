@@ -100,7 +100,25 @@ impl Folder {
         File::open_to_write(&self.disk, self.actor, key, self.key, name)
     }
 
+    /// A user's `remove` takes folders, too; the daemon's never does.
     pub(in crate::os::files) fn remove(&self, name: &OsStr) -> io::Result<()> {
+        let by_daemon = self.actor.is_daemon();
+        self.take_away(name, |content| match content {
+            Content::Folder(_) if by_daemon => Err(os_error(libc::EISDIR)),
+            Content::Folder(entries) if !entries.is_empty() => Err(os_error(libc::ENOTEMPTY)),
+            _ => Ok(()),
+        })
+    }
+
+    pub(in crate::os::files) fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        self.take_away(name, |content| match content {
+            Content::Folder(entries) if entries.is_empty() => Ok(()),
+            Content::Folder(_) => Err(os_error(libc::ENOTEMPTY)),
+            _ => Err(os_error(libc::ENOTDIR)),
+        })
+    }
+
+    fn take_away(&self, name: &OsStr, may_go: impl Fn(&Content) -> io::Result<()>) -> io::Result<()> {
         self.disk.step(self.actor, |state| format!("remove {}", self.words(state, name)))?;
         let now_ns = self.disk.now_ns();
         {
@@ -108,13 +126,7 @@ impl Folder {
             state.may_change(self.actor, self.key)?;
             let key = state.entry(self.actor, self.key, name)?;
             state.is_no_mount(self.key, key)?;
-            if let Content::Folder(entries) = &state.node(key)?.content {
-                // A user removes folders, too; the daemon never does.
-                let refused = if self.actor.is_daemon() { libc::EISDIR } else { libc::ENOTEMPTY };
-                if self.actor.is_daemon() || !entries.is_empty() {
-                    return Err(os_error(refused));
-                }
-            }
+            may_go(&state.node(key)?.content)?;
             state.put(self.actor, &[Slot::new(self.key, name, Some(key), None)], now_ns);
         }
         self.disk.say(self.key, name, NameChange::Touched);

@@ -284,6 +284,13 @@ const THE_DAEMONS: &[Act] = &[
     ("rename nothing", |world| world.folder("")?.rename_new(named("nothing"), &world.folder("sub")?, named("d"))),
     ("remove a folder", |world| world.folder("")?.remove(named("sub"))),
     ("remove nothing", |world| world.folder("")?.remove(named("nothing"))),
+    ("remove a folder that is not empty", |world| world.folder("")?.remove_folder(named("sub"))),
+    ("remove a folder that is a file", |world| world.folder("sub")?.remove_folder(named("b"))),
+    ("remove a folder that is not there", |world| world.folder("")?.remove_folder(named("nothing"))),
+    ("remove an empty folder", |world| {
+        world.folder("sub").and_then(|_| world.base().make(&world.at("sub/new"))).map(drop)?;
+        world.folder("sub")?.remove_folder(named("new"))
+    }),
     ("remove", |world| world.folder("sub")?.remove(named("b"))),
     ("create in a folder that is gone", |world| {
         let folder = world.folder("sub/deep")?;
