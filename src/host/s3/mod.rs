@@ -293,10 +293,14 @@ impl S3 {
             Err(error) if error.status == Some(403) => return Ok(told.proof(own).unwrap_or(Proof::Word)),
             Err(error) => return Err(HostError { doubt: true, ..error }),
         };
-        if !open.made(&asked) && asked.token.is_some() {
-            return Ok(Proof::Word);
+        match asked.proof(own) {
+            Some(proof) if open.made(&asked) || asked.token.is_none() => Ok(proof),
+            // Another has taken its place since.
+            _ if asked.token.is_some() && !open.made(&asked) => Ok(Proof::Word),
+            None if open.made(&asked) => Err(another(&asked, own)),
+            // Without the token it may be anybody's answer, such as that of a network that wants a login first.
+            _ => Err(HostError { class: Class::Transient, doubt: true, ..another(&asked, own) }),
         }
-        asked.proof(own).ok_or_else(|| another(&asked, own))
     }
 
     /// Makes an object of the parts, or finds that it has been made.
