@@ -173,7 +173,9 @@ fn check_watches(config: &Config, report: &mut Report) -> usize {
             Some((found, survey)) => {
                 report.lines.extend(found.lines);
                 report.problems.extend(found.problems);
-                to_send.add(watch, &survey);
+                if survey.folders > 0 {
+                    to_send.add(watch, &survey);
+                }
                 count += if watch.events == EventSource::Poll { 0 } else { survey.folders };
             }
             None => report.problem(
@@ -214,6 +216,9 @@ impl ToSend {
     fn line(&self) -> Option<String> {
         if self.hosts.is_empty() {
             return None;
+        }
+        if self.hosts.values().all(|(files, _)| *files == 0) {
+            return Some("ok       no new files: a start would upload nothing yet".into());
         }
         let at_least = if self.is_cut { "at least " } else { "" };
         let host = |(host, (files, bytes)): (&String, &(u64, u64))| match files {

@@ -182,7 +182,7 @@ fn reasons(path: &Path, watch: Option<&Watch>, found: Option<&Found>, known: Opt
 fn ignored_change(watch: Option<&Watch>, found: Option<&Found>, jobs: &[JobRow]) -> Option<String> {
     let Some(Found::File { about, .. }) = found else { return None };
     let ignores = watch.is_some_and(|watch| watch.on_change == OnChange::Ignore);
-    let changed_ms = about.mtime().saturating_mul(1000);
+    let changed_ms = Identity::of(about).mtime_ns / 1_000_000;
     let is_up = |job: &JobRow| matches!(job.state, State::Uploaded | State::Done);
     let is_newer = !jobs.is_empty() && jobs.iter().all(|job| is_up(job) && job.queued_at_ms < changed_ms);
     (ignores && is_newer).then(|| {

@@ -1,8 +1,10 @@
 //! What the commands that read the queue answer: exit codes, what goes to stdout and what to stderr.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use ferryd::internals::store::FILE_NAME;
 
@@ -139,4 +141,73 @@ fn a_host_that_does_not_answer_is_no_fault_of_the_configuration() {
     };
     let (code, out, _) = answer(bench.command(&["check", "--online"]));
     assert_eq!(code, Some(1), "{out}");
+}
+
+#[test]
+fn check_tells_what_a_start_would_upload_to_each_host() {
+    let bench = Bench::new().to(&["cloudkp", "kie"]).watch("settle = \"0s\"\nexclude = [\"*.tmp\"]");
+    let checked = || {
+        let (code, out, said) = answer(bench.command(&["check"]));
+        assert_eq!(code, Some(0), "{said}");
+        out.lines().find(|line| line.contains("a start would upload")).map(str::to_owned).unwrap_or_else(|| panic!("{out}"))
+    };
+    bench.put("sub/one", &[0; 1024]);
+    bench.put("two", &[0; 1024]);
+    bench.put("three.tmp", &[0; 1024]);
+    assert!(checked().ends_with("2 new files (2.0 KiB) to `cloudkp`, 2 new files (2.0 KiB) to `kie`"), "{}", checked());
+    let daemon = bench.start();
+    bench.wait_done(4);
+    bench.stop(daemon);
+    assert!(checked().contains("no new files"), "{}", checked());
+    bench.put("four", &[0; 100]);
+    assert!(checked().ends_with("1 new file (100 B) to `cloudkp`, 1 new file (100 B) to `kie`"), "{}", checked());
+}
+
+/// A process that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_practice_hosts_write_a_configuration_that_can_be_used_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ferryd = || Command::new(env!("CARGO_BIN_EXE_ferryd"));
+    let config = dir.path().join("practice.toml");
+    let mut hosts = ferryd();
+    hosts.args(["sandbox", "--listen", "127.0.0.1:0", "--write-config"]).arg(&config).stdout(Stdio::piped());
+    let mut hosts = Ended(hosts.spawn().unwrap());
+    let told: Vec<String> = BufReader::new(hosts.0.stdout.take().unwrap()).lines().take(3).map(Result::unwrap).collect();
+    assert!(told[1].starts_with("# Now run: ferryd --config ") && told[2].ends_with("practice.d/Drop"), "{told:?}");
+    assert_eq!(std::fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+    let with = |words: &[&str]| {
+        let mut command = ferryd();
+        command.arg("--config").arg(&config).args(words);
+        command
+    };
+    let mut daemon = Ended(with(&["run"]).stderr(Stdio::null()).spawn().unwrap());
+    let drop = dir.path().join("practice.d/Drop");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !drop.is_dir() {
+        assert!(Instant::now() < deadline && daemon.0.try_wait().unwrap().is_none(), "no folder, or no daemon");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::fs::write(drop.join("file"), "content").unwrap();
+    let links = || answer(with(&["links", "--json"])).1.matches("\"state\":\"done\"").count();
+    let kinds = ferryd_sandbox::kinds().len();
+    while links() < kinds {
+        assert!(Instant::now() < deadline, "{} of {kinds}", links());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (code, _, said) = answer(with(&["stop"]));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(daemon.0.wait().unwrap().success());
+    let mut again = ferryd();
+    again.args(["sandbox", "--listen", "127.0.0.1:0", "--write-config"]).arg(&config);
+    let (code, _, said) = answer(again);
+    assert!(code == Some(2) && said.contains("practice.toml"), "nothing is overwritten: {said}");
 }

@@ -130,6 +130,11 @@ impl HostSettings for KooDriveConfig {
         }
     }
 
+    fn account(&self) -> String {
+        let (KooDriveLogin::App { user_id, .. } | KooDriveLogin::Token { user_id, .. }) = &self.login;
+        user_id.clone()
+    }
+
     fn keep_alive(&self) -> Option<KeepAlive> {
         match &self.login {
             KooDriveLogin::Token { stay_alive: StayAlive::Jobs, .. } => Some(KeepAlive { every: HEARD_EVERY, always: false }),
