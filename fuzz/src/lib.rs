@@ -12,7 +12,14 @@ use ferryd::internals::host::http::Reply;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The words for headers of the reply.
-const HEADERS: [(&str, &str); 3] = [("to", "location"), ("etag", "etag"), ("session", "session-id")];
+const HEADERS: [(&str, &str); 6] = [
+    ("to", "location"),
+    ("etag", "etag"),
+    ("session", "session-id"),
+    ("length", "content-length"),
+    ("crc32c", "x-amz-checksum-crc32c"),
+    ("token", "x-amz-meta-ferryd-upload"),
+];
 
 /// An input, taken apart.
 pub struct Input {

@@ -157,7 +157,7 @@ impl Asking {
 fn needed_keys(kind: &str) -> Vec<(&'static str, &'static str)> {
     let section = section_of(kind);
     let pairs = section.iter().filter_map(|line| line.strip_prefix("#: ").unwrap_or(line).split_once(" = "));
-    pairs.skip_while(|(key, _)| *key != "kind").skip(1).take_while(|(key, _)| *key != "base_url").collect()
+    pairs.skip_while(|(key, _)| *key != "kind").skip(1).take_while(|(key, _)| !["base_url", "endpoint"].contains(key)).collect()
 }
 
 /// The lines about this kind, from its table on.

@@ -18,14 +18,14 @@ pub(crate) fn needed_secret(table: &Table<'_>, key: &'static str, environment: &
 /// The key `allow_private`, which also lets credentials go to `base_url` unencrypted.
 pub(crate) fn allow_private(table: &Table<'_>, base_url: &str) -> bool {
     let allowed = table.get("allow_private", false, boolean);
-    in_the_clear(table, base_url, allowed);
+    in_the_clear(table, "base_url", base_url, allowed);
     allowed
 }
 
 /// A password must not cross a network in the clear; this machine is no network.
-pub(crate) fn in_the_clear(table: &Table<'_>, base_url: &str, allowed: bool) {
-    if base_url.starts_with("http://") && !allowed && !is_loopback(base_url) {
-        table.complain("base_url", "`base_url` would send the credentials unencrypted", "use https://");
+pub(crate) fn in_the_clear(table: &Table<'_>, key: &str, address: &str, allowed: bool) {
+    if address.starts_with("http://") && !allowed && !is_loopback(address) {
+        table.complain(key, format!("`{key}` would send the credentials unencrypted"), "use https://");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Digest algorithms at work.
 
+use crc_fast::CrcAlgorithm;
 use md5::Md5;
 use sha2::Digest;
 use sha2::Sha256;
@@ -11,6 +12,7 @@ use crate::job::digest::{Algorithm, MidState};
 pub(super) enum Hasher {
     Md5(Md5),
     Sha256(Sha256),
+    Crc(Algorithm, crc_fast::Digest),
 }
 
 impl Hasher {
@@ -18,6 +20,8 @@ impl Hasher {
         match algorithm {
             Algorithm::Md5 => Hasher::Md5(Md5::new()),
             Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
+            Algorithm::Crc64Nvme => Hasher::Crc(algorithm, crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+            Algorithm::Crc32c => Hasher::Crc(algorithm, crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
         }
     }
 
@@ -25,6 +29,7 @@ impl Hasher {
         match self {
             Hasher::Md5(md5) => md5.update(bytes),
             Hasher::Sha256(sha256) => sha256.update(bytes),
+            Hasher::Crc(_, crc) => crc.update(bytes),
         }
     }
 
@@ -33,6 +38,7 @@ impl Hasher {
         match self {
             Hasher::Md5(md5) => words(&md5.serialize(), Algorithm::Md5),
             Hasher::Sha256(sha256) => words(&sha256.serialize(), Algorithm::Sha256),
+            Hasher::Crc(algorithm, crc) => words(&crc.finalize().to_le_bytes(), *algorithm),
         }
     }
 
@@ -40,6 +46,11 @@ impl Hasher {
         match self {
             Hasher::Md5(md5) => md5.finalize().to_vec(),
             Hasher::Sha256(sha256) => sha256.finalize().to_vec(),
+            // Most significant byte first, as protocols write them.
+            Hasher::Crc(algorithm, crc) => {
+                let bytes = crc.finalize().to_be_bytes();
+                bytes[bytes.len() - 4 * algorithm.state_words()..].to_vec()
+            }
         }
     }
 }
@@ -58,6 +69,18 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checksum_is_that_of_its_definition() {
+        let of = |algorithm| {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(b"1234");
+            hasher.update(b"56789");
+            hex(&hasher.finish())
+        };
+        assert_eq!((of(Algorithm::Crc64Nvme).as_str(), of(Algorithm::Crc32c).as_str()), ("ae8b14860a799888", "e3069283"));
+        assert_eq!(hex(&Hasher::new(Algorithm::Crc32c).finish()), "00000000");
+    }
 
     /// Going on from a state must end in the digest, so the state is that of the bytes before.
     #[test]

@@ -29,6 +29,7 @@ mod network;
 mod redact;
 mod redacting;
 pub mod registry;
+pub mod s3;
 mod stored;
 mod supplies;
 pub(crate) mod token;

@@ -11,17 +11,23 @@ pub enum Algorithm {
     Md5,
     /// SHA-256.
     Sha256,
+    /// CRC-64/NVME: finds what a memory or a line has damaged, and costs next to nothing.
+    Crc64Nvme,
+    /// CRC-32C, the same with 32 bits.
+    Crc32c,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 2] = [Algorithm::Md5, Algorithm::Sha256];
+    pub const ALL: [Algorithm; 4] = [Algorithm::Md5, Algorithm::Sha256, Algorithm::Crc64Nvme, Algorithm::Crc32c];
 
     /// The word for it, as stored.
     pub fn word(self) -> &'static str {
         match self {
             Algorithm::Md5 => "md5",
             Algorithm::Sha256 => "sha256",
+            Algorithm::Crc64Nvme => "crc64nvme",
+            Algorithm::Crc32c => "crc32c",
         }
     }
 
@@ -35,6 +41,8 @@ impl Algorithm {
         match self {
             Algorithm::Md5 => 4,
             Algorithm::Sha256 => 8,
+            Algorithm::Crc64Nvme => 2,
+            Algorithm::Crc32c => 1,
         }
     }
 }
@@ -107,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_words_never_change() {
-        assert_eq!(Algorithm::ALL.map(Algorithm::word), ["md5", "sha256"]);
+        assert_eq!(Algorithm::ALL.map(Algorithm::word), ["md5", "sha256", "crc64nvme", "crc32c"]);
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_word(algorithm.word()), Some(algorithm));
             assert_eq!(serde_json::to_string(&algorithm).unwrap(), format!("{:?}", algorithm.word()));

@@ -1,4 +1,4 @@
-//! Programs that are not ours against the sandbox: the samples of the hosts' own documents, and a SOAP library for 4shared.
+//! Programs that are not ours against the sandbox: the samples of the hosts' own documents, a SOAP library for 4shared, and one for S3.
 //!
 //! They show that the sandbox speaks the hosts' protocols and not merely what ferryd speaks. They are in Python and need packages,
 //! which `cargo test` must not fetch: without `FERRYD_PYTHON` every test here is skipped, and says so. The variable names a Python
@@ -28,7 +28,7 @@ fn run(program: &str, path: &str, change: impl FnOnce(&mut Rules)) {
     };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(program);
     let mut command = Command::new(python);
-    command.arg(file).arg(format!("http://{}{path}", sandbox.addr())).stdin(Stdio::null());
+    command.arg(file).arg(format!("http://{}{path}", sandbox.addr())).stdin(Stdio::null()).current_dir(dir.path());
     // A proxy of this machine has no business on its loopback.
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
@@ -61,6 +61,11 @@ fn the_samples_of_kie_succeed_with_both_documented_answers() {
     for shape in [ReplyShape::Pages, ReplyShape::Quickstart] {
         run("kie_sample.py", "", |rules| rules.kie.shape = shape);
     }
+}
+
+#[test]
+fn a_library_for_s3_uploads_in_one_request_and_in_parts() {
+    run("s3_boto3.py", "/s3", |_| {});
 }
 
 #[test]

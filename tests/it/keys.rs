@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 86] = [
+const TESTED: [(&str, &str, &str); 110] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -123,6 +123,30 @@ const TESTED: [(&str, &str, &str); 86] = [
     ("4shared", "part_size", "hosts::parts_of_4shared_may_go_together"),
     ("4shared", "password", "hosts::wrong_credentials_hold_the_host_and_say_what_to_check"),
     ("4shared", "user", "keys::a_secret_comes_from_where_the_configuration_says"),
+    ("s3", "access_key_id", "s3::requests_are_signed_with_what_is_configured"),
+    ("s3", "acl", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "allow_http", "s3::a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_allowed"),
+    ("s3", "bucket", "s3::requests_are_signed_with_what_is_configured"),
+    ("s3", "cache_control", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "checksum", "s3::every_checksum_proves_the_object_where_the_store_verifies_it"),
+    ("s3", "content_disposition", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "content_type", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "endpoint", "s3::a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_allowed"),
+    ("s3", "key", "s3::a_key_and_its_links_are_made_as_told"),
+    ("s3", "kms_key_id", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "link_base", "s3::a_key_and_its_links_are_made_as_told"),
+    ("s3", "on_existing", "s3::a_key_that_is_taken_is_settled_as_told"),
+    ("s3", "parallel_parts", "s3::a_small_file_goes_in_one_request_and_a_large_one_in_parts_that_go_together"),
+    ("s3", "part_size", "s3::a_small_file_goes_in_one_request_and_a_large_one_in_parts_that_go_together"),
+    ("s3", "region", "s3::requests_are_signed_with_what_is_configured"),
+    ("s3", "secret_access_key", "s3::requests_are_signed_with_what_is_configured"),
+    ("s3", "server_side_encryption", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "session_token", "s3::requests_are_signed_with_what_is_configured"),
+    ("s3", "share", "s3::a_key_and_its_links_are_made_as_told"),
+    ("s3", "single_put_max", "s3::a_small_file_goes_in_one_request_and_a_large_one_in_parts_that_go_together"),
+    ("s3", "storage_class", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("s3", "style", "s3::a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_allowed"),
+    ("s3", "tags", "s3::an_object_is_stored_with_what_the_settings_say"),
 ];
 
 /// The same for hooks.

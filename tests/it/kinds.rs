@@ -155,6 +155,24 @@ kinds! {
         every_fault_of_4shared_ends_with_the_file_there_or_a_reason: every_fault,
         fourshared_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+    S3: Kind {
+        word: "s3",
+        takes_empty_files: true,
+        small_parts: "part_size = \"5 MiB\"\nsingle_put_max = \"0 B\"",
+        part_bytes: Some(5 * 1024 * 1024),
+        may_duplicate: false,
+        renames: false,
+        expires: false,
+        notices_corruption: true,
+        endpoints: &[Endpoint::Open, Endpoint::Chunk, Endpoint::Finish],
+        secrets: &["s3cret-object-store-key"],
+        passing_secrets: &["X-Amz-Signature"],
+        fine: "(s3): credentials accepted",
+        login: Some(("s3cret-object-store-key", "hunter2")),
+    }, {
+        every_fault_of_s3_ends_with_the_file_there_or_a_reason: every_fault,
+        s3_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
     EXAMPLE: Kind {
         word: "example",
         takes_empty_files: true,

@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 47] = [
+const MAY_KNOW: [(&str, &[&str]); 48] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
@@ -34,6 +34,7 @@ const MAY_KNOW: [(&str, &[&str]); 47] = [
     ("clap_mangen", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("crc_fast", &["engine", "host"]),
     ("crossterm", &["cli"]),
     ("ferryd_sandbox", &["cli"]),
     ("globset", &["config", "watch"]),
@@ -45,7 +46,7 @@ const MAY_KNOW: [(&str, &[&str]); 47] = [
     ("hyper_util", &["host"]),
     ("jiff", &["cli", "config", "host", "job", "os"]),
     ("libc", &["engine", "hook", "os", "watch"]),
-    ("md5", &["engine"]),
+    ("md5", &["engine", "host"]),
     ("notify", &["watch"]),
     ("percent_encoding", &["host"]),
     ("plist", &["host"]),

@@ -67,6 +67,14 @@ fn fourshared(part_size: u64) -> Kind {
     Kind { word: "4shared", lines, takes_empty_files: false, part_bytes: Some(part_size), file_max }
 }
 
+fn s3(part_size: u64, single_put_max: u64) -> Kind {
+    let lines = format!(
+        "bucket = \"a\"\naccess_key_id = \"b\"\nsecret_access_key = \"c\"\npart_size = \"{part_size} B\"\n\
+         single_put_max = \"{single_put_max} B\""
+    );
+    Kind { word: "s3", lines, takes_empty_files: true, part_bytes: None, file_max: u64::MAX }
+}
+
 fn single(word: &'static str, lines: &str) -> Kind {
     Kind { word, lines: lines.to_owned(), takes_empty_files: true, part_bytes: Some(u64::MAX), file_max: u64::MAX }
 }
@@ -96,6 +104,9 @@ fn of(word: &'static str) -> BoxedStrategy<Kind> {
         .boxed(),
         "kie" => prop_oneof![Just("stream"), Just("base64")]
             .prop_map(|method| single("kie", &format!("api_key = \"a\"\nmethod = {method:?}")))
+            .boxed(),
+        "s3" => (prop_oneof![Just(5 * MIB), 5 * MIB..=5 * GIB], prop_oneof![Just(0), 0..=5 * GIB])
+            .prop_map(|(size, single)| s3(size, single))
             .boxed(),
         "4shared" => prop_oneof![Just(256 * 1024), 256 * 1024..=5 * GIB].prop_map(fourshared).boxed(),
         _ => Just(by_its_own_word(word)).boxed(),
@@ -156,6 +167,8 @@ fn assert_as_documented(kind: &Kind, plan: &Plan, size: u64) {
             assert!((5 * MIB..=5 * GIB).contains(&plan.part_bytes), "{plan:?}");
             assert!(plan.part_bytes.is_multiple_of(64) && plan.parts() <= 10_000, "{plan:?}");
         }
+        // In one request, or in parts of at least 5 MiB, of which there are no more than 10,000.
+        "s3" => assert!(plan.parts() == 1 || (plan.part_bytes >= 5 * MIB && plan.parts() <= 10_000), "{plan:?}"),
         _ => assert_eq!(Some(plan.part_bytes), kind.part_bytes, "{plan:?}"),
     }
     if kind.part_bytes == Some(u64::MAX) {

@@ -43,6 +43,8 @@ kinds! {
     kie: Kie,
     /// 4shared.
     fourshared: FourShared,
+    /// A store that speaks S3.
+    s3: S3,
     /// The example, which exists nowhere else.
     #[cfg(feature = "example-kind")]
     example: Example,

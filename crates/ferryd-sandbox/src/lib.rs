@@ -32,6 +32,7 @@ pub mod log;
 mod objects;
 mod records;
 mod reply;
+pub mod s3;
 mod spool;
 mod stats;
 #[cfg(test)]

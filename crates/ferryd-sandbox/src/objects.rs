@@ -103,8 +103,8 @@ pub(super) struct Wanted<'w> {
     /// Its id; an object that has it makes room.
     pub(super) id: &'w str,
     pub(super) name: &'w str,
-    /// The MD5 its bytes must have, in either case. Not checked when bytes are discarded.
-    pub(super) md5: &'w str,
+    /// The MD5 its bytes must have, in either case, where that is known. Not checked when bytes are discarded.
+    pub(super) md5: Option<&'w str>,
 }
 
 /// Why the store does not do what it is asked.
@@ -310,7 +310,15 @@ impl Store {
         self.keep_as(host, id, name, session, spooled)
     }
 
-    fn keep_as(&self, host: &str, id: String, name: &str, session: &str, mut spooled: Spooled) -> Result<Object, Refusal> {
+    /// The same as the object of this id; one that has it makes room.
+    pub(super) fn keep_as(
+        &self,
+        host: &str,
+        id: String,
+        name: &str,
+        session: &str,
+        mut spooled: Spooled,
+    ) -> Result<Object, Refusal> {
         if let (Some(from), Some(to)) = (spooled.path.take(), self.object_path(host, &id)) {
             self.files.create_dir_all(to.parent().unwrap_or(&to))?;
             self.files.rename(&from, &to)?;
@@ -332,7 +340,7 @@ impl Store {
         let mut held = hold(&held);
         held.check_open()?;
         let spooled = held.joined(self, &plan(&held.parts)?)?;
-        if spooled.md5.as_deref().is_some_and(|md5| !md5.eq_ignore_ascii_case(wanted.md5)) {
+        if spooled.md5.as_deref().zip(wanted.md5).is_some_and(|(md5, wanted)| !md5.eq_ignore_ascii_case(wanted)) {
             return Err(Refusal::OtherDigest);
         }
         let object = self.keep_as(host, wanted.id.to_owned(), wanted.name, session, spooled)?;

@@ -185,6 +185,8 @@ impl Host for FakeHost {
             let digest = algorithm.map(|algorithm| match algorithm {
                 Algorithm::Md5 => md5::Md5::digest(&bytes).to_vec(),
                 Algorithm::Sha256 => sha2::Sha256::digest(&bytes).to_vec(),
+                Algorithm::Crc64Nvme => crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes).to_be_bytes().to_vec(),
+                Algorithm::Crc32c => crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes).to_be_bytes()[4..].to_vec(),
             });
             if part.digest != digest {
                 return Err(HostError::new(Class::FileRejected, "the digest of the part is not that of its bytes"));

@@ -37,6 +37,6 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<E
     let password = needed_secret(table, "password", environment);
     let part_bytes = table.get("part_size", 8 * MIB, part_size(PART, 1));
     let base_url = base_url?;
-    in_the_clear(table, &base_url, false);
+    in_the_clear(table, "base_url", &base_url, false);
     Some(ExampleConfig { base_url, user: user?, password: password?, part_bytes })
 }

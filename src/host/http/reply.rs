@@ -10,9 +10,10 @@ use super::body::Meter;
 use super::failure::cut_short;
 use super::headers::Headers;
 use super::page::is_html;
+use super::request::Request;
 use crate::job::upload::Class;
 
-/// How long a reply may take once it has begun, however it comes.
+/// How long a reply may take once it has begun, however it comes; longer where the request has more patience.
 const REPLY_TIME: Duration = Duration::from_secs(60);
 
 /// A complete reply, or as much of it as is worth reading.
@@ -32,12 +33,18 @@ pub struct Reply {
     pub cut: bool,
 }
 
-pub(super) async fn read_reply(mut response: Response, meter: &Meter, bytes_max: usize, now_ms: i64) -> Result<Reply, HostError> {
+pub(super) async fn read_reply(
+    mut response: Response,
+    meter: &Meter,
+    request: &Request<'_>,
+    now_ms: i64,
+) -> Result<Reply, HostError> {
     let status = response.status();
     let headers = Headers::of(response.headers());
     let retry_after = headers.get("retry-after").and_then(|text| parse_retry_after(text, now_ms));
-    let reading = read_body(&mut response, meter, bytes_max);
-    let (body, cut) = tokio::time::timeout(REPLY_TIME, reading).await.map_err(|_| dribbled(status))??;
+    let reading = read_body(&mut response, meter, request.reply_bytes_max);
+    let time = REPLY_TIME.max(request.patience);
+    let (body, cut) = tokio::time::timeout(time, reading).await.map_err(|_| dribbled(status, time))??;
     let text = String::from_utf8_lossy(&body).into_owned();
     let html = is_html(headers.get("content-type"), &text);
     Ok(Reply { status: status.as_u16(), retry_after, headers, html, text, cut })
@@ -58,8 +65,8 @@ async fn read_body(response: &mut Response, meter: &Meter, bytes_max: usize) -> 
     Ok((body, false))
 }
 
-fn dribbled(status: StatusCode) -> HostError {
-    let said = format!("the reply ({}) was not complete after {} s", status.as_u16(), REPLY_TIME.as_secs());
+fn dribbled(status: StatusCode, time: Duration) -> HostError {
+    let said = format!("the reply ({}) was not complete after {} s", status.as_u16(), time.as_secs());
     HostError::unanswered(Class::Transient, said).with_status(status.as_u16())
 }
 

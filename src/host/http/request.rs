@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
         self.around(Bytes::new(), part.source.as_ref(), part.bytes, Bytes::new())
     }
 
-    /// With time for the host to think once it has everything.
+    /// With time for the host to think once it has everything, also between the beginning of its reply and the end.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Request<'a> {
         Request { patience, ..self }
@@ -145,7 +145,13 @@ impl<'a> Request<'a> {
         Request { follows: true, ..self }
     }
 
-    /// To an address that is signed, and must leave byte for byte as it came. The values of its query are secrets.
+    /// To an address that a signature covers, and that must leave byte for byte as it is written.
+    #[must_use]
+    pub fn verbatim(self) -> Request<'a> {
+        Request { exact: true, ..self }
+    }
+
+    /// The same for an address that holds its signature: the values of its query are secrets.
     #[must_use]
     pub fn exactly(mut self) -> Request<'a> {
         let query = Url::parse(self.url).ok().map(|url| url.query().unwrap_or_default().to_owned()).unwrap_or_default();
@@ -155,7 +161,7 @@ impl<'a> Request<'a> {
             // What it means may be said back as well.
             self.secrets.add(&Secret::new(percent_encoding::percent_decode_str(value).decode_utf8_lossy()));
         }
-        Request { exact: true, ..self }
+        self.verbatim()
     }
 
     /// With something that must not be told, should the host say it back to us.

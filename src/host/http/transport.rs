@@ -125,7 +125,7 @@ impl Transport {
         let ready = builder.build().map_err(|error| self.lost(error))?;
         let exchange = async {
             let response = self.execute(ready).await?;
-            read_reply(response, &meter, request.reply_bytes_max, self.clock.now_ms()).await
+            read_reply(response, &meter, request, self.clock.now_ms()).await
         };
         watched(exchange, &meter, self.idle.max(request.patience)).await
     }

@@ -64,7 +64,7 @@ impl HostSettings for KieConfig {
 pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<KieConfig> {
     let base_url = table.get("base_url", "https://kieai.redpandaai.co".to_owned(), base_url("/api"));
     let api_key = needed_secret(table, "api_key", environment);
-    in_the_clear(table, &base_url, false);
+    in_the_clear(table, "base_url", &base_url, false);
     Some(KieConfig {
         base_url,
         method: table.get("method", KieMethod::Stream, word(METHODS)),

@@ -301,7 +301,7 @@ impl Desk<'_> {
             return self.finish_again(id);
         };
         let (session, bytes) = (id.to_string(), reservation.bytes.unsigned_abs());
-        let wanted = Wanted { id: &session, name: &reservation.name, md5 };
+        let wanted = Wanted { id: &session, name: &reservation.name, md5: Some(md5) };
         let joined = self.account.shared.store.finish_ranges(KIND, &session, wanted, |held| plan(held, &reservation.over, bytes));
         match joined {
             Ok(_) => {

@@ -1,0 +1,70 @@
+//! Keys that are taken (page, 8). An object of our own upload is no obstacle, and nobody else's is ever taken for ours.
+
+use crate::job::Proof;
+use crate::job::upload::{Class, Outcome};
+
+use super::super::error::{HostError, excerpt};
+use super::checksum::Expected;
+use super::keys::numbered;
+use super::settings::OnExisting;
+use super::{Open, S3, another};
+
+/// How many further names are tried.
+const NAMES_TRIED: u32 = 8;
+
+impl S3 {
+    /// Gives an upload a key that is free, as far as that can be known before it begins. With `skip`, what is there already.
+    pub(super) async fn find_a_key(&self, open: &mut Open) -> Result<Option<Outcome>, HostError> {
+        let wanted = open.key.clone();
+        for number in 1..=NAMES_TRIED {
+            if open.on_existing == OnExisting::Overwrite || !self.is_there(open).await? {
+                return Ok(None);
+            }
+            match open.on_existing {
+                OnExisting::Skip => return Ok(Some(self.named(open, Proof::Word))),
+                OnExisting::Error | OnExisting::Overwrite => return Err(taken(open)),
+                OnExisting::Rename => open.key = numbered(&wanted, number + 1)?,
+            }
+        }
+        open.key = wanted;
+        Err(taken(open))
+    }
+
+    /// Whether the key has an object. One that may not look finds out when it stores.
+    async fn is_there(&self, open: &Open) -> Result<bool, HostError> {
+        match self.head(open, &open.key).await {
+            Ok(stored) => Ok(stored.is_some()),
+            Err(error) if error.status == Some(403) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks once more before an object would be made of parts: not every service heeds the condition. What there is to tell where
+    /// the key has an object; nothing where it is free.
+    pub(super) async fn look_before(&self, open: &Open, upload: &str, own: &Expected) -> Result<Option<Proof>, HostError> {
+        if !self.is_there(open).await? {
+            return Ok(None);
+        }
+        let proof = self.who_took(open, own, taken(open)).await?;
+        self.give_up(open, upload).await?;
+        Ok(Some(proof))
+    }
+
+    /// What follows where the service says that the key is taken: by this upload, whose answer was lost; or by another object.
+    pub(super) async fn who_took(&self, open: &Open, own: &Expected, refused: HostError) -> Result<Proof, HostError> {
+        if let Some(stored) = self.made(open).await? {
+            return stored.proof(own).ok_or_else(|| another(&stored, own));
+        }
+        match open.on_existing {
+            OnExisting::Skip => Ok(Proof::Word),
+            OnExisting::Error => Err(HostError { status: refused.status, code: refused.code, ..taken(open) }),
+            // The key of an upload cannot be changed: another begins, with the next name.
+            OnExisting::Rename | OnExisting::Overwrite => Err(HostError { class: Class::SessionLost, ..refused }),
+        }
+    }
+}
+
+fn taken(open: &Open) -> HostError {
+    let said = format!("the bucket has another object `{}`; rename one of them, or set `on_existing`", excerpt(&open.key));
+    HostError::new(Class::RequestRefused, said)
+}

@@ -1,0 +1,118 @@
+//! Services that are not ours: what they are sent is read back by a program that is not ours either.
+//!
+//! They come with Python's packages (`tests/clients/requirements.txt`), which `cargo test` must not fetch: without `FERRYD_PYTHON` every
+//! test here is skipped, and says so.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use ferryd::internals::job::State;
+use sha2::Digest;
+
+use crate::bench_top::{Bench, bytes};
+use crate::skip::skipped;
+
+const MIB: usize = 1024 * 1024;
+const KEY_ID: &str = "AKIDFOREIGN0001";
+const SECRET: &str = "foreign-secret-foreign-secret";
+
+/// The folder of the programs that come with the Python that tests use.
+fn programs() -> Option<PathBuf> {
+    let python = PathBuf::from(std::env::var_os("FERRYD_PYTHON")?);
+    python.parent().map(Path::to_owned)
+}
+
+/// A command that does not ask a proxy of this machine for its own loopback.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// `rclone serve s3` on a folder of buckets.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(programs: &Path, folder: &Path) -> Served {
+        let mut command = command(&programs.join("rclone"));
+        command.args(["serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--auth-key", &format!("{KEY_ID},{SECRET}")]);
+        let mut process = command.arg(folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let told = lines.find_map(|line| Some(line.split_once("server on [")?.1.split_once("/]")?.0.to_owned()));
+        // What else it says has to go somewhere.
+        std::thread::spawn(move || lines.for_each(drop));
+        Served { process, address: told.unwrap() }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed() {
+    let Some(programs) = programs() else {
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
+    };
+    let bench = Bench::new().to(&["s3"]).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []");
+    let folder = bench.dir.path().join("foreign");
+    std::fs::create_dir_all(folder.join("box")).unwrap();
+    let served = Served::start(&programs, &folder);
+    let ours = ferryd_sandbox::config_of("s3", bench.sandbox.addr()).unwrap();
+    let theirs = format!(
+        "[host.s3]\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"box\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
+         part_size = \"5 MiB\"\nsingle_put_max = \"5 MiB\"\nbandwidth = \"40 MiB/s\"\n",
+        served.address
+    );
+    let bench = bench.change(&ours, &theirs);
+    let sizes = [0, 1, 65_536, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1, 47 * MIB];
+    let odd = [
+        "a b.txt",
+        "ünï—кот 猫.bin",
+        "quo\"te'.x",
+        "100% [a]{b}.zip",
+        "-dash",
+        "semi;colon=&+.t",
+        "sub folder/q?x=1#y~.z",
+        "(2)*!$,@:",
+    ];
+    let of_sizes = sizes.iter().map(|size| (format!("f{size}"), *size));
+    let of_names = (1000..).zip(odd).map(|(size, name)| (name.to_owned(), size));
+    let files: Vec<(String, Vec<u8>)> =
+        of_sizes.chain(of_names).map(|(name, size)| (name, bytes(u64::try_from(size).unwrap(), size))).collect();
+    for (name, content) in &files {
+        bench.put(name, content);
+    }
+    // Each life ends once it has brought something, whatever it is about then.
+    for life in 1..=3 {
+        let daemon = bench.start();
+        let acked = || bench.jobs().iter().map(|job| job.parts_acked).sum::<u64>();
+        bench.wait_for("some parts", || (acked() >= 6 * life).then_some(()));
+        daemon.kill();
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(files.len());
+    bench.stop(daemon);
+    assert!(jobs.iter().all(|job| job.state == State::Done && !job.maybe_duplicate), "{jobs:#?}");
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/s3_digests.py");
+    let mut read = command(&programs.join("python"));
+    read.arg(reader).args([served.address.as_str(), "box", KEY_ID, SECRET]).args(files.iter().map(|(name, _)| name));
+    let output = read.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected: Vec<String> = files.iter().map(|(_, content)| hex(&sha2::Sha256::digest(content))).chain(["0".into()]).collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
