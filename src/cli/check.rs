@@ -8,18 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Config, Hook, HookAction, LinksFormat, ProcessEnvironment, Template};
+use crate::engine::foreseen::{Survey, survey};
 use crate::host::http::Clients;
 use crate::host::{HostError, KeptTokens, registry};
 use crate::job::upload::Class;
 use crate::job::watch::{After, EventSource, Watch, Watches};
-use crate::os::clock;
-use crate::os::files::Files;
 use crate::os::filesystem::{self, Served};
 use crate::os::lock::{self, LockNote};
 use crate::os::system::System;
 use crate::os::threads;
-use crate::store::{Query, View};
-use crate::watch::{self, Root, Survey};
+use crate::store::View;
 
 use super::exit::Exit;
 use super::folders;
@@ -232,21 +230,6 @@ impl ToSend {
 }
 
 impl Looking {
-    /// Counts what a start would take up: all files that count, but for those that the queue knows at their paths, and for those that are
-    /// there before a watch that does not want them.
-    fn survey(&self, index: usize) -> Survey {
-        let watch = &self.watches[index];
-        let Ok(roots) = Root::all(&Files::Real, &self.watches, &self.state_dir, &[]) else { return Survey::default() };
-        let mut queue = View::open(&self.state_dir).ok().flatten();
-        let query = Query { limit: 0, now_ms: clock::now_ms(), ..Query::default() };
-        let seen = queue.as_mut().and_then(|queue| queue.snapshot(&query).ok());
-        let is_seen = seen.is_some_and(|snapshot| snapshot.watches.iter().any(|row| row.path == watch.path));
-        watch::survey(&roots[index], FOLDERS_MAX, |path| {
-            let is_known = || queue.as_ref().is_some_and(|queue| queue.known(path).is_ok_and(|known| known.is_some()));
-            (watch.existing || is_seen) && !is_known()
-        })
-    }
-
     fn check_watch(&self, index: usize, report: &mut Report) -> Survey {
         let watch = &self.watches[index];
         match folder_problem(watch, report) {
@@ -254,7 +237,7 @@ impl Looking {
             Folder::IsMissing => Survey::default(),
             Folder::IsThere => {
                 check_risks(watch, &self.file, report);
-                let survey = self.survey(index);
+                let survey = survey(&self.watches, index, &self.state_dir, FOLDERS_MAX);
                 tell_watch(watch, &survey, report);
                 survey
             }

@@ -11,6 +11,7 @@ pub mod deliver;
 pub(crate) mod digest;
 pub(crate) mod dispatch;
 pub(crate) mod exclusion;
+pub(crate) mod foreseen;
 mod gate;
 mod halt;
 mod handed;

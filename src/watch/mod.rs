@@ -24,7 +24,7 @@ pub(crate) use filter::BadGlob;
 pub(crate) use hints::Handle;
 pub(crate) use pulse::Waiting;
 pub(crate) use root::Root;
-pub(crate) use survey::{Survey, survey};
+pub(crate) use survey::{Survey, survey_of};
 pub(crate) use watcher::{Watcher, run};
 
 /// A file that nobody is writing any more.

@@ -20,7 +20,7 @@ pub(crate) struct Survey {
 
 /// Goes through the folder of `root`, as far as `folders_max` folders, and counts the files for which `counts` says so. What cannot be
 /// read is passed by.
-pub(crate) fn survey(root: &Root, folders_max: usize, mut counts: impl FnMut(&Path) -> bool) -> Survey {
+pub(crate) fn survey_of(root: &Root, folders_max: usize, mut counts: impl FnMut(&Path) -> bool) -> Survey {
     let mut found = Survey::default();
     let mut walk = Walk::new(root, root.path().to_owned(), true);
     while let Some(folder) = walk.next_folder() {
@@ -63,8 +63,8 @@ mod tests {
         let watches = [watch(dir.path()), watch(&dir.path().join("inner"))].into_iter().collect();
         let roots = Root::all(&Files::Real, &watches, Path::new("/nowhere"), &[]).unwrap();
         let counts = |path: &Path| !path.ends_with("known");
-        assert_eq!(survey(&roots[0], 10, counts), Survey { folders: 2, files: 2, bytes: 11, is_cut: false });
-        assert_eq!(survey(&roots[1], 10, counts), Survey { folders: 1, files: 1, bytes: 10_000, is_cut: false });
-        assert_eq!(survey(&roots[0], 1, counts), Survey { folders: 1, files: 1, bytes: 1, is_cut: true });
+        assert_eq!(survey_of(&roots[0], 10, counts), Survey { folders: 2, files: 2, bytes: 11, is_cut: false });
+        assert_eq!(survey_of(&roots[1], 10, counts), Survey { folders: 1, files: 1, bytes: 10_000, is_cut: false });
+        assert_eq!(survey_of(&roots[0], 1, counts), Survey { folders: 1, files: 1, bytes: 1, is_cut: true });
     }
 }

@@ -19,6 +19,12 @@ const MIDDLE: Duration = Duration::from_secs(120);
 const LONG: Duration = Duration::from_secs(3600);
 /// Shorter contents would not all be different.
 const BYTES_MIN: u64 = 16;
+/// The kinds that all numbers were drawn from at first ...
+const FIRST_KINDS: usize = 5;
+/// ... and how often one that came later takes the place of one of them.
+const LATER_CHANCE: f64 = 0.25;
+/// What makes of a number the one for what came later.
+const LATER: u64 = 0x7361_6c74;
 /// The parts of the kinds are no smaller, so larger files have several.
 const PART_BYTES: u64 = 256 * 1024;
 
@@ -179,7 +185,8 @@ impl fmt::Display for Name {
 impl Schedule {
     /// The schedule of this number.
     pub fn of(seed: u64) -> Schedule {
-        let mut maker = Maker { random: StdRng::seed_from_u64(seed), has_secrets: seed % SECRETIVE == SECRETIVE - 1 };
+        let later = StdRng::seed_from_u64(seed ^ LATER);
+        let mut maker = Maker { random: StdRng::seed_from_u64(seed), later, has_secrets: seed % SECRETIVE == SECRETIVE - 1 };
         let setting = maker.setting();
         let events = maker.events(&setting);
         Schedule { seed, setting, events }
@@ -189,6 +196,8 @@ impl Schedule {
 /// Throws the dice.
 struct Maker {
     random: StdRng,
+    /// For kinds of hosts that came later, so that a number that is not drawn for one means the same world as before.
+    later: StdRng,
     /// Whether there are users who change files and set their times back, or bring them back from a backup.
     has_secrets: bool,
 }
@@ -221,11 +230,15 @@ impl Maker {
     fn setting(&mut self) -> Setting {
         let mut kinds = ferryd_sandbox::kinds();
         kinds.retain(|kind| *kind != "example");
+        let later = kinds.split_off(FIRST_KINDS.min(kinds.len()));
         let count = self.one(&[2, 2, 2, 3]);
         let mut hosts = Vec::new();
         for _ in 0..count {
             let index = self.random.random_range(0..kinds.len());
             hosts.push(kinds.swap_remove(index));
+        }
+        if !later.is_empty() && self.later.random_bool(LATER_CHANCE) {
+            hosts[0] = later[self.later.random_range(0..later.len())];
         }
         Setting {
             hosts,
