@@ -434,7 +434,7 @@ impl DeliveryTask {
         }
         let (path, sent, close_seen) = (delivery.path.clone(), delivery.identity, delivery.close_seen);
         let (names, clock, stop) = (self.names.clone(), self.system.clock.clone(), self.stop.clone());
-        let Some(turn) = OneWriter::of(&path).await else {
+        let Some(turn) = OneWriter::of(self.system.threads, &path).await else {
             return Err(HookError::new("an earlier attempt still waits for its file system"));
         };
         let answers = match &action {

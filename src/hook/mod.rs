@@ -145,7 +145,9 @@ async fn writing<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HookError> + Send + 'static,
 ) -> Result<T, HookError> {
     let failed = |why: &dyn std::fmt::Display| HookError::new(format!("cannot write `{}`: {why}", path.display()));
-    let Some(turn) = OneWriter::of(path).await else { return Err(failed(&"an earlier attempt still waits for its file system")) };
+    let Some(turn) = OneWriter::of(threads, path).await else {
+        return Err(failed(&"an earlier attempt still waits for its file system"));
+    };
     let work = move || {
         let done = work();
         drop(turn);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::threads::Threads;
+
 /// How long the earlier one is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -23,8 +25,12 @@ pub(crate) struct OneWriter {
 }
 
 impl OneWriter {
-    /// Waits for everyone who writes the file at `path`; nothing where one of them does not come to an end.
-    pub(crate) async fn of(path: &Path) -> Option<OneWriter> {
+    /// Waits for everyone who writes the file at `path`; nothing where one of them does not come to an end. Work on the caller's own
+    /// thread is over when the caller goes on, so there nobody is waited for: what has the same path is in another world.
+    pub(crate) async fn of(threads: Threads, path: &Path) -> Option<OneWriter> {
+        if !matches!(threads, Threads::Pool) {
+            return Some(OneWriter { path: path.to_owned(), turn: None });
+        }
         let turn = locked().entry(path.to_owned()).or_default().clone();
         let turn = tokio::time::timeout(PATIENCE, turn.lock_owned()).await;
         // A turn that is given up may have been the last that was wanted.
@@ -54,11 +60,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_file_has_one_writer_at_a_time_and_one_that_hangs_is_waited_for_no_longer_than_a_while() {
         let path = Path::new("/one-writer/a");
-        let first = OneWriter::of(path).await.unwrap();
-        let other = OneWriter::of(Path::new("/one-writer/b")).await;
+        let first = OneWriter::of(Threads::Pool, path).await.unwrap();
+        let other = OneWriter::of(Threads::Pool, Path::new("/one-writer/b")).await;
         assert!(other.is_some(), "another file is nobody's business");
-        assert!(OneWriter::of(path).await.is_none());
-        let second = tokio::spawn(OneWriter::of(path));
+        assert!(OneWriter::of(Threads::Pool, path).await.is_none());
+        let second = tokio::spawn(OneWriter::of(Threads::Pool, path));
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
         drop(first);
@@ -66,5 +72,13 @@ mod tests {
         assert!(second.is_some());
         drop((second, other));
         assert!(!locked().keys().any(|path| path.starts_with("/one-writer")), "nothing is left of what is over");
+    }
+
+    #[cfg(feature = "simulator")]
+    #[tokio::test(start_paused = true)]
+    async fn worlds_in_one_process_do_not_wait_for_each_others_files() {
+        let path = Path::new("/one-writer/of-a-world");
+        let first = OneWriter::of(Threads::Caller, path).await;
+        assert!(first.is_some() && OneWriter::of(Threads::Caller, path).await.is_some());
     }
 }

@@ -33,6 +33,9 @@ fn command(program: &Path) -> Command {
     command
 }
 
+/// How often the daemon is killed while it sends.
+const KILLS: u64 = 3;
+
 /// `rclone serve s3` on a folder of buckets.
 struct Served {
     process: Child,
@@ -98,7 +101,7 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
         bench.put(name, content);
     }
     // Each life ends once it has brought something, whatever it is about then.
-    for life in 1..=3 {
+    for life in 1..=KILLS {
         let daemon = bench.start();
         let acked = || bench.jobs().iter().map(|job| job.parts_acked).sum::<u64>();
         bench.wait_for("some parts", || (acked() >= 6 * life).then_some(()));
@@ -113,6 +116,10 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
     read.arg(reader).args([served.address.as_str(), "box", KEY_ID, SECRET]).args(files.iter().map(|(name, _)| name));
     let output = read.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let expected: Vec<String> = files.iter().map(|(_, content)| hex(&sha2::Sha256::digest(content))).chain(["0".into()]).collect();
-    assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{}", String::from_utf8_lossy(&output.stderr));
+    let mut lines: Vec<&str> = said.lines().collect();
+    let left_open: Option<u64> = lines.pop().and_then(|open| open.parse().ok());
+    let expected: Vec<String> = files.iter().map(|(_, content)| hex(&sha2::Sha256::digest(content))).collect();
+    assert_eq!(lines, expected, "{}", String::from_utf8_lossy(&output.stderr));
+    // A daemon that dies after the store has opened an upload, and before its id is on record, cannot know of it (docs/HOSTS.md).
+    assert!(left_open.is_some_and(|open| open <= KILLS), "{left_open:?} uploads are left open");
 }
