@@ -134,7 +134,7 @@ impl Attempt {
 
     async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
         let sender = self.sender(source, &upload);
-        let ack = sender.send_whole(&upload, self.shape.repeat).await?;
+        let ack = sender.send_whole(&upload, &self.shape).await?;
         if source.identity().ctime_ns != self.job.identity.ctime_ns {
             self.record_version(source.identity(), None).await?;
         }

@@ -9,7 +9,7 @@ use crate::job::SentHash;
 use crate::job::Step;
 use crate::job::attempt;
 use crate::job::plan::{Plan, Range};
-use crate::job::upload::{Ack, Class, ConfirmedParts, Order, Repeat};
+use crate::job::upload::{Ack, Class, ConfirmedParts, Order, Repeat, Shape};
 use crate::os::crash::crash_point;
 use crate::store::{JobId, Upload};
 
@@ -109,11 +109,11 @@ impl PartSender {
 
     /// Sends the file in one body, which is also its finish. Where a second file would show, the intent is on the disk before the
     /// last bytes leave, and whatever leaves it in doubt after that leaves the session as the record of it.
-    pub(super) async fn send_whole(self, upload: &Upload, repeat: Repeat) -> Result<Ack, Stop> {
+    pub(super) async fn send_whole(self, upload: &Upload, shape: &Shape) -> Result<Ack, Stop> {
         self.source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
-        let gate =
-            (repeat == Repeat::MayDuplicate).then(|| Gate::new(self.worker.store.clone(), self.job, self.worker.halt.clone()));
+        let waits = shape.body_waits_for_intent();
+        let gate = waits.then(|| Gate::new(self.worker.store.clone(), self.job, self.worker.halt.clone()));
         let part = self.source.part_behind(0, range, gate.clone()).await?;
         if let Some(gate) = gate.as_ref().filter(|_| range.bytes == 0)
             && let Err(error) = gate.pass().await
@@ -122,7 +122,7 @@ impl PartSender {
         }
         crash_point!("part.before_send");
         let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, &part)).await;
-        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), repeat, error))?;
+        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), shape.repeat, error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
     }

@@ -35,6 +35,10 @@ pub struct Shape {
     /// Whether the last part goes with the finish and not before; a host that takes parts in any order.
     #[serde(default)]
     pub last_with_finish: bool,
+    /// Whether nothing but the session tells that a body which is sent again is the same upload: then it is on the disk before the last
+    /// bytes of a whole file leave.
+    #[serde(default)]
+    pub session_tells: bool,
 }
 
 impl Shape {
@@ -53,7 +57,14 @@ impl Shape {
             digest: None,
             part_digest: None,
             last_with_finish: false,
+            session_tells: false,
         }
+    }
+
+    /// Whether a body that is the whole file may not end before the disk knows that it will: what its host has made of it would
+    /// otherwise be unknown after a loss of power, and show as a second file.
+    pub fn body_waits_for_intent(&self) -> bool {
+        self.repeat == Repeat::MayDuplicate || self.session_tells
     }
 
     /// A host that takes a file in one request, of which nothing else is known: a file that is sent twice may be there twice.

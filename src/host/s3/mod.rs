@@ -423,6 +423,8 @@ impl Host for S3 {
     fn shape(&self, file_bytes: u64) -> Shape {
         let common = Shape {
             repeat: Repeat::Harmless,
+            // Where the key is taken by an upload of which we know nothing any more, another object would stand beside it.
+            session_tells: self.settings.on_existing != OnExisting::Overwrite,
             parallel: self.settings.parallel_parts,
             part_digest: self.settings.checksum.algorithm(),
             ..Shape::parts(part_bytes(self.settings.part_bytes, file_bytes))

@@ -116,9 +116,12 @@ pub fn head_reply(reply: &Reply, checksum: Checksum) -> Result<Option<Stored>, H
     match reply.status {
         200 => {
             let bytes = reply.header("content-length").and_then(|bytes| bytes.parse().ok());
-            let etag = reply.header("etag").and_then(etag);
+            // Every object has one: an answer without it, such as a proxy's page, is about none.
+            let Some(etag) = reply.header("etag").and_then(etag) else {
+                return Err(unreadable(reply, "answered without the ETag of an object"));
+            };
             let token = reply.header(TOKEN).map(str::to_owned);
-            Ok(Some(Stored { bytes, etag, checksum: told_checksum(reply, checksum), token }))
+            Ok(Some(Stored { bytes, etag: Some(etag), checksum: told_checksum(reply, checksum), token }))
         }
         404 => Ok(None),
         _ => Err(refusal(reply)),
@@ -277,6 +280,8 @@ mod tests {
         let stored = head_reply(&head, Checksum::Md5).unwrap().unwrap();
         assert_eq!((stored.bytes, stored.token.as_deref(), stored.checksum), (Some(7), Some("3f1c"), None));
         assert_eq!(head_reply(&reply(404, &[], ""), Checksum::Md5).unwrap(), None);
+        let page = reply(200, &[("content-length", "1200"), ("content-type", "text/html")], "");
+        assert_eq!(head_reply(&page, Checksum::Md5).unwrap_err().class, Class::Unreadable, "a proxy's page is about no object");
         assert!(abort_reply(&reply(204, &[], "")).is_ok());
         assert!(bucket_reply(&text("<ListBucketResult><Name>b</Name></ListBucketResult>")).unwrap());
     }

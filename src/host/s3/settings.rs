@@ -136,7 +136,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
         parallel_parts: table
             .get("parallel_parts", 4, |value| integer(1, 64)(value).map(|count| usize::try_from(count).unwrap_or(1))),
         checksum,
-        on_existing: table.get("on_existing", OnExisting::Overwrite, word(ON_EXISTING)),
+        on_existing: table.get("on_existing", OnExisting::Rename, word(ON_EXISTING)),
         link_base: table.find("link_base", web_address).map(|base| format!("{base}/")),
         share: table.get("share", Duration::from_secs(24 * 3600), share),
         headers: headers(table),

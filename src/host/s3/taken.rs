@@ -10,7 +10,7 @@ use super::settings::OnExisting;
 use super::{Open, S3, another};
 
 /// How many further names are tried.
-const NAMES_TRIED: u32 = 8;
+const NAMES_TRIED: u32 = 100;
 
 impl S3 {
     /// Gives an upload a key that is free, as far as that can be known before it begins. With `skip`, what is there already.
