@@ -278,7 +278,10 @@ fn a_desktop_notification_shows_names_as_they_are_and_obeys_none() {
     std::fs::create_dir(&programs).unwrap();
     for program in ["notify-send", "osascript"] {
         let file = programs.join(program);
-        std::fs::write(&file, format!("#!/bin/sh\n{{ echo {program}; printf '%s\\n' \"$@\"; echo .; }} >> {out:?}\n")).unwrap();
+        // In one write: two of them run at once.
+        let script =
+            format!("#!/bin/sh\nshown=$(echo {program}; printf '%s\\n' \"$@\"; echo .)\nprintf '%s\\n' \"$shown\" >> {out:?}\n");
+        std::fs::write(&file, script).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     let all = [recipes("notify-send"), recipes("osascript")].concat();
