@@ -25,6 +25,7 @@ pub mod kinds;
 pub mod koodrive;
 mod largest;
 mod lazy;
+mod names;
 mod network;
 mod redact;
 mod redacting;
