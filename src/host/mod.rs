@@ -36,6 +36,7 @@ mod supplies;
 pub(crate) mod token;
 mod unusable;
 pub mod uploadgig;
+pub mod webdav;
 mod xml;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,226 @@
+//! How bytes get the name of their file: names that are taken, and requests that nobody answered (page, 7). Nobody else's file is
+//! ever taken for ours, nor replaced unless that is wanted.
+
+use crate::job::Proof;
+use crate::job::upload::{Class, Outcome};
+
+use super::super::error::{HostError, excerpt};
+use super::super::http::Request;
+use super::super::names::{last_name, numbered};
+use super::settings::OnExisting;
+use super::{Moved, Open, PATIENCE, Receipt, Seen, WebDav, delete_reply, list_reply, move_reply, no_folder, place};
+
+/// How many further names are tried.
+const NAMES_TRIED: u32 = 100;
+
+/// What has become of the bytes of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// They wait for their name, as the server tells of them.
+    Waits(Seen),
+    /// They have it, or one with a number; with the size that the server tells.
+    Named(String, Option<u64>),
+    /// They are not there.
+    Nowhere,
+}
+
+/// The name that a file gets when those before it are taken, counted from 1.
+fn further(open: &Open, number: u32) -> String {
+    if number == 1 { open.path.clone() } else { numbered(&open.path, number) }
+}
+
+impl WebDav {
+    /// Gives an upload a name that is free, as far as that can be known before it begins. With `skip`, what is there already.
+    pub(super) async fn find_a_name(&self, open: &mut Open) -> Result<Option<Outcome>, HostError> {
+        for number in 1..=NAMES_TRIED {
+            let path = further(open, number);
+            let Some(there) = self.look(&open.base, &path).await? else {
+                open.path = path;
+                return Ok(None);
+            };
+            match open.on_existing {
+                OnExisting::Overwrite if !there.is_folder => {
+                    open.before = Some(Receipt::from(&there));
+                    return Ok(None);
+                }
+                OnExisting::Skip if !there.is_folder => return Ok(Some(self.left_there(open, &path))),
+                OnExisting::Rename => {}
+                OnExisting::Overwrite | OnExisting::Skip | OnExisting::Error => return Err(taken(&path, there.is_folder)),
+            }
+        }
+        Err(taken(&open.path, false))
+    }
+
+    /// Gives the bytes the name of their file, or one with a number where others have it by now.
+    pub(super) async fn give_name(&self, open: &Open, bytes: u64, receipt: &Receipt) -> Result<Outcome, HostError> {
+        for number in 1..=NAMES_TRIED {
+            let path = further(open, number);
+            // Not every server heeds `Overwrite`, and one that replaces a folder removes all that is in it.
+            let there = self.look(&open.base, &path).await?;
+            let is_folder = there.as_ref().is_some_and(|there| there.is_folder);
+            let is_free = there.is_none() || (open.on_existing == OnExisting::Overwrite && !is_folder);
+            match if is_free { self.ask_to_move(open, &path).await? } else { Moved::Taken } {
+                Moved::Yes => return Ok(self.outcome(open, &path, receipt.bytes.filter(|told| *told == bytes))),
+                Moved::Missing => return self.after_missing(open, &path, bytes, receipt).await,
+                Moved::Taken => match open.on_existing {
+                    OnExisting::Rename => {}
+                    OnExisting::Skip if !is_folder => {
+                        self.remove_waiting(open).await?;
+                        return Ok(self.left_there(open, &path));
+                    }
+                    OnExisting::Overwrite | OnExisting::Skip | OnExisting::Error => return Err(taken(&path, is_folder)),
+                },
+            }
+        }
+        Err(taken(&open.path, false))
+    }
+
+    async fn ask_to_move(&self, open: &Open, path: &str) -> Result<Moved, HostError> {
+        let url = place::below(&open.base, &open.waiting);
+        // Always said: servers differ in what they take its absence for.
+        let overwrite = if open.on_existing == OnExisting::Overwrite { "T" } else { "F" };
+        let request = Request::custom("MOVE", &url).header("destination", place::below(&open.base, path));
+        move_reply(&self.ask(request.header("overwrite", overwrite).patience(PATIENCE)).await?)
+    }
+
+    /// What follows where the server misses the bytes, or the folder of the file.
+    async fn after_missing(&self, open: &Open, path: &str, bytes: u64, receipt: &Receipt) -> Result<Outcome, HostError> {
+        let in_doubt = |error| HostError { doubt: true, ..error };
+        match self.settle(open, bytes, Some(receipt), true).await.map_err(in_doubt)? {
+            Settled::Named(path, told) => Ok(self.outcome(open, &path, told)),
+            Settled::Nowhere => Err(HostError::new(Class::OffsetMismatch, "the host has lost what it was sent")),
+            Settled::Waits(_) => {
+                self.make_folders_again(&open.base, path).await?;
+                match self.ask_to_move(open, path).await? {
+                    Moved::Yes => Ok(self.outcome(open, path, receipt.bytes.filter(|told| *told == bytes))),
+                    Moved::Taken => Err(taken(path, false)),
+                    Moved::Missing => {
+                        let said = "the host says that what it was sent is missing, though it lists it";
+                        Err(HostError::unanswered(Class::Unreadable, said).worsening_to(Class::HostRefused))
+                    }
+                }
+            }
+        }
+    }
+
+    /// What has become of the bytes, of which a request may have changed the name. With `asked` it is known to have been sent.
+    pub(super) async fn settle(
+        &self,
+        open: &Open,
+        bytes: u64,
+        receipt: Option<&Receipt>,
+        asked: bool,
+    ) -> Result<Settled, HostError> {
+        if let Some(seen) = self.look(&open.base, &open.waiting).await? {
+            return Ok(Settled::Waits(seen));
+        }
+        let there = self.beside(open).await?;
+        if let Some((_, seen)) = there.iter().find(|(path, _)| *path == open.waiting) {
+            return Ok(Settled::Waits(seen.clone()));
+        }
+        let named = named(open, bytes, receipt, asked, &there);
+        Ok(named.map_or(Settled::Nowhere, |(path, seen)| Settled::Named(path.clone(), seen.bytes)))
+    }
+
+    /// The bytes of the upload, and the files that may have been made of them, as far as they are there. That something is not
+    /// there is believed of a whole list: anybody on the way to the server may say so of one address.
+    async fn beside(&self, open: &Open) -> Result<Vec<(String, Seen)>, HostError> {
+        let names: Vec<String> =
+            std::iter::once(open.waiting.clone()).chain((1..=NAMES_TRIED).map(|number| further(open, number))).collect();
+        let folder = place::folder_of(&open.path);
+        let url = place::folder_below(&open.base, folder);
+        let reply = self.propfind(&url, "1").await?;
+        if reply.status == 207 && !reply.cut {
+            let listed = list_reply(&reply, &url)?;
+            let path = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let listed = listed.into_iter().map(|(name, seen)| (path(&name), seen));
+            return Ok(listed.filter(|(path, _)| names.contains(path)).collect());
+        }
+        let is_base_there = self.look(&open.base, "").await?.is_some();
+        if !is_base_there {
+            return Err(no_folder(&reply, ""));
+        }
+        let mut there = Vec::new();
+        for (at, path) in names.into_iter().enumerate() {
+            match self.look(&open.base, &path).await? {
+                Some(seen) => there.push((path, seen)),
+                None if at == 0 => {}
+                None => break,
+            }
+        }
+        Ok(there)
+    }
+
+    pub(super) async fn remove_waiting(&self, open: &Open) -> Result<(), HostError> {
+        delete_reply(&self.ask(Request::delete(&place::below(&open.base, &open.waiting))).await?)
+    }
+
+    /// The file of somebody else counts as this one.
+    fn left_there(&self, open: &Open, path: &str) -> Outcome {
+        Outcome { proof: Proof::Word, ..self.outcome(open, path, None) }
+    }
+}
+
+/// Of the files that may have been made of the bytes, the one that has. What the server told of the bytes it still tells of the
+/// file where renaming changes nothing else; where it does, it is the last of those that were not there before.
+fn named<'t>(
+    open: &Open,
+    bytes: u64,
+    receipt: Option<&Receipt>,
+    asked: bool,
+    there: &'t [(String, Seen)],
+) -> Option<&'t (String, Seen)> {
+    let fits = |(_, seen): &&(String, Seen)| !seen.is_folder && seen.bytes.is_none_or(|told| told == bytes);
+    let equal = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+    let is_same = |(_, seen): &&(String, Seen)| receipt.is_some_and(|receipt| equal(&receipt.etag, &seen.etag));
+    let is_as_old = |(_, seen): &&(String, Seen)| receipt.is_some_and(|receipt| equal(&receipt.modified, &seen.modified));
+    let is_new = |(_, seen): &&(String, Seen)| asked && open.before.as_ref() != Some(&Receipt::from(seen));
+    let fitting = || there.iter().filter(fits);
+    fitting().find(is_same).or_else(|| fitting().filter(is_new).find(is_as_old)).or_else(|| fitting().rfind(is_new))
+}
+
+fn taken(path: &str, is_folder: bool) -> HostError {
+    let what = if is_folder { "a folder" } else { "another file" };
+    let said = format!("the host has {what} `{}`; rename one of them, or set `on_existing`", excerpt(last_name(path)));
+    HostError::new(Class::RequestRefused, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(on_existing: OnExisting, before: Option<Receipt>) -> Open {
+        Open { base: String::new(), path: "a".into(), waiting: ".a.part".into(), on_existing, before, mtime: 0 }
+    }
+
+    fn seen(bytes: u64, etag: &str, modified: &str) -> Seen {
+        let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Seen { bytes: Some(bytes), etag: told(etag), modified: told(modified), ..Seen::default() }
+    }
+
+    #[test]
+    fn the_file_that_was_made_is_known_by_what_was_told_of_its_bytes() {
+        let receipt = Receipt::from(&seen(7, "x", "monday"));
+        let before = Some(Receipt::from(&seen(7, "old", "sunday")));
+        let cases: [(&str, Vec<Seen>, bool, Option<Receipt>, Option<&str>); 10] = [
+            ("nothing", vec![], true, None, None),
+            ("the same", vec![seen(7, "x", "")], false, None, Some("a")),
+            ("as old, though never asked for", vec![seen(7, "y", "monday")], false, None, None),
+            ("as old", vec![seen(7, "y", "monday")], true, None, Some("a")),
+            ("of the size", vec![seen(7, "y", "tuesday")], true, None, Some("a")),
+            ("of another size", vec![seen(8, "x", "monday")], true, None, None),
+            ("what was there before", vec![seen(7, "old", "sunday")], true, before.clone(), None),
+            ("what is there instead", vec![seen(7, "new", "sunday")], true, before, Some("a")),
+            ("the same among others", vec![seen(7, "y", "monday"), seen(7, "x", ""), seen(7, "z", "")], true, None, Some("a (2)")),
+            ("the last one", vec![seen(7, "y", ""), seen(7, "z", "")], true, None, Some("a (2)")),
+        ];
+        for (told, there, asked, before, expected) in cases {
+            let open = open(OnExisting::Rename, before);
+            let there: Vec<(String, Seen)> = (1..).map(|number| further(&open, number)).zip(there).collect();
+            let found = named(&open, 7, Some(&receipt), asked, &there);
+            assert_eq!(found.map(|(path, _)| path.as_str()), expected, "{told}");
+        }
+        let folder = [("a".to_owned(), Seen { is_folder: true, ..Seen::default() })];
+        assert_eq!(named(&open(OnExisting::Rename, None), 7, Some(&receipt), true, &folder), None);
+    }
+}
