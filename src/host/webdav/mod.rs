@@ -59,6 +59,8 @@ struct Open {
     base: String,
     /// Where the file is to be, below the base.
     path: String,
+    /// The first of its names that was free: 1 is its own, 2 the one with that number in it.
+    number: u32,
     /// Where its bytes are until they are whole.
     waiting: String,
     on_existing: OnExisting,
@@ -285,6 +287,7 @@ impl Host for WebDav {
                 base: self.base.clone(),
                 waiting: waiting_name(&path, &digits),
                 path,
+                number: 1,
                 on_existing: self.settings.on_existing,
                 before: None,
                 mtime: file.mtime_ns.div_euclid(1_000_000_000),
@@ -364,12 +367,13 @@ mod tests {
         let open = Open {
             base: "https://h.example/dav".into(),
             path: "in/a.txt".into(),
+            number: 2,
             waiting: "in/.a.txt.3f1c0a9b.ferryd-part".into(),
             on_existing: OnExisting::Rename,
             before: Some(before),
             mtime: 1_500_000_000,
         };
-        let stored = r#"{"v":1,"base":"https://h.example/dav","path":"in/a.txt","waiting":"in/.a.txt.3f1c0a9b.ferryd-part","on_existing":"rename","before":{"b":7,"e":"\"9a\""},"mtime":1500000000}"#;
+        let stored = r#"{"v":1,"base":"https://h.example/dav","path":"in/a.txt","number":2,"waiting":"in/.a.txt.3f1c0a9b.ferryd-part","on_existing":"rename","before":{"b":7,"e":"\"9a\""},"mtime":1500000000}"#;
         assert_eq!(open.store().unwrap().0, stored);
         assert_eq!(Open::load(&Session(stored.into())).unwrap(), open);
     }

@@ -29,13 +29,18 @@ fn further(open: &Open, number: u32) -> String {
     if number == 1 { open.path.clone() } else { numbered(&open.path, number) }
 }
 
+/// The numbers of the names that an upload tries.
+fn numbers(open: &Open) -> std::ops::Range<u32> {
+    open.number..open.number.saturating_add(NAMES_TRIED)
+}
+
 impl WebDav {
     /// Gives an upload a name that is free, as far as that can be known before it begins. With `skip`, what is there already.
     pub(super) async fn find_a_name(&self, open: &mut Open) -> Result<Option<Outcome>, HostError> {
         for number in 1..=NAMES_TRIED {
             let path = further(open, number);
             let Some(there) = self.look(&open.base, &path).await? else {
-                open.path = path;
+                open.number = number;
                 return Ok(None);
             };
             match open.on_existing {
@@ -53,7 +58,7 @@ impl WebDav {
 
     /// Gives the bytes the name of their file, or one with a number where others have it by now.
     pub(super) async fn give_name(&self, open: &Open, bytes: u64, receipt: &Receipt) -> Result<Outcome, HostError> {
-        for number in 1..=NAMES_TRIED {
+        for number in numbers(open) {
             let path = further(open, number);
             // Not every server heeds `Overwrite`, and one that replaces a folder removes all that is in it.
             let there = self.look(&open.base, &path).await?;
@@ -126,7 +131,7 @@ impl WebDav {
     /// there is believed of a whole list: anybody on the way to the server may say so of one address.
     async fn beside(&self, open: &Open) -> Result<Vec<(String, Seen)>, HostError> {
         let names: Vec<String> =
-            std::iter::once(open.waiting.clone()).chain((1..=NAMES_TRIED).map(|number| further(open, number))).collect();
+            std::iter::once(open.waiting.clone()).chain(numbers(open).map(|number| further(open, number))).collect();
         let folder = place::folder_of(&open.path);
         let url = place::folder_below(&open.base, folder);
         let reply = self.propfind(&url, "1").await?;
@@ -190,7 +195,7 @@ mod tests {
     use super::*;
 
     fn open(on_existing: OnExisting, before: Option<Receipt>) -> Open {
-        Open { base: String::new(), path: "a".into(), waiting: ".a.part".into(), on_existing, before, mtime: 0 }
+        Open { base: String::new(), path: "a".into(), number: 1, waiting: ".a.part".into(), on_existing, before, mtime: 0 }
     }
 
     fn seen(bytes: u64, etag: &str, modified: &str) -> Seen {
