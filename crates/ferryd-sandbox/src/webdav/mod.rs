@@ -9,7 +9,6 @@ mod tree;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use hyper::Method;
 use percent_encoding::percent_decode_str;
 use quick_xml::escape::escape;
 
