@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
             failures.push(error);
         }
     }
-    failures.extend(head_reply(reply).err());
+    failures.extend(head_reply(reply, URL).err());
     failures.extend(folder_reply(reply).err());
     failures.extend(put_reply(reply).err());
     failures.extend(delete_reply(reply).err());

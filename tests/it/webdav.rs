@@ -2,7 +2,7 @@
 
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
-use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Script, When};
 use ferryd_sandbox::webdav::{Hrefs, Rules};
 
 use crate::bench_top::{Bench, bytes, one};
@@ -10,6 +10,9 @@ use crate::hosts::{arrives, is_held_because, send, stands};
 use crate::kinds::WEBDAV;
 use crate::s3::{fetched, proofs, with_a_file};
 use crate::world::{records, requests};
+
+/// The server does not do it, and says so.
+const BUSY: Action = Action::Status { code: 503, body: ErrorBody::Plain, stored: false };
 
 fn bench(lines: &str) -> Bench {
     bench_with(lines, |_| {})
@@ -93,7 +96,7 @@ fn what_was_sent_whole_is_not_sent_again() {
         assert_eq!((sent_and_named(&bench), tree(&bench)), ((1, 1), vec!["file".into()]), "{point}");
     }
     let bench = bench("");
-    bench.faults(one(Endpoint::Finish, When::Nth(1), Action::Status { code: 503, body: ErrorBody::Plain, stored: false }));
+    bench.faults(one(Endpoint::Finish, When::Nth(1), BUSY));
     arrives(WEBDAV, &bench, &bytes(1, 300_000));
     assert_eq!(sent_and_named(&bench), (1, 2));
 }
@@ -158,7 +161,7 @@ fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
     for keeps_facts in [true, false] {
         let bench = bench_with("", |rules| rules.keeps_facts = keeps_facts);
         let (theirs, ours) = (bytes(1, 300_000), bytes(2, 300_000));
-        bench.faults(one(Endpoint::Finish, When::Always, Action::Limit));
+        bench.faults(one(Endpoint::Finish, When::Always, BUSY));
         bench.put("file", &ours);
         let daemon = bench.start();
         bench.wait_for("its bytes", || (!requests(&bench, Endpoint::Finish).is_empty()).then_some(()));
@@ -200,7 +203,7 @@ fn a_folder_is_never_replaced() {
 #[test]
 fn an_upload_that_is_given_up_leaves_nothing() {
     let bench = bench("");
-    bench.faults(Script::of([Rule::new(Action::Limit).at(Endpoint::Finish)]));
+    bench.faults(one(Endpoint::Finish, When::Always, BUSY));
     let path = bench.put("file", &bytes(1, 300_000));
     let daemon = bench.start();
     bench.wait_for("its bytes", || (!requests(&bench, Endpoint::Finish).is_empty()).then_some(()));

@@ -169,7 +169,7 @@ impl WebDav {
                 return look_reply(&reply, &url);
             }
         }
-        let seen = head_reply(&self.ask(Request::head(&url)).await?)?;
+        let seen = head_reply(&self.ask(Request::head(&url)).await?, &url)?;
         // Only a server that answers this knows no PROPFIND; a proxy may refuse anything for a moment.
         if seen.is_some() {
             self.tells_by_head.store(true, Ordering::Relaxed);

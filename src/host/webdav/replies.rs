@@ -66,7 +66,7 @@ pub fn list_reply(reply: &Reply, url: &str) -> Result<Vec<(String, Seen)>, HostE
 }
 
 /// What is at an address that a server tells of which knows no PROPFIND (page, 11): the answer to HEAD.
-pub fn head_reply(reply: &Reply) -> Result<Option<Seen>, HostError> {
+pub fn head_reply(reply: &Reply, url: &str) -> Result<Option<Seen>, HostError> {
     let told = |name: &str| reply.header(name).and_then(told);
     match reply.status {
         404 | 410 => Ok(None),
@@ -76,8 +76,9 @@ pub fn head_reply(reply: &Reply) -> Result<Option<Seen>, HostError> {
             modified: told("last-modified"),
             ..Seen::default()
         })),
-        // Of a folder, servers tell nothing, or where its list is.
-        301 | 302 | 307 | 308 | 403 => Ok(Some(Seen { is_folder: true, ..Seen::default() })),
+        // Of a folder, servers tell nothing, or that its address has a slash at its end.
+        403 if url.ends_with('/') => Ok(Some(Seen { is_folder: true, ..Seen::default() })),
+        301 | 302 | 307 | 308 if reply.header("location").is_some_and(|to| to.ends_with('/')) => Ok(Some(Seen { is_folder: true, ..Seen::default() })),
         _ => Err(refusal(reply, Asked::Call)),
     }
 }
@@ -297,9 +298,12 @@ mod tests {
     #[test]
     fn a_server_without_lists_tells_by_head() {
         let headers = [("content-length", "7"), ("etag", "\"9a\""), ("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT")];
-        assert_eq!(head_reply(&reply(200, &headers, "")).unwrap(), Some(file()));
-        assert_eq!(head_reply(&reply(404, &[], "")).unwrap(), None);
-        assert!(head_reply(&reply(301, &[], "")).unwrap().unwrap().is_folder);
+        let head = |reply: &Reply| head_reply(reply, "https://h.example/dav/a");
+        assert_eq!(head(&reply(200, &headers, "")).unwrap(), Some(file()));
+        assert_eq!(head(&reply(404, &[], "")).unwrap(), None);
+        assert!(head(&reply(301, &[("location", "/dav/a/")], "")).unwrap().unwrap().is_folder);
+        assert!(head(&reply(403, &[], "")).is_err() && head(&reply(302, &[("location", "/login")], "")).is_err());
+        assert!(head_reply(&reply(403, &[], ""), "https://h.example/dav/").unwrap().unwrap().is_folder);
         assert!(knows_no_propfind(&reply(405, &[], "")) && !knows_no_propfind(&reply(404, &[], "")));
     }
 

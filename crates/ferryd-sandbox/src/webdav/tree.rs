@@ -163,8 +163,11 @@ impl Call {
 
     pub(super) fn fetch(&self, shared: &Shared) -> Result<Answer, Fault> {
         let (entry, bytes) = at(shared, &self.path).ok_or_else(Fault::missing)?;
-        if entry.is_folder {
+        if entry.is_folder && self.rules.knows_propfind {
             return Err(Fault::new(405, "MethodNotAllowed", "GET is not allowed on folders"));
+        }
+        if entry.is_folder {
+            return Err(Fault::new(403, "Forbidden", "the folder is not listed"));
         }
         let id = id_of(&self.path);
         let path = shared.store.object(KIND, &id).and_then(|_| shared.store.object_path(KIND, &id));
