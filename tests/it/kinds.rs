@@ -184,7 +184,7 @@ kinds! {
     WEBDAV: Kind {
         word: "webdav",
         takes_empty_files: true,
-        small_parts: "",
+        small_parts: "flavour = \"plain\"",
         part_bytes: None,
         named_apart: true,
         may_duplicate: false,
@@ -220,6 +220,25 @@ kinds! {
         every_fault_of_example_ends_with_the_file_there_or_a_reason: every_fault,
         example_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+}
+
+/// WebDAV with chunks, as Nextcloud takes them.
+pub(crate) const NEXTCLOUD: Kind = Kind {
+    small_parts: "part_size = \"5 MiB\"",
+    part_bytes: Some(5 * 1024 * 1024),
+    named_apart: false,
+    endpoints: &[Endpoint::Open, Endpoint::Chunk, Endpoint::Finish],
+    ..WEBDAV
+};
+
+#[test]
+fn every_fault_of_nextcloud_ends_with_the_file_there_or_a_reason() {
+    every_fault(NEXTCLOUD);
+}
+
+#[test]
+fn nextcloud_has_every_file_once_whenever_the_daemon_is_killed() {
+    kill_at_random(NEXTCLOUD);
 }
 
 /// Every kind, whichever is asked for.
@@ -556,7 +575,7 @@ fn every_fault(kind: Kind) {
 
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host() {
-    for kind in kinds() {
+    for kind in kinds().into_iter().chain(Some(NEXTCLOUD).filter(|kind| is_asked_for(*kind))) {
         for point in POINTS.iter().copied().filter(|point| kind.passes(point)) {
             let told = format!("{} {point}", kind.word);
             let bench = kind.bench();

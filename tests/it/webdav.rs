@@ -7,9 +7,12 @@ use ferryd_sandbox::webdav::{Hrefs, Rules};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
-use crate::kinds::WEBDAV;
+use crate::kinds::{NEXTCLOUD, WEBDAV};
 use crate::s3::{fetched, proofs, with_a_file};
-use crate::world::{records, requests};
+use crate::world::{at_once, records, requests};
+
+const MIB: usize = 1024 * 1024;
+const CHUNKS: &str = "part_size = \"5 MiB\"";
 
 /// The server does not do it, and says so.
 const BUSY: Action = Action::Status { code: 503, body: ErrorBody::Plain, stored: false };
@@ -47,7 +50,7 @@ fn a_file_goes_to_its_folder_and_has_its_links() {
     assert_eq!(tree(&bench), ["x y", "x y/a", "x y/a/b", "x y/a/b/c.txt", "x y/a/ü.txt"]);
     jobs.sort_by(|one, other| one.path.cmp(&other.path));
     let (link, id) = (jobs[1].link.clone().unwrap(), jobs[1].remote_id.clone().unwrap());
-    assert!(link.ends_with("/webdav/public/x%20y/a/%C3%BC.txt") && id.ends_with("/webdav/files/x%20y/a/%C3%BC.txt"), "{link} {id}");
+    assert!(link.ends_with("/webdav/public/x%20y/a/%C3%BC.txt") && id.ends_with("/files/practice/x%20y/a/%C3%BC.txt"), "{link} {id}");
     assert_eq!(fetched(&link), b"content");
     assert_eq!((proofs(&bench), jobs[1].stored_bytes), (vec!["size".into(); 2], Some(7)));
     let made: Vec<String> = requests(&bench, Endpoint::Open).into_iter().map(|entry| entry.path).collect();
@@ -240,7 +243,7 @@ fn what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed() {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let bench = crate::webdav::bench("");
-    let own = format!("base_url = \"http://{}/webdav/files\"", bench.sandbox.addr());
+    let own = format!("base_url = \"http://{}/webdav/remote.php/dav/files/practice\"", bench.sandbox.addr());
     let bench = bench.change(&own, "base_url = \"http://dav.invalid/files\"");
     assert!(said(&bench).contains("`base_url` would send the credentials unencrypted"), "{}", said(&bench));
     let bench = bench.host("allow_http = true");
@@ -257,6 +260,92 @@ fn a_check_tells_of_the_folder_and_its_room() {
     };
     assert!(said(&bench("")).contains("credentials accepted, folder found, 10240 MiB free"));
     let bench = bench("");
-    let bench = bench.change("/webdav/files\"", "/webdav/files/nowhere\"");
+    let bench = bench.change("/files/practice\"", "/files/practice/nowhere\"");
     assert!(said(&bench).contains("there is nothing at `base_url`"), "{}", said(&bench));
+}
+
+/// Uploads in chunks that are neither files by now nor given up.
+fn left_open(bench: &Bench) -> usize {
+    records(bench, "webdav", "session-upload-").len()
+}
+
+#[test]
+fn a_large_file_goes_in_chunks_that_go_together() {
+    for (lines, chunks, together) in [("parallel_parts = 2", 5, 2), ("parallel_parts = 1", 5, 1), ("flavour = \"plain\"", 1, 1)] {
+        let bench = bench(&format!("{CHUNKS}\n{lines}"));
+        let (small, large) = (bytes(1, 5 * MIB), bytes(2, 21 * MIB));
+        bench.put("large", &large);
+        bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.2 }));
+        let daemon = bench.start();
+        let jobs = bench.wait_done(1);
+        let sent = requests(&bench, Endpoint::Chunk);
+        assert_eq!((sent.len(), at_once(&sent)), (chunks, together), "{lines}");
+        bench.put("small", &small);
+        bench.wait_done(2);
+        bench.stop(daemon);
+        assert!(bench.held("small") == [small] && bench.held("large") == [large], "{lines}");
+        assert_eq!((requests(&bench, Endpoint::Chunk).len(), left_open(&bench)), (chunks + 1, 0), "{lines}");
+        assert_eq!((jobs[0].stored_bytes, proofs(&bench)), (Some(21 * MIB as u64), vec!["size".into(); 2]));
+    }
+}
+
+#[test]
+fn chunks_that_are_held_are_not_sent_again() {
+    let bench = bench(&format!("{CHUNKS}\nparallel_parts = 1"));
+    let content = bytes(1, 40 * MIB);
+    bench.put("file", &content);
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReading { bytes_per_second: 20_000_000 }));
+    let daemon = bench.start();
+    bench.wait_for("five chunks", || (requests(&bench, Endpoint::Chunk).len() > 5).then_some(()));
+    daemon.kill();
+    bench.faults(Script::default());
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(bench.held("file") == [content]);
+    let chunks = requests(&bench, Endpoint::Chunk).len();
+    assert!((8..=9).contains(&chunks), "only the one in flight goes again: {chunks}");
+    assert_eq!((requests(&bench, Endpoint::Finish).len(), left_open(&bench)), (1, 0));
+}
+
+#[test]
+fn chunks_are_joined_once_whatever_becomes_of_the_answer() {
+    for lost in [Action::LoseReply { reset: true }, Action::Status { code: 504, body: ErrorBody::Empty, stored: true }] {
+        let bench = bench(CHUNKS);
+        bench.faults(one(Endpoint::Finish, When::Nth(1), lost.clone()));
+        let job = arrives(NEXTCLOUD, &bench, &bytes(1, 6 * MIB));
+        assert_eq!((sent_and_named(&bench), job.maybe_duplicate, left_open(&bench)), ((2, 1), false, 0), "{lost:?}");
+        assert_eq!(proofs(&bench), ["size"]);
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_while_chunks_are_sent_is_left_to_whoever_has_it() {
+    let bench = bench(CHUNKS);
+    let (theirs, ours) = (bytes(1, 1000), bytes(2, 6 * MIB));
+    bench.faults(one(Endpoint::Finish, When::Always, BUSY));
+    bench.put("file", &ours);
+    let daemon = bench.start();
+    bench.wait_for("its chunks", || (!requests(&bench, Endpoint::Finish).is_empty()).then_some(()));
+    bench.stop(daemon);
+    bench.faults(Script::default());
+    somebody_sends(&bench, "file", &theirs);
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(bench.held("file") == [theirs] && bench.held("file (2)") == [ours]);
+    assert_eq!(left_open(&bench), 0);
+}
+
+#[test]
+fn chunks_that_are_given_up_leave_nothing() {
+    let bench = bench(&format!("{CHUNKS}\nparallel_parts = 1"));
+    bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReading { bytes_per_second: 2_000_000 }));
+    let path = bench.put("file", &bytes(1, 20 * MIB));
+    let daemon = bench.start();
+    bench.wait_for("a chunk", || (!requests(&bench, Endpoint::Chunk).is_empty()).then_some(()));
+    assert_eq!(left_open(&bench), 1);
+    assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
+    bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
+    bench.stop(daemon);
 }

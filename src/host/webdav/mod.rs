@@ -4,6 +4,7 @@
 //! Source of every fact: `docs/protocols/webdav.md`, here "page". Nobody but the upload itself takes the name of the bytes away, so
 //! what has become of an unanswered request is told by that name and by what the server says of the file's (page, 7).
 
+mod chunks;
 mod naming;
 mod place;
 mod replies;
@@ -61,8 +62,10 @@ struct Open {
     path: String,
     /// The first of its names that was free: 1 is its own, 2 the one with that number in it.
     number: u32,
-    /// Where its bytes are until they are whole.
+    /// Where its bytes are until they are whole: a hidden name below the base, or the address of a folder of chunks.
     waiting: String,
+    /// Whether they are in chunks.
+    in_chunks: bool,
     on_existing: OnExisting,
     /// What had the file's name when the upload began.
     before: Option<Receipt>,
@@ -77,6 +80,11 @@ impl Open {
 
     fn load(session: &Session) -> Result<Open, HostError> {
         stored::load(session, WebDav::NAME)
+    }
+
+    /// Always said: servers differ in what they take its absence for.
+    fn overwrites(&self) -> &'static str {
+        if self.on_existing == OnExisting::Overwrite { "T" } else { "F" }
     }
 }
 
@@ -189,15 +197,24 @@ impl WebDav {
             }
             let reply = self.ask(Request::custom("MKCOL", &place::folder_below(base, folder))).await?;
             folder_reply(&reply)?.ok_or_else(|| no_folder(&reply, place::folder_of(folder)))?;
-            let mut known = self.known_folders();
-            if known.len() >= FOLDERS_MAX {
-                known.clear();
-            }
             if base == self.base {
-                known.insert(folder.to_owned());
+                self.remember_folder(folder);
             }
         }
         Ok(())
+    }
+
+    fn remember_folder(&self, folder: &str) {
+        let mut known = self.known_folders();
+        if known.len() >= FOLDERS_MAX {
+            known.clear();
+        }
+        known.insert(folder.to_owned());
+    }
+
+    /// Where uploads in chunks go, where this file is too large for one request.
+    fn uploads(&self, file_bytes: u64) -> Option<&str> {
+        self.settings.uploads_url.as_deref().filter(|_| file_bytes > self.settings.part_bytes)
     }
 
     /// Makes the folders once more, of which one is missing by now.
@@ -274,18 +291,25 @@ impl Protocol for WebDav {
 }
 
 impl Host for WebDav {
-    /// One part that is not the commit: what was sent whole is not sent again, whatever becomes of its name.
-    fn shape(&self, _file_bytes: u64) -> Shape {
+    /// Chunks, or one part that is not the commit: what was sent whole is not sent again, whatever becomes of its name.
+    fn shape(&self, file_bytes: u64) -> Shape {
+        if self.uploads(file_bytes).is_some() {
+            return chunks::shape(self.settings.part_bytes, self.settings.parallel_parts, file_bytes);
+        }
         Shape { parts_max: 1, repeat: Repeat::Harmless, ..Shape::parts(u64::MAX) }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
         Box::pin(async move {
-            let digits: String = self.transport.chance().bytes::<4>().iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits: String = self.transport.chance().bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
             let path = place::clean(&format!("{}/{}", file.folder, file.name));
             let mut open = Open {
                 base: self.base.clone(),
-                waiting: waiting_name(&path, &digits),
+                waiting: match self.uploads(file.bytes) {
+                    Some(uploads) => place::below(&place::base(uploads), &format!("ferryd-{digits}")),
+                    None => waiting_name(&path, &digits[..8]),
+                },
+                in_chunks: self.uploads(file.bytes).is_some(),
                 path,
                 number: 1,
                 on_existing: self.settings.on_existing,
@@ -301,12 +325,18 @@ impl Host for WebDav {
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
-        Box::pin(async move { self.send_bytes(&Open::load(&at.session)?, part).await })
+        Box::pin(async move {
+            let open = Open::load(&at.session)?;
+            if open.in_chunks { self.send_chunk(at, &open, part).await } else { self.send_bytes(&open, part).await }
+        })
     }
 
     fn probe<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let (open, receipt) = (Open::load(&at.session)?, Receipt::load(completion));
+            if open.in_chunks {
+                return self.probe_chunks(at, &open, completion).await;
+            }
             if receipt.is_none() && !completion.repeated {
                 // The name of the bytes alone can tell.
                 let seen = self.look(&open.base, &open.waiting).await?;
@@ -324,7 +354,7 @@ impl Host for WebDav {
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            self.give_name(&open, at.plan.file_bytes, &Receipt::load(completion).unwrap_or_default()).await
+            self.give_name(at, &open, &Receipt::load(completion).unwrap_or_default()).await
         })
     }
 
@@ -369,11 +399,12 @@ mod tests {
             path: "in/a.txt".into(),
             number: 2,
             waiting: "in/.a.txt.3f1c0a9b.ferryd-part".into(),
+            in_chunks: false,
             on_existing: OnExisting::Rename,
             before: Some(before),
             mtime: 1_500_000_000,
         };
-        let stored = r#"{"v":1,"base":"https://h.example/dav","path":"in/a.txt","number":2,"waiting":"in/.a.txt.3f1c0a9b.ferryd-part","on_existing":"rename","before":{"b":7,"e":"\"9a\""},"mtime":1500000000}"#;
+        let stored = r#"{"v":1,"base":"https://h.example/dav","path":"in/a.txt","number":2,"waiting":"in/.a.txt.3f1c0a9b.ferryd-part","in_chunks":false,"on_existing":"rename","before":{"b":7,"e":"\"9a\""},"mtime":1500000000}"#;
         assert_eq!(open.store().unwrap().0, stored);
         assert_eq!(Open::load(&Session(stored.into())).unwrap(), open);
     }

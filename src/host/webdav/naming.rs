@@ -6,6 +6,7 @@ use crate::job::upload::{Class, Outcome};
 
 use super::super::error::{HostError, excerpt};
 use super::super::http::Request;
+use super::super::UploadSession;
 use super::super::names::{last_name, numbered};
 use super::settings::OnExisting;
 use super::{Moved, Open, PATIENCE, Receipt, Seen, WebDav, delete_reply, list_reply, move_reply, no_folder, place};
@@ -57,17 +58,21 @@ impl WebDav {
     }
 
     /// Gives the bytes the name of their file, or one with a number where others have it by now.
-    pub(super) async fn give_name(&self, open: &Open, bytes: u64, receipt: &Receipt) -> Result<Outcome, HostError> {
+    pub(super) async fn give_name(&self, at: &UploadSession, open: &Open, receipt: &Receipt) -> Result<Outcome, HostError> {
         for number in numbers(open) {
             let path = further(open, number);
             // Not every server heeds `Overwrite`, and one that replaces a folder removes all that is in it.
             let there = self.look(&open.base, &path).await?;
             let is_folder = there.as_ref().is_some_and(|there| there.is_folder);
             let is_free = there.is_none() || (open.on_existing == OnExisting::Overwrite && !is_folder);
-            match if is_free { self.ask_to_move(open, &path).await? } else { Moved::Taken } {
-                Moved::Yes => return Ok(self.outcome(open, &path, receipt.bytes.filter(|told| *told == bytes))),
-                Moved::Missing => return self.after_missing(open, &path, bytes, receipt).await,
+            match if is_free { self.ask_for_name(at, open, &path).await? } else { Moved::Taken } {
+                Moved::Yes => return self.named_as(at, open, &path).await,
+                Moved::Missing => return self.after_missing(at, open, &path, receipt).await,
                 Moved::Taken => match open.on_existing {
+                    // A server may have begun to put chunks together under the name that they were announced for.
+                    OnExisting::Rename if open.in_chunks => {
+                        return Err(HostError { class: Class::SessionLost, ..taken(&path, is_folder) });
+                    }
                     OnExisting::Rename => {}
                     OnExisting::Skip if !is_folder => {
                         self.remove_waiting(open).await?;
@@ -80,30 +85,50 @@ impl WebDav {
         Err(taken(&open.path, false))
     }
 
-    async fn ask_to_move(&self, open: &Open, path: &str) -> Result<Moved, HostError> {
+    async fn ask_for_name(&self, at: &UploadSession, open: &Open, path: &str) -> Result<Moved, HostError> {
+        if open.in_chunks {
+            return self.ask_to_join(open, path, at.plan.file_bytes).await;
+        }
         let url = place::below(&open.base, &open.waiting);
-        // Always said: servers differ in what they take its absence for.
-        let overwrite = if open.on_existing == OnExisting::Overwrite { "T" } else { "F" };
         let request = Request::custom("MOVE", &url).header("destination", place::below(&open.base, path));
-        move_reply(&self.ask(request.header("overwrite", overwrite).patience(PATIENCE)).await?)
+        move_reply(&self.ask(request.header("overwrite", open.overwrites()).patience(PATIENCE)).await?)
+    }
+
+    /// The file that has just got its name, as the server tells of it: there are some that misread names (page, 11).
+    async fn named_as(&self, at: &UploadSession, open: &Open, path: &str) -> Result<Outcome, HostError> {
+        let Some(seen) = self.look(&open.base, path).await.map_err(in_doubt)? else {
+            let name = excerpt(last_name(path));
+            let said = format!("the host has given the file another name than `{name}`; rename the file, or look for it there");
+            return Err(HostError::new(Class::RequestRefused, said));
+        };
+        match seen.bytes {
+            Some(other) if other != at.plan.file_bytes => {
+                let said = format!("the host has stored {other} bytes, but the file has {}", at.plan.file_bytes);
+                Err(HostError::new(Class::BadCopy, said))
+            }
+            told => Ok(self.outcome(open, path, told)),
+        }
     }
 
     /// What follows where the server misses the bytes, or the folder of the file.
-    async fn after_missing(&self, open: &Open, path: &str, bytes: u64, receipt: &Receipt) -> Result<Outcome, HostError> {
-        let in_doubt = |error| HostError { doubt: true, ..error };
-        match self.settle(open, bytes, Some(receipt), true).await.map_err(in_doubt)? {
-            Settled::Named(path, told) => Ok(self.outcome(open, &path, told)),
-            Settled::Nowhere => Err(HostError::new(Class::OffsetMismatch, "the host has lost what it was sent")),
-            Settled::Waits(_) => {
-                self.make_folders_again(&open.base, path).await?;
-                match self.ask_to_move(open, path).await? {
-                    Moved::Yes => Ok(self.outcome(open, path, receipt.bytes.filter(|told| *told == bytes))),
-                    Moved::Taken => Err(taken(path, false)),
-                    Moved::Missing => {
-                        let said = "the host says that what it was sent is missing, though it lists it";
-                        Err(HostError::unanswered(Class::Unreadable, said).worsening_to(Class::HostRefused))
-                    }
-                }
+    async fn after_missing(&self, at: &UploadSession, open: &Open, path: &str, receipt: &Receipt) -> Result<Outcome, HostError> {
+        if open.in_chunks {
+            if let Some(outcome) = self.after_missing_chunks(at, open, path).await.map_err(in_doubt_unless_lost)? {
+                return Ok(outcome);
+            }
+        } else {
+            match self.settle(open, at.plan.file_bytes, Some(receipt), true).await.map_err(in_doubt)? {
+                Settled::Named(path, told) => return Ok(self.outcome(open, &path, told)),
+                Settled::Nowhere => return Err(HostError::new(Class::OffsetMismatch, "the host has lost what it was sent")),
+                Settled::Waits(_) => self.make_folders_again(&open.base, path).await?,
+            }
+        }
+        match self.ask_for_name(at, open, path).await? {
+            Moved::Yes => self.named_as(at, open, path).await,
+            Moved::Taken => Err(taken(path, false)),
+            Moved::Missing => {
+                let said = "the host says that what it was sent is missing, though it lists it";
+                Err(HostError::unanswered(Class::Unreadable, said).worsening_to(Class::HostRefused))
             }
         }
     }
@@ -127,11 +152,17 @@ impl WebDav {
         Ok(named.map_or(Settled::Nowhere, |(path, seen)| Settled::Named(path.clone(), seen.bytes)))
     }
 
+    /// The file that has been made of chunks that are gone, with the size that the server tells.
+    pub(super) async fn named(&self, open: &Open, bytes: u64) -> Result<Option<(String, Option<u64>)>, HostError> {
+        let there = self.beside(open).await?;
+        Ok(named(open, bytes, None, true, &there).map(|(path, seen)| (path.clone(), seen.bytes)))
+    }
+
     /// The bytes of the upload, and the files that may have been made of them, as far as they are there. That something is not
     /// there is believed of a whole list: anybody on the way to the server may say so of one address.
     async fn beside(&self, open: &Open) -> Result<Vec<(String, Seen)>, HostError> {
-        let names: Vec<String> =
-            std::iter::once(open.waiting.clone()).chain(numbers(open).map(|number| further(open, number))).collect();
+        let waiting = (!open.in_chunks).then(|| open.waiting.clone());
+        let names: Vec<String> = waiting.into_iter().chain(numbers(open).map(|number| further(open, number))).collect();
         let folder = place::folder_of(&open.path);
         let url = place::folder_below(&open.base, folder);
         let reply = self.propfind(&url, "1").await?;
@@ -145,10 +176,10 @@ impl WebDav {
             return Err(no_folder(&reply, ""));
         }
         let mut there = Vec::new();
-        for (at, path) in names.into_iter().enumerate() {
+        for path in names {
             match self.look(&open.base, &path).await? {
                 Some(seen) => there.push((path, seen)),
-                None if at == 0 => {}
+                None if path == open.waiting => {}
                 None => break,
             }
         }
@@ -156,7 +187,8 @@ impl WebDav {
     }
 
     pub(super) async fn remove_waiting(&self, open: &Open) -> Result<(), HostError> {
-        delete_reply(&self.ask(Request::delete(&place::below(&open.base, &open.waiting))).await?)
+        let url = if open.in_chunks { open.waiting.clone() } else { place::below(&open.base, &open.waiting) };
+        delete_reply(&self.ask(Request::delete(&url)).await?)
     }
 
     /// The file of somebody else counts as this one.
@@ -183,6 +215,14 @@ fn named<'t>(
     fitting().find(is_same).or_else(|| fitting().rfind(is_new))
 }
 
+fn in_doubt(error: HostError) -> HostError {
+    HostError { doubt: true, ..error }
+}
+
+fn in_doubt_unless_lost(error: HostError) -> HostError {
+    if error.class == Class::SessionLost { error } else { in_doubt(error) }
+}
+
 fn taken(path: &str, is_folder: bool) -> HostError {
     let what = if is_folder { "a folder" } else { "another file" };
     let said = format!("the host has {what} `{}`; rename one of them, or set `on_existing`", excerpt(last_name(path)));
@@ -194,7 +234,7 @@ mod tests {
     use super::*;
 
     fn open(on_existing: OnExisting, before: Option<Receipt>) -> Open {
-        Open { base: String::new(), path: "a".into(), number: 1, waiting: ".a.part".into(), on_existing, before, mtime: 0 }
+        Open { base: String::new(), path: "a".into(), number: 1, waiting: ".a.part".into(), in_chunks: false, on_existing, before, mtime: 0 }
     }
 
     fn seen(bytes: u64, etag: &str, modified: &str) -> Seen {
@@ -206,7 +246,7 @@ mod tests {
     fn the_file_that_was_made_is_known_by_what_was_told_of_its_bytes() {
         let receipt = Receipt::from(&seen(7, "x", "monday"));
         let before = Some(Receipt::from(&seen(7, "old", "sunday")));
-        let cases: [(&str, Vec<Seen>, bool, Option<Receipt>, Option<&str>); 8] = [
+        let cases: [(&str, Vec<Seen>, bool, Option<Receipt>, Option<&str>); 9] = [
             ("nothing", vec![], true, None, None),
             ("the same", vec![seen(7, "x", "")], false, None, Some("a")),
             ("of the size, though never asked for", vec![seen(7, "y", "monday")], false, None, None),

@@ -5,6 +5,7 @@
 
 mod properties;
 mod tree;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,8 +23,10 @@ use super::spool::{Spool, Spooled};
 use super::{Emulated, Shared};
 
 pub(super) const KIND: &str = "webdav";
-/// The folder that takes files, below the host's own path.
-const FILES: &str = "files";
+/// The folder that takes files, below the host's own path, ...
+const FILES: &str = "remote.php/dav/files/practice";
+/// ... and that which takes chunks of them.
+const UPLOADS: &str = "remote.php/dav/uploads/practice";
 /// The same for everybody who knows an address, for reading.
 const PUBLIC: &str = "public";
 /// How long a question may be.
@@ -200,8 +203,12 @@ struct Call {
     asked: Asked,
     /// Below the folder that takes files; empty for that itself.
     path: String,
+    /// The upload in chunks that it is about, if it is.
+    upload: Option<uploads::Place>,
     /// Where a file is to be moved, and whether what is there makes room.
     to: Option<(String, bool)>,
+    /// How long the file is that an upload in chunks becomes.
+    total: Option<String>,
     text: String,
     /// The path that addresses in lists begin with.
     prefix: String,
@@ -231,15 +238,16 @@ impl WebDav {
         let asked = Asked::of(exchange, &self.rules)?;
         let (place, path) = place(&exchange.path)?;
         let is_public = place == PUBLIC && matches!(asked, Asked::Get | Asked::Head);
-        if !is_public && place != FILES {
-            return Err(Fault::missing());
-        }
         if !is_public {
             self.admitted(exchange)?;
         }
-        let to = if asked == Asked::Move { Some(destination(exchange)?) } else { None };
+        let header = |name: &str| exchange.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let upload = if place == UPLOADS { Some(uploads::Place::of(&path)?) } else { None };
+        let says_where = asked == Asked::Move || (upload.is_some() && header("destination").is_some());
+        let to = if says_where { Some(destination(exchange)?) } else { None };
         let prefix = format!("/{KIND}/{place}");
-        Ok(Call { rules: self.rules.clone(), asked, path, to, text: String::new(), prefix })
+        let total = header("oc-total-length");
+        Ok(Call { rules: self.rules.clone(), asked, path, upload, to, total, text: String::new(), prefix })
     }
 
     fn admitted(&self, exchange: &Exchange) -> Result<(), Fault> {
@@ -259,7 +267,7 @@ impl WebDav {
         if !header("content-length") {
             return Ok(Fault::new(411, "LengthRequired", "the length is missing").answer());
         }
-        let refused = call.may_put(exchange.shared());
+        let refused = if call.upload.is_some() { Ok(()) } else { call.may_put(exchange.shared()) };
         let mut spool = exchange.shared().store.aside().and_then(Spool::new).map_err(|error| full_disk(&error))?;
         let broken = loop {
             match exchange.body.next().await {
@@ -270,7 +278,7 @@ impl WebDav {
         };
         let spooled = spool.end();
         if let Some(stop) = broken {
-            if self.rules.writes_in_place && refused.is_ok() {
+            if self.rules.writes_in_place && refused.is_ok() && call.upload.is_none() {
                 exchange.work(move |shared| call.keep(shared, spooled).err()).await?;
             }
             return Err(stop);
@@ -314,8 +322,8 @@ impl Emulated for WebDav {
 impl Call {
     fn met(&self) -> Met {
         let file = self.to.as_ref().map_or(&self.path, |(to, _)| to).rsplit('/').next().map(str::to_owned);
-        let part = (self.asked == Asked::Put).then_some(0);
-        let session = Some(id_of(&self.path));
+        let part = (self.asked == Asked::Put).then(|| self.upload.as_ref().and_then(uploads::Place::chunk).unwrap_or(0));
+        let session = Some(self.upload.as_ref().map_or_else(|| id_of(&self.path), |upload| upload.id.clone()));
         Met { host: KIND, endpoint: self.asked.endpoint(), session, part, file: file.filter(|name| !name.is_empty()) }
     }
 
@@ -332,6 +340,9 @@ impl Call {
         if !self.text.is_empty() && !matches!(self.asked, Asked::Look(_)) {
             return Err(Fault::new(415, "UnsupportedMediaType", "there is no use for a body"));
         }
+        if let Some(place) = &self.upload {
+            return self.about_upload(shared, place);
+        }
         match self.asked {
             Asked::Options => Ok(served(
                 Reply::empty(200).header("dav", "1, 3").header("allow", "OPTIONS, GET, HEAD, PUT, DELETE, PROPFIND, MKCOL, MOVE"),
@@ -346,8 +357,8 @@ impl Call {
     }
 }
 
-/// The first name of a path below the host's own, and the rest, decoded.
-fn place(path: &str) -> Result<(String, String), Fault> {
+/// Which of the places of this server a path is in, and the rest of it, decoded.
+fn place(path: &str) -> Result<(&'static str, String), Fault> {
     let mut names = Vec::new();
     for name in path.split('/').filter(|name| !name.is_empty()) {
         let name = percent_decode_str(name).decode_utf8().map_err(|_| Fault::bad("the path is not UTF-8"))?;
@@ -356,8 +367,10 @@ fn place(path: &str) -> Result<(String, String), Fault> {
         }
         names.push(name.into_owned());
     }
-    let first = if names.is_empty() { String::new() } else { names.remove(0) };
-    Ok((first, names.join("/")))
+    let path = names.join("/");
+    let below = |place: &str| path.strip_prefix(place).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let found = [FILES, UPLOADS, PUBLIC].into_iter().find_map(|place| Some((place, below(place)?.trim_start_matches('/').to_owned())));
+    found.ok_or_else(Fault::missing)
 }
 
 /// Where a file is to be moved: an absolute address of this server, as the request line has it.
@@ -409,6 +422,9 @@ async fn text(exchange: &mut Exchange) -> Result<String, Stop> {
 
 impl Call {
     fn keep(&self, shared: &Shared, spooled: Spooled) -> Result<Answer, Fault> {
-        tree::keep(self, shared, spooled)
+        match &self.upload {
+            Some(place) => self.keep_chunk(shared, place, spooled),
+            None => tree::keep(self, shared, spooled),
+        }
     }
 }

@@ -82,6 +82,11 @@ fn is_folder(shared: &Shared, path: &str) -> bool {
     at(shared, path).is_some_and(|(entry, _)| entry.is_folder)
 }
 
+/// Remembers a file whose bytes are an object by now.
+pub(super) fn note_file(shared: &Shared, path: &str) -> std::io::Result<()> {
+    Entry::new(shared, path, false).set(shared)
+}
+
 /// Takes the bytes of a file.
 pub(super) fn keep(call: &Call, shared: &Shared, spooled: Spooled) -> Result<Answer, Fault> {
     let (id, file_sha256) = (id_of(&call.path), spooled.sha256.clone());
@@ -178,6 +183,6 @@ impl Call {
     }
 }
 
-fn has_parent(shared: &Shared, path: &str) -> Result<(), Fault> {
+pub(super) fn has_parent(shared: &Shared, path: &str) -> Result<(), Fault> {
     if is_folder(shared, parent(path)) { Ok(()) } else { Err(Fault::new(409, "Conflict", "Parent node does not exist")) }
 }
