@@ -68,8 +68,7 @@ impl WebDav {
         if self.known_folders().contains(&open.waiting) {
             return Ok(());
         }
-        let target = place::below(&open.base, &open.path);
-        let reply = self.ask(Request::custom("MKCOL", &open.waiting).header("destination", target)).await?;
+        let reply = self.ask(Request::custom("MKCOL", &open.waiting).header("destination", open.target())).await?;
         match reply.status {
             201 | 405 => {
                 self.remember_folder(&open.waiting);
@@ -87,7 +86,7 @@ impl WebDav {
         self.open_folder(open).await?;
         let url = format!("{}/{}", open.waiting, name(part.number));
         let request = Request::put(&url)
-            .header("destination", place::below(&open.base, &open.path))
+            .header("destination", open.target())
             .header("oc-total-length", at.plan.file_bytes.to_string());
         let reply = self.ask(request.raw(part).patience(PATIENCE)).await?;
         match reply.status {

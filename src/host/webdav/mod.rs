@@ -82,6 +82,11 @@ impl Open {
         stored::load(session, WebDav::NAME)
     }
 
+    /// The address that chunks are announced for: the first name that was free.
+    fn target(&self) -> String {
+        place::below(&self.base, &naming::further(self, self.number))
+    }
+
     /// Always said: servers differ in what they take its absence for.
     fn overwrites(&self) -> &'static str {
         if self.on_existing == OnExisting::Overwrite { "T" } else { "F" }

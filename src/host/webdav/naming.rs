@@ -26,7 +26,7 @@ pub(super) enum Settled {
 }
 
 /// The name that a file gets when those before it are taken, counted from 1.
-fn further(open: &Open, number: u32) -> String {
+pub(super) fn further(open: &Open, number: u32) -> String {
     if number == 1 { open.path.clone() } else { numbered(&open.path, number) }
 }
 
