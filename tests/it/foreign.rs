@@ -51,7 +51,8 @@ impl Served {
         command.arg("serve").args(words).args(["--config", "", "--addr", "127.0.0.1:0"]).arg(folder);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let told = |line: String| Some(line.to_lowercase().split_once("server ")?.1.split_once("on [")?.1.split_once("/]")?.0.to_owned());
+        let told =
+            |line: String| Some(line.to_lowercase().split_once("server ")?.1.split_once("on [")?.1.split_once("/]")?.0.to_owned());
         let address = lines.find_map(told).unwrap();
         // What else it says has to go somewhere.
         std::thread::spawn(move || lines.for_each(drop));

@@ -50,7 +50,10 @@ fn a_file_goes_to_its_folder_and_has_its_links() {
     assert_eq!(tree(&bench), ["x y", "x y/a", "x y/a/b", "x y/a/b/c.txt", "x y/a/ü.txt"]);
     jobs.sort_by(|one, other| one.path.cmp(&other.path));
     let (link, id) = (jobs[1].link.clone().unwrap(), jobs[1].remote_id.clone().unwrap());
-    assert!(link.ends_with("/webdav/public/x%20y/a/%C3%BC.txt") && id.ends_with("/files/practice/x%20y/a/%C3%BC.txt"), "{link} {id}");
+    assert!(
+        link.ends_with("/webdav/public/x%20y/a/%C3%BC.txt") && id.ends_with("/files/practice/x%20y/a/%C3%BC.txt"),
+        "{link} {id}"
+    );
     assert_eq!(fetched(&link), b"content");
     assert_eq!((proofs(&bench), jobs[1].stored_bytes), (vec!["size".into(); 2], Some(7)));
     let made: Vec<String> = requests(&bench, Endpoint::Open).into_iter().map(|entry| entry.path).collect();

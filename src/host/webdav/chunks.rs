@@ -85,9 +85,8 @@ impl WebDav {
     pub(super) async fn send_chunk(&self, at: &UploadSession, open: &Open, part: &Part) -> Result<Ack, HostError> {
         self.open_folder(open).await?;
         let url = format!("{}/{}", open.waiting, name(part.number));
-        let request = Request::put(&url)
-            .header("destination", open.target())
-            .header("oc-total-length", at.plan.file_bytes.to_string());
+        let request =
+            Request::put(&url).header("destination", open.target()).header("oc-total-length", at.plan.file_bytes.to_string());
         let reply = self.ask(request.raw(part).patience(PATIENCE)).await?;
         match reply.status {
             201 | 204 => Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None }),

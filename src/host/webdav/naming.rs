@@ -4,9 +4,9 @@
 use crate::job::Proof;
 use crate::job::upload::{Class, Outcome};
 
+use super::super::UploadSession;
 use super::super::error::{HostError, excerpt};
 use super::super::http::Request;
-use super::super::UploadSession;
 use super::super::names::{last_name, numbered};
 use super::settings::OnExisting;
 use super::{Moved, Open, PATIENCE, Receipt, Seen, WebDav, delete_reply, list_reply, move_reply, no_folder, place};
@@ -234,7 +234,16 @@ mod tests {
     use super::*;
 
     fn open(on_existing: OnExisting, before: Option<Receipt>) -> Open {
-        Open { base: String::new(), path: "a".into(), number: 1, waiting: ".a.part".into(), in_chunks: false, on_existing, before, mtime: 0 }
+        Open {
+            base: String::new(),
+            path: "a".into(),
+            number: 1,
+            waiting: ".a.part".into(),
+            in_chunks: false,
+            on_existing,
+            before,
+            mtime: 0,
+        }
     }
 
     fn seen(bytes: u64, etag: &str, modified: &str) -> Seen {
@@ -244,9 +253,10 @@ mod tests {
 
     #[test]
     fn the_file_that_was_made_is_known_by_what_was_told_of_its_bytes() {
+        type Case<'c> = (&'c str, Vec<Seen>, bool, Option<Receipt>, Option<&'c str>);
         let receipt = Receipt::from(&seen(7, "x", "monday"));
         let before = Some(Receipt::from(&seen(7, "old", "sunday")));
-        let cases: [(&str, Vec<Seen>, bool, Option<Receipt>, Option<&str>); 9] = [
+        let cases: [Case<'_>; 9] = [
             ("nothing", vec![], true, None, None),
             ("the same", vec![seen(7, "x", "")], false, None, Some("a")),
             ("of the size, though never asked for", vec![seen(7, "y", "monday")], false, None, None),

@@ -78,7 +78,9 @@ pub fn head_reply(reply: &Reply, url: &str) -> Result<Option<Seen>, HostError> {
         })),
         // Of a folder, servers tell nothing, or that its address has a slash at its end.
         403 if url.ends_with('/') => Ok(Some(Seen { is_folder: true, ..Seen::default() })),
-        301 | 302 | 307 | 308 if reply.header("location").is_some_and(|to| to.ends_with('/')) => Ok(Some(Seen { is_folder: true, ..Seen::default() })),
+        301 | 302 | 307 | 308 if reply.header("location").is_some_and(|to| to.ends_with('/')) => {
+            Ok(Some(Seen { is_folder: true, ..Seen::default() }))
+        }
         _ => Err(refusal(reply, Asked::Call)),
     }
 }
@@ -289,7 +291,11 @@ mod tests {
     #[test]
     fn a_list_that_is_not_whole_is_none() {
         let cut = Reply { cut: true, ..multistatus(FILE) };
-        let texts = [multistatus(""), multistatus("<d:response><d:href>/dav/a</d:href><d:status>HTTP/1.1 500 E</d:status></d:response>"), cut];
+        let texts = [
+            multistatus(""),
+            multistatus("<d:response><d:href>/dav/a</d:href><d:status>HTTP/1.1 500 E</d:status></d:response>"),
+            cut,
+        ];
         for reply in texts.into_iter().chain([reply(207, &[], "<html>"), reply(200, &[], "ok")]) {
             assert_eq!(look_reply(&reply, "http://h.example/dav/a").unwrap_err().class, Class::Unreadable, "{reply:?}");
         }

@@ -15,8 +15,7 @@ const ON_EXISTING: &[(&str, OnExisting)] = &[
 /// The bounds of a chunk (page, 12).
 const CHUNK: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
 const MIB: u64 = 1024 * 1024;
-const FLAVOURS: &[(&str, Flavour)] =
-    &[("auto", Flavour::Auto), ("plain", Flavour::Plain), ("nextcloud", Flavour::Nextcloud)];
+const FLAVOURS: &[(&str, Flavour)] = &[("auto", Flavour::Auto), ("plain", Flavour::Plain), ("nextcloud", Flavour::Nextcloud)];
 
 /// What a server knows besides WebDAV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -369,7 +369,8 @@ fn place(path: &str) -> Result<(&'static str, String), Fault> {
     }
     let path = names.join("/");
     let below = |place: &str| path.strip_prefix(place).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let found = [FILES, UPLOADS, PUBLIC].into_iter().find_map(|place| Some((place, below(place)?.trim_start_matches('/').to_owned())));
+    let found =
+        [FILES, UPLOADS, PUBLIC].into_iter().find_map(|place| Some((place, below(place)?.trim_start_matches('/').to_owned())));
     found.ok_or_else(Fault::missing)
 }
 

@@ -72,7 +72,8 @@ impl Call {
         let wanted = asked_for(&self.text)?;
         let own = tree::at(shared, &self.path).ok_or_else(Fault::missing)?;
         let within = if is_deep && own.0.is_folder { tree::within(shared, &self.path) } else { Vec::new() };
-        let responses: String = std::iter::once(own).chain(within).map(|(entry, bytes)| self.response(&entry, bytes, &wanted)).collect();
+        let responses: String =
+            std::iter::once(own).chain(within).map(|(entry, bytes)| self.response(&entry, bytes, &wanted)).collect();
         let text = format!("<d:multistatus xmlns:d=\"DAV:\" xmlns:oc=\"http://owncloud.org/ns\">{responses}</d:multistatus>");
         Ok(served(xml(207, &text)))
     }
@@ -137,7 +138,12 @@ mod tests {
         assert_eq!(asked_for(text).unwrap(), [named(DAV, "getetag"), named("http://owncloud.org/ns", "fileid")]);
         assert_eq!(asked_for("").unwrap().len(), 4);
         assert_eq!(asked_for("<d:propfind xmlns:d=\"DAV:\"><d:allprop/></d:propfind>").unwrap().len(), 4);
-        for wrong in ["<propfind><prop><getetag/></prop></propfind>", "<d:propfind xmlns:d=\"DAV:\"/>", "{}", "<d:x xmlns:d=\"DAV:\"><d:prop/></d:x>"] {
+        for wrong in [
+            "<propfind><prop><getetag/></prop></propfind>",
+            "<d:propfind xmlns:d=\"DAV:\"/>",
+            "{}",
+            "<d:x xmlns:d=\"DAV:\"><d:prop/></d:x>",
+        ] {
             assert!(asked_for(wrong).is_err(), "{wrong}");
         }
     }

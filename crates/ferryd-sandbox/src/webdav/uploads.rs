@@ -168,10 +168,8 @@ fn list(shared: &Shared, place: &Place, is_deep: bool) -> Result<Answer, Fault> 
     let parts = shared.store.parts(KIND, &place.id);
     let folder = format!("/{KIND}/{UPLOADS}/{}", place.id);
     let stat = |prop: &str| format!("<d:propstat><d:prop>{prop}</d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat>");
-    let mut responses = format!(
-        "<d:response><d:href>{folder}/</d:href>{}</d:response>",
-        stat("<d:resourcetype><d:collection/></d:resourcetype>")
-    );
+    let mut responses =
+        format!("<d:response><d:href>{folder}/</d:href>{}</d:response>", stat("<d:resourcetype><d:collection/></d:resourcetype>"));
     let whole = (WHOLE.to_owned(), parts.values().sum::<u64>());
     let chunks = parts.iter().map(|(part, bytes)| (format!("{:05}", part + 1), *bytes));
     for (name, bytes) in chunks.chain([whole]).filter(|_| is_deep) {
