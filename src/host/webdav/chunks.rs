@@ -55,8 +55,8 @@ fn meaning(reply: &Reply) -> HostError {
     let error = refusal(reply, Asked::Store);
     let class = match reply.status {
         412 => Class::SessionLost,
-        400 if error.said.contains("sum up") => Class::OffsetMismatch,
-        400 if error.said.contains("Expected filesize") => Class::Transient,
+        400 if reply.text.contains("do not sum up") => Class::OffsetMismatch,
+        400 if reply.text.contains("Expected filesize") => Class::Transient,
         _ => return error,
     };
     HostError { class, worsens: None, ..error }
