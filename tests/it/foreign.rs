@@ -7,10 +7,12 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ferryd::internals::job::State;
+use ferryd::internals::job::upload::Class;
+use ferryd::internals::job::{ReasonClass, State};
 use sha2::Digest;
 
 use crate::bench_top::{Bench, bytes};
+use crate::hosts::stands;
 use crate::skip::skipped;
 
 const MIB: usize = 1024 * 1024;
@@ -226,6 +228,6 @@ fn a_server_that_misreads_a_name_is_not_believed_to_have_the_file() {
     let daemon = bench.start();
     let job = bench.wait_state(State::Waiting);
     bench.stop(daemon);
-    assert!(job.why.unwrap().to_string().contains("another name than `semi;colon`"));
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RequestRefused), "another name than `semi;colon`"), "{job:#?}");
     assert!(path.exists(), "the only copy under its name");
 }

@@ -106,6 +106,8 @@ pub fn folder_reply(reply: &Reply) -> Result<Option<()>, HostError> {
 pub fn put_reply(reply: &Reply) -> Result<Option<()>, HostError> {
     match reply.status {
         404 | 409 => Ok(None),
+        // Apache and wsgidav say it with a web page.
+        201 | 204 => Ok(Some(())),
         200..=299 if !reply.html => Ok(Some(())),
         200..=299 => Err(unreadable(reply, "answered an upload with a web page")),
         _ => Err(refusal(reply, Asked::Store)),
@@ -322,6 +324,7 @@ mod tests {
         assert_eq!(put_reply(&reply(409, &[], "")).unwrap(), None);
         let page = Reply { html: true, ..reply(200, &[], "<html>") };
         assert_eq!(put_reply(&page).unwrap_err().class, Class::Unreadable);
+        assert_eq!(put_reply(&Reply { status: 201, ..page.clone() }).unwrap(), Some(()), "some say it with a page");
         let moved = [201, 204, 412, 404].map(|status| move_reply(&reply(status, &[], "")).unwrap());
         assert_eq!(moved, [Moved::Yes, Moved::Yes, Moved::Taken, Moved::Missing]);
         for unsure in [page, multistatus(""), reply(504, &[], ""), reply(423, &[], "")] {
