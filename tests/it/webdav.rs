@@ -164,8 +164,9 @@ fn somebody_sends(bench: &Bench, name: &str, content: &[u8]) {
 
 #[test]
 fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
-    for keeps_facts in [true, false] {
-        let bench = bench_with("", |rules| rules.keeps_facts = keeps_facts);
+    let rules: [fn(&mut Rules); 3] = [|_| {}, |rules| rules.keeps_facts = false, |rules| rules.heeds_overwrite = false];
+    for rules in rules {
+        let bench = bench_with("", rules);
         let (theirs, ours) = (bytes(1, 300_000), bytes(2, 300_000));
         bench.faults(one(Endpoint::Finish, When::Always, BUSY));
         bench.put("file", &ours);
