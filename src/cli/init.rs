@@ -153,20 +153,23 @@ impl Asking {
     }
 }
 
-/// The keys that a host of this kind must have, with the values that are shown there.
+/// The keys that a host of this kind must have, with the values that are shown there: those that stand behind the kind, up to the first
+/// that is explained, or to an address that has a default.
 fn needed_keys(kind: &str) -> Vec<(&'static str, &'static str)> {
     let section = section_of(kind);
-    let pairs = section.iter().filter_map(|line| line.strip_prefix("#: ").unwrap_or(line).split_once(" = "));
-    pairs.skip_while(|(key, _)| *key != "kind").skip(1).take_while(|(key, _)| !["base_url", "endpoint"].contains(key)).collect()
+    let lines = section.iter().take_while(|line| !line.starts_with("# "));
+    let pairs = lines.filter_map(|line| line.strip_prefix("#: ").unwrap_or(line).split_once(" = ")).skip(1);
+    let is_needed = |(at, (key, _)): &(usize, (&str, &str))| *at == 0 || !["base_url", "endpoint"].contains(key);
+    pairs.enumerate().take_while(is_needed).map(|(_, pair)| pair).collect()
 }
 
-/// The lines about this kind, from its table on.
+/// The lines about this kind, from the one that names it on.
 fn section_of(kind: &str) -> Vec<&'static str> {
     let is_its = |line: &str| line.strip_prefix("#: ").unwrap_or(line) == format!("kind = \"{kind}\"");
     let lines: Vec<&str> = REFERENCE.lines().collect();
     let at = lines.iter().position(|line| is_its(line)).unwrap_or(lines.len());
     let end = lines[at..].iter().position(|line| line.is_empty()).map_or(lines.len(), |length| at + length);
-    lines[at..end].iter().copied().filter(|line| !line.starts_with("# ")).collect()
+    lines[at..end].to_vec()
 }
 
 impl Choice {
@@ -246,7 +249,9 @@ mod tests {
         for kind in documented() {
             let keys = needed_keys(kind).into_iter().map(|(key, _)| (key.to_owned(), "env:FERRYD_TEST".to_owned()));
             let is_secret = |key: &str| ["password", "api_key", "app_secret"].contains(&key);
-            let keys = keys.map(|(key, value)| if is_secret(&key) { (key, value) } else { (key, "7001".to_owned() + "x") });
+            let is_address = |key: &str| key == "base_url";
+            let plain = |key: &str| if is_address(key) { "https://h.example/x" } else { "7001x" }.to_owned();
+            let keys = keys.map(|(key, value)| if is_secret(&key) { (key, value) } else { (key.clone(), plain(&key)) });
             let choice = Choice { kind: kind.into(), host: "my box".into(), watch: "/tmp/ä \"b\"".into(), keys: keys.collect() };
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("new").join("config.toml");

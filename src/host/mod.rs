@@ -25,6 +25,7 @@ pub mod kinds;
 pub mod koodrive;
 mod largest;
 mod lazy;
+mod names;
 mod network;
 mod redact;
 mod redacting;
@@ -35,6 +36,7 @@ mod supplies;
 pub(crate) mod token;
 mod unusable;
 pub mod uploadgig;
+pub mod webdav;
 mod xml;
 
 use std::collections::BTreeMap;

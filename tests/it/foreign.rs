@@ -7,15 +7,19 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ferryd::internals::job::State;
+use ferryd::internals::job::upload::Class;
+use ferryd::internals::job::{ReasonClass, State};
 use sha2::Digest;
 
 use crate::bench_top::{Bench, bytes};
+use crate::hosts::stands;
 use crate::skip::skipped;
 
 const MIB: usize = 1024 * 1024;
 const KEY_ID: &str = "AKIDFOREIGN0001";
 const SECRET: &str = "foreign-secret-foreign-secret";
+const USER: &str = "somebody";
+const PASSWORD: &str = "foreign-password";
 
 /// The folder of the programs that come with the Python that tests use.
 fn programs() -> Option<PathBuf> {
@@ -36,22 +40,36 @@ fn command(program: &Path) -> Command {
 /// How often the daemon is killed while it sends.
 const KILLS: u64 = 3;
 
-/// `rclone serve s3` on a folder of buckets.
+/// A server on a folder.
 struct Served {
     process: Child,
     address: String,
 }
 
 impl Served {
-    fn start(programs: &Path, folder: &Path) -> Served {
+    /// `rclone serve s3` or `rclone serve webdav`, which says where it is.
+    fn by_rclone(programs: &Path, words: &[&str], folder: &Path) -> Served {
         let mut command = command(&programs.join("rclone"));
-        command.args(["serve", "s3", "--config", "", "--addr", "127.0.0.1:0", "--auth-key", &format!("{KEY_ID},{SECRET}")]);
-        let mut process = command.arg(folder).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.arg("serve").args(words).args(["--config", "", "--addr", "127.0.0.1:0"]).arg(folder);
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let told = lines.find_map(|line| Some(line.split_once("server on [")?.1.split_once("/]")?.0.to_owned()));
+        let told =
+            |line: String| Some(line.to_lowercase().split_once("server ")?.1.split_once("on [")?.1.split_once("/]")?.0.to_owned());
+        let address = lines.find_map(told).unwrap();
         // What else it says has to go somewhere.
         std::thread::spawn(move || lines.for_each(drop));
-        Served { process, address: told.unwrap() }
+        Served { process, address }
+    }
+
+    /// wsgidav, which prints its port.
+    fn by_wsgidav(programs: &Path, folder: &Path) -> Served {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/webdav_wsgidav.py");
+        let mut command = command(&programs.join("python"));
+        command.arg(program).arg(folder).args([USER, PASSWORD]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Served { process, address: format!("http://127.0.0.1:{}", port.trim()) }
     }
 }
 
@@ -66,22 +84,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[test]
-fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed() {
-    let Some(programs) = programs() else {
-        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
-    };
-    let bench = Bench::new().to(&["s3"]).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []");
-    let folder = bench.dir.path().join("foreign");
-    std::fs::create_dir_all(folder.join("box")).unwrap();
-    let served = Served::start(&programs, &folder);
-    let ours = ferryd_sandbox::config_of("s3", bench.sandbox.addr()).unwrap();
-    let theirs = format!(
-        "[host.s3]\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"box\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
-         part_size = \"5 MiB\"\nsingle_put_max = \"5 MiB\"\nbandwidth = \"40 MiB/s\"\n",
-        served.address
-    );
-    let bench = bench.change(&ours, &theirs);
+/// Files of the sizes at the edges of parts, and with odd names.
+fn files() -> Vec<(String, Vec<u8>)> {
     let sizes = [0, 1, 65_536, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1, 47 * MIB];
     let odd = [
         "a b.txt",
@@ -95,8 +99,26 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
     ];
     let of_sizes = sizes.iter().map(|size| (format!("f{size}"), *size));
     let of_names = (1000..).zip(odd).map(|(size, name)| (name.to_owned(), size));
-    let files: Vec<(String, Vec<u8>)> =
-        of_sizes.chain(of_names).map(|(name, size)| (name, bytes(u64::try_from(size).unwrap(), size))).collect();
+    of_sizes.chain(of_names).map(|(name, size)| (name, bytes(u64::try_from(size).unwrap(), size))).collect()
+}
+
+#[test]
+fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed() {
+    let Some(programs) = programs() else {
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
+    };
+    let bench = Bench::new().to(&["s3"]).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []");
+    let folder = bench.dir.path().join("foreign");
+    std::fs::create_dir_all(folder.join("box")).unwrap();
+    let served = Served::by_rclone(&programs, &["s3", "--auth-key", &format!("{KEY_ID},{SECRET}")], &folder);
+    let ours = ferryd_sandbox::config_of("s3", bench.sandbox.addr()).unwrap();
+    let theirs = format!(
+        "[host.s3]\nkind = \"s3\"\nendpoint = \"{}\"\nbucket = \"box\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
+         part_size = \"5 MiB\"\nsingle_put_max = \"5 MiB\"\nbandwidth = \"40 MiB/s\"\n",
+        served.address
+    );
+    let bench = bench.change(&ours, &theirs);
+    let files = files();
     for (name, content) in &files {
         bench.put(name, content);
     }
@@ -122,4 +144,90 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
     assert_eq!(lines, expected, "{}", String::from_utf8_lossy(&output.stderr));
     // A daemon that dies after the store has opened an upload, and before its id is on record, cannot know of it (docs/HOSTS.md).
     assert!(left_open.is_some_and(|open| open <= KILLS), "{left_open:?} uploads are left open");
+}
+
+#[test]
+fn rclone_serving_webdav_has_every_file_once_and_equal_though_the_daemon_is_killed() {
+    let Some(programs) = programs() else {
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
+    };
+    webdav(&programs, &files(), |folder| Served::by_rclone(&programs, &["webdav", "--user", USER, "--pass", PASSWORD], folder));
+}
+
+#[test]
+fn wsgidav_has_every_file_once_and_equal_though_the_daemon_is_killed() {
+    let Some(programs) = programs() else {
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
+    };
+    // It reads a name only up to these (docs/protocols/webdav.md, section 11).
+    let files: Vec<(String, Vec<u8>)> = files().into_iter().filter(|(name, _)| !name.contains([';', '?'])).collect();
+    webdav(&programs, &files, |folder| Served::by_wsgidav(&programs, folder));
+}
+
+fn webdav(programs: &Path, files: &[(String, Vec<u8>)], serve: impl FnOnce(&Path) -> Served) {
+    let bench = Bench::new().to(&["webdav"]).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []");
+    let folder = bench.dir.path().join("foreign");
+    std::fs::create_dir_all(&folder).unwrap();
+    let served = serve(&folder);
+    let ours = ferryd_sandbox::config_of("webdav", bench.sandbox.addr()).unwrap();
+    let theirs = format!(
+        "[host.webdav]\nkind = \"webdav\"\nbase_url = \"{}\"\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"\nbandwidth = \"40 MiB/s\"\n",
+        served.address
+    );
+    let bench = bench.change(&ours, &theirs);
+    for (name, content) in files {
+        bench.put(name, content);
+    }
+    let done = || bench.jobs().iter().filter(|job| job.state == State::Done).count() as u64;
+    for life in 1..=KILLS {
+        let daemon = bench.start();
+        bench.wait_for("some files", || (done() >= 4 * life).then_some(()));
+        daemon.kill();
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(files.len());
+    bench.stop(daemon);
+    assert!(jobs.iter().all(|job| job.state == State::Done && !job.maybe_duplicate), "{jobs:#?}");
+    assert!(jobs.iter().all(|job| job.stored_bytes.is_some() && job.renamed_to().is_none()), "{jobs:#?}");
+    let mut expected: Vec<(String, String)> =
+        files.iter().map(|(name, content)| (name.clone(), hex(&sha2::Sha256::digest(content)))).collect();
+    expected.sort();
+    assert_eq!(read_by_rclone(programs, &served.address), expected, "every file once, and nothing else");
+}
+
+/// Every file below an address, with the SHA-256 of its bytes.
+fn read_by_rclone(programs: &Path, address: &str) -> Vec<(String, String)> {
+    let rclone = || command(&programs.join("rclone"));
+    let obscured = rclone().args(["obscure", PASSWORD]).output().unwrap().stdout;
+    let mut read = rclone();
+    read.args(["hashsum", "SHA256", "--config", "", "--download", ":webdav:", "--webdav-url", address, "--webdav-user", USER]);
+    let output = read.args(["--webdav-pass", String::from_utf8(obscured).unwrap().trim()]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut read: Vec<(String, String)> =
+        text.lines().filter_map(|line| line.split_once("  ")).map(|(digest, name)| (name.to_owned(), digest.to_owned())).collect();
+    read.sort();
+    read
+}
+
+#[test]
+fn a_server_that_misreads_a_name_is_not_believed_to_have_the_file() {
+    let Some(programs) = programs() else {
+        return skipped("FERRYD_PYTHON names no Python with tests/clients/requirements.txt installed");
+    };
+    let bench = Bench::new().to(&["webdav"]).watch("settle = \"0s\"\nafter = \"delete\"");
+    let folder = bench.dir.path().join("foreign");
+    std::fs::create_dir_all(&folder).unwrap();
+    let served = Served::by_wsgidav(&programs, &folder);
+    let ours = ferryd_sandbox::config_of("webdav", bench.sandbox.addr()).unwrap();
+    let theirs = format!(
+        "[host.webdav]\nkind = \"webdav\"\nbase_url = \"{}\"\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"\n",
+        served.address
+    );
+    let bench = bench.change(&ours, &theirs);
+    let path = bench.put("semi;colon", b"content");
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Waiting);
+    bench.stop(daemon);
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RequestRefused), "another name than `semi;colon`"), "{job:#?}");
+    assert!(path.exists(), "the only copy under its name");
 }

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 110] = [
+const TESTED: [(&str, &str, &str); 120] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -147,6 +147,16 @@ const TESTED: [(&str, &str, &str); 110] = [
     ("s3", "storage_class", "s3::an_object_is_stored_with_what_the_settings_say"),
     ("s3", "style", "s3::a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_allowed"),
     ("s3", "tags", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("webdav", "allow_http", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
+    ("webdav", "base_url", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
+    ("webdav", "flavour", "webdav::a_large_file_goes_in_chunks_that_go_together"),
+    ("webdav", "link_base", "webdav::a_file_goes_to_its_folder_and_has_its_links"),
+    ("webdav", "on_existing", "webdav::a_name_that_is_taken_is_settled_as_told"),
+    ("webdav", "parallel_parts", "webdav::a_large_file_goes_in_chunks_that_go_together"),
+    ("webdav", "part_size", "webdav::a_large_file_goes_in_chunks_that_go_together"),
+    ("webdav", "password", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("webdav", "token", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
+    ("webdav", "user", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
 ];
 
 /// The same for hooks.

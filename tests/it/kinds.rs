@@ -28,6 +28,8 @@ pub(crate) struct Kind {
     small_parts: &'static str,
     /// The size of those parts; nothing where the file travels in one request.
     part_bytes: Option<usize>,
+    /// Whether a file that travels in one request becomes one by a further request.
+    named_apart: bool,
     /// Whether a commit that went unanswered may leave a second file.
     may_duplicate: bool,
     /// The start of the file's name on the host: Kie.ai's has a digest before it.
@@ -70,6 +72,7 @@ kinds! {
         takes_empty_files: true,
         small_parts: "",
         part_bytes: Some(131_072),
+        named_apart: false,
         may_duplicate: true,
         renames: false,
         expires: false,
@@ -88,6 +91,7 @@ kinds! {
         takes_empty_files: true,
         small_parts: "",
         part_bytes: None,
+        named_apart: false,
         may_duplicate: true,
         renames: false,
         expires: true,
@@ -106,6 +110,7 @@ kinds! {
         takes_empty_files: true,
         small_parts: "part_size = \"5 MiB\"",
         part_bytes: Some(5 * 1024 * 1024),
+        named_apart: false,
         may_duplicate: false,
         renames: false,
         expires: true,
@@ -124,6 +129,7 @@ kinds! {
         takes_empty_files: true,
         small_parts: "",
         part_bytes: None,
+        named_apart: false,
         may_duplicate: false,
         renames: true,
         expires: false,
@@ -142,6 +148,7 @@ kinds! {
         takes_empty_files: false,
         small_parts: "part_size = \"256 KiB\"",
         part_bytes: Some(256 * 1024),
+        named_apart: false,
         may_duplicate: false,
         renames: false,
         expires: true,
@@ -160,6 +167,7 @@ kinds! {
         takes_empty_files: true,
         small_parts: "part_size = \"5 MiB\"\nsingle_put_max = \"0 B\"",
         part_bytes: Some(5 * 1024 * 1024),
+        named_apart: false,
         may_duplicate: false,
         renames: false,
         expires: false,
@@ -173,11 +181,32 @@ kinds! {
         every_fault_of_s3_ends_with_the_file_there_or_a_reason: every_fault,
         s3_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+    WEBDAV: Kind {
+        word: "webdav",
+        takes_empty_files: true,
+        small_parts: "flavour = \"plain\"",
+        part_bytes: None,
+        named_apart: true,
+        may_duplicate: false,
+        renames: false,
+        expires: false,
+        // It has no digests (`docs/protocols/webdav.md`, 4), and nobody could notice.
+        notices_corruption: false,
+        endpoints: &[Endpoint::Probe, Endpoint::Chunk, Endpoint::Finish],
+        secrets: &["s3cret-dav-password"],
+        passing_secrets: &[],
+        fine: "(webdav): credentials accepted",
+        login: Some(("s3cret-dav-password", "hunter2")),
+    }, {
+        every_fault_of_webdav_ends_with_the_file_there_or_a_reason: every_fault,
+        webdav_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
     EXAMPLE: Kind {
         word: "example",
         takes_empty_files: true,
         small_parts: "part_size = \"64 KiB\"",
         part_bytes: Some(64 * 1024),
+        named_apart: false,
         may_duplicate: false,
         renames: false,
         expires: true,
@@ -191,6 +220,25 @@ kinds! {
         every_fault_of_example_ends_with_the_file_there_or_a_reason: every_fault,
         example_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+}
+
+/// WebDAV with chunks, as Nextcloud takes them.
+pub(crate) const NEXTCLOUD: Kind = Kind {
+    small_parts: "part_size = \"5 MiB\"",
+    part_bytes: Some(5 * 1024 * 1024),
+    named_apart: false,
+    endpoints: &[Endpoint::Open, Endpoint::Chunk, Endpoint::Finish],
+    ..WEBDAV
+};
+
+#[test]
+fn every_fault_of_nextcloud_ends_with_the_file_there_or_a_reason() {
+    every_fault(NEXTCLOUD);
+}
+
+#[test]
+fn nextcloud_has_every_file_once_whenever_the_daemon_is_killed() {
+    kill_at_random(NEXTCLOUD);
 }
 
 /// Every kind, whichever is asked for.
@@ -254,8 +302,8 @@ impl Kind {
     /// intent to send it is written down only where a second file would show.
     fn passes(self, point: &str) -> bool {
         match point {
-            "ack.after_commit" => self.part_bytes.is_some(),
-            "finish.before_commit" | "finish.before_send" => self.part_bytes.is_some() || self.may_duplicate,
+            "ack.after_commit" => self.part_bytes.is_some() || self.named_apart,
+            "finish.before_commit" | "finish.before_send" => self.part_bytes.is_some() || self.named_apart || self.may_duplicate,
             _ => true,
         }
     }
@@ -527,7 +575,7 @@ fn every_fault(kind: Kind) {
 
 #[test]
 fn death_at_every_point_of_the_road_leaves_one_equal_file_on_every_kind_of_host() {
-    for kind in kinds() {
+    for kind in kinds().into_iter().chain(Some(NEXTCLOUD).filter(|kind| is_asked_for(*kind))) {
         for point in POINTS.iter().copied().filter(|point| kind.passes(point)) {
             let told = format!("{} {point}", kind.word);
             let bench = kind.bench();

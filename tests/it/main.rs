@@ -50,4 +50,5 @@ mod steer;
 mod stories;
 mod torn;
 mod users;
+mod webdav;
 mod world;

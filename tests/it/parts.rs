@@ -75,6 +75,11 @@ fn s3(part_size: u64, single_put_max: u64) -> Kind {
     Kind { word: "s3", lines, takes_empty_files: true, part_bytes: None, file_max: u64::MAX }
 }
 
+fn webdav(part_size: u64) -> Kind {
+    let lines = format!("base_url = \"https://h.example/remote.php/dav/files/a\"\npart_size = \"{part_size} B\"");
+    Kind { word: "webdav", lines, takes_empty_files: true, part_bytes: None, file_max: u64::MAX }
+}
+
 fn single(word: &'static str, lines: &str) -> Kind {
     Kind { word, lines: lines.to_owned(), takes_empty_files: true, part_bytes: Some(u64::MAX), file_max: u64::MAX }
 }
@@ -108,6 +113,11 @@ fn of(word: &'static str) -> BoxedStrategy<Kind> {
         "s3" => (prop_oneof![Just(5 * MIB), 5 * MIB..=5 * GIB], prop_oneof![Just(0), 0..=5 * GIB])
             .prop_map(|(size, single)| s3(size, single))
             .boxed(),
+        "webdav" => prop_oneof![
+            Just(single("webdav", "base_url = \"https://h.example/dav\"")),
+            prop_oneof![Just(5 * MIB), 5 * MIB..=5 * GIB].prop_map(webdav),
+        ]
+        .boxed(),
         "4shared" => prop_oneof![Just(256 * 1024), 256 * 1024..=5 * GIB].prop_map(fourshared).boxed(),
         _ => Just(by_its_own_word(word)).boxed(),
     }
@@ -168,7 +178,7 @@ fn assert_as_documented(kind: &Kind, plan: &Plan, size: u64) {
             assert!(plan.part_bytes.is_multiple_of(64) && plan.parts() <= 10_000, "{plan:?}");
         }
         // In one request, or in parts of at least 5 MiB, of which there are no more than 10,000.
-        "s3" => assert!(plan.parts() == 1 || (plan.part_bytes >= 5 * MIB && plan.parts() <= 10_000), "{plan:?}"),
+        "s3" | "webdav" => assert!(plan.parts() == 1 || (plan.part_bytes >= 5 * MIB && plan.parts() <= 10_000), "{plan:?}"),
         _ => assert_eq!(Some(plan.part_bytes), kind.part_bytes, "{plan:?}"),
     }
     if kind.part_bytes == Some(u64::MAX) {

@@ -14,7 +14,7 @@ use ferryd_sandbox::s3::{Checksums, Rules, SecondCompletion};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
-use crate::kinds::S3;
+use crate::kinds::{Kind, S3};
 use crate::world::{at_once, records, requests};
 
 const MIB: usize = 1024 * 1024;
@@ -43,16 +43,16 @@ fn left_open(bench: &Bench) -> usize {
     records(bench, "s3", "upload-").len()
 }
 
-/// What the store has told about each file, in words.
-fn proofs(bench: &Bench) -> Vec<String> {
+/// What a host has told about each file, in words.
+pub(crate) fn proofs(bench: &Bench) -> Vec<String> {
     let mut view = View::open(&bench.state_dir()).unwrap().unwrap();
     let details = |job: &JobRow| view.details(job.id, 0).unwrap().unwrap().1.proof.unwrap_or_default();
     bench.jobs().iter().map(details).collect()
 }
 
 /// A file that somebody has put there before, by a daemon of an older queue.
-fn with_an_object(bench: Bench, content: &[u8]) -> Bench {
-    arrives(S3, &bench, content);
+pub(crate) fn with_a_file(kind: Kind, bench: Bench, content: &[u8]) -> Bench {
+    arrives(kind, &bench, content);
     std::fs::remove_dir_all(bench.state_dir()).unwrap();
     bench
 }
@@ -107,7 +107,7 @@ fn a_key_and_its_links_are_made_as_told() {
 }
 
 /// What is at an address of this machine.
-fn fetched(link: &str) -> Vec<u8> {
+pub(crate) fn fetched(link: &str) -> Vec<u8> {
     let (host, path) = link.trim_start_matches("http://").split_once('/').unwrap();
     let mut stream = std::net::TcpStream::connect(host).unwrap();
     stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
@@ -290,7 +290,7 @@ fn a_key_that_is_taken_is_settled_as_told() {
             let (old, new) = (bytes(1, 1000), bytes(2, size));
             let of = |on_existing: &str| {
                 let lines = format!("on_existing = {on_existing:?}\n{SMALL}");
-                let bench = with_an_object(bench_with(&lines, |rules| rules.heeds_conditions = heeds_conditions), &old);
+                let bench = with_a_file(S3, bench_with(&lines, |rules| rules.heeds_conditions = heeds_conditions), &old);
                 let job = send(S3, &bench, "file", &new);
                 assert_eq!(left_open(&bench), 0);
                 (bench, job)
@@ -305,7 +305,7 @@ fn a_key_that_is_taken_is_settled_as_told() {
             assert_eq!(proofs(&bench), ["word"]);
         }
     }
-    let bench = with_an_object(bench("on_existing = \"error\""), b"old");
+    let bench = with_a_file(S3, bench("on_existing = \"error\""), b"old");
     bench.put("file", b"newer");
     let daemon = bench.start();
     let job = bench.wait_state(State::Waiting);

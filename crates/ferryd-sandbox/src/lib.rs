@@ -38,6 +38,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 pub mod uploadgig;
+pub mod webdav;
 mod wire;
 
 use std::convert::Infallible;

@@ -4,6 +4,7 @@ use crate::job::upload::Class;
 
 use super::super::FileFacts;
 use super::super::error::HostError;
+use super::super::names;
 
 /// The longest key, in bytes (page, 4).
 const KEY_BYTES_MAX: usize = 1024;
@@ -50,7 +51,7 @@ impl KeyTemplate {
 
     /// The key of a file. Never begins with a slash, has no empty names in it and none that means another folder.
     pub(super) fn fill(&self, file: &FileFacts) -> Result<String, HostError> {
-        let (stem, ext) = halves(&file.name);
+        let (stem, ext) = names::halves(&file.name);
         let filled: String = self
             .0
             .iter()
@@ -72,15 +73,7 @@ impl KeyTemplate {
 
 /// The same key with a number in its last name: `a/report (2).pdf`.
 pub(super) fn numbered(key: &str, number: u32) -> Result<String, HostError> {
-    let (folder, name) = key.rfind('/').map_or(("", key), |at| key.split_at(at + 1));
-    let (stem, ext) = halves(name);
-    let end = if ext.is_empty() { String::new() } else { format!(".{ext}") };
-    fits(format!("{folder}{stem} ({number}){end}"))
-}
-
-/// The last name of a key.
-pub(super) fn last_name(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or(key)
+    fits(names::numbered(key, number))
 }
 
 fn fits(key: String) -> Result<String, HostError> {
@@ -90,11 +83,6 @@ fn fits(key: String) -> Result<String, HostError> {
     }
     let said = format!("the key of this file would have {bytes} bytes, and a key has 1 to {KEY_BYTES_MAX}");
     Err(HostError::new(Class::FileRejected, said))
-}
-
-/// A name without what is behind its last dot, and that.
-fn halves(name: &str) -> (&str, &str) {
-    name.rsplit_once('.').filter(|(stem, ext)| !stem.is_empty() && !ext.is_empty()).unwrap_or((name, ""))
 }
 
 fn piece(word: &str) -> Option<Piece> {
@@ -140,15 +128,6 @@ mod tests {
         }
         let collides = |text| KeyTemplate::read(text).unwrap().collides();
         assert!(collides("{name}") && collides("x/{stem}.{ext}") && !collides("{folder}/{name}") && !collides("{version}"));
-    }
-
-    #[test]
-    fn a_number_goes_before_the_end_of_the_name() {
-        let cases = [("a/b.c/report.pdf", "a/b.c/report (2).pdf"), ("a.b/c", "a.b/c (2)"), (".x", ".x (2)"), ("c.", "c. (2)")];
-        for (key, expected) in cases {
-            assert_eq!(numbered(key, 2).unwrap(), expected);
-        }
-        assert_eq!((last_name("a/b"), last_name("b")), ("b", "b"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::error::{HostError, excerpt};
 use super::http::{Reply, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
-use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, stored, xml};
+use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, names, stored, xml};
 
 use checksum::Expected;
 use place::Place;
@@ -390,7 +390,7 @@ impl S3 {
     fn named(&self, open: &Open, proof: Proof) -> Outcome {
         let link = self.settings.link_base.as_ref().map(|base| format!("{base}{}", sign::encoded(&open.key)));
         let remote_id = Some(format!("s3://{}/{}", open.place.bucket, open.key));
-        Outcome { link, remote_id, proof, name: stored::name(Some(keys::last_name(&open.key).to_owned())), ..Outcome::default() }
+        Outcome { link, remote_id, proof, name: stored::name(Some(names::last_name(&open.key).to_owned())), ..Outcome::default() }
     }
 }
 
