@@ -131,6 +131,8 @@ pub enum Resolution {
     FinishAgain,
     /// The whole file is sent again, in the place of what is there.
     SendAgain,
+    /// It does not have all of the file: what is missing is sent.
+    GoOn,
     /// It does not have the file: what happened to the session.
     Lost(&'static str),
     /// There is evidence that it has the file, and no proof.
@@ -145,6 +147,8 @@ pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_
         (Found::Complete(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
         (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
+        // Whoever tells how far it is has not made the file of less.
+        (Found::UpTo(_), _) if shape.last_part_commits => Resolution::GoOn,
         (Found::Gone, Repeat::Harmless) => Resolution::Lost(SESSION_UNKNOWN),
         (Found::Gone, Repeat::MayDuplicate) => Resolution::Undecidable,
         (_, Repeat::Harmless) if shape.order == Order::WholeFile => Resolution::SendAgain,

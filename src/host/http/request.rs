@@ -133,6 +133,13 @@ impl<'a> Request<'a> {
         self.around(Bytes::new(), part.source.as_ref(), part.bytes, Bytes::new())
     }
 
+    /// With the first `bytes` bytes of a part and nothing else.
+    #[must_use]
+    pub fn raw_start(self, part: &'a Part, bytes: u64) -> Request<'a> {
+        let file = Some(PartSlice { source: part.source.as_ref(), offset: Some(0), bytes });
+        Request { body: Payload::Around { head: Bytes::new(), file, tail: Bytes::new() }, ..self }
+    }
+
     /// With time for the host to think once it has everything, also between the beginning of its reply and the end.
     #[must_use]
     pub fn patience(self, patience: Duration) -> Request<'a> {
