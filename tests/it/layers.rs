@@ -60,6 +60,7 @@ const MAY_KNOW: [(&str, &[&str]); 48] = [
     ("sd_notify", &["os"]),
     ("serde", &["cli", "host", "job", "os"]),
     ("serde_json", &["cli", "hook", "host", "job", "os", "store"]),
+    ("sha1", &["engine"]),
     ("sha2", &["cli", "config", "engine", "host", "os"]),
     ("signal_hook", &["os"]),
     ("strsim", &["config"]),

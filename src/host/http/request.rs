@@ -1,5 +1,6 @@
 //! Requests.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ pub struct Request<'a> {
     /// `None` if what was asked for is no method.
     pub(super) method: Option<Method>,
     pub(super) url: &'a str,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(Cow<'static, str>, String)>,
     pub(super) body: Payload<'a>,
     pub(super) patience: Duration,
     pub(super) follows: bool,
@@ -89,10 +90,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// With a header. A value that cannot be one is an error when the request is sent.
+    /// With a header. A name or a value that cannot be one is an error when the request is sent.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Request<'a> {
-        self.headers.push((name, value.into()));
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Request<'a> {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
