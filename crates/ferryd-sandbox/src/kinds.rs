@@ -45,6 +45,8 @@ kinds! {
     fourshared: FourShared,
     /// A store that speaks S3.
     s3: S3,
+    /// A server of tus.
+    tus: Tus,
     /// The example, which exists nowhere else.
     #[cfg(feature = "example-kind")]
     example: Example,
