@@ -25,7 +25,7 @@ pub enum Location {
 }
 
 /// Reads what a server names in `Location`, in answer to a request to `creation`.
-pub fn read(location: &str, creation: &str, allowed: &[String]) -> Result<Location, HostError> {
+pub fn locate(location: &str, creation: &str, allowed: &[String]) -> Result<Location, HostError> {
     let no_address = || HostError::new(Class::Unreadable, "the host gave an upload address that cannot be used");
     let creation = Url::parse(creation).map_err(|_| no_address())?;
     let url = creation.join(location.trim()).map_err(|_| no_address())?;
@@ -81,7 +81,7 @@ mod tests {
     const CREATION: &str = "https://tus.example:8443/files/";
 
     fn at(location: &str) -> Location {
-        read(location, CREATION, &["https://up.example".to_owned()]).unwrap()
+        locate(location, CREATION, &["https://up.example".to_owned()]).unwrap()
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
     fn what_is_no_address_of_an_upload_is_refused() {
         let long = "x".repeat(5000);
         for wrong in ["", " ", "https://u:p@tus.example:8443/1", "ftp://tus.example/1", CREATION, "https://", &long] {
-            assert!(read(wrong, CREATION, &[]).is_err(), "{wrong}");
+            assert!(locate(wrong, CREATION, &[]).is_err(), "{wrong}");
         }
     }
 

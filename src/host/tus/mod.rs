@@ -29,11 +29,11 @@ use super::kind::Protocol;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, address, stored};
 
-use location::Location;
-use replies::{Asked, Progress, VERSION};
+use replies::VERSION;
 use template::Template;
 
-pub use replies::{Abilities, Created, abilities_reply, create_reply, delete_reply, head_reply, patch_reply};
+pub use location::{Location, locate};
+pub use replies::{Abilities, Created, Progress, abilities_reply, create_reply, delete_reply, head_reply, patch_reply};
 pub use settings::{Checksum, Credentials, OnGone, TusConfig};
 
 /// How long the server may think about bytes that it has: the last ones may have it store the file.
@@ -185,7 +185,7 @@ impl Tus {
 
     /// Where an upload is that was created. Behind a proxy some servers name an address that only they know.
     async fn place(&self, open: &Open, created: &Created) -> Result<String, HostError> {
-        match location::read(&created.location, &open.endpoint, &self.settings.upload_origins)? {
+        match locate(&created.location, &open.endpoint, &self.settings.upload_origins)? {
             Location::Known(upload) => Ok(upload),
             Location::Elsewhere { here, named } => match self.offset(&here, open.bytes).await {
                 Ok(_) => Ok(here),
@@ -270,21 +270,15 @@ impl Tus {
         }
     }
 
-    /// What the server has told of the file once it confirmed every byte: each with its checksum, or their number.
-    fn proof(open: &Open) -> Proof {
-        let _ = open;
-        Proof::Size
-    }
-
     /// Creates the upload of an empty file, which is whole by that.
     async fn create_empty(&self, open: &mut Open) -> Result<Outcome, HostError> {
         let (created, reply) = self.create(open).await?;
-        open.upload = match location::read(&created.location, &open.endpoint, &self.settings.upload_origins) {
+        open.upload = match locate(&created.location, &open.endpoint, &self.settings.upload_origins) {
             Ok(Location::Known(upload)) => Some(upload),
             _ => None,
         };
         self.note(open, &reply);
-        Ok(self.outcome(open, Tus::proof(open)))
+        Ok(self.outcome(open, Proof::Size))
     }
 }
 
@@ -390,11 +384,11 @@ impl Host for Tus {
             let open = Open::load(&at.session)?;
             let Some(upload) = &open.upload else { return Ok(Found::Unsure) };
             if open.whole && completion.repeated {
-                return Ok(Found::Complete(self.outcome(&open, Tus::proof(&open))));
+                return Ok(Found::Complete(self.outcome(&open, Proof::Size)));
             }
             match self.offset(upload, open.bytes).await {
                 Ok(progress) if progress.offset == open.bytes && completion.repeated => {
-                    Ok(Found::Complete(self.outcome(&open, Tus::proof(&open))))
+                    Ok(Found::Complete(self.outcome(&open, Proof::Size)))
                 }
                 Ok(progress) => Ok(Found::UpTo(progress.offset)),
                 // The server may have made the file, and let go of the upload; or it has expired.
@@ -414,7 +408,7 @@ impl Host for Tus {
             if !open.whole && self.offset(upload, open.bytes).await?.offset != open.bytes {
                 return Err(HostError::new(Class::OffsetMismatch, "the host does not have all bytes"));
             }
-            Ok(self.outcome(&open, Tus::proof(&open)))
+            Ok(self.outcome(&open, Proof::Size))
         })
     }
 

@@ -50,7 +50,7 @@ pub struct Progress {
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(super) enum Asked {
     /// What the server can do.
     Abilities,
     /// A new upload.
@@ -63,7 +63,7 @@ pub enum Asked {
 
 /// What a server says that it can do. One that says nothing of the kind can create uploads, and that is all we know.
 pub fn abilities_reply(reply: &Reply) -> Result<Abilities, HostError> {
-    if matches!(reply.status, 400..=403 | 404 | 405 | 501) {
+    if matches!(reply.status, 400..=405 | 501) {
         return Ok(Abilities::default());
     }
     if !reply.is_success() {

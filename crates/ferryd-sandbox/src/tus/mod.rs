@@ -286,15 +286,12 @@ impl Tus {
         exchange.received().await?;
         let (rules, times, lies) = (self.rules.clone(), exchange.times(), exchange.lies());
         let answer = move |shared: &Shared| {
-            let first = rules.take(shared, &id, offset, &announced, (spooled, digest), lies);
-            let answered = if times > 1 && first.is_ok() {
+            let first = rules.take(shared, &id, offset, &announced, (spooled, digest), lies).unwrap_or_else(Fault::answer);
+            match rules.begins(shared, &id, offset, &announced) {
                 // The same bytes once more come where the upload does not end any more.
-                let held = first.as_ref().is_ok_and(|answer| answer.held);
-                rules.begins(shared, &id, offset, &announced).map_err(|fault| Answer { held, ..fault.answer() }).map_or_else(Ok, |_| first)
-            } else {
-                first
-            };
-            answered.unwrap_or_else(Fault::answer)
+                Err(fault) if times > 1 && first.held => Answer { held: true, ..fault.answer() },
+                _ => first,
+            }
         };
         exchange.work(answer).await
     }
