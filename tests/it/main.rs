@@ -49,5 +49,6 @@ mod skip;
 mod steer;
 mod stories;
 mod torn;
+mod tus;
 mod users;
 mod world;

@@ -26,6 +26,7 @@ use incoming::{Algorithm, Announced, Incoming};
 
 pub(super) const KIND: &str = "tus";
 const VERSION: &str = "1.0.0";
+const TOKEN: &str = "tus-practice-token-7";
 /// Below what uploads are.
 const FILES: &str = "/files/";
 const BYTES_TYPE: &str = "application/offset+octet-stream";
@@ -55,8 +56,10 @@ pub enum Dialect {
 /// How the emulated server is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// The token that every request but OPTIONS has.
-    pub token: String,
+    /// The header that every request but OPTIONS has, with its value.
+    pub credentials: (String, String),
+    /// Further headers that every request must have, with their values.
+    pub wants: Vec<(String, String)>,
     /// How it writes where an upload is.
     pub locations: Locations,
     /// How it words what it refuses.
@@ -90,7 +93,8 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
-            token: "tus-practice-token-7".into(),
+            credentials: ("authorization".into(), format!("Bearer {TOKEN}")),
+            wants: Vec::new(),
             locations: Locations::Absolute,
             dialect: Dialect::Tusd,
             checksums: vec!["sha1".into(), "md5".into(), "sha256".into()],
@@ -111,8 +115,7 @@ impl Default for Rules {
 
 /// What `[host.tus]` has to say to reach the emulation at `addr`.
 pub(super) fn config(addr: SocketAddr) -> String {
-    let Rules { token, .. } = Rules::default();
-    format!("[host.{KIND}]\nkind = \"{KIND}\"\nendpoint = \"http://{addr}/{KIND}{FILES}\"\ntoken = \"{token}\"\n")
+    format!("[host.{KIND}]\nkind = \"{KIND}\"\nendpoint = \"http://{addr}/{KIND}{FILES}\"\ntoken = \"{TOKEN}\"\n")
 }
 
 /// What is remembered of an upload.
@@ -235,8 +238,12 @@ impl Tus {
         if *asked == Asked::Abilities {
             return Ok(());
         }
-        if header(headers, "authorization") != Some(format!("Bearer {}", self.rules.token).as_str()) {
+        let has = |(name, value): &(String, String)| header(headers, name) == Some(value);
+        if !has(&self.rules.credentials) {
             return Err(Fault::new(401, "the credentials are wrong"));
+        }
+        if let Some((name, _)) = self.rules.wants.iter().find(|wanted| !has(wanted)) {
+            return Err(Fault::new(403, format!("{name} header required")));
         }
         if header(headers, "tus-resumable") != Some(VERSION) {
             return Err(Fault::new(412, "ERR_UNSUPPORTED_VERSION: missing, invalid or unsupported Tus-Resumable header"));
