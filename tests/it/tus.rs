@@ -310,7 +310,9 @@ fn the_server_is_told_what_the_settings_say() {
 fn a_file_has_the_link_that_the_settings_or_the_server_make() {
     let link = |lines: &str, header: Option<(&str, &str)>| {
         let names = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let bench = bench_with(&format!("{SMALL}\n{lines}"), |rules| rules.names_file = names);
+        let bench = bench_with("", |rules| rules.names_file = names);
+        let before = format!("link_template = \"http://{}/tus/stored/{{id}}/{{name}}\"", bench.sandbox.addr());
+        let bench = bench.change(&before, lines);
         let job = arrives(TUS, &bench, &bytes(1, 100 * KIB));
         let id = bench.sandbox.objects()[0].session.clone();
         (job.link.map(|link| link.replace(&id, "ID")), job.remote_id.map(|remote| remote.replace(&id, "ID")))

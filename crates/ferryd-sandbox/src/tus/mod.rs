@@ -27,8 +27,10 @@ use incoming::{Algorithm, Announced, Incoming};
 pub(super) const KIND: &str = "tus";
 const VERSION: &str = "1.0.0";
 const TOKEN: &str = "tus-practice-token-7";
-/// Below what uploads are.
+/// Below what uploads are, ...
 const FILES: &str = "/files/";
+/// ... and where the application behind the server hands out what has become of them: the protocol knows no such thing.
+const STORED: &str = "/stored/";
 const BYTES_TYPE: &str = "application/offset+octet-stream";
 
 /// How the server writes where an upload is.
@@ -115,7 +117,10 @@ impl Default for Rules {
 
 /// What `[host.tus]` has to say to reach the emulation at `addr`.
 pub(super) fn config(addr: SocketAddr) -> String {
-    format!("[host.{KIND}]\nkind = \"{KIND}\"\nendpoint = \"http://{addr}/{KIND}{FILES}\"\ntoken = \"{TOKEN}\"\n")
+    format!(
+        "[host.{KIND}]\nkind = \"{KIND}\"\nendpoint = \"http://{addr}/{KIND}{FILES}\"\ntoken = \"{TOKEN}\"\n\
+         link_template = \"http://{addr}/{KIND}{STORED}{{id}}/{{name}}\"\n"
+    )
 }
 
 /// What is remembered of an upload.
@@ -177,6 +182,7 @@ enum Asked {
     Append { id: String, offset: u64 },
     Look(String),
     GiveUp(String),
+    Fetch(String),
 }
 
 /// The emulation.
@@ -198,6 +204,10 @@ impl Tus {
         }
         let id = exchange.path.strip_prefix(FILES).filter(|id| !id.is_empty() && !id.contains('/'));
         let is_creation = exchange.path == FILES || exchange.path == FILES.trim_end_matches('/');
+        let stored = exchange.path.strip_prefix(STORED).and_then(|path| path.split('/').next());
+        if let (&Method::GET, Some(stored)) = (&method, stored) {
+            return Ok(Asked::Fetch(stored.into()));
+        }
         match (method.as_str(), id) {
             ("OPTIONS", _) => Ok(Asked::Abilities),
             ("POST", None) if is_creation => Ok(Asked::Create),
@@ -235,7 +245,7 @@ impl Tus {
 
     /// Whether a request may be answered: its version and its token.
     fn admitted(&self, asked: &Asked, headers: &HeaderMap) -> Result<(), Fault> {
-        if *asked == Asked::Abilities {
+        if matches!(asked, Asked::Abilities | Asked::Fetch(_)) {
             return Ok(());
         }
         let has = |(name, value): &(String, String)| header(headers, name) == Some(value);
@@ -263,6 +273,7 @@ impl Tus {
                 Asked::Create => rules.create(shared, &headers),
                 Asked::Look(id) => rules.look(shared, id),
                 Asked::GiveUp(id) => rules.give_up(shared, id),
+                Asked::Fetch(id) => fetch(shared, id),
                 Asked::Abilities | Asked::Append { .. } => Ok(Answer::plain(rules.abilities(), Outcome::Served)),
             };
             let mut answered = once();
@@ -508,6 +519,14 @@ impl Rules {
     }
 }
 
+/// What has become of an upload.
+fn fetch(shared: &Shared, id: &str) -> Result<Answer, Fault> {
+    let nothing = || Fault::new(404, "there is no such file");
+    let object = shared.store.object(KIND, id).ok_or_else(nothing)?;
+    let file = shared.store.open_object(KIND, id).ok_or_else(nothing)??;
+    Ok(Answer::plain(Reply::file(file, object.bytes), Outcome::Served))
+}
+
 fn time(ms: i64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
@@ -550,6 +569,7 @@ fn met(asked: &Asked) -> Met {
         Asked::Append { id, offset } => (Endpoint::Chunk, Some(id.clone()), Some(*offset)),
         Asked::Look(id) => (Endpoint::Probe, Some(id.clone()), None),
         Asked::GiveUp(id) => (Endpoint::Abandon, Some(id.clone()), None),
+        Asked::Fetch(_) => (Endpoint::Link, None, None),
     };
     Met { host: KIND, endpoint, session, part, file: None }
 }
