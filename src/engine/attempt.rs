@@ -470,7 +470,9 @@ impl Attempt {
                 let maybe_duplicate = self.shape.repeat == Repeat::MayDuplicate;
                 self.finish(&upload).await.map(|outcome| Outcome { maybe_duplicate, ..outcome })
             }
-            (Resolution::Done | Resolution::Probable | Resolution::GoOn | Resolution::Undecidable, _) => Err(Stop::Undecidable(None)),
+            (Resolution::Done | Resolution::Probable | Resolution::GoOn | Resolution::Undecidable, _) => {
+                Err(Stop::Undecidable(None))
+            }
         }
     }
 

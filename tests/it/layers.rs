@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 48] = [
+const MAY_KNOW: [(&str, &[&str]); 49] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),

@@ -89,7 +89,9 @@ fn a_daemon_that_is_killed_in_the_middle_of_a_request_goes_on_at_the_very_byte()
         bench.wait_for("bytes on their way", || (requests(&bench, Endpoint::Chunk).len() > before).then_some(()));
         bench.wait_for("some of them", || std::thread::sleep(Duration::from_millis(300)).into());
         daemon.kill();
-        bench.wait_for("their end", || requests(&bench, Endpoint::Chunk).iter().all(|entry| entry.outcome != Outcome::Pending).then_some(()));
+        bench.wait_for("their end", || {
+            requests(&bench, Endpoint::Chunk).iter().all(|entry| entry.outcome != Outcome::Pending).then_some(())
+        });
     }
     let daemon = bench.start();
     let jobs = bench.wait_done(1);
@@ -178,7 +180,8 @@ fn bytes_have_a_checksum_where_the_server_verifies_it() {
 
 #[test]
 fn requests_end_at_the_borders_that_the_server_wants() {
-    let bench = bench_with("chunk = \"128 KiB\"\nchunk_multiple = \"64 KiB\"\nchecksum = \"none\"", |rules| rules.chunk_multiple = 65_536);
+    let bench =
+        bench_with("chunk = \"128 KiB\"\nchunk_multiple = \"64 KiB\"\nchecksum = \"none\"", |rules| rules.chunk_multiple = 65_536);
     bench.faults(one(Endpoint::Chunk, When::Nth(2), Action::ResetAfterBytes { bytes: 70_000 }));
     arrives(TUS, &bench, &bytes(1, 500 * KIB));
     let sent = sent(&bench);
@@ -191,7 +194,8 @@ fn requests_end_at_the_borders_that_the_server_wants() {
 fn a_proxy_that_takes_less_at_once_gets_less() {
     let bench = bench_with("chunk = \"8 MiB\"", |rules| rules.request_bytes_max = Some(3 * MIB as u64));
     arrives(TUS, &bench, &bytes(1, 9 * MIB));
-    let taken: Vec<Entry> = requests(&bench, Endpoint::Chunk).into_iter().filter(|entry| !matches!(entry.outcome, Outcome::Rejected(_))).collect();
+    let taken: Vec<Entry> =
+        requests(&bench, Endpoint::Chunk).into_iter().filter(|entry| !matches!(entry.outcome, Outcome::Rejected(_))).collect();
     assert!(taken.iter().all(|entry| entry.body_bytes <= 3 * MIB as u64), "{taken:#?}");
     let bench = bench_with("chunk = \"8 MiB\"", |rules| rules.request_bytes_max = Some(100));
     bench.put("file", &bytes(1, 9 * MIB));
@@ -276,7 +280,8 @@ fn a_token_goes_over_a_network_in_the_clear_only_where_allowed() {
     let told = |lines: &str| {
         let bench = bench("");
         let endpoint = format!("http://{}/tus/files/", bench.sandbox.addr());
-        let bench = bench.change(&format!("endpoint = {endpoint:?}"), &format!("endpoint = \"http://tus.example/files/\"\n{lines}"));
+        let bench =
+            bench.change(&format!("endpoint = {endpoint:?}"), &format!("endpoint = \"http://tus.example/files/\"\n{lines}"));
         let said = bench.command(&["check"]).output().unwrap();
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
     };

@@ -138,11 +138,8 @@ impl Tus {
     /// A request to an address of the server, with our credentials if it may have them.
     fn request<'a>(&self, method: &str, url: &'a str) -> Request<'a> {
         let overrides = self.settings.method_override && matches!(method, "PATCH" | "DELETE");
-        let request = if overrides {
-            Request::post(url).header("x-http-method-override", method)
-        } else {
-            Request::custom(method, url)
-        };
+        let request =
+            if overrides { Request::post(url).header("x-http-method-override", method) } else { Request::custom(method, url) };
         let headers = self.settings.headers.iter().cloned();
         let request = headers.fold(request, |request, (name, value)| request.header(name, value));
         let trusted = location::is_trusted(url, &self.settings.endpoint, &self.settings.upload_origins);
@@ -428,9 +425,9 @@ impl Host for Tus {
         Box::pin(async {
             let abilities = self.abilities().await?;
             let login = if self.authorization.is_some() { self.check_login().await? } else { "(no login needed)" };
-            let max = abilities.bytes_max.map_or(String::new(), |max| {
-                format!(", files up to {}", bytesize::ByteSize::b(max).display().iec())
-            });
+            let max = abilities
+                .bytes_max
+                .map_or(String::new(), |max| format!(", files up to {}", bytesize::ByteSize::b(max).display().iec()));
             let word = self.settings.checksum.map(Checksum::word);
             let verified = word.filter(|word| abilities.checksums.iter().any(|known| known == word));
             let checksum = verified.map_or(String::new(), |word| format!(", verifies {word}"));

@@ -110,7 +110,8 @@ pub fn head_reply(reply: &Reply, file_bytes: u64) -> Result<Progress, HostError>
     if !reply.is_success() {
         return Err(refusal(reply, Asked::Offset));
     }
-    let offset = offset_of(reply).ok_or_else(|| strange(reply, "did not say how far the upload is").worsening_to(Class::HostRefused))?;
+    let offset =
+        offset_of(reply).ok_or_else(|| strange(reply, "did not say how far the upload is").worsening_to(Class::HostRefused))?;
     let length: Option<u64> = reply.header("upload-length").and_then(|length| length.trim().parse().ok());
     if offset > file_bytes || length.is_some_and(|length| length != file_bytes) {
         let length = length.unwrap_or(offset);
@@ -122,7 +123,11 @@ pub fn head_reply(reply: &Reply, file_bytes: u64) -> Result<Progress, HostError>
 
 /// Whether an upload is given up; one that is not known is.
 pub fn delete_reply(reply: &Reply) -> Result<(), HostError> {
-    if reply.is_success() || matches!(reply.status, 403 | 404 | 405 | 410 | 501) { Ok(()) } else { Err(refusal(reply, Asked::Offset)) }
+    if reply.is_success() || matches!(reply.status, 403 | 404 | 405 | 410 | 501) {
+        Ok(())
+    } else {
+        Err(refusal(reply, Asked::Offset))
+    }
 }
 
 fn offset_of(reply: &Reply) -> Option<u64> {
@@ -148,7 +153,8 @@ fn code(reply: &Reply) -> Option<&str> {
 
 /// Whether the server has broken a request off, for another one of ours that it saw.
 fn is_interrupted(reply: &Reply) -> bool {
-    let ours = matches!(code(reply), Some("ERR_UPLOAD_INTERRUPTED" | "ERR_UNEXPECTED_EOF" | "ERR_CONNECTION_RESET" | "ERR_READ_TIMEOUT"));
+    let ours =
+        matches!(code(reply), Some("ERR_UPLOAD_INTERRUPTED" | "ERR_UNEXPECTED_EOF" | "ERR_CONNECTION_RESET" | "ERR_READ_TIMEOUT"));
     ours || reply.text.contains("aborted due to lock")
 }
 

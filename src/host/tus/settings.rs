@@ -236,7 +236,10 @@ fn header_name(value: &Value<'_>) -> Result<String, Wrong> {
 fn checked_name(name: &str) -> Result<String, Wrong> {
     let lower = HeaderName::try_from(name).map_err(|_| Wrong::new("is no name of a header", "write one such as \"X-Api-Key\""))?;
     if OWN_HEADERS.contains(&lower.as_str()) || lower.as_str().starts_with("upload-") {
-        return Err(Wrong::new(format!("is `{name}`, which is set otherwise"), "use `token`, `user` or `metadata`, or leave it out"));
+        return Err(Wrong::new(
+            format!("is `{name}`, which is set otherwise"),
+            "use `token`, `user` or `metadata`, or leave it out",
+        ));
     }
     Ok(lower.as_str().to_owned())
 }

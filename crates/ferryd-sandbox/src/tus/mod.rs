@@ -388,7 +388,8 @@ impl Rules {
             return Err(locked());
         }
         let offset = offset(shared, id, &upload)?;
-        let reply = Reply::empty(200).header("upload-offset", &offset.to_string()).header("upload-length", &upload.bytes.to_string());
+        let reply =
+            Reply::empty(200).header("upload-offset", &offset.to_string()).header("upload-length", &upload.bytes.to_string());
         let reply = reply.header("cache-control", "no-store");
         let reply = match &upload.metadata {
             Some(metadata) => reply.header("upload-metadata", metadata),
@@ -497,7 +498,8 @@ impl Rules {
     /// An upload that is known, was not lost, and lives.
     fn upload(&self, shared: &Shared, id: &str) -> Result<Upload, Fault> {
         let unknown = || Fault::new(404, "ERR_UPLOAD_NOT_FOUND: upload not found");
-        let upload: Upload = shared.records.get(KIND, &record(id)).filter(|upload: &Upload| !upload.is_forgotten).ok_or_else(unknown)?;
+        let upload: Upload =
+            shared.records.get(KIND, &record(id)).filter(|upload: &Upload| !upload.is_forgotten).ok_or_else(unknown)?;
         if upload.until_ms.is_some_and(|until| until <= shared.clock.now_ms()) {
             return Err(match self.dialect {
                 Dialect::Node => Fault::new(410, "The file for this url no longer exists"),
