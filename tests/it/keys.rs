@@ -147,6 +147,22 @@ const TESTED: [(&str, &str, &str); 110] = [
     ("s3", "storage_class", "s3::an_object_is_stored_with_what_the_settings_say"),
     ("s3", "style", "s3::a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_allowed"),
     ("s3", "tags", "s3::an_object_is_stored_with_what_the_settings_say"),
+    ("tus", "allow_http", "tus::a_token_goes_over_a_network_in_the_clear_only_where_allowed"),
+    ("tus", "auth_header", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "checksum", "tus::bytes_have_a_checksum_where_the_server_verifies_it"),
+    ("tus", "chunk", "tus::a_file_goes_in_requests_of_the_size_that_is_told_and_an_empty_one_in_none"),
+    ("tus", "chunk_multiple", "tus::requests_end_at_the_borders_that_the_server_wants"),
+    ("tus", "endpoint", "tus::a_token_goes_over_a_network_in_the_clear_only_where_allowed"),
+    ("tus", "headers", "tus::the_server_is_told_what_the_settings_say"),
+    ("tus", "link_header", "tus::a_file_has_the_link_that_the_settings_or_the_server_make"),
+    ("tus", "link_template", "tus::a_file_has_the_link_that_the_settings_or_the_server_make"),
+    ("tus", "metadata", "tus::the_server_is_told_what_the_settings_say"),
+    ("tus", "method_override", "tus::a_proxy_that_knows_only_post_is_spoken_to_by_post"),
+    ("tus", "on_gone", "tus::an_upload_that_is_gone_after_its_last_bytes_is_what_the_settings_say"),
+    ("tus", "password", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "token", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "upload_origins", "tus::another_origin_gets_bytes_and_credentials_only_where_the_settings_name_it"),
+    ("tus", "user", "tus::we_show_who_we_are_as_the_settings_say"),
 ];
 
 /// The same for hooks.
