@@ -417,7 +417,7 @@ impl Attempt {
                 self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false, last: None }),
             )
             .await?;
-        match (attempt::resumption(&found, all_sent), found) {
+        match (attempt::resumption(&found, all_sent || self.shape.last_part_commits), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => self.believe(&mut upload, bytes).await?,

@@ -108,7 +108,7 @@ pub enum Resumption {
 }
 
 /// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every
-/// part.
+/// part, or may have made the file of the last one.
 pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,

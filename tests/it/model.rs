@@ -363,7 +363,6 @@ fn scripts(calls: usize) -> Vec<Vec<(usize, Fault)>> {
 fn for_every_script(family: Family, on_unknown: OnUnknown, check: impl Fn(&[(usize, Fault)], &End)) {
     let plain = calls_without_faults(family);
     for script in scripts(plain) {
-        eprintln!("{script:?}");
         let end = run(family, &script, on_unknown);
         check(&script, &end);
     }

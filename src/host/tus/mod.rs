@@ -380,13 +380,11 @@ impl Host for Tus {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
             let Some(upload) = &open.upload else { return Ok(Found::Unsure) };
-            if open.whole && completion.repeated {
+            if open.whole {
                 return Ok(Found::Complete(self.outcome(&open, Proof::Size)));
             }
             match self.offset(upload, open.bytes).await {
-                Ok(progress) if progress.offset == open.bytes && completion.repeated => {
-                    Ok(Found::Complete(self.outcome(&open, Proof::Size)))
-                }
+                Ok(progress) if progress.offset == open.bytes => Ok(Found::Complete(self.outcome(&open, Proof::Size))),
                 Ok(progress) => Ok(Found::UpTo(progress.offset)),
                 // The server may have made the file, and let go of the upload; or it has expired.
                 Err(error) if error.class == Class::SessionLost => {
