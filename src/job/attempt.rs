@@ -555,10 +555,16 @@ mod tests {
             (Found::Unsure, OVERWRITES, often, GIVE_UP_AFTER, Resolution::SendAgain),
             (Found::Unsure, DUPLICATES, COMMITTING, Duration::ZERO, Resolution::Undecidable),
             (Found::Parts(Vec::new()), BY_PART, COMMITTING, Duration::ZERO, Resolution::FinishAgain),
+            (Found::UpTo(7), BY_PART, COMMITTING, Duration::ZERO, Resolution::FinishAgain),
         ];
         for (found, (order, repeat), session, failing_for, expected) in cases {
             let decided = resolution(&found, &shape(order, repeat), &session, failing_for);
             assert_eq!(decided, expected, "{found:?} {order:?} {repeat:?} {session:?} {failing_for:?}");
+        }
+        for repeat in [Repeat::Harmless, Repeat::MayDuplicate] {
+            let to_the_last = Shape { last_part_commits: true, ..shape(Order::Sequential, repeat) };
+            assert_eq!(resolution(&Found::UpTo(7), &to_the_last, &often, GIVE_UP_AFTER), Resolution::GoOn);
+            assert_eq!(resolution(&whole(), &to_the_last, &often, GIVE_UP_AFTER), Resolution::Done);
         }
     }
 

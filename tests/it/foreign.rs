@@ -1,7 +1,7 @@
 //! Services that are not ours: what they are sent is read back by a program that is not ours either.
 //!
-//! They come with Python's packages (`tests/clients/requirements.txt`), which `cargo test` must not fetch: without `FERRYD_PYTHON` every
-//! test here is skipped, and says so.
+//! They come with packages of Python (`tests/clients/requirements.txt`) and of Node (`tests/clients/package.json`), which `cargo test` must not
+//! fetch: without `FERRYD_PYTHON`, and without `FERRYD_NODE_MODULES`, the tests here are skipped, and say so.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Files of sizes around the borders of parts of 5 MiB, and of odd names, one of them in `folder`.
+fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let sizes = [0, 1, 65_536, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1, 47 * MIB];
+    let odd = ["a b.txt", "ünï—кот 猫.bin", "quo\"te'.x", "100% [a]{b}.zip", "-dash", "semi;colon=&+.t", "q?x=1#y~.z", "(2)*!$,@:"];
+    let of_sizes = sizes.iter().map(|size| (format!("f{size}"), *size));
+    let named = |name: &str| if name.starts_with("q?") { format!("{folder}{name}") } else { name.to_owned() };
+    let of_names = (1000..).zip(odd).map(|(size, name)| (named(name), size));
+    of_sizes.chain(of_names).map(|(name, size)| (name, bytes(u64::try_from(size).unwrap(), size))).collect()
+}
+
 #[test]
 fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed() {
     let Some(programs) = programs() else {
@@ -82,21 +92,7 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
         served.address
     );
     let bench = bench.change(&ours, &theirs);
-    let sizes = [0, 1, 65_536, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1, 47 * MIB];
-    let odd = [
-        "a b.txt",
-        "ünï—кот 猫.bin",
-        "quo\"te'.x",
-        "100% [a]{b}.zip",
-        "-dash",
-        "semi;colon=&+.t",
-        "sub folder/q?x=1#y~.z",
-        "(2)*!$,@:",
-    ];
-    let of_sizes = sizes.iter().map(|size| (format!("f{size}"), *size));
-    let of_names = (1000..).zip(odd).map(|(size, name)| (name.to_owned(), size));
-    let files: Vec<(String, Vec<u8>)> =
-        of_sizes.chain(of_names).map(|(name, size)| (name, bytes(u64::try_from(size).unwrap(), size))).collect();
+    let files = files("sub folder/");
     for (name, content) in &files {
         bench.put(name, content);
     }
@@ -122,4 +118,85 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
     assert_eq!(lines, expected, "{}", String::from_utf8_lossy(&output.stderr));
     // A daemon that dies after the store has opened an upload, and before its id is on record, cannot know of it (docs/HOSTS.md).
     assert!(left_open.is_some_and(|open| open <= KILLS), "{left_open:?} uploads are left open");
+}
+
+/// `@tus/server` with a folder.
+struct Tus {
+    process: Child,
+    port: u16,
+}
+
+impl Tus {
+    fn start(modules: &Path, folder: &Path) -> Tus {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/tus_server.mjs");
+        let mut command = command(Path::new("node"));
+        command.arg(script).arg(modules).arg(folder);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port = lines.find_map(|line| line.parse().ok()).unwrap();
+        std::thread::spawn(move || lines.for_each(drop));
+        Tus { process, port }
+    }
+}
+
+impl Drop for Tus {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// The uploads in the folder of `@tus/file-store`: their names, how long they are to be, and what is there of them.
+fn uploads(folder: &Path) -> Vec<(String, u64, Vec<u8>)> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let told = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let read = |path: PathBuf| {
+        let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        let name = told["metadata"]["filename"].as_str()?.to_owned();
+        Some((name, told["size"].as_u64()?, std::fs::read(path.with_extension("")).unwrap_or_default()))
+    };
+    told.filter_map(read).collect()
+}
+
+#[test]
+fn a_foreign_tus_server_has_every_file_once_and_equal_though_the_daemon_is_killed() {
+    let Some(modules) = std::env::var_os("FERRYD_NODE_MODULES").map(PathBuf::from) else {
+        return skipped("FERRYD_NODE_MODULES names no folder with what tests/clients/package.json wants");
+    };
+    let bench = Bench::new().to(&["tus"]).watch("settle = \"0s\"\nmin_size = \"0 B\"\nexclude = []");
+    let folder = bench.dir.path().join("foreign");
+    std::fs::create_dir_all(&folder).unwrap();
+    let served = Tus::start(&modules, &folder);
+    let ours = ferryd_sandbox::config_of("tus", bench.sandbox.addr()).unwrap();
+    let theirs = format!(
+        "[host.tus]\nkind = \"tus\"\nendpoint = \"http://127.0.0.1:{}/files\"\nchunk = \"5 MiB\"\nbandwidth = \"40 MiB/s\"\n",
+        served.port
+    );
+    let bench = bench.change(&ours, &theirs);
+    let files = files("");
+    for (name, content) in &files {
+        bench.put(name, content);
+    }
+    let there =
+        || std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().map_or(0, |file| file.len())).sum::<u64>();
+    // Each life ends once it has brought something, whatever it is about then.
+    for life in 1..=KILLS {
+        let daemon = bench.start();
+        bench.wait_for("some bytes", || (there() >= life * 20 * MIB as u64).then_some(()));
+        daemon.kill();
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(files.len());
+    bench.stop(daemon);
+    assert!(jobs.iter().all(|job| job.state == State::Done && (job.bytes == 0 || !job.maybe_duplicate)), "{jobs:#?}");
+    let uploads = uploads(&folder);
+    for (name, content) in &files {
+        let of_it = || uploads.iter().filter(|(known, ..)| known == name);
+        let whole: Vec<_> = of_it().filter(|(_, bytes, held)| *bytes == held.len() as u64).collect();
+        assert!(whole.iter().all(|(.., held)| held == content), "{name}: the bytes differ");
+        assert!(whole.len() == 1 || (content.is_empty() && !whole.is_empty()), "{name}: {} times", whole.len());
+        // A daemon that dies after an upload was created, and before its address is on record, cannot know of it.
+        assert!(of_it().all(|(_, bytes, held)| held.is_empty() || *bytes == held.len() as u64), "{name}: bytes that nobody wants");
+    }
+    assert!(uploads.len() as u64 <= files.len() as u64 + KILLS * 16, "{} uploads", uploads.len());
 }
