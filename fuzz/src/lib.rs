@@ -12,7 +12,7 @@ use ferryd::internals::host::http::Reply;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The words for headers of the reply.
-const HEADERS: [(&str, &str); 13] = [
+const HEADERS: [(&str, &str); 12] = [
     ("to", "location"),
     ("etag", "etag"),
     ("session", "session-id"),
@@ -21,7 +21,6 @@ const HEADERS: [(&str, &str); 13] = [
     ("token", "x-amz-meta-ferryd-upload"),
     ("offset", "upload-offset"),
     ("upload-length", "upload-length"),
-    ("expires", "upload-expires"),
     ("version", "tus-version"),
     ("extension", "tus-extension"),
     ("max", "tus-max-size"),

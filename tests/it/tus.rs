@@ -361,7 +361,7 @@ fn an_upload_that_is_given_up_leaves_nothing_open() {
         let daemon = bench.start();
         bench.wait_for("some bytes", || (requests(&bench, Endpoint::Chunk).len() > 1).then_some(()));
         assert_eq!(left_open(&bench), 1);
-        assert!(bench.command(&["cancel", "--all"]).status().unwrap().success());
+        assert!(bench.command(&["cancel", "--all"]).output().unwrap().status.success());
         bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
         bench.stop(daemon);
     }
@@ -417,4 +417,34 @@ fn a_file_that_the_application_refuses_fails_with_its_words() {
     bench.faults(Script::of([Rule::new(refuses).at(Endpoint::Open)]));
     let job = send(TUS, &bench, "file", b"content");
     assert!(stands(&job, State::Failed, ReasonClass::Host(Class::FileRejected), "no films here"), "{job:#?}");
+}
+
+#[test]
+fn a_server_that_loses_what_it_has_confirmed_is_asked_to_begin_anew() {
+    for (losses, uploads) in [(1, 1), (3, 2)] {
+        let bench = bench(SMALL);
+        bench.faults(one(Endpoint::Chunk, When::First(losses), Action::DropPart));
+        arrives(TUS, &bench, &bytes(1, 200 * KIB));
+        assert_eq!(requests(&bench, Endpoint::Open).len(), uploads, "{losses}");
+    }
+}
+
+#[test]
+fn a_file_that_may_have_been_made_is_not_removed_with_its_job() {
+    let bench = bench(SMALL);
+    let as_ever = Action::SlowReply { seconds: 0.0 };
+    let busy = Action::Status { code: 503, body: Default::default(), stored: false };
+    bench.faults(Script::of([
+        Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Chunk).when(When::Nth(2)),
+        Rule::new(as_ever).at(Endpoint::Probe).when(When::Nth(1)),
+        Rule::new(busy).at(Endpoint::Probe),
+    ]));
+    bench.put("file", &bytes(1, 100 * KIB));
+    let daemon = bench.start();
+    bench.wait_for("a question", || asked(&bench).contains(&"HEAD".to_owned()).then_some(()));
+    bench.wait_state(State::Waiting);
+    assert!(bench.command(&["cancel", "--all"]).output().unwrap().status.success());
+    bench.wait_state(State::Cancelled);
+    bench.stop(daemon);
+    assert!(!asked(&bench).contains(&"DELETE".to_owned()), "{:?}", asked(&bench));
 }

@@ -8,7 +8,9 @@ mod replies;
 mod settings;
 mod template;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -33,13 +35,15 @@ use replies::VERSION;
 use template::Template;
 
 pub use location::{Location, locate};
-pub use replies::{Abilities, Created, Progress, abilities_reply, create_reply, delete_reply, head_reply, patch_reply};
+pub use replies::{Abilities, abilities_reply, create_reply, delete_reply, head_reply, patch_reply};
 pub use settings::{Checksum, Credentials, OnGone, TusConfig};
 
 /// How long the server may think about bytes that it has: the last ones may have it store the file.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
 /// What a request is never made smaller than, where one was too large (page, 10).
 const CHUNK_MIN: u64 = 1024 * 1024;
+/// How many uploads are remembered of which the server has lost something.
+const FALLEN_MAX: usize = 256;
 /// The shortest id of an upload that is taken for a secret: shorter texts are found anywhere.
 const ID_BYTES_MIN: usize = 8;
 /// The longest name that a header is believed to give to a file, in bytes.
@@ -64,8 +68,6 @@ struct Open {
     checksum: Option<String>,
     /// Whether an upload can be given up.
     terminates: bool,
-    /// When the upload ends.
-    expires_ms: Option<i64>,
     /// What the reply to the last bytes, or to the creation, says that the file is called.
     told: Option<String>,
     /// Whether the server has confirmed the last byte.
@@ -132,6 +134,8 @@ pub struct Tus {
     abilities: OnceCell<Abilities>,
     /// The most bytes of one request that it has not called too large.
     chunk_max: AtomicU64,
+    /// The last uploads of which it has lost what it had confirmed.
+    fallen: Mutex<VecDeque<String>>,
 }
 
 impl Tus {
@@ -172,7 +176,7 @@ impl Tus {
     }
 
     /// Creates an upload.
-    async fn create(&self, open: &Open) -> Result<(Created, Reply), HostError> {
+    async fn create(&self, open: &Open) -> Result<(String, Reply), HostError> {
         let request = self.request("POST", &open.endpoint).header("tus-resumable", VERSION);
         let request = request.header("upload-length", open.bytes.to_string());
         let request = if open.metadata.is_empty() { request } else { request.header("upload-metadata", open.metadata.clone()) };
@@ -181,8 +185,8 @@ impl Tus {
     }
 
     /// Where an upload is that was created. Behind a proxy some servers name an address that only they know.
-    async fn place(&self, open: &Open, created: &Created) -> Result<String, HostError> {
-        match locate(&created.location, &open.endpoint, &self.settings.upload_origins)? {
+    async fn place(&self, open: &Open, location: &str) -> Result<String, HostError> {
+        match locate(location, &open.endpoint, &self.settings.upload_origins)? {
             Location::Known(upload) => Ok(upload),
             Location::Elsewhere { here, named } => match self.offset(&here, open.bytes).await {
                 Ok(_) => Ok(here),
@@ -193,12 +197,12 @@ impl Tus {
     }
 
     /// How far an upload is.
-    async fn offset(&self, upload: &str, file_bytes: u64) -> Result<Progress, HostError> {
+    async fn offset(&self, upload: &str, file_bytes: u64) -> Result<u64, HostError> {
         head_reply(&self.transport.send(self.to_upload("HEAD", upload)).await?, file_bytes)
     }
 
     /// Sends the beginning of a part, as much as may go at once.
-    async fn append(&self, open: &mut Open, part: &Part) -> Result<Progress, HostError> {
+    async fn append(&self, open: &mut Open, part: &Part) -> Result<u64, HostError> {
         let upload = open.upload()?.to_owned();
         let bytes = cut(part, open.bytes, self.chunk_max.load(Ordering::Relaxed), self.settings.chunk_multiple);
         let request = self.to_upload("PATCH", &upload).header("upload-offset", part.offset.to_string());
@@ -214,13 +218,13 @@ impl Tus {
             let said = format!("the host does not take {bytes} bytes at once; it gets fewer from now on");
             return Err(reply.failure(Class::OffsetMismatch, said));
         }
-        let progress = patch_reply(&reply, part.offset, bytes)?;
+        let held = patch_reply(&reply, part.offset, bytes)?;
         self.note(open, &reply);
-        Ok(progress)
+        Ok(held)
     }
 
     /// What follows from bytes that were refused: how far the upload is decides (page, 5 and 7).
-    async fn after_refusal(&self, open: &Open, part: &Part, error: HostError) -> Result<Progress, HostError> {
+    async fn after_refusal(&self, open: &Open, part: &Part, error: HostError) -> Result<u64, HostError> {
         let is_last = part.offset + part.bytes >= open.bytes;
         let is_offset = error.status == Some(409);
         // What nobody has answered is settled after a rest: the server may still be at it.
@@ -229,15 +233,33 @@ impl Tus {
             return Err(error);
         }
         match self.offset(open.upload()?, open.bytes).await {
-            Ok(progress) if is_offset && progress.offset == part.offset => {
+            Ok(held) if is_offset && held == part.offset => {
                 // It holds what we think, and takes nothing: another request of ours has not ended there.
                 Err(HostError { class: Class::Transient, ..error })
             }
-            Ok(progress) if is_offset && progress.offset > part.offset => Ok(progress),
+            Ok(held) if is_offset && held > part.offset => Ok(held),
+            // It has lost what it had confirmed. One that does so again will not stop.
+            Ok(_) if is_offset && self.has_fallen_before(open.upload()?) => Err(HostError { class: Class::SessionLost, ..error }),
             // Stored, whatever became of it there afterwards.
-            Ok(progress) if settled && progress.offset == open.bytes => Ok(progress),
+            Ok(held) if settled && held == open.bytes => Ok(held),
             Err(other) if is_offset => Err(other),
             _ => Err(error),
+        }
+    }
+
+    /// Whether the server has lost confirmed bytes of this upload for the second time.
+    fn has_fallen_before(&self, upload: &str) -> bool {
+        let mut fallen = self.fallen.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = fallen.iter().position(|known| known == upload);
+        match known {
+            Some(known) => fallen.remove(known).is_some(),
+            None => {
+                fallen.push_back(upload.to_owned());
+                if fallen.len() > FALLEN_MAX {
+                    fallen.pop_front();
+                }
+                false
+            }
         }
     }
 
@@ -269,8 +291,8 @@ impl Tus {
 
     /// Creates the upload of an empty file, which is whole by that.
     async fn create_empty(&self, open: &mut Open) -> Result<Outcome, HostError> {
-        let (created, reply) = self.create(open).await?;
-        open.upload = match locate(&created.location, &open.endpoint, &self.settings.upload_origins) {
+        let (location, reply) = self.create(open).await?;
+        open.upload = match locate(&location, &open.endpoint, &self.settings.upload_origins) {
             Ok(Location::Known(upload)) => Some(upload),
             _ => None,
         };
@@ -309,6 +331,7 @@ impl Protocol for Tus {
             transport: supplies.transport()?,
             abilities: OnceCell::new(),
             chunk_max: AtomicU64::new(u64::MAX),
+            fallen: Mutex::default(),
         })
     }
 
@@ -346,15 +369,13 @@ impl Host for Tus {
                 folder: file.folder.clone(),
                 checksum: checksum.map(str::to_owned),
                 terminates: abilities.has("termination"),
-                expires_ms: None,
                 told: None,
                 whole: false,
             };
             // The upload of an empty file is its commit, so it is created by the finish.
             if file.bytes > 0 {
-                let (created, reply) = self.create(&open).await?;
-                open.upload = Some(self.place(&open, &created).await?);
-                open.expires_ms = created.expires_ms;
+                let (location, reply) = self.create(&open).await?;
+                open.upload = Some(self.place(&open, &location).await?);
                 self.note(&mut open, &reply);
             }
             open.store().map(Opened::Session)
@@ -364,15 +385,14 @@ impl Host for Tus {
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {
         Box::pin(async move {
             let mut open = Open::load(&at.session)?;
-            let progress = match self.append(&mut open, part).await {
-                Ok(progress) => progress,
+            let held = match self.append(&mut open, part).await {
+                Ok(held) => held,
                 Err(error) => self.after_refusal(&open, part, error).await?,
             };
-            open.expires_ms = progress.expires_ms.or(open.expires_ms);
-            open.whole = progress.offset >= open.bytes;
+            open.whole = held >= open.bytes;
             // Only what must be known after a restart is worth a write.
             let moved_to = if open.whole { Some(open.store()?) } else { None };
-            Ok(Ack { number: part.number, held_to: progress.offset, receipt: None, moved_to })
+            Ok(Ack { number: part.number, held_to: held, receipt: None, moved_to })
         })
     }
 
@@ -384,8 +404,8 @@ impl Host for Tus {
                 return Ok(Found::Complete(self.outcome(&open, Proof::Size)));
             }
             match self.offset(upload, open.bytes).await {
-                Ok(progress) if progress.offset == open.bytes => Ok(Found::Complete(self.outcome(&open, Proof::Size))),
-                Ok(progress) => Ok(Found::UpTo(progress.offset)),
+                Ok(held) if held == open.bytes => Ok(Found::Complete(self.outcome(&open, Proof::Size))),
+                Ok(held) => Ok(Found::UpTo(held)),
                 // The server may have made the file, and let go of the upload; or it has expired.
                 Err(error) if error.class == Class::SessionLost => {
                     let done = completion.repeated && self.settings.on_gone == OnGone::Done;
@@ -400,7 +420,7 @@ impl Host for Tus {
         Box::pin(async move {
             let mut open = Open::load(&at.session)?;
             let Some(upload) = &open.upload else { return self.create_empty(&mut open).await };
-            if !open.whole && self.offset(upload, open.bytes).await?.offset != open.bytes {
+            if !open.whole && self.offset(upload, open.bytes).await? != open.bytes {
                 return Err(HostError::new(Class::OffsetMismatch, "the host does not have all bytes"));
             }
             Ok(self.outcome(&open, Proof::Size))
@@ -410,11 +430,13 @@ impl Host for Tus {
     fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            match &open.upload {
-                Some(upload) if open.terminates && !open.whole => {
-                    delete_reply(&self.transport.send(self.to_upload("DELETE", upload)).await?)
-                }
-                _ => Ok(()),
+            let Some(upload) = open.upload.as_ref().filter(|_| open.terminates && !open.whole) else { return Ok(()) };
+            // A file that was made, though nobody heard of it, is not for us to remove.
+            match self.offset(upload, open.bytes).await {
+                Ok(held) if held < open.bytes => delete_reply(&self.transport.send(self.to_upload("DELETE", upload)).await?),
+                Ok(_) => Ok(()),
+                Err(error) if error.class == Class::SessionLost => Ok(()),
+                Err(error) => Err(error),
             }
         })
     }

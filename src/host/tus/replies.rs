@@ -1,7 +1,5 @@
 //! Reads the replies. Every function here is pure; `docs/protocols/tus.md`, here "page", has the forms.
 
-use std::time::UNIX_EPOCH;
-
 use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt};
@@ -28,24 +26,6 @@ impl Abilities {
     pub(super) fn has(&self, extension: &str) -> bool {
         self.extensions.iter().any(|known| known == extension)
     }
-}
-
-/// An upload that was created.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Created {
-    /// Where it is, as the server writes it.
-    pub location: String,
-    /// When it ends, in milliseconds since the Unix epoch.
-    pub expires_ms: Option<i64>,
-}
-
-/// How far an upload is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// How many bytes the server has.
-    pub offset: u64,
-    /// When it ends, in milliseconds since the Unix epoch.
-    pub expires_ms: Option<i64>,
 }
 
 /// What was asked for.
@@ -85,28 +65,27 @@ pub fn abilities_reply(reply: &Reply) -> Result<Abilities, HostError> {
     Ok(Abilities { are_known: true, extensions: words("tus-extension"), bytes_max, checksums: words("tus-checksum-algorithm") })
 }
 
-/// An upload that was created.
-pub fn create_reply(reply: &Reply) -> Result<Created, HostError> {
+/// Where an upload is that was created, as the server writes it.
+pub fn create_reply(reply: &Reply) -> Result<String, HostError> {
     if !reply.is_success() {
         return Err(refusal(reply, Asked::Creation));
     }
     let location = reply.header("location").map(str::trim).filter(|location| !location.is_empty());
     let location = location.ok_or_else(|| HostError { doubt: true, ..strange(reply, "named no place for the upload") })?;
-    Ok(Created { location: location.to_owned(), expires_ms: expires_ms(reply) })
+    Ok(location.to_owned())
 }
 
 /// How far an upload is after the bytes from `offset` on, of which so many were sent.
-pub fn patch_reply(reply: &Reply, offset: u64, sent: u64) -> Result<Progress, HostError> {
+pub fn patch_reply(reply: &Reply, offset: u64, sent: u64) -> Result<u64, HostError> {
     if !reply.is_success() {
         return Err(refusal(reply, Asked::Bytes));
     }
     let held = offset_of(reply).filter(|held| (offset..=offset.saturating_add(sent)).contains(held));
-    let held = held.ok_or_else(|| HostError { doubt: true, ..strange(reply, "did not say how much it took") })?;
-    Ok(Progress { offset: held, expires_ms: expires_ms(reply) })
+    held.ok_or_else(|| HostError { doubt: true, ..strange(reply, "did not say how much it took") })
 }
 
 /// How far an upload of a file of so many bytes is.
-pub fn head_reply(reply: &Reply, file_bytes: u64) -> Result<Progress, HostError> {
+pub fn head_reply(reply: &Reply, file_bytes: u64) -> Result<u64, HostError> {
     if !reply.is_success() {
         return Err(refusal(reply, Asked::Offset));
     }
@@ -118,7 +97,7 @@ pub fn head_reply(reply: &Reply, file_bytes: u64) -> Result<Progress, HostError>
         let said = format!("the host's upload is one of {length} bytes, and the file has {file_bytes}");
         return Err(reply.failure(Class::SessionLost, said));
     }
-    Ok(Progress { offset, expires_ms: expires_ms(reply) })
+    Ok(offset)
 }
 
 /// Whether an upload is given up; one that is not known is.
@@ -132,12 +111,6 @@ pub fn delete_reply(reply: &Reply) -> Result<(), HostError> {
 
 fn offset_of(reply: &Reply) -> Option<u64> {
     reply.header("upload-offset").and_then(|offset| offset.trim().parse().ok())
-}
-
-fn expires_ms(reply: &Reply) -> Option<i64> {
-    let date = reply.header("upload-expires")?;
-    let since = httpdate::parse_http_date(date.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_millis()).ok()
 }
 
 fn strange(reply: &Reply, what: &str) -> HostError {
@@ -229,15 +202,13 @@ mod tests {
             assert_eq!(abilities_reply(&reply(status, headers, "")).unwrap(), Abilities::default(), "{status}");
         }
         assert_eq!(abilities_reply(&reply(200, &[("Tus-Version", "2.0.0")], "")).unwrap_err().class, Class::HostRefused);
-        let created = reply(201, &[("Location", "/files/24e5"), ("Upload-Expires", "Thu, 01 Jan 1970 00:00:01 GMT")], "");
-        let expected = Created { location: "/files/24e5".into(), expires_ms: Some(1000) };
-        assert_eq!(create_reply(&created).unwrap(), expected);
+        assert_eq!(create_reply(&reply(201, &[("Location", "/files/24e5")], "")).unwrap(), "/files/24e5");
         assert!(create_reply(&reply(201, &[], "")).unwrap_err().doubt, "nobody knows what it has made");
     }
 
     #[test]
     fn only_an_offset_within_what_was_sent_is_believed() {
-        let at = |offset: &str| patch_reply(&reply(204, &[("Upload-Offset", offset)], ""), 100, 50).map(|progress| progress.offset);
+        let at = |offset: &str| patch_reply(&reply(204, &[("Upload-Offset", offset)], ""), 100, 50);
         assert_eq!((at("150").unwrap(), at("100").unwrap(), at(" 101 ").unwrap()), (150, 100, 101));
         for strange in ["99", "151", "", "-1", "150.0", "1e2"] {
             let error = at(strange).unwrap_err();
@@ -249,8 +220,8 @@ mod tests {
     #[test]
     fn an_upload_of_another_length_is_not_ours() {
         let head = |headers: &[(&str, &str)]| head_reply(&reply(200, headers, ""), 100);
-        assert_eq!(head(&[("Upload-Offset", "70"), ("Upload-Length", "100"), ("Content-Length", "70")]).unwrap().offset, 70);
-        assert_eq!(head(&[("Upload-Offset", "100")]).unwrap().offset, 100);
+        assert_eq!(head(&[("Upload-Offset", "70"), ("Upload-Length", "100"), ("Content-Length", "70")]).unwrap(), 70);
+        assert_eq!(head(&[("Upload-Offset", "100")]).unwrap(), 100);
         assert_eq!(head(&[("Upload-Offset", "7"), ("Upload-Length", "99")]).unwrap_err().class, Class::SessionLost);
         assert_eq!(head(&[("Upload-Offset", "101")]).unwrap_err().class, Class::SessionLost);
         assert_eq!(head(&[]).unwrap_err().class, Class::Unreadable, "a page of a proxy");
