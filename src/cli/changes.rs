@@ -41,10 +41,14 @@ fn number(limit: Option<usize>) -> String {
     limit.map_or_else(|| "default".into(), |limit| limit.to_string())
 }
 
+fn found(limit: Option<usize>) -> String {
+    limit.map_or_else(|| "auto".into(), |limit| limit.to_string())
+}
+
 fn daemon(config: &Config) -> Things {
     let daemon = &config.daemon;
     let settings = vec![
-        shown("max_uploads", daemon.max_uploads.to_string()),
+        shown("max_uploads", found(daemon.max_uploads)),
         shown("max_connections", daemon.max_connections.to_string()),
         shown("bandwidth", render::bandwidth(&daemon.bandwidth)),
         shown("shutdown_grace", render::duration(daemon.shutdown_grace)),
@@ -75,7 +79,7 @@ fn hosts(config: &Config) -> Things {
         vec![
             shown("kind", host.kind.word()),
             shown("bandwidth", render::bandwidth(&host.bandwidth)),
-            shown("max_uploads", number(host.max_uploads)),
+            shown("max_uploads", found(host.max_uploads)),
             shown("max_connections", number(host.max_connections)),
             shown("trust_replies", host.trust_replies.to_string()),
             compared("secrets", &secrets),

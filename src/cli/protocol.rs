@@ -139,6 +139,7 @@ pub(super) fn ask(dir: &Path, request: Request, patience: Duration) -> Result<Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::flow::{InFlight, Learned};
     use crate::job::{JobId, State};
 
     #[test]
@@ -152,7 +153,8 @@ mod tests {
         }
         let mut steered = Steered { changed: 2, jobs: vec![JobId(1)], ..Steered::default() };
         steered.unchanged.insert(State::Done, 3);
-        let paces = Paces { hosts: [("box".into(), 9)].into(), jobs: vec![(JobId(4), 7)] };
+        let requests = [("box".into(), InFlight { now: 6, most: 8, why: Learned::MoreBringsNothing })].into();
+        let paces = Paces { hosts: [("box".into(), 9)].into(), jobs: vec![(JobId(4), 7)], requests };
         for reply in [Reply::Alive { paces }, Reply::Steered { steered }, Reply::Failed { why: "no\nroom".into() }] {
             let line = written(&reply);
             assert_eq!(read::<Reply>(&line).unwrap(), reply);

@@ -22,7 +22,7 @@ pub(super) struct QueueFolder {
     pub allowed: Allowed,
 }
 
-/// What may be under way, as far as there is a configuration that says so.
+/// What may be under way, as far as there is a configuration that says so; what is found by measuring it does not say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Allowed {
     /// How many uploads in all.
@@ -37,12 +37,13 @@ pub(super) struct Allowed {
 
 impl Allowed {
     fn of(config: &Config) -> Allowed {
-        let all = config.daemon.max_uploads;
-        let of_host =
-            |host: &Arc<HostConfig>| (host.name.clone(), host.max_uploads.or(host.kind.max_uploads()).unwrap_or(all) as u64);
+        let of_host = |host: &Arc<HostConfig>| {
+            let fixed = host.max_uploads.into_iter().chain(config.daemon.max_uploads).min()?;
+            Some((host.name.clone(), fixed as u64))
+        };
         Allowed {
-            uploads: Some(all as u64),
-            uploads_to: config.hosts.iter().map(of_host).collect(),
+            uploads: config.daemon.max_uploads.map(|fixed| fixed as u64),
+            uploads_to: config.hosts.iter().filter_map(of_host).collect(),
             bandwidth: Some(config.daemon.bandwidth.clone()),
             bandwidth_to: config.hosts.iter().map(|host| (host.name.clone(), host.bandwidth.clone())).collect(),
         }

@@ -174,6 +174,17 @@ pub(crate) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     }
 }
 
+/// A number in these bounds, or nothing where it is to be found by measuring.
+pub(crate) fn number_or_auto(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<Option<usize>, Wrong> {
+    move |value| match value.get_ref() {
+        DeValue::String(word) if word == "auto" => Ok(None),
+        _ => match integer(least, most)(value) {
+            Ok(number) => Ok(usize::try_from(number).ok()),
+            Err(wrong) => Err(Wrong::new(wrong.message, format!("write \"auto\" or a whole number from {least} to {most}"))),
+        },
+    }
+}
+
 /// A whole number within bounds.
 pub(crate) fn integer(least: i64, most: i64) -> impl Fn(&Value<'_>) -> Result<i64, Wrong> {
     move |value| {

@@ -63,8 +63,8 @@ pub struct Config {
 pub struct Daemon {
     /// Where the queue and the lock are. Absolute.
     pub state_dir: PathBuf,
-    /// Jobs uploading at once, over all hosts.
-    pub max_uploads: usize,
+    /// Jobs uploading at once, over all hosts; `None` leaves it to what the hosts are found to take.
+    pub max_uploads: Option<usize>,
     /// Requests in flight at once, over all hosts.
     pub max_connections: usize,
     /// Bytes a second over all hosts.
@@ -84,7 +84,7 @@ pub struct HostConfig {
     pub settings: Arc<dyn HostSettings>,
     /// Bytes a second to this host.
     pub bandwidth: Bandwidth,
-    /// Jobs uploading at once to this host; `None` leaves it to the daemon's limit.
+    /// Jobs uploading at once to this host; `None` leaves it to what it is found to take.
     pub max_uploads: Option<usize>,
     /// Requests in flight at once to this host; `None` leaves it to the daemon's limit.
     pub max_connections: Option<usize>,

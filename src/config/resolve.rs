@@ -15,7 +15,7 @@ use crate::job::watch::{After, EventSource, OnChange, Watch, Watches};
 
 use super::bandwidth::bandwidth;
 use super::file::kind as kind_of;
-use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, text, texts, word as word_of};
+use super::file::{Problems, Table, Value, Wrong, boolean, did_you_mean, integer, number_or_auto, text, texts, word as word_of};
 use super::hook::hooks;
 use super::kind::{Kinds, names_of_those_that_probe, words};
 use super::network::network;
@@ -70,7 +70,7 @@ fn line_of_kind(kinds: &Kinds) -> String {
 fn daemon(table: Table<'_>, environment: &dyn Environment) -> Daemon {
     let daemon = Daemon {
         state_dir: table.find("state_dir", path(environment)).unwrap_or_else(|| default_state_dir(environment)),
-        max_uploads: count(&table, "max_uploads", 1024).unwrap_or(16),
+        max_uploads: table.get("max_uploads", None, number_or_auto(1, 1024)),
         max_connections: count(&table, "max_connections", 4096).unwrap_or(64),
         bandwidth: bandwidth(&table),
         shutdown_grace: table.get("shutdown_grace", Duration::from_secs(20), duration(Duration::ZERO)),
@@ -133,7 +133,7 @@ fn host(name: String, table: Table<'_>, kinds: &Kinds, environment: &dyn Environ
     let kind = table.need("kind", &format!("add `{}`", line_of_kind(kinds)), kind_of_host(kinds))?;
     let settings = (kind.read)(&table, environment);
     let bandwidth = bandwidth(&table);
-    let max_uploads = count(&table, "max_uploads", 1024);
+    let max_uploads = table.get("max_uploads", kind.max_uploads(), number_or_auto(1, 1024));
     let max_connections = count(&table, "max_connections", 4096);
     let request_timeout = table.get("request_timeout", Duration::from_secs(60), duration(SECOND));
     let network = network(&table, environment);

@@ -56,7 +56,7 @@ fn the_least_configuration_has_the_documented_defaults() {
     assert_eq!(watch.exclude, DEFAULT_EXCLUDE);
     assert_eq!(
         (config.daemon.max_uploads, config.daemon.max_connections, &config.daemon.bandwidth),
-        (16, 64, &Bandwidth::unlimited())
+        (None, 64, &Bandwidth::unlimited())
     );
     assert_eq!(config.daemon.state_dir, Path::new("/home/u/.local/state/ferryd"));
     let kind = config.hosts[0].settings_of::<CloudKpConfig>().unwrap();

@@ -2,10 +2,11 @@
 //! the others theirs; the rest belongs to all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::job::flow::{Shown, Window};
+use crate::job::flow::{Answer, Shown, Window};
 use crate::job::share;
 
 /// What one host may have in flight.
@@ -31,7 +32,28 @@ struct OfHost {
 struct Flow {
     window: Window,
     in_flight: usize,
+    /// Uploads that share it.
+    uploads: usize,
+    /// When the first request was sent.
+    begun: Option<Instant>,
 }
+
+/// A request that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    /// What its answer shows.
+    pub shown: Shown,
+    /// Bytes of the file that it carried.
+    pub bytes: u64,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it was answered.
+    pub at: Instant,
+}
+
+/// An upload that has a share of what its host may have in flight, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Sharing<'a>(&'a OfHost);
 
 /// One connection, given back when dropped.
 #[derive(Debug)]
@@ -48,7 +70,7 @@ pub(super) struct AllConnections(Arc<Places>);
 impl AllConnections {
     /// One more host.
     pub(super) fn host(&self) -> Connections {
-        let flow = Mutex::new(Flow { window: Window::new(1), in_flight: 0 });
+        let flow = Mutex::new(Flow { window: Window::new(1), in_flight: 0, uploads: 0, begun: None });
         let (limit, own) = (Places::default(), Places::default());
         Connections(Arc::new(OfHost { limit, flow, own, shared: self.0.clone(), turn: Semaphore::new(1) }))
     }
@@ -87,6 +109,22 @@ impl Connections {
         Permit { of_host, _limit: limit, _connection: connection }
     }
 
+    /// One more upload to this host.
+    pub(super) fn upload(&self) -> Sharing<'_> {
+        self.0.with_flow(|flow| flow.uploads += 1);
+        Sharing(&self.0)
+    }
+
+    /// How many requests one upload should have in flight, so that all together fill what the host may have.
+    pub(super) fn share_of_an_upload(&self) -> usize {
+        self.0.with_flow(|flow| flow.window.size().div_ceil(flow.uploads.max(1)))
+    }
+
+    /// What the host may have in flight.
+    pub(super) fn window(&self) -> Window {
+        self.0.with_flow(|flow| flow.window)
+    }
+
     /// The host is not configured any more: what it was sure of is for others.
     pub(super) fn give_up_share(&self) {
         self.0.own.resize(0);
@@ -95,12 +133,21 @@ impl Connections {
 
 impl Permit<'_> {
     /// Gives the connection back with what its request has shown.
-    pub(super) fn done(self, shown: Shown) {
+    pub(super) fn done(self, request: Request) {
+        let Request { shown, bytes, sent, at } = request;
         let of_host = self.of_host;
         of_host.with_flow(|flow| {
-            flow.window = flow.window.after(shown, flow.in_flight.saturating_sub(1));
+            let begun = *flow.begun.get_or_insert(sent);
+            let [sent, at]: [Duration; 2] = [sent, at].map(|moment| moment.saturating_duration_since(begun));
+            flow.window = flow.window.after(Answer { shown, bytes, sent, at, others: flow.in_flight.saturating_sub(1) });
             of_host.limit.resize(flow.window.size());
         });
+    }
+}
+
+impl Drop for Sharing<'_> {
+    fn drop(&mut self) {
+        self.0.with_flow(|flow| flow.uploads = flow.uploads.saturating_sub(1));
     }
 }
 
@@ -211,12 +258,28 @@ mod tests {
         std::iter::from_fn(|| ready(pin!(of.acquire()))).collect()
     }
 
+    /// The same as [`connections`], where all hosts have what they may have at most.
+    fn grown(most: usize, limits: &[usize]) -> Vec<Connections> {
+        let hosts = connections(most, limits);
+        for (host, limit) in hosts.iter().zip(limits) {
+            host.0.with_flow(|flow| flow.window = Window::grown(*limit));
+            host.0.limit.resize(*limit);
+        }
+        hosts
+    }
+
+    /// The connection of a request that took this long, with what its answer shows.
+    fn answered(permit: Permit<'_>, shown: Shown, took: Duration) {
+        let at = Instant::now() + Duration::from_secs(3600);
+        permit.done(Request { shown, bytes: 1_000_000, sent: at.checked_sub(took).unwrap(), at });
+    }
+
     #[test]
     fn a_host_that_hangs_in_all_it_has_leaves_the_others_theirs_and_no_more_than_all_are_in_flight() {
         let cases: [(usize, &[usize]); 6] =
             [(64, &[64, 64]), (64, &[64]), (64, &[64, 8, 1]), (16, &[16; 5]), (4, &[4; 4]), (64, &[100, 64])];
         for (most, limits) in cases {
-            let hosts = connections(most, limits);
+            let hosts = grown(most, limits);
             let hanging = all(&hosts[0]);
             assert!(hanging.len() <= limits[0]);
             let others: Vec<Vec<Permit<'_>>> = hosts[1..].iter().map(all).collect();
@@ -239,24 +302,42 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_has_too_much_to_do_is_asked_half_as_much_and_more_again_as_it_answers() {
-        let hosts = connections(64, &[8]);
+    fn a_host_that_has_too_much_to_do_is_asked_half_as_much() {
+        let hosts = grown(64, &[8]);
         let mut flying = all(&hosts[0]);
         assert_eq!(flying.len(), 8);
-        flying.pop().unwrap().done(Shown::TooMuch);
+        answered(flying.pop().unwrap(), Shown::TooMuch, Duration::ZERO);
         assert_eq!(all(&hosts[0]).len(), 0, "four may be in flight, and seven are");
         while let Some(permit) = flying.pop() {
-            permit.done(Shown::TooMuch);
+            answered(permit, Shown::TooMuch, Duration::ZERO);
         }
         assert_eq!(all(&hosts[0]).len(), 4, "they were in flight together");
-        for _ in 0..4 + 5 {
-            ready(pin!(hosts[0].acquire())).unwrap().done(Shown::Fine);
-        }
-        assert_eq!(all(&hosts[0]).len(), 6);
-        for _ in 0..100 {
-            ready(pin!(hosts[0].acquire())).unwrap().done(Shown::Fine);
+    }
+
+    #[test]
+    fn a_host_is_given_more_while_more_brings_more() {
+        let hosts = connections(64, &[8]);
+        assert_eq!(all(&hosts[0]).len(), 4);
+        let mut at = Instant::now();
+        for _ in 0..20 {
+            let sent = at;
+            at += Duration::from_millis(100);
+            let answered = |permit: Permit<'_>| permit.done(Request { shown: Shown::Fine, bytes: 1_000_000, sent, at });
+            all(&hosts[0]).into_iter().for_each(answered);
         }
         assert_eq!(all(&hosts[0]).len(), 8);
+    }
+
+    #[test]
+    fn uploads_share_what_their_host_may_have_in_flight() {
+        let hosts = grown(64, &[8]);
+        let shares = |count: usize| {
+            let uploads: Vec<Sharing<'_>> = (0..count).map(|_| hosts[0].upload()).collect();
+            let share = hosts[0].share_of_an_upload();
+            drop(uploads);
+            share
+        };
+        assert_eq!([0, 1, 2, 3, 8, 100].map(shares), [8, 8, 4, 3, 1, 1]);
     }
 
     #[test]
@@ -296,6 +377,9 @@ mod tests {
         let divide = |most: usize, limits: &[usize]| {
             all_of_them.divide(most, &hosts.iter().zip(limits.iter().copied()).collect::<Vec<_>>());
         };
+        for host in &hosts {
+            host.0.with_flow(|flow| flow.window = Window::grown(8));
+        }
         divide(8, &[8]);
         let mut flying = all(&hosts[0]);
         assert_eq!((flying.len(), all(&hosts[1]).len()), (8, 0));

@@ -55,7 +55,8 @@ pub(crate) struct Dispatch {
     system: System,
     store: Store,
     hosts: Hosts,
-    uploads_max: usize,
+    /// Jobs that may upload at once, where that is not found by measuring.
+    uploads_max: Option<usize>,
     watches: Watches,
     /// Jobs under way that were told to leave because nobody wants them any more.
     leaving: BTreeSet<JobId>,
@@ -140,13 +141,14 @@ impl Dispatch {
         let now = clocks::now(&self.system.clock);
         let rested =
             self.hosts.configured().filter_map(|host| host.health().next_turn(now.into_std())).min().map(Instant::from_std);
-        let free = self.uploads_max.saturating_sub(tasks.count());
+        let uploads_max = self.uploads_max.unwrap_or_else(|| self.hosts.uploads_found());
+        let free = uploads_max.saturating_sub(tasks.count());
         let asking: Vec<Asking> = self.hosts.configured().map(|host| host.asks(now)).collect();
         let waits = planted!("rest.stops_everyone") && rested.is_some();
         if free == 0 || waits || asking.iter().all(|asking| asking.room == 0) {
             return Ok(rested);
         }
-        let claims = self.store.claim(asking, self.uploads_max, tasks.clocks.wall_ms()).await?;
+        let claims = self.store.claim(asking, uploads_max, tasks.clocks.wall_ms()).await?;
         crash_point!("claim.after_commit");
         let full = claims.jobs.len() == free;
         let mut held = false;
@@ -323,7 +325,7 @@ impl Dispatch {
         let worker = Worker { epoch: host.health().epoch(), halt, ..host.worker.clone() };
         let stopped = worker.halt.clone();
         host.worker.standing.begins(now);
-        let (entry, store) = (self.shared.board.enter(job.id, &job.host), self.store.clone());
+        let (entry, store) = (self.shared.board.enter(job.id, &job.host, &worker.connections), self.store.clone());
         tasks.start(running, async move {
             let mut phases = worker.phases.clone();
             let ready = tokio::select! {

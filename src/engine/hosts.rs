@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config::{Config, HostConfig};
 use crate::host::LazyHost;
 use crate::job::bandwidth::Bandwidth;
-use crate::job::flow::MOST_UNASKED;
+use crate::job::flow::{self, MOST_UNASKED};
 use crate::job::health::{Change, HostHealth, HostState};
 use crate::job::{Reason, Watches};
 use crate::os::system::System;
@@ -29,7 +29,8 @@ use super::worker::Worker;
 pub(crate) struct HostsSetting {
     /// Each with what speaks to it.
     pub(super) hosts: Vec<(Arc<HostConfig>, LazyHost)>,
-    pub(super) uploads_max: usize,
+    /// Jobs that may upload at once, where that is not found by measuring.
+    pub(super) uploads_max: Option<usize>,
     connections_max: usize,
     bandwidth: Bandwidth,
     pub(super) watches: Watches,
@@ -47,10 +48,6 @@ impl HostsSetting {
             watches: config.watches.clone(),
             roots,
         }
-    }
-
-    fn uploads_max(&self, host: &HostConfig) -> usize {
-        host.max_uploads.or(host.kind.max_uploads()).unwrap_or(self.uploads_max)
     }
 
     fn connections_max(&self, host: &HostConfig) -> usize {
@@ -80,8 +77,8 @@ pub(super) struct HostSlots {
     pub(super) no_room: Option<Reason>,
     /// When it hears from us, should it want that.
     pub(super) rhythm: Option<Rhythm>,
-    /// Jobs that may upload to it at once.
-    uploads_max: usize,
+    /// Jobs that may upload to it at once, where that is not found by measuring.
+    uploads_max: Option<usize>,
     config: Arc<HostConfig>,
     is_configured: bool,
     bandwidth: Arc<Bucket>,
@@ -173,11 +170,16 @@ impl Hosts {
             small_last: false,
             no_room: None,
             rhythm: host.settings.keep_alive().map(|asked| Rhythm::new(asked, now)),
-            uploads_max: setting.uploads_max(host),
+            uploads_max: host.max_uploads,
             config: host.clone(),
             is_configured: true,
             bandwidth,
         }
+    }
+
+    /// Jobs that may upload at once now, over all hosts, where no number is set.
+    pub(super) fn uploads_found(&self) -> usize {
+        flow::uploads(self.configured().map(|slot| slot.worker.connections.window().size()).sum())
     }
 
     /// Those that are configured now.
@@ -219,7 +221,7 @@ impl HostSlots {
         (worker.on_unknown, worker.retries, worker.give_up_after) = (host.on_unknown, host.retries, host.give_up_after);
         (worker.watches, worker.roots) = (setting.watches.clone(), setting.roots.clone());
         self.bandwidth.set(host.bandwidth.clone());
-        self.uploads_max = setting.uploads_max(host);
+        self.uploads_max = host.max_uploads;
         self.no_room = None;
         let asked = host.settings.keep_alive();
         if asked != self.config.settings.keep_alive() {
@@ -227,6 +229,11 @@ impl HostSlots {
         }
         self.config = host.clone();
         self.is_configured = true;
+    }
+
+    /// Jobs that may upload to it at once now.
+    fn uploads_max(&self) -> usize {
+        self.uploads_max.unwrap_or_else(|| flow::uploads(self.worker.connections.window().size()))
     }
 
     /// Whether it is kept from its jobs by what a person may have mended.
@@ -249,12 +256,13 @@ impl HostSlots {
 
     pub(super) fn asks(&self, now: Instant) -> Asking {
         let health = self.health();
-        let room = health.capacity(self.uploads_max, now.into_std()).saturating_sub(self.uploads);
+        let uploads_max = self.uploads_max();
+        let room = health.capacity(uploads_max, now.into_std()).saturating_sub(self.uploads);
         Asking {
             host: self.name.clone(),
             uploads: self.uploads,
             retries: self.retries,
-            uploads_max: self.uploads_max,
+            uploads_max,
             room: room.min(health.logins_now(now.into_std())),
             served: self.served,
             retried_last: self.retried_last,

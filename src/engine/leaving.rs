@@ -42,6 +42,7 @@ impl Worker {
             return attempt.give_back().await;
         }
         tell_of_start(attempt.job());
+        let _upload = self.connections.upload();
         let ended = tokio::select! {
             biased;
             ended = attempt.run() => ended,

@@ -12,6 +12,8 @@ use crate::job::Paces;
 use crate::job::pace::Pace;
 use crate::store::{JobId, Live, Store, StoreError};
 
+use super::connections::Connections;
+
 /// How often the rows are written.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How much of the rate shown is the last second's; the rest is what was shown before.
@@ -29,6 +31,8 @@ struct BoardState {
     entered: Notify,
     /// The bytes that have flowed to each host, also of jobs that were over before anybody looked.
     flowed: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    /// What each host may have in flight.
+    connections: Mutex<BTreeMap<String, Connections>>,
     paces: SharedPaces,
 }
 
@@ -88,7 +92,8 @@ impl Board {
     }
 
     /// Puts `job` on the board.
-    pub(crate) fn enter(&self, job: JobId, host: &str) -> BoardEntry {
+    pub(crate) fn enter(&self, job: JobId, host: &str, connections: &Connections) -> BoardEntry {
+        locked(&self.0.connections).insert(host.to_owned(), connections.clone());
         let to_host = locked(&self.0.flowed).entry(host.to_owned()).or_default().clone();
         let sent = Arc::new(Sent { to_host, ..Sent::default() });
         let mut jobs = locked(&self.0.jobs);
@@ -107,7 +112,9 @@ impl Board {
     fn tell(&self, hosts: &BTreeMap<String, (Pace, u64)>, jobs: &BTreeMap<JobId, Seen>) {
         let hosts = hosts.iter().filter_map(|(host, (pace, _))| Some((host.clone(), pace.per_second()?))).collect();
         let jobs = jobs.iter().filter_map(|(job, seen)| Some((*job, seen.pace.per_second()?))).collect();
-        *locked(&self.0.paces) = Paces { hosts, jobs };
+        let windows = locked(&self.0.connections);
+        let requests = windows.iter().map(|(host, connections)| (host.clone(), connections.window().told())).collect();
+        *locked(&self.0.paces) = Paces { hosts, jobs, requests };
     }
 
     /// The paces of the hosts after so many seconds more. That of one to which nothing goes stays as it was.
@@ -172,16 +179,18 @@ impl Drop for BoardEntry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connections::connections;
     use super::*;
 
     #[test]
     fn a_job_that_begins_anew_is_counted_from_nothing() {
         let board = Board::default();
-        let entry = board.enter(JobId(1), "box");
+        let windows = connections(8, &[8]);
+        let entry = board.enter(JobId(1), "box", &windows[0]);
         entry.sent.flow(1_000);
         let before = next(None, JobId(1), &entry.sent, 1.0);
         drop(entry);
-        let again = board.enter(JobId(1), "box");
+        let again = board.enter(JobId(1), "box", &windows[0]);
         again.sent.flow(10);
         let seen = next(Some(&before), JobId(1), &again.sent, 1.0);
         assert_eq!((seen.flowed, seen.live.sent), (10, 10));

@@ -41,7 +41,8 @@ pub(super) struct PartSender {
 }
 
 impl PartSender {
-    /// Sends what the host does not hold, up to `parallel` parts at once. After a failure no new part begins; what is in flight may
+    /// Sends what the host does not hold, up to `parallel` parts at once, and no more than this file's share of the requests that the host
+    /// may have in flight. After a failure no new part begins; what is in flight may
     /// still arrive and counts. The ack of a part that was the only one missing is not committed, but handed back. With
     /// `but_the_last` that part stays for the finish.
     pub(super) async fn send_in_any_order(
@@ -61,7 +62,7 @@ impl PartSender {
         let mut in_flight: JoinSet<Result<ConfirmedPart, Stop>> = JoinSet::new();
         let mut stop = None;
         loop {
-            while stop.is_none() && in_flight.len() < parallel.max(1) {
+            while stop.is_none() && in_flight.len() < parallel.min(self.worker.connections.share_of_an_upload()).max(1) {
                 // What arrives meanwhile has a number below, so it does not disturb the count.
                 let Some(number) = (next..end).find(|number| !upload.confirmed.contains(*number)) else { break };
                 stop = self.go_on().err();
@@ -126,7 +127,7 @@ impl PartSender {
             return Err(gate.failure().map_or_else(|| SourceError::Unreadable(error.to_string()).into(), Stop::Store));
         }
         crash_point!("part.before_send");
-        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, &part)).await;
+        let sent = self.worker.request_with(Step::SendPart, part.bytes, self.worker.host.send(&self.session, &part)).await;
         let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), shape.repeat, error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
@@ -173,7 +174,7 @@ impl PartSender {
     }
 
     async fn request(&self, part: &Part) -> Result<Ack, Stop> {
-        let sent = self.worker.request(Step::SendPart, self.worker.host.send(&self.session, part)).await;
+        let sent = self.worker.request_with(Step::SendPart, part.bytes, self.worker.host.send(&self.session, part)).await;
         sent.map_err(|error| self.source.failure().map_or_else(|| error.into(), Stop::Source))
     }
 

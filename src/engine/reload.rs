@@ -193,7 +193,7 @@ mod tests {
             file: "/c".into(),
             daemon: crate::config::Daemon {
                 state_dir: "/s".into(),
-                max_uploads: 1,
+                max_uploads: Some(1),
                 max_connections: 1,
                 bandwidth: Bandwidth::unlimited(),
                 shutdown_grace: Duration::ZERO,

@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError};
 
 use super::bandwidth::Limits;
 use super::clocks;
-use super::connections::Connections;
+use super::connections::{Connections, Request};
 use super::halt::Halt;
 use super::phase::Phases;
 use super::roots::KnownRoots;
@@ -109,17 +109,33 @@ impl Worker {
         }
     }
 
-    /// One request, when there is room for it. What fails knows at which step.
+    /// One request that carries no bytes of the file.
     pub(super) async fn request<T>(&self, step: Step, call: impl Future<Output = Result<T, HostError>>) -> Result<T, HostError> {
+        self.request_with(step, 0, call).await
+    }
+
+    /// One request that carries so many bytes of the file, when there is room for it. What fails knows at which step.
+    pub(super) async fn request_with<T>(
+        &self,
+        step: Step,
+        bytes: u64,
+        call: impl Future<Output = Result<T, HostError>>,
+    ) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;
+        let sent = self.now();
         let answer = call.await;
-        self.standing.heard(step, self.epoch, &answer, clocks::now(&self.system.clock).into_std());
+        let at = self.now();
+        self.standing.heard(step, self.epoch, &answer, at);
         if planted!("connection.not_given_back") && answer.is_err() {
             std::mem::forget(permit);
         } else {
-            permit.done(shown(&answer));
+            permit.done(Request { shown: shown(&answer), bytes, sent, at });
         }
         answer.map_err(|error| error.during(step))
+    }
+
+    fn now(&self) -> std::time::Instant {
+        clocks::now(&self.system.clock).into_std()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::JobId;
+use super::flow::InFlight;
 
 /// What lies further back than this counts ever less.
 const MEMORY_SECONDS: f64 = 120.0;
@@ -34,6 +35,8 @@ pub struct Paces {
     pub hosts: BTreeMap<String, u64>,
     /// Of those under way.
     pub jobs: Vec<(JobId, u64)>,
+    /// How many requests a host may have in flight.
+    pub requests: BTreeMap<String, InFlight>,
 }
 
 impl Pace {
@@ -172,7 +175,8 @@ mod tests {
 
     #[test]
     fn the_slowest_host_says_when_all_is_sent() {
-        let paces = Paces { hosts: [("box".into(), 10), ("fast".into(), 1_000)].into(), jobs: vec![(JobId(4), 7)] };
+        let paces =
+            Paces { hosts: [("box".into(), 10), ("fast".into(), 1_000)].into(), jobs: vec![(JobId(4), 7)], ..Paces::default() };
         let cases = [((100, 100, 0), Some(10)), ((0, 5_000, 0), Some(5)), ((0, 5_000, 1_000_000), Some(5)), ((0, 0, 1), None)];
         for ((to_box, fast, rests), seconds) in cases {
             let left = [("box".into(), to_box), ("fast".into(), fast), ("rests".into(), rests)].into();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Algorithm, DigestRequirement};
+use super::flow::parts_in_flight;
 use super::proof::Proof;
 
 /// What a host can do with a file of a given size. It is asked for when a session is opened, and stored with it as JSON: whatever
@@ -64,6 +65,12 @@ impl Shape {
             last_part_commits: false,
             session_tells: false,
         }
+    }
+
+    /// The same with so many parts of a file in flight at most; where no number is set, as many as a crash may cost.
+    #[must_use]
+    pub fn with_parallel(self, chosen: Option<usize>) -> Shape {
+        Shape { parallel: chosen.unwrap_or_else(|| parts_in_flight(self.part_bytes)), ..self }
     }
 
     /// Whether a body that is the whole file may not end before the disk knows that it will: what its host has made of it would

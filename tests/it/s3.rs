@@ -255,13 +255,19 @@ fn a_key_that_may_not_write_any_more_holds_the_host_and_keeps_what_was_sent() {
 }
 
 #[test]
-fn what_a_store_without_metadata_has_made_is_not_taken_for_ours() {
-    let bench = bench_with(SMALL, |rules| rules.keeps_metadata = false);
-    bench.faults(one(Endpoint::Finish, When::Nth(1), Action::LoseReply { reset: true }));
-    let content = bytes(1, 6 * MIB);
-    arrives(S3, &bench, &content);
-    assert_eq!(requests(&bench, Endpoint::Finish).len(), 2, "it is sent once more, in the same place");
-    assert_eq!(bench.sandbox.objects().len(), 1);
+fn what_a_store_without_metadata_has_made_is_left_to_a_person_or_overwritten() {
+    let lost = |endpoint| one(endpoint, When::Nth(1), Action::LoseReply { reset: true });
+    for (lines, endpoint) in [(SMALL, Endpoint::Finish), ("", Endpoint::Chunk)] {
+        let bench = bench_with(lines, |rules| rules.keeps_metadata = false);
+        bench.faults(lost(endpoint));
+        is_held_because(S3, &bench, ReasonClass::Probable, "without the metadata that would tell whose");
+        assert_eq!(bench.sandbox.objects().len(), 1, "{endpoint:?}");
+        let bench = bench_with(&format!("{lines}\non_existing = \"overwrite\""), |rules| rules.keeps_metadata = false);
+        bench.faults(lost(endpoint));
+        arrives(S3, &bench, &bytes(1, 6 * MIB));
+        assert_eq!(requests(&bench, endpoint).len(), 2, "it is sent once more, in the same place");
+        assert_eq!(bench.sandbox.objects().len(), 1, "{endpoint:?}");
+    }
 }
 
 #[test]
@@ -383,7 +389,7 @@ fn a_clock_that_is_wrong_is_noticed_and_costs_one_request() {
     bench.put("two", b"content");
     bench.wait_done(2);
     bench.stop(daemon);
-    assert_eq!(asked(&bench), ["PUT one", "PUT one", "PUT two"]);
+    assert_eq!(asked(&bench), ["HEAD one", "HEAD one", "PUT one", "HEAD two", "PUT two"]);
 }
 
 #[test]
@@ -407,7 +413,7 @@ fn a_bucket_is_reached_by_its_name_where_told_to_and_in_the_clear_only_where_all
             client.write_all(reply.as_bytes()).unwrap();
         }
     });
-    let lines = format!("style = \"virtual\"\nproxy = \"http://{proxy}\"");
+    let lines = format!("style = \"virtual\"\nproxy = \"http://{proxy}\"\non_existing = \"overwrite\"");
     let bench = bench(&lines);
     let from = format!("endpoint = \"http://{}/s3\"", bench.sandbox.addr());
     let bench = bench.change(&from, "endpoint = \"http://store.invalid\"");

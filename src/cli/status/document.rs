@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::job::flow::InFlight;
 use crate::job::report::{path_fields, timestamp};
 use crate::job::{HostRow, JobRow, Reason, State};
 use crate::store::{Snapshot, ToTell, WatchRow};
@@ -19,9 +20,17 @@ pub(super) struct Document<'a> {
     totals: Totals,
     bytes: BytesDocument,
     watches: Vec<WatchDocument<'a>>,
-    hosts: &'a [HostRow],
+    hosts: Vec<HostDocument<'a>>,
     hooks: Vec<HookDocument<'a>>,
     jobs: Vec<JobDocument<'a>>,
+}
+
+/// A host, with how many requests it may have in flight.
+#[derive(Debug, Serialize)]
+struct HostDocument<'a> {
+    #[serde(flatten)]
+    host: &'a HostRow,
+    in_flight: Option<InFlight>,
 }
 
 /// A job, with how it gets on.
@@ -143,7 +152,10 @@ impl Document<'_> {
                     why: report.why.clone(),
                 })
                 .collect(),
-            hosts,
+            hosts: hosts
+                .iter()
+                .map(|host| HostDocument { host, in_flight: report.daemon.paces.requests.get(&host.name).copied() })
+                .collect(),
             hooks: to_tell.iter().map(HookDocument::new).collect(),
             jobs: jobs.iter().map(job).collect(),
         }
@@ -155,6 +167,7 @@ mod tests {
     use super::super::samples::{daemon, job, note, report};
     use super::*;
     use crate::job::WatchState;
+    use crate::job::flow::Learned;
     use crate::job::health::HostState;
     use crate::os::lock::LastEnd;
 
@@ -206,6 +219,7 @@ mod tests {
         assert_eq!(listed("`jobs`", "`state`"), State::ALL.map(State::word));
         assert_eq!(listed("`watches`", "`state`"), WatchState::ALL.map(WatchState::word));
         assert_eq!(listed("`hosts`", "`state`"), HostState::ALL.map(HostState::word));
+        assert_eq!(listed("`hosts`", "`in_flight.why`"), Learned::ALL.map(Learned::word));
     }
 
     #[test]

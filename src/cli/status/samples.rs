@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::look::{Daemon, Report};
 use crate::cli::queue::Allowed;
+use crate::job::flow::{InFlight, Learned};
 use crate::job::health::HostState;
 use crate::job::watch::EventSource;
 use crate::job::{HostReport, HostRow, JobId, JobRow, Paces, Reason, State, WatchReport, WatchState};
@@ -82,7 +83,11 @@ pub(super) fn daemon(owner: LockNote) -> Daemon {
         owner: Some(owner),
         answers: Some(true),
         last_end: None,
-        paces: Paces { hosts: [("box".into(), 5)].into(), jobs: vec![(JobId(8), 10)] },
+        paces: Paces {
+            hosts: [("box".into(), 5)].into(),
+            jobs: vec![(JobId(8), 10)],
+            requests: [("box".into(), InFlight { now: 8, most: 8, why: Learned::MoreBringsMore })].into(),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::job::flow::{InFlight, Learned};
 use crate::job::health::HostState;
 use crate::job::turn::{self, Told};
 use crate::job::{HostReport, HostRow, JobRow, Reason, ReasonClass, State, WatchState};
@@ -29,6 +30,7 @@ impl Words<'_> {
         lines.extend(self.reload_refused());
         lines.push(Line::of(Tone::Plain, self.totals()));
         lines.extend(self.bandwidth());
+        lines.extend(self.requests());
         lines.extend(self.hosts());
         lines.extend(self.watches());
         lines.extend(self.hooks());
@@ -111,6 +113,24 @@ impl Words<'_> {
         let host = host.map_or(String::new(), |host| format!("{} ", render::line(host)));
         let until = |at_ms| format!(" until {}", render::clock(at_ms, self.0.now_ms, &self.0.zone));
         format!("{host}{}{}", render::rate(*per_second), until_ms.map_or(String::new(), until))
+    }
+
+    /// How many requests the hosts have at once that are uploaded to now, where that was found by measuring.
+    fn requests(self) -> Option<Line> {
+        let Snapshot { uploading, .. } = &self.0.snapshot;
+        let known = self.0.daemon.paces.requests.iter().filter(|(host, _)| uploading.contains_key(*host));
+        let words = known.filter_map(|(host, InFlight { now, most, why })| {
+            let why = match why {
+                Learned::Nothing => return None,
+                Learned::MoreBringsMore if now == most => "as many as it may have".to_owned(),
+                Learned::MoreBringsMore => "more bring more".to_owned(),
+                Learned::MoreBringsNothing => format!("more, up to {most}, bring nothing"),
+                Learned::TooMuch => format!("it could not cope with more, of {most} at most"),
+            };
+            Some(format!("{} {now} ({why})", render::line(host)))
+        });
+        let words: Vec<String> = words.collect();
+        (!words.is_empty()).then(|| Line::of(Tone::Plain, format!("Requests at once: {}.", words.join(", "))))
     }
 
     fn hosts(self) -> Vec<Line> {

@@ -286,10 +286,9 @@ impl Host for CloudKp {
     fn shape(&self, file_bytes: u64) -> Shape {
         Shape {
             session_life: Some(self.settings.session_max_age),
-            parallel: self.settings.parallel_parts,
             takes_empty_files: self.settings.empty_file != EmptyFile::Reject,
             last_with_finish: self.settings.finish == Finish::LastChunk,
-            ..Shape::parts(chunk_bytes(file_bytes))
+            ..Shape::parts(chunk_bytes(file_bytes)).with_parallel(self.settings.parallel_parts)
         }
     }
 
@@ -345,7 +344,7 @@ mod tests {
             link_base: "https://cloudkp.com?c=".into(),
             session_max_age: Duration::from_secs(1),
             empty_file,
-            parallel_parts: 1,
+            parallel_parts: Some(1),
         }
     }
 

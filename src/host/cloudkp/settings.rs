@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use crate::config::HostSettings;
-use crate::config::reading::{Table, base_url, duration, integer, one_or_more, text, word};
+use crate::config::reading::{Table, base_url, duration, number_or_auto, one_or_more, text, word};
 
 const EMPTY_FILE: &[(&str, EmptyFile)] =
     &[("finish-only", EmptyFile::FinishOnly), ("one-empty-chunk", EmptyFile::OneEmptyChunk), ("reject", EmptyFile::Reject)];
 const FINISH: &[(&str, Finish)] = &[("separate", Finish::Separate), ("last_chunk", Finish::LastChunk)];
-/// Requests of one file in flight, as in the sample (`docs/protocols/cloudkp.md`, 7), and the most that make sense.
-const PARALLEL: i64 = 5;
+/// Requests of one file in flight, the most that make sense.
 const PARALLEL_MAX: i64 = 32;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -28,8 +27,8 @@ pub struct CloudKpConfig {
     pub session_max_age: Duration,
     /// What is done with a file of 0 bytes.
     pub empty_file: EmptyFile,
-    /// Chunks of one file in flight.
-    pub parallel_parts: usize,
+    /// Chunks of one file in flight at most, where that is not left to measuring.
+    pub parallel_parts: Option<usize>,
 }
 
 /// What makes the chunks a file; the service describes both.
@@ -62,6 +61,6 @@ pub(super) fn read(table: &Table<'_>) -> CloudKpConfig {
         link_base: table.get("link_base", "https://cloudkp.com?c=".to_owned(), text),
         session_max_age: table.get("session_max_age", DAY, duration(SECOND)),
         empty_file: table.get("empty_file", EmptyFile::FinishOnly, word(EMPTY_FILE)),
-        parallel_parts: usize::try_from(table.get("parallel_parts", PARALLEL, integer(1, PARALLEL_MAX))).unwrap_or(1),
+        parallel_parts: table.get("parallel_parts", None, number_or_auto(1, PARALLEL_MAX)),
     }
 }

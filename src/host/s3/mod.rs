@@ -24,7 +24,7 @@ use crate::job::Proof;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
-use super::error::HostError;
+use super::error::{HostError, excerpt};
 use super::http::{Reply, Transport};
 use super::kind::Protocol;
 use super::supplies::Supplies;
@@ -80,6 +80,19 @@ impl Open {
     /// Whether an object came from this upload (page, 8).
     fn made(&self, stored: &Stored) -> bool {
         stored.token.as_ref() == Some(&self.token)
+    }
+
+    /// Whether it may have, and nothing tells: some services keep no metadata. An object in its place would be overwritten by the same
+    /// bytes; beside it, another one would stand.
+    fn may_have_made(&self, stored: &Stored, bytes: u64) -> bool {
+        self.on_existing != OnExisting::Overwrite && stored.token.is_none() && stored.bytes == Some(bytes)
+    }
+
+    fn likely(&self) -> Found {
+        Found::Likely(format!(
+            "the bucket has an object `{}` of the same size, without the metadata that would tell whose",
+            excerpt(&self.key)
+        ))
     }
 }
 
@@ -272,12 +285,16 @@ impl S3 {
         head_reply(&self.ask(open, call).await?, open.checksum)
     }
 
-    /// The object of this upload, where it has become one. A key that may not look cannot know.
+    /// The object of this upload, where it has become one.
     async fn made(&self, open: &Open) -> Result<Option<Stored>, HostError> {
+        Ok(self.look(open).await?.filter(|stored| open.made(stored)))
+    }
+
+    /// The object of its key, where there is one. A key that may not look cannot know.
+    async fn look(&self, open: &Open) -> Result<Option<Stored>, HostError> {
         match self.head(open, &open.key).await {
-            Ok(stored) => Ok(stored.filter(|stored| open.made(stored))),
             Err(error) if error.status == Some(403) => Ok(None),
-            Err(error) => Err(error),
+            stored => stored,
         }
     }
 
@@ -425,9 +442,8 @@ impl Host for S3 {
             repeat: Repeat::Harmless,
             // Where the key is taken by an upload of which we know nothing any more, another object would stand beside it.
             session_tells: self.settings.on_existing != OnExisting::Overwrite,
-            parallel: self.settings.parallel_parts,
             part_digest: self.settings.checksum.algorithm(),
-            ..Shape::parts(part_bytes(self.settings.part_bytes, file_bytes))
+            ..Shape::parts(part_bytes(self.settings.part_bytes, file_bytes)).with_parallel(self.settings.parallel_parts)
         };
         if self.goes_whole(file_bytes) {
             Shape { order: Order::WholeFile, part_bytes: u64::MAX, parts_max: 1, ..common }
@@ -474,7 +490,11 @@ impl Host for S3 {
     fn probe<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Found> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            let Some(upload) = &open.upload else { return Ok(Found::Unsure) };
+            let Some(upload) = &open.upload else {
+                // What is sent again meets its own object and knows it by its token, unless that was not kept.
+                let likely = self.look(&open).await?.filter(|stored| open.may_have_made(stored, at.plan.file_bytes));
+                return Ok(likely.map_or(Found::Unsure, |_| open.likely()));
+            };
             let all_sent = completion.confirmed.count() == at.plan.parts();
             let listed = match self.listed(&open, upload).await {
                 Ok(listed) if !(listed.is_empty() && all_sent) => return Ok(Found::Parts(held(at, completion, &listed))),
@@ -485,10 +505,13 @@ impl Host for S3 {
                 Err(error) if is_denied(&error) => Some(Found::Unsure),
                 Err(error) => return Err(error),
             };
-            let made = if all_sent { self.made(&open).await? } else { None };
-            let Some(stored) = made else { return Ok(listed.unwrap_or(Found::Gone)) };
+            let there = if all_sent { self.look(&open).await? } else { None };
+            let Some(stored) = there.as_ref().filter(|stored| open.made(stored)) else {
+                let likely = there.filter(|stored| open.may_have_made(stored, at.plan.file_bytes)).map(|_| open.likely());
+                return Ok(likely.or(listed).unwrap_or(Found::Gone));
+            };
             let own = expected(&open, at, &receipts(completion));
-            let proof = stored.proof(&own).ok_or_else(|| another(&stored, &own))?;
+            let proof = stored.proof(&own).ok_or_else(|| another(stored, &own))?;
             Ok(Found::Complete(self.outcome(&open, at, proof)))
         })
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::reading::{
-    Table, Value, Wrong, boolean, duration, filled_text, in_the_clear, integer, needed_secret, one_or_more, part_size, secret,
-    text, web_address, word,
+    Table, Value, Wrong, boolean, duration, filled_text, in_the_clear, needed_secret, number_or_auto, one_or_more, part_size,
+    secret, text, web_address, word,
 };
 use crate::config::{Environment, HostSettings, SecretSource};
 
@@ -62,7 +62,7 @@ pub struct S3Config {
     /// The largest file that goes in one request, in bytes.
     pub single_put_max: u64,
     /// Parts of one file in flight together.
-    pub parallel_parts: usize,
+    pub parallel_parts: Option<usize>,
     /// What goes with each part, so that the service refuses other bytes.
     pub checksum: Checksum,
     /// What is done where there is an object of the key.
@@ -131,10 +131,9 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
     let config = S3Config {
         style: table.get("style", Style::Auto, word(STYLES)),
         key: table.get("key", default_key, key),
-        part_bytes: table.get("part_size", 16 * MIB, part_size(PART, MIB)),
+        part_bytes: table.get("part_size", 8 * MIB, part_size(PART, MIB)),
         single_put_max: table.get("single_put_max", 16 * MIB, part_size(SINGLE_PUT, 1)),
-        parallel_parts: table
-            .get("parallel_parts", 4, |value| integer(1, 64)(value).map(|count| usize::try_from(count).unwrap_or(1))),
+        parallel_parts: table.get("parallel_parts", None, number_or_auto(1, 64)),
         checksum,
         on_existing: table.get("on_existing", OnExisting::Rename, word(ON_EXISTING)),
         link_base: table.find("link_base", web_address).map(|base| format!("{base}/")),

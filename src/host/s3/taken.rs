@@ -30,11 +30,12 @@ impl S3 {
         Err(taken(open))
     }
 
-    /// Whether the key has an object. One that may not look finds out when it stores.
+    /// Whether the key has an object. What may not look finds out when it stores; what is refused hears then why: the answer to a HEAD
+    /// has no body that would say it.
     async fn is_there(&self, open: &Open) -> Result<bool, HostError> {
         match self.head(open, &open.key).await {
             Ok(stored) => Ok(stored.is_some()),
-            Err(error) if error.status == Some(403) => Ok(false),
+            Err(error) if matches!(error.status, Some(301 | 400 | 403)) => Ok(false),
             Err(error) => Err(error),
         }
     }
