@@ -174,7 +174,10 @@ impl Round {
 
     /// Whether there was nothing to do for a while before this answer, which the time of the round would have in it.
     fn was_idle_before(&self, answer: &Answer) -> bool {
-        answer.sent.saturating_sub(self.last) > answer.at.saturating_sub(answer.sent)
+        let mean = self.in_use.checked_div(u32::try_from(self.answers).unwrap_or(u32::MAX)).unwrap_or_default();
+        // One that was answered at once has perhaps not been sent at all.
+        let usual = answer.at.saturating_sub(answer.sent).max(mean);
+        answer.sent.saturating_sub(self.last) > usual
     }
 
     fn took(&self) -> Duration {

@@ -122,10 +122,10 @@ impl Words<'_> {
         let words = known.filter_map(|(host, InFlight { now, most, why })| {
             let why = match why {
                 Learned::Nothing => return None,
-                Learned::MoreBringsMore if now == most => "as many as it may have".to_owned(),
-                Learned::MoreBringsMore => "more bring more".to_owned(),
-                Learned::MoreBringsNothing => format!("more, up to {most}, bring nothing"),
-                Learned::TooMuch => format!("it could not cope with more, of {most} at most"),
+                Learned::MoreBringsMore if now == most => "the maximum",
+                Learned::MoreBringsMore => "growing",
+                Learned::MoreBringsNothing => "no gain from more",
+                Learned::TooMuch => "reduced after errors",
             };
             Some(format!("{} {now} ({why})", render::line(host)))
         });

@@ -129,6 +129,21 @@ fn a_window_that_is_not_in_use_stays_as_it_is_and_a_pause_is_no_part_of_a_round(
 }
 
 #[test]
+fn what_is_answered_without_a_request_ends_no_round() {
+    let mut window = Window::new(8);
+    let mut now = Duration::ZERO;
+    let moment = Duration::from_micros(10);
+    for _ in 0..200 {
+        now += TOOK / 8;
+        let others = window.size() - 1;
+        window = window.after(Answer { shown: Shown::Fine, bytes: 1_000_000, sent: now.saturating_sub(TOOK), at: now, others });
+        now += TOOK / 8;
+        window = window.after(Answer { shown: Shown::Fine, bytes: 0, sent: now - moment, at: now, others });
+    }
+    assert_eq!(window.size(), 8, "it was in use, and a larger one is tried");
+}
+
+#[test]
 fn another_limit_holds_at_once() {
     let mut busy = Busy::new(Window::new(8));
     busy.answers(200, up_to(100));
