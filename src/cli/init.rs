@@ -157,7 +157,14 @@ impl Asking {
 fn needed_keys(kind: &str) -> Vec<(&'static str, &'static str)> {
     let section = section_of(kind);
     let pairs = section.iter().filter_map(|line| line.strip_prefix("#: ").unwrap_or(line).split_once(" = "));
-    pairs.skip_while(|(key, _)| *key != "kind").skip(1).take_while(|(key, _)| !["base_url", "endpoint"].contains(key)).collect()
+    let behind = pairs.skip_while(|(key, _)| *key != "kind").skip(1).enumerate();
+    // An address that stands first has no usual value.
+    let is_needed = |(at, (key, _)): &(usize, (&str, &str))| match *key {
+        "base_url" | "allow_http" => false,
+        "endpoint" => *at == 0,
+        _ => true,
+    };
+    behind.take_while(is_needed).map(|(_, pair)| pair).collect()
 }
 
 /// The lines about this kind, from its table on.
@@ -246,7 +253,8 @@ mod tests {
         for kind in documented() {
             let keys = needed_keys(kind).into_iter().map(|(key, _)| (key.to_owned(), "env:FERRYD_TEST".to_owned()));
             let is_secret = |key: &str| ["password", "api_key", "app_secret"].contains(&key);
-            let keys = keys.map(|(key, value)| if is_secret(&key) { (key, value) } else { (key, "7001".to_owned() + "x") });
+            let plain = |key: &str| if key == "endpoint" { "https://host.example/files/" } else { "7001x" }.to_owned();
+            let keys = keys.map(|(key, value)| if is_secret(&key) { (key, value) } else { (key.clone(), plain(&key)) });
             let choice = Choice { kind: kind.into(), host: "my box".into(), watch: "/tmp/ä \"b\"".into(), keys: keys.collect() };
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("new").join("config.toml");
