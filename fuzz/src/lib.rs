@@ -12,13 +12,19 @@ use ferryd::internals::host::http::Reply;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The words for headers of the reply.
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [(&str, &str); 12] = [
     ("to", "location"),
     ("etag", "etag"),
     ("session", "session-id"),
     ("length", "content-length"),
     ("crc32c", "x-amz-checksum-crc32c"),
     ("token", "x-amz-meta-ferryd-upload"),
+    ("offset", "upload-offset"),
+    ("upload-length", "upload-length"),
+    ("version", "tus-version"),
+    ("extension", "tus-extension"),
+    ("max", "tus-max-size"),
+    ("algorithm", "tus-checksum-algorithm"),
 ];
 
 /// An input, taken apart.

@@ -249,8 +249,8 @@ mod tests {
         for kind in documented() {
             let keys = needed_keys(kind).into_iter().map(|(key, _)| (key.to_owned(), "env:FERRYD_TEST".to_owned()));
             let is_secret = |key: &str| ["password", "api_key", "app_secret"].contains(&key);
-            let is_address = |key: &str| key == "base_url";
-            let plain = |key: &str| if is_address(key) { "https://h.example/x" } else { "7001x" }.to_owned();
+            let plain =
+                |key: &str| if ["base_url", "endpoint"].contains(&key) { "https://h.example/x" } else { "7001x" }.to_owned();
             let keys = keys.map(|(key, value)| if is_secret(&key) { (key, value) } else { (key.clone(), plain(&key)) });
             let choice = Choice { kind: kind.into(), host: "my box".into(), watch: "/tmp/ä \"b\"".into(), keys: keys.collect() };
             let dir = tempfile::tempdir().unwrap();

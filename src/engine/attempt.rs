@@ -7,8 +7,9 @@
 //! - before the session is committed: the same; no part was sent;
 //! - in `send`: the host may hold the part, and it is sent again (the part in flight);
 //! - before the ack is committed: the same;
-//! - before `committing` is committed: every part is held and nothing else happened;
-//! - in `finish`: nobody knows; the next claim finds `committing` and asks, or finishes again, or does what `on_unknown` says;
+//! - before `committing` is committed: every part is held (but the last, where the host makes the file of it) and nothing else
+//!   happened;
+//! - in the last part, where the host makes the file of it, and in `finish`: nobody knows; the next claim finds `committing` and asks, or finishes again, or does what `on_unknown` says;
 //! - before the outcome is committed: the same.
 
 use std::sync::Arc;
@@ -117,19 +118,30 @@ impl Attempt {
 
     /// Sends what the host does not hold, and has it make the file.
     async fn transfer(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
+        if self.shape.order == Order::Sequential {
+            self.send_in_order(source, &mut upload, self.shape.last_part_commits).await?;
+            return self.commit(source, upload, None).await;
+        }
         let sender = self.sender(source, &upload);
-        let before = (upload.confirmed.count(), upload.held_bytes);
+        let before = upload.confirmed.count();
         let sent = match self.shape.order {
-            Order::WholeFile => return self.send_whole(source, upload).await,
-            Order::Sequential => sender.send_in_order(&mut upload).await.map(|()| None),
+            Order::WholeFile | Order::Sequential => return self.send_whole(source, upload).await,
             Order::Any => sender.send_in_any_order(&mut upload, self.shape.parallel, self.shape.last_with_finish).await,
         };
-        self.progress |= (upload.confirmed.count(), upload.held_bytes) > before;
-        // The session may have moved.
-        self.session_of(&upload);
+        self.progress |= upload.confirmed.count() > before;
         let last = sent?;
         self.progress |= last.is_some();
         self.commit(source, upload, last).await
+    }
+
+    async fn send_in_order(&mut self, source: &Source, upload: &mut Upload, but_the_last: bool) -> Result<(), Stop> {
+        let sender = self.sender(source, upload);
+        let before = upload.held_bytes;
+        let sent = sender.send_in_order(upload, but_the_last).await;
+        self.progress |= upload.held_bytes > before;
+        // The session may have moved.
+        self.session_of(upload);
+        sent
     }
 
     async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
@@ -162,9 +174,15 @@ impl Attempt {
             self.compare(source, &upload).await?;
         }
         self.know_digest(upload.plan).await?;
-        self.goes_on_to_commit(last.is_some())?;
+        if self.shape.last_part_commits {
+            // What is dropped in the middle of the last part leaves no doubt: the host tells how far it is.
+            self.worker.goes_on()?;
+        } else {
+            self.goes_on_to_commit(last.is_some())?;
+        }
         crash_point!("finish.before_commit");
         match last {
+            None if upload.committing => {}
             None => store.record_commit_intent(self.job.id).await?,
             Some(part) => {
                 parts::note(&mut upload, &part);
@@ -175,6 +193,10 @@ impl Attempt {
             }
         }
         crash_point!("finish.before_send");
+        if self.shape.last_part_commits {
+            self.send_in_order(source, &mut upload, false).await?;
+            self.goes_on_to_commit(true)?;
+        }
         self.finish(&upload).await
     }
 
@@ -395,14 +417,10 @@ impl Attempt {
                 self.worker.host.probe(&session, Completion { confirmed: &upload.confirmed, digest, repeated: false, last: None }),
             )
             .await?;
-        match (attempt::resumption(&found, all_sent), found) {
+        match (attempt::resumption(&found, all_sent || self.shape.last_part_commits), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
-            (_, Found::UpTo(bytes)) => {
-                upload.sent_hash = upload.sent_hash.filter(|_| bytes == upload.held_bytes);
-                upload.held_bytes = bytes;
-                self.worker.store.replace_acks(self.job.id, Vec::new(), bytes, upload.plan, upload.sent_hash).await?;
-            }
+            (_, Found::UpTo(bytes)) => self.believe(&mut upload, bytes).await?,
             (_, Found::Parts(acks)) => {
                 let before = std::mem::replace(&mut upload.confirmed, parts::confirmed_by(&acks));
                 upload.sent_hash = upload.sent_hash.filter(|_| before.same_parts(&upload.confirmed));
@@ -414,10 +432,21 @@ impl Attempt {
         Ok(Started::Upload(upload))
     }
 
+    /// The host is known to hold so many bytes, whatever we thought.
+    async fn believe(&self, upload: &mut Upload, bytes: u64) -> Result<(), Stop> {
+        upload.sent_hash = upload.sent_hash.filter(|_| bytes == upload.held_bytes);
+        upload.held_bytes = bytes;
+        self.worker.store.replace_acks(self.job.id, Vec::new(), bytes, upload.plan, upload.sent_hash).await?;
+        self.sent.resume_at(bytes);
+        Ok(())
+    }
+
     /// A job whose last finish has no answer: the host is asked, or finishes again, or the user's choice decides.
-    async fn resolve_unanswered_finish(&mut self, upload: Upload) -> Result<Outcome, Stop> {
+    async fn resolve_unanswered_finish(&mut self, mut upload: Upload) -> Result<Outcome, Stop> {
         self.know_digest_again(upload.plan).await?;
-        self.goes_on_to_commit(false)?;
+        if !self.shape.last_part_commits {
+            self.goes_on_to_commit(false)?;
+        }
         let session = self.session_of(&upload);
         let found = self.worker.request(Step::Probe, self.worker.host.probe(&session, self.completion(&upload))).await?;
         match (attempt::resolution(&found, &self.shape, &self.facts_of(&upload), self.failing_for()), found) {
@@ -429,11 +458,21 @@ impl Attempt {
                 self.record_version(source.identity(), source.fingerprint().await).await?;
                 self.send_whole(&source, upload).await
             }
+            (Resolution::GoOn, Found::UpTo(bytes)) => {
+                let source = self.source(false).await?;
+                if source.check().await? {
+                    self.compare(&source, &upload).await?;
+                }
+                self.believe(&mut upload, bytes).await?;
+                self.transfer(&source, upload).await
+            }
             (Resolution::FinishAgain, _) => {
                 let maybe_duplicate = self.shape.repeat == Repeat::MayDuplicate;
                 self.finish(&upload).await.map(|outcome| Outcome { maybe_duplicate, ..outcome })
             }
-            (Resolution::Done | Resolution::Probable | Resolution::Undecidable, _) => Err(Stop::Undecidable(None)),
+            (Resolution::Done | Resolution::Probable | Resolution::GoOn | Resolution::Undecidable, _) => {
+                Err(Stop::Undecidable(None))
+            }
         }
     }
 

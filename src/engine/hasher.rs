@@ -2,6 +2,7 @@
 
 use crc_fast::CrcAlgorithm;
 use md5::Md5;
+use sha1::Sha1;
 use sha2::Digest;
 use sha2::Sha256;
 use sha2::digest::common::hazmat::SerializableState;
@@ -11,6 +12,7 @@ use crate::job::digest::{Algorithm, MidState};
 /// A digest under way.
 pub(super) enum Hasher {
     Md5(Md5),
+    Sha1(Sha1),
     Sha256(Sha256),
     Crc(Algorithm, crc_fast::Digest),
 }
@@ -19,6 +21,7 @@ impl Hasher {
     pub(super) fn new(algorithm: Algorithm) -> Hasher {
         match algorithm {
             Algorithm::Md5 => Hasher::Md5(Md5::new()),
+            Algorithm::Sha1 => Hasher::Sha1(Sha1::new()),
             Algorithm::Sha256 => Hasher::Sha256(Sha256::new()),
             Algorithm::Crc64Nvme => Hasher::Crc(algorithm, crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
             Algorithm::Crc32c => Hasher::Crc(algorithm, crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
@@ -28,6 +31,7 @@ impl Hasher {
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Hasher::Md5(md5) => md5.update(bytes),
+            Hasher::Sha1(sha1) => sha1.update(bytes),
             Hasher::Sha256(sha256) => sha256.update(bytes),
             Hasher::Crc(_, crc) => crc.update(bytes),
         }
@@ -37,6 +41,7 @@ impl Hasher {
     pub(super) fn mid_state(&self) -> MidState {
         match self {
             Hasher::Md5(md5) => words(&md5.serialize(), Algorithm::Md5),
+            Hasher::Sha1(sha1) => words(&sha1.serialize(), Algorithm::Sha1),
             Hasher::Sha256(sha256) => words(&sha256.serialize(), Algorithm::Sha256),
             Hasher::Crc(algorithm, crc) => words(&crc.finalize().to_le_bytes(), *algorithm),
         }
@@ -45,6 +50,7 @@ impl Hasher {
     pub(super) fn finish(self) -> Vec<u8> {
         match self {
             Hasher::Md5(md5) => md5.finalize().to_vec(),
+            Hasher::Sha1(sha1) => sha1.finalize().to_vec(),
             Hasher::Sha256(sha256) => sha256.finalize().to_vec(),
             // Most significant byte first, as protocols write them.
             Hasher::Crc(algorithm, crc) => {
@@ -80,6 +86,7 @@ mod tests {
         };
         assert_eq!((of(Algorithm::Crc64Nvme).as_str(), of(Algorithm::Crc32c).as_str()), ("ae8b14860a799888", "e3069283"));
         assert_eq!(hex(&Hasher::new(Algorithm::Crc32c).finish()), "00000000");
+        assert_eq!(of(Algorithm::Sha1), "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
     }
 
     /// Going on from a state must end in the digest, so the state is that of the bytes before.
@@ -105,6 +112,13 @@ mod tests {
         last[56..].copy_from_slice(&bits.to_le_bytes());
         md5::block_api::compress(&mut words, &[last]);
         assert_eq!(words.map(u32::to_le_bytes).concat(), digest);
+
+        let (state, digest) = of(Algorithm::Sha1);
+        let mut words: [u32; 5] = state[..].try_into().unwrap();
+        let mut last = rest;
+        last[56..].copy_from_slice(&bits.to_be_bytes());
+        sha1::block_api::compress(&mut words, &[last]);
+        assert_eq!(words.map(u32::to_be_bytes).concat(), digest);
 
         let (state, digest) = of(Algorithm::Sha256);
         let mut words: [u32; 8] = state[..].try_into().unwrap();

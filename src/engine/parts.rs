@@ -81,14 +81,18 @@ impl PartSender {
         stop.map_or(Ok(None), Err)
     }
 
-    /// Sends one part after the other, each from where the host says the last one ended.
-    pub(super) async fn send_in_order(mut self, upload: &mut Upload) -> Result<(), Stop> {
+    /// Sends one part after the other, each from where the host says the last one ended. With `but_the_last` what fits into one part
+    /// is left for later.
+    pub(super) async fn send_in_order(mut self, upload: &mut Upload, but_the_last: bool) -> Result<(), Stop> {
         let mut without_progress = 0;
-        while upload.held_bytes < self.plan.file_bytes {
+        let left = if but_the_last { self.plan.part_bytes } else { 0 };
+        while self.plan.file_bytes - upload.held_bytes.min(self.plan.file_bytes) > left {
             self.go_on()?;
             let range = self.plan.range_at(upload.held_bytes);
             let part = self.source.part(0, range).await?;
+            crash_point!("part.before_send");
             let ack = self.request(&part).await?;
+            crash_point!("ack.before_commit");
             // Of a part that was not taken whole, nothing is known.
             let hash = self.source.take_hash(range).filter(|_| ack.held_to == range.offset + range.bytes);
             upload.sent_hash = upload.sent_hash.zip(hash).map(|(before, hash)| before.and(hash));
@@ -104,6 +108,7 @@ impl PartSender {
                 return Err(HostError::new(Class::OffsetMismatch, "the host accepts no more bytes").during(Step::SendPart).into());
             }
             self.worker.store.record_offset(self.job, upload.held_bytes, upload.sent_hash, ack.moved_to).await?;
+            crash_point!("ack.after_commit");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! `check`, fuzzing and the tests. A kind is a folder beside this file, its `mod` in `mod.rs`, and a line here.
 
 use super::kind::Kind;
-use super::{cloudkp, fourshared, kie, koodrive, s3, uploadgig, webdav};
+use super::{cloudkp, fourshared, kie, koodrive, s3, tus, uploadgig, webdav};
 
 /// Every kind there is. The first one is what a minimal configuration is shown with, so it must need no key but `kind`.
 pub static KINDS: &[Kind] = &[
@@ -13,6 +13,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<fourshared::FourShared>(),
     Kind::of::<s3::S3>(),
     Kind::of::<webdav::WebDav>(),
+    Kind::of::<tus::Tus>(),
     #[cfg(feature = "example-kind")]
     Kind::of::<super::example::Example>(),
 ];

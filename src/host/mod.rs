@@ -34,6 +34,7 @@ pub mod s3;
 mod stored;
 mod supplies;
 pub(crate) mod token;
+pub mod tus;
 mod unusable;
 pub mod uploadgig;
 pub mod webdav;

@@ -108,7 +108,7 @@ pub enum Resumption {
 }
 
 /// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every
-/// part.
+/// part, or may have made the file of the last one.
 pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
@@ -131,6 +131,8 @@ pub enum Resolution {
     FinishAgain,
     /// The whole file is sent again, in the place of what is there.
     SendAgain,
+    /// It does not have all of the file: what is missing is sent.
+    GoOn,
     /// It does not have the file: what happened to the session.
     Lost(&'static str),
     /// There is evidence that it has the file, and no proof.
@@ -145,6 +147,8 @@ pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_
         (Found::Complete(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
         (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
+        // Whoever tells how far it is has not made the file of less.
+        (Found::UpTo(_), _) if shape.last_part_commits => Resolution::GoOn,
         (Found::Gone, Repeat::Harmless) => Resolution::Lost(SESSION_UNKNOWN),
         (Found::Gone, Repeat::MayDuplicate) => Resolution::Undecidable,
         (_, Repeat::Harmless) if shape.order == Order::WholeFile => Resolution::SendAgain,
@@ -551,10 +555,16 @@ mod tests {
             (Found::Unsure, OVERWRITES, often, GIVE_UP_AFTER, Resolution::SendAgain),
             (Found::Unsure, DUPLICATES, COMMITTING, Duration::ZERO, Resolution::Undecidable),
             (Found::Parts(Vec::new()), BY_PART, COMMITTING, Duration::ZERO, Resolution::FinishAgain),
+            (Found::UpTo(7), BY_PART, COMMITTING, Duration::ZERO, Resolution::FinishAgain),
         ];
         for (found, (order, repeat), session, failing_for, expected) in cases {
             let decided = resolution(&found, &shape(order, repeat), &session, failing_for);
             assert_eq!(decided, expected, "{found:?} {order:?} {repeat:?} {session:?} {failing_for:?}");
+        }
+        for repeat in [Repeat::Harmless, Repeat::MayDuplicate] {
+            let to_the_last = Shape { last_part_commits: true, ..shape(Order::Sequential, repeat) };
+            assert_eq!(resolution(&Found::UpTo(7), &to_the_last, &often, GIVE_UP_AFTER), Resolution::GoOn);
+            assert_eq!(resolution(&whole(), &to_the_last, &often, GIVE_UP_AFTER), Resolution::Done);
         }
     }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     Md5,
+    /// SHA-1: against damage, not against anybody.
+    Sha1,
     /// SHA-256.
     Sha256,
     /// CRC-64/NVME: finds what a memory or a line has damaged, and costs next to nothing.
@@ -19,12 +21,13 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 4] = [Algorithm::Md5, Algorithm::Sha256, Algorithm::Crc64Nvme, Algorithm::Crc32c];
+    pub const ALL: [Algorithm; 5] = [Algorithm::Md5, Algorithm::Sha1, Algorithm::Sha256, Algorithm::Crc64Nvme, Algorithm::Crc32c];
 
     /// The word for it, as stored.
     pub fn word(self) -> &'static str {
         match self {
             Algorithm::Md5 => "md5",
+            Algorithm::Sha1 => "sha1",
             Algorithm::Sha256 => "sha256",
             Algorithm::Crc64Nvme => "crc64nvme",
             Algorithm::Crc32c => "crc32c",
@@ -40,6 +43,7 @@ impl Algorithm {
     pub fn state_words(self) -> usize {
         match self {
             Algorithm::Md5 => 4,
+            Algorithm::Sha1 => 5,
             Algorithm::Sha256 => 8,
             Algorithm::Crc64Nvme => 2,
             Algorithm::Crc32c => 1,
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_words_never_change() {
-        assert_eq!(Algorithm::ALL.map(Algorithm::word), ["md5", "sha256", "crc64nvme", "crc32c"]);
+        assert_eq!(Algorithm::ALL.map(Algorithm::word), ["md5", "sha1", "sha256", "crc64nvme", "crc32c"]);
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_word(algorithm.word()), Some(algorithm));
             assert_eq!(serde_json::to_string(&algorithm).unwrap(), format!("{:?}", algorithm.word()));

@@ -36,6 +36,10 @@ pub struct Shape {
     /// Whether the last part goes with the finish and not before; a host that takes parts in any order.
     #[serde(default)]
     pub last_with_finish: bool,
+    /// Whether the host makes the file of the last part, and the finish asks for nothing more; a host that takes parts in order, and
+    /// tells how far it is. The intent is on the disk before the last part leaves.
+    #[serde(default)]
+    pub last_part_commits: bool,
     /// Whether nothing but the session tells that a body which is sent again is the same upload: then it is on the disk before the last
     /// bytes of a whole file leave.
     #[serde(default)]
@@ -58,6 +62,7 @@ impl Shape {
             digest: None,
             part_digest: None,
             last_with_finish: false,
+            last_part_commits: false,
             session_tells: false,
         }
     }

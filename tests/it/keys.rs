@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 120] = [
+const TESTED: [(&str, &str, &str); 136] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -157,6 +157,22 @@ const TESTED: [(&str, &str, &str); 120] = [
     ("webdav", "password", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
     ("webdav", "token", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
     ("webdav", "user", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("tus", "allow_http", "tus::a_token_goes_over_a_network_in_the_clear_only_where_allowed"),
+    ("tus", "auth_header", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "checksum", "tus::bytes_have_a_checksum_where_the_server_verifies_it"),
+    ("tus", "chunk", "tus::a_file_goes_in_requests_of_the_size_that_is_told_and_an_empty_one_in_none"),
+    ("tus", "chunk_multiple", "tus::requests_end_at_the_borders_that_the_server_wants"),
+    ("tus", "endpoint", "tus::a_token_goes_over_a_network_in_the_clear_only_where_allowed"),
+    ("tus", "headers", "tus::the_server_is_told_what_the_settings_say"),
+    ("tus", "link_header", "tus::a_file_has_the_link_that_the_settings_or_the_server_make"),
+    ("tus", "link_template", "tus::a_file_has_the_link_that_the_settings_or_the_server_make"),
+    ("tus", "metadata", "tus::the_server_is_told_what_the_settings_say"),
+    ("tus", "method_override", "tus::a_proxy_that_knows_only_post_is_spoken_to_by_post"),
+    ("tus", "on_gone", "tus::an_upload_that_is_gone_after_its_last_bytes_is_what_the_settings_say"),
+    ("tus", "password", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "token", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "upload_origins", "tus::another_origin_gets_bytes_and_credentials_only_where_the_settings_name_it"),
+    ("tus", "user", "tus::we_show_who_we_are_as_the_settings_say"),
 ];
 
 /// The same for hooks.

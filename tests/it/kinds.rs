@@ -201,6 +201,26 @@ kinds! {
         every_fault_of_webdav_ends_with_the_file_there_or_a_reason: every_fault,
         webdav_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
     }
+    TUS: Kind {
+        word: "tus",
+        takes_empty_files: true,
+        small_parts: "chunk = \"64 KiB\"",
+        part_bytes: Some(64 * 1024),
+        named_apart: false,
+        may_duplicate: false,
+        renames: false,
+        expires: true,
+        // What is changed at rest shows nowhere: the bytes of each request are all that is checked.
+        notices_corruption: false,
+        endpoints: &[Endpoint::Open, Endpoint::Chunk],
+        secrets: &["tus-practice-token-7"],
+        passing_secrets: &[],
+        fine: "(tus): credentials accepted",
+        login: Some(("tus-practice-token-7", "hunter2")),
+    }, {
+        every_fault_of_tus_ends_with_the_file_there_or_a_reason: every_fault,
+        tus_has_every_file_once_whenever_the_daemon_is_killed: kill_at_random,
+    }
     EXAMPLE: Kind {
         word: "example",
         takes_empty_files: true,

@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 48] = [
+const MAY_KNOW: [(&str, &[&str]); 49] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
@@ -60,6 +60,7 @@ const MAY_KNOW: [(&str, &[&str]); 48] = [
     ("sd_notify", &["os"]),
     ("serde", &["cli", "host", "job", "os"]),
     ("serde_json", &["cli", "hook", "host", "job", "os", "store"]),
+    ("sha1", &["engine"]),
     ("sha2", &["cli", "config", "engine", "host", "os"]),
     ("signal_hook", &["os"]),
     ("strsim", &["config"]),

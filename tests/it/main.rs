@@ -49,6 +49,7 @@ mod skip;
 mod steer;
 mod stories;
 mod torn;
+mod tus;
 mod users;
 mod webdav;
 mod world;

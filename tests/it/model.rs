@@ -46,13 +46,19 @@ struct Family {
     repeat: Repeat,
     /// Whether a probe says what is held.
     answers: bool,
+    /// Whether the last part makes the file.
+    last_part_commits: bool,
 }
 
-const BY_PART: Family = Family { order: Order::Any, repeat: Repeat::Harmless, answers: true };
-const BY_OFFSET: Family = Family { order: Order::Sequential, repeat: Repeat::Harmless, answers: true };
-const SINGLE_SHOT: Family = Family { order: Order::WholeFile, repeat: Repeat::Harmless, answers: false };
-const PARTS_MAY_DUPLICATE: Family = Family { order: Order::Any, repeat: Repeat::MayDuplicate, answers: false };
-const SHOT_MAY_DUPLICATE: Family = Family { order: Order::WholeFile, repeat: Repeat::MayDuplicate, answers: false };
+const BY_PART: Family = Family { order: Order::Any, repeat: Repeat::Harmless, answers: true, last_part_commits: false };
+const BY_OFFSET: Family = Family { order: Order::Sequential, repeat: Repeat::Harmless, answers: true, last_part_commits: false };
+const BY_OFFSET_TO_THE_LAST_PART: Family =
+    Family { order: Order::Sequential, repeat: Repeat::MayDuplicate, answers: true, last_part_commits: true };
+const SINGLE_SHOT: Family = Family { order: Order::WholeFile, repeat: Repeat::Harmless, answers: false, last_part_commits: false };
+const PARTS_MAY_DUPLICATE: Family =
+    Family { order: Order::Any, repeat: Repeat::MayDuplicate, answers: false, last_part_commits: false };
+const SHOT_MAY_DUPLICATE: Family =
+    Family { order: Order::WholeFile, repeat: Repeat::MayDuplicate, answers: false, last_part_commits: false };
 
 /// What the far side holds, and what goes wrong on the way to it. Outlives every crash of the daemon.
 struct World {
@@ -131,11 +137,11 @@ struct MemoryHost(Arc<World>);
 
 impl Host for MemoryHost {
     fn shape(&self, _file_bytes: u64) -> Shape {
-        let Family { order, repeat, .. } = self.0.family;
+        let Family { order, repeat, last_part_commits, .. } = self.0.family;
         if order == Order::WholeFile {
             Shape { repeat, ..Shape::whole() }
         } else {
-            Shape { order, repeat, parallel: LANES, parts_max: 10_000, ..Shape::parts(PART_BYTES) }
+            Shape { order, repeat, parallel: LANES, parts_max: 10_000, last_part_commits, ..Shape::parts(PART_BYTES) }
         }
     }
 
@@ -155,8 +161,13 @@ impl Host for MemoryHost {
                 .call(|| {
                     self.0.received.lock().unwrap().push(u32::try_from(part.offset / PART_BYTES).unwrap());
                     let mut sessions = self.0.sessions.lock().unwrap();
-                    sessions.get_mut(&at.session.0).ok_or_else(lost)?.insert(part.offset, bytes.clone());
+                    let parts = sessions.get_mut(&at.session.0).ok_or_else(lost)?;
+                    parts.insert(part.offset, bytes.clone());
+                    let whole: Vec<u8> = parts.values().flatten().copied().collect();
                     drop(sessions);
+                    if self.0.family.last_part_commits && whole.len() == FILE.len() {
+                        self.0.store_file(&at.session.0, whole);
+                    }
                     let link = (self.0.family.order == Order::WholeFile).then(|| self.0.store_file(&at.session.0, bytes));
                     let receipt = link.and_then(|outcome| outcome.link);
                     Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt, moved_to: None })
@@ -371,6 +382,11 @@ fn a_host_by_part_has_the_file_once_whatever_is_lost() {
 #[test]
 fn a_host_by_offset_has_the_file_once_whatever_is_lost() {
     lands_exactly_once(BY_OFFSET);
+}
+
+#[test]
+fn a_host_by_offset_that_makes_the_file_of_the_last_part_has_it_once_whatever_is_lost() {
+    lands_exactly_once(BY_OFFSET_TO_THE_LAST_PART);
 }
 
 #[test]

@@ -47,6 +47,8 @@ kinds! {
     s3: S3,
     /// A WebDAV server.
     webdav: WebDav,
+    /// A server of tus.
+    tus: Tus,
     /// The example, which exists nowhere else.
     #[cfg(feature = "example-kind")]
     example: Example,

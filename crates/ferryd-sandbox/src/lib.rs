@@ -37,6 +37,7 @@ mod spool;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub mod tus;
 pub mod uploadgig;
 pub mod webdav;
 mod wire;

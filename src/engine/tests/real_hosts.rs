@@ -58,7 +58,7 @@ impl Connector for Lan {
 /// The table of a kind, with the smallest parts that it can be told to make.
 pub(super) fn table(kind: &Kind) -> String {
     let plain = ferryd_sandbox::config_of(kind.word(), ADDRESS).unwrap();
-    let small = ["256 KiB", "5 MiB"].map(|size| format!("{plain}part_size = \"{size}\"\n"));
+    let small = ["part_size = \"256 KiB\"", "part_size = \"5 MiB\"", "chunk = \"64 KiB\""].map(|line| format!("{plain}{line}\n"));
     let is_right = |table: &String| config::parse(&whole(&[kind], table), Path::new("/config.toml"), KINDS, &Nothing).is_ok();
     small.into_iter().find(is_right).unwrap_or(plain)
 }

@@ -184,6 +184,7 @@ impl Host for FakeHost {
             let algorithm = self.shape.part_digest;
             let digest = algorithm.map(|algorithm| match algorithm {
                 Algorithm::Md5 => md5::Md5::digest(&bytes).to_vec(),
+                Algorithm::Sha1 => sha1::Sha1::digest(&bytes).to_vec(),
                 Algorithm::Sha256 => sha2::Sha256::digest(&bytes).to_vec(),
                 Algorithm::Crc64Nvme => crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes).to_be_bytes().to_vec(),
                 Algorithm::Crc32c => crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes).to_be_bytes()[4..].to_vec(),

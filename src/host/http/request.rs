@@ -1,5 +1,6 @@
 //! Requests.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ pub struct Request<'a> {
     /// `None` if what was asked for is no method.
     pub(super) method: Option<Method>,
     pub(super) url: &'a str,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(Cow<'static, str>, String)>,
     pub(super) body: Payload<'a>,
     pub(super) patience: Duration,
     pub(super) follows: bool,
@@ -89,10 +90,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// With a header. A value that cannot be one is an error when the request is sent.
+    /// With a header. A name or a value that cannot be one is an error when the request is sent.
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Request<'a> {
-        self.headers.push((name, value.into()));
+    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Request<'a> {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -131,6 +132,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn raw(self, part: &'a Part) -> Request<'a> {
         self.around(Bytes::new(), part.source.as_ref(), part.bytes, Bytes::new())
+    }
+
+    /// With the first `bytes` bytes of a part and nothing else.
+    #[must_use]
+    pub fn raw_start(self, part: &'a Part, bytes: u64) -> Request<'a> {
+        let file = Some(PartSlice { source: part.source.as_ref(), offset: Some(0), bytes });
+        Request { body: Payload::Around { head: Bytes::new(), file, tail: Bytes::new() }, ..self }
     }
 
     /// With time for the host to think once it has everything, also between the beginning of its reply and the end.

@@ -110,7 +110,7 @@ impl Transport {
         let may_have_no_length = matches!(method, Method::GET | Method::HEAD | Method::DELETE);
         let mut builder = self.client.request(method, url).header("user-agent", self.user_agent());
         for (name, value) in &request.headers {
-            builder = builder.header(*name, value);
+            builder = builder.header(name.as_ref(), value);
         }
         builder = match &request.body {
             Payload::Nothing if may_have_no_length => builder,
