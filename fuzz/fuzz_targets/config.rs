@@ -33,7 +33,7 @@ fn assert_sound(config: &Config) {
         assert!(watch.path.is_absolute() && !watch.to.is_empty() && watch.to.iter().all(known), "{watch:?}");
         assert!(watch.max_size.is_none_or(|most| most >= watch.min_size), "{watch:?}");
     }
-    assert!(config.daemon.max_uploads > 0 && config.daemon.max_connections > 0);
+    assert!(config.daemon.max_uploads.is_none_or(|most| most > 0) && config.daemon.max_connections > 0);
     let rates = config.hosts.iter().map(|host| &host.bandwidth).chain([&config.daemon.bandwidth]);
     assert!(rates.flat_map(|bandwidth| bandwidth.hours()).all(|hours| hours.limit != Some(0)));
     assert!(config.daemon.state_dir.is_absolute());

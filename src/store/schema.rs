@@ -223,6 +223,8 @@ mod tests {
             "47a67524f5681197f8b8c69d3148f97639771053aa6cfe60279341ce10834d90",
             "6917b1942d39c59db985c834832d11a6ded5bbfe3dcf2aa4e621bcf74c330795",
             "355b5e1f3919f1dd9f3dd795b8532fc1045f5e55f0af6317f84c3f2dcab46a58",
+            "cb328901c7876b33b2d2a27918c7bb34d85b42ea4d34782795a1c71a758974d6",
+            "f923de64e3ef3915b9f66421896b54436713c4f57a9c585f2addf96a025e325d",
         ];
         for (index, (migration, frozen)) in MIGRATIONS.iter().zip(frozen).enumerate() {
             let digest = Sha256::digest(migration);
