@@ -248,7 +248,7 @@ fn a_corrected_address_reaches_a_file_that_was_begun_at_another() {
 #[test]
 fn a_host_that_asks_for_rest_is_left_alone_with_all_its_files() {
     let bench = Bench::new();
-    bench.faults(one(CHUNK, When::Nth(1), Action::TooManyRequests { retry_after: RetryAfter::Seconds(2) }));
+    bench.faults(one(CHUNK, When::Nth(1), Action::TooManyRequests { retry_after: RetryAfter::Seconds(5) }));
     for number in 0..5 {
         bench.put(&format!("f{number}"), &bytes(number, 1000));
     }
