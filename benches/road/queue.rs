@@ -69,6 +69,7 @@ fn place_with(jobs: u64) -> (Place, std::net::TcpListener) {
 fn arrival(elsewhere: &Path, number: u64) -> Arrival {
     let name = format!("a file with an ordinary name {number}.mov");
     let hosts: Arc<[String]> = Arc::new(["kie".to_owned()]);
+    // Sent by name, so that no watch has to want them.
     let (folder, identity) = if number < UNDER_WAY {
         let path = elsewhere.join(&name);
         std::fs::write(&path, [7; 4096]).unwrap();
@@ -84,7 +85,7 @@ fn arrival(elsewhere: &Path, number: u64) -> Arrival {
         identity: Identity { inode, ..identity },
         hosts,
         make_jobs: true,
-        one_off: false,
+        one_off: true,
         first_version_only: false,
         priority: 0,
         close_seen: false,
