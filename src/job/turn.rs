@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// More jobs than these are not counted.
-pub(crate) const BEFORE_MAX: u64 = 10_000;
+pub(crate) const BEFORE_MAX: u64 = 1_000;
 
 /// What there is of uploads, as far as it matters to one queued job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ mod tests {
             (line(0, 0, 0, None, None), Turn::Next, "it is next"),
             (line(3, 9, 0, None, None), Turn::Next, "it is next"),
             (line(0, 0, 1, Some(4), Some(16)), Turn::Behind, "1 job for `box` is before it"),
-            (line(0, 0, BEFORE_MAX, None, None), Turn::Behind, "at least 10000 jobs for `box` are before it"),
+            (line(0, 0, BEFORE_MAX, None, None), Turn::Behind, "at least 1000 jobs for `box` are before it"),
             (line(3, 15, 7, Some(4), Some(16)), Turn::Behind, "7 jobs for `box` are before it"),
             (
                 line(1, 1, 0, Some(1), Some(16)),
