@@ -2,7 +2,8 @@
 #![no_main]
 
 use ferryd::internals::host::webdav::{
-    Asked, delete_reply, folder_reply, head_reply, list_reply, look_reply, move_reply, put_reply, refusal,
+    Asked, delete_reply, digest_reply, folder_reply, head_reply, link_reply, links_reply, list_reply, look_reply, move_reply,
+    product_reply, put_reply, refusal, sharing_reply,
 };
 use ferryd_fuzz::{Input, assert_told};
 use libfuzzer_sys::fuzz_target;
@@ -28,6 +29,14 @@ fuzz_target!(|data: &[u8]| {
             failures.push(error);
         }
     }
+    match link_reply(reply) {
+        Ok(link) => assert!(link.address.to_ascii_lowercase().starts_with("http"), "{reply:?}"),
+        Err(error) => failures.push(error),
+    }
+    assert!(digest_reply(reply).is_none_or(|digest| digest.len() == 40));
+    assert!(product_reply(reply).is_none_or(|product| !product.name.is_empty()));
+    failures.extend(links_reply(reply).err());
+    failures.extend(sharing_reply(reply).err());
     failures.extend(head_reply(reply, URL).err());
     failures.extend(folder_reply(reply).err());
     failures.extend(put_reply(reply).err());

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 136] = [
+const TESTED: [(&str, &str, &str); 139] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -149,12 +149,15 @@ const TESTED: [(&str, &str, &str); 136] = [
     ("s3", "tags", "s3::an_object_is_stored_with_what_the_settings_say"),
     ("webdav", "allow_http", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
     ("webdav", "base_url", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
+    ("webdav", "checksum", "webdav::a_digest_proves_what_the_server_has"),
     ("webdav", "flavour", "webdav::a_large_file_goes_in_chunks_that_go_together"),
     ("webdav", "link_base", "webdav::a_file_goes_to_its_folder_and_has_its_links"),
     ("webdav", "on_existing", "webdav::a_name_that_is_taken_is_settled_as_told"),
     ("webdav", "parallel_parts", "webdav::a_large_file_goes_in_chunks_that_go_together"),
     ("webdav", "part_size", "webdav::a_large_file_goes_in_chunks_that_go_together"),
     ("webdav", "password", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
+    ("webdav", "share", "webdav::a_link_is_good_for_as_long_and_as_secret_as_told"),
+    ("webdav", "share_password", "webdav::a_link_is_good_for_as_long_and_as_secret_as_told"),
     ("webdav", "token", "webdav::what_lets_us_in_is_as_configured_and_in_the_clear_only_where_allowed"),
     ("webdav", "user", "webdav::wrong_credentials_hold_the_host_and_say_what_to_check"),
     ("tus", "allow_http", "tus::a_token_goes_over_a_network_in_the_clear_only_where_allowed"),

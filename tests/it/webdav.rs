@@ -3,7 +3,7 @@
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Script, When};
-use ferryd_sandbox::webdav::{Hrefs, Rules};
+use ferryd_sandbox::webdav::{Digests, Hrefs, Links, Rules};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
@@ -13,6 +13,8 @@ use crate::world::{at_once, records, requests};
 
 const MIB: usize = 1024 * 1024;
 const CHUNKS: &str = "part_size = \"5 MiB\"";
+/// Nothing but WebDAV.
+const PLAIN: &str = "flavour = \"plain\"";
 
 /// The server does not do it, and says so.
 const BUSY: Action = Action::Status { code: 503, body: ErrorBody::Plain, stored: false };
@@ -55,7 +57,7 @@ fn a_file_goes_to_its_folder_and_has_its_links() {
         "{link} {id}"
     );
     assert_eq!(fetched(&link), b"content");
-    assert_eq!((proofs(&bench), jobs[1].stored_bytes), (vec!["size".into(); 2], Some(7)));
+    assert_eq!((proofs(&bench), jobs[1].stored_bytes), (vec!["digest".into(); 2], Some(7)));
     let made: Vec<String> = requests(&bench, Endpoint::Open).into_iter().map(|entry| entry.path).collect();
     assert!(made.iter().all(|path| path.ends_with('/')) && made.len() <= 6, "{made:?}");
 }
@@ -75,13 +77,15 @@ fn a_name_whose_answer_is_lost_is_known_by_what_is_there_and_given_once() {
         Action::Status { code: 504, body: ErrorBody::Empty, stored: true },
         Action::Html { status: 200, stored: true },
     ];
-    for (at, rules) in rules.into_iter().enumerate() {
+    let of_clouds = rules.into_iter().take(2).map(|rules| ("", "digest", rules));
+    let plain = rules.into_iter().enumerate().map(|(at, rules)| (PLAIN, if at == 5 { "word" } else { "size" }, rules));
+    for (at, (lines, proof, rules)) in plain.chain(of_clouds).enumerate() {
         for lost in &lost {
-            let bench = bench_with("", rules);
+            let bench = bench_with(lines, rules);
             bench.faults(one(Endpoint::Finish, When::Nth(1), lost.clone()));
-            let job = arrives(WEBDAV, &bench, &bytes(1, 300_000));
+            let job = arrives(WEBDAV, &bench, &bytes(1, if at % 2 == 0 { 300_000 } else { 30_000 }));
             assert_eq!((sent_and_named(&bench), job.maybe_duplicate), ((1, 1), false), "{at} {lost:?}");
-            assert_eq!(proofs(&bench), [if at == 5 { "word" } else { "size" }], "{at} {lost:?}");
+            assert_eq!(proofs(&bench), [proof], "{at} {lost:?}");
             assert_eq!(tree(&bench), ["file"]);
         }
     }
@@ -124,10 +128,11 @@ fn a_body_that_breaks_off_leaves_what_has_the_name_as_it_was() {
 
 #[test]
 fn a_name_that_is_taken_is_settled_as_told() {
-    let (old, new) = (bytes(1, 1000), bytes(2, 300_000));
-    for heeds_overwrite in [true, false] {
+    let ways = [(PLAIN, true, 300_000), (PLAIN, false, 300_000), (PLAIN, true, 30_000), (PLAIN, false, 30_000), ("", true, 30_000)];
+    for (lines, heeds_overwrite, length) in ways {
+        let (old, new) = (bytes(1, 1000), bytes(2, length));
         let of = |on_existing: &str| {
-            let lines = format!("on_existing = {on_existing:?}");
+            let lines = format!("on_existing = {on_existing:?}\n{lines}");
             let bench = with_a_file(WEBDAV, bench_with(&lines, |rules| rules.heeds_overwrite = heeds_overwrite), &old);
             let job = send(WEBDAV, &bench, "file", &new);
             (bench, job)
@@ -164,9 +169,10 @@ fn somebody_sends(bench: &Bench, name: &str, content: &[u8]) {
 
 #[test]
 fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
-    let rules: [fn(&mut Rules); 3] = [|_| {}, |rules| rules.keeps_facts = false, |rules| rules.heeds_overwrite = false];
-    for rules in rules {
-        let bench = bench_with("", rules);
+    let ways: [(&str, fn(&mut Rules)); 4] =
+        [("", |_| {}), (PLAIN, |_| {}), (PLAIN, |rules| rules.keeps_facts = false), (PLAIN, |rules| rules.heeds_overwrite = false)];
+    for (lines, rules) in ways {
+        let bench = bench_with(lines, rules);
         let (theirs, ours) = (bytes(1, 300_000), bytes(2, 300_000));
         bench.faults(one(Endpoint::Finish, When::Always, BUSY));
         bench.put("file", &ours);
@@ -188,8 +194,8 @@ fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
 
 #[test]
 fn a_folder_is_never_replaced() {
-    for on_existing in ["overwrite", "rename"] {
-        let bench = bench(&format!("on_existing = {on_existing:?}")).watch("settle = \"0s\"\nremote_path = \"file\"");
+    for (on_existing, lines) in [("overwrite", ""), ("rename", ""), ("overwrite", PLAIN), ("rename", PLAIN)] {
+        let bench = bench(&format!("on_existing = {on_existing:?}\n{lines}")).watch("settle = \"0s\"\nremote_path = \"file\"");
         bench.put("inner", b"content");
         let daemon = bench.start();
         bench.wait_done(1);
@@ -198,11 +204,13 @@ fn a_folder_is_never_replaced() {
         std::fs::remove_file(bench.drop_dir().join("inner")).unwrap();
         let bench = bench.watch("settle = \"0s\"");
         let job = send(WEBDAV, &bench, "file", b"new content");
+        let mut there = tree(&bench);
         if on_existing == "rename" {
-            assert_eq!(tree(&bench), ["file", "file (2)", "file/inner"]);
+            assert_eq!(there, ["file", "file (2)", "file/inner"]);
         } else {
             assert!(job.why.as_ref().unwrap().to_string().contains("a folder `file`"), "{job:#?}");
-            assert_eq!(tree(&bench), ["file", "file/inner"]);
+            assert!(there.remove(0).starts_with(".file."), "the bytes wait for a name");
+            assert_eq!(there, ["file", "file/inner"]);
         }
     }
 }
@@ -262,7 +270,17 @@ fn a_check_tells_of_the_folder_and_its_room() {
         let output = bench.command(&["check", "--online"]).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    assert!(said(&bench("")).contains("credentials accepted, folder found, 10240 MiB free"));
+    let fine = "credentials accepted, folder found, 10240 MiB free";
+    assert!(said(&bench("")).contains(&format!("{fine}; Nextcloud 31.0.2\n")), "{}", said(&bench("")));
+    assert!(said(&bench("share = true")).contains("31.0.2; makes links"));
+    assert!(said(&bench(PLAIN)).contains(&format!("{fine}; WebDAV class 1, 3\n")), "{}", said(&bench(PLAIN)));
+    let cases = [(Links::Never, "it does not let you share by link"), (Links::WithPassword, "set `share_password`")];
+    for (links, words) in cases {
+        let bench = bench_with("share = true", |rules| rules.links = links);
+        assert!(said(&bench).contains(words), "{}", said(&bench));
+    }
+    let maintained = bench_with("", |rules| rules.is_in_maintenance = true);
+    assert!(said(&maintained).contains("Nextcloud 31.0.2) is in maintenance"), "{}", said(&maintained));
     let bench = bench("");
     let bench = bench.change("/files/practice\"", "/files/practice/nowhere\"");
     assert!(said(&bench).contains("there is nothing at `base_url`"), "{}", said(&bench));
@@ -289,7 +307,8 @@ fn a_large_file_goes_in_chunks_that_go_together() {
         bench.stop(daemon);
         assert!(bench.held("small") == [small] && bench.held("large") == [large], "{lines}");
         assert_eq!((requests(&bench, Endpoint::Chunk).len(), left_open(&bench)), (chunks + 1, 0), "{lines}");
-        assert_eq!((jobs[0].stored_bytes, proofs(&bench)), (Some(21 * MIB as u64), vec!["size".into(); 2]));
+        let proof = if chunks == 1 { "size" } else { "digest" };
+        assert_eq!((jobs[0].stored_bytes, proofs(&bench)), (Some(21 * MIB as u64), vec![proof.into(); 2]));
     }
 }
 
@@ -352,4 +371,139 @@ fn chunks_that_are_given_up_leave_nothing() {
     assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
     bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
     bench.stop(daemon);
+}
+
+/// The addresses of the links that the server has made.
+fn links(bench: &Bench) -> Vec<String> {
+    records(bench, "webdav", "share-").into_keys().collect()
+}
+
+#[test]
+fn a_link_to_a_file_is_made_once_whatever_becomes_of_the_answer() {
+    let lost = [
+        Action::LoseReply { reset: true },
+        Action::Html { status: 200, stored: true },
+        Action::Status { code: 504, body: ErrorBody::Empty, stored: true },
+        BUSY,
+    ];
+    for (action, lines) in lost.into_iter().zip(["share = true", "share = true", CHUNKS, "share = true"]) {
+        let lines = if lines == CHUNKS { format!("{CHUNKS}\nshare = true") } else { lines.to_owned() };
+        let bench = bench(&lines);
+        bench.faults(one(Endpoint::Link, When::Nth(1), action.clone()));
+        let content = bytes(1, if lines.contains("part_size") { 6 * MIB } else { 30_000 });
+        let job = arrives(NEXTCLOUD, &bench, &content);
+        let link = job.link.clone().unwrap();
+        assert!(link.contains("/webdav/s/") && links(&bench) == [link.rsplit('/').next().unwrap()], "{action:?} {link}");
+        assert_eq!((fetched(&format!("{link}/download")) == content, job.maybe_duplicate), (true, false), "{action:?}");
+        assert_eq!(requests(&bench, Endpoint::Finish).len(), 1, "{action:?}");
+    }
+    let bench = bench("share = true").watch("settle = \"0s\"\nremote_path = \"x y\"");
+    bench.put("ü.txt", b"content");
+    let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", "uploaded.before_commit")]);
+    bench.wait_for("its death", || daemon.ended());
+    let daemon = bench.start();
+    let jobs = bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!(links(&bench).len(), 1);
+    assert_eq!(fetched(&format!("{}/download", jobs[0].link.as_ref().unwrap())), b"content");
+}
+
+#[test]
+fn a_link_is_good_for_as_long_and_as_secret_as_told() {
+    let password = "share_password = \"for-friends-only\"";
+    let bench = bench_with(&format!("share = \"7d\"\n{password}"), |rules| rules.links = Links::WithPassword);
+    let job = arrives(WEBDAV, &bench, b"content");
+    let days = (job.expires_ms.unwrap() - ferryd::internals::os::clock::now_ms()) / 86_400_000;
+    assert!((5..=7).contains(&days), "{days}");
+    let share = records(&bench, "webdav", "share-").into_values().next().unwrap();
+    assert_eq!(share["password"], "for-friends-only");
+    assert!(!bench.log_text().contains("for-friends-only"));
+
+    let bench = bench_with("share = true", |rules| rules.links = Links::WithPassword);
+    let job = arrives(WEBDAV, &bench, b"content");
+    assert!(job.link.unwrap().contains("/public/"), "the file is there, and has the link that it would have without");
+    assert_eq!(links(&bench), [""; 0]);
+
+    let said = |bench: &Bench| {
+        let output = bench.command(&["check"]).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let of = |lines: &str| said(&crate::webdav::bench(lines));
+    assert!(of(&format!("share = true\n{PLAIN}")).contains("only Nextcloud and ownCloud make links"));
+    assert!(of(password).contains("does nothing without `share`"));
+    assert!(of("share = \"soon\"").contains("which is no number of days"));
+}
+
+#[test]
+fn a_link_can_be_had_later() {
+    let bench = bench("");
+    let public = format!("link_base = \"http://{}/webdav/public\"\n", bench.sandbox.addr());
+    let bench = bench.change(&public, "");
+    assert_eq!(arrives(WEBDAV, &bench, b"content").link, None);
+    let file = bench.drop_dir().join("file");
+    let said = |bench: &Bench| bench.command(&["link", file.to_str().unwrap()]).output().unwrap();
+    assert!(!said(&bench).status.success());
+    let bench = bench.host("share = true");
+    let link = String::from_utf8(said(&bench).stdout).unwrap().trim().to_owned();
+    assert_eq!(fetched(&format!("{link}/download")), b"content");
+    assert_eq!(String::from_utf8(said(&bench).stdout).unwrap().trim(), link);
+}
+
+#[test]
+fn a_digest_proves_what_the_server_has() {
+    let large = 6 * MIB;
+    let cases = [
+        ("", Digests::Answered, 30_000, "digest"),
+        ("", Digests::Compared, 30_000, "digest"),
+        ("", Digests::Unknown, 30_000, "size"),
+        ("checksum = \"none\"", Digests::Answered, 30_000, "size"),
+        (CHUNKS, Digests::Answered, large, "digest"),
+        (CHUNKS, Digests::Compared, large, "digest"),
+        (CHUNKS, Digests::Unknown, large, "size"),
+    ];
+    for (lines, digests, length, proof) in cases {
+        let bench = bench_with(lines, |rules| rules.digests = digests);
+        arrives(NEXTCLOUD, &bench, &bytes(1, length));
+        assert_eq!(proofs(&bench), [proof], "{lines} {digests:?} {length}");
+    }
+}
+
+#[test]
+fn bytes_that_arrive_damaged_are_sent_again() {
+    let one_by_one = &format!("{CHUNKS}\nparallel_parts = 1");
+    for (lines, digests, length, sent) in [
+        ("", Digests::Answered, 30_000, 2),
+        ("", Digests::Compared, 30_000, 2),
+        (one_by_one, Digests::Answered, 6 * MIB, 3),
+        (one_by_one, Digests::Compared, 6 * MIB, 3),
+    ] {
+        let bench = bench_with(lines, |rules| rules.digests = digests);
+        bench.faults(one(Endpoint::Chunk, When::Nth(1), Action::WrongFacts));
+        arrives(NEXTCLOUD, &bench, &bytes(1, length));
+        assert_eq!(sent_and_named(&bench), (sent, 1), "{lines} {digests:?}");
+    }
+}
+
+#[test]
+fn a_small_file_costs_as_few_requests_as_its_promises_need() {
+    let cases = [("", 30_000, 2), (PLAIN, 30_000, 4), (PLAIN, 300_000, 5), ("", 300_000, 3)];
+    for (lines, length, expected) in cases {
+        let bench = bench(lines);
+        bench.put("first file", b"x");
+        let daemon = bench.start();
+        bench.wait_done(1);
+        let before = bench.sandbox.log().len();
+        bench.put("second file", &bytes(1, length));
+        bench.wait_done(2);
+        bench.stop(daemon);
+        let made: Vec<String> = bench.sandbox.log()[before..].iter().map(|entry| entry.method.clone()).collect();
+        assert_eq!(made.len(), expected, "{lines} {length}: {made:?}");
+    }
+}
+
+#[test]
+fn a_server_in_maintenance_rests_as_a_whole() {
+    let bench = bench_with("", |rules| rules.is_in_maintenance = true);
+    let job = send(WEBDAV, &bench, "file", b"content");
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::RateLimited), "it is in maintenance"), "{job:#?}");
 }

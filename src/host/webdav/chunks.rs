@@ -8,8 +8,9 @@ use crate::job::upload::{Ack, Class, Found, Outcome, Repeat, Shape};
 use super::super::error::{HostError, excerpt};
 use super::super::http::{Reply, Request};
 use super::super::{Completion, Part, UploadSession};
+use super::naming::Digests;
 use super::replies::{Asked, refusal};
-use super::{Moved, Open, PATIENCE, WebDav, list_reply, move_reply, place};
+use super::{Moved, Open, PATIENCE, Seen, WebDav, digest_reply, is_as_sent, list_reply, move_reply, place};
 
 /// The most chunks of a file.
 const CHUNKS_MAX: u32 = 10_000;
@@ -40,8 +41,8 @@ fn name(number: u32) -> String {
 }
 
 /// The chunks that are whole, of those that a server lists.
-fn whole(at: &UploadSession, listed: &[(String, super::Seen)]) -> Vec<Ack> {
-    let ack = |(name, seen): &(String, super::Seen)| {
+fn whole(at: &UploadSession, listed: &[(String, Seen)]) -> Vec<Ack> {
+    let ack = |(name, seen): &(String, Seen)| {
         let number = name.parse::<u32>().ok()?.checked_sub(1).filter(|number| *number < at.plan.parts())?;
         let range = at.plan.range(number);
         let ack = || Ack { number, held_to: range.offset + range.bytes, receipt: None, moved_to: None };
@@ -57,6 +58,8 @@ fn meaning(reply: &Reply) -> HostError {
         412 => Class::SessionLost,
         400 if reply.text.contains("do not sum up") => Class::OffsetMismatch,
         400 if reply.text.contains("Expected filesize") => Class::Transient,
+        // Nobody can say which of the chunks it is.
+        400 if reply.text.contains("checksum does not match") => Class::SessionLost,
         _ => return error,
     };
     HostError { class, worsens: None, ..error }
@@ -87,7 +90,11 @@ impl WebDav {
         let url = format!("{}/{}", open.waiting, name(part.number));
         let request =
             Request::put(&url).header("destination", open.target()).header("oc-total-length", at.plan.file_bytes.to_string());
+        let request = if open.hashed { request.header("x-hash", "sha1") } else { request };
         let reply = self.ask(request.raw(part).patience(PATIENCE)).await?;
+        if reply.is_success() {
+            is_as_sent(digest_reply(&reply), part)?;
+        }
         match reply.status {
             201 | 204 => Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None }),
             404 | 409 => {
@@ -123,28 +130,39 @@ impl WebDav {
         }
         self.known_folders().remove(&open.waiting);
         if completion.repeated
-            && let Some((path, bytes)) = self.named(open, at.plan.file_bytes).await?
+            && let Some(outcome) = self.joined_before(at, open, completion.digest).await?
         {
-            return Ok(Found::Complete(self.outcome(open, &path, bytes)));
+            return Ok(Found::Complete(outcome));
         }
         // Of an upload without a chunk, nobody has made the folder yet.
         Ok(if completion.confirmed.count() == 0 { Found::Parts(Vec::new()) } else { Found::Gone })
     }
 
     /// Asks for a file of the chunks.
-    pub(super) async fn ask_to_join(&self, open: &Open, path: &str, bytes: u64) -> Result<Moved, HostError> {
+    pub(super) async fn ask_to_join(
+        &self,
+        at: &UploadSession,
+        open: &Open,
+        path: &str,
+        overwrite: &str,
+        digest: Option<&str>,
+    ) -> Result<(Moved, Option<String>), HostError> {
         let url = format!("{}/{WHOLE}", open.waiting);
         let request = Request::custom("MOVE", &url)
             .header("destination", place::below(&open.base, path))
-            .header("overwrite", open.overwrites())
-            .header("oc-total-length", bytes.to_string())
+            .header("overwrite", overwrite)
+            .header("oc-total-length", at.plan.file_bytes.to_string())
             .header("x-oc-mtime", open.mtime.to_string());
+        let request = match digest.filter(|_| open.hashed) {
+            Some(digest) => request.header("oc-checksum", format!("SHA1:{digest}")).header("x-hash", "sha1"),
+            None => request,
+        };
         let reply = self.ask(request.patience(ASSEMBLY_PATIENCE)).await?;
         match reply.status {
             // The server may know the upload no more, and say so with the status of a name that is taken.
             412 if reply.text.contains("Missing metadata") => Err(meaning(&reply)),
             400 => Err(meaning(&reply)),
-            _ => move_reply(&reply),
+            _ => Ok((move_reply(&reply)?, digest_reply(&reply))),
         }
     }
 
@@ -154,16 +172,22 @@ impl WebDav {
         at: &UploadSession,
         open: &Open,
         path: &str,
+        digest: Option<&str>,
     ) -> Result<Option<Outcome>, HostError> {
         if self.chunks(at, open).await?.is_some() {
             self.make_folders_again(&open.base, path).await?;
             return Ok(None);
         }
         self.known_folders().remove(&open.waiting);
-        match self.named(open, at.plan.file_bytes).await? {
-            Some((path, bytes)) => Ok(Some(self.outcome(open, &path, bytes))),
-            None => Err(HostError::new(Class::SessionLost, "the host has lost the chunks it was sent")),
-        }
+        let lost = || HostError::new(Class::SessionLost, "the host has lost the chunks it was sent");
+        self.joined_before(at, open, digest).await?.map_or_else(|| Err(lost()), |outcome| Ok(Some(outcome)))
+    }
+
+    /// The outcome of a file that was made of the chunks, as nobody has heard.
+    async fn joined_before(&self, at: &UploadSession, open: &Open, digest: Option<&str>) -> Result<Option<Outcome>, HostError> {
+        let Some((path, seen)) = self.named(open, at.plan.file_bytes, digest).await? else { return Ok(None) };
+        let is_proven = Digests { told: None, own: digest }.are_equal(open, &seen)?;
+        self.outcome(open, &path, seen.bytes, is_proven).await.map(Some)
     }
 }
 
@@ -174,7 +198,6 @@ fn lost(reply: &Reply) -> HostError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Seen;
     use super::*;
     use crate::host::Tickets;
     use crate::job::plan::Plan;
@@ -222,6 +245,7 @@ mod tests {
         };
         assert_eq!(class(400, "Chunks on server do not sum up to 7 but to 6 bytes"), Class::OffsetMismatch);
         assert_eq!(class(400, "Expected filesize of 7 bytes but read 6"), Class::Transient);
+        assert_eq!(class(400, "The computed checksum does not match the one received from the client."), Class::SessionLost);
         assert_eq!(class(400, "Invalid chunk name"), Class::RequestRefused);
         assert_eq!(class(412, "Missing metadata for chunked upload"), Class::SessionLost);
         assert_eq!(class(507, "no room"), Class::HostFull);

@@ -4,13 +4,18 @@
 //! Source of every fact: `docs/protocols/webdav.md`, here "page". Nobody but the upload itself takes the name of the bytes away, so
 //! what has become of an unanswered request is told by that name and by what the server says of the file's (page, 7).
 
+mod checking;
 mod chunks;
+mod cloud;
 mod naming;
+mod ocs;
 mod place;
+mod reading;
 mod replies;
 mod settings;
+mod shares;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
+use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
@@ -32,13 +38,16 @@ use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, names, stored};
 
-use naming::Settled;
+use naming::{Free, Settled};
+use reading::ReadWell;
 
+pub use cloud::Cloud;
+pub use ocs::{Link, Product, Sharing, link_reply, links_reply, product_reply, sharing_reply};
 pub use replies::{
-    Asked, Moved, Seen, delete_reply, folder_reply, head_reply, knows_no_propfind, list_reply, look_reply, move_reply, put_reply,
-    refusal,
+    Asked, Moved, Seen, delete_reply, digest_reply, folder_reply, head_reply, knows_no_propfind, list_reply, look_reply,
+    move_reply, put_reply, refusal,
 };
-pub use settings::{Login, OnExisting, WebDavConfig};
+pub use settings::{Login, OnExisting, Share, WebDavConfig};
 
 /// How long a server may take for what it does with all the bytes of a file at once (page, 4).
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -48,9 +57,18 @@ const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 const FOLDERS_MAX: usize = 4096;
 /// How much of a file's name is in that of its bytes, in bytes: file systems take 255 in all.
 const NAME_BYTES_MAX: usize = 200;
-/// What is asked of a file or folder (page, 3).
+/// What is asked of a file or folder (page, 3), ...
 const WANTED: &str = "<?xml version=\"1.0\"?><d:propfind xmlns:d=\"DAV:\"><d:prop><d:resourcetype/><d:getcontentlength/><d:getetag/>\
     <d:getlastmodified/><d:quota-available-bytes/></d:prop></d:propfind>";
+/// ... and of one at Nextcloud or ownCloud (page, 12).
+const WANTED_OF_CLOUDS: &str = "<?xml version=\"1.0\"?><d:propfind xmlns:d=\"DAV:\" xmlns:oc=\"http://owncloud.org/ns\"><d:prop>\
+    <d:resourcetype/><d:getcontentlength/><d:getetag/><d:getlastmodified/><d:quota-available-bytes/><oc:checksums/></d:prop></d:propfind>";
+/// The largest file that is sent before anybody has looked whether its name is free: there is little to lose.
+const SENT_AT_ONCE_MAX: u64 = 256 * 1024;
+/// For how long it counts that a name was free, ...
+const LOOK_LIFE_MS: i64 = 10_000;
+/// ... and of how many uploads that is remembered.
+const LOOKS_MAX: usize = 1024;
 
 // What is stored.
 
@@ -68,9 +86,12 @@ struct Open {
     in_chunks: bool,
     on_existing: OnExisting,
     /// What had the file's name when the upload began.
-    before: Option<Receipt>,
+    before: Option<Facts>,
     /// When the file was changed last, in seconds since the Unix epoch.
     mtime: i64,
+    /// Whether the server is told digests, and asked for them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hashed: bool,
 }
 
 impl Open {
@@ -86,16 +107,11 @@ impl Open {
     fn target(&self) -> String {
         place::below(&self.base, &naming::further(self, self.number))
     }
-
-    /// Always said: servers differ in what they take its absence for.
-    fn overwrites(&self) -> &'static str {
-        if self.on_existing == OnExisting::Overwrite { "T" } else { "F" }
-    }
 }
 
-/// What the server has told of the bytes, or of a file: what it is known by again.
+/// What the server has told of a file: what it is known by again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Receipt {
+struct Facts {
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
@@ -104,10 +120,24 @@ struct Receipt {
     modified: Option<String>,
 }
 
-impl From<&Seen> for Receipt {
-    fn from(seen: &Seen) -> Receipt {
-        Receipt { bytes: seen.bytes, etag: seen.etag.clone(), modified: seen.modified.clone() }
+impl From<&Seen> for Facts {
+    fn from(seen: &Seen) -> Facts {
+        Facts { bytes: seen.bytes, etag: seen.etag.clone(), modified: seen.modified.clone() }
     }
+}
+
+/// What is known once the bytes are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Receipt {
+    /// Of the bytes.
+    #[serde(flatten)]
+    facts: Facts,
+    /// The SHA-1 that the server has computed of them; it is that of the file.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// The name that was free then, where somebody has looked.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    free: Option<Free>,
 }
 
 impl Receipt {
@@ -124,6 +154,12 @@ fn ack(bytes: u64, receipt: &Receipt) -> Ack {
     Ack { number: 0, held_to: bytes, receipt: receipt.store(), moved_to: None }
 }
 
+/// The SHA-1 of a part, as servers write it.
+fn digest_of(part: &Part) -> Option<String> {
+    let hex = |digest: &Vec<u8>| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    part.digest.as_ref().filter(|digest| digest.len() == 20).map(hex)
+}
+
 /// The name of the bytes of a file while they are not whole.
 fn waiting_name(path: &str, digits: &str) -> String {
     let (folder, name) = path.rfind('/').map_or(("", path), |at| path.split_at(at + 1));
@@ -138,23 +174,30 @@ pub struct WebDav {
     settings: WebDavConfig,
     base: String,
     authorization: Option<Secret>,
+    share_password: Option<Secret>,
     transport: Transport,
     /// Folders that are there.
     folders: Mutex<BTreeSet<String>>,
+    /// Uploads whose names were free just now, by the names of their bytes, with the time of the look.
+    looks: Mutex<VecDeque<(String, i64)>>,
+    read_well: ReadWell,
     /// Whether the server knows no PROPFIND.
     tells_by_head: AtomicBool,
     largest: Largest,
 }
 
 impl WebDav {
-    fn new(settings: WebDavConfig, authorization: Option<Secret>, transport: Transport) -> WebDav {
+    fn new(settings: WebDavConfig, authorization: Option<Secret>, share_password: Option<Secret>, transport: Transport) -> WebDav {
         let base = place::base(&settings.base_url);
         WebDav {
             settings,
             base,
             authorization,
+            share_password,
             transport,
             folders: Mutex::default(),
+            looks: Mutex::default(),
+            read_well: ReadWell::default(),
             tells_by_head: AtomicBool::new(false),
             largest: Largest::default(),
         }
@@ -169,7 +212,8 @@ impl WebDav {
     }
 
     async fn propfind(&self, url: &str, depth: &str) -> Result<Reply, HostError> {
-        let request = Request::custom("PROPFIND", url).header("depth", depth).text("application/xml", WANTED);
+        let wanted = if self.is_hashed() { WANTED_OF_CLOUDS } else { WANTED };
+        let request = Request::custom("PROPFIND", url).header("depth", depth).text("application/xml", wanted);
         self.ask(request.reply_max(LIST_BYTES_MAX)).await
     }
 
@@ -194,19 +238,41 @@ impl WebDav {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the folders that a path is in, from the outside in.
+    /// Whether digests go with files, and are asked for: Nextcloud and ownCloud know them (page, 12).
+    fn is_hashed(&self) -> bool {
+        self.settings.checksum && self.settings.cloud.is_some()
+    }
+
+    /// Makes the folders that a path is in. Mostly they are there, so the innermost goes first, and those around it only where the
+    /// server misses them.
     async fn make_folders(&self, base: &str, path: &str) -> Result<(), HostError> {
-        for folder in place::folders_of(path) {
-            if base == self.base && self.known_folders().contains(folder) {
-                continue;
+        let folders: Vec<&str> = place::folders_of(path).collect();
+        let mut from = folders.len();
+        while let Some(folder) = from.checked_sub(1).and_then(|at| folders.get(at)) {
+            if base == self.base && self.known_folders().contains(*folder) {
+                break;
             }
-            let reply = self.ask(Request::custom("MKCOL", &place::folder_below(base, folder))).await?;
-            folder_reply(&reply)?.ok_or_else(|| no_folder(&reply, place::folder_of(folder)))?;
-            if base == self.base {
-                self.remember_folder(folder);
+            let reply = self.make_folder(base, folder).await?;
+            if folder_reply(&reply)?.is_some() {
+                break;
+            }
+            from -= 1;
+            if from == 0 {
+                return Err(no_folder(&reply, place::folder_of(folder)));
             }
         }
+        for folder in &folders[from..] {
+            let reply = self.make_folder(base, folder).await?;
+            folder_reply(&reply)?.ok_or_else(|| no_folder(&reply, place::folder_of(folder)))?;
+        }
+        if base == self.base {
+            folders.iter().for_each(|folder| self.remember_folder(folder));
+        }
         Ok(())
+    }
+
+    async fn make_folder(&self, base: &str, folder: &str) -> Result<Reply, HostError> {
+        self.ask(Request::custom("MKCOL", &place::folder_below(base, folder))).await
     }
 
     fn remember_folder(&self, folder: &str) {
@@ -218,8 +284,8 @@ impl WebDav {
     }
 
     /// Where uploads in chunks go, where this file is too large for one request.
-    fn uploads(&self, file_bytes: u64) -> Option<&str> {
-        self.settings.uploads_url.as_deref().filter(|_| file_bytes > self.settings.part_bytes)
+    fn uploads(&self, file_bytes: u64) -> Option<String> {
+        self.settings.cloud.as_ref().filter(|_| file_bytes > self.settings.part_bytes).map(Cloud::uploads)
     }
 
     /// Makes the folders once more, of which one is missing by now.
@@ -231,6 +297,10 @@ impl WebDav {
     async fn put(&self, open: &Open, part: &Part) -> Result<Reply, HostError> {
         let url = place::below(&open.base, &open.waiting);
         let request = Request::put(&url).header("x-oc-mtime", open.mtime.to_string()).raw(part);
+        let request = match digest_of(part).filter(|_| open.hashed) {
+            Some(digest) => request.header("oc-checksum", format!("SHA1:{digest}")).header("x-hash", "sha1"),
+            None => request,
+        };
         self.ask(request.patience(PATIENCE)).await
     }
 
@@ -243,22 +313,77 @@ impl WebDav {
             let reply = self.put(open, part).await?;
             taken(&reply)?.ok_or_else(|| no_folder(&reply, place::folder_of(&open.waiting)))?;
         }
+        let receipt = match is_as_sent(digest_reply(&reply), part)? {
+            Some(digest) => Receipt { digest: Some(digest), ..Receipt::default() },
+            None => self.receipt_for(open, part).await?,
+        };
+        self.largest.took(part.bytes);
+        Ok(ack(part.bytes, &receipt))
+    }
+
+    /// What the server has of bytes that it has taken.
+    async fn receipt_for(&self, open: &Open, part: &Part) -> Result<Receipt, HostError> {
         let other = |said: String| HostError::new(Class::OffsetMismatch, said);
         let seen = self.look(&open.base, &open.waiting).await?;
         let seen = seen.ok_or_else(|| other("the host has nothing of what it was sent".into()))?;
         if let Some(bytes) = seen.bytes.filter(|bytes| *bytes != part.bytes) {
             return Err(other(format!("the host has {bytes} bytes of the {} that it was sent", part.bytes)));
         }
-        self.largest.took(part.bytes);
-        Ok(ack(part.bytes, &Receipt::from(&seen)))
+        let computed = seen.checksums.as_deref().and_then(replies::computed_digest);
+        let digest = is_as_sent(computed.filter(|_| open.hashed), part)?;
+        self.receipt(open, Receipt { facts: Facts::from(&seen), digest, free: None }).await
     }
 
-    fn outcome(&self, open: &Open, path: &str, bytes: Option<u64>) -> Outcome {
+    /// What is known of bytes that are there, with the name that is free for them. It is on record before that name is asked for, so
+    /// what has it afterwards was not there before.
+    async fn receipt(&self, open: &Open, receipt: Receipt) -> Result<Receipt, HostError> {
+        if receipt.digest.is_some() {
+            // Who computes digests refuses names that are taken (page, 7).
+            return Ok(receipt);
+        }
+        let Ok(free) = self.find_a_name(open).await? else { return Ok(receipt) };
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.retain(|(waiting, _)| *waiting != open.waiting);
+        looks.push_back((open.waiting.clone(), self.transport.clock().now_ms()));
+        if looks.len() > LOOKS_MAX {
+            looks.pop_front();
+        }
+        Ok(Receipt { free: Some(free), ..receipt })
+    }
+
+    /// Whether somebody has looked just now whether the name is free. Counts once.
+    fn was_free_just_now(&self, open: &Open) -> bool {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = looks.iter().position(|(waiting, _)| *waiting == open.waiting).and_then(|at| looks.remove(at));
+        let now = self.transport.clock().now_ms();
+        known.is_some_and(|(_, at)| (0..LOOK_LIFE_MS).contains(&now.saturating_sub(at)))
+    }
+
+    /// The outcome of a file that the host has under this name, with its link.
+    async fn outcome(&self, open: &Open, path: &str, bytes: Option<u64>, is_proven: bool) -> Result<Outcome, HostError> {
+        self.shared(path, self.outcome_of(open, path, bytes, is_proven)).await
+    }
+
+    fn outcome_of(&self, open: &Open, path: &str, bytes: Option<u64>, is_proven: bool) -> Outcome {
         let link = self.settings.link_base.as_ref().map(|base| place::below(&place::base(base), path));
         let remote_id = Some(place::below(&open.base, path));
-        let proof = if bytes.is_some() { Proof::Size } else { Proof::Word };
+        let proof = match bytes {
+            _ if is_proven => Proof::Digest,
+            Some(_) => Proof::Size,
+            None => Proof::Word,
+        };
         Outcome { link, remote_id, proof, bytes, name: stored::name(Some(names::last_name(path).to_owned())), ..Outcome::default() }
     }
+}
+
+/// The digest that the server has computed, where it is that of the part; nothing where it has computed none.
+fn is_as_sent(computed: Option<String>, part: &Part) -> Result<Option<String>, HostError> {
+    let Some((computed, own)) = computed.zip(digest_of(part)) else { return Ok(None) };
+    if computed == own {
+        return Ok(Some(computed));
+    }
+    // By their size they would be taken for what was sent, so nothing is kept of them.
+    Err(HostError::new(Class::SessionLost, "the host has received other bytes than it was sent"))
 }
 
 /// The server says that a folder is missing.
@@ -287,7 +412,9 @@ impl Protocol for WebDav {
             }
             Login::Token(token) => Some(Secret::new(format!("Bearer {}", supplies.secret(token)?.reveal()))),
         };
-        Ok(WebDav::new(settings.clone(), authorization, supplies.transport()?))
+        let share_password = settings.share.as_ref().and_then(|share| share.password.as_ref());
+        let share_password = share_password.map(|password| supplies.secret(password)).transpose()?;
+        Ok(WebDav::new(settings.clone(), authorization, share_password, supplies.transport()?))
     }
 
     fn stored_again(session: &Session) -> Result<Session, HostError> {
@@ -298,10 +425,13 @@ impl Protocol for WebDav {
 impl Host for WebDav {
     /// Chunks, or one part that is not the commit: what was sent whole is not sent again, whatever becomes of its name.
     fn shape(&self, file_bytes: u64) -> Shape {
-        if self.uploads(file_bytes).is_some() {
-            return chunks::shape(self.settings.part_bytes, self.settings.parallel_parts, file_bytes);
+        let part_digest = self.is_hashed().then_some(Algorithm::Sha1);
+        if self.uploads(file_bytes).is_none() {
+            return Shape { parts_max: 1, repeat: Repeat::Harmless, part_digest, ..Shape::parts(u64::MAX) };
         }
-        Shape { parts_max: 1, repeat: Repeat::Harmless, ..Shape::parts(u64::MAX) }
+        let digest = part_digest.map(|algorithm| DigestRequirement { algorithm, before_open: false, mid_states: false });
+        let shape = chunks::shape(self.settings.part_bytes, self.settings.parallel_parts, file_bytes);
+        Shape { part_digest, digest, ..shape }
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -311,7 +441,7 @@ impl Host for WebDav {
             let mut open = Open {
                 base: self.base.clone(),
                 waiting: match self.uploads(file.bytes) {
-                    Some(uploads) => place::below(&place::base(uploads), &format!("ferryd-{digits}")),
+                    Some(uploads) => place::below(&uploads, &format!("ferryd-{digits}")),
                     None => waiting_name(&path, &digits[..8]),
                 },
                 in_chunks: self.uploads(file.bytes).is_some(),
@@ -320,9 +450,14 @@ impl Host for WebDav {
                 on_existing: self.settings.on_existing,
                 before: None,
                 mtime: file.mtime_ns.div_euclid(1_000_000_000),
+                hashed: self.is_hashed(),
             };
-            if let Some(there) = self.find_a_name(&mut open).await? {
-                return Ok(Opened::AlreadyThere(there));
+            let is_refused_where_taken = matches!(open.on_existing, OnExisting::Skip | OnExisting::Error);
+            if is_refused_where_taken || open.in_chunks || file.bytes > SENT_AT_ONCE_MAX {
+                match self.find_a_name(&open).await? {
+                    Ok(Free { number, before }) => (open.number, open.before) = (number, before),
+                    Err(there) => return Ok(Opened::AlreadyThere(there)),
+                }
             }
             self.make_folders(&open.base, &open.path).await?;
             open.store().map(Opened::Session)
@@ -345,11 +480,14 @@ impl Host for WebDav {
             if receipt.is_none() && !completion.repeated {
                 // The name of the bytes alone can tell.
                 let seen = self.look(&open.base, &open.waiting).await?;
-                return Ok(Found::Parts(seen.iter().filter_map(|seen| held(at, seen, None)).collect()));
+                return Ok(Found::Parts(self.held(at, &open, seen.as_ref(), None).await?));
             }
             Ok(match self.settle(&open, at.plan.file_bytes, receipt.as_ref(), completion.repeated).await? {
-                Settled::Waits(seen) => Found::Parts(held(at, &seen, receipt.as_ref()).into_iter().collect()),
-                Settled::Named(path, bytes) => Found::Complete(self.outcome(&open, &path, bytes)),
+                Settled::Waits(seen) => Found::Parts(self.held(at, &open, Some(&seen), receipt).await?),
+                Settled::Named(path, bytes) => {
+                    let is_proven = receipt.is_some_and(|receipt| receipt.digest.is_some());
+                    Found::Complete(self.outcome(&open, &path, bytes, is_proven).await?)
+                }
                 Settled::Nowhere if completion.repeated => Found::Gone,
                 Settled::Nowhere => Found::Parts(Vec::new()),
             })
@@ -359,7 +497,7 @@ impl Host for WebDav {
     fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            self.give_name(at, &open, &Receipt::load(completion).unwrap_or_default()).await
+            self.give_name(at, &open, &Receipt::load(completion).unwrap_or_default(), completion.digest).await
         })
     }
 
@@ -371,25 +509,33 @@ impl Host for WebDav {
     }
 
     fn check(&self) -> Answer<'_, String> {
-        Box::pin(async {
-            let login = if self.authorization.is_some() { "credentials accepted" } else { "no login needed" };
-            let missing = || {
-                let said = "there is nothing at `base_url`; it must be the address of a folder that is there";
-                HostError::new(Class::HostRefused, said)
-            };
-            let seen = self.look(&self.base, "").await?.ok_or_else(missing)?;
-            Ok(match seen.free {
-                Some(free) => format!("{login}, folder found, {} MiB free", free / (1024 * 1024)),
-                None => format!("{login}, folder found"),
-            })
-        })
+        Box::pin(self.examine())
+    }
+
+    fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
+        Box::pin(self.link_of(remote_id))
     }
 }
 
-/// The bytes as a part, where all of them are there. Where the server tells no size, only what it has answered counts.
-fn held(at: &UploadSession, seen: &Seen, receipt: Option<&Receipt>) -> Option<Ack> {
-    let is_whole = seen.bytes.map_or(receipt.is_some(), |bytes| bytes == at.plan.file_bytes);
-    is_whole.then(|| ack(at.plan.file_bytes, &Receipt::from(seen)))
+impl WebDav {
+    /// The bytes as a part, where all of them are there. Where the server tells no size, only what it has answered counts.
+    async fn held(
+        &self,
+        at: &UploadSession,
+        open: &Open,
+        seen: Option<&Seen>,
+        receipt: Option<Receipt>,
+    ) -> Result<Vec<Ack>, HostError> {
+        let bytes = at.plan.file_bytes;
+        let is_whole = |seen: &&Seen| seen.bytes.map_or(receipt.is_some(), |told| told == bytes);
+        let Some(seen) = seen.filter(is_whole) else { return Ok(Vec::new()) };
+        let facts = Facts::from(seen);
+        let receipt = match receipt {
+            Some(receipt) => Receipt { facts, ..receipt },
+            None => self.receipt(open, Receipt { facts, ..Receipt::default() }).await?,
+        };
+        Ok(vec![ack(bytes, &receipt)])
+    }
 }
 
 #[cfg(test)]
@@ -398,7 +544,7 @@ mod tests {
 
     #[test]
     fn what_a_queue_has_stored_of_a_session_is_read_for_ever() {
-        let before = Receipt { bytes: Some(7), etag: Some("\"9a\"".into()), modified: None };
+        let before = Facts { bytes: Some(7), etag: Some("\"9a\"".into()), modified: None };
         let open = Open {
             base: "https://h.example/dav".into(),
             path: "in/a.txt".into(),
@@ -406,12 +552,19 @@ mod tests {
             waiting: "in/.a.txt.3f1c0a9b.ferryd-part".into(),
             in_chunks: false,
             on_existing: OnExisting::Rename,
-            before: Some(before),
+            before: Some(before.clone()),
             mtime: 1_500_000_000,
+            hashed: false,
         };
         let stored = r#"{"v":1,"base":"https://h.example/dav","path":"in/a.txt","number":2,"waiting":"in/.a.txt.3f1c0a9b.ferryd-part","in_chunks":false,"on_existing":"rename","before":{"b":7,"e":"\"9a\""},"mtime":1500000000}"#;
         assert_eq!(open.store().unwrap().0, stored);
         assert_eq!(Open::load(&Session(stored.into())).unwrap(), open);
+        let receipt = |text: &str| serde_json::from_str::<Receipt>(text).unwrap();
+        let facts = before.clone();
+        assert_eq!(receipt(r#"{"b":7,"e":"\"9a\""}"#), Receipt { facts: before.clone(), ..Receipt::default() });
+        let whole = Receipt { facts, digest: Some("ab".into()), free: Some(Free { number: 2, before: Some(before) }) };
+        let stored = r#"{"b":7,"e":"\"9a\"","h":"ab","n":{"n":2,"w":{"b":7,"e":"\"9a\""}}}"#;
+        assert_eq!((whole.store().as_deref(), receipt(stored)), (Some(stored), whole));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reads the replies. Every function here is pure; `docs/protocols/webdav.md`, here "page", has the forms.
 
+use std::time::Duration;
+
 use crate::job::upload::Class;
 
 use super::super::error::{HostError, excerpt, names_the_file};
@@ -9,6 +11,9 @@ use super::place::names_of;
 
 /// The longest ETag or date that is believed, in bytes.
 const TOLD_BYTES_MAX: usize = 256;
+
+/// How long a server in maintenance is left alone that does not say how long.
+const MAINTENANCE_REST: Duration = Duration::from_secs(60);
 
 /// What a server tells of a file or folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub struct Seen {
     pub modified: Option<String>,
     /// How many bytes there is still room for.
     pub free: Option<u64>,
+    /// The digests of its content, as Nextcloud and ownCloud write them.
+    pub checksums: Option<String>,
 }
 
 /// What a request is about, as far as its refusal depends on it.
@@ -181,6 +188,7 @@ fn seen(response: &Element) -> Option<Option<Seen>> {
         etag: text("getetag").and_then(told),
         modified: text("getlastmodified").and_then(told),
         free: number("quota-available-bytes"),
+        checksums: props.iter().find_map(|prop| prop.find("checksum")).and_then(|sums| told(&sums.text)),
     }))
 }
 
@@ -206,25 +214,57 @@ pub fn refusal(reply: &Reply, asked: Asked) -> HostError {
     let exception = error.as_ref().and_then(|error| error.text_of("exception"));
     let is_own = error.is_some() || reply.header("www-authenticate").is_some();
     let names_file = asked == Asked::Store && message.is_some_and(names_the_file);
+    let is_damaged = message.is_some_and(|message| message.contains("checksum does not match"));
     let (class, advice) = match reply.status {
+        // What arrived is not what was sent.
+        400 if asked == Asked::Store && is_damaged => (Class::OffsetMismatch, ""),
+        503 if is_in_maintenance(reply, message) => (Class::RateLimited, "; it is in maintenance"),
         401 if is_own => (Class::HostRefused, login_advice(reply)),
         400 | 403 | 415 if names_file => (Class::FileRejected, ""),
         403 if is_own => (Class::HostRefused, "; the account must be allowed to write in the folder"),
         423 => (Class::Transient, "; it is locked"),
         _ => (plain.class, ""),
     };
-    if class == plain.class && message.is_none() {
+    if class == plain.class && message.is_none() && !is_in_maintenance(reply, message) {
         return plain;
     }
     let words = message.or(exception).map_or(String::new(), |words| format!(": `{}`", excerpt(words)));
     let said = format!("the host answered {}{words}{advice}", reply.status);
     let worsens = plain.worsens.filter(|_| class == plain.class);
     let doubt = plain.doubt || reply.status == 423;
-    let failure = HostError { worsens, wait: plain.wait, doubt, ..reply.failure(class, said) };
+    let wait = plain.wait.or_else(|| is_in_maintenance(reply, message).then_some(MAINTENANCE_REST));
+    let failure = HostError { worsens, wait, doubt, ..reply.failure(class, said) };
     match exception {
         Some(exception) => failure.with_code(exception.rsplit('\\').next().unwrap_or(exception)),
         None => failure,
     }
+}
+
+/// Whether somebody works at the server, who will be a while (page, 14).
+fn is_in_maintenance(reply: &Reply, message: Option<&str>) -> bool {
+    let says_so = message.unwrap_or(&reply.text).contains("maintenance mode");
+    reply.status == 503 && (reply.header("x-nextcloud-maintenance-mode").is_some() || says_so)
+}
+
+/// The SHA-1 that a server has computed of what it received, in lower-case hexadecimal (page, 12).
+pub fn digest_reply(reply: &Reply) -> Option<String> {
+    reply.header("x-hash-sha1").and_then(sha1)
+}
+
+/// The SHA-1 of a file that a server has told with its other digests, ...
+pub(super) fn told_digest(checksums: &str) -> Option<String> {
+    checksums.split_whitespace().find_map(|sum| sum.strip_prefix("SHA1:").and_then(sha1))
+}
+
+/// ... and the same where it has computed it: one that only keeps what it was told knows no other digest.
+pub(super) fn computed_digest(checksums: &str) -> Option<String> {
+    let has_others = checksums.split_whitespace().any(|sum| sum.starts_with("MD5:") || sum.starts_with("ADLER32:"));
+    told_digest(checksums).filter(|_| has_others)
+}
+
+fn sha1(told: &str) -> Option<String> {
+    let told = told.trim();
+    (told.len() == 40 && told.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| told.to_ascii_lowercase())
 }
 
 fn login_advice(reply: &Reply) -> &'static str {
@@ -356,7 +396,35 @@ mod tests {
         assert_eq!((full.class, full.code.as_deref()), (Class::HostFull, Some("InsufficientStorage")));
         assert!(full.said.contains("`no room`"), "{full:?}");
         assert_eq!((class(423, ""), class(429, ""), class(413, "")), (Class::Transient, Class::RateLimited, Class::RequestRefused));
-        let busy = Reply { retry_after: Some(std::time::Duration::from_secs(9)), ..reply(503, &[], &own("x", "maintenance")) };
-        assert_eq!(refusal(&busy, Asked::Call).wait, Some(std::time::Duration::from_secs(9)));
+        let sums =
+            own("Sabre\\DAV\\Exception\\BadRequest", "The computed checksum does not match the one received from the client.");
+        assert_eq!(class(400, &sums), Class::OffsetMismatch);
+        let maintained = [
+            reply(503, &[], &own("Sabre\\DAV\\Exception\\ServiceUnavailable", "System is in maintenance mode.")),
+            reply(503, &[("X-Nextcloud-Maintenance-Mode", "1")], "<html>"),
+        ];
+        for maintained in maintained {
+            let rest = refusal(&maintained, Asked::Store);
+            assert_eq!((rest.class, rest.wait), (Class::RateLimited, Some(MAINTENANCE_REST)));
+            let told = Reply { retry_after: Some(Duration::from_secs(9)), ..maintained };
+            assert_eq!(refusal(&told, Asked::Call).wait, Some(Duration::from_secs(9)));
+        }
+        assert_eq!(class(503, "maintenance of the database"), Class::Transient);
+    }
+
+    #[test]
+    fn a_digest_counts_that_the_server_has_computed() {
+        const SHA1: &str = "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d";
+        let answered = reply(201, &[("X-Hash-SHA1", &SHA1.to_uppercase())], "");
+        assert_eq!(digest_reply(&answered).as_deref(), Some(SHA1));
+        assert_eq!(digest_reply(&reply(201, &[("X-Hash-SHA1", "x")], "")), None);
+        let kept = format!("SHA1:{SHA1}");
+        let computed = format!("SHA1:{SHA1} MD5:5d41402abc4b2a76b9719d911017c592 ADLER32:062c0215");
+        assert_eq!([&kept, &computed].map(|sums| told_digest(sums).is_some()), [true, true]);
+        assert_eq!([&kept, &computed].map(|sums| computed_digest(sums).is_some()), [false, true]);
+        let props = "<oc:checksums xmlns:oc=\"http://owncloud.org/ns\"><oc:checksum>SHA1:x</oc:checksum></oc:checksums>";
+        let listed = FILE.replace("<d:resourcetype/>", props);
+        let seen = look_reply(&multistatus(&listed), "http://h.example/dav/a%20b").unwrap().unwrap();
+        assert_eq!(seen.checksums.as_deref(), Some("SHA1:x"));
     }
 }

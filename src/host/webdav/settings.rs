@@ -1,9 +1,12 @@
 //! What is configured of a folder on a WebDAV server.
 
 use crate::config::reading::{
-    Table, boolean, filled_text, in_the_clear, integer, needed_secret, part_size, secret, web_address, word,
+    Table, Value, Wrong, boolean, filled_text, in_the_clear, integer, needed_secret, part_size, secret, text, web_address, word,
 };
 use crate::config::{Environment, HostSettings, SecretSource};
+
+use super::cloud::Cloud;
+use super::place;
 
 const ON_EXISTING: &[(&str, OnExisting)] = &[
     ("overwrite", OnExisting::Overwrite),
@@ -15,6 +18,7 @@ const ON_EXISTING: &[(&str, OnExisting)] = &[
 /// The bounds of a chunk (page, 12).
 const CHUNK: std::ops::RangeInclusive<u64> = 5 * MIB..=5120 * MIB;
 const MIB: u64 = 1024 * 1024;
+const CHECKSUMS: &[(&str, bool)] = &[("sha1", true), ("none", false)];
 const FLAVOURS: &[(&str, Flavour)] = &[("auto", Flavour::Auto), ("plain", Flavour::Plain), ("nextcloud", Flavour::Nextcloud)];
 
 /// What a server knows besides WebDAV.
@@ -24,7 +28,7 @@ enum Flavour {
     Auto,
     /// Nothing.
     Plain,
-    /// Uploads in chunks.
+    /// What Nextcloud and ownCloud do.
     Nextcloud,
 }
 
@@ -35,8 +39,8 @@ pub struct WebDavConfig {
     pub base_url: String,
     /// What lets us in.
     pub login: Login,
-    /// Where uploads in chunks go; nothing where files go in one request each.
-    pub uploads_url: Option<String>,
+    /// Where it is, if it is one of Nextcloud or ownCloud; nothing where only WebDAV is spoken.
+    pub cloud: Option<Cloud>,
     /// The largest file that goes in one request, and the least size of a chunk of larger ones, in bytes.
     pub part_bytes: u64,
     /// Chunks of one file in flight together.
@@ -45,6 +49,19 @@ pub struct WebDavConfig {
     pub on_existing: OnExisting,
     /// What a link begins with, without a slash at the end; nothing where files are not public.
     pub link_base: Option<String>,
+    /// Whether Nextcloud and ownCloud are told the digests of files, and asked for them.
+    pub checksum: bool,
+    /// The links that Nextcloud and ownCloud make, where they are wanted.
+    pub share: Option<Share>,
+}
+
+/// The links that are made.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// How many days they are good; nothing where they do not end.
+    pub days: Option<u32>,
+    /// The password that whoever has one must know.
+    pub password: Option<SecretSource>,
 }
 
 /// What lets us in.
@@ -79,11 +96,13 @@ pub enum OnExisting {
 
 impl HostSettings for WebDavConfig {
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
-        match &self.login {
-            Login::Open => Vec::new(),
-            Login::Password { password, .. } => vec![("password", password)],
-            Login::Token(token) => vec![("token", token)],
-        }
+        let login = match &self.login {
+            Login::Open => None,
+            Login::Password { password, .. } => Some(("password", password)),
+            Login::Token(token) => Some(("token", token)),
+        };
+        let of_links = self.share.as_ref().and_then(|share| Some(("share_password", share.password.as_ref()?)));
+        login.into_iter().chain(of_links).collect()
     }
 
     fn account(&self) -> String {
@@ -111,23 +130,66 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<W
     let part_bytes = table.get("part_size", 32 * MIB, part_size(CHUNK, MIB));
     let parallel_parts =
         table.get("parallel_parts", 3, |value| integer(1, 16)(value).map(|count| usize::try_from(count).unwrap_or(1)));
+    let checksum = table.get("checksum", true, word(CHECKSUMS));
+    let share = share(table, environment);
     let base_url = base_url?;
-    let uploads_url = uploads_url(&base_url).filter(|_| flavour != Flavour::Plain);
-    if flavour == Flavour::Nextcloud && uploads_url.is_none() {
+    let cloud = Cloud::of(&place::base(&base_url)).filter(|_| flavour != Flavour::Plain);
+    if flavour == Flavour::Nextcloud && cloud.is_none() {
         let help = "write \"https://HOST/remote.php/dav/files/USER\", and behind it the folder";
         table.complain("base_url", "`base_url` does not say where uploads in chunks go", help);
+    }
+    if share.is_some() && cloud.is_none() {
+        let help =
+            "write \"https://HOST/remote.php/dav/files/USER\" as `base_url`, with the folder behind it, or leave out `share`";
+        table.complain("share", "only Nextcloud and ownCloud make links", help);
     }
     if !matches!(login, Some(Login::Open)) {
         in_the_clear(table, "base_url", &base_url, allow_http);
     }
-    Some(WebDavConfig { base_url, login: login?, uploads_url, part_bytes, parallel_parts, on_existing, link_base })
+    Some(WebDavConfig { base_url, login: login?, cloud, part_bytes, parallel_parts, on_existing, link_base, checksum, share })
 }
 
-/// Where Nextcloud and ownCloud take chunks for the user of this folder (page, 12).
-fn uploads_url(base_url: &str) -> Option<String> {
-    let (server, behind) = base_url.split_once("/remote.php/dav/files/")?;
-    let user = behind.split('/').next().filter(|user| !user.is_empty())?;
-    Some(format!("{server}/remote.php/dav/uploads/{user}"))
+/// The links that are wanted.
+fn share(table: &Table<'_>, environment: &dyn Environment) -> Option<Share> {
+    let wanted = table.get("share", Lasting::None, lasting);
+    let password = table.find("share_password", secret(table, environment));
+    let days = match wanted {
+        Lasting::None => {
+            if table.has("share_password") {
+                table.complain(
+                    "share_password",
+                    "`share_password` does nothing without `share`",
+                    "add `share = true`, or remove it",
+                );
+            }
+            return None;
+        }
+        Lasting::Days(days) => Some(days),
+        Lasting::Forever => None,
+    };
+    Some(Share { days, password })
+}
+
+/// How long a link is good.
+#[derive(Debug, Clone, Copy)]
+enum Lasting {
+    /// There is none.
+    None,
+    /// So many days.
+    Days(u32),
+    /// Until somebody ends it.
+    Forever,
+}
+
+/// Yes or no, or a number of days: "30d".
+fn lasting(value: &Value<'_>) -> Result<Lasting, Wrong> {
+    if let Ok(is_wanted) = boolean(value) {
+        return Ok(if is_wanted { Lasting::Forever } else { Lasting::None });
+    }
+    let help = "write true for links without an end, or days, such as \"30d\"";
+    let given = text(value).map_err(|_| Wrong::new("is no number of days", help))?;
+    let days = given.trim().strip_suffix('d').and_then(|days| days.trim().parse().ok()).filter(|days| (1..=3650).contains(days));
+    days.map(Lasting::Days).ok_or_else(|| Wrong::new(format!("is \"{given}\", which is no number of days from 1 to 3650"), help))
 }
 
 fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<Login> {
@@ -147,19 +209,4 @@ fn login(table: &Table<'_>, environment: &dyn Environment) -> Option<Login> {
     let user = table.need("user", "add `user = \"NAME\"`", filled_text);
     let password = needed_secret(table, "password", environment);
     Some(Login::Password { user: user?, password: password? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_of_uploads_follows_from_that_of_the_files() {
-        let of = |address: &str| uploads_url(address);
-        let there = Some("https://h.example/x/remote.php/dav/uploads/me%40you".to_owned());
-        assert_eq!(of("https://h.example/x/remote.php/dav/files/me%40you/a/b"), there);
-        assert_eq!(of("https://h.example/x/remote.php/dav/files/me%40you"), there);
-        assert_eq!(of("https://h.example/remote.php/webdav"), None);
-        assert_eq!(of("https://h.example/remote.php/dav/files/"), None);
-    }
 }

@@ -4,6 +4,8 @@
 //! is moved to a name of its own. What the description does not allow is refused, with a status and, as Sabre has it, in XML.
 
 mod properties;
+mod shares;
+mod sums;
 mod tree;
 mod uploads;
 
@@ -12,8 +14,9 @@ use std::pin::Pin;
 
 use percent_encoding::percent_decode_str;
 use quick_xml::escape::escape;
+use sha1::{Digest, Sha1};
 
-use super::digest::sha256;
+use super::digest::{hex, sha256};
 use super::exchange::{Answer, Exchange, Stop, full_disk};
 use super::faults::{Endpoint, Met};
 use super::log::Outcome;
@@ -31,6 +34,28 @@ const UPLOADS: &str = "remote.php/dav/uploads/practice";
 const PUBLIC: &str = "public";
 /// How long a question may be.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// What a server does with digests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digests {
+    /// As Nextcloud: answers that of the bytes which it took, if it is asked, and keeps what it is told of a file unchecked.
+    Answered,
+    /// As ownCloud: compares what it is told, and tells its own.
+    Compared,
+    /// Knows none.
+    Unknown,
+}
+
+/// How links are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// For everybody who asks.
+    Made,
+    /// Only with a password.
+    WithPassword,
+    /// Not at all.
+    Never,
+}
 
 /// How addresses stand in lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +89,12 @@ pub struct Rules {
     pub tells_sizes: bool,
     /// How addresses stand in lists.
     pub hrefs: Hrefs,
+    /// What it does with digests.
+    pub digests: Digests,
+    /// How links are made.
+    pub links: Links,
+    /// Whether somebody works at it, and it takes nothing.
+    pub is_in_maintenance: bool,
 }
 
 impl Default for Rules {
@@ -78,6 +109,9 @@ impl Default for Rules {
             knows_propfind: true,
             tells_sizes: true,
             hrefs: Hrefs::Paths,
+            digests: Digests::Answered,
+            links: Links::Made,
+            is_in_maintenance: false,
         }
     }
 }
@@ -209,6 +243,8 @@ struct Call {
     to: Option<(String, bool)>,
     /// How long the file is that an upload in chunks becomes.
     total: Option<String>,
+    /// What is said, and wanted to be known, of the bytes.
+    sums: sums::Sums,
     text: String,
     /// The path that addresses in lists begin with.
     prefix: String,
@@ -220,6 +256,9 @@ impl WebDav {
     }
 
     async fn route(&self, exchange: &mut Exchange) -> Result<Answer, Stop> {
+        if let Some(page) = shares::Page::of(exchange) {
+            return self.beside(exchange, page).await;
+        }
         let call = match self.call(exchange) {
             Ok(call) => call,
             Err(fault) => return Ok(fault.answer()),
@@ -230,11 +269,15 @@ impl WebDav {
         }
         let text = text(exchange).await?;
         exchange.received().await?;
-        let (call, times) = (Call { text, ..call }, exchange.times());
+        let sums = sums::Sums { lies: exchange.lies(), ..call.sums };
+        let (call, times) = (Call { text, sums, ..call }, exchange.times());
         exchange.work(move |shared| call.answer(shared, times)).await
     }
 
     fn call(&self, exchange: &Exchange) -> Result<Call, Fault> {
+        if self.rules.is_in_maintenance {
+            return Err(Fault::new(503, "ServiceUnavailable", "System is in maintenance mode."));
+        }
         let asked = Asked::of(exchange, &self.rules)?;
         let (place, path) = place(&exchange.path)?;
         let is_public = place == PUBLIC && matches!(asked, Asked::Get | Asked::Head);
@@ -247,7 +290,8 @@ impl WebDav {
         let to = if says_where { Some(destination(exchange)?) } else { None };
         let prefix = format!("/{KIND}/{place}");
         let total = header("oc-total-length");
-        Ok(Call { rules: self.rules.clone(), asked, path, upload, to, total, text: String::new(), prefix })
+        let sums = sums::Sums::of(header("oc-checksum"), header("x-hash"))?;
+        Ok(Call { rules: self.rules.clone(), asked, path, upload, to, total, sums, text: String::new(), prefix })
     }
 
     fn admitted(&self, exchange: &Exchange) -> Result<(), Fault> {
@@ -269,9 +313,13 @@ impl WebDav {
         }
         let refused = if call.upload.is_some() { Ok(()) } else { call.may_put(exchange.shared()) };
         let mut spool = exchange.shared().store.aside().and_then(Spool::new).map_err(|error| full_disk(&error))?;
+        let mut sha1 = Sha1::new();
         let broken = loop {
             match exchange.body.next().await {
-                Ok(Some(bytes)) => spool.take(&bytes).map_err(|error| full_disk(&error))?,
+                Ok(Some(bytes)) => {
+                    sha1.update(&bytes);
+                    spool.take(&bytes).map_err(|error| full_disk(&error))?;
+                }
                 Ok(None) => break None,
                 Err(stop) => break Some(stop),
             }
@@ -288,6 +336,8 @@ impl WebDav {
             return Ok(fault.answer());
         }
         let times = exchange.times();
+        let sums = sums::Sums { own: Some(hex(&sha1.finalize())), lies: exchange.lies(), ..call.sums };
+        let call = Call { sums, ..call };
         let answered = exchange.work(move |shared| call.keep(shared, spooled)).await?;
         Ok(answered.map_or_else(Fault::answer, |answer| Answer { again: answer.again || times > 1, ..answer }))
     }
@@ -423,9 +473,11 @@ async fn text(exchange: &mut Exchange) -> Result<String, Stop> {
 
 impl Call {
     fn keep(&self, shared: &Shared, spooled: Spooled) -> Result<Answer, Fault> {
-        match &self.upload {
+        self.sums.compare(self.rules.digests)?;
+        let answer = match &self.upload {
             Some(place) => self.keep_chunk(shared, place, spooled),
             None => tree::keep(self, shared, spooled),
-        }
+        };
+        answer.map(|answer| Answer { reply: self.sums.told(self.rules.digests, answer.reply), ..answer })
     }
 }

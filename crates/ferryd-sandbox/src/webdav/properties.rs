@@ -16,6 +16,7 @@ use super::{Call, Fault, Hrefs, served, xml};
 /// What a path is encoded by in a list.
 const IN_HREF: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const DAV: &str = "DAV:";
+const OWNCLOUD: &str = "http://owncloud.org/ns";
 /// Everything that is told of a file or folder where nothing else is asked for.
 const ALL: [&str; 4] = ["resourcetype", "getcontentlength", "getetag", "getlastmodified"];
 /// How much room there is.
@@ -81,7 +82,7 @@ impl Call {
     fn response(&self, entry: &Entry, bytes: u64, wanted: &[Name]) -> String {
         let (mut there, mut missing) = (String::new(), String::new());
         for (namespace, name) in wanted {
-            let value = if namespace == DAV { self.value(entry, bytes, name) } else { None };
+            let value = if namespace == DAV { self.value(entry, bytes, name) } else { checksums(entry, namespace, name) };
             let prefix = if namespace == DAV { "d" } else { "oc" };
             match value {
                 Some(value) => write!(there, "<{prefix}:{name}>{value}</{prefix}:{name}>").ok(),
@@ -114,6 +115,12 @@ impl Call {
             _ => None,
         }
     }
+}
+
+/// The digests of a file.
+fn checksums(entry: &Entry, namespace: &str, name: &str) -> Option<String> {
+    let told = entry.checksums.as_ref().filter(|_| (namespace, name) == (OWNCLOUD, "checksums"))?;
+    Some(format!("<oc:checksum>{}</oc:checksum>", escape(told.as_str())))
 }
 
 /// The same with what is encoded in small letters.

@@ -22,12 +22,15 @@ pub(super) struct Entry {
     pub(super) is_folder: bool,
     pub(super) modified_ms: i64,
     pub(super) etag: String,
+    /// The digests of a file, as they are told.
+    #[serde(default)]
+    pub(super) checksums: Option<String>,
 }
 
 impl Entry {
     fn new(shared: &Shared, path: &str, is_folder: bool) -> Entry {
         let etag = format!("{:016x}", shared.chance.number() >> 64);
-        Entry { path: path.to_owned(), is_folder, modified_ms: shared.clock.now_ms(), etag }
+        Entry { path: path.to_owned(), is_folder, modified_ms: shared.clock.now_ms(), etag, checksums: None }
     }
 
     /// The time of its last change in the words of a header: whole seconds.
@@ -43,7 +46,7 @@ impl Entry {
 /// What is at a path, and how long it is. Of bytes that were lost, nothing is there.
 pub(super) fn at(shared: &Shared, path: &str) -> Option<(Entry, u64)> {
     if path.is_empty() {
-        return Some((Entry { path: String::new(), is_folder: true, modified_ms: 0, etag: "root".into() }, 0));
+        return Some((Entry { path: String::new(), is_folder: true, modified_ms: 0, etag: "root".into(), checksums: None }, 0));
     }
     let entry: Entry = shared.records.get(KIND, &record(path))?;
     let bytes = match (entry.is_folder, is_work(path)) {
@@ -83,13 +86,14 @@ fn is_folder(shared: &Shared, path: &str) -> bool {
 }
 
 /// Remembers a file whose bytes are an object by now.
-pub(super) fn note_file(shared: &Shared, path: &str) -> std::io::Result<()> {
-    Entry::new(shared, path, false).set(shared)
+pub(super) fn note_file(shared: &Shared, path: &str, checksums: Option<String>) -> std::io::Result<()> {
+    Entry { checksums, ..Entry::new(shared, path, false) }.set(shared)
 }
 
 /// Takes the bytes of a file.
 pub(super) fn keep(call: &Call, shared: &Shared, spooled: Spooled) -> Result<Answer, Fault> {
     let (id, file_sha256) = (id_of(&call.path), spooled.sha256.clone());
+    let checksums = call.sums.kept(call.rules.digests, spooled.md5.as_deref());
     let was_there = at(shared, &call.path).is_some();
     let answer = if is_work(&call.path) {
         if !matches!(shared.store.stage(KIND, &id), None | Some((Stage::Open, _))) {
@@ -104,7 +108,7 @@ pub(super) fn keep(call: &Call, shared: &Shared, spooled: Spooled) -> Result<Ans
         let answer = Answer::plain(Reply::empty(if was_there { 204 } else { 201 }), Outcome::Stored);
         Answer { again: was_there, ..answer }
     };
-    let entry = Entry::new(shared, &call.path, false);
+    let entry = Entry { checksums, ..Entry::new(shared, &call.path, false) };
     entry.set(shared)?;
     Ok(Answer { reply: answer.reply.header("etag", &format!("\"{}\"", entry.etag)), file_sha256, held: true, ..answer })
 }
@@ -137,18 +141,18 @@ impl Call {
         }
         has_parent(shared, to)?;
         let there = at(shared, to);
-        if there.as_ref().is_some_and(|(there, _)| there.is_folder) {
-            return Err(Fault::new(403, "Forbidden", "a folder with all that is in it would be replaced"));
-        }
         if there.is_some() && !replaces && self.rules.heeds_overwrite {
             return Err(Fault::new(412, "PreconditionFailed", "The destination node already exists"));
+        }
+        if there.as_ref().is_some_and(|(there, _)| there.is_folder) {
+            return Err(Fault::new(403, "Forbidden", "a folder with all that is in it would be replaced"));
         }
         // What had the name as somebody's work makes room, too.
         shared.store.forget_session(KIND, &to_id)?;
         let wanted = Wanted { id: &to_id, name: last_name(to), md5: None };
         let object = shared.store.finish_ranges(KIND, &from_id, wanted, |_| Ok(vec![Piece { part: 0, from: 0, bytes }]))?;
         shared.store.forget_session(KIND, &from_id)?;
-        let fresh = Entry::new(shared, to, false);
+        let fresh = Entry { checksums: entry.checksums.clone(), ..Entry::new(shared, to, false) };
         let moved = if self.rules.keeps_facts { Entry { path: to.clone(), ..entry } } else { fresh };
         moved.set(shared)?;
         shared.records.remove(KIND, &record(&self.path))?;
@@ -174,13 +178,23 @@ impl Call {
         if entry.is_folder {
             return Err(Fault::new(403, "Forbidden", "the folder is not listed"));
         }
-        let id = id_of(&self.path);
-        let path = shared.store.object(KIND, &id).and_then(|_| shared.store.object_path(KIND, &id));
-        // Of what is counted and not kept, nothing can be told.
-        let path = path.or_else(|| shared.store.part_path(KIND, &id, 0)).ok_or_else(Fault::missing)?;
-        let reply = Reply::file(shared.store.open_file(&path)?, bytes);
-        Ok(served(reply.header("etag", &format!("\"{}\"", entry.etag)).header("last-modified", &entry.modified())))
+        content(shared, &entry, bytes)
     }
+}
+
+/// The file at a path.
+pub(super) fn fetched(shared: &Shared, path: &str) -> Result<Answer, Fault> {
+    let (entry, bytes) = at(shared, path).filter(|(entry, _)| !entry.is_folder).ok_or_else(Fault::missing)?;
+    content(shared, &entry, bytes)
+}
+
+fn content(shared: &Shared, entry: &Entry, bytes: u64) -> Result<Answer, Fault> {
+    let id = id_of(&entry.path);
+    let path = shared.store.object(KIND, &id).and_then(|_| shared.store.object_path(KIND, &id));
+    // Of what is counted and not kept, nothing can be told.
+    let path = path.or_else(|| shared.store.part_path(KIND, &id, 0)).ok_or_else(Fault::missing)?;
+    let reply = Reply::file(shared.store.open_file(&path)?, bytes);
+    Ok(served(reply.header("etag", &format!("\"{}\"", entry.etag)).header("last-modified", &entry.modified())))
 }
 
 pub(super) fn has_parent(shared: &Shared, path: &str) -> Result<(), Fault> {

@@ -129,11 +129,11 @@ impl Call {
         }
         tree::has_parent(shared, to)?;
         let there = tree::at(shared, to);
-        if there.as_ref().is_some_and(|(there, _)| there.is_folder) {
-            return Err(Fault::new(403, "Forbidden", "a folder with all that is in it would be replaced"));
-        }
         if there.is_some() && !replaces && self.rules.heeds_overwrite {
             return Err(Fault::new(412, "PreconditionFailed", "The destination node already exists"));
+        }
+        if there.as_ref().is_some_and(|(there, _)| there.is_folder) {
+            return Err(Fault::new(403, "Forbidden", "a folder with all that is in it would be replaced"));
         }
         let (wanted, parts) = (number(self.total.as_deref())?, shared.store.parts(KIND, &place.id));
         let sum: u64 = parts.values().sum();
@@ -145,10 +145,14 @@ impl Call {
         }
         let name = to.rsplit('/').next().unwrap_or(to);
         let id = id_of(to);
+        let (sums, md5) =
+            self.sums.of_parts(shared, parts.keys().filter_map(|part| shared.store.part_path(KIND, &place.id, *part)))?;
+        sums.compare(self.rules.digests)?;
         let object = shared.store.finish_ranges(KIND, &place.id, Wanted { id: &id, name, md5: None }, |held| Ok(pieces(held)))?;
         forget(shared, place)?;
-        tree::note_file(shared, to)?;
+        tree::note_file(shared, to, sums.kept(self.rules.digests, md5.as_deref()))?;
         let reply = Reply::empty(if there.is_some() { 204 } else { 201 }).header("x-oc-mtime", "accepted");
+        let reply = sums.told(self.rules.digests, reply);
         Ok(Answer { file_sha256: object.sha256, held: true, ..Answer::plain(reply, Outcome::Stored) })
     }
 }
