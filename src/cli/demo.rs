@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::builder::PossibleValuesParser;
 use unicode_width::UnicodeWidthStr;
 
 use crate::config::{Config, ProcessEnvironment};
@@ -42,6 +43,17 @@ pub(super) struct Arguments {
     /// Files to upload; without any, a sample file is made.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Upload to the practice host of this kind; may be given more than once [default: all of them]
+    #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = PossibleValuesParser::new(sandbox::kinds()))]
+    to: Vec<String>,
+}
+
+impl Arguments {
+    /// The kinds that are asked for, in the order of all.
+    fn kinds(&self) -> Vec<&'static str> {
+        let is_wanted = |kind: &&str| self.to.is_empty() || self.to.iter().any(|wanted| wanted == kind);
+        sandbox::kinds().into_iter().filter(is_wanted).collect()
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
@@ -58,15 +70,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CommandFailure> {
         Sandbox::start(options)
             .map_err(|error| CommandFailure::new(Exit::Fault, format!("cannot start the practice hosts: {error}")))?
     };
-    let demo = Demo { folder: folder.path().to_owned(), interrupted: Arc::default() };
+    let demo = Demo { folder: folder.path().to_owned(), kinds: arguments.kinds(), interrupted: Arc::default() };
     let interrupted = demo.interrupted.clone();
     let signals = signals::listen(move |_| interrupted.store(true, Ordering::Relaxed))
         .map_err(|error| failed("cannot listen for signals", &error))?;
     demo.configure(&hosts)?;
     let mut daemon = demo.start_daemon()?;
     render::note(format!(
-        "{} are running on {}. Dropping {} into {} ...",
-        render::count(sandbox::kinds().len() as u64, "practice host"),
+        "{} {} running on {}. Dropping {} into {} ...",
+        render::count(demo.kinds.len() as u64, "practice host"),
+        if demo.kinds.len() == 1 { "is" } else { "are" },
         hosts.addr(),
         render::count(files.len() as u64, "file"),
         demo.drop().display()
@@ -131,6 +144,8 @@ fn check(files: &[PathBuf]) -> Result<(), CommandFailure> {
 
 struct Demo {
     folder: PathBuf,
+    /// Where the files go.
+    kinds: Vec<&'static str>,
     /// Whether somebody has asked it to end: everything is taken away then, as at its own end.
     interrupted: Arc<AtomicBool>,
 }
@@ -200,12 +215,12 @@ impl Demo {
     ) -> Result<Vec<Fetched>, CommandFailure> {
         let mut progress = Progress::new();
         let dropped = self.drop_in(files, &mut progress)?;
-        let snapshot = self.wait(daemon, dropped.len() * sandbox::kinds().len(), &mut progress)?;
+        let snapshot = self.wait(daemon, dropped.len() * self.kinds.len(), &mut progress)?;
         progress.keep();
         let config = super::load(Some(self.config_file()))?;
         let fetched = runtime.block_on(async {
             tokio::select! {
-                fetched = fetch_back(&config, &snapshot, &dropped, &mut progress) => fetched,
+                fetched = fetch_back(&config, &self.kinds, &snapshot, &dropped, &mut progress) => fetched,
                 () = self.interruption() => Err(interrupted()),
             }
         });
@@ -246,8 +261,8 @@ impl Demo {
              exclude = []\nmin_size = \"0 B\"\n\n{hosts}",
             state = self.state_dir(),
             drop = self.drop(),
-            kinds = sandbox::kinds(),
-            hosts = hosts.config(),
+            kinds = self.kinds,
+            hosts = self.kinds.iter().filter_map(|kind| sandbox::config_of(kind, hosts.addr())).collect::<Vec<_>>().join("\n"),
         );
         std::fs::create_dir_all(self.drop()).map_err(|error| failed("cannot create the folder to watch", &error))?;
         // It holds passwords, if only of the sandbox.
@@ -298,7 +313,7 @@ impl Demo {
             // The daemon may be about to make the queue.
             let view = View::open(&self.state_dir()).ok().flatten();
             if let Some(snapshot) = view.and_then(|mut view| view.snapshot(&query).ok()) {
-                progress.uploads(&sandbox::kinds(), &snapshot.jobs);
+                progress.uploads(&self.kinds, &snapshot.jobs);
                 let stuck = |job: &&JobRow| matches!(job.state, State::Held | State::Failed) && !is_rejected_for_being_empty(job);
                 if snapshot.jobs.iter().any(|job| stuck(&job)) {
                     return Err(not_sent(&snapshot.jobs));
@@ -379,6 +394,7 @@ impl Comparison {
 
 async fn fetch_back(
     config: &Config,
+    kinds: &[&'static str],
     snapshot: &Snapshot,
     dropped: &[Dropped],
     progress: &mut Progress,
@@ -387,8 +403,8 @@ async fn fetch_back(
         Transport::new(&System::default(), PATIENCE).map_err(|error| CommandFailure::new(Exit::Fault, error.to_string()))?;
     let mut fetched = Vec::new();
     for Dropped { original, path } in dropped {
-        for kind in sandbox::kinds() {
-            let Some(job) = snapshot.jobs.iter().find(|job| job.path == *path && job.host == kind) else { continue };
+        for kind in kinds {
+            let Some(job) = snapshot.jobs.iter().find(|job| job.path == *path && job.host == *kind) else { continue };
             let name = render::path(original.file_name().unwrap_or_default().as_ref());
             let link = job.link.clone().or(job.remote_id.clone()).unwrap_or_default();
             let came = if is_rejected_for_being_empty(job) {
@@ -396,7 +412,7 @@ async fn fetch_back(
             } else {
                 fetch_one(config, &transport, job, original, progress).await?
             };
-            fetched.push(Fetched { name, host: kind.to_owned(), bytes: job.bytes, link, came });
+            fetched.push(Fetched { name, host: (*kind).to_owned(), bytes: job.bytes, link, came });
         }
     }
     Ok(fetched)

@@ -183,6 +183,9 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
         Class::OffsetMismatch if session.resent => Failed(Class::SessionLost, SessionFate::DropLost),
         Class::OffsetMismatch => Failed(class, SessionFate::ResendParts),
         Class::SessionLost => Failed(class, SessionFate::DropLost),
+        // What was made of the session is not the file, and whoever asks about it may take it for that.
+        Class::BadCopy if repeat == Repeat::MayDuplicate => Failed(class, SessionFate::DropLostMaybeDuplicate),
+        Class::BadCopy => Failed(class, SessionFate::DropLost),
         // Nothing was sent, or nothing was done: an earlier doubt stays what it was.
         _ if repeated => Failed(class, SessionFate::ResumeDoubtful),
         _ if session.committing => Failed(class, SessionFate::Resume),
@@ -570,7 +573,7 @@ mod tests {
 
     #[test]
     fn what_a_failed_finish_means() {
-        use Class::{FileRejected, HostRefused, OffsetMismatch, SessionLost, Transient};
+        use Class::{BadCopy, FileRejected, HostRefused, OffsetMismatch, SessionLost, Transient};
         use FinishFailure::{Failed, Undecidable};
         use Repeat::{Harmless, MayDuplicate};
         let cases = [
@@ -586,6 +589,8 @@ mod tests {
             (OffsetMismatch, false, MayDuplicate, COMMITTING, Undecidable),
             (OffsetMismatch, false, MayDuplicate, SESSION, Failed(OffsetMismatch, SessionFate::ResendParts)),
             (OffsetMismatch, false, MayDuplicate, RESENT, Failed(SessionLost, SessionFate::DropLost)),
+            (BadCopy, false, Harmless, COMMITTING, Failed(BadCopy, SessionFate::DropLost)),
+            (BadCopy, false, MayDuplicate, COMMITTING, Failed(BadCopy, SessionFate::DropLostMaybeDuplicate)),
         ];
         for (class, outcome_unknown, repeat, session, expected) in cases {
             let found = finish_failure(class, outcome_unknown, repeat, &session);

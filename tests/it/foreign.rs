@@ -18,8 +18,8 @@ use crate::skip::skipped;
 const MIB: usize = 1024 * 1024;
 const KEY_ID: &str = "AKIDFOREIGN0001";
 const SECRET: &str = "foreign-secret-foreign-secret";
-const USER: &str = "somebody";
-const PASSWORD: &str = "foreign-password";
+pub(crate) const USER: &str = "somebody";
+pub(crate) const PASSWORD: &str = "foreign-password";
 
 /// The folder of the programs that come with the Python that tests use.
 fn programs() -> Option<PathBuf> {
@@ -28,7 +28,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A command that does not ask a proxy of this machine for its own loopback.
-fn command(program: &Path) -> Command {
+pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(proxy);
@@ -38,7 +38,7 @@ fn command(program: &Path) -> Command {
 }
 
 /// How often the daemon is killed while it sends.
-const KILLS: u64 = 3;
+pub(crate) const KILLS: u64 = 3;
 
 /// A server on a folder.
 struct Served {
@@ -80,12 +80,12 @@ impl Drop for Served {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Files of sizes around the borders of parts of 5 MiB, and of odd names, one of them in `folder`.
-fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     let sizes = [0, 1, 65_536, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1, 47 * MIB];
     let odd = ["a b.txt", "ünï—кот 猫.bin", "quo\"te'.x", "100% [a]{b}.zip", "-dash", "semi;colon=&+.t", "q?x=1#y~.z", "(2)*!$,@:"];
     let of_sizes = sizes.iter().map(|size| (format!("f{size}"), *size));
@@ -134,7 +134,7 @@ fn a_foreign_s3_store_has_every_file_once_and_equal_though_the_daemon_is_killed(
     let left_open: Option<u64> = lines.pop().and_then(|open| open.parse().ok());
     let expected: Vec<String> = files.iter().map(|(_, content)| hex(&sha2::Sha256::digest(content))).collect();
     assert_eq!(lines, expected, "{}", String::from_utf8_lossy(&output.stderr));
-    // A daemon that dies after the store has opened an upload, and before its id is on record, cannot know of it (docs/HOSTS.md).
+    // A daemon that dies after the store has opened an upload, and before its id is on record, cannot know of it (docs/hosts/s3.md).
     assert!(left_open.is_some_and(|open| open <= KILLS), "{left_open:?} uploads are left open");
 }
 

@@ -456,7 +456,7 @@ fn actions() -> Vec<Action> {
 /// Whether this fault, met once, may end otherwise than with the file on the host: it says that a person has to act.
 fn may_park(kind: Kind, action: &Action) -> bool {
     // A bad copy stays on the host, so the next one is not made at once.
-    if kind.word == "uploadgig" && *action == Action::WrongFacts {
+    if matches!(kind.word, "uploadgig" | "webdav") && *action == Action::WrongFacts {
         return true;
     }
     matches!(action, Action::Deny | Action::Limit | Action::AccountFull | Action::Redirect { .. } | Action::Moved)

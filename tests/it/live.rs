@@ -338,6 +338,30 @@ fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
 }
 
 #[test]
+fn a_demo_may_show_some_kinds_alone() {
+    let bench = Bench::new();
+    let of = |words: &[&str]| {
+        let output = demo(&bench, &[]).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, out, said) = of(&["--to", "tus", "--to", "webdav", "--to", "tus"]);
+    assert_eq!(
+        (code, out.matches("equal").count(), said.contains("2 practice hosts are running")),
+        (Some(0), 2, true),
+        "{out}{said}"
+    );
+    assert!(out.find("webdav").unwrap() < out.find("tus").unwrap() && !out.contains("cloudkp"), "{out}");
+    let (code, out, said) = of(&["--to", "tus"]);
+    assert_eq!(
+        (code, out.matches("equal").count(), said.contains("1 practice host is running")),
+        (Some(0), 1, true),
+        "{out}{said}"
+    );
+    let (code, out, said) = of(&["--to", "tsu"]);
+    assert!(code == Some(2) && out.is_empty() && said.contains("webdav"), "{said}");
+}
+
+#[test]
 fn a_demo_that_is_interrupted_leaves_nothing_behind_whatever_it_is_doing() {
     let bench = Bench::new();
     let film = bench.dir.path().join("film.mov");

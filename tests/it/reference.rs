@@ -137,6 +137,23 @@ fn the_reference_is_what_the_program_and_the_example_say() {
     assert!(written == now, "docs/REFERENCE.md is not what the program says; `{WRITE}` writes it anew. First: {differs:?}");
 }
 
+#[test]
+fn every_kind_has_a_page_and_a_line_of_what_it_proves() {
+    let index = read("docs/hosts/README.md");
+    for kind in ferryd::internals::host::kinds::KINDS.iter().filter(|kind| kind.as_ref().documented) {
+        let word = kind.word();
+        let page = read(&format!("docs/hosts/{word}.md"));
+        assert!(page.starts_with(&format!("# {} (`kind = \"{word}\"`)\n", page_name(kind.name()))), "{word}");
+        assert!(index.contains(&format!("]({word}.md), `kind = \"{word}\"` |")), "{word} is not in the list of pages");
+        assert!(index.contains(&format!("\n| `{word}` | ")), "{word} is not in the table of proof");
+    }
+}
+
+/// The name of a service where its page has a longer one.
+fn page_name(name: &str) -> &str {
+    if name == "KooDrive" { "Huawei KooDrive" } else { name }
+}
+
 const TROUBLESHOOTING: &str = "docs/TROUBLESHOOTING.md";
 
 #[test]

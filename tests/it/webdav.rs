@@ -59,7 +59,7 @@ fn a_file_goes_to_its_folder_and_has_its_links() {
     assert_eq!(fetched(&link), b"content");
     assert_eq!((proofs(&bench), jobs[1].stored_bytes), (vec!["digest".into(); 2], Some(7)));
     let made: Vec<String> = requests(&bench, Endpoint::Open).into_iter().map(|entry| entry.path).collect();
-    assert!(made.iter().all(|path| path.ends_with('/')) && made.len() <= 6, "{made:?}");
+    assert!(made.iter().all(|path| path.ends_with('/')) && made.len() <= 9, "{made:?}");
 }
 
 #[test]

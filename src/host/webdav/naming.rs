@@ -13,6 +13,8 @@ use super::super::names::{last_name, numbered};
 use super::settings::OnExisting;
 use super::{Facts, Moved, Open, PATIENCE, Receipt, Seen, WebDav, delete_reply, list_reply, move_reply, no_folder, place, replies};
 
+const WRONG_DIGEST: &str =
+    "the host has stored other bytes than it was sent; if it says so of every file, set `checksum = \"none\"`";
 /// How many further names are tried.
 const NAMES_TRIED: u32 = 100;
 
@@ -279,7 +281,7 @@ impl Digests<'_> {
         let computed = || seen.checksums.as_deref().and_then(replies::computed_digest);
         match self.told.clone().or_else(computed) {
             Some(told) if told == own => Ok(true),
-            Some(_) => Err(HostError::new(Class::BadCopy, "the host has stored other bytes than it was sent")),
+            Some(_) => Err(HostError::new(Class::BadCopy, WRONG_DIGEST)),
             None => Ok(false),
         }
     }
