@@ -140,7 +140,7 @@ fn the_reference_is_what_the_program_and_the_example_say() {
 #[test]
 fn every_kind_has_a_page_and_a_line_of_what_it_proves() {
     let index = read("docs/hosts/README.md");
-    for kind in ferryd::internals::host::kinds::KINDS.iter().filter(|kind| kind.as_ref().documented) {
+    for kind in ferryd::internals::host::kinds::KINDS.iter().filter(|kind| kind.word() != "example") {
         let word = kind.word();
         let page = read(&format!("docs/hosts/{word}.md"));
         assert!(page.starts_with(&format!("# {} (`kind = \"{word}\"`)\n", page_name(kind.name()))), "{word}");
