@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 139] = [
+const TESTED: [(&str, &str, &str); 140] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -176,6 +176,7 @@ const TESTED: [(&str, &str, &str); 139] = [
     ("tus", "token", "tus::we_show_who_we_are_as_the_settings_say"),
     ("tus", "upload_origins", "tus::another_origin_gets_bytes_and_credentials_only_where_the_settings_name_it"),
     ("tus", "user", "tus::we_show_who_we_are_as_the_settings_say"),
+    ("tus", "verify_header", "tus::a_digest_that_the_application_tells_is_compared"),
 ];
 
 /// The same for hooks.

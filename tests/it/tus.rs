@@ -11,6 +11,7 @@ use ferryd_sandbox::tus::{Dialect, Locations, Rules};
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
 use crate::kinds::TUS;
+use crate::s3::proofs;
 use crate::world::{records, requests};
 
 const KIB: usize = 1024;
@@ -337,6 +338,40 @@ fn a_file_has_the_link_that_the_settings_or_the_server_make() {
     assert_eq!(link(&both, Some(("stream-media-id", "a 1"))), (some("https://cdn.example/a%201/file"), some("a 1")));
     let whole = ("stream-media-id", "https://cdn.example/watch?v=1");
     assert_eq!(link(header, Some(whole)), (some("https://cdn.example/watch?v=1"), some("ID")));
+}
+
+#[test]
+fn a_digest_that_the_application_tells_is_compared() {
+    let content = bytes(1, 300 * KIB);
+    let digest = sha256(&content);
+    let lines = format!("{SMALL}\nverify_header = \"X-File-SHA256\"");
+    let told = |value: &str| {
+        let names = Some(("x-file-sha256".to_owned(), value.to_owned()));
+        bench_with(&lines, |rules| rules.names_file = names)
+    };
+    let bench = told(&digest);
+    arrives(TUS, &bench, &content);
+    assert_eq!(proofs(&bench), ["digest"]);
+    // What was told of the last bytes is still known after a death.
+    let bench = told(&digest);
+    bench.put("file", &content);
+    let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", "uploaded.before_commit")]);
+    bench.wait_for("its death", || daemon.ended());
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!(proofs(&bench), ["digest"]);
+    let bench = told(&"0".repeat(64));
+    let job = send(TUS, &bench, "file", &content);
+    assert!(stands(&job, State::Waiting, ReasonClass::Host(Class::BadCopy), "another digest"), "{job:#?}");
+    let bench = bench_with(&lines, |_| {});
+    arrives(TUS, &bench, &content);
+    assert_eq!(proofs(&bench), ["size"], "nothing was told");
+}
+
+fn sha256(content: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

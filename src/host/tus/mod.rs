@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
+use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
@@ -48,6 +49,8 @@ const FALLEN_MAX: usize = 256;
 const ID_BYTES_MIN: usize = 8;
 /// The longest name that a header is believed to give to a file, in bytes.
 const ID_BYTES_MAX: usize = 256;
+/// What `verify_header` is compared with.
+const VERIFIED: DigestRequirement = DigestRequirement { algorithm: Algorithm::Sha256, before_open: false, mid_states: false };
 /// What of a name is encoded in a link.
 const LINK_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -72,6 +75,9 @@ struct Open {
     told: Option<String>,
     /// Whether the server has confirmed the last byte.
     whole: bool,
+    /// The digest of the file, as that reply tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
 }
 
 impl Open {
@@ -265,9 +271,13 @@ impl Tus {
 
     /// Keeps what a reply says of the file.
     fn note(&self, open: &mut Open, reply: &Reply) {
-        let told = self.settings.link_header.as_deref().and_then(|name| reply.header(name)).map(str::trim);
-        let told = told.filter(|told| !told.is_empty() && told.len() <= ID_BYTES_MAX && !told.chars().any(char::is_control));
-        open.told = told.map(str::to_owned).or(open.told.take());
+        let told = |name: &Option<String>| {
+            let told = name.as_deref().and_then(|name| reply.header(name)).map(str::trim)?;
+            let is_plain = !told.is_empty() && told.len() <= ID_BYTES_MAX && !told.chars().any(char::is_control);
+            is_plain.then(|| told.to_owned())
+        };
+        open.told = told(&self.settings.link_header).or(open.told.take());
+        open.digest = told(&self.settings.verify_header).or(open.digest.take());
     }
 
     fn outcome(&self, open: &Open, proof: Proof) -> Outcome {
@@ -289,16 +299,32 @@ impl Tus {
         }
     }
 
+    /// What the server has proved of a file that it has whole.
+    fn proof(open: &Open, digest: Option<&str>) -> Result<Proof, HostError> {
+        match open.digest.as_deref().zip(digest) {
+            None => Ok(Proof::Size),
+            Some((told, own)) if says(told, own) => Ok(Proof::Digest),
+            Some(_) => Err(HostError::new(Class::BadCopy, "the host tells another digest than the file has")),
+        }
+    }
+
     /// Creates the upload of an empty file, which is whole by that.
-    async fn create_empty(&self, open: &mut Open) -> Result<Outcome, HostError> {
+    async fn create_empty(&self, open: &mut Open, digest: Option<&str>) -> Result<Outcome, HostError> {
         let (location, reply) = self.create(open).await?;
         open.upload = match locate(&location, &open.endpoint, &self.settings.upload_origins) {
             Ok(Location::Known(upload)) => Some(upload),
             _ => None,
         };
         self.note(open, &reply);
-        Ok(self.outcome(open, Proof::Size))
+        Ok(self.outcome(open, Tus::proof(open, digest)?))
     }
+}
+
+/// Whether what a header says is this digest, in hexadecimal or in base64, with whatever is around it.
+fn says(told: &str, digest: &str) -> bool {
+    let byte = |at: usize| u8::from_str_radix(digest.get(at..at + 2)?, 16).ok();
+    let bytes: Vec<u8> = (0..digest.len()).step_by(2).map_while(byte).collect();
+    !bytes.is_empty() && (told.to_ascii_lowercase().contains(digest) || told.contains(&STANDARD.encode(bytes)))
 }
 
 impl Protocol for Tus {
@@ -347,6 +373,7 @@ impl Host for Tus {
             repeat: Repeat::MayDuplicate,
             last_part_commits: true,
             part_digest: self.settings.checksum.map(Checksum::algorithm),
+            digest: self.settings.verify_header.as_ref().map(|_| VERIFIED),
             ..Shape::parts(self.settings.chunk)
         }
     }
@@ -371,6 +398,7 @@ impl Host for Tus {
                 terminates: abilities.has("termination"),
                 told: None,
                 whole: false,
+                digest: None,
             };
             // The upload of an empty file is its commit, so it is created by the finish.
             if file.bytes > 0 {
@@ -401,7 +429,9 @@ impl Host for Tus {
             let open = Open::load(&at.session)?;
             let Some(upload) = &open.upload else { return Ok(Found::Unsure) };
             if open.whole {
-                return Ok(Found::Complete(self.outcome(&open, Proof::Size)));
+                // What it tells another digest of is not the file.
+                let proof = Tus::proof(&open, completion.digest);
+                return Ok(proof.map_or(Found::Gone, |proof| Found::Complete(self.outcome(&open, proof))));
             }
             match self.offset(upload, open.bytes).await {
                 Ok(held) if held == open.bytes => Ok(Found::Complete(self.outcome(&open, Proof::Size))),
@@ -416,14 +446,14 @@ impl Host for Tus {
         })
     }
 
-    fn finish<'a>(&'a self, at: &'a UploadSession, _: Completion<'a>) -> Answer<'a, Outcome> {
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
         Box::pin(async move {
             let mut open = Open::load(&at.session)?;
-            let Some(upload) = &open.upload else { return self.create_empty(&mut open).await };
+            let Some(upload) = &open.upload else { return self.create_empty(&mut open, completion.digest).await };
             if !open.whole && self.offset(upload, open.bytes).await? != open.bytes {
                 return Err(HostError::new(Class::OffsetMismatch, "the host does not have all bytes"));
             }
-            Ok(self.outcome(&open, Proof::Size))
+            Ok(self.outcome(&open, Tus::proof(&open, completion.digest)?))
         })
     }
 
@@ -467,5 +497,28 @@ impl Tus {
             Err(error) if error.status.is_none() || matches!(error.class, Class::HostRefused | Class::Transient) => Err(error),
             _ => Ok("credentials accepted"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_known_however_it_is_written() {
+        const HEX: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        for told in [
+            HEX,
+            &HEX.to_uppercase(),
+            "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
+            "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:",
+            "\"LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=\"",
+        ] {
+            assert!(says(told, HEX), "{told}");
+        }
+        for other in ["", "2cf24dba", "sha-256=:lPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:", "ok"] {
+            assert!(!says(other, HEX), "{other}");
+        }
+        assert!(!says("anything", ""));
     }
 }

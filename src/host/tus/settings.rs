@@ -58,6 +58,8 @@ pub struct TusConfig {
     pub link_template: Option<Template>,
     /// The header of a reply that names a file, or says where it is.
     pub link_header: Option<String>,
+    /// The header of the reply to the last bytes that has the SHA-256 of the file.
+    pub verify_header: Option<String>,
     /// What an upload means that is gone after its last bytes were sent.
     pub on_gone: OnGone,
 }
@@ -151,6 +153,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<T
         metadata: table.find("metadata", one_or_more(metadata)),
         link_template: table.find("link_template", link_template),
         link_header: table.find("link_header", header_name),
+        verify_header: table.find("verify_header", header_name),
         on_gone: table.get("on_gone", OnGone::Unknown, word(ON_GONE)),
         endpoint: endpoint?,
     };
