@@ -16,6 +16,9 @@ const CHUNKS: &str = "part_size = \"5 MiB\"";
 /// Nothing but WebDAV.
 const PLAIN: &str = "flavour = \"plain\"";
 
+/// Lines of the host, and what its server does.
+type Way = (&'static str, fn(&mut Rules));
+
 /// The server does not do it, and says so.
 const BUSY: Action = Action::Status { code: 503, body: ErrorBody::Plain, stored: false };
 
@@ -169,7 +172,7 @@ fn somebody_sends(bench: &Bench, name: &str, content: &[u8]) {
 
 #[test]
 fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
-    let ways: [(&str, fn(&mut Rules)); 4] =
+    let ways: [Way; 4] =
         [("", |_| {}), (PLAIN, |_| {}), (PLAIN, |rules| rules.keeps_facts = false), (PLAIN, |rules| rules.heeds_overwrite = false)];
     for (lines, rules) in ways {
         let bench = bench_with(lines, rules);
@@ -190,6 +193,26 @@ fn a_name_that_is_taken_while_a_file_is_sent_costs_no_byte() {
         assert_eq!(jobs[0].stored_name.as_deref(), Some("file (2)"), "{jobs:#?}");
         assert_eq!(requests(&bench, Endpoint::Chunk).len(), 2, "one for each");
     }
+}
+
+#[test]
+fn two_files_of_one_name_that_go_at_once_are_both_kept_by_a_server_that_refuses_nothing() {
+    let bench = bench_with(PLAIN, |rules| rules.heeds_overwrite = false).watch("settle = \"0s\"\nremote_path = \"\"");
+    // Both are told that the name is free before either has it.
+    bench.faults(one(Endpoint::Probe, When::Always, Action::SlowReply { seconds: 1.0 }));
+    let contents = [bytes(1, 30_000), bytes(2, 30_000)];
+    let daemon = bench.start();
+    bench.wait_watching();
+    for (folder, content) in ["a", "b"].iter().zip(&contents) {
+        bench.put(&format!("{folder}/file"), content);
+    }
+    bench.wait_done(2);
+    bench.stop(daemon);
+    let mut held = [bench.held("file"), bench.held("file (2)")].concat();
+    held.sort();
+    let mut expected = contents.to_vec();
+    expected.sort();
+    assert!(held == expected, "{:?}", tree(&bench));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod checking;
 mod chunks;
+mod claims;
 mod cloud;
 mod naming;
 mod ocs;
@@ -38,6 +39,7 @@ use super::largest::Largest;
 use super::supplies::Supplies;
 use super::{Answer, Completion, FileFacts, Host, Part, Tickets, UploadSession, names, stored};
 
+use claims::Claims;
 use naming::{Free, Settled};
 use reading::ReadWell;
 
@@ -181,6 +183,7 @@ pub struct WebDav {
     /// Uploads whose names were free just now, by the names of their bytes, with the time of the look.
     looks: Mutex<VecDeque<(String, i64)>>,
     read_well: ReadWell,
+    claims: Claims,
     /// Whether the server knows no PROPFIND.
     tells_by_head: AtomicBool,
     largest: Largest,
@@ -198,6 +201,7 @@ impl WebDav {
             folders: Mutex::default(),
             looks: Mutex::default(),
             read_well: ReadWell::default(),
+            claims: Claims::default(),
             tells_by_head: AtomicBool::new(false),
             largest: Largest::default(),
         }

@@ -88,11 +88,13 @@ impl WebDav {
         let mut number = numbers(open, Some(receipt)).start;
         for _ in 0..NAMES_TRIED {
             let path = further(open, number);
-            let there = if is_known { None } else { self.look(&open.base, &path).await? };
+            let claim = self.claims.claim(self.transport.clock(), &place::below(&open.base, &path), &open.waiting);
+            let is_anothers = claim.is_none() && open.on_existing == OnExisting::Rename;
+            let there = if is_known || is_anothers { None } else { self.look(&open.base, &path).await? };
             let is_folder = there.as_ref().is_some_and(|there| there.is_folder);
             let makes_room = (is_known && receipt.free.as_ref().is_some_and(|free| free.before.is_some())) || there.is_some();
             let replaces = replaces(is_folder) && makes_room;
-            let (moved, told) = if there.is_none() || replaces {
+            let (moved, told) = if !is_anothers && (there.is_none() || replaces) {
                 self.ask_for_name(at, open, &path, replaces, digest).await?
             } else {
                 (Moved::Taken, None)
@@ -101,7 +103,7 @@ impl WebDav {
                 Moved::Yes => return self.named_as(at, open, &path, receipt, Digests { told, own: digest }).await,
                 Moved::Missing => return self.after_missing(at, open, &path, receipt, digest).await,
                 // Somebody has come in between.
-                Moved::Taken if there.is_none() && (is_known || open.on_existing == OnExisting::Overwrite) => {}
+                Moved::Taken if !is_anothers && there.is_none() && (is_known || open.on_existing == OnExisting::Overwrite) => {}
                 Moved::Taken => match open.on_existing {
                     // A server may have begun to put chunks together under the name that they were announced for.
                     OnExisting::Rename if open.in_chunks => {
