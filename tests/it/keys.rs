@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 140] = [
+const TESTED: [(&str, &str, &str); 141] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -91,6 +91,7 @@ const TESTED: [(&str, &str, &str); 140] = [
     ("koodrive", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
     ("koodrive", "flash_upload", "hosts::without_flash_upload_the_digest_is_computed_while_parts_are_sent"),
     ("koodrive", "folder", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "parallel_parts", "hosts::parts_of_koodrive_go_together_as_told"),
     ("koodrive", "keep_alive", "sessions::a_host_without_jobs_hears_from_us_only_where_keep_alive_says_so"),
     ("koodrive", "part_size", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "proof_code", "koodrive::a_digest_goes_with_a_proof_as_far_as_the_space_knows_of_one"),
