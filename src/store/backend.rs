@@ -63,6 +63,7 @@ macro_rules! verbs {
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
             uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, version: &Version) -> Recorded;
+            uploads::record_begun(job: JobId, session: &Session) -> bool;
             uploads::record_ack(job: JobId, ack: &Ack, plan: &Plan, hash: Option<SentHash>) -> bool;
             uploads::record_offset(job: JobId, held_bytes: u64, hash: Option<SentHash>, moved_to: Option<&Session>) -> bool;
             uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan, hash: Option<SentHash>) -> bool;

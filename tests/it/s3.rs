@@ -6,11 +6,14 @@ use std::net::TcpListener;
 
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
+use ferryd::internals::os::crash::POINTS_OF_BEGINNING;
 use ferryd::internals::store::{JobRow, View};
 use ferryd_sandbox::Options;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::log::Entry;
 use ferryd_sandbox::s3::{Checksums, Rules, SecondCompletion};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
@@ -281,6 +284,108 @@ fn an_upload_that_is_given_up_leaves_nothing_open() {
     assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
     bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
     bench.stop(daemon);
+}
+
+/// What the store answers to a request of somebody else, at a path with its query, both encoded.
+fn asked_by_another(bench: &Bench, method: &str, path: &str, body: &[u8]) -> String {
+    let mac = |key: &[u8], text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().to_vec()
+    };
+    let Rules { access_key_id, secret_access_key, region, .. } = Rules::default();
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let words: Vec<&str> = now.split(' ').collect();
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(words[2]).unwrap() / 3 + 1;
+    let day = format!("{}{month:02}{}", words[3], words[1]);
+    let time = format!("{day}T{}Z", words[4].replace(':', ""));
+    let (host, scope) = (bench.sandbox.addr(), format!("{day}/{region}/s3/aws4_request"));
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let signed = "host;x-amz-content-sha256;x-amz-date";
+    let canonical = format!(
+        "{method}\n/s3/practice/{path}\n{query}\nhost:{host}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{time}\n\n{signed}\nUNSIGNED-PAYLOAD"
+    );
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+    let first = format!("AWS4{secret_access_key}").into_bytes();
+    let signature = hex(&[&day, &region, "s3", "aws4_request", to_sign.as_str()].iter().fold(first, |key, text| mac(&key, text)));
+    let head = format!(
+        "{method} /s3/practice/{path}?{query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
+         x-amz-date: {time}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential={access_key_id}/{scope},SignedHeaders={signed},Signature={signature}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    reply
+}
+
+/// An upload that somebody else has opened.
+fn opened_by_another(bench: &Bench, key: &str) -> String {
+    let reply = asked_by_another(bench, "POST", &format!("{key}?uploads="), b"");
+    reply.split_once("<UploadId>").unwrap().1.split_once("</UploadId>").unwrap().0.to_owned()
+}
+
+#[test]
+fn an_upload_whose_id_was_never_heard_or_kept_is_given_up_and_nobody_elses_is() {
+    for keys in ["only_writer = true", "key = \"{folder}/{version}-{name}\""] {
+        let bench = bench_with(&format!("{SMALL}\n{keys}"), |rules| rules.listed_max = 1);
+        let content = bytes(1, 6 * MIB);
+        bench.put("file", &content);
+        let theirs = ["a", "fil", "file2", "file.x", "zz"].map(|key| opened_by_another(&bench, key));
+        // Once the answer is lost, then the process dies before the next one is on record, and once more.
+        bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+        for _ in 0..2 {
+            let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_BEGINNING[0])]);
+            bench.wait_for("the death of the daemon", || daemon.ended());
+            assert_eq!(left_open(&bench), theirs.len() + 1, "{keys}: one more than is known of");
+        }
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        let open = records(&bench, "s3", "upload-");
+        assert_eq!(open.keys().map(|name| name.trim_start_matches("upload-").to_owned()).collect::<BTreeSet<_>>(), theirs.into());
+        assert_eq!((bench.sandbox.objects().len(), requests(&bench, Endpoint::Chunk).len()), (1, 2), "{keys}");
+    }
+}
+
+#[test]
+fn an_upload_that_may_be_somebody_elses_is_never_given_up() {
+    let bench = bench(SMALL);
+    bench.put("file", &bytes(1, 6 * MIB));
+    let theirs = opened_by_another(&bench, "file");
+    bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    let open = records(&bench, "s3", "upload-");
+    assert!(open.contains_key(&format!("upload-{theirs}")), "{open:#?}");
+    assert_eq!(open.len(), 2, "that of the lost answer looks like theirs");
+}
+
+#[test]
+fn an_upload_with_parts_is_not_taken_for_one_that_nobody_has_heard_of() {
+    let bench = bench(&format!("{SMALL}\nonly_writer = true"));
+    let path = bench.put("file", &bytes(1, 6 * MIB));
+    let theirs = opened_by_another(&bench, "file");
+    asked_by_another(&bench, "PUT", &format!("file?partNumber=1&uploadId={theirs}"), b"a part");
+    let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_BEGINNING[0])]);
+    bench.wait_for("the death of the daemon", || daemon.ended());
+    assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
+    let daemon = bench.start();
+    bench.wait_for("the upload to be given up", || (left_open(&bench) == 1).then_some(()));
+    bench.stop(daemon);
+    assert!(records(&bench, "s3", "upload-").contains_key(&format!("upload-{theirs}")), "a job that is cancelled gives up its own");
+}
+
+#[test]
+fn a_store_that_lists_no_uploads_gets_the_file_all_the_same() {
+    let bench = bench_with(&format!("{SMALL}\nchecksum = \"none\"\nonly_writer = true"), |rules| rules.may_look = false);
+    bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+    arrives(S3, &bench, &bytes(1, 6 * MIB));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod requests;
 mod settings;
 mod sign;
 mod taken;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,8 @@ use sign::Credentials;
 
 pub use checksum::Checksum;
 pub use replies::{
-    Listed, Listing, Stored, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply,
+    Listed, Listing, Stored, Uploads, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply,
+    uploads_reply,
 };
 pub use settings::{OnExisting, S3Config};
 
@@ -60,8 +62,11 @@ struct Open {
     place: Place,
     key: String,
     token: String,
-    /// The id of the upload in parts; nothing where the file goes in one request.
+    /// The id of the upload in parts; nothing where the file goes in one request, or the upload is only announced.
     upload: Option<String>,
+    /// Whether an upload in parts is about to be opened, or may have been, and nobody has heard its id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    announced: bool,
     checksum: Checksum,
     on_existing: OnExisting,
     content_type: String,
@@ -459,6 +464,7 @@ impl Host for S3 {
                 key: self.settings.key.fill(file)?,
                 token: self.sender.token(),
                 upload: None,
+                announced: false,
                 checksum: self.settings.checksum,
                 on_existing: self.settings.on_existing,
                 content_type: self.settings.content_type.clone().unwrap_or_else(|| file.content_type.to_owned()),
@@ -468,9 +474,25 @@ impl Host for S3 {
                 return Ok(Opened::AlreadyThere(there));
             }
             if !self.goes_whole(file.bytes) {
-                open.upload = Some(self.create(&open).await?);
+                open.announced = self.settings.is_only_writer();
+                open.upload = if open.announced { None } else { Some(self.create(&open).await?) };
             }
             open.store().map(Opened::Session)
+        })
+    }
+
+    fn has_begun(&self, session: &Session) -> bool {
+        Open::load(session).map_or(true, |open| !open.announced)
+    }
+
+    fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
+        Box::pin(async move {
+            let open = Open::load(&at.session)?;
+            if again {
+                self.give_up_unheard(&open).await?;
+            }
+            let upload = Some(self.create(&open).await?);
+            Open { upload, announced: false, ..open }.store()
         })
     }
 
@@ -534,6 +556,7 @@ impl Host for S3 {
             let open = Open::load(&at.session)?;
             match &open.upload {
                 Some(upload) => self.give_up(&open, upload).await,
+                None if open.announced => self.give_up_unheard(&open).await,
                 None => Ok(()),
             }
         })

@@ -34,6 +34,15 @@ pub struct Listing {
     pub next: Option<u32>,
 }
 
+/// A page of the list of the uploads that are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploads {
+    /// The key and the id of each.
+    pub open: Vec<(String, String)>,
+    /// The key and the id behind which the next page begins, where there is one.
+    pub next: Option<(String, String)>,
+}
+
 /// What the service tells of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -70,8 +79,7 @@ impl Stored {
 /// The id of an upload that was opened.
 pub fn create_reply(reply: &Reply) -> Result<String, HostError> {
     let root = answer(reply, "InitiateMultipartUpload")?;
-    let sound = |id: &&str| id.len() <= UPLOAD_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let id = root.text_of("UploadId").filter(sound);
+    let id = root.text_of("UploadId").filter(sound_id);
     id.map(str::to_owned).ok_or_else(|| unreadable(reply, "gave no upload id"))
 }
 
@@ -99,6 +107,16 @@ pub fn list_reply(reply: &Reply, marker: u32) -> Result<Listing, HostError> {
     let next = root.text_of("NextPartNumberMarker").and_then(|next| next.parse().ok()).filter(|next| *next > marker);
     let next = next.ok_or_else(|| unreadable(reply, "did not say where its list of parts goes on"))?;
     Ok(Listing { parts, next: Some(next) })
+}
+
+/// The uploads that are open. One whose id cannot be read is left out: nothing could be done about it.
+pub fn uploads_reply(reply: &Reply) -> Result<Uploads, HostError> {
+    let root = answer(reply, "ListMultipartUploads")?;
+    let of = |upload: &Element| Some((upload.text_of("Key")?.to_owned(), upload.text_of("UploadId").filter(sound_id)?.to_owned()));
+    let open = root.children.iter().filter(|child| child.name == "Upload").filter_map(of).collect();
+    let marker = |name| root.text_of(name).unwrap_or_default().to_owned();
+    let next = (marker("NextKeyMarker"), marker("NextUploadIdMarker"));
+    Ok(Uploads { open, next: Some(next).filter(|(key, _)| root.text_of("IsTruncated") == Some("true") && !key.is_empty()) })
 }
 
 /// The object that was made of an upload. Only the root of the XML decides: the status is told before anything is done (page, 3).
@@ -143,6 +161,10 @@ pub fn bucket_reply(reply: &Reply) -> Result<bool, HostError> {
         Err(error) if error.code.as_deref() == Some("AccessDenied") => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+fn sound_id(id: &&str) -> bool {
+    id.len() <= UPLOAD_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn told_checksum(reply: &Reply, checksum: Checksum) -> Option<String> {
@@ -273,6 +295,12 @@ mod tests {
         assert!(list_reply(&text(page), 2).is_err(), "it would go on for ever");
         assert!(list_reply(&text("<ListPartsResponse><IsTruncated>false</IsTruncated></ListPartsResponse>"), 0).is_ok());
         assert_eq!(list_reply(&text("<ListPartsResult/>"), 0).unwrap(), Listing { parts: vec![], next: None });
+        let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>v</NextUploadIdMarker>\
+                    <Upload><Key>k</Key><UploadId>u</UploadId></Upload><Upload><Key>k</Key></Upload><Upload><UploadId>v</UploadId><Key>kk</Key></Upload></ListMultipartUploadsResult>";
+        let of = |key: &str, id: &str| (key.to_owned(), id.to_owned());
+        let open = vec![of("k", "u"), of("kk", "v")];
+        assert_eq!(uploads_reply(&text(page)).unwrap(), Uploads { open: open.clone(), next: Some(of("k", "v")) });
+        assert_eq!(uploads_reply(&text(&page.replace("true", "false"))).unwrap(), Uploads { open, next: None });
         let done = "   \n  <?xml version=\"1.0\"?><CompleteMultipartUploadResult><ETag>\"ab-2\"</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME></CompleteMultipartUploadResult>";
         let stored = complete_reply(&text(done), Checksum::Crc64Nvme).unwrap();
         assert_eq!((stored.etag.as_deref(), stored.checksum.as_deref()), (Some("ab-2"), Some("rosUhgp5mIg=")));

@@ -57,6 +57,8 @@ const OTHER_HEADERS: [&str; 7] = [
     "x-amz-checksum-mode",
     "x-amz-mp-object-size",
 ];
+/// What a list of uploads may be asked for with.
+const LIST_OF_UPLOADS: [&str; 5] = ["key-marker", "max-uploads", "prefix", "upload-id-marker", "uploads"];
 const STORAGE_CLASSES: [&str; 4] = ["STANDARD", "STANDARD_IA", "REDUCED_REDUNDANCY", "GLACIER_IR"];
 
 /// What is done with `x-amz-checksum-…`.
@@ -102,7 +104,7 @@ pub struct Rules {
     pub heeds_conditions: bool,
     /// Whether `x-amz-meta-…` is kept.
     pub keeps_metadata: bool,
-    /// The most parts on a page of their list.
+    /// The most parts or uploads on a page of their list.
     pub listed_max: usize,
     /// What a completion is answered that comes again.
     pub second_completion: SecondCompletion,
@@ -143,6 +145,9 @@ pub(super) fn config(addr: SocketAddr) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Upload {
     key: String,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    opened_ms: i64,
     /// What its object is stored with.
     headers: BTreeMap<String, String>,
     /// The checksum that goes with each part, and whether there is one of the whole.
@@ -245,7 +250,9 @@ impl Asked {
         let upload = || query.get("uploadId").cloned().unwrap_or_default();
         Ok(match (method, has_key, names.as_slice()) {
             (&Method::GET, false, ["list-type"] | ["list-type", "max-keys"]) if query["list-type"] == "2" => Asked::Bucket,
-            (&Method::GET, false, ["uploads"] | ["prefix", "uploads"]) => Asked::Uploads,
+            (&Method::GET, false, names) if names.contains(&"uploads") && names.iter().all(|name| LIST_OF_UPLOADS.contains(name)) => {
+                Asked::Uploads
+            }
             (&Method::POST, true, ["uploads"]) => Asked::Create,
             (&Method::PUT, true, ["partNumber", "uploadId"]) => {
                 let number = query["partNumber"].parse().ok().filter(|number| (1..=PARTS_MAX).contains(number));
@@ -405,7 +412,7 @@ impl Call {
     fn once(&self, shared: &Shared) -> Result<Answer, Fault> {
         match &self.asked {
             Asked::Bucket => self.looks().and_then(|()| Ok(served(listing::bucket(shared, &self.rules)?))),
-            Asked::Uploads => Ok(served(listing::uploads(shared))),
+            Asked::Uploads => self.looks().and_then(|()| self.uploads(shared)),
             Asked::Create => self.create(shared),
             Asked::Parts(id) => self.looks().and_then(|()| self.list(shared, id)),
             Asked::Complete(id) => self.complete(shared, id),
@@ -490,7 +497,8 @@ impl Call {
             (None, Some(_)) => return Err(Fault::bad("InvalidRequest", "a type without an algorithm")),
         };
         let id = format!("{:032x}.{:016x}~-", shared.chance.number(), shared.chance.number() >> 64);
-        let upload = Upload { key: self.key.clone(), headers: self.object_headers()?, checksum, parts: BTreeMap::new() };
+        let (key, opened_ms) = (self.key.clone(), shared.clock.now_ms());
+        let upload = Upload { key, opened_ms, headers: self.object_headers()?, checksum, parts: BTreeMap::new() };
         shared.store.begin(KIND, &id, Totals { parts: 0, bytes: 0 })?;
         shared.records.set(KIND, &upload_record(&id), &upload)?;
         let (bucket, key) = (escape(self.rules.bucket.as_str()), escape(self.key.as_str()));
