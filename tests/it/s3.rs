@@ -346,8 +346,7 @@ fn an_upload_whose_id_was_never_heard_or_kept_is_given_up_and_nobody_elses_is() 
         let daemon = bench.start();
         bench.wait_done(1);
         bench.stop(daemon);
-        let open = records(&bench, "s3", "upload-");
-        assert_eq!(open.keys().map(|name| name.trim_start_matches("upload-").to_owned()).collect::<BTreeSet<_>>(), theirs.into());
+        assert_eq!(records(&bench, "s3", "upload-").into_keys().collect::<BTreeSet<_>>(), theirs.into());
         assert_eq!((bench.sandbox.objects().len(), requests(&bench, Endpoint::Chunk).len()), (1, 2), "{keys}");
     }
 }
@@ -362,7 +361,7 @@ fn an_upload_that_may_be_somebody_elses_is_never_given_up() {
     bench.wait_done(1);
     bench.stop(daemon);
     let open = records(&bench, "s3", "upload-");
-    assert!(open.contains_key(&format!("upload-{theirs}")), "{open:#?}");
+    assert!(open.contains_key(&theirs), "{open:#?}");
     assert_eq!(open.len(), 2, "that of the lost answer looks like theirs");
 }
 
@@ -378,7 +377,7 @@ fn an_upload_with_parts_is_not_taken_for_one_that_nobody_has_heard_of() {
     let daemon = bench.start();
     bench.wait_for("the upload to be given up", || (left_open(&bench) == 1).then_some(()));
     bench.stop(daemon);
-    assert!(records(&bench, "s3", "upload-").contains_key(&format!("upload-{theirs}")), "a job that is cancelled gives up its own");
+    assert!(records(&bench, "s3", "upload-").contains_key(&theirs), "a job that is cancelled gives up its own");
 }
 
 #[test]
