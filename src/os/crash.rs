@@ -43,6 +43,10 @@ pub const POINTS: &[&str] = &[
 #[cfg(feature = "crash-points")]
 pub const POINTS_OF_BEGINNING: &[&str] = &["begin.before_commit"];
 
+/// The point between what is given back to a host and its commit.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_GIVING_UP: &[&str] = &["abandon.before_commit"];
+
 /// The points that a file passes afterwards, where a hook and an after-action are configured.
 #[cfg(feature = "crash-points")]
 pub const POINTS_AFTERWARDS: &[&str] = &["hook.before_run", "hook.after_run", "after.before_move", "after.after_move"];
@@ -78,7 +82,15 @@ pub(crate) fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    let known = [POINTS, POINTS_OF_BEGINNING, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL, POINTS_OF_TOKENS];
+    let known = [
+        POINTS,
+        POINTS_OF_BEGINNING,
+        POINTS_OF_GIVING_UP,
+        POINTS_AFTERWARDS,
+        POINTS_OF_ORDERS,
+        POINTS_OF_REMOVAL,
+        POINTS_OF_TOKENS,
+    ];
     debug_assert!(known.iter().any(|points| points.contains(&name)), "the crash point `{name}` is not in a list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name

@@ -48,6 +48,7 @@ macro_rules! verbs {
             /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays
             /// as it is.
             jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
+            unwanted::record_given_back(job: JobId) -> ();
             jobs::record_host(host: &str, report: &HostReport) -> ();
             jobs::record_host_rest(host: &str, until_ms: i64) -> ();
             /// Answers, for each host that has failed since its last success, how.

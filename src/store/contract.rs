@@ -1912,13 +1912,21 @@ fn what_was_ordered_for_a_job_under_way_outlives_the_daemon(mut queue: Queue) {
     assert_eq!((steered.stopping, queue.state(job).0), (Vec::new(), State::Paused));
 }
 
-fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(queue: Queue) {
+fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(mut queue: Queue) {
     let job = under_way(&queue);
     order(&queue, Order::Cancel);
     assert_eq!(leave(&queue, job, State::Queued), State::Cancelled);
-    let claimed = queue.claim_one("box");
+    let claims = |queue: &Queue| queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs;
+    let claimed = claims(&queue).remove(0);
     assert!(claimed.id == job && claimed.give_back && claimed.is_over && claimed.upload.is_some());
     assert_eq!(queue.state(job).0, State::Cancelled);
+    assert_eq!(claims(&queue).len(), 0, "not while somebody is about it");
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
+    assert!(claims(&queue).remove(0).is_over, "nobody has said that it was given back");
+    queue.store.record_given_back(job).blocking().unwrap();
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
     assert_eq!((queue.claim(9).len(), queue.job(job).parts), (0, 0), "once, and it is forgotten");
     assert_eq!(order(&queue, Order::Cancel).changed, 0);
     // One that had no session has none to give back, and a person may think better of it.

@@ -251,6 +251,11 @@ impl Store {
         })
     }
 
+    /// The session of a job that is over has been given back, and is forgotten.
+    pub fn record_given_back(&self, job: JobId) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_given_back(by, job))
+    }
+
     /// The worker leaves the job.
     pub fn return_job(&self, job: JobId, returned: ReturnedJob) -> StoreCall<()> {
         let durability = match returned.state {

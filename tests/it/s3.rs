@@ -6,10 +6,10 @@ use std::net::TcpListener;
 
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
-use ferryd::internals::os::crash::POINTS_OF_BEGINNING;
+use ferryd::internals::os::crash::{POINTS_OF_BEGINNING, POINTS_OF_GIVING_UP};
 use ferryd::internals::store::{JobRow, View};
 use ferryd_sandbox::Options;
-use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
 use ferryd_sandbox::log::Entry;
 use ferryd_sandbox::s3::{Checksums, Rules, SecondCompletion};
 use hmac::{Hmac, KeyInit, Mac};
@@ -385,6 +385,31 @@ fn a_store_that_lists_no_uploads_gets_the_file_all_the_same() {
     let bench = bench_with(&format!("{SMALL}\nchecksum = \"none\"\nonly_writer = true"), |rules| rules.may_look = false);
     bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
     arrives(S3, &bench, &bytes(1, 6 * MIB));
+}
+
+#[test]
+fn an_upload_that_is_given_up_leaves_nothing_open_though_the_daemon_dies_or_the_store_fails_meanwhile() {
+    for ordered in [true, false] {
+        let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+        let slow = Rule::new(Action::SlowReading { bytes_per_second: 4_000_000 }).at(Endpoint::Chunk);
+        let failing =
+            Rule::new(Action::Status { code: 503, body: ErrorBody::Empty, stored: false }).at(Endpoint::Abandon).when(When::Nth(1));
+        bench.faults(Script::of([slow, failing]));
+        let path = bench.put("file", &bytes(1, 20 * MIB));
+        let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_GIVING_UP[0])]);
+        bench.wait_for("a part", || (!requests(&bench, Endpoint::Chunk).is_empty()).then_some(()));
+        if ordered {
+            assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        bench.wait_for("the death of the daemon", || daemon.ended());
+        assert_eq!(left_open(&bench), 1);
+        let daemon = bench.start();
+        bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
+        bench.wait_for("the job to be over", || bench.jobs().iter().all(|job| job.state.is_final()).then_some(()));
+        bench.stop(daemon);
+    }
 }
 
 #[test]

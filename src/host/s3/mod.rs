@@ -595,6 +595,7 @@ mod tests {
             key: "in/a.txt".into(),
             token: "3f1c".into(),
             upload: Some("u".into()),
+            announced: false,
             checksum: Checksum::Md5,
             on_existing: OnExisting::Overwrite,
             content_type: "text/plain".into(),

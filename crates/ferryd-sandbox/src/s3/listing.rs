@@ -72,7 +72,8 @@ impl Call {
             text => text.parse().ok().filter(|most| (1..=1000).contains(most)).ok_or_else(wrong)?,
         };
         let (prefix, key_marker, id_marker) = (asked("prefix"), asked("key-marker"), asked("upload-id-marker"));
-        let record = |name: String| Some((shared.records.get::<Upload>(KIND, &name)?, name.trim_start_matches("upload-").to_owned()));
+        let record =
+            |name: String| Some((shared.records.get::<Upload>(KIND, &name)?, name.trim_start_matches("upload-").to_owned()));
         let is_behind = |key: &str, id: &str| {
             key_marker.is_empty() || key > key_marker || (key == key_marker && !id_marker.is_empty() && id > id_marker)
         };

@@ -250,7 +250,9 @@ impl Asked {
         let upload = || query.get("uploadId").cloned().unwrap_or_default();
         Ok(match (method, has_key, names.as_slice()) {
             (&Method::GET, false, ["list-type"] | ["list-type", "max-keys"]) if query["list-type"] == "2" => Asked::Bucket,
-            (&Method::GET, false, names) if names.contains(&"uploads") && names.iter().all(|name| LIST_OF_UPLOADS.contains(name)) => {
+            (&Method::GET, false, names)
+                if names.contains(&"uploads") && names.iter().all(|name| LIST_OF_UPLOADS.contains(name)) =>
+            {
                 Asked::Uploads
             }
             (&Method::POST, true, ["uploads"]) => Asked::Create,
