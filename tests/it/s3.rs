@@ -177,6 +177,30 @@ fn a_store_that_ignores_checksums_and_makes_etags_of_its_own_proves_the_size() {
 }
 
 #[test]
+fn the_version_that_a_bucket_keeps_of_an_object_is_told_and_links_are_to_its_key() {
+    let bench = bench_with(SMALL, |rules| rules.is_versioned = true);
+    // The answer that would tell the version is lost once.
+    bench.faults(one(Endpoint::Finish, When::Nth(1), Action::LoseReply { reset: true }));
+    let files = [("small", bytes(1, 1000)), ("large", bytes(2, 6 * MIB)), ("again", bytes(3, 6 * MIB))];
+    for (name, content) in &files {
+        bench.put(name, content);
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(3);
+    bench.stop(daemon);
+    let kept = records(&bench, "s3", "object-");
+    let versions: BTreeSet<String> = kept.values().map(|meta| meta["version"].as_str().unwrap().to_owned()).collect();
+    let told: BTreeSet<String> =
+        jobs.iter().map(|job| job.remote_id.as_ref().unwrap().split_once("?versionId=").unwrap().1.to_owned()).collect();
+    assert_eq!((told.len(), told), (3, versions));
+    for (name, content) in &files {
+        let said = bench.command(&["link", bench.drop_dir().join(name).to_str().unwrap()]).output().unwrap();
+        let link = String::from_utf8(said.stdout).unwrap().trim().to_owned();
+        assert!(fetched(&link) == *content, "{link}");
+    }
+}
+
+#[test]
 fn a_key_that_may_only_write_uploads_all_the_same() {
     let bench = bench_with(&format!("checksum = \"none\"\n{SMALL}"), |rules| rules.may_look = false);
     bench.put("small", &bytes(1, 1000));
@@ -506,6 +530,22 @@ fn wrong_settings_hold_the_host_and_say_what_to_check() {
         let bench = bench("").change(from, to);
         is_held_because(S3, &bench, ReasonClass::Host(Class::HostRefused), said);
     }
+}
+
+#[test]
+fn a_key_that_was_lent_and_has_ended_is_asked_with_once_and_what_was_sent_is_kept() {
+    let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+    bench.faults(one(Endpoint::Chunk, When::Nth(2), Action::Expire));
+    bench.put("file", &bytes(1, 11 * MIB));
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "`session_token` has ended"), "{job:#?}");
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 2);
+    bench.faults(Script::default());
+    assert!(bench.command(&["retry", "--all"]).status().unwrap().success());
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!((requests(&bench, Endpoint::Chunk).len(), requests(&bench, Endpoint::Open).len(), left_open(&bench)), (4, 1, 0));
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub struct Stored {
     pub checksum: Option<String>,
     /// The token of the upload that it came from.
     pub token: Option<String>,
+    /// Which of the versions it is that the bucket keeps of the key.
+    pub version: Option<String>,
 }
 
 impl Stored {
@@ -93,7 +95,7 @@ pub fn put_reply(reply: &Reply, checksum: Checksum, digest: Option<&str>) -> Res
         let said = "the host tells another checksum than that of what it was sent";
         return Err(HostError { doubt: true, ..reply.failure(Class::Transient, said) }.worsening_to(Class::RequestRefused));
     }
-    Ok(Stored { etag: Some(etag), checksum: told, ..Stored::default() })
+    Ok(Stored { etag: Some(etag), checksum: told, version: version(reply), ..Stored::default() })
 }
 
 /// The parts that are held of an upload, from behind `marker` on. A list with anything in it that cannot be read is none.
@@ -126,7 +128,7 @@ pub fn complete_reply(reply: &Reply, checksum: Checksum) -> Result<Stored, HostE
     let lost = || HostError { doubt: true, ..reply.failure(Class::Transient, said_instead(reply, "did not say what it stored")) };
     let root = root.ok_or_else(lost)?;
     let told = checksum.element().and_then(|element| root.text_of(element)).map(str::to_owned);
-    Ok(Stored { etag: root.text_of("ETag").and_then(etag), checksum: told, ..Stored::default() })
+    Ok(Stored { etag: root.text_of("ETag").and_then(etag), checksum: told, version: version(reply), ..Stored::default() })
 }
 
 /// An object, where there is one.
@@ -139,7 +141,7 @@ pub fn head_reply(reply: &Reply, checksum: Checksum) -> Result<Option<Stored>, H
                 return Err(unreadable(reply, "answered without the ETag of an object"));
             };
             let token = reply.header(TOKEN).map(str::to_owned);
-            Ok(Some(Stored { bytes, etag: Some(etag), checksum: told_checksum(reply, checksum), token }))
+            Ok(Some(Stored { bytes, etag: Some(etag), checksum: told_checksum(reply, checksum), token, version: version(reply) }))
         }
         404 => Ok(None),
         _ => Err(refusal(reply)),
@@ -161,6 +163,12 @@ pub fn bucket_reply(reply: &Reply) -> Result<bool, HostError> {
         Err(error) if error.code.as_deref() == Some("AccessDenied") => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The version of an object, in a bucket that keeps them; one that did so earlier calls what is new `null`.
+fn version(reply: &Reply) -> Option<String> {
+    let told = reply.header("x-amz-version-id").filter(sound_id).filter(|told| !told.is_empty() && *told != "null");
+    told.map(str::to_owned)
 }
 
 fn sound_id(id: &&str) -> bool {
@@ -304,8 +312,13 @@ mod tests {
         let done = "   \n  <?xml version=\"1.0\"?><CompleteMultipartUploadResult><ETag>\"ab-2\"</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME></CompleteMultipartUploadResult>";
         let stored = complete_reply(&text(done), Checksum::Crc64Nvme).unwrap();
         assert_eq!((stored.etag.as_deref(), stored.checksum.as_deref()), (Some("ab-2"), Some("rosUhgp5mIg=")));
-        let head = reply(200, &[("content-length", "7"), ("ETag", "\"ab\""), (TOKEN, "3f1c")], "");
+        let head = reply(200, &[("content-length", "7"), ("ETag", "\"ab\""), (TOKEN, "3f1c"), ("x-amz-version-id", "v.1")], "");
         let stored = head_reply(&head, Checksum::Md5).unwrap().unwrap();
+        assert_eq!(stored.version.as_deref(), Some("v.1"));
+        let of = |version| {
+            put_reply(&reply(200, &[("ETag", "\"ab\""), ("x-amz-version-id", version)], ""), Checksum::Md5, None).unwrap().version
+        };
+        assert_eq!([of("v.1"), of("null"), of("a b")], [Some("v.1".into()), None, None]);
         assert_eq!((stored.bytes, stored.token.as_deref(), stored.checksum), (Some(7), Some("3f1c"), None));
         assert_eq!(head_reply(&reply(404, &[], ""), Checksum::Md5).unwrap(), None);
         let page = reply(200, &[("content-length", "1200"), ("content-type", "text/html")], "");

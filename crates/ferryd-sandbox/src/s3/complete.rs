@@ -55,7 +55,8 @@ impl Call {
         let wanted = Wanted { id: &object_id(&self.key), name: last_name(&self.key), md5: None };
         let object = shared.store.finish_ranges(KIND, id, wanted, |_| Ok(pieces))?;
         let told = checksum.as_ref().map(|(algorithm, told)| (algorithm.header().to_owned(), told.clone()));
-        let meta = Meta { key: self.key.clone(), headers: upload.headers, etag: etag.clone(), checksum: told };
+        let (key, version) = (self.key.clone(), self.version(shared));
+        let meta = Meta { key, headers: upload.headers, etag: etag.clone(), checksum: told, version };
         shared.records.set(KIND, &object_record(&object.id), &meta)?;
         shared.store.forget_session(KIND, id)?;
         shared.records.remove(KIND, &upload_record(id))?;
@@ -72,7 +73,7 @@ impl Call {
                  </CompleteMultipartUploadResult>"
             ),
         );
-        Ok(Answer { held: true, ..Answer::plain(reply, Outcome::Stored) })
+        Ok(Answer { held: true, ..Answer::plain(meta.told_in(reply), Outcome::Stored) })
     }
 
     /// The parts that are named, as they are held.

@@ -108,6 +108,8 @@ pub struct Rules {
     pub listed_max: usize,
     /// What a completion is answered that comes again.
     pub second_completion: SecondCompletion,
+    /// Whether the bucket keeps every version of an object, and tells which one it has stored.
+    pub is_versioned: bool,
     /// Whether the key may list buckets and look at objects.
     pub may_look: bool,
 }
@@ -127,6 +129,7 @@ impl Default for Rules {
             keeps_metadata: true,
             listed_max: 1000,
             second_completion: SecondCompletion::NoSuchUpload,
+            is_versioned: false,
             may_look: true,
         }
     }
@@ -171,6 +174,19 @@ struct Meta {
     etag: String,
     /// The header that tells its checksum, and what it says.
     checksum: Option<(String, String)>,
+    /// Which version it is.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Meta {
+    /// A reply with the version in it.
+    fn told_in(&self, reply: Reply) -> Reply {
+        match &self.version {
+            Some(version) => reply.header("x-amz-version-id", version),
+            None => reply,
+        }
+    }
 }
 
 /// A refusal: status, code, words, and the region where that is the matter.
@@ -546,10 +562,15 @@ impl Call {
         let again = shared.store.object(KIND, &id).is_some();
         shared.store.keep_as(KIND, id.clone(), last_name(&self.key), &id, spooled)?;
         let told = checksum.as_ref().map(|(algorithm, told)| (algorithm.header().to_owned(), told.clone()));
-        let meta = Meta { key: self.key.clone(), headers, etag: etag.clone(), checksum: told };
+        let meta = Meta { key: self.key.clone(), headers, etag: etag.clone(), checksum: told, version: self.version(shared) };
         shared.records.set(KIND, &object_record(&id), &meta)?;
-        let answer = Answer::plain(self.told(Reply::empty(200), &etag, checksum.as_ref()), Outcome::Stored);
+        let reply = meta.told_in(self.told(Reply::empty(200), &etag, checksum.as_ref()));
+        let answer = Answer::plain(reply, Outcome::Stored);
         Ok(Answer { file_sha256, held: true, again, ..answer })
+    }
+
+    fn version(&self, shared: &Shared) -> Option<String> {
+        self.rules.is_versioned.then(|| format!("{:032x}", shared.chance.number()))
     }
 
     /// Whether the key is free, where that was asked for.
@@ -579,7 +600,7 @@ impl Call {
         // Of what is counted and not kept, nothing can be told.
         let file = shared.store.open_object(KIND, &id).ok_or_else(|| Fault::denied("Access Denied"))??;
         let reply = meta.headers.iter().fold(Reply::file(file, object.bytes), |reply, (name, value)| reply.header(name, value));
-        let reply = reply.header("etag", &format!("\"{}\"", meta.etag));
+        let reply = meta.told_in(reply.header("etag", &format!("\"{}\"", meta.etag)));
         let wants = self.request.header("x-amz-checksum-mode") == Some("ENABLED");
         Ok(served(match meta.checksum.filter(|_| wants) {
             Some((name, told)) => reply.header(&name, &told),
