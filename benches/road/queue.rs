@@ -22,18 +22,20 @@ pub(crate) fn row() {
     let alone = times(|place| place.command(&["--version"]), &place_with(0).0).0;
     for jobs in [UNDER_WAY, number("FERRYD_BENCH_JOBS", 100_000)] {
         let (place, _silent) = place_with(jobs);
+        // The first start with a configuration asks of every job whether its file still goes to its host.
+        let first = place.start().1;
         let (daemon, start) = place.start();
         std::thread::sleep(REST);
         let ((now, peak), own) = (resident(daemon.id()), own(daemon.id()));
         let (status, slowest) = times(|place| place.command(&["status", "--json"]), &place);
         let size = std::fs::metadata(place.state_dir().join(ferryd::internals::store::FILE_NAME)).unwrap().len() / MIB;
         let what = format!("{jobs} queued jobs ({size} MiB of database, {UNDER_WAY} under way)");
-        let start = milliseconds(start);
+        let (first, start) = (milliseconds(first), milliseconds(start));
         tell(
             &format!(
-                "{what}: {now:.1} MiB resident ({own:.1} without the program's file, peak {peak:.1}), start {start:.0} ms, status --json {status:.1} ms, p99 {slowest:.1} ms ({alone:.1} ms of it are any command's)"
+                "{what}: {now:.1} MiB resident ({own:.1} without the program's file, peak {peak:.1}), start {start:.0} ms (the first one {first:.0}), status --json {status:.1} ms, p99 {slowest:.1} ms ({alone:.1} ms of it are any command's)"
             ),
-            "24 MiB, 200 ms and 20 ms with 1,000,000",
+            "12 MiB, 20 ms and 5 ms with 1,000,000",
         );
     }
 }

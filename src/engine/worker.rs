@@ -1,7 +1,10 @@
 //! What carries jobs to one host: its protocol, its limits, and the user's choices for it.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::host::{Host, HostError, LazyHost};
@@ -114,7 +117,8 @@ impl Worker {
         self.request_with(step, 0, call).await
     }
 
-    /// One request that carries so many bytes of the file, when there is room for it. What fails knows at which step.
+    /// One request that carries so many bytes of the file, when there is room for it. What fails knows at which step. A host may also
+    /// answer without the network.
     pub(super) async fn request_with<T>(
         &self,
         step: Step,
@@ -123,7 +127,14 @@ impl Worker {
     ) -> Result<T, HostError> {
         let permit = self.connections.acquire().await;
         let sent = self.now();
-        let answer = call.await;
+        let mut call = pin!(call);
+        let at_once = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        let answer = match at_once {
+            // It has asked nobody: that shows neither that the host is there nor how fast it answers.
+            Poll::Ready(Ok(answer)) => return Ok(answer),
+            Poll::Ready(failed) => failed,
+            Poll::Pending => call.await,
+        };
         let at = self.now();
         self.standing.heard(step, self.epoch, &answer, at);
         if planted!("connection.not_given_back") && answer.is_err() {

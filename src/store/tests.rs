@@ -587,6 +587,28 @@ fn status_reads_every_state_along_an_index() {
     assert!(scans.is_empty() && sorts.len() == 1, "{scans:?} {sorts:?}");
 }
 
+#[test]
+fn status_takes_no_longer_the_longer_the_queue_is() {
+    let queue = Queue::new();
+    let effort = |query: &Query| View::open(queue.dir.path()).unwrap().unwrap().effort(query).unwrap();
+    let queries = [
+        Query { limit: 50, ..Query::default() },
+        Query { limit: 50, beside: true, ..Query::default() },
+        Query { limit: 50, states: vec![State::Queued], hosts: vec!["box".into()], ..Query::default() },
+    ];
+    queue.enqueue(0..2_000);
+    for job in queue.claim(20) {
+        let waiting = return_job(State::Waiting);
+        queue.run(|store| async move { store.return_job(job.id, waiting).await }).unwrap();
+    }
+    let before = queries.each_ref().map(effort);
+    queue.enqueue(2_000..20_000);
+    for (query, before) in queries.iter().zip(before) {
+        let now = effort(query);
+        assert!(now <= before + before / 10, "{query:?}: {before}, then {now} hundreds of instructions");
+    }
+}
+
 fn assert_indexed(connection: &Connection, sql: &str) {
     let (scans, sorts) = plan(connection, sql);
     assert!(scans.is_empty() && sorts.is_empty(), "{sql}\n{scans:?} {sorts:?}");

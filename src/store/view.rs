@@ -467,9 +467,10 @@ fn bytes_moving(c: &Connection, now_ms: i64) -> Result<BTreeMap<String, u64>, St
     )?;
     let rows = select.query_map([], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?;
     let mut left: BTreeMap<String, u64> = rows.collect::<Result<_, _>>()?;
+    // Left to itself, SQLite would walk all jobs of these states rather than the few uploads.
     let mut select = c.prepare_cached(
         "SELECT j.host, sum(min(j.size, max(u.held_bytes, coalesce((SELECT max(sent) FROM live WHERE job = j.id AND at >= ?1), 0))))
-         FROM uploads u JOIN jobs j ON j.id = u.job WHERE j.state IN ('queued', 'uploading', 'waiting') GROUP BY j.host",
+         FROM uploads u CROSS JOIN jobs j ON j.id = u.job WHERE j.state IN ('queued', 'uploading', 'waiting') GROUP BY j.host",
     )?;
     let mut rows = select.query([now_ms - LIVE_MS])?;
     while let Some(row) = rows.next()? {
@@ -744,6 +745,25 @@ fn hosts(c: &Connection) -> Result<Vec<HostRow>, StoreError> {
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
+
+#[cfg(test)]
+impl View {
+    /// Takes a snapshot, and answers how many hundreds of instructions the database needed for it.
+    pub(super) fn effort(&mut self, query: &Query) -> Result<usize, StoreError> {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let hundreds = Arc::new(AtomicUsize::new(0));
+        let counted = hundreds.clone();
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        self.connection.progress_handler(100, Some(count))?;
+        self.snapshot(query)?;
+        self.connection.progress_handler(0, None::<fn() -> bool>)?;
+        Ok(hundreds.load(Ordering::Relaxed))
+    }
 }
 
 /// Every job in the order in which they were made, whoever made it, with rates of any age.

@@ -506,6 +506,16 @@ fn parts_of_cloudkp_go_together_as_told() {
 }
 
 #[test]
+fn parts_of_koodrive_go_together_as_told() {
+    for (lines, most) in [("", 3), ("parallel_parts = 1", 1), ("parallel_parts = 4", 4)] {
+        let bench = KOODRIVE.bench().host(&format!("part_size = \"5 MiB\"\n{lines}"));
+        bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.5 }));
+        arrives(KOODRIVE, &bench, &bytes(6, 30 * MIB));
+        assert_eq!(at_once(&requests(&bench, Endpoint::Chunk)), most, "{lines}");
+    }
+}
+
+#[test]
 fn a_part_that_is_too_much_for_one_request_goes_in_halves() {
     let bench =
         FOURSHARED.bench_with(|options| options.rules.fourshared.part_form_bytes_max = 700_000).host("part_size = \"2 MiB\"");

@@ -91,6 +91,7 @@ const TESTED: [(&str, &str, &str); 137] = [
     ("koodrive", "empty_file", "keys::a_file_without_bytes_ends_as_the_host_is_told_to_take_it"),
     ("koodrive", "flash_upload", "hosts::without_flash_upload_the_digest_is_computed_while_parts_are_sent"),
     ("koodrive", "folder", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
+    ("koodrive", "parallel_parts", "hosts::parts_of_koodrive_go_together_as_told"),
     ("koodrive", "keep_alive", "sessions::a_host_without_jobs_hears_from_us_only_where_keep_alive_says_so"),
     ("koodrive", "part_size", "keys::two_spaces_of_koodrive_have_their_own_folder_parts_and_login"),
     ("koodrive", "proof_code", "koodrive::a_digest_goes_with_a_proof_as_far_as_the_space_knows_of_one"),

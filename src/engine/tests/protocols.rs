@@ -5,9 +5,12 @@ use std::path::Path;
 use ferryd_sandbox::Object;
 use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
 use ferryd_sandbox::log::{Entry, Outcome};
+use tokio::time::Instant;
 
-use super::real_hosts::{Bench, bench_ruled};
+use super::real_hosts::{Bench, bench_of, bench_ruled, table, whole};
 use super::world::{HOUR, MINUTE, SECOND, paused};
+use crate::host::kind::Kind;
+use crate::host::kinds::KINDS;
 use crate::job::State;
 
 fn at(bench: &Bench, endpoint: Endpoint) -> Vec<Entry> {
@@ -39,6 +42,27 @@ fn an_account_that_had_too_many_logins_gets_them_one_by_one_also_after_a_restart
         let first = logins.iter().position(is_rejected).unwrap();
         let gaps: Vec<i64> = logins[first..].windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
         assert!(gaps.len() > 5 && gaps.iter().all(|gap| *gap >= 29_000), "{gaps:?}");
+    });
+}
+
+/// CloudKP is not asked for a session: what it says of itself then shows nothing.
+#[test]
+fn a_machine_without_a_network_blames_no_host_and_goes_on_half_a_minute_after_it_has_one() {
+    paused(async {
+        let kinds: Vec<&Kind> = KINDS.iter().filter(|kind| ["cloudkp", "kie"].contains(&kind.word())).collect();
+        let tables: String = kinds.iter().map(|kind| table(kind)).collect();
+        let bench = bench_of(23, &whole(&kinds, &tables), true, |_| {});
+        let offline = 2 * HOUR;
+        *bench.lan.offline_until.lock().unwrap() = Some(Instant::now() + offline);
+        let names: Vec<String> = (0..12).map(|number| format!("file{number}")).collect();
+        for name in &names {
+            bench.put(name, 1000);
+        }
+        bench.run(offline + 45 * SECOND).await;
+        for name in &names {
+            bench.is_done_at("cloudkp", name);
+            bench.is_done_at("kie", name);
+        }
     });
 }
 

@@ -1,17 +1,18 @@
 //! The real hosts of every kind in a simulated world: the daemon and the hosts that it talks to are tasks of one thread, on one
 //! clock, and what happens follows from one number.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
 use ferryd_sandbox::log::{Entry, Outcome};
 use ferryd_sandbox::{Options, Sandbox};
 use tokio::io::duplex;
+use tokio::time::Instant;
 
 use super::world::{HOUR, MINUTE, Nothing, SECOND, World, paused, world};
 use crate::config;
@@ -36,6 +37,8 @@ pub(super) struct Lan {
     chance: Chance,
     keeps: bool,
     connections: AtomicUsize,
+    /// Until when nobody is reached.
+    pub(super) offline_until: Mutex<Option<Instant>>,
 }
 
 impl Connector for Lan {
@@ -43,6 +46,10 @@ impl Connector for Lan {
         assert_eq!((to.host.as_str(), to.port), ("127.0.0.1", 8080), "the address of the hosts");
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis((self.chance.fraction() * 200.0) as u64)).await;
+            if self.offline_until.lock().unwrap().is_some_and(|until| Instant::now() < until) {
+                tokio::time::sleep(5 * SECOND).await;
+                return Err(io::ErrorKind::NetworkUnreachable.into());
+            }
             self.connections.fetch_add(1, Ordering::Relaxed);
             let (ours, theirs) = duplex(BUFFER_BYTES);
             tokio::spawn(self.sandbox.serve(theirs));
@@ -105,7 +112,13 @@ pub(super) fn bench_of(seed: u64, config: &str, keeps: bool, change: impl FnOnce
     };
     change(&mut options);
     let sandbox = Sandbox::detached(options).unwrap();
-    let lan = Arc::new(Lan { sandbox, chance: Chance::seeded(seed), keeps, connections: AtomicUsize::new(0) });
+    let lan = Arc::new(Lan {
+        sandbox,
+        chance: Chance::seeded(seed),
+        keeps,
+        connections: AtomicUsize::new(0),
+        offline_until: Mutex::default(),
+    });
     let clients = Clients::simulated(&world.system, lan.clone()).unwrap();
     Bench { world, lan, clients }
 }

@@ -50,8 +50,6 @@ const FILE_BYTES_MAX: u64 = 200_000_000_000;
 /// The most parts (page, 3.2), and how many a file is cut into before its parts grow (page, 6.10).
 const PARTS_MAX: u32 = 10_000;
 const PARTS_WANTED: u64 = 5_000;
-/// Parts of one file in flight (page, 9: 3 to 4).
-const PARALLEL: usize = 4;
 /// Addresses asked for at once (page, 3.2: 5 to 10).
 const LINKS_AT_ONCE: u32 = 5;
 /// What must be left of an address's life when a part begins (page, 3.3), besides the time the part takes at the least speed.
@@ -398,7 +396,6 @@ impl Host for KooDrive {
             parts_max: PARTS_MAX,
             file_bytes_max: Some(FILE_BYTES_MAX),
             repeat: Repeat::Harmless,
-            parallel: PARALLEL,
             takes_empty_files: self.settings.empty_file == EmptyPart::OneEmptyPart,
             digest: Some(DigestRequirement {
                 algorithm: Algorithm::Sha256,
@@ -407,6 +404,7 @@ impl Host for KooDrive {
             }),
             ..Shape::parts(part_bytes(file_bytes.min(FILE_BYTES_MAX), self.settings.part_bytes))
         }
+        .with_parallel(self.settings.parallel_parts)
     }
 
     /// One for each way in which we may have to say who we are.

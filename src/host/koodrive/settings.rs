@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::reading::{Table, Value, Wrong, allow_private, base_url, boolean, filled_text, part_size, secret, text, word};
+use crate::config::reading::{
+    Table, Value, Wrong, allow_private, base_url, boolean, filled_text, number_or_auto, part_size, secret, text, word,
+};
 use crate::config::{Environment, HostSettings, KeepAlive, SecretSource};
 
 const EMPTY_PART: &[(&str, EmptyPart)] = &[("one-empty-part", EmptyPart::OneEmptyPart), ("reject", EmptyPart::Reject)];
@@ -31,6 +33,8 @@ pub struct KooDriveConfig {
     pub share_days: Option<u32>,
     /// The least size of a part, in bytes; larger files may need larger parts.
     pub part_bytes: u64,
+    /// Parts of one file in flight at most, where that is not left to measuring.
+    pub parallel_parts: Option<usize>,
     /// Whether the digest is computed before anything is sent, so that a file the host knows already is not sent at all.
     pub flash_upload: bool,
     /// Whether a digest goes with a proof that we have its file.
@@ -154,7 +158,8 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<K
         folder: table.get("folder", "root".to_owned(), filled_text),
         container_id: table.find("container_id", filled_text),
         share_days: table.find("share", days),
-        part_bytes: table.get("part_size", 16 * MIB, part_size(PART, 64)),
+        part_bytes: table.get("part_size", 8 * MIB, part_size(PART, 64)),
+        parallel_parts: table.get("parallel_parts", None, number_or_auto(1, 16)),
         flash_upload: table.get("flash_upload", true, boolean),
         proof_code: table.get("proof_code", ProofCode::Auto, word(PROOF_CODE)),
         empty_file: table.get("empty_file", EmptyPart::OneEmptyPart, word(EMPTY_PART)),
