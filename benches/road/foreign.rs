@@ -3,6 +3,7 @@
 //! out with a line that says so.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,12 +26,19 @@ const LOOK: Duration = Duration::from_micros(500);
 /// How far the kills are apart, so that they do not all come at the border of a part.
 const APART: u64 = 1_782_579;
 
-/// A process that ends with its row.
+/// A process that ends with its row, and all that it has started: some clients are a script that starts a program.
 struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        Running(command.process_group(0).spawn().unwrap())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.kill().ok();
+        let group = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
         self.0.wait().ok();
     }
 }
@@ -86,7 +94,7 @@ impl Server {
                 command.arg("--data-dir").arg(folder).arg("--info-dir").arg(folder);
             }
         }
-        let running = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
         let begun = Instant::now();
         while TcpStream::connect(addr).is_err() {
             assert!(begun.elapsed() < PATIENCE, "the server does not listen");
@@ -211,12 +219,12 @@ const CLIENTS: [Client; 3] = [
 fn client(program: &Path, words: &[&str], what: &Path, target: &Target) -> Running {
     let filled = |word: &&str| word.replace("{bucket}", &target.bucket).replace("{}", what.to_str().unwrap());
     let mut command = Command::new(program);
-    Running(environment(command.args(words.iter().map(filled)), target).spawn().unwrap())
+    Running::start(environment(command.args(words.iter().map(filled)), target))
 }
 
 /// Sends a file through a proxy with a kill after so many bytes, and again. Answers how many uploads were open after the kill, which it
 /// is handed a way to ask.
-type Send = dyn Fn(&Counting, u64, &dyn Fn() -> Option<usize>) -> Option<usize>;
+type Send<'a> = dyn Fn(&Counting, u64, &dyn Fn() -> Option<usize>) -> Option<usize> + 'a;
 
 /// What became of one kill.
 struct Seen {
@@ -231,7 +239,7 @@ pub(crate) fn rows() {
     let path = file.path().join("file");
     for (server, server_name, variable) in Server::ALL {
         let Some(program) = named(variable) else { continue };
-        let kill = |send: &Send| {
+        let kill = |send: &Send<'_>| {
             let one = |round| one(server, &program, mebibytes, round, send);
             (0..number("FERRYD_BENCH_KILLS", 5)).map(one).collect::<Vec<Seen>>()
         };

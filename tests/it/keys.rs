@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 137] = [
+const TESTED: [(&str, &str, &str); 138] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),

@@ -641,7 +641,7 @@ mod tests {
         let stored = r#"{"v":1,"place":{"base":"https://h.example/box","region":"us-east-1","bucket":"box"},"key":"in/a.txt","token":"3f1c","upload":"u","checksum":"md5","on_existing":"overwrite","content_type":"text/plain","mtime":"1.000000000"}"#;
         assert_eq!(open().store().unwrap().0, stored);
         assert_eq!(Open::load(&Session(stored.into())).unwrap(), open());
-        let receipt = Receipt { etag: "9a03".into(), digest: Some("AAAA".into()), proof: None };
+        let receipt = Receipt { etag: "9a03".into(), digest: Some("AAAA".into()), proof: None, version: None };
         assert_eq!(receipt.store().unwrap(), r#"{"e":"9a03","c":"AAAA"}"#);
         assert_eq!(Receipt::load(r#"{"e":"","p":"word"}"#).unwrap().proof.as_deref(), Some("word"));
     }

@@ -405,7 +405,7 @@ mod tests {
     fn what_is_told_of_an_object_proves_it_or_shows_another() {
         let told = |bytes, etag: &str, checksum: &str| {
             let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-            Stored { bytes, etag: text(etag), checksum: text(checksum), token: None }
+            Stored { bytes, etag: text(etag), checksum: text(checksum), ..Stored::default() }
         };
         let own = |etag: &str, checksum: &str| {
             let Stored { etag, checksum, .. } = told(None, etag, checksum);
