@@ -37,9 +37,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-        self.0.wait().ok();
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let group = rustix::process::Pid::from_child(&self.0);
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+            self.0.wait().ok();
+        }
     }
 }
 

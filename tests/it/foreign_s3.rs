@@ -81,16 +81,13 @@ impl Store {
     }
 
     /// The uploads that are open: their number as a client was told. s3s-fs lists none, so nobody can give up what was opened in the
-    /// moment of a kill; of those there, the parts.
+    /// moment of a kill, and forgets an upload before its completion is through, so that nobody can give up its parts then: those that
+    /// it knows and that have parts.
     fn left_open(self, told: &str, folder: &Path) -> Vec<String> {
-        match self {
-            Store::S3sFs => {
-                let names =
-                    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-                names.filter(|name| name.starts_with(".upload_id")).collect()
-            }
-            _ => Some(told.to_owned()).filter(|told| told != "0").into_iter().collect(),
-        }
+        let Store::S3sFs = self else { return Some(told.to_owned()).filter(|told| told != "0").into_iter().collect() };
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let upload = |name: &str| Some(name.strip_prefix(".upload_id-")?.split_once(".part-")?.0.to_owned());
+        names.filter_map(|name| upload(&name)).filter(|upload| folder.join(format!(".upload-{upload}.json")).exists()).collect()
     }
 }
 

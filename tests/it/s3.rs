@@ -376,6 +376,18 @@ fn an_upload_whose_id_was_never_heard_or_kept_is_given_up_and_nobody_elses_is() 
 }
 
 #[test]
+fn an_upload_whose_id_was_never_heard_is_given_up_though_further_answers_are_lost() {
+    for lost in 1..=4 {
+        let bench = bench(&format!("{SMALL}\nonly_writer = true"));
+        let lose = |endpoint, nth| Rule::new(Action::LoseReply { reset: true }).at(endpoint).when(When::Nth(nth));
+        let also = if lost == 4 { lose(Endpoint::Abandon, 1) } else { lose(Endpoint::Probe, lost) };
+        bench.faults(Script::of([lose(Endpoint::Open, 1), also]));
+        arrives(S3, &bench, &bytes(1, 6 * MIB));
+        assert_eq!(left_open(&bench), 0, "{lost}");
+    }
+}
+
+#[test]
 fn an_upload_that_may_be_somebody_elses_is_never_given_up() {
     let bench = bench(SMALL);
     bench.put("file", &bytes(1, 6 * MIB));

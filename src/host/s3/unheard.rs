@@ -19,8 +19,12 @@ impl S3 {
     /// Gives up what may have been opened for an upload that is only announced.
     pub(super) async fn give_up_unheard(&self, open: &Open) -> Result<(), HostError> {
         for upload in self.of_its_key(open).await? {
-            if self.listed(open, &upload).await.is_ok_and(|parts| parts.is_empty()) {
-                abort_reply(&self.ask(open, Call::of_object("DELETE", &open.key, &[("uploadId", &upload)])).await?)?;
+            match self.listed(open, &upload).await {
+                Ok(parts) if parts.is_empty() => {
+                    abort_reply(&self.ask(open, Call::of_object("DELETE", &open.key, &[("uploadId", &upload)])).await?)?;
+                }
+                Err(error) if passes(&error) => return Err(error),
+                _ => {}
             }
         }
         Ok(())
@@ -32,7 +36,7 @@ impl S3 {
         let (mut ids, mut behind) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
             let Uploads { open: listed, next } = match self.opened(open, behind.as_ref()).await {
-                Err(error) if matches!(error.class, Class::Transient | Class::RateLimited) => return Err(error),
+                Err(error) if passes(&error) => return Err(error),
                 Err(_) => break,
                 Ok(page) => page,
             };
@@ -53,4 +57,9 @@ impl S3 {
         }
         uploads_reply(&self.ask(open, Call::of_bucket("GET", &query)).await?)
     }
+}
+
+/// Whether asking again may help.
+fn passes(error: &HostError) -> bool {
+    matches!(error.class, Class::Transient | Class::RateLimited)
 }
