@@ -181,7 +181,10 @@ fn read(text: &str) -> Result<Vec<Named>, String> {
                 continue;
             }
             Event::Text(text) => text.xml10_content().into_owned(),
-            Event::GeneralRef(name) => resolve_predefined_entity(&name).ok_or("an entity is unknown")?.to_owned(),
+            Event::GeneralRef(name) => match name.resolve_char_ref() {
+                Ok(Some(char)) => char.to_string(),
+                _ => resolve_predefined_entity(&name).ok_or("an entity is unknown")?.to_owned(),
+            },
             Event::Decl(_) => continue,
             Event::Eof if ended => return Ok(parts),
             _ => return Err("the XML ends too early, or has what a completion has not".into()),

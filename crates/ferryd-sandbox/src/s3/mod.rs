@@ -262,7 +262,9 @@ enum Asked {
 
 impl Asked {
     fn of(method: &Method, has_key: bool, query: &BTreeMap<String, String>) -> Result<Asked, Fault> {
-        let names: Vec<&str> = query.keys().map(String::as_str).filter(|name| !name.starts_with("X-Amz-")).collect();
+        // What signs an address, and the name of the request, which some clients add, ask for nothing.
+        let says = |name: &&str| !name.starts_with("X-Amz-") && *name != "x-id";
+        let names: Vec<&str> = query.keys().map(String::as_str).filter(says).collect();
         let upload = || query.get("uploadId").cloned().unwrap_or_default();
         Ok(match (method, has_key, names.as_slice()) {
             (&Method::GET, false, ["list-type"] | ["list-type", "max-keys"]) if query["list-type"] == "2" => Asked::Bucket,
