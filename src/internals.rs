@@ -40,7 +40,10 @@ pub mod os {
     /// The points at which a test can have the process die.
     #[cfg(feature = "crash-points")]
     pub mod crash {
-        pub use crate::os::crash::{POINTS, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL, POINTS_OF_TOKENS};
+        pub use crate::os::crash::{
+            POINTS, POINTS_AFTERWARDS, POINTS_OF_BEGINNING, POINTS_OF_GIVING_UP, POINTS_OF_ORDERS, POINTS_OF_REMOVAL,
+            POINTS_OF_TOKENS,
+        };
     }
 }
 

@@ -71,12 +71,16 @@ pub(crate) struct Place {
 impl Place {
     /// A place for a daemon whose host is at `host`.
     pub(crate) fn new(setup: &Setup<'_>, host: SocketAddr) -> Place {
+        Place::of(setup, &ferryd_sandbox::config_of(setup.kind, host).unwrap())
+    }
+
+    /// The same with the table of its host as it is written.
+    pub(crate) fn of(setup: &Setup<'_>, table: &str) -> Place {
         let place = Place { dir: tempfile::tempdir().unwrap(), environment: setup.environment.clone() };
         std::fs::create_dir_all(place.drop_dir()).unwrap();
         let Setup { kind, host_lines, watch_lines, uploads, .. } = setup;
         let daemon = format!("[daemon]\nstate_dir = {:?}\nmax_uploads = {uploads}\nmax_connections = {uploads}", place.state_dir());
         let watch = format!("[[watch]]\npath = {:?}\nsettle = \"0s\"\nto = [{kind:?}]\n{watch_lines}", place.drop_dir());
-        let table = ferryd_sandbox::config_of(kind, host).unwrap();
         std::fs::write(place.config(), format!("{daemon}\n{watch}\n{table}{host_lines}\n")).unwrap();
         std::fs::set_permissions(place.config(), std::fs::Permissions::from_mode(0o600)).unwrap();
         place

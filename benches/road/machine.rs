@@ -49,10 +49,19 @@ pub(crate) fn state() -> String {
 
 /// CPU seconds of a process.
 pub(crate) fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    ticks(&format!("/proc/{pid}/stat"), [11, 12])
+}
+
+/// CPU seconds of all processes that this one has started and waited for.
+pub(crate) fn cpu_of_children() -> f64 {
+    ticks("/proc/self/stat", [13, 14])
+}
+
+fn ticks(file: &str, fields: [usize; 2]) -> f64 {
+    let stat = std::fs::read_to_string(file).unwrap_or_default();
+    let told: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let of = |index: usize| told.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    fields.map(of).iter().sum::<f64>() / 100.0
 }
 
 /// Resident memory of a process, in MiB: now, and at its peak.

@@ -13,8 +13,10 @@
     reason = "a measurement that cannot go on ends"
 )]
 
+mod counting;
 mod daemon;
 mod first_byte;
+mod foreign;
 mod idle;
 mod kill;
 mod large;
@@ -26,7 +28,7 @@ mod slow_disk;
 mod small;
 
 /// The rows, by the word that asks for them.
-const ROWS: [(&str, fn()); 9] = [
+const ROWS: [(&str, fn()); 11] = [
     ("large", large::rows),
     ("busy", large::busy),
     ("small", small::rows),
@@ -36,6 +38,8 @@ const ROWS: [(&str, fn()); 9] = [
     ("queue", queue::row),
     ("scan", scan::row),
     ("kill", kill::row),
+    ("foreign", foreign::rows),
+    ("s3", foreign::speed),
 ];
 
 fn main() {

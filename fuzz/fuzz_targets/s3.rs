@@ -2,7 +2,7 @@
 #![no_main]
 
 use ferryd::internals::host::s3::{
-    Checksum, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply,
+    Checksum, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply, uploads_reply,
 };
 use ferryd_fuzz::{Input, assert_told};
 use libfuzzer_sys::fuzz_target;
@@ -28,6 +28,13 @@ fuzz_target!(|data: &[u8]| {
         Ok(listing) => {
             assert!(listing.parts.iter().all(|part| part.number > 0), "{reply:?}");
             assert!(listing.next.is_none_or(|next| next > marker), "a list without end: {reply:?}");
+        }
+        Err(error) => failures.push(error),
+    }
+    match uploads_reply(reply) {
+        Ok(uploads) => {
+            assert!(uploads.open.iter().all(|(key, id)| !key.is_empty() && is_word(id)), "{reply:?}");
+            assert!(uploads.next.is_none_or(|(key, _)| !key.is_empty()), "a list that begins again: {reply:?}");
         }
         Err(error) => failures.push(error),
     }

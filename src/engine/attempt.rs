@@ -4,6 +4,7 @@
 //! What is true if the process dies at an `await`:
 //!
 //! - in `open`: the host may hold an empty session nobody will use;
+//! - in `begin`: the same, but the next claim knows that there may be one, and has the host give it up;
 //! - before the session is committed: the same; no part was sent;
 //! - in `send`: the host may hold the part, and it is sent again (the part in flight);
 //! - before the ack is committed: the same;
@@ -334,7 +335,7 @@ impl Attempt {
         let recorded = self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
         crash_point!("open.after_commit");
         self.job.identity = identity;
-        let upload = Upload {
+        let mut upload = Upload {
             session,
             shape: Some(self.shape.clone()),
             plan,
@@ -348,7 +349,23 @@ impl Attempt {
         };
         self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
         refuse_another_version(recorded)?;
+        self.begin(&mut upload, false).await?;
         Ok(Started::Upload(upload))
+    }
+
+    /// Opens over there what is only announced so far, and commits what came of it. Answers whether there was anything to open.
+    async fn begin(&mut self, upload: &mut Upload, again: bool) -> Result<bool, Stop> {
+        if self.worker.host.has_begun(&upload.session) {
+            return Ok(false);
+        }
+        self.worker.store.on_the_disk().await?;
+        let announced = self.session_of(upload);
+        let session = self.worker.request(Step::Open, self.worker.host.begin(&announced, again)).await?;
+        crash_point!("begin.before_commit");
+        self.worker.store.record_begun(self.job.id, session.clone()).await?;
+        upload.session = session;
+        self.session_of(upload);
+        Ok(true)
     }
 
     /// Makes sure that what the host has by its digest is what the file holds, though somebody may have touched it: of a file that
@@ -407,6 +424,10 @@ impl Attempt {
         self.start_digest(source, upload.plan).await?;
         let session = upload_session(&upload, self.digesting.as_deref(), Tickets::default());
         self.session = Some(session.clone());
+        if self.begin(&mut upload, true).await? {
+            // Nothing was sent to what has only now been opened.
+            return Ok(Started::Upload(upload));
+        }
         let all_sent = upload.confirmed.count() == upload.plan.parts();
         // A digest says that everything was sent, and that the host may have made the file of it already.
         let digest = self.digest.as_ref().filter(|_| all_sent).map(|digest| digest.hex.as_str());

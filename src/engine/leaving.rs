@@ -91,10 +91,11 @@ impl Attempt {
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let forgotten = planted!("held.without_reason") && state == State::Held;
         let kept = (cause != Cause::Draining && !forgotten).then(|| reason.clone());
-        self.worker.store.return_job(self.job.id, returned(&self.worker.system, leaving, kept, self.row())).await?;
+        let returned = returned(&self.worker.system, leaving, kept, self.row());
         if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
             self.abandon().await;
         }
+        self.worker.store.return_job(self.job.id, returned).await?;
         Ok(End { state, feedback, why: Some(reason) })
     }
 
@@ -102,7 +103,9 @@ impl Attempt {
     async fn give_back(&mut self) -> Result<End, StoreError> {
         self.session = self.job.upload.take().map(|upload| upload_session(&upload, None, Tickets::default()));
         if self.job.is_over {
-            self.abandon().await;
+            if self.abandon().await {
+                self.worker.store.record_given_back(self.job.id).await?;
+            }
             return Ok(End { state: State::Cancelled, feedback: Feedback::Nothing, why: None });
         }
         let Claimed { id, failures, failing, failing_for, .. } = self.job.clone();
@@ -110,8 +113,8 @@ impl Attempt {
         let session = SessionFate::Drop;
         let rest =
             ReturnedJob { state: State::Waiting, why, next_try_ms: None, failures, failing, failing_for, counts: false, session };
-        self.worker.store.return_job(id, rest).await?;
         self.abandon().await;
+        self.worker.store.return_job(id, rest).await?;
         Ok(End { state: State::Waiting, feedback: Feedback::Nothing, why: None })
     }
 
@@ -154,14 +157,15 @@ impl Attempt {
         }
     }
 
-    /// Only after the session is forgotten here: a crash in between leaves an open session over there, never a job that relies on
-    /// one.
-    async fn abandon(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(error) = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await
-        {
-            tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host);
-        }
+    /// Before the session is forgotten here: after a crash in between, whoever meets it again finds it gone over there, and begins
+    /// anew or gives it back once more; the other way round it would be open there for ever. Answers whether nothing of it is left.
+    async fn abandon(&mut self) -> bool {
+        let Some(session) = self.session.take() else { return true };
+        let given_back = self.worker.request(Step::Abandon, self.worker.host.abandon(&session)).await;
+        crash_point!("abandon.before_commit");
+        given_back
+            .inspect_err(|error| tracing::info!(job.id = %self.job.id, "cannot cancel the upload on {}: {error}", self.job.host))
+            .is_ok()
     }
 }
 

@@ -75,6 +75,16 @@ pub trait Host: Send + Sync {
     }
     /// Open a session for the file. A host that has nothing to reserve answers without the network.
     fn open<'a>(&'a self, file: &'a FileFacts, tickets: &'a Tickets) -> Answer<'a, Opened>;
+    /// Whether a session stands for something that the host knows of. One that does not only announces what is about to be opened: it is
+    /// put on record, on the disk, and then [`Host::begin`] opens it, so that nothing is open over there of which nobody knows.
+    fn has_begun(&self, _session: &Session) -> bool {
+        true
+    }
+    /// Open what a session announces. With `again`, it may have been opened before without an answer being heard: what came of that is
+    /// given up first. Answers the session as it is from then on.
+    fn begin<'a>(&'a self, at: &'a UploadSession, _again: bool) -> Answer<'a, Session> {
+        Box::pin(async { Ok(at.session.clone()) })
+    }
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `WholeFile`.
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack>;
     /// Ask what the host already holds. Changes nothing over there. Many hosts cannot say.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::job::shown::is_unsafe;
-use crate::job::upload::{Ack, Found, Opened, Outcome, Shape};
+use crate::job::upload::{Ack, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
 
 use super::error;
@@ -91,6 +91,14 @@ impl Host for Redacting {
             Opened::AlreadyThere(outcome) => Opened::AlreadyThere(self.outcome(outcome)),
             other => other,
         })
+    }
+
+    fn has_begun(&self, session: &Session) -> bool {
+        self.host.has_begun(session)
+    }
+
+    fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
+        self.of(self.host.begin(at, again), |session| session)
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {

@@ -39,6 +39,14 @@ pub const POINTS: &[&str] = &[
     "uploaded.after_commit",
 ];
 
+/// The point between what a host opens that was announced, and its commit; no kind passes it whose sessions are open from the first.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_BEGINNING: &[&str] = &["begin.before_commit"];
+
+/// The point between what is given back to a host and its commit.
+#[cfg(feature = "crash-points")]
+pub const POINTS_OF_GIVING_UP: &[&str] = &["abandon.before_commit"];
+
 /// The points that a file passes afterwards, where a hook and an after-action are configured.
 #[cfg(feature = "crash-points")]
 pub const POINTS_AFTERWARDS: &[&str] = &["hook.before_run", "hook.after_run", "after.before_move", "after.after_move"];
@@ -74,7 +82,15 @@ pub(crate) fn reached(name: &str) {
     });
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
-    let known = [POINTS, POINTS_AFTERWARDS, POINTS_OF_ORDERS, POINTS_OF_REMOVAL, POINTS_OF_TOKENS];
+    let known = [
+        POINTS,
+        POINTS_OF_BEGINNING,
+        POINTS_OF_GIVING_UP,
+        POINTS_AFTERWARDS,
+        POINTS_OF_ORDERS,
+        POINTS_OF_REMOVAL,
+        POINTS_OF_TOKENS,
+    ];
     debug_assert!(known.iter().any(|points| points.contains(&name)), "the crash point `{name}` is not in a list");
     if let Some((wanted, nth)) = &*ASKED
         && wanted == name

@@ -48,6 +48,7 @@ macro_rules! verbs {
             /// Answers whether a delivery may be due; nothing for a job that is claimed no more, or by another daemon, which stays
             /// as it is.
             jobs::return_job(job: JobId, returned: &ReturnedJob, rules: &Rules) -> Option<bool>;
+            unwanted::record_given_back(job: JobId) -> ();
             jobs::record_host(host: &str, report: &HostReport) -> ();
             jobs::record_host_rest(host: &str, until_ms: i64) -> ();
             /// Answers, for each host that has failed since its last success, how.
@@ -63,6 +64,7 @@ macro_rules! verbs {
 
             // These and `sent_as` answer whether the job is this daemon's still. If not, they change nothing.
             uploads::record_session(job: JobId, session: &Session, shape: &Shape, plan: &Plan, version: &Version) -> Recorded;
+            uploads::record_begun(job: JobId, session: &Session) -> bool;
             uploads::record_ack(job: JobId, ack: &Ack, plan: &Plan, hash: Option<SentHash>) -> bool;
             uploads::record_offset(job: JobId, held_bytes: u64, hash: Option<SentHash>, moved_to: Option<&Session>) -> bool;
             uploads::replace_acks(job: JobId, acks: &[Ack], held_bytes: u64, plan: &Plan, hash: Option<SentHash>) -> bool;

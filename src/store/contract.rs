@@ -89,6 +89,7 @@ suite! {
     a_host_that_is_full_of_work_does_not_starve_one_that_takes_its_turn_after_it;
     a_delivery_that_fails_while_the_clock_is_set_back_is_put_off_by_an_hour_at_most;
     what_a_host_has_confirmed_is_there_at_the_next_claim;
+    a_session_that_has_begun_takes_the_place_of_the_one_that_announced_it;
     a_host_that_is_asked_is_believed_over_the_acks;
     what_becomes_of_a_session_is_what_its_worker_says;
     a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
@@ -1281,6 +1282,18 @@ fn what_a_host_has_confirmed_is_there_at_the_next_claim(queue: Queue) {
     assert_eq!((upload.opened_ms, upload.committing, upload.commits, upload.resent), (NOW_MS, false, 0, false));
 }
 
+fn a_session_that_has_begun_takes_the_place_of_the_one_that_announced_it(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    with_session(&queue, job);
+    let before = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert!(queue.store.record_begun(job, Session("begun".into())).blocking().unwrap());
+    queue.store.on_the_disk().blocking().unwrap();
+    let upload = claimed_after(&queue, job, SessionFate::Resume).unwrap();
+    assert_eq!(upload.session, Session("begun".into()));
+    assert_eq!((upload.plan, upload.shape, upload.opened_ms), (before.plan, before.shape, before.opened_ms));
+}
+
 fn a_host_that_is_asked_is_believed_over_the_acks(queue: Queue) {
     queue.enqueue_for("box", 0..1);
     let job = queue.claim_on("box");
@@ -1710,12 +1723,13 @@ fn whoever_has_lost_a_claim_changes_nothing_any_more(queue: Queue) {
     ];
     assert_eq!(told.map(|call| call.blocking().unwrap()), [Recorded::NotOurs; 2]);
     let told = [
+        queue.store.record_begun(job, Session("lost".into())),
         queue.store.record_ack(job, ack(1, None, None), plan, None),
         queue.store.record_offset(job, 9, None, None),
         queue.store.replace_acks(job, Vec::new(), 9, plan, None),
         queue.store.save_digest(job, 4, digest),
     ];
-    assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 4]);
+    assert_eq!(told.map(|call| call.blocking().unwrap()), [false; 5]);
     assert!(matches!(queue.store.record_commit_intent(job).blocking(), Err(StoreError::NotOurs { .. })));
     assert_eq!(queue.record_outcome(job, None), State::Uploading, "it is told how the job stands");
     queue.store.return_job(job, return_job(State::Failed)).blocking().unwrap();
@@ -1898,13 +1912,21 @@ fn what_was_ordered_for_a_job_under_way_outlives_the_daemon(mut queue: Queue) {
     assert_eq!((steered.stopping, queue.state(job).0), (Vec::new(), State::Paused));
 }
 
-fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(queue: Queue) {
+fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(mut queue: Queue) {
     let job = under_way(&queue);
     order(&queue, Order::Cancel);
     assert_eq!(leave(&queue, job, State::Queued), State::Cancelled);
-    let claimed = queue.claim_one("box");
+    let claims = |queue: &Queue| queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms()).jobs;
+    let claimed = claims(&queue).remove(0);
     assert!(claimed.id == job && claimed.give_back && claimed.is_over && claimed.upload.is_some());
     assert_eq!(queue.state(job).0, State::Cancelled);
+    assert_eq!(claims(&queue).len(), 0, "not while somebody is about it");
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
+    assert!(claims(&queue).remove(0).is_over, "nobody has said that it was given back");
+    queue.store.record_given_back(job).blocking().unwrap();
+    queue.restart();
+    queue.store.recover().blocking().unwrap();
     assert_eq!((queue.claim(9).len(), queue.job(job).parts), (0, 0), "once, and it is forgotten");
     assert_eq!(order(&queue, Order::Cancel).changed, 0);
     // One that had no session has none to give back, and a person may think better of it.

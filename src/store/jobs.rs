@@ -30,6 +30,9 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
          WHERE state = 'uploading' AND owner = ?2 AND abandon_at IS NOT NULL",
         [now_ms, daemon.0],
     )?;
+    // What was being given back when the daemon died is given back now.
+    let sql = "UPDATE jobs SET abandon_at = ?1 WHERE abandon_at > ?1 AND state = 'cancelled' AND owner = ?2";
+    c.execute(sql, [now_ms, daemon.0])?;
     if !planted!("claim.not_recovered") {
         c.execute(
             "UPDATE jobs SET state = 'queued', since = ?1, told_held = NULL, why = NULL WHERE state = 'uploading' AND owner = ?2",

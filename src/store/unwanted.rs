@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::job::believed::after;
+use crate::job::verdict::RECHECK;
 use crate::job::{JobId, Reason, State, Watches};
 
 use super::error::StoreError;
@@ -20,6 +21,8 @@ use super::values::{Asking, Caller, Claimed};
 
 /// How long the session of a job is kept that rests.
 pub(super) const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long after it was opened the session of a job that is over is given back again where that has failed.
+pub(super) const SESSION_OWED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Jobs looked at between two changes.
 const PAGE: usize = 10_000;
 
@@ -195,13 +198,25 @@ fn is_over(c: &Connection, job: JobId) -> Result<bool, StoreError> {
     Ok(c.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND state = 'cancelled'")?.exists([job.0])?)
 }
 
-/// A job that is over stays so, and its session is forgotten before it is given back: a crash in between leaves an open session over
-/// there.
-fn give_back_now(c: &Connection, job: Claimed) -> Result<Claimed, StoreError> {
+/// A job that is over stays so. Its session is forgotten when it has been given back; where that fails, it is tried again, but not
+/// for ever.
+fn give_back_now(c: &Connection, by: Caller, job: Claimed) -> Result<Claimed, StoreError> {
     let upload = uploads::load(c, job.id, job.identity.size)?;
-    uploads::forget_upload(c, job.id)?;
-    c.prepare_cached("UPDATE jobs SET abandon_at = NULL WHERE id = ?1")?.execute([job.id.0])?;
+    let is_last = upload.as_ref().is_none_or(|upload| after(upload.opened_ms, SESSION_OWED) <= by.now_ms);
+    if is_last {
+        uploads::forget_upload(c, job.id)?;
+    }
+    let again_ms = Some(after(by.now_ms, RECHECK)).filter(|_| !is_last);
+    c.prepare_cached("UPDATE jobs SET abandon_at = ?2 WHERE id = ?1")?.execute(params![job.id.0, again_ms])?;
     Ok(Claimed { upload, retry: true, give_back: true, is_over: true, ..job })
+}
+
+pub(super) fn record_given_back(c: &Connection, _: Caller, job: JobId) -> Result<(), StoreError> {
+    if is_over(c, job)? {
+        uploads::forget_upload(c, job)?;
+        c.prepare_cached("UPDATE jobs SET abandon_at = NULL WHERE id = ?1")?.execute([job.0])?;
+    }
+    Ok(())
 }
 
 fn claim_one(c: &Connection, by: Caller, host: &str) -> Result<Option<Claimed>, StoreError> {
@@ -209,7 +224,7 @@ fn claim_one(c: &Connection, by: Caller, host: &str) -> Result<Option<Claimed>, 
     let found = c.prepare_cached(&sql)?.query_row(params![host, by.now_ms], |row| claimed_of(row, by.now_ms)).optional()?;
     let Some(mut job) = found else { return Ok(None) };
     if is_over(c, job.id)? {
-        return give_back_now(c, job).map(Some);
+        return give_back_now(c, by, job).map(Some);
     }
     let mut update = c.prepare_cached("UPDATE jobs SET state = 'uploading', since = ?2, owner = ?3 WHERE id = ?1")?;
     update.execute(params![job.id.0, by.now_ms, by.daemon.0])?;

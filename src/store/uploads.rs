@@ -47,6 +47,14 @@ pub(super) fn record_session(
     Ok(Recorded::Yes)
 }
 
+pub(super) fn record_begun(c: &Connection, by: Caller, job: JobId, session: &Session) -> Result<bool, StoreError> {
+    if !is_ours(c, by, job)? {
+        return Ok(false);
+    }
+    c.prepare_cached("UPDATE uploads SET session = ?2 WHERE job = ?1")?.execute(params![job.0, session.0])?;
+    Ok(true)
+}
+
 pub(super) fn record_ack(
     c: &Connection,
     by: Caller,

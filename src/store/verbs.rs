@@ -184,6 +184,16 @@ impl Store {
         self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
     }
 
+    /// The session that was put on record is open over there, and is this from now on. Durable as a session is.
+    pub fn record_begun(&self, job: JobId, session: Session) -> StoreCall<bool> {
+        self.call(Process, move |queue, by| queue.record_begun(by, job, &session))
+    }
+
+    /// All that was answered before outlives the power when this is answered.
+    pub fn on_the_disk(&self) -> StoreCall<()> {
+        self.call(Power, |_, _| Ok(()))
+    }
+
     /// An upload that has not begun waits for something, or does so no longer.
     pub fn record_wait(&self, job: JobId, why: Option<Reason>) -> StoreCall<()> {
         self.call(Process, move |queue, by| queue.record_wait(by, job, why.as_ref()))
@@ -239,6 +249,11 @@ impl Store {
             let (state, due) = queue.record_outcome(by, job, &outcome, &rules.now())?;
             Ok((state, Wake { deliveries: due, ..Wake::default() }))
         })
+    }
+
+    /// The session of a job that is over has been given back, and is forgotten.
+    pub fn record_given_back(&self, job: JobId) -> StoreCall<()> {
+        self.call(Process, move |queue, by| queue.record_given_back(by, job))
     }
 
     /// The worker leaves the job.

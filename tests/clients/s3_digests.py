@@ -1,10 +1,11 @@
-"""Prints the SHA-256 of the object of every key that is named, a line each, and how many uploads are open."""
+"""Prints the SHA-256 of the object of every key that is named, a line each, then how many objects there are, and how many uploads are open."""
 
 import hashlib
 import sys
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 endpoint, bucket, key_id, secret, *keys = sys.argv[1:]
 config = Config(s3={"addressing_style": "path"}, response_checksum_validation="when_required")
@@ -17,4 +18,8 @@ for key in keys:
     for chunk in iter(lambda: body.read(1024 * 1024), b""):
         digest.update(chunk)
     print(digest.hexdigest())
-print(len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])))
+print(len(client.list_objects_v2(Bucket=bucket).get("Contents", [])))
+try:
+    print(len(client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])))
+except ClientError as error:
+    print(error.response["Error"]["Code"])

@@ -1,88 +1,93 @@
-//! A proxy that cuts: of some requests it passes everything on, and ends the connection when the answer comes. Knows no more of HTTP
-//! than how a request begins, so it stands before any server.
+//! A proxy that forwards every request whole, and keeps some of the replies to itself: what its client has asked for is done, and the
+//! client does not hear of it.
+//!
+//! Each request goes on over a connection of its own, which ends with its reply, so that no reply needs to be understood.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Loses every second answer to a method, up to so many.
+/// The longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The proxy, for as long as the process lives.
 pub(crate) struct Cutting {
-    address: SocketAddr,
-    rule: Arc<Rule>,
+    pub(crate) address: SocketAddr,
+    kept: Arc<AtomicU64>,
 }
 
-struct Rule {
-    method: &'static str,
-    max: u64,
-    met: AtomicU64,
-    lost: AtomicU64,
-}
-
-impl Rule {
-    /// Whether the answer to what begins with these bytes is to be lost.
-    fn cuts(&self, begins: &[u8]) -> bool {
-        let is_meant = begins.strip_prefix(self.method.as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
-        is_meant && self.met.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) && self.lost.load(Ordering::Relaxed) < self.max
-    }
-}
+/// Whether the reply to a request is kept, of which this is the first line.
+type IsCut = Mutex<Box<dyn FnMut(&str) -> bool + Send>>;
 
 impl Cutting {
-    /// Stands before a server.
-    pub(crate) fn before(server: SocketAddr, method: &'static str, max: u64) -> Cutting {
+    /// Before `server`. It keeps the reply to each request that `is_cut`, which is asked in the order in which they have come whole.
+    pub(crate) fn before(server: SocketAddr, is_cut: impl FnMut(&str) -> bool + Send + 'static) -> Cutting {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let rule = Arc::new(Rule { method, max, met: AtomicU64::new(0), lost: AtomicU64::new(0) });
-        let kept = rule.clone();
+        let (kept, is_cut): (_, Arc<IsCut>) = (Arc::<AtomicU64>::default(), Arc::new(Mutex::new(Box::new(is_cut))));
+        let kept_here = kept.clone();
         std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let Ok(server) = TcpStream::connect(server) else { continue };
-                pass(client, server, &rule);
+            for client in listener.incoming().flatten() {
+                let (kept, is_cut) = (kept_here.clone(), is_cut.clone());
+                // A connection that breaks is part of the play.
+                std::thread::spawn(move || forward(client, server, &is_cut, &kept).ok());
             }
         });
-        Cutting { address, rule: kept }
+        Cutting { address, kept }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// The same. It keeps every second reply to this method, up to so many.
+    pub(crate) fn of_method(server: SocketAddr, method: &'static str, most: usize) -> Cutting {
+        let mut met = 0;
+        Cutting::before(server, move |first| {
+            let is_meant = first.split(' ').next() == Some(method);
+            met += usize::from(is_meant);
+            is_meant && met % 2 == 1 && met < 2 * most
+        })
     }
 
-    /// How many answers were lost.
-    pub(crate) fn lost(&self) -> u64 {
-        self.rule.lost.load(Ordering::Relaxed)
+    /// How many replies it has kept.
+    pub(crate) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 }
 
-/// Both ways of one connection, each in a thread that ends with it.
-fn pass(client: TcpStream, server: TcpStream, rule: &Arc<Rule>) {
-    let is_cut = Arc::new(AtomicBool::new(false));
-    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let (there, asked) = (rule.clone(), is_cut.clone());
-    std::thread::spawn(move || {
-        let mut bytes = vec![0; 64 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut bytes) {
-            if there.cuts(&bytes[..count]) {
-                asked.store(true, Ordering::Relaxed);
-            }
-            if to.write_all(&bytes[..count]).is_err() {
-                break;
-            }
+/// One request, its reply, and the end.
+fn forward(mut client: TcpStream, server: SocketAddr, is_cut: &IsCut, kept: &AtomicU64) -> std::io::Result<()> {
+    let (head, begun) = head(&mut client)?;
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<u64>().ok());
+    let (first, rest) = head.split_once("\r\n").unwrap_or((&head, ""));
+    let mut on = TcpStream::connect(server)?;
+    on.write_all(format!("{first}\r\nConnection: close\r\n{rest}").as_bytes())?;
+    on.write_all(&begun)?;
+    let left = length.unwrap_or(0).saturating_sub(begun.len() as u64);
+    std::io::copy(&mut (&client).take(left), &mut on)?;
+    let is_cut = (is_cut.lock().unwrap())(first);
+    let mut reply = Vec::new();
+    on.read_to_end(&mut reply)?;
+    if is_cut {
+        kept.fetch_add(1, Ordering::Relaxed);
+        return client.shutdown(Shutdown::Both);
+    }
+    client.write_all(&reply)?;
+    client.shutdown(Shutdown::Write)
+}
+
+/// The head of a request with its empty line, and what came of the body with it.
+fn head(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut read = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            let begun = read.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&read).into_owned(), begun));
         }
-        to.shutdown(Shutdown::Write).ok();
-    });
-    let (mut from, mut to, rule) = (server, client, rule.clone());
-    std::thread::spawn(move || {
-        let mut bytes = vec![0; 64 * 1024];
-        while let Ok(count @ 1..) = from.read(&mut bytes) {
-            if is_cut.load(Ordering::Relaxed) {
-                rule.lost.fetch_add(1, Ordering::Relaxed);
-                break;
-            }
-            if to.write_all(&bytes[..count]).is_err() {
-                break;
-            }
+        let bytes = client.read(&mut buffer)?;
+        if bytes == 0 || read.len() > HEAD_BYTES_MAX {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        to.shutdown(Shutdown::Both).ok();
-        from.shutdown(Shutdown::Both).ok();
-    });
+        read.extend_from_slice(&buffer[..bytes]);
+    }
 }

@@ -94,11 +94,11 @@ fn webdav(serve: impl FnOnce(&Bench, &Path) -> Served, path: &str) {
     let bench = bench("webdav");
     let folder = folder(&bench);
     let served = serve(&bench, &folder);
-    let cutting = Cutting::before(served.address, "MOVE", 8);
+    let cutting = Cutting::of_method(served.address, "MOVE", 8);
     let ours = ferryd_sandbox::config_of("webdav", bench.sandbox.addr()).unwrap();
     let theirs = format!(
         "[host.webdav]\nkind = \"webdav\"\nbase_url = \"http://{}{path}\"\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"\nbandwidth = \"40 MiB/s\"\n",
-        cutting.address()
+        cutting.address
     );
     let bench = bench.change(&ours, &theirs);
     let files = files("sub folder/inner/");
@@ -120,7 +120,7 @@ fn webdav(serve: impl FnOnce(&Bench, &Path) -> Served, path: &str) {
         files.iter().map(|(name, content)| (name.clone(), hex(&sha2::Sha256::digest(content)))).collect();
     expected.sort();
     assert_eq!(below(&folder), expected, "every file once, and nothing else");
-    assert!(cutting.lost() > 0, "no answer was lost");
+    assert!(cutting.kept() > 0, "no answer was lost");
     let said = bench.command(&["check", "--online"]).output().unwrap();
     let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     assert!(said.contains("credentials accepted, folder found"), "{said}");
@@ -227,11 +227,11 @@ fn rustus_has_every_file_once_and_equal_though_the_daemon_is_killed_and_answers_
             ["--host", "127.0.0.1", "--port", &port.to_string(), "--url", "/files", "--data-dir", &data, "--info-dir", &infos];
         words.into_iter().chain(["--max-body-size", "1099511627776"]).map(str::to_owned).collect()
     });
-    let cutting = Cutting::before(served.address, "PATCH", 12);
+    let cutting = Cutting::of_method(served.address, "PATCH", 12);
     let ours = ferryd_sandbox::config_of("tus", bench.sandbox.addr()).unwrap();
     let theirs = format!(
         "[host.tus]\nkind = \"tus\"\nendpoint = \"http://{}/files/\"\nchunk = \"5 MiB\"\nbandwidth = \"40 MiB/s\"\n",
-        cutting.address()
+        cutting.address
     );
     let bench = bench.change(&ours, &theirs);
     let files = files("");
@@ -255,5 +255,5 @@ fn rustus_has_every_file_once_and_equal_though_the_daemon_is_killed_and_answers_
         assert!(whole.iter().all(|(.., held)| held == content), "{name}: the bytes differ");
         assert!(whole.len() == 1 || (content.is_empty() && !whole.is_empty()), "{name}: {} times", whole.len());
     }
-    assert!(cutting.lost() > 0, "no answer was lost");
+    assert!(cutting.kept() > 0, "no answer was lost");
 }

@@ -24,7 +24,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Each key by its table, with a test that fails when the key does nothing. `watch` is `[[watch]]`, `host` every host, and the
 /// kinds are hosts of that kind alone.
-const TESTED: [(&str, &str, &str); 141] = [
+const TESTED: [(&str, &str, &str); 142] = [
     ("the configuration", "daemon", "keys::no_more_files_go_together_than_the_daemon_and_the_host_allow"),
     ("the configuration", "host", "hosts::one_file_goes_to_every_kind_of_host"),
     ("the configuration", "hook", "hooks::every_kind_of_hook_hears_of_an_outcome"),
@@ -136,6 +136,7 @@ const TESTED: [(&str, &str, &str); 141] = [
     ("s3", "key", "s3::a_key_and_its_links_are_made_as_told"),
     ("s3", "kms_key_id", "s3::an_object_is_stored_with_what_the_settings_say"),
     ("s3", "link_base", "s3::a_key_and_its_links_are_made_as_told"),
+    ("s3", "only_writer", "s3::an_upload_whose_id_was_never_heard_or_kept_is_given_up_and_nobody_elses_is"),
     ("s3", "on_existing", "s3::a_key_that_is_taken_is_settled_as_told"),
     ("s3", "parallel_parts", "s3::a_small_file_goes_in_one_request_and_a_large_one_in_parts_that_go_together"),
     ("s3", "part_size", "s3::a_small_file_goes_in_one_request_and_a_large_one_in_parts_that_go_together"),

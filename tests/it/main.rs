@@ -20,6 +20,7 @@ mod fair;
 mod faults;
 mod foreign;
 mod foreign_more;
+mod foreign_s3;
 mod fourshared;
 mod hanging;
 mod hooks;

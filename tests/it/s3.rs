@@ -6,11 +6,14 @@ use std::net::TcpListener;
 
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
+use ferryd::internals::os::crash::{POINTS_OF_BEGINNING, POINTS_OF_GIVING_UP};
 use ferryd::internals::store::{JobRow, View};
 use ferryd_sandbox::Options;
-use ferryd_sandbox::faults::{Action, Endpoint, Rule, Script, When};
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, Script, When};
 use ferryd_sandbox::log::Entry;
 use ferryd_sandbox::s3::{Checksums, Rules, SecondCompletion};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
 
 use crate::bench_top::{Bench, bytes, one};
 use crate::hosts::{arrives, is_held_because, send, stands};
@@ -174,6 +177,30 @@ fn a_store_that_ignores_checksums_and_makes_etags_of_its_own_proves_the_size() {
 }
 
 #[test]
+fn the_version_that_a_bucket_keeps_of_an_object_is_told_and_links_are_to_its_key() {
+    let bench = bench_with(SMALL, |rules| rules.is_versioned = true);
+    // The answer that would tell the version is lost once.
+    bench.faults(one(Endpoint::Finish, When::Nth(1), Action::LoseReply { reset: true }));
+    let files = [("small", bytes(1, 1000)), ("large", bytes(2, 6 * MIB)), ("again", bytes(3, 6 * MIB))];
+    for (name, content) in &files {
+        bench.put(name, content);
+    }
+    let daemon = bench.start();
+    let jobs = bench.wait_done(3);
+    bench.stop(daemon);
+    let kept = records(&bench, "s3", "object-");
+    let versions: BTreeSet<String> = kept.values().map(|meta| meta["version"].as_str().unwrap().to_owned()).collect();
+    let told: BTreeSet<String> =
+        jobs.iter().map(|job| job.remote_id.as_ref().unwrap().split_once("?versionId=").unwrap().1.to_owned()).collect();
+    assert_eq!((told.len(), told), (3, versions));
+    for (name, content) in &files {
+        let said = bench.command(&["link", bench.drop_dir().join(name).to_str().unwrap()]).output().unwrap();
+        let link = String::from_utf8(said.stdout).unwrap().trim().to_owned();
+        assert!(fetched(&link) == *content, "{link}");
+    }
+}
+
+#[test]
 fn a_key_that_may_only_write_uploads_all_the_same() {
     let bench = bench_with(&format!("checksum = \"none\"\n{SMALL}"), |rules| rules.may_look = false);
     bench.put("small", &bytes(1, 1000));
@@ -283,6 +310,144 @@ fn an_upload_that_is_given_up_leaves_nothing_open() {
     bench.stop(daemon);
 }
 
+/// What the store answers to a request of somebody else, at a path with its query, both encoded.
+fn asked_by_another(bench: &Bench, method: &str, path: &str, body: &[u8]) -> String {
+    let mac = |key: &[u8], text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().to_vec()
+    };
+    let Rules { access_key_id, secret_access_key, region, .. } = Rules::default();
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let words: Vec<&str> = now.split(' ').collect();
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(words[2]).unwrap() / 3 + 1;
+    let day = format!("{}{month:02}{}", words[3], words[1]);
+    let time = format!("{day}T{}Z", words[4].replace(':', ""));
+    let (host, scope) = (bench.sandbox.addr(), format!("{day}/{region}/s3/aws4_request"));
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let signed = "host;x-amz-content-sha256;x-amz-date";
+    let canonical = format!(
+        "{method}\n/s3/practice/{path}\n{query}\nhost:{host}\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:{time}\n\n{signed}\nUNSIGNED-PAYLOAD"
+    );
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+    let first = format!("AWS4{secret_access_key}").into_bytes();
+    let signature = hex(&[&day, &region, "s3", "aws4_request", to_sign.as_str()].iter().fold(first, |key, text| mac(&key, text)));
+    let head = format!(
+        "{method} /s3/practice/{path}?{query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
+         x-amz-date: {time}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential={access_key_id}/{scope},SignedHeaders={signed},Signature={signature}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    reply
+}
+
+/// An upload that somebody else has opened.
+fn opened_by_another(bench: &Bench, key: &str) -> String {
+    let reply = asked_by_another(bench, "POST", &format!("{key}?uploads="), b"");
+    reply.split_once("<UploadId>").unwrap().1.split_once("</UploadId>").unwrap().0.to_owned()
+}
+
+#[test]
+fn an_upload_whose_id_was_never_heard_or_kept_is_given_up_and_nobody_elses_is() {
+    for keys in ["only_writer = true", "key = \"{folder}/{version}-{name}\""] {
+        let bench = bench_with(&format!("{SMALL}\n{keys}"), |rules| rules.listed_max = 1);
+        let content = bytes(1, 6 * MIB);
+        bench.put("file", &content);
+        let theirs = ["a", "fil", "file2", "file.x", "zz"].map(|key| opened_by_another(&bench, key));
+        // Once the answer is lost, then the process dies before the next one is on record, and once more.
+        bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+        for _ in 0..2 {
+            let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_BEGINNING[0])]);
+            bench.wait_for("the death of the daemon", || daemon.ended());
+            assert_eq!(left_open(&bench), theirs.len() + 1, "{keys}: one more than is known of");
+        }
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        assert_eq!(records(&bench, "s3", "upload-").into_keys().collect::<BTreeSet<_>>(), theirs.into());
+        assert_eq!((bench.sandbox.objects().len(), requests(&bench, Endpoint::Chunk).len()), (1, 2), "{keys}");
+    }
+}
+
+#[test]
+fn an_upload_whose_id_was_never_heard_is_given_up_though_further_answers_are_lost() {
+    for lost in 1..=4 {
+        let bench = bench(&format!("{SMALL}\nonly_writer = true"));
+        let lose = |endpoint, nth| Rule::new(Action::LoseReply { reset: true }).at(endpoint).when(When::Nth(nth));
+        let also = if lost == 4 { lose(Endpoint::Abandon, 1) } else { lose(Endpoint::Probe, lost) };
+        bench.faults(Script::of([lose(Endpoint::Open, 1), also]));
+        arrives(S3, &bench, &bytes(1, 6 * MIB));
+        assert_eq!(left_open(&bench), 0, "{lost}");
+    }
+}
+
+#[test]
+fn an_upload_that_may_be_somebody_elses_is_never_given_up() {
+    let bench = bench(SMALL);
+    bench.put("file", &bytes(1, 6 * MIB));
+    let theirs = opened_by_another(&bench, "file");
+    bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    let open = records(&bench, "s3", "upload-");
+    assert!(open.contains_key(&theirs), "{open:#?}");
+    assert_eq!(open.len(), 2, "that of the lost answer looks like theirs");
+}
+
+#[test]
+fn an_upload_with_parts_is_not_taken_for_one_that_nobody_has_heard_of() {
+    let bench = bench(&format!("{SMALL}\nonly_writer = true"));
+    let path = bench.put("file", &bytes(1, 6 * MIB));
+    let theirs = opened_by_another(&bench, "file");
+    asked_by_another(&bench, "PUT", &format!("file?partNumber=1&uploadId={theirs}"), b"a part");
+    let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_BEGINNING[0])]);
+    bench.wait_for("the death of the daemon", || daemon.ended());
+    assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
+    let daemon = bench.start();
+    bench.wait_for("the upload to be given up", || (left_open(&bench) == 1).then_some(()));
+    bench.stop(daemon);
+    assert!(records(&bench, "s3", "upload-").contains_key(&theirs), "a job that is cancelled gives up its own");
+}
+
+#[test]
+fn a_store_that_lists_no_uploads_gets_the_file_all_the_same() {
+    let bench = bench_with(&format!("{SMALL}\nchecksum = \"none\"\nonly_writer = true"), |rules| rules.may_look = false);
+    bench.faults(one(Endpoint::Open, When::Nth(1), Action::LoseReply { reset: true }));
+    arrives(S3, &bench, &bytes(1, 6 * MIB));
+}
+
+#[test]
+fn an_upload_that_is_given_up_leaves_nothing_open_though_the_daemon_dies_or_the_store_fails_meanwhile() {
+    for ordered in [true, false] {
+        let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+        let slow = Rule::new(Action::SlowReading { bytes_per_second: 4_000_000 }).at(Endpoint::Chunk);
+        let failing =
+            Rule::new(Action::Status { code: 503, body: ErrorBody::Empty, stored: false }).at(Endpoint::Abandon).when(When::Nth(1));
+        bench.faults(Script::of([slow, failing]));
+        let path = bench.put("file", &bytes(1, 20 * MIB));
+        let mut daemon = bench.start_with(&[("FERRYD_CRASH_AT", POINTS_OF_GIVING_UP[0])]);
+        bench.wait_for("a part", || (!requests(&bench, Endpoint::Chunk).is_empty()).then_some(()));
+        if ordered {
+            assert!(bench.command(&["cancel", path.to_str().unwrap()]).status().unwrap().success());
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        bench.wait_for("the death of the daemon", || daemon.ended());
+        assert_eq!(left_open(&bench), 1);
+        let daemon = bench.start();
+        bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
+        bench.wait_for("the job to be over", || bench.jobs().iter().all(|job| job.state.is_final()).then_some(()));
+        bench.stop(daemon);
+    }
+}
+
 #[test]
 fn a_key_that_is_taken_is_settled_as_told() {
     for heeds_conditions in [true, false] {
@@ -377,6 +542,22 @@ fn wrong_settings_hold_the_host_and_say_what_to_check() {
         let bench = bench("").change(from, to);
         is_held_because(S3, &bench, ReasonClass::Host(Class::HostRefused), said);
     }
+}
+
+#[test]
+fn a_key_that_was_lent_and_has_ended_is_asked_with_once_and_what_was_sent_is_kept() {
+    let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+    bench.faults(one(Endpoint::Chunk, When::Nth(2), Action::Expire));
+    bench.put("file", &bytes(1, 11 * MIB));
+    let daemon = bench.start();
+    let job = bench.wait_state(State::Held);
+    assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "`session_token` has ended"), "{job:#?}");
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 2);
+    bench.faults(Script::default());
+    assert!(bench.command(&["retry", "--all"]).status().unwrap().success());
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert_eq!((requests(&bench, Endpoint::Chunk).len(), requests(&bench, Endpoint::Open).len(), left_open(&bench)), (4, 1, 0));
 }
 
 #[test]

@@ -49,6 +49,11 @@ impl KeyTemplate {
         !self.0.iter().any(|piece| matches!(piece, Piece::Folder | Piece::Version))
     }
 
+    /// Whether nobody but ferryd has keys like these, and no other file or version has the same.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        self.0.contains(&Piece::Version)
+    }
+
     /// The key of a file. Never begins with a slash, has no empty names in it and none that means another folder.
     pub(super) fn fill(&self, file: &FileFacts) -> Result<String, HostError> {
         let (stem, ext) = names::halves(&file.name);
@@ -127,6 +132,8 @@ mod tests {
             assert!(KeyTemplate::read(wrong).is_err(), "{wrong}");
         }
         let collides = |text| KeyTemplate::read(text).unwrap().collides();
+        let ours = |text| KeyTemplate::read(text).unwrap().is_ours_alone();
+        assert!(ours("{folder}/{version}-{name}") && !ours("{folder}/{name}"));
         assert!(collides("{name}") && collides("x/{stem}.{ext}") && !collides("{folder}/{name}") && !collides("{version}"));
     }
 

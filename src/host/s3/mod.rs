@@ -12,6 +12,7 @@ mod requests;
 mod settings;
 mod sign;
 mod taken;
+mod unheard;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,8 @@ use sign::Credentials;
 
 pub use checksum::Checksum;
 pub use replies::{
-    Listed, Listing, Stored, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply,
+    Listed, Listing, Stored, Uploads, abort_reply, bucket_reply, complete_reply, create_reply, head_reply, list_reply, put_reply,
+    uploads_reply,
 };
 pub use settings::{OnExisting, S3Config};
 
@@ -52,6 +54,9 @@ const COMPLETE_PATIENCE: Duration = Duration::from_secs(600);
 /// How often an upload is given up until nothing is left of it: a part in flight may survive that (page, 5).
 const ABORTS_MAX: u32 = 3;
 
+/// What is before the version in the id of an object.
+const VERSION: &str = "?versionId=";
+
 // What is stored.
 
 /// A session as stored. Requests go on to where it was opened.
@@ -60,8 +65,11 @@ struct Open {
     place: Place,
     key: String,
     token: String,
-    /// The id of the upload in parts; nothing where the file goes in one request.
+    /// The id of the upload in parts; nothing where the file goes in one request, or the upload is only announced.
     upload: Option<String>,
+    /// Whether an upload in parts is about to be opened, or may have been, and nobody has heard its id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    announced: bool,
     checksum: Checksum,
     on_existing: OnExisting,
     content_type: String,
@@ -108,6 +116,9 @@ struct Receipt {
     /// What the service has told of the whole object.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     proof: Option<String>,
+    /// The version of the object.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
 }
 
 impl Receipt {
@@ -117,6 +128,28 @@ impl Receipt {
 
     fn load(text: &str) -> Option<Receipt> {
         serde_json::from_str(text).ok()
+    }
+}
+
+/// What is known of an object that has been made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    proof: Proof,
+    version: Option<String>,
+}
+
+impl Made {
+    /// What an object of this upload proves of a file that would be `own`.
+    fn of(stored: Stored, own: &Expected) -> Result<Made, HostError> {
+        match stored.proof(own) {
+            Some(proof) => Ok(Made { proof, version: stored.version }),
+            None => Err(another(&stored, own)),
+        }
+    }
+
+    /// There is only the service's word for it.
+    fn on_its_word() -> Made {
+        Made { proof: Proof::Word, version: None }
     }
 }
 
@@ -222,7 +255,7 @@ impl S3 {
         let call = Call::of_object("PUT", &open.key, &[("partNumber", &number), ("uploadId", upload)]).part(part);
         let call = call.headers(open.checksum.header().zip(digest.clone()));
         let stored = put_reply(&self.ask(open, call).await?, open.checksum, digest.as_deref())?;
-        let receipt = Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: None };
+        let receipt = Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: None, version: None };
         Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: receipt.store(), moved_to: None })
     }
 
@@ -235,12 +268,12 @@ impl S3 {
         let own = checksum::of_whole(open.checksum, digest.as_deref(), part.bytes);
         let receipt = match put_reply(&reply, open.checksum, digest.as_deref()) {
             Ok(stored) => {
-                let proof = self.proof(open, &stored, &own).await?;
-                Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: Some(proof.word().into()) }
+                let Made { proof, version } = self.proved(open, &stored, &own).await?;
+                Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: Some(proof.word().into()), version }
             }
             Err(error) if is_taken(&error) => {
-                let proof = self.who_took(open, &own, error).await?;
-                Receipt { etag: String::new(), digest: None, proof: Some(proof.word().into()) }
+                let Made { proof, version } = self.who_took(open, &own, error).await?;
+                Receipt { etag: String::new(), digest: None, proof: Some(proof.word().into()), version }
             }
             Err(error) => return Err(error),
         };
@@ -299,21 +332,22 @@ impl S3 {
     }
 
     /// What the service has told of the object that it has just stored; where that is too little, it is asked.
-    async fn proof(&self, open: &Open, told: &Stored, own: &Expected) -> Result<Proof, HostError> {
+    async fn proved(&self, open: &Open, told: &Stored, own: &Expected) -> Result<Made, HostError> {
+        let made = |proof| Ok(Made { proof, version: told.version.clone() });
         if told.proof(own) == Some(Proof::Digest) {
-            return Ok(Proof::Digest);
+            return made(Proof::Digest);
         }
         let asked = match self.head(open, &open.key).await {
             Ok(Some(stored)) => stored,
             // Somebody may have removed it since, or put another in its place.
-            Ok(None) => return Ok(Proof::Word),
-            Err(error) if error.status == Some(403) => return Ok(told.proof(own).unwrap_or(Proof::Word)),
+            Ok(None) => return made(Proof::Word),
+            Err(error) if error.status == Some(403) => return made(told.proof(own).unwrap_or(Proof::Word)),
             Err(error) => return Err(HostError { doubt: true, ..error }),
         };
         match asked.proof(own) {
-            Some(proof) if open.made(&asked) || asked.token.is_none() => Ok(proof),
+            Some(proof) if open.made(&asked) || asked.token.is_none() => made(proof),
             // Another has taken its place since.
-            _ if asked.token.is_some() && !open.made(&asked) => Ok(Proof::Word),
+            _ if asked.token.is_some() && !open.made(&asked) => made(Proof::Word),
             None if open.made(&asked) => Err(another(&asked, own)),
             // Without the token it may be anybody's answer, such as that of a network that wants a login first.
             _ => Err(HostError { class: Class::Transient, doubt: true, ..another(&asked, own) }),
@@ -331,9 +365,9 @@ impl S3 {
         let receipts = receipts(completion);
         let own = expected(open, at, &receipts);
         if open.on_existing != OnExisting::Overwrite
-            && let Some(proof) = self.look_before(open, upload, &own).await?
+            && let Some(made) = self.look_before(open, upload, &own).await?
         {
-            return Ok(self.outcome(open, at, proof));
+            return Ok(self.outcome(open, at, made));
         }
         let call = Call::of_object("POST", &open.key, &[("uploadId", upload)]).xml(complete_body(open.checksum, &receipts));
         let whole = own.checksum.clone().zip(open.checksum.announced()).zip(open.checksum.header());
@@ -345,23 +379,23 @@ impl S3 {
             None => call,
         };
         let reply = self.ask(open, call.headers(only_if_free(open)).patience(COMPLETE_PATIENCE)).await?;
-        let proof = match complete_reply(&reply, open.checksum) {
-            Ok(stored) => self.proof(open, &stored, &own).await?,
+        let made = match complete_reply(&reply, open.checksum) {
+            Ok(stored) => self.proved(open, &stored, &own).await?,
             Err(error) if is_taken(&error) => {
-                let proof = self.who_took(open, &own, error).await?;
+                let made = self.who_took(open, &own, error).await?;
                 self.give_up(open, upload).await?;
-                proof
+                made
             }
             Err(error) => self.after_refusal(open, upload, &own, error).await?,
         };
-        Ok(self.outcome(open, at, proof))
+        Ok(self.outcome(open, at, made))
     }
 
     /// What a refused completion means: the answer to one that has succeeded may be that there is no such upload (page, 8).
-    async fn after_refusal(&self, open: &Open, upload: &str, own: &Expected, error: HostError) -> Result<Proof, HostError> {
+    async fn after_refusal(&self, open: &Open, upload: &str, own: &Expected, error: HostError) -> Result<Made, HostError> {
         let is_gone = error.class == Class::SessionLost || is_denied(&error);
         if is_gone && let Some(stored) = self.made(open).await.map_err(|error| HostError { doubt: true, ..error })? {
-            return stored.proof(own).ok_or_else(|| another(&stored, own));
+            return Made::of(stored, own);
         }
         if is_denied(&error) && self.is_lost(open, upload).await {
             return Err(HostError { class: Class::SessionLost, ..error });
@@ -382,14 +416,15 @@ impl S3 {
         Ok(())
     }
 
-    fn outcome(&self, open: &Open, at: &UploadSession, proof: Proof) -> Outcome {
-        let bytes = Some(at.plan.file_bytes).filter(|_| proof > Proof::Word);
-        Outcome { bytes, ..self.named(open, proof) }
+    fn outcome(&self, open: &Open, at: &UploadSession, made: Made) -> Outcome {
+        let bytes = Some(at.plan.file_bytes).filter(|_| made.proof > Proof::Word);
+        Outcome { bytes, ..self.named(open, made) }
     }
 
-    fn named(&self, open: &Open, proof: Proof) -> Outcome {
+    fn named(&self, open: &Open, Made { proof, version }: Made) -> Outcome {
         let link = self.settings.link_base.as_ref().map(|base| format!("{base}{}", sign::encoded(&open.key)));
-        let remote_id = Some(format!("s3://{}/{}", open.place.bucket, open.key));
+        let version = version.map_or(String::new(), |version| format!("{VERSION}{version}"));
+        let remote_id = Some(format!("s3://{}/{}{version}", open.place.bucket, open.key));
         Outcome { link, remote_id, proof, name: stored::name(Some(names::last_name(&open.key).to_owned())), ..Outcome::default() }
     }
 }
@@ -459,6 +494,7 @@ impl Host for S3 {
                 key: self.settings.key.fill(file)?,
                 token: self.sender.token(),
                 upload: None,
+                announced: false,
                 checksum: self.settings.checksum,
                 on_existing: self.settings.on_existing,
                 content_type: self.settings.content_type.clone().unwrap_or_else(|| file.content_type.to_owned()),
@@ -468,9 +504,25 @@ impl Host for S3 {
                 return Ok(Opened::AlreadyThere(there));
             }
             if !self.goes_whole(file.bytes) {
-                open.upload = Some(self.create(&open).await?);
+                open.announced = self.settings.is_only_writer();
+                open.upload = if open.announced { None } else { Some(self.create(&open).await?) };
             }
             open.store().map(Opened::Session)
+        })
+    }
+
+    fn has_begun(&self, session: &Session) -> bool {
+        Open::load(session).map_or(true, |open| !open.announced)
+    }
+
+    fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
+        Box::pin(async move {
+            let open = Open::load(&at.session)?;
+            if again {
+                self.give_up_unheard(&open).await?;
+            }
+            let upload = Some(self.create(&open).await?);
+            Open { upload, announced: false, ..open }.store()
         })
     }
 
@@ -506,13 +558,14 @@ impl Host for S3 {
                 Err(error) => return Err(error),
             };
             let there = if all_sent { self.look(&open).await? } else { None };
-            let Some(stored) = there.as_ref().filter(|stored| open.made(stored)) else {
-                let likely = there.filter(|stored| open.may_have_made(stored, at.plan.file_bytes)).map(|_| open.likely());
-                return Ok(likely.or(listed).unwrap_or(Found::Gone));
-            };
-            let own = expected(&open, at, &receipts(completion));
-            let proof = stored.proof(&own).ok_or_else(|| another(stored, &own))?;
-            Ok(Found::Complete(self.outcome(&open, at, proof)))
+            match there {
+                Some(stored) if open.made(&stored) => {
+                    let made = Made::of(stored, &expected(&open, at, &receipts(completion)))?;
+                    Ok(Found::Complete(self.outcome(&open, at, made)))
+                }
+                Some(stored) if open.may_have_made(&stored, at.plan.file_bytes) => Ok(open.likely()),
+                _ => Ok(listed.unwrap_or(Found::Gone)),
+            }
         })
     }
 
@@ -522,10 +575,10 @@ impl Host for S3 {
             if let Some(upload) = &open.upload {
                 return self.complete(at, &open, upload, completion).await;
             }
-            let kept = completion.confirmed.receipts.get(&0).and_then(|text| Receipt::load(text)?.proof);
-            let proof = kept.and_then(|word| Proof::from_word(&word));
+            let kept = completion.confirmed.receipts.get(&0).and_then(|text| Receipt::load(text));
+            let made = kept.and_then(|kept| Some(Made { proof: Proof::from_word(&kept.proof?)?, version: kept.version }));
             let lost = || HostError::new(Class::SessionLost, "the reply to the upload was not kept");
-            proof.map(|proof| self.outcome(&open, at, proof)).ok_or_else(lost)
+            made.map(|made| self.outcome(&open, at, made)).ok_or_else(lost)
         })
     }
 
@@ -534,6 +587,7 @@ impl Host for S3 {
             let open = Open::load(&at.session)?;
             match &open.upload {
                 Some(upload) => self.give_up(&open, upload).await,
+                None if open.announced => self.give_up_unheard(&open).await,
                 None => Ok(()),
             }
         })
@@ -555,6 +609,8 @@ impl Host for S3 {
         Box::pin(async move {
             let key = remote_id.strip_prefix("s3://").and_then(|id| id.split_once('/'));
             let key = key.filter(|(bucket, _)| *bucket == self.place.bucket).map(|(_, key)| key);
+            // Whoever may read an object may not always read a version of it.
+            let key = key.map(|key| key.rsplit_once(VERSION).map_or(key, |(key, _)| key));
             Ok(key.map(|key| self.sender.address(&self.place, key, self.settings.share)))
         })
     }
@@ -572,6 +628,7 @@ mod tests {
             key: "in/a.txt".into(),
             token: "3f1c".into(),
             upload: Some("u".into()),
+            announced: false,
             checksum: Checksum::Md5,
             on_existing: OnExisting::Overwrite,
             content_type: "text/plain".into(),
@@ -584,7 +641,7 @@ mod tests {
         let stored = r#"{"v":1,"place":{"base":"https://h.example/box","region":"us-east-1","bucket":"box"},"key":"in/a.txt","token":"3f1c","upload":"u","checksum":"md5","on_existing":"overwrite","content_type":"text/plain","mtime":"1.000000000"}"#;
         assert_eq!(open().store().unwrap().0, stored);
         assert_eq!(Open::load(&Session(stored.into())).unwrap(), open());
-        let receipt = Receipt { etag: "9a03".into(), digest: Some("AAAA".into()), proof: None };
+        let receipt = Receipt { etag: "9a03".into(), digest: Some("AAAA".into()), proof: None, version: None };
         assert_eq!(receipt.store().unwrap(), r#"{"e":"9a03","c":"AAAA"}"#);
         assert_eq!(Receipt::load(r#"{"e":"","p":"word"}"#).unwrap().proof.as_deref(), Some("word"));
     }
@@ -623,8 +680,12 @@ mod tests {
 
     #[test]
     fn a_completion_names_the_parts_in_order_and_from_one() {
-        let receipt =
-            |etag: &str, digest: Option<&str>| Receipt { etag: etag.into(), digest: digest.map(str::to_owned), proof: None };
+        let receipt = |etag: &str, digest: Option<&str>| Receipt {
+            etag: etag.into(),
+            digest: digest.map(str::to_owned),
+            proof: None,
+            version: None,
+        };
         let receipts = BTreeMap::from([(1, receipt("b<", Some("BB=="))), (0, receipt("a", Some("AA==")))]);
         let sent = xml::parse(&complete_body(Checksum::Crc64Nvme, &receipts)).unwrap();
         let of =

@@ -34,6 +34,15 @@ pub struct Listing {
     pub next: Option<u32>,
 }
 
+/// A page of the list of the uploads that are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploads {
+    /// The key and the id of each.
+    pub open: Vec<(String, String)>,
+    /// The key and the id behind which the next page begins, where there is one.
+    pub next: Option<(String, String)>,
+}
+
 /// What the service tells of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
@@ -45,6 +54,8 @@ pub struct Stored {
     pub checksum: Option<String>,
     /// The token of the upload that it came from.
     pub token: Option<String>,
+    /// Which of the versions it is that the bucket keeps of the key.
+    pub version: Option<String>,
 }
 
 impl Stored {
@@ -70,8 +81,7 @@ impl Stored {
 /// The id of an upload that was opened.
 pub fn create_reply(reply: &Reply) -> Result<String, HostError> {
     let root = answer(reply, "InitiateMultipartUpload")?;
-    let sound = |id: &&str| id.len() <= UPLOAD_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let id = root.text_of("UploadId").filter(sound);
+    let id = root.text_of("UploadId").filter(sound_id);
     id.map(str::to_owned).ok_or_else(|| unreadable(reply, "gave no upload id"))
 }
 
@@ -85,7 +95,7 @@ pub fn put_reply(reply: &Reply, checksum: Checksum, digest: Option<&str>) -> Res
         let said = "the host tells another checksum than that of what it was sent";
         return Err(HostError { doubt: true, ..reply.failure(Class::Transient, said) }.worsening_to(Class::RequestRefused));
     }
-    Ok(Stored { etag: Some(etag), checksum: told, ..Stored::default() })
+    Ok(Stored { etag: Some(etag), checksum: told, version: version(reply), ..Stored::default() })
 }
 
 /// The parts that are held of an upload, from behind `marker` on. A list with anything in it that cannot be read is none.
@@ -101,6 +111,16 @@ pub fn list_reply(reply: &Reply, marker: u32) -> Result<Listing, HostError> {
     Ok(Listing { parts, next: Some(next) })
 }
 
+/// The uploads that are open. One whose id cannot be read is left out: nothing could be done about it.
+pub fn uploads_reply(reply: &Reply) -> Result<Uploads, HostError> {
+    let root = answer(reply, "ListMultipartUploads")?;
+    let of = |upload: &Element| Some((upload.text_of("Key")?.to_owned(), upload.text_of("UploadId").filter(sound_id)?.to_owned()));
+    let open = root.children.iter().filter(|child| child.name == "Upload").filter_map(of).collect();
+    let marker = |name| root.text_of(name).unwrap_or_default().to_owned();
+    let next = (marker("NextKeyMarker"), marker("NextUploadIdMarker"));
+    Ok(Uploads { open, next: Some(next).filter(|(key, _)| root.text_of("IsTruncated") == Some("true") && !key.is_empty()) })
+}
+
 /// The object that was made of an upload. Only the root of the XML decides: the status is told before anything is done (page, 3).
 pub fn complete_reply(reply: &Reply, checksum: Checksum) -> Result<Stored, HostError> {
     succeeded(reply)?;
@@ -108,7 +128,7 @@ pub fn complete_reply(reply: &Reply, checksum: Checksum) -> Result<Stored, HostE
     let lost = || HostError { doubt: true, ..reply.failure(Class::Transient, said_instead(reply, "did not say what it stored")) };
     let root = root.ok_or_else(lost)?;
     let told = checksum.element().and_then(|element| root.text_of(element)).map(str::to_owned);
-    Ok(Stored { etag: root.text_of("ETag").and_then(etag), checksum: told, ..Stored::default() })
+    Ok(Stored { etag: root.text_of("ETag").and_then(etag), checksum: told, version: version(reply), ..Stored::default() })
 }
 
 /// An object, where there is one.
@@ -121,7 +141,7 @@ pub fn head_reply(reply: &Reply, checksum: Checksum) -> Result<Option<Stored>, H
                 return Err(unreadable(reply, "answered without the ETag of an object"));
             };
             let token = reply.header(TOKEN).map(str::to_owned);
-            Ok(Some(Stored { bytes, etag: Some(etag), checksum: told_checksum(reply, checksum), token }))
+            Ok(Some(Stored { bytes, etag: Some(etag), checksum: told_checksum(reply, checksum), token, version: version(reply) }))
         }
         404 => Ok(None),
         _ => Err(refusal(reply)),
@@ -143,6 +163,16 @@ pub fn bucket_reply(reply: &Reply) -> Result<bool, HostError> {
         Err(error) if error.code.as_deref() == Some("AccessDenied") => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The version of an object, in a bucket that keeps them; one that did so earlier calls what is new `null`.
+fn version(reply: &Reply) -> Option<String> {
+    let told = reply.header("x-amz-version-id").filter(sound_id).filter(|told| !told.is_empty() && *told != "null");
+    told.map(str::to_owned)
+}
+
+fn sound_id(id: &&str) -> bool {
+    id.len() <= UPLOAD_ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn told_checksum(reply: &Reply, checksum: Checksum) -> Option<String> {
@@ -273,11 +303,22 @@ mod tests {
         assert!(list_reply(&text(page), 2).is_err(), "it would go on for ever");
         assert!(list_reply(&text("<ListPartsResponse><IsTruncated>false</IsTruncated></ListPartsResponse>"), 0).is_ok());
         assert_eq!(list_reply(&text("<ListPartsResult/>"), 0).unwrap(), Listing { parts: vec![], next: None });
+        let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker><NextUploadIdMarker>v</NextUploadIdMarker>\
+                    <Upload><Key>k</Key><UploadId>u</UploadId></Upload><Upload><Key>k</Key></Upload><Upload><UploadId>v</UploadId><Key>kk</Key></Upload></ListMultipartUploadsResult>";
+        let of = |key: &str, id: &str| (key.to_owned(), id.to_owned());
+        let open = vec![of("k", "u"), of("kk", "v")];
+        assert_eq!(uploads_reply(&text(page)).unwrap(), Uploads { open: open.clone(), next: Some(of("k", "v")) });
+        assert_eq!(uploads_reply(&text(&page.replace("true", "false"))).unwrap(), Uploads { open, next: None });
         let done = "   \n  <?xml version=\"1.0\"?><CompleteMultipartUploadResult><ETag>\"ab-2\"</ETag><ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME></CompleteMultipartUploadResult>";
         let stored = complete_reply(&text(done), Checksum::Crc64Nvme).unwrap();
         assert_eq!((stored.etag.as_deref(), stored.checksum.as_deref()), (Some("ab-2"), Some("rosUhgp5mIg=")));
-        let head = reply(200, &[("content-length", "7"), ("ETag", "\"ab\""), (TOKEN, "3f1c")], "");
+        let head = reply(200, &[("content-length", "7"), ("ETag", "\"ab\""), (TOKEN, "3f1c"), ("x-amz-version-id", "v.1")], "");
         let stored = head_reply(&head, Checksum::Md5).unwrap().unwrap();
+        assert_eq!(stored.version.as_deref(), Some("v.1"));
+        let of = |version| {
+            put_reply(&reply(200, &[("ETag", "\"ab\""), ("x-amz-version-id", version)], ""), Checksum::Md5, None).unwrap().version
+        };
+        assert_eq!([of("v.1"), of("null"), of("a b")], [Some("v.1".into()), None, None]);
         assert_eq!((stored.bytes, stored.token.as_deref(), stored.checksum), (Some(7), Some("3f1c"), None));
         assert_eq!(head_reply(&reply(404, &[], ""), Checksum::Md5).unwrap(), None);
         let page = reply(200, &[("content-length", "1200"), ("content-type", "text/html")], "");
@@ -364,7 +405,7 @@ mod tests {
     fn what_is_told_of_an_object_proves_it_or_shows_another() {
         let told = |bytes, etag: &str, checksum: &str| {
             let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-            Stored { bytes, etag: text(etag), checksum: text(checksum), token: None }
+            Stored { bytes, etag: text(etag), checksum: text(checksum), ..Stored::default() }
         };
         let own = |etag: &str, checksum: &str| {
             let Stored { etag, checksum, .. } = told(None, etag, checksum);

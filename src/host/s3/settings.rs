@@ -65,6 +65,8 @@ pub struct S3Config {
     pub parallel_parts: Option<usize>,
     /// What goes with each part, so that the service refuses other bytes.
     pub checksum: Checksum,
+    /// Whether nobody else opens uploads in this bucket.
+    pub only_writer: bool,
     /// What is done where there is an object of the key.
     pub on_existing: OnExisting,
     /// What a link begins with, with a slash at the end; nothing where objects are not public.
@@ -89,6 +91,13 @@ pub enum OnExisting {
     Skip,
     /// The job waits for a person.
     Error,
+}
+
+impl S3Config {
+    /// Whether every upload of one of our keys is of our opening: nobody else makes keys like these, or nobody else is there.
+    pub(super) fn is_only_writer(&self) -> bool {
+        self.only_writer || self.key.is_ours_alone()
+    }
 }
 
 impl HostSettings for S3Config {
@@ -135,6 +144,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
         single_put_max: table.get("single_put_max", 16 * MIB, part_size(SINGLE_PUT, 1)),
         parallel_parts: table.get("parallel_parts", None, number_or_auto(1, 64)),
         checksum,
+        only_writer: table.get("only_writer", false, boolean),
         on_existing: table.get("on_existing", OnExisting::Rename, word(ON_EXISTING)),
         link_base: table.find("link_base", web_address).map(|base| format!("{base}/")),
         share: table.get("share", Duration::from_secs(24 * 3600), share),

@@ -1,13 +1,12 @@
 //! Keys that are taken (page, 8). An object of our own upload is no obstacle, and nobody else's is ever taken for ours.
 
-use crate::job::Proof;
 use crate::job::upload::{Class, Outcome};
 
 use super::super::error::{HostError, excerpt};
 use super::checksum::Expected;
 use super::keys::numbered;
 use super::settings::OnExisting;
-use super::{Open, S3, another};
+use super::{Made, Open, S3};
 
 /// How many further names are tried.
 const NAMES_TRIED: u32 = 100;
@@ -21,7 +20,7 @@ impl S3 {
                 return Ok(None);
             }
             match open.on_existing {
-                OnExisting::Skip => return Ok(Some(self.named(open, Proof::Word))),
+                OnExisting::Skip => return Ok(Some(self.named(open, Made::on_its_word()))),
                 OnExisting::Error | OnExisting::Overwrite => return Err(taken(open)),
                 OnExisting::Rename => open.key = numbered(&wanted, number + 1)?,
             }
@@ -42,22 +41,22 @@ impl S3 {
 
     /// Looks once more before an object would be made of parts: not every service heeds the condition. What there is to tell where
     /// the key has an object; nothing where it is free.
-    pub(super) async fn look_before(&self, open: &Open, upload: &str, own: &Expected) -> Result<Option<Proof>, HostError> {
+    pub(super) async fn look_before(&self, open: &Open, upload: &str, own: &Expected) -> Result<Option<Made>, HostError> {
         if !self.is_there(open).await? {
             return Ok(None);
         }
-        let proof = self.who_took(open, own, taken(open)).await?;
+        let made = self.who_took(open, own, taken(open)).await?;
         self.give_up(open, upload).await?;
-        Ok(Some(proof))
+        Ok(Some(made))
     }
 
     /// What follows where the service says that the key is taken: by this upload, whose answer was lost; or by another object.
-    pub(super) async fn who_took(&self, open: &Open, own: &Expected, refused: HostError) -> Result<Proof, HostError> {
+    pub(super) async fn who_took(&self, open: &Open, own: &Expected, refused: HostError) -> Result<Made, HostError> {
         if let Some(stored) = self.made(open).await? {
-            return stored.proof(own).ok_or_else(|| another(&stored, own));
+            return Made::of(stored, own);
         }
         match open.on_existing {
-            OnExisting::Skip => Ok(Proof::Word),
+            OnExisting::Skip => Ok(Made::on_its_word()),
             OnExisting::Error => Err(HostError { status: refused.status, code: refused.code, ..taken(open) }),
             // The key of an upload cannot be changed: another begins, with the next name.
             OnExisting::Rename | OnExisting::Overwrite => Err(HostError { class: Class::SessionLost, ..refused }),

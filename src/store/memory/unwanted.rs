@@ -1,7 +1,8 @@
-use super::{Asking, Caller, JobId, Reason, State, StoreError, Tables, Watches};
+use super::{Asking, Caller, JobId, Reason, State, StoreError, Tables, Upload, Watches};
 use crate::job::believed::after;
+use crate::job::verdict::RECHECK;
 use crate::store::Claimed;
-use crate::store::unwanted::SESSION_KEPT;
+use crate::store::unwanted::{SESSION_KEPT, SESSION_OWED};
 
 impl Tables {
     pub(super) fn follow_watches(&mut self, by: Caller, watches: &Watches) -> Result<(u64, u64), StoreError> {
@@ -91,11 +92,23 @@ impl Tables {
                 }
                 claimed.push(Claimed { retry: true, give_back: true, is_over, ..self.claimed(*id, by.now_ms)? });
                 if is_over {
-                    self.uploads.remove(id);
-                    self.job(*id)?.abandon_at = None;
+                    let owed = |upload: &Upload| after(upload.opened_ms, SESSION_OWED) > by.now_ms;
+                    let is_owed = self.uploads.get(id).is_some_and(owed);
+                    if !is_owed {
+                        self.uploads.remove(id);
+                    }
+                    self.job(*id)?.abandon_at = is_owed.then(|| after(by.now_ms, RECHECK));
                 }
             }
         }
         Ok(next)
+    }
+
+    pub(super) fn record_given_back(&mut self, _: Caller, id: JobId) -> Result<(), StoreError> {
+        if self.job(id)?.state == State::Cancelled {
+            self.uploads.remove(&id);
+            self.job(id)?.abandon_at = None;
+        }
+        Ok(())
     }
 }

@@ -45,6 +45,10 @@ impl Tables {
         Ok(Recorded::Yes)
     }
 
+    pub(super) fn record_begun(&mut self, by: Caller, job: JobId, session: &Session) -> Result<bool, StoreError> {
+        self.with_upload(by, job, |upload| upload.session = session.clone())
+    }
+
     pub(super) fn record_ack(
         &mut self,
         by: Caller,

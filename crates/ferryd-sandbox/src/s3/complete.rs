@@ -55,7 +55,8 @@ impl Call {
         let wanted = Wanted { id: &object_id(&self.key), name: last_name(&self.key), md5: None };
         let object = shared.store.finish_ranges(KIND, id, wanted, |_| Ok(pieces))?;
         let told = checksum.as_ref().map(|(algorithm, told)| (algorithm.header().to_owned(), told.clone()));
-        let meta = Meta { key: self.key.clone(), headers: upload.headers, etag: etag.clone(), checksum: told };
+        let (key, version) = (self.key.clone(), self.version(shared));
+        let meta = Meta { key, headers: upload.headers, etag: etag.clone(), checksum: told, version };
         shared.records.set(KIND, &object_record(&object.id), &meta)?;
         shared.store.forget_session(KIND, id)?;
         shared.records.remove(KIND, &upload_record(id))?;
@@ -72,7 +73,7 @@ impl Call {
                  </CompleteMultipartUploadResult>"
             ),
         );
-        Ok(Answer { held: true, ..Answer::plain(reply, Outcome::Stored) })
+        Ok(Answer { held: true, ..Answer::plain(meta.told_in(reply), Outcome::Stored) })
     }
 
     /// The parts that are named, as they are held.
@@ -180,7 +181,10 @@ fn read(text: &str) -> Result<Vec<Named>, String> {
                 continue;
             }
             Event::Text(text) => text.xml10_content().into_owned(),
-            Event::GeneralRef(name) => resolve_predefined_entity(&name).ok_or("an entity is unknown")?.to_owned(),
+            Event::GeneralRef(name) => match name.resolve_char_ref() {
+                Ok(Some(char)) => char.to_string(),
+                _ => resolve_predefined_entity(&name).ok_or("an entity is unknown")?.to_owned(),
+            },
             Event::Decl(_) => continue,
             Event::Eof if ended => return Ok(parts),
             _ => return Err("the XML ends too early, or has what a completion has not".into()),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::Read;
+use std::time::{Duration, UNIX_EPOCH};
 
 use md5::{Digest, Md5};
 use quick_xml::escape::escape;
@@ -30,22 +31,6 @@ pub(super) fn bucket(shared: &Shared, rules: &Rules) -> Result<Reply, Fault> {
     ))
 }
 
-/// The uploads that are open.
-pub(super) fn uploads(shared: &Shared) -> Reply {
-    let mut listed = String::new();
-    for record in shared.records.names(KIND, "upload-") {
-        let Some(upload) = shared.records.get::<Upload>(KIND, &record) else { continue };
-        let (key, id) = (escape(upload.key.as_str()), record.trim_start_matches("upload-"));
-        write!(listed, "<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>").ok();
-    }
-    xml(
-        200,
-        &format!(
-            "<ListMultipartUploadsResult xmlns=\"{NAMESPACE}\"><IsTruncated>false</IsTruncated>{listed}</ListMultipartUploadsResult>"
-        ),
-    )
-}
-
 /// The parts whose bytes are still those that came: with their lengths, by their numbers.
 pub(super) fn sound(shared: &Shared, id: &str, upload: &Upload) -> std::io::Result<Vec<(u64, u64, Taken)>> {
     let mut sound = Vec::new();
@@ -67,7 +52,54 @@ pub(super) fn sound(shared: &Shared, id: &str, upload: &Upload) -> std::io::Resu
     Ok(sound)
 }
 
+/// A time as lists have it.
+fn time(ms: i64) -> String {
+    let ms = u64::try_from(ms).unwrap_or(0);
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(ms));
+    let words: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, time, _] = words.as_slice() else { return String::new() };
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(month).map_or(0, |at| at / 3 + 1);
+    format!("{year}-{month:02}-{day}T{time}.{:03}Z", ms % 1000)
+}
+
 impl Call {
+    /// The uploads that are open, by key and id.
+    pub(super) fn uploads(&self, shared: &Shared) -> Result<Answer, Fault> {
+        let asked = |name: &str| self.query.get(name).map(String::as_str).unwrap_or_default();
+        let wrong = || Fault::bad("InvalidArgument", "`max-uploads` must be a number from 1 to 1000");
+        let most = match asked("max-uploads") {
+            "" => 1000,
+            text => text.parse().ok().filter(|most| (1..=1000).contains(most)).ok_or_else(wrong)?,
+        };
+        let (prefix, key_marker, id_marker) = (asked("prefix"), asked("key-marker"), asked("upload-id-marker"));
+        let record =
+            |name: String| Some((shared.records.get::<Upload>(KIND, &name)?, name.trim_start_matches("upload-").to_owned()));
+        let is_behind = |key: &str, id: &str| {
+            key_marker.is_empty() || key > key_marker || (key == key_marker && !id_marker.is_empty() && id > id_marker)
+        };
+        let mut open: Vec<(Upload, String)> = shared.records.names(KIND, "upload-").into_iter().filter_map(record).collect();
+        open.retain(|(upload, id)| upload.key.starts_with(prefix) && is_behind(&upload.key, id));
+        open.sort_by(|(one, id), (other, other_id)| (&one.key, id).cmp(&(&other.key, other_id)));
+        let page = &open[..open.len().min(most).min(self.rules.listed_max)];
+        let mut listed = String::new();
+        for (upload, id) in page {
+            let (key, time) = (escape(upload.key.as_str()), time(upload.opened_ms));
+            write!(listed, "<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{time}</Initiated></Upload>").ok();
+        }
+        let next = page.last().filter(|_| page.len() < open.len()).map_or(String::new(), |(upload, id)| {
+            let key = escape(upload.key.as_str());
+            format!("<NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>")
+        });
+        let (bucket, more) = (escape(self.rules.bucket.as_str()), page.len() < open.len());
+        Ok(served(xml(
+            200,
+            &format!(
+                "<ListMultipartUploadsResult xmlns=\"{NAMESPACE}\"><Bucket>{bucket}</Bucket><MaxUploads>{most}</MaxUploads>\
+                 <IsTruncated>{more}</IsTruncated>{next}{listed}</ListMultipartUploadsResult>"
+            ),
+        )))
+    }
+
     pub(super) fn list(&self, shared: &Shared, id: &str) -> Result<Answer, Fault> {
         let upload = upload(shared, id, &self.key)?;
         let number = |name: &str, default: u64| match self.query.get(name) {

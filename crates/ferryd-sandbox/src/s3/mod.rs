@@ -57,6 +57,8 @@ const OTHER_HEADERS: [&str; 7] = [
     "x-amz-checksum-mode",
     "x-amz-mp-object-size",
 ];
+/// What a list of uploads may be asked for with.
+const LIST_OF_UPLOADS: [&str; 5] = ["key-marker", "max-uploads", "prefix", "upload-id-marker", "uploads"];
 const STORAGE_CLASSES: [&str; 4] = ["STANDARD", "STANDARD_IA", "REDUCED_REDUNDANCY", "GLACIER_IR"];
 
 /// What is done with `x-amz-checksum-…`.
@@ -102,10 +104,12 @@ pub struct Rules {
     pub heeds_conditions: bool,
     /// Whether `x-amz-meta-…` is kept.
     pub keeps_metadata: bool,
-    /// The most parts on a page of their list.
+    /// The most parts or uploads on a page of their list.
     pub listed_max: usize,
     /// What a completion is answered that comes again.
     pub second_completion: SecondCompletion,
+    /// Whether the bucket keeps every version of an object, and tells which one it has stored.
+    pub is_versioned: bool,
     /// Whether the key may list buckets and look at objects.
     pub may_look: bool,
 }
@@ -125,6 +129,7 @@ impl Default for Rules {
             keeps_metadata: true,
             listed_max: 1000,
             second_completion: SecondCompletion::NoSuchUpload,
+            is_versioned: false,
             may_look: true,
         }
     }
@@ -143,6 +148,9 @@ pub(super) fn config(addr: SocketAddr) -> String {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Upload {
     key: String,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    opened_ms: i64,
     /// What its object is stored with.
     headers: BTreeMap<String, String>,
     /// The checksum that goes with each part, and whether there is one of the whole.
@@ -166,6 +174,19 @@ struct Meta {
     etag: String,
     /// The header that tells its checksum, and what it says.
     checksum: Option<(String, String)>,
+    /// Which version it is.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Meta {
+    /// A reply with the version in it.
+    fn told_in(&self, reply: Reply) -> Reply {
+        match &self.version {
+            Some(version) => reply.header("x-amz-version-id", version),
+            None => reply,
+        }
+    }
 }
 
 /// A refusal: status, code, words, and the region where that is the matter.
@@ -241,11 +262,17 @@ enum Asked {
 
 impl Asked {
     fn of(method: &Method, has_key: bool, query: &BTreeMap<String, String>) -> Result<Asked, Fault> {
-        let names: Vec<&str> = query.keys().map(String::as_str).filter(|name| !name.starts_with("X-Amz-")).collect();
+        // What signs an address, and the name of the request, which some clients add, ask for nothing.
+        let says = |name: &&str| !name.starts_with("X-Amz-") && *name != "x-id";
+        let names: Vec<&str> = query.keys().map(String::as_str).filter(says).collect();
         let upload = || query.get("uploadId").cloned().unwrap_or_default();
         Ok(match (method, has_key, names.as_slice()) {
             (&Method::GET, false, ["list-type"] | ["list-type", "max-keys"]) if query["list-type"] == "2" => Asked::Bucket,
-            (&Method::GET, false, ["uploads"] | ["prefix", "uploads"]) => Asked::Uploads,
+            (&Method::GET, false, names)
+                if names.contains(&"uploads") && names.iter().all(|name| LIST_OF_UPLOADS.contains(name)) =>
+            {
+                Asked::Uploads
+            }
             (&Method::POST, true, ["uploads"]) => Asked::Create,
             (&Method::PUT, true, ["partNumber", "uploadId"]) => {
                 let number = query["partNumber"].parse().ok().filter(|number| (1..=PARTS_MAX).contains(number));
@@ -405,7 +432,7 @@ impl Call {
     fn once(&self, shared: &Shared) -> Result<Answer, Fault> {
         match &self.asked {
             Asked::Bucket => self.looks().and_then(|()| Ok(served(listing::bucket(shared, &self.rules)?))),
-            Asked::Uploads => Ok(served(listing::uploads(shared))),
+            Asked::Uploads => self.looks().and_then(|()| self.uploads(shared)),
             Asked::Create => self.create(shared),
             Asked::Parts(id) => self.looks().and_then(|()| self.list(shared, id)),
             Asked::Complete(id) => self.complete(shared, id),
@@ -490,7 +517,8 @@ impl Call {
             (None, Some(_)) => return Err(Fault::bad("InvalidRequest", "a type without an algorithm")),
         };
         let id = format!("{:032x}.{:016x}~-", shared.chance.number(), shared.chance.number() >> 64);
-        let upload = Upload { key: self.key.clone(), headers: self.object_headers()?, checksum, parts: BTreeMap::new() };
+        let (key, opened_ms) = (self.key.clone(), shared.clock.now_ms());
+        let upload = Upload { key, opened_ms, headers: self.object_headers()?, checksum, parts: BTreeMap::new() };
         shared.store.begin(KIND, &id, Totals { parts: 0, bytes: 0 })?;
         shared.records.set(KIND, &upload_record(&id), &upload)?;
         let (bucket, key) = (escape(self.rules.bucket.as_str()), escape(self.key.as_str()));
@@ -536,10 +564,15 @@ impl Call {
         let again = shared.store.object(KIND, &id).is_some();
         shared.store.keep_as(KIND, id.clone(), last_name(&self.key), &id, spooled)?;
         let told = checksum.as_ref().map(|(algorithm, told)| (algorithm.header().to_owned(), told.clone()));
-        let meta = Meta { key: self.key.clone(), headers, etag: etag.clone(), checksum: told };
+        let meta = Meta { key: self.key.clone(), headers, etag: etag.clone(), checksum: told, version: self.version(shared) };
         shared.records.set(KIND, &object_record(&id), &meta)?;
-        let answer = Answer::plain(self.told(Reply::empty(200), &etag, checksum.as_ref()), Outcome::Stored);
+        let reply = meta.told_in(self.told(Reply::empty(200), &etag, checksum.as_ref()));
+        let answer = Answer::plain(reply, Outcome::Stored);
         Ok(Answer { file_sha256, held: true, again, ..answer })
+    }
+
+    fn version(&self, shared: &Shared) -> Option<String> {
+        self.rules.is_versioned.then(|| format!("{:032x}", shared.chance.number()))
     }
 
     /// Whether the key is free, where that was asked for.
@@ -569,7 +602,7 @@ impl Call {
         // Of what is counted and not kept, nothing can be told.
         let file = shared.store.open_object(KIND, &id).ok_or_else(|| Fault::denied("Access Denied"))??;
         let reply = meta.headers.iter().fold(Reply::file(file, object.bytes), |reply, (name, value)| reply.header(name, value));
-        let reply = reply.header("etag", &format!("\"{}\"", meta.etag));
+        let reply = meta.told_in(reply.header("etag", &format!("\"{}\"", meta.etag)));
         let wants = self.request.header("x-amz-checksum-mode") == Some("ENABLED");
         Ok(served(match meta.checksum.filter(|_| wants) {
             Some((name, told)) => reply.header(&name, &told),
