@@ -46,8 +46,20 @@ impl Claims {
         Some(Claim { claims: self, clock, address: address.to_owned() })
     }
 
+    /// Gives back whatever an upload has that is given up.
+    pub(super) fn forget(&self, by: &str) {
+        self.held().retain(|_, held| held.by != by);
+    }
+
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim<'_> {
+    /// The name was not given.
+    pub(super) fn give_back(self) {
+        self.claims.held().remove(&self.address);
     }
 }
 
@@ -72,6 +84,9 @@ mod tests {
         drop(first);
         assert!(claims.claim(&clock, "https://h.example/a", "two").is_none(), "somebody may have looked before");
         assert!(claims.claim(&clock, "https://h.example/a", "one").is_some(), "its own");
+        claims.forget("one");
+        claims.claim(&clock, "https://h.example/a", "two").unwrap().give_back();
+        assert!(claims.claim(&clock, "https://h.example/a", "one").is_some());
         claims.held().values_mut().for_each(|held| held.until_ms = Some(clock.now_ms() - 1));
         assert!(claims.claim(&clock, "https://h.example/a", "two").is_some());
     }

@@ -10,6 +10,7 @@ use super::super::UploadSession;
 use super::super::error::{HostError, excerpt};
 use super::super::http::Request;
 use super::super::names::{last_name, numbered};
+use super::claims::Claim;
 use super::settings::OnExisting;
 use super::{Facts, Moved, Open, PATIENCE, Receipt, Seen, WebDav, delete_reply, list_reply, move_reply, no_folder, place, replies};
 
@@ -88,20 +89,30 @@ impl WebDav {
         let mut number = numbers(open, Some(receipt)).start;
         for _ in 0..NAMES_TRIED {
             let path = further(open, number);
-            let claim = self.claims.claim(self.transport.clock(), &place::below(&open.base, &path), &open.waiting);
-            let is_anothers = claim.is_none() && open.on_existing == OnExisting::Rename;
+            // Chunks are announced for their name before, and whoever takes them refuses one that is taken.
+            let is_shared = open.on_existing == OnExisting::Rename && !open.in_chunks;
+            let address = place::below(&open.base, &path);
+            let claimed = || self.claims.claim(self.transport.clock(), &address, &open.waiting);
+            let mut claim = is_shared.then(claimed).flatten();
+            let is_anothers = is_shared && claim.is_none();
             let there = if is_known || is_anothers { None } else { self.look(&open.base, &path).await? };
             let is_folder = there.as_ref().is_some_and(|there| there.is_folder);
             let makes_room = (is_known && receipt.free.as_ref().is_some_and(|free| free.before.is_some())) || there.is_some();
             let replaces = replaces(is_folder) && makes_room;
             let (moved, told) = if !is_anothers && (there.is_none() || replaces) {
-                self.ask_for_name(at, open, &path, replaces, digest).await?
+                let asked = self.ask_for_name(at, open, &path, replaces, digest).await;
+                give_back_unless_in_doubt(&mut claim, &asked);
+                asked?
             } else {
                 (Moved::Taken, None)
             };
             match moved {
                 Moved::Yes => return self.named_as(at, open, &path, receipt, Digests { told, own: digest }).await,
-                Moved::Missing => return self.after_missing(at, open, &path, receipt, digest).await,
+                Moved::Missing => {
+                    let outcome = self.after_missing(at, open, &path, receipt, digest).await;
+                    give_back_unless_in_doubt(&mut claim, &outcome);
+                    return outcome;
+                }
                 // Somebody has come in between.
                 Moved::Taken if !is_anothers && there.is_none() && (is_known || open.on_existing == OnExisting::Overwrite) => {}
                 Moved::Taken => match open.on_existing {
@@ -258,6 +269,7 @@ impl WebDav {
 
     pub(super) async fn remove_waiting(&self, open: &Open) -> Result<(), HostError> {
         let url = if open.in_chunks { open.waiting.clone() } else { place::below(&open.base, &open.waiting) };
+        self.claims.forget(&open.waiting);
         delete_reply(&self.ask(Request::delete(&url)).await?)
     }
 
@@ -317,6 +329,15 @@ fn named<'t>(open: &Open, wanted: Wanted<'_>, there: &'t [(String, Seen)]) -> Op
     let is_new = |(_, seen): &&(String, Seen)| asked && before(open, receipt) != Some(&Facts::from(seen));
     let fitting = || there.iter().filter(fits);
     fitting().find(is_same).or_else(|| fitting().rfind(is_new))
+}
+
+/// A name that was certainly not given is free for other uploads.
+fn give_back_unless_in_doubt<T>(claim: &mut Option<Claim<'_>>, asked: &Result<T, HostError>) {
+    if matches!(asked, Err(error) if !error.doubt)
+        && let Some(claim) = claim.take()
+    {
+        claim.give_back();
+    }
 }
 
 fn in_doubt(error: HostError) -> HostError {
