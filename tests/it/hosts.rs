@@ -497,11 +497,13 @@ fn parts_of_4shared_may_go_together() {
 
 #[test]
 fn parts_of_cloudkp_go_together_as_told() {
-    for (lines, most) in [("", 5), ("parallel_parts = 1", 1), ("parallel_parts = 3", 3)] {
+    // Four requests go at first where nothing is set, and eight at most.
+    for (lines, expected) in [("", 4..=8), ("parallel_parts = 1", 1..=1), ("parallel_parts = 3", 3..=3)] {
         let bench = kinds::CLOUDKP.bench().host(lines);
         bench.faults(one(Endpoint::Chunk, When::Always, Action::SlowReply { seconds: 0.1 }));
         arrives(kinds::CLOUDKP, &bench, &bytes(6, 2 * MIB + 1));
-        assert_eq!(at_once(&requests(&bench, Endpoint::Chunk)), most, "{lines}");
+        let together = at_once(&requests(&bench, Endpoint::Chunk));
+        assert!(expected.contains(&together), "{together} with {lines:?}");
     }
 }
 
