@@ -323,7 +323,9 @@ fn named<'t>(open: &Open, wanted: Wanted<'_>, there: &'t [(String, Seen)]) -> Op
         !seen.is_folder && seen.bytes.is_none_or(|told| told == bytes) && !(open.hashed && is_another(seen))
     };
     let equal = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
-    let has_digest = |seen: &Seen| open.hashed && asked && digest.is_some() && told(seen).as_deref() == digest;
+    // Bytes that were there whole and are gone have got their name, also where the host has said that it gave them none.
+    let was_whole = receipt.is_some_and(|receipt| receipt.digest.is_some());
+    let has_digest = |seen: &Seen| open.hashed && (asked || was_whole) && digest.is_some() && told(seen).as_deref() == digest;
     let is_same =
         |(_, seen): &&(String, Seen)| receipt.is_some_and(|receipt| equal(&receipt.facts.etag, &seen.etag)) || has_digest(seen);
     let is_new = |(_, seen): &&(String, Seen)| asked && before(open, receipt) != Some(&Facts::from(seen));
@@ -411,6 +413,12 @@ mod tests {
             let wanted = Wanted { bytes: 7, receipt: Some(&receipt), digest: Some(OURS), asked };
             let found = named(&open, wanted, &there);
             assert_eq!(found.map(|(path, _)| path.as_str()), expected, "{told}");
+        }
+        // Its bytes were there whole, and are gone: a host that refused to give them the name has given it all the same.
+        let whole = Receipt { digest: Some(OURS.into()), ..Receipt::default() };
+        for (seen, is_ours) in [(with(&ours), true), (with(&theirs), false), (seen(7, "y", "monday"), false)] {
+            let wanted = Wanted { bytes: 7, receipt: Some(&whole), digest: Some(OURS), asked: false };
+            assert_eq!(named(&open(OnExisting::Rename, None), wanted, &[("a".to_owned(), seen)]).is_some(), is_ours);
         }
         let folder = [("a".to_owned(), Seen { is_folder: true, ..Seen::default() })];
         let wanted = Wanted { bytes: 7, receipt: Some(&receipt), digest: None, asked: true };
