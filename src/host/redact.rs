@@ -70,6 +70,13 @@ impl Sought {
     fn is_taken_out(&self) -> bool {
         self.text.reveal().len() >= TAKEN_OUT_BYTES_MIN
     }
+
+    /// The fewest bytes in which it can be written. No way to write a text shortens it, and letters that are written as others take up
+    /// to a third of their bytes, but not where these are ASCII.
+    fn bytes_min(&self) -> usize {
+        let folded = self.folded.reveal();
+        if folded.is_ascii() { folded.len() } else { folded.len().div_ceil(3) }
+    }
 }
 
 impl Secrets {
@@ -149,8 +156,8 @@ impl Secrets {
 }
 
 fn is_shown(sought: &[&Sought], text: &str, levels: usize) -> bool {
-    let shortest = sought.iter().map(|sought| sought.text.reveal().len()).min();
-    let Some(shortest) = shortest.filter(|_| !planted!("secret.not_sought")) else { return false };
+    let shortest = sought.iter().map(|sought| sought.bytes_min()).min().filter(|_| !planted!("secret.not_sought"));
+    let Some(shortest) = shortest.filter(|shortest| text.len() >= *shortest) else { return false };
     let there = Letters::of(text);
     if sought.iter().any(|sought| there.include(sought.letters)) {
         let folded = fold(text);
@@ -170,8 +177,6 @@ impl Letters {
         let bit = |c: char| if c.is_ascii() { 1 << u32::from(c) } else { 0 };
         let bits = text.chars().fold(0, |bits, c| match c {
             _ if c.is_ascii_graphic() => bits | bit(c.to_ascii_lowercase()),
-            // In place of bytes that are no text.
-            char::REPLACEMENT_CHARACTER => bits,
             _ if is_blank(c) => bits | bit(' '),
             _ => letters(c).fold(bits, |bits, c| bits | bit(c)),
         });
@@ -213,7 +218,7 @@ fn letters(c: char) -> impl Iterator<Item = char> {
 
 // How a text may be written.
 
-/// What a text means, read in each way in which it says something else. Base64 counts where it can hold `bytes` bytes.
+/// What a text means, read in each way in which it says something else. Of base64, what has no `bytes` bytes of text in a row is left out.
 fn meanings(text: &str, bytes: usize) -> impl Iterator<Item = String> {
     let json = text.contains('\\').then(|| unescaped(text, json_escape));
     let xml = text.contains('&').then(|| unescaped(text, xml_escape));
@@ -349,19 +354,21 @@ fn bytes_escape(text: &str, mark: &str) -> Option<(char, usize)> {
     Some((c, length * step))
 }
 
-/// What the runs of base64 in a text mean that can hold `bytes` bytes, in both alphabets. Where a run begins nobody knows, so it is
-/// read from each of its first four characters on.
+/// What the runs of base64 in a text mean, in both alphabets. Where a run begins nobody knows, so it is read from each of its first four
+/// characters on. Most runs are words or numbers, and mean bytes that are no text: only pieces of text of at least `bytes` bytes are told.
 fn from_base64(text: &str, bytes: usize) -> impl Iterator<Item = String> {
     let runs = runs_of_base64(text, (4 * bytes).div_ceil(3));
     let offsets = if runs.is_empty() { 0..0 } else { 0..4 };
-    offsets.map(move |offset| {
-        let mut meaning = Vec::new();
+    let meanings = offsets.map(move |offset| {
+        let mut meaning = String::new();
         for run in &runs {
-            from_six_bits(run.get(offset..).unwrap_or_default(), &mut meaning);
-            meaning.push(b'\n');
+            let decoded = from_six_bits(run.get(offset..).unwrap_or_default());
+            let pieces = decoded.utf8_chunks().map(|chunk| chunk.valid()).filter(|piece| piece.len() >= bytes);
+            pieces.for_each(|piece| meaning.extend([piece, "\n"]));
         }
-        String::from_utf8_lossy(&meaning).into_owned()
-    })
+        meaning
+    });
+    meanings.filter(|meaning| !meaning.is_empty())
 }
 
 /// The runs of base64 in a text that have at least `least` characters, each character as its six bits.
@@ -387,9 +394,9 @@ fn six_bits(byte: u8) -> Option<u8> {
 }
 
 /// Bytes of six bits each, as bytes of eight; what is left over at the end is dropped.
-fn from_six_bits(run: &[u8], bytes: &mut Vec<u8>) {
+fn from_six_bits(run: &[u8]) -> Vec<u8> {
     let (mut held, mut bits) = (0u32, 0);
-    bytes.reserve(run.len() * 3 / 4);
+    let mut bytes = Vec::with_capacity(run.len() * 3 / 4);
     for six in run {
         held = (held << 6 | u32::from(*six)) & 0xffff;
         bits += 6;
@@ -398,6 +405,7 @@ fn from_six_bits(run: &[u8], bytes: &mut Vec<u8>) {
             bytes.push((held >> bits & 0xff) as u8);
         }
     }
+    bytes
 }
 
 // Where a secret stands.
@@ -499,6 +507,15 @@ mod tests {
     fn the_short_way_for_ascii_is_the_long_one() {
         for c in (0..128_u8).map(char::from) {
             assert_eq!(letters(c).collect::<String>(), c.to_ascii_lowercase().to_string(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_takes_at_most_three_times_its_bytes_as_another_one_and_not_more_in_ascii() {
+        for c in '\0'..=char::MAX {
+            let folded: String = letters(c).collect();
+            let of_ascii = folded.chars().filter(char::is_ascii).count();
+            assert!(folded.len() <= 3 * c.len_utf8() && of_ascii <= c.len_utf8(), "{c:?} is {folded:?}");
         }
     }
 
