@@ -1,4 +1,5 @@
-//! How the demo gets on: on a terminal a line for each host, drawn again and again; elsewhere a line for each file that has arrived.
+//! How a command gets on that takes its time: on a terminal a line for each host, or for each step, drawn again and again; elsewhere a line
+//! for each file that has arrived, or every few seconds.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{JobId, JobRow, State};
 
-use super::super::render;
+use super::render;
 
 /// Cells of a bar.
 const BAR_CELLS: u64 = 20;
