@@ -60,6 +60,11 @@ impl Place {
         self.folder.path().join(WATCHED)
     }
 
+    /// Where it is made, for a person.
+    pub(super) fn base(&self) -> String {
+        render::path(self.folder.path().parent().unwrap_or(self.folder.path()))
+    }
+
     /// A path that nothing else here has.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

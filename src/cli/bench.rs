@@ -1,0 +1,256 @@
+//! `ferryd bench`: how fast this machine, its disk, the link and a host are, and where the brake is. Each is measured alone, and then
+//! uploads are, made by the daemon's own engine. Whatever ends it, nothing of it is left on this machine.
+
+mod brake;
+mod digest;
+mod disk;
+mod engine;
+mod loopback;
+mod observed;
+mod place;
+#[cfg(feature = "sandbox")]
+mod practice;
+mod queue;
+mod rate;
+mod report;
+mod stop;
+mod target;
+mod trouble;
+mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::config::{Daemon, HostConfig, ProcessEnvironment};
+use crate::job::bandwidth::Bandwidth;
+use crate::os::clock::{self, Clock};
+use crate::os::lock::owner;
+
+use super::exit::Exit;
+use super::progress::Progress;
+use super::render::{self, CommandFailure};
+use engine::Engine;
+use place::Place;
+use report::{Document, Measured};
+use stop::Stop;
+use target::{Configured, FILE_PREFIX, Load};
+use upload::Uploads;
+
+/// The size of a small file.
+const SMALL_BYTES: u64 = 4 * 1024;
+/// Small files that are uploaded one after the other, at most.
+const ALONE_MAX: u64 = 10;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Upload to this host of the configuration [default: a practice host on this machine]
+    #[arg(long, value_name = "HOST")]
+    to: Option<String>,
+    /// What kind the practice host is [default: s3]
+    #[cfg(feature = "sandbox")]
+    #[arg(long, value_name = "KIND", conflicts_with = "to", value_parser = clap::builder::PossibleValuesParser::new(ferryd_sandbox::kinds()))]
+    kind: Option<String>,
+    /// Upload to a host that is not on this machine; what is uploaded stays there.
+    #[arg(long)]
+    yes: bool,
+    /// The size of the large file.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    size: u64,
+    /// How many small files, of 4 KiB each.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    files: u64,
+    /// How long each measurement may take.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    time: Duration,
+    /// Measure the disk that this folder is on; it must not be watched [default: the state folder]
+    #[arg(long = "in", value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Print one JSON document, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    fn load(&self) -> Load {
+        Load { large_bytes: self.size, files: self.files, file_bytes: SMALL_BYTES }
+    }
+
+    /// How many of the small files go one after the other.
+    fn alone(&self) -> u64 {
+        self.files.div_ceil(2).min(ALONE_MAX)
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = text.parse::<ByteSize>().map(|size| size.as_u64()).ok();
+    size.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512KiB, 64MiB or 1GiB".into())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    super::daemon::duration(text).and_then(|time| {
+        let sound = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&time);
+        sound.then_some(time).ok_or_else(|| "expected a time from 1s to 1h".into())
+    })
+}
+
+pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit, CommandFailure> {
+    let configured = Configured::read(config, arguments.to.is_some())?;
+    let host = arguments.to.as_ref().map(|name| configured.host(name)).transpose()?;
+    if let Some(host) = &host {
+        target::refuse_unless_meant(host, arguments.load(), arguments.yes)?;
+    }
+    let base = match &arguments.folder {
+        Some(folder) => place::chosen(folder, configured.config.as_ref())?,
+        None => place::usual(&configured.state_dir, configured.config.as_ref()),
+    };
+    let stop = Stop::default();
+    let listener = stop.listen().map_err(|error| trouble::failed("cannot listen for signals", &error))?;
+    // A file is never there twice, but a host may need as much room again for what it has not passed on.
+    let place = Place::make(&base, arguments.load().bytes().saturating_mul(2))?;
+    let mut progress = Progress::new();
+    let done = Bench { arguments, configured: &configured, place: &place, stop: &stop }.measure(host, &mut progress);
+    progress.clear();
+    let removed = place.remove();
+    drop(listener);
+    let document = done?;
+    removed?;
+    tell(&document, arguments.json)
+}
+
+fn tell(document: &Document, json: bool) -> Result<Exit, CommandFailure> {
+    if json {
+        let text = serde_json::to_string_pretty(document);
+        render::out(&format!("{}\n", text.map_err(|error| trouble::failed("cannot write the document", &error))?))?;
+        return Ok(Exit::Fine);
+    }
+    render::out(&document.table())?;
+    if document.daemon_running {
+        render::note("\nA daemon is running here: what it uploads shares the disk, the link and the host with this.");
+    }
+    if !document.host.practice {
+        let (host, files) = (render::line(&document.host.name), render::count(document.left.len() as u64, "file"));
+        render::note(format!("\nOn `{host}` now: {files} with names that begin with `{FILE_PREFIX}`. `--json` lists them with their links."));
+    }
+    Ok(Exit::Fine)
+}
+
+/// One measurement.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+    configured: &'a Configured,
+    place: &'a Place,
+    stop: &'a Stop,
+}
+
+impl Bench<'_> {
+    fn measure(&self, host: Option<Arc<HostConfig>>, progress: &mut Progress) -> Result<Document, CommandFailure> {
+        match host {
+            Some(host) => {
+                let daemon = self.configured.config.as_ref().map(|config| config.daemon.clone());
+                self.with(&host, &daemon.unwrap_or_else(|| self.unlimited()), false, progress)
+            }
+            None => self.practise(progress),
+        }
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn practise(&self, progress: &mut Progress) -> Result<Document, CommandFailure> {
+        let kind = self.arguments.kind.as_deref().unwrap_or(practice::KIND);
+        let practice = practice::Practice::start(kind, self.place)?;
+        self.with(&practice.host, &self.unlimited(), true, progress)
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    fn practise(&self, _: &mut Progress) -> Result<Document, CommandFailure> {
+        let failure = CommandFailure::new(Exit::Usage, "this ferryd was built without practice hosts");
+        Err(failure.hint("name a host of the configuration with `--to HOST`"))
+    }
+
+    /// What a daemon does of which nothing is configured.
+    fn unlimited(&self) -> Daemon {
+        Daemon {
+            state_dir: self.configured.state_dir.clone(),
+            max_uploads: None,
+            max_connections: 64,
+            bandwidth: Bandwidth::unlimited(),
+            shutdown_grace: Duration::ZERO,
+        }
+    }
+
+    fn with(
+        &self,
+        host: &Arc<HostConfig>,
+        daemon: &Daemon,
+        practice: bool,
+        progress: &mut Progress,
+    ) -> Result<Document, CommandFailure> {
+        let (time, place, stop) = (self.arguments.time, self.place, self.stop);
+        let prefix = format!("{FILE_PREFIX}{:08x}-", rand::random::<u32>());
+        let large = place.staged().join(format!("{prefix}large.bin"));
+        let large_bytes = disk::write(&large, self.arguments.size, time, stop, progress)?;
+        let disk = disk::read(&large, time, stop, progress)?;
+        let queue = queue::measure(&self.queue_folder()?, time.min(QUEUE_TIME_MAX), stop, progress)?;
+        let loopback_per_second = match host.is_on_this_machine(&ProcessEnvironment) {
+            true => Some(loopback::measure(large_bytes, time, stop)?),
+            false => None,
+        };
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Engine::start(place, host, daemon, stop)?;
+        let threads = processors.min(if practice { 4 } else { 2 });
+        let mut uploads = Uploads { engine, place, time, stop, prefix, threads, jobs: 0, done: 0 };
+        progress.step("Logging in", 0, 1);
+        let login = uploads.login()?;
+        let shape = uploads.engine.ask(stop, async |host| host.shape(large_bytes))?;
+        let digests = digest::measure(&shape, large_bytes, time, stop);
+        disk::forget(&large);
+        let large = uploads.large(&large, large_bytes, progress)?;
+        if large.done < large.files {
+            uploads.engine.give_up();
+        }
+        let alone = uploads.alone(self.arguments.alone(), SMALL_BYTES, progress)?;
+        let rest = self.arguments.files - self.arguments.alone();
+        let small = if rest > 0 { Some(uploads.small(rest, SMALL_BYTES, progress)?) } else { None };
+        let in_flight = uploads.engine.window(stop);
+        let mut document = Document {
+            version: 1,
+            host: Measured { name: host.name.clone(), kind: host.kind.word(), practice },
+            folder: place.base(),
+            daemon_running: owner(&self.configured.state_dir).is_some(),
+            disk,
+            queue,
+            digests,
+            loopback_per_second,
+            login_ms: login.as_secs_f64() * 1000.0,
+            large,
+            alone,
+            small,
+            in_flight,
+            bandwidth: limit(daemon, host),
+            brakes: Vec::new(),
+            left: uploads.left()?,
+        };
+        stop.check()?;
+        document.find_brakes(processors);
+        Ok(document)
+    }
+
+    /// A folder for a queue that only counts.
+    fn queue_folder(&self) -> Result<PathBuf, CommandFailure> {
+        let folder = self.place.path("queue");
+        std::fs::create_dir(&folder).map_err(|error| trouble::failed("cannot create a folder", &error))?;
+        Ok(folder)
+    }
+}
+
+/// More time tells nothing more of the queue.
+const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes a second that the configuration allows now.
+fn limit(daemon: &Daemon, host: &HostConfig) -> Option<u64> {
+    let (now, zone) = (clock::now_ms(), Clock::default().zone());
+    let limits = [&daemon.bandwidth, &host.bandwidth].map(|bandwidth| bandwidth.limit(now, &zone));
+    limits.into_iter().flatten().min()
+}

@@ -1,0 +1,266 @@
+//! What a measurement has found: the document that `--json` prints, and the table that people read.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::job::flow::InFlight;
+
+use super::super::render;
+use super::brake::{Brake, Facts, Part, brake};
+use super::digest::DigestRate;
+use super::disk::{Disk, From};
+use super::queue::Queue;
+use super::upload::{Alone, Left, Uploaded};
+
+/// What `--json` prints. Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    pub version: u32,
+    pub host: Measured,
+    /// The folder in which it was measured.
+    pub folder: String,
+    /// Whether a daemon was running, which shares the disk, the link and the host.
+    pub daemon_running: bool,
+    pub disk: Disk,
+    pub queue: Queue,
+    pub digests: Vec<DigestRate>,
+    /// Bytes a second of one TCP connection; null for a host that is not on this machine.
+    pub loopback_per_second: Option<u64>,
+    pub login_ms: f64,
+    pub large: Uploaded,
+    pub alone: Alone,
+    /// Null where there are no more files than those that went alone.
+    pub small: Option<Uploaded>,
+    pub in_flight: Option<InFlight>,
+    /// Bytes a second that the configuration allows; null is unlimited.
+    pub bandwidth: Option<u64>,
+    pub brakes: Vec<Found>,
+    /// The files that the host has now.
+    pub left: Vec<Left>,
+}
+
+/// The host.
+#[derive(Debug, Serialize)]
+pub(super) struct Measured {
+    pub name: String,
+    pub kind: &'static str,
+    pub practice: bool,
+}
+
+/// What held some of the uploads up.
+#[derive(Debug, Serialize)]
+pub(super) struct Found {
+    /// Which of them: `large` or `small`.
+    pub of: &'static str,
+    #[serde(flatten)]
+    pub brake: Brake,
+    /// Why, in a sentence.
+    pub why: String,
+    /// What may bring more; null where nothing here does.
+    pub advice: Option<String>,
+}
+
+/// How many commits that wait for the disk a small file takes: one when it is queued, and one when it is uploaded.
+const COMMITS_OF_A_FILE: f64 = 2.0;
+
+impl Document {
+    /// What held the uploads up.
+    pub(super) fn find_brakes(&mut self, processors: usize) {
+        let large = self.found("large", &self.large, self.large_shares(processors));
+        let small = self.small.as_ref().map(|small| self.found("small", small, self.small_shares(small)));
+        self.brakes = std::iter::once(large).chain(small).collect();
+    }
+
+    fn large_shares(&self, processors: usize) -> Vec<(Part, f64)> {
+        let went = self.large.bytes_per_second as f64;
+        let share = |rate: u64| went / rate.max(1) as f64;
+        let digest = |digest: &DigestRate| {
+            // Those of parts are computed at once, on as many processors as there are.
+            let at_once = if digest.of_whole_file { 1.0 } else { processors.max(1) as f64 };
+            (Part::Digest, share(digest.per_second) / at_once)
+        };
+        let disk = (self.disk.from != From::Memory).then(|| (Part::Disk, share(self.disk.per_second)));
+        let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, share(limit)));
+        let of_all = bandwidth.into_iter().chain(disk).chain(self.digests.iter().map(digest));
+        of_all.chain([(Part::Processor, self.large.processor)]).collect()
+    }
+
+    fn small_shares(&self, small: &Uploaded) -> Vec<(Part, f64)> {
+        let at_once = small.files_per_second / self.queue.together_per_second.max(1) as f64;
+        let one_commit_ms = 1000.0 / self.queue.alone_per_second.max(1) as f64;
+        let of_one = self.alone.done.map_or(0.0, |done| COMMITS_OF_A_FILE * one_commit_ms / done.median_ms.max(f64::EPSILON));
+        let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, small.bytes_per_second as f64 / limit.max(1) as f64));
+        let rest = [(Part::Queue, at_once.max(of_one).min(1.0)), (Part::Processor, small.processor)];
+        bandwidth.into_iter().chain(rest).collect()
+    }
+
+    fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<(Part, f64)>) -> Found {
+        let requests = uploaded.requests;
+        let facts = Facts { shares, busy: requests.busy, mean: requests.mean, window: self.in_flight };
+        let brake = brake(&facts);
+        Found { of, brake, why: self.why(brake, uploaded), advice: self.advice(brake) }
+    }
+
+    fn why(&self, brake: Brake, uploaded: &Uploaded) -> String {
+        let went = render::rate(Some(uploaded.bytes_per_second));
+        let busy = percent(uploaded.requests.busy);
+        match brake {
+            Brake::Bandwidth => format!("{went} went, and `bandwidth` allows {}", render::rate(self.bandwidth)),
+            Brake::Disk => format!("{went} went, and it reads {}", render::rate(Some(self.disk.per_second))),
+            Brake::Digest => {
+                let slowest = self.digests.iter().min_by_key(|digest| digest.per_second);
+                let digest = slowest.map_or(String::new(), |digest| {
+                    format!("{} of {}", render::rate(Some(digest.per_second)), digest.algorithm.word())
+                });
+                format!("{went} went, and this processor computes {digest}, which `{}` wants", render::line(&self.host.name))
+            }
+            Brake::Queue => format!(
+                "one commit takes {}, and a file waits for {COMMITS_OF_A_FILE}",
+                ms(1000.0 / self.queue.alone_per_second.max(1) as f64)
+            ),
+            Brake::Processor => format!("it was at work for {} of the time{}", percent(uploaded.processor), self.shared()),
+            Brake::MaxConnections { most } => {
+                format!("{:.1} of the {most} requests that may be in flight were, on an average", uploaded.requests.mean)
+            }
+            Brake::LinkOrHost { enough: Some(enough) } => {
+                format!("requests were in flight for {busy} of the time, and more than {enough} at once brought nothing more")
+            }
+            Brake::LinkOrHost { enough: None } => {
+                format!("requests were in flight for {busy} of the time, and nothing on this machine was near what it can do")
+            }
+            Brake::Host => "it answered that it has too much to do (429, 503), or dropped connections".into(),
+            Brake::Nothing => format!("requests were in flight for {busy} of the time, and nothing else was at work for most of it"),
+        }
+    }
+
+    fn shared(&self) -> &'static str {
+        if self.host.practice { ", some of it for the practice host" } else { "" }
+    }
+
+    fn advice(&self, brake: Brake) -> Option<String> {
+        let host = render::line(&self.host.name);
+        Some(match brake {
+            Brake::Bandwidth => format!("raise `bandwidth` in [daemon] or [host.{host}]"),
+            Brake::Disk => "keep the files on a faster disk; more requests bring nothing".into(),
+            Brake::Queue => "set `state_dir` in [daemon] to a folder on a faster disk".into(),
+            Brake::MaxConnections { most } => {
+                format!("`max_connections = {}` in [host.{host}] may bring more, if the host takes it", most.saturating_mul(4))
+            }
+            Brake::Host => format!("`max_connections` in [host.{host}] keeps ferryd below what the host puts up with"),
+            Brake::Nothing => "a larger `--size`, more `--files` or a longer `--time` may tell more".into(),
+            Brake::Digest | Brake::Processor | Brake::LinkOrHost { .. } => return None,
+        })
+    }
+
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        let mut rows = vec![["MEASURED", "RESULT", "OF WHAT"].map(str::to_owned)];
+        rows.push(self.disk_row());
+        rows.extend(self.queue_rows());
+        rows.extend(self.digest_rows());
+        rows.extend(self.loopback_per_second.map(|rate| {
+            ["loopback".into(), render::rate(Some(rate)), "one TCP connection on this machine, without ferryd".into()]
+        }));
+        rows.push(["login".into(), ms(self.login_ms), format!("the login test of {}, at best", self.host())]);
+        rows.extend(self.upload_rows());
+        format!("{}\n{}", render::table(&rows), self.brakes.iter().map(sentence).collect::<String>())
+    }
+
+    fn host(&self) -> String {
+        let name = render::line(&self.host.name);
+        if self.host.practice { format!("the practice host `{name}`") } else { format!("`{name}` ({})", self.host.kind) }
+    }
+
+    fn disk_row(&self) -> [String; 3] {
+        let from = match self.disk.from {
+            From::Disk => "from the disk",
+            From::Memory => "from memory: this file system keeps it there",
+            From::Unknown => "perhaps from memory: this system does not tell",
+        };
+        ["disk".into(), render::rate(Some(self.disk.per_second)), format!("{} read {from}", render::size(self.disk.bytes))]
+    }
+
+    fn queue_rows(&self) -> [[String; 3]; 2] {
+        let Queue { alone_per_second, together_per_second, together } = self.queue;
+        let commits = |rate: u64| format!("{}/s", render::count(rate, "commit"));
+        [
+            ["queue".into(), commits(alone_per_second), "each on the disk before the next begins".into()],
+            [String::new(), commits(together_per_second), format!("{together} at once")],
+        ]
+    }
+
+    fn digest_rows(&self) -> Vec<[String; 3]> {
+        let row = |digest: &DigestRate| {
+            let of = if digest.of_whole_file { "of the whole file" } else { "of each part" };
+            ["digest".into(), render::rate(Some(digest.per_second)), format!("{}, which the host wants {of}", digest.algorithm.word())]
+        };
+        self.digests.iter().map(row).collect()
+    }
+
+    fn upload_rows(&self) -> Vec<[String; 3]> {
+        let large = &self.large;
+        let of_loopback = self.loopback_per_second.filter(|rate| *rate > 0);
+        let ratio = of_loopback.map_or(String::new(), |rate| {
+            format!(", {} of loopback", percent(large.bytes_per_second as f64 / rate as f64))
+        });
+        let mut rows = vec![[
+            "large file".into(),
+            render::rate(Some(large.bytes_per_second)),
+            format!("{} to {}{ratio}{}", render::size(large.sent), self.host(), cut(large)),
+        ]];
+        rows.extend(self.small.as_ref().map(|small| {
+            let of = format!("{} of {} at once{}", render::count(small.done, "file"), render::size(small.bytes / small.files.max(1)), cut(small));
+            ["small files".into(), format!("{:.0} files/s", small.files_per_second), of]
+        }));
+        rows.extend(self.alone_rows());
+        rows.extend(self.in_flight.map(|window| {
+            let InFlight { now, most, .. } = window;
+            ["in flight".into(), render::count(now as u64, "request"), format!("as many as were found to bring more, of {most} at most")]
+        }));
+        rows
+    }
+
+    fn alone_rows(&self) -> Vec<[String; 3]> {
+        let Alone { files, first_byte, done } = &self.alone;
+        let row = |name: &str, times: super::rate::Times, what: &str| {
+            let of = format!("{what}; worst of {files}: {}", ms(times.worst_ms));
+            [name.to_owned(), ms(times.median_ms), of]
+        };
+        let first = first_byte.map(|times| row("first byte", times, "from the close of a file to its first byte on its way"));
+        let done = done.map(|times| row("done", times, "from there to its upload on record"));
+        first.into_iter().chain(done).collect()
+    }
+}
+
+/// Said of uploads that took longer than they might.
+fn cut(uploaded: &Uploaded) -> String {
+    if uploaded.done == uploaded.files {
+        return String::new();
+    }
+    format!(", in {} (`--time`)", render::about(Duration::from_secs_f64(uploaded.seconds)))
+}
+
+fn sentence(found: &Found) -> String {
+    let of = if found.of == "large" { "Large files" } else { "Small files" };
+    let advice = found.advice.as_ref().map_or(String::new(), |advice| format!(" To change that: {advice}."));
+    format!("{of}: the brake is {}. {}.{advice}\n", found.brake.words(), capital(&found.why))
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// `0.62 ms`, `4.1 ms`, `310 ms`.
+fn ms(ms: f64) -> String {
+    match ms {
+        ms if ms < 1.0 => format!("{ms:.2} ms"),
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms => format!("{ms:.0} ms"),
+    }
+}
