@@ -18,7 +18,7 @@ mod target;
 mod trouble;
 mod upload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,15 +32,20 @@ use crate::os::lock::owner;
 use super::exit::Exit;
 use super::progress::Progress;
 use super::render::{self, CommandFailure};
+use disk::Disk;
 use engine::Engine;
 use place::Place;
+use queue::Queue;
 use report::{Document, Measured};
 use stop::Stop;
 use target::{Configured, FILE_PREFIX, Load};
-use upload::Uploads;
+use upload::{Alone, Uploaded, Uploads};
 
 /// The size of a small file.
 const SMALL_BYTES: u64 = 4 * 1024;
+/// How many there are unless somebody says.
+const FILES: u64 = 100;
+const PRACTICE_FILES: u64 = 1000;
 /// Small files that are uploaded one after the other, at most.
 const ALONE_MAX: u64 = 10;
 
@@ -59,9 +64,9 @@ pub(super) struct Arguments {
     /// The size of the large file.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     size: u64,
-    /// How many small files, of 4 KiB each.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    files: u64,
+    /// How many small files, of 4 KiB each [default: 100, or 1000 for a practice host]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    files: Option<u64>,
     /// How long each measurement may take.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     time: Duration,
@@ -75,12 +80,8 @@ pub(super) struct Arguments {
 
 impl Arguments {
     fn load(&self) -> Load {
-        Load { large_bytes: self.size, files: self.files, file_bytes: SMALL_BYTES }
-    }
-
-    /// How many of the small files go one after the other.
-    fn alone(&self) -> u64 {
-        self.files.div_ceil(2).min(ALONE_MAX)
+        let files = self.files.unwrap_or(if self.to.is_some() { FILES } else { PRACTICE_FILES });
+        Load { large_bytes: self.size, files, file_bytes: SMALL_BYTES }
     }
 }
 
@@ -132,7 +133,9 @@ fn tell(document: &Document, json: bool) -> Result<Exit, CommandFailure> {
     }
     if !document.host.practice {
         let (host, files) = (render::line(&document.host.name), render::count(document.left.len() as u64, "file"));
-        render::note(format!("\nOn `{host}` now: {files} with names that begin with `{FILE_PREFIX}`. `--json` lists them with their links."));
+        render::note(format!(
+            "\nOn `{host}` now: {files} with names that begin with `{FILE_PREFIX}`. `--json` lists them with their links."
+        ));
     }
     Ok(Exit::Fine)
 }
@@ -187,54 +190,71 @@ impl Bench<'_> {
         practice: bool,
         progress: &mut Progress,
     ) -> Result<Document, CommandFailure> {
-        let (time, place, stop) = (self.arguments.time, self.place, self.stop);
         let prefix = format!("{FILE_PREFIX}{:08x}-", rand::random::<u32>());
-        let large = place.staged().join(format!("{prefix}large.bin"));
-        let large_bytes = disk::write(&large, self.arguments.size, time, stop, progress)?;
-        let disk = disk::read(&large, time, stop, progress)?;
-        let queue = queue::measure(&self.queue_folder()?, time.min(QUEUE_TIME_MAX), stop, progress)?;
-        let loopback_per_second = match host.is_on_this_machine(&ProcessEnvironment) {
-            true => Some(loopback::measure(large_bytes, time, stop)?),
-            false => None,
-        };
+        let large = self.place.staged().join(format!("{prefix}large.bin"));
+        let machine = self.machine(&large, host, progress)?;
+        let engine = Engine::start(self.place, host, daemon, self.stop)?;
+        let (place, time, stop) = (self.place, self.arguments.time, self.stop);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let engine = Engine::start(place, host, daemon, stop)?;
-        let threads = processors.min(if practice { 4 } else { 2 });
+        let threads = processors.min(if practice { 2 * ENGINE_THREADS } else { ENGINE_THREADS });
         let mut uploads = Uploads { engine, place, time, stop, prefix, threads, jobs: 0, done: 0 };
-        progress.step("Logging in", 0, 1);
+        progress.now("Logging in");
         let login = uploads.login()?;
-        let shape = uploads.engine.ask(stop, async |host| host.shape(large_bytes))?;
-        let digests = digest::measure(&shape, large_bytes, time, stop);
-        disk::forget(&large);
-        let large = uploads.large(&large, large_bytes, progress)?;
-        if large.done < large.files {
-            uploads.engine.give_up();
-        }
-        let alone = uploads.alone(self.arguments.alone(), SMALL_BYTES, progress)?;
-        let rest = self.arguments.files - self.arguments.alone();
-        let small = if rest > 0 { Some(uploads.small(rest, SMALL_BYTES, progress)?) } else { None };
-        let in_flight = uploads.engine.window(stop);
+        let shape = uploads.engine.ask(stop, async |host| host.shape(machine.large_bytes))?;
+        let digests = digest::measure(&shape, machine.large_bytes, time, stop);
+        let (large, alone, small) = self.upload(&mut uploads, &large, machine.large_bytes, progress)?;
         let mut document = Document {
             version: 1,
             host: Measured { name: host.name.clone(), kind: host.kind.word(), practice },
             folder: place.base(),
             daemon_running: owner(&self.configured.state_dir).is_some(),
-            disk,
-            queue,
+            disk: machine.disk,
+            queue: machine.queue,
             digests,
-            loopback_per_second,
+            loopback_per_second: machine.loopback_per_second,
             login_ms: login.as_secs_f64() * 1000.0,
             large,
             alone,
             small,
-            in_flight,
+            in_flight: uploads.engine.window(stop),
             bandwidth: limit(daemon, host),
             brakes: Vec::new(),
-            left: uploads.left()?,
+            left: if practice { Vec::new() } else { uploads.left()? },
         };
         stop.check()?;
-        document.find_brakes(processors);
+        document.find_brakes(processors, &shape);
         Ok(document)
+    }
+
+    /// What this machine does alone. Leaves the large file at that path, and nothing of it in memory.
+    fn machine(&self, large: &Path, host: &HostConfig, progress: &mut Progress) -> Result<Machine, CommandFailure> {
+        let (time, stop) = (self.arguments.time, self.stop);
+        let large_bytes = disk::write(large, self.arguments.size, time, stop, progress)?;
+        let disk = disk::read(large, time, stop, progress)?;
+        let queue = queue::measure(&self.queue_folder()?, time.min(QUEUE_TIME_MAX), stop, progress)?;
+        let is_here = host.is_on_this_machine(&ProcessEnvironment);
+        let loopback_per_second = if is_here { Some(loopback::measure(large_bytes, time, stop)?) } else { None };
+        disk::forget(large);
+        Ok(Machine { large_bytes, disk, queue, loopback_per_second })
+    }
+
+    /// The large file, some small ones one after the other, and the others at once.
+    fn upload(
+        &self,
+        uploads: &mut Uploads<'_>,
+        large: &Path,
+        bytes: u64,
+        progress: &mut Progress,
+    ) -> Result<(Uploaded, Alone, Option<Uploaded>), CommandFailure> {
+        let large = uploads.large(large, bytes, progress)?;
+        if large.done < large.files {
+            uploads.engine.give_up();
+        }
+        let Load { files, file_bytes, .. } = self.arguments.load();
+        let first = files.div_ceil(2).min(ALONE_MAX);
+        let alone = uploads.alone(first, file_bytes, progress)?;
+        let small = if first < files { Some(uploads.small(files - first, file_bytes, progress)?) } else { None };
+        Ok((large, alone, small))
     }
 
     /// A folder for a queue that only counts.
@@ -245,6 +265,16 @@ impl Bench<'_> {
     }
 }
 
+/// What this machine does without an upload.
+struct Machine {
+    large_bytes: u64,
+    disk: Disk,
+    queue: Queue,
+    loopback_per_second: Option<u64>,
+}
+
+/// Threads that a daemon has for its tasks, and a practice host for its own.
+const ENGINE_THREADS: usize = 2;
 /// More time tells nothing more of the queue.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
 

@@ -60,6 +60,15 @@ impl Progress {
         }
     }
 
+    /// Shows what is done now, of which nobody knows how much is left.
+    pub(super) fn now(&mut self, what: &str) {
+        if self.is_terminal {
+            self.draw(&[what.to_owned()]);
+        } else if self.spoke.elapsed() > SILENCE {
+            self.say(what);
+        }
+    }
+
     /// What is drawn stays, and the next is drawn below it.
     pub(super) fn keep(&mut self) {
         self.drawn = 0;

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::config::ConfigError;
 use crate::job::bandwidth::{Bandwidth, Days, Hours};
+use crate::job::flow::{InFlight, Learned};
 use crate::job::shown::is_unsafe;
 use crate::store::StoreError;
 
@@ -208,6 +209,18 @@ pub(super) fn after(before: Option<String>, text: &str) -> String {
         Some(before) if text.is_empty() => before,
         Some(before) => format!("{before}: {text}"),
         None => text.to_owned(),
+    }
+}
+
+/// Why as many requests may be in flight as there are; nothing where that was not found by measuring.
+pub(super) fn requests_why(requests: InFlight) -> Option<&'static str> {
+    let InFlight { now, most, why } = requests;
+    match why {
+        Learned::Nothing => None,
+        Learned::MoreBringsMore if now == most => Some("the maximum"),
+        Learned::MoreBringsMore => Some("growing"),
+        Learned::MoreBringsNothing => Some("no gain from more"),
+        Learned::TooMuch => Some("reduced after errors"),
     }
 }
 

@@ -120,7 +120,7 @@ impl HostConfig {
         let is_direct = match &self.network.proxy {
             ProxySource::Direct => true,
             ProxySource::At(_) => false,
-            ProxySource::Environment => !PROXY_VARIABLES.iter().any(|key| is_set(key)),
+            ProxySource::Environment => !PROXY_VARIABLES.iter().any(is_set),
         };
         is_direct && !addresses.is_empty() && addresses.into_iter().all(hosts::is_loopback)
     }

@@ -29,8 +29,10 @@ pub(super) struct Facts {
     pub busy: f64,
     /// How many there were on an average.
     pub mean: f64,
-    /// How many there might be.
+    /// How many the host might have been given.
     pub window: Option<InFlight>,
+    /// How many these files alone can have in flight, where that is a small number.
+    pub most_of_files: Option<usize>,
 }
 
 /// What held the uploads up.
@@ -42,6 +44,10 @@ pub(super) enum Brake {
     Digest,
     Queue,
     Processor,
+    /// A file has only so many requests in flight at once, and there was one file.
+    OneFile {
+        most: usize,
+    },
     /// As many requests were in flight as may be; more might bring more.
     MaxConnections {
         most: usize,
@@ -66,14 +72,15 @@ const AT_ITS_BOUND: f64 = 0.8;
 /// What held these uploads up.
 pub(super) fn brake(facts: &Facts) -> Brake {
     let most_at_work = facts.shares.iter().max_by(|(_, one), (_, other)| one.total_cmp(other));
+    let is_near = |most: usize| facts.mean >= AT_ITS_BOUND * most as f64;
+    let room = facts.window.map_or(usize::MAX, |window| window.now);
     match (most_at_work, facts.window) {
         (Some((part, share)), _) if *share >= BRAKES => part.brake(),
         _ if facts.busy < BUSY => Brake::Nothing,
+        _ if let Some(most) = facts.most_of_files.filter(|most| *most < room && is_near(*most)) => Brake::OneFile { most },
         (_, Some(InFlight { why: Learned::TooMuch, .. })) => Brake::Host,
         (_, Some(InFlight { why: Learned::MoreBringsNothing, now, .. })) => Brake::LinkOrHost { enough: Some(now) },
-        (_, Some(InFlight { now, most, .. })) if now == most && facts.mean >= AT_ITS_BOUND * most as f64 => {
-            Brake::MaxConnections { most }
-        }
+        (_, Some(InFlight { now, most, .. })) if now == most && is_near(most) => Brake::MaxConnections { most },
         _ => Brake::LinkOrHost { enough: None },
     }
 }
@@ -99,6 +106,7 @@ impl Brake {
             Brake::Digest => "the digest",
             Brake::Queue => "the disk of the queue",
             Brake::Processor => "the processor",
+            Brake::OneFile { .. } => "that it is one file",
             Brake::MaxConnections { .. } => "`max_connections`",
             Brake::LinkOrHost { .. } => "the link or the host",
             Brake::Host => "the host",
@@ -143,8 +151,27 @@ mod tests {
             (&[], 0.0, 0.0, window(2, 8, TooMuch), Brake::Nothing),
         ];
         for (shares, busy, mean, window, expected) in cases {
-            let facts = Facts { shares: shares.to_vec(), busy, mean, window };
+            let facts = Facts { shares: shares.to_vec(), busy, mean, window, most_of_files: None };
             assert_eq!(brake(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn one_file_that_has_all_its_requests_in_flight_is_the_brake_where_the_host_would_take_more() {
+        let more = Learned::MoreBringsMore;
+        let cases = [
+            (1, 1.0, window(4, 8, more), Brake::OneFile { most: 1 }),
+            (3, 2.5, window(8, 8, Learned::TooMuch), Brake::OneFile { most: 3 }),
+            (1, 0.9, None, Brake::OneFile { most: 1 }),
+            (4, 3.0, window(8, 8, more), Brake::LinkOrHost { enough: None }),
+            (8, 8.0, window(8, 8, more), Brake::MaxConnections { most: 8 }),
+            (16, 8.0, window(8, 8, more), Brake::MaxConnections { most: 8 }),
+        ];
+        for (most, mean, window, expected) in cases {
+            let facts = Facts { shares: vec![(Part::Disk, 0.5)], busy: 0.9, mean, window, most_of_files: Some(most) };
+            assert_eq!(brake(&facts), expected, "{facts:?}");
+            let facts = Facts { shares: vec![(Part::Disk, 0.9)], ..facts };
+            assert_eq!(brake(&facts), Brake::Disk, "{facts:?}");
         }
     }
 }

@@ -99,8 +99,9 @@ pub(super) fn chosen(folder: &Path, config: Option<&Config>) -> Result<PathBuf, 
         return Err(wrong("it is not a folder"));
     }
     match config {
-        Some(config) if is_watched(&config.watches, &found) => Err(wrong("ferryd watches it, and would upload what is made there")
-            .hint("choose a folder beside it, on the same disk")),
+        Some(config) if is_watched(&config.watches, &found) => {
+            Err(wrong("ferryd watches it, and would upload what is made there").hint("choose a folder beside it, on the same disk"))
+        }
         _ => Ok(found),
     }
 }

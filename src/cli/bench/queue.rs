@@ -33,13 +33,11 @@ pub(super) struct Queue {
 /// Measures in the folder `dir`, which has no queue yet, for so long at most.
 pub(super) fn measure(dir: &Path, time: Duration, stop: &Stop, progress: &mut Progress) -> Result<Queue, CommandFailure> {
     let failed = |error: StoreError| CommandFailure::store(dir, &error);
-    progress.step("Writing to a queue", 0, 2);
+    progress.now("Writing to a queue");
     let (store, thread) = Store::open(dir).map_err(failed)?;
     let names = AtomicU64::new(0);
-    let measured = commits(&store, 1, time / 2, &names, stop).and_then(|alone| {
-        progress.step("Writing to a queue", 1, 2);
-        Ok((alone, commits(&store, TOGETHER, time / 2, &names, stop)?))
-    });
+    let measured = commits(&store, 1, time / 2, &names, stop)
+        .and_then(|alone| Ok((alone, commits(&store, TOGETHER, time / 2, &names, stop)?)));
     drop(store);
     thread.join();
     stop.check()?;

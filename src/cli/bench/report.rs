@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::job::flow::InFlight;
+use crate::job::upload::{Order, Shape};
 
 use super::super::render;
 use super::brake::{Brake, Facts, Part, brake};
 use super::digest::DigestRate;
 use super::disk::{Disk, From};
+use super::observed::InUse;
 use super::queue::Queue;
 use super::upload::{Alone, Left, Uploaded};
 
@@ -65,10 +67,11 @@ pub(super) struct Found {
 const COMMITS_OF_A_FILE: f64 = 2.0;
 
 impl Document {
-    /// What held the uploads up.
-    pub(super) fn find_brakes(&mut self, processors: usize) {
-        let large = self.found("large", &self.large, self.large_shares(processors));
-        let small = self.small.as_ref().map(|small| self.found("small", small, self.small_shares(small)));
+    /// What held the uploads up, on a machine of so many processors and with a host of this shape.
+    pub(super) fn find_brakes(&mut self, processors: usize, shape: &Shape) {
+        let of_one = requests_of_a_file(shape, self.large.bytes);
+        let large = self.found("large", &self.large, self.large_shares(processors), Some(of_one));
+        let small = self.small.as_ref().map(|small| self.found("small", small, self.small_shares(small), None));
         self.brakes = std::iter::once(large).chain(small).collect();
     }
 
@@ -95,9 +98,9 @@ impl Document {
         bandwidth.into_iter().chain(rest).collect()
     }
 
-    fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<(Part, f64)>) -> Found {
-        let requests = uploaded.requests;
-        let facts = Facts { shares, busy: requests.busy, mean: requests.mean, window: self.in_flight };
+    fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<(Part, f64)>, most_of_files: Option<usize>) -> Found {
+        let InUse { busy, mean, .. } = uploaded.requests;
+        let facts = Facts { shares, busy, mean, window: self.in_flight, most_of_files };
         let brake = brake(&facts);
         Found { of, brake, why: self.why(brake, uploaded), advice: self.advice(brake) }
     }
@@ -120,6 +123,10 @@ impl Document {
                 ms(1000.0 / self.queue.alone_per_second.max(1) as f64)
             ),
             Brake::Processor => format!("it was at work for {} of the time{}", percent(uploaded.processor), self.shared()),
+            Brake::OneFile { most } => {
+                let one = render::count(most as u64, "request");
+                format!("it goes to this host in {one} at a time, and {busy} of the time they were in flight")
+            }
             Brake::MaxConnections { most } => {
                 format!("{:.1} of the {most} requests that may be in flight were, on an average", uploaded.requests.mean)
             }
@@ -127,10 +134,12 @@ impl Document {
                 format!("requests were in flight for {busy} of the time, and more than {enough} at once brought nothing more")
             }
             Brake::LinkOrHost { enough: None } => {
-                format!("requests were in flight for {busy} of the time, and nothing on this machine was near what it can do")
+                format!("requests were in flight for {busy} of the time, and nothing else was near what it can do")
             }
             Brake::Host => "it answered that it has too much to do (429, 503), or dropped connections".into(),
-            Brake::Nothing => format!("requests were in flight for {busy} of the time, and nothing else was at work for most of it"),
+            Brake::Nothing => {
+                format!("requests were in flight for {busy} of the time, and nothing else was at work for most of it")
+            }
         }
     }
 
@@ -147,6 +156,7 @@ impl Document {
             Brake::MaxConnections { most } => {
                 format!("`max_connections = {}` in [host.{host}] may bring more, if the host takes it", most.saturating_mul(4))
             }
+            Brake::OneFile { .. } => "several files at once are faster together".into(),
             Brake::Host => format!("`max_connections` in [host.{host}] keeps ferryd below what the host puts up with"),
             Brake::Nothing => "a larger `--size`, more `--files` or a longer `--time` may tell more".into(),
             Brake::Digest | Brake::Processor | Brake::LinkOrHost { .. } => return None,
@@ -164,7 +174,17 @@ impl Document {
         }));
         rows.push(["login".into(), ms(self.login_ms), format!("the login test of {}, at best", self.host())]);
         rows.extend(self.upload_rows());
-        format!("{}\n{}", render::table(&rows), self.brakes.iter().map(sentence).collect::<String>())
+        format!("{}\n{}", render::table(&rows), self.brakes.iter().map(|found| self.sentence(found)).collect::<String>())
+    }
+
+    fn sentence(&self, found: &Found) -> String {
+        let of = if found.of == "large" { "Large files" } else { "Small files" };
+        let advice = found.advice.as_ref().map_or(String::new(), |advice| format!(" To change that: {advice}."));
+        let words = match found.brake {
+            Brake::LinkOrHost { .. } if self.host.practice => "the practice host, or what it leaves of this machine",
+            brake => brake.words(),
+        };
+        format!("{of}: the brake is {words}. {}.{advice}\n", capital(&found.why))
     }
 
     fn host(&self) -> String {
@@ -193,7 +213,11 @@ impl Document {
     fn digest_rows(&self) -> Vec<[String; 3]> {
         let row = |digest: &DigestRate| {
             let of = if digest.of_whole_file { "of the whole file" } else { "of each part" };
-            ["digest".into(), render::rate(Some(digest.per_second)), format!("{}, which the host wants {of}", digest.algorithm.word())]
+            [
+                "digest".into(),
+                render::rate(Some(digest.per_second)),
+                format!("{}, which the host wants {of}", digest.algorithm.word()),
+            ]
         };
         self.digests.iter().map(row).collect()
     }
@@ -201,22 +225,26 @@ impl Document {
     fn upload_rows(&self) -> Vec<[String; 3]> {
         let large = &self.large;
         let of_loopback = self.loopback_per_second.filter(|rate| *rate > 0);
-        let ratio = of_loopback.map_or(String::new(), |rate| {
-            format!(", {} of loopback", percent(large.bytes_per_second as f64 / rate as f64))
-        });
+        let ratio = of_loopback
+            .map_or(String::new(), |rate| format!(", {} of loopback", percent(large.bytes_per_second as f64 / rate as f64)));
         let mut rows = vec![[
             "large file".into(),
             render::rate(Some(large.bytes_per_second)),
             format!("{} to {}{ratio}{}", render::size(large.sent), self.host(), cut(large)),
         ]];
         rows.extend(self.small.as_ref().map(|small| {
-            let of = format!("{} of {} at once{}", render::count(small.done, "file"), render::size(small.bytes / small.files.max(1)), cut(small));
+            let of = format!(
+                "{} of {} at once{}",
+                render::count(small.done, "file"),
+                render::size(small.bytes / small.files.max(1)),
+                cut(small)
+            );
             ["small files".into(), format!("{:.0} files/s", small.files_per_second), of]
         }));
         rows.extend(self.alone_rows());
         rows.extend(self.in_flight.map(|window| {
-            let InFlight { now, most, .. } = window;
-            ["in flight".into(), render::count(now as u64, "request"), format!("as many as were found to bring more, of {most} at most")]
+            let why = render::requests_why(window).unwrap_or("too little to do to find more");
+            ["in flight".into(), render::count(window.now as u64, "request"), format!("of {} at most: {why}", window.most)]
         }));
         rows
     }
@@ -233,18 +261,18 @@ impl Document {
     }
 }
 
+/// How many requests one file of so many bytes can have in flight.
+fn requests_of_a_file(shape: &Shape, bytes: u64) -> usize {
+    let parts = usize::try_from(bytes.div_ceil(shape.part_bytes.max(1))).unwrap_or(usize::MAX);
+    if shape.order == Order::Any { shape.parallel.min(parts).max(1) } else { 1 }
+}
+
 /// Said of uploads that took longer than they might.
 fn cut(uploaded: &Uploaded) -> String {
     if uploaded.done == uploaded.files {
         return String::new();
     }
     format!(", in {} (`--time`)", render::about(Duration::from_secs_f64(uploaded.seconds)))
-}
-
-fn sentence(found: &Found) -> String {
-    let of = if found.of == "large" { "Large files" } else { "Small files" };
-    let advice = found.advice.as_ref().map_or(String::new(), |advice| format!(" To change that: {advice}."));
-    format!("{of}: the brake is {}. {}.{advice}\n", found.brake.words(), capital(&found.why))
 }
 
 fn capital(text: &str) -> String {

@@ -150,7 +150,13 @@ impl Uploads<'_> {
     }
 
     /// Files that come together, each of so many bytes.
-    fn together(&mut self, staged: &[PathBuf], bytes: u64, what: &str, progress: &mut Progress) -> Result<Uploaded, CommandFailure> {
+    fn together(
+        &mut self,
+        staged: &[PathBuf],
+        bytes: u64,
+        what: &str,
+        progress: &mut Progress,
+    ) -> Result<Uploaded, CommandFailure> {
         let files = staged.len() as u64;
         self.engine.requests.begin();
         let (came, came_ms, worked) = (Instant::now(), clock::now_ms(), processor_time());
@@ -163,11 +169,8 @@ impl Uploads<'_> {
         let (worked, requests) = (processor_time().saturating_sub(worked), &self.engine.requests);
         let ours: Vec<&JobRow> = snapshot.jobs.iter().filter(|job| staged.iter().any(|path| is_of(job, path))).collect();
         let done = ours.iter().filter(|job| job.state == State::Done).count() as u64;
-        let took = if done == files {
-            ours.iter().map(|job| on_record(job, came_ms, waited)).max().unwrap_or(waited)
-        } else {
-            waited
-        };
+        let took =
+            if done == files { ours.iter().map(|job| on_record(job, came_ms, waited)).max().unwrap_or(waited) } else { waited };
         let sent = ours.iter().map(|job| job.sent).sum();
         let seconds = took.as_secs_f64().max(f64::EPSILON);
         Ok(Uploaded {
@@ -184,18 +187,15 @@ impl Uploads<'_> {
     }
 
     /// Waits until so many more jobs have ended, or the time is over and something came. Answers how long that took.
-    fn wait(
-        &mut self,
-        jobs: usize,
-        since: Instant,
-        mut tell: impl FnMut(u64),
-    ) -> Result<(Snapshot, Duration), CommandFailure> {
+    fn wait(&mut self, jobs: usize, since: Instant, mut tell: impl FnMut(u64)) -> Result<(Snapshot, Duration), CommandFailure> {
         let before = self.done;
         self.jobs += jobs;
         loop {
             self.stop.check()?;
             let (looked, snapshot) = (since.elapsed(), self.engine.look(0)?);
-            let of = |states: &[State]| snapshot.totals.iter().filter(|(state, _)| states.contains(state)).map(|(_, jobs)| jobs).sum::<u64>();
+            let of = |states: &[State]| {
+                snapshot.totals.iter().filter(|(state, _)| states.contains(state)).map(|(_, jobs)| jobs).sum::<u64>()
+            };
             if of(&[State::Held, State::Failed, State::Gone]) > 0 {
                 return Err(not_taken(&self.engine.look(self.jobs)?.jobs));
             }
@@ -241,7 +241,8 @@ fn processor_time() -> Duration {
 
 fn refused(error: &HostError) -> CommandFailure {
     let exit = if super::super::check::is_ours_to_mend(error) { Exit::Configuration } else { Exit::Fault };
-    CommandFailure::new(exit, format!("the host cannot be used: {error}")).hint("`ferryd check --online` tests it without an upload")
+    CommandFailure::new(exit, format!("the host cannot be used: {error}"))
+        .hint("`ferryd check --online` tests it without an upload")
 }
 
 fn why(job: &JobRow) -> String {
@@ -256,6 +257,9 @@ fn not_taken(jobs: &[JobRow]) -> CommandFailure {
 
 fn nothing_came(jobs: &[JobRow]) -> CommandFailure {
     let waits = jobs.iter().find(|job| job.state != State::Done);
-    CommandFailure::new(Exit::Fault, format!("nothing has been uploaded within the time: {}", waits.map_or("nothing waits".into(), why)))
-        .hint("give it longer with `--time`, or less to do with `--size`")
+    CommandFailure::new(
+        Exit::Fault,
+        format!("nothing has been uploaded within the time: {}", waits.map_or("nothing waits".into(), why)),
+    )
+    .hint("give it longer with `--time`, or less to do with `--size`")
 }
