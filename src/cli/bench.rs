@@ -116,7 +116,13 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     progress.clear();
     let removed = place.remove();
     drop(listener);
-    let document = done?;
+    let document = done.map_err(|failure| match &arguments.to {
+        Some(name) if failure.hint.is_none() => failure.hint(format!(
+            "what had arrived at `{}` by then stays there, under names that begin with `{FILE_PREFIX}`",
+            render::line(name)
+        )),
+        _ => failure,
+    })?;
     removed?;
     tell(&document, arguments.json)
 }

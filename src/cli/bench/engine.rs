@@ -14,6 +14,7 @@ use crate::engine::{self, Control, EngineError, Orders, Reloads, SharedPaces};
 use crate::host::http::Clients;
 use crate::host::{Host, KeptTokens, LazyHost, Unusable, registry};
 use crate::job::flow::InFlight;
+use crate::job::remote_path::{Piece, RemotePath};
 use crate::job::steer::{Order, Selection};
 use crate::job::{State, Watch};
 use crate::os::clock;
@@ -24,6 +25,7 @@ use super::super::render::CommandFailure;
 use super::observed::{Observed, Requests};
 use super::place::Place;
 use super::stop::Stop;
+use super::target::FOLDER_THERE;
 use super::trouble::failed;
 
 /// How long the folder may take to be watched.
@@ -52,9 +54,11 @@ pub(super) struct Engine {
     pub requests: Requests,
 }
 
-/// The same engine as a daemon's, with only this host and only the folder in `place`.
+/// The same engine as a daemon's, with only this host and only the folder in `place`. On a host that has folders, all goes into one,
+/// which a person can remove at once.
 fn settings(place: &Place, host: &Arc<HostConfig>, daemon: &Daemon) -> Config {
-    let watch = Watch { settle: Duration::ZERO, ..Watch::new(place.watched(), [host.name.clone()].into()) };
+    let remote_path = RemotePath(vec![Piece::Text(FOLDER_THERE.into())]);
+    let watch = Watch { settle: Duration::ZERO, remote_path, ..Watch::new(place.watched(), [host.name.clone()].into()) };
     Config {
         file: place.path("config.toml"),
         daemon: Daemon { state_dir: place.state(), shutdown_grace: GRACE, ..daemon.clone() },

@@ -125,7 +125,7 @@ impl Document {
             Brake::Processor => format!("it was at work for {} of the time{}", percent(uploaded.processor), self.shared()),
             Brake::OneFile { most } => {
                 let one = render::count(most as u64, "request");
-                format!("it goes to this host in {one} at a time, and {busy} of the time they were in flight")
+                format!("it goes to this host with {one} in flight at most, and there was one for {busy} of the time")
             }
             Brake::MaxConnections { most } => {
                 format!("{:.1} of the {most} requests that may be in flight were, on an average", uploaded.requests.mean)
@@ -281,7 +281,7 @@ fn capital(text: &str) -> String {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+    if share > 0.0 && share < 0.01 { "less than 1 %".into() } else { format!("{:.0} %", share * 100.0) }
 }
 
 /// `0.62 ms`, `4.1 ms`, `310 ms`.
@@ -290,5 +290,92 @@ fn ms(ms: f64) -> String {
         ms if ms < 1.0 => format!("{ms:.2} ms"),
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms => format!("{ms:.0} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rate::Times;
+    use super::*;
+    use crate::job::digest::Algorithm;
+    use crate::job::flow::Learned;
+
+    fn uploaded(files: u64, bytes: u64, seconds: f64) -> Uploaded {
+        let requests = InUse { mean: 1.0, peak: 1, busy: 0.97 };
+        let (bytes_per_second, files_per_second) = ((bytes as f64 / seconds) as u64, files as f64 / seconds);
+        Uploaded { files, done: files, bytes, sent: bytes, seconds, bytes_per_second, files_per_second, requests, processor: 0.1 }
+    }
+
+    fn document() -> Document {
+        let times = |median_ms, worst_ms| Some(Times { median_ms, worst_ms });
+        Document {
+            version: 1,
+            host: Measured { name: "box".into(), kind: "s3", practice: false },
+            folder: "/state".into(),
+            daemon_running: false,
+            disk: Disk { bytes: 64 << 20, seconds: 0.5, per_second: 128 << 20, from: From::Disk },
+            queue: Queue { alone_per_second: 200, together_per_second: 8_000, together: 64 },
+            digests: vec![DigestRate { algorithm: Algorithm::Md5, per_second: 500 << 20, of_whole_file: false }],
+            loopback_per_second: None,
+            login_ms: 104.2,
+            large: uploaded(1, 64 << 20, 16.0),
+            alone: Alone { files: 10, first_byte: times(5.6, 9.1), done: times(230.0, 412.0) },
+            small: Some(uploaded(90, 90 * 4096, 9.0)),
+            in_flight: Some(InFlight { now: 8, most: 8, why: Learned::MoreBringsMore }),
+            bandwidth: None,
+            brakes: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// What held the large and the small uploads up.
+    fn brakes(change: impl FnOnce(&mut Document)) -> [Brake; 2] {
+        let mut document = document();
+        change(&mut document);
+        document.find_brakes(2, &Shape::whole());
+        [document.brakes[0].brake, document.brakes[1].brake]
+    }
+
+    #[test]
+    fn each_part_is_held_against_what_went_of_it() {
+        let else_where = Brake::LinkOrHost { enough: None };
+        assert_eq!(brakes(|_| ()), [Brake::OneFile { most: 1 }, else_where]);
+        assert_eq!(brakes(|at| at.bandwidth = Some(5 << 20)), [Brake::Bandwidth, else_where]);
+        assert_eq!(brakes(|at| at.disk.per_second = 5 << 20)[0], Brake::Disk);
+        let in_memory = |at: &mut Document| at.disk = Disk { per_second: 5 << 20, from: From::Memory, ..at.disk };
+        assert_eq!(brakes(in_memory)[0], Brake::OneFile { most: 1 });
+        assert_eq!(brakes(|at| at.digests[0].per_second = 4 << 20)[0], Brake::OneFile { most: 1 }, "on two processors");
+        let of_whole = |at: &mut Document| at.digests[0] = DigestRate { per_second: 5 << 20, of_whole_file: true, ..at.digests[0] };
+        assert_eq!(brakes(of_whole)[0], Brake::Digest);
+        assert_eq!(brakes(|at| at.queue.together_per_second = 12)[1], Brake::Queue);
+        assert_eq!(brakes(|at| at.queue.alone_per_second = 10)[1], Brake::Queue, "two commits are most of what a file takes");
+        let all = InUse { mean: 7.9, peak: 8, busy: 1.0 };
+        let at_bound = |at: &mut Document| at.small.iter_mut().for_each(|small| small.requests = all);
+        assert_eq!(brakes(at_bound)[1], Brake::MaxConnections { most: 8 });
+    }
+
+    #[test]
+    fn the_table_says_what_was_measured_and_what_may_be_changed() {
+        let mut document = document();
+        document.bandwidth = Some(4 << 20);
+        document.find_brakes(2, &Shape::whole());
+        let expected = "\
+MEASURED     RESULT           OF WHAT
+disk         128.0 MiB/s      64.0 MiB read from the disk
+queue        200 commits/s    each on the disk before the next begins
+             8,000 commits/s  64 at once
+digest       500.0 MiB/s      md5, which the host wants of each part
+login        104 ms           the login test of `box` (s3), at best
+large file   4.0 MiB/s        64.0 MiB to `box` (s3)
+small files  10 files/s       90 files of 4.0 KiB at once
+first byte   5.6 ms           from the close of a file to its first byte on its way; worst of 10: 9.1 ms
+done         230 ms           from there to its upload on record; worst of 10: 412 ms
+in flight    8 requests       of 8 at most: the maximum
+
+Large files: the brake is `bandwidth`. 4.0 MiB/s went, and `bandwidth` allows 4.0 MiB/s. To change that: raise `bandwidth` in [daemon] \
+or [host.box].
+Small files: the brake is the link or the host. Requests were in flight for 97 % of the time, and nothing else was near what it can do.
+";
+        assert_eq!(document.table(), expected);
     }
 }

@@ -22,14 +22,13 @@ impl Load {
     pub(super) fn bytes(self) -> u64 {
         self.large_bytes.saturating_add(self.files.saturating_mul(self.file_bytes))
     }
-
-    pub(super) fn count(self) -> u64 {
-        self.files + 1
-    }
 }
 
 /// What every file that is made is called before what tells them apart.
 pub(super) const FILE_PREFIX: &str = "ferryd-bench-";
+
+/// The folder for them, on hosts that have folders.
+pub(super) const FOLDER_THERE: &str = "ferryd-bench";
 
 /// What is known of the user's own configuration.
 pub(super) struct Configured {
@@ -64,8 +63,8 @@ pub(super) fn refuse_unless_meant(host: &HostConfig, load: Load, is_meant: bool)
     }
     let (large, small) = (render::size(load.large_bytes), render::size(load.file_bytes));
     let message = format!(
-        "this would upload 1 file of {large} and {} of {small} to `{}`, {} together, under names that begin with `{FILE_PREFIX}`; they stay \
-         there, since ferryd cannot delete what it has uploaded",
+        "this would upload 1 file of {large} and {} of {small} to `{}`, {} together, under names that begin with `{FILE_PREFIX}` and where there are \
+         folders in `{FOLDER_THERE}`; they stay there, since ferryd cannot delete what it has uploaded",
         render::count(load.files, "file"),
         render::line(&host.name),
         render::size(load.bytes()),

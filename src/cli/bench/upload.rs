@@ -88,8 +88,8 @@ impl Uploads<'_> {
         let mut best = Duration::MAX;
         for _ in 0..LOGINS {
             let begun = Instant::now();
-            let said = self.engine.ask(self.stop, async |host| host.check().await)?;
-            said.map_err(|error| refused(&error))?;
+            let said = self.engine.ask(self.stop, async |host| tokio::time::timeout(self.time, host.check()).await)?;
+            said.map_err(|_| unanswered(self.time))?.map_err(|error| refused(&error))?;
             best = best.min(begun.elapsed());
         }
         Ok(best)
@@ -243,6 +243,11 @@ fn refused(error: &HostError) -> CommandFailure {
     let exit = if super::super::check::is_ours_to_mend(error) { Exit::Configuration } else { Exit::Fault };
     CommandFailure::new(exit, format!("the host cannot be used: {error}"))
         .hint("`ferryd check --online` tests it without an upload")
+}
+
+fn unanswered(time: Duration) -> CommandFailure {
+    let message = format!("the host cannot be used: it has not answered the login test within {}", render::duration(time));
+    CommandFailure::new(Exit::Fault, message).hint("`--time` gives it longer")
 }
 
 fn why(job: &JobRow) -> String {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::job::flow::{InFlight, Learned};
 use crate::job::health::HostState;
 use crate::job::turn::{self, Told};
 use crate::job::{HostReport, HostRow, JobRow, Reason, ReasonClass, State, WatchState};
