@@ -26,6 +26,7 @@ use bytesize::ByteSize;
 
 use crate::config::{Daemon, HostConfig, ProcessEnvironment};
 use crate::job::bandwidth::Bandwidth;
+use crate::job::flow::{self, InFlight};
 use crate::os::clock::{self, Clock};
 use crate::os::lock::owner;
 
@@ -209,6 +210,7 @@ impl Bench<'_> {
         let shape = uploads.engine.ask(stop, async |host| host.shape(machine.large_bytes))?;
         let digests = digest::measure(&shape, machine.large_bytes, time, stop);
         let (large, alone, small) = self.upload(&mut uploads, &large, machine.large_bytes, progress)?;
+        let in_flight = uploads.engine.window(stop);
         let mut document = Document {
             version: 1,
             host: Measured { name: host.name.clone(), kind: host.kind.word(), practice },
@@ -222,7 +224,8 @@ impl Bench<'_> {
             large,
             alone,
             small,
-            in_flight: uploads.engine.window(stop),
+            in_flight,
+            uploads_at_once: uploads_at_once(daemon, host, in_flight),
             bandwidth: limit(daemon, host),
             brakes: Vec::new(),
             left: if practice { Vec::new() } else { uploads.left()? },
@@ -283,6 +286,12 @@ struct Machine {
 const ENGINE_THREADS: usize = 2;
 /// More time tells nothing more of the queue.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How many files the engine uploads at once, as it is configured or as it goes by its window.
+fn uploads_at_once(daemon: &Daemon, host: &HostConfig, window: Option<InFlight>) -> usize {
+    let found = flow::uploads(window.map_or(1, |window| window.now));
+    daemon.max_uploads.unwrap_or(found).min(host.max_uploads.unwrap_or(found)).max(1)
+}
 
 /// Bytes a second that the configuration allows now.
 fn limit(daemon: &Daemon, host: &HostConfig) -> Option<u64> {

@@ -123,11 +123,14 @@ mod tests {
         Some(InFlight { now, most, why })
     }
 
+    /// The shares, for how much of the time there was a request, how many, how many there might be, and the brake.
+    type Case = (&'static [(Part, f64)], f64, f64, Option<InFlight>, Brake);
+
     #[test]
     fn what_works_all_the_time_is_the_brake_and_else_it_is_on_the_other_side() {
         use Learned::{MoreBringsMore, MoreBringsNothing, TooMuch};
         let all = Learned::Nothing;
-        let cases: [(&[(Part, f64)], f64, f64, Option<InFlight>, Brake); 18] = [
+        let cases: [Case; 18] = [
             // What is at work for most of the time, whatever the requests say.
             (&[(Part::Bandwidth, 1.0), (Part::Disk, 0.1)], 1.0, 8.0, window(8, 8, MoreBringsMore), Brake::Bandwidth),
             (&[(Part::Disk, 0.8), (Part::Digest, 0.3)], 1.0, 2.0, None, Brake::Disk),

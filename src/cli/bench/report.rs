@@ -35,6 +35,8 @@ pub(super) struct Document {
     /// Null where there are no more files than those that went alone.
     pub small: Option<Uploaded>,
     pub in_flight: Option<InFlight>,
+    /// How many files are uploaded at once.
+    pub uploads_at_once: usize,
     /// Bytes a second that the configuration allows; null is unlimited.
     pub bandwidth: Option<u64>,
     pub brakes: Vec<Found>,
@@ -91,10 +93,11 @@ impl Document {
 
     fn small_shares(&self, small: &Uploaded) -> Vec<(Part, f64)> {
         let at_once = small.files_per_second / self.queue.together_per_second.max(1) as f64;
-        let one_commit_ms = 1000.0 / self.queue.alone_per_second.max(1) as f64;
-        let of_one = self.alone.done.map_or(0.0, |done| COMMITS_OF_A_FILE * one_commit_ms / done.median_ms.max(f64::EPSILON));
+        // So many of the uploads wait for a commit, on an average, of those that there may be.
+        let waiting = small.files_per_second * COMMITS_OF_A_FILE / self.queue.alone_per_second.max(1) as f64;
+        let of_uploads = waiting / self.uploads_at_once.max(1) as f64;
         let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, small.bytes_per_second as f64 / limit.max(1) as f64));
-        let rest = [(Part::Queue, at_once.max(of_one).min(1.0)), (Part::Processor, small.processor)];
+        let rest = [(Part::Queue, at_once.max(of_uploads).min(1.0)), (Part::Processor, small.processor)];
         bandwidth.into_iter().chain(rest).collect()
     }
 
@@ -119,8 +122,9 @@ impl Document {
                 format!("{went} went, and this processor computes {digest}, which `{}` wants", render::line(&self.host.name))
             }
             Brake::Queue => format!(
-                "one commit takes {}, and a file waits for {COMMITS_OF_A_FILE}",
-                ms(1000.0 / self.queue.alone_per_second.max(1) as f64)
+                "one commit takes {}, each file waits for {COMMITS_OF_A_FILE}, and {} are uploaded at once",
+                ms(1000.0 / self.queue.alone_per_second.max(1) as f64),
+                render::count(self.uploads_at_once as u64, "file")
             ),
             Brake::Processor => format!("it was at work for {} of the time{}", percent(uploaded.processor), self.shared()),
             Brake::OneFile { most } => {
@@ -322,6 +326,7 @@ mod tests {
             alone: Alone { files: 10, first_byte: times(5.6, 9.1), done: times(230.0, 412.0) },
             small: Some(uploaded(90, 90 * 4096, 9.0)),
             in_flight: Some(InFlight { now: 8, most: 8, why: Learned::MoreBringsMore }),
+            uploads_at_once: 16,
             bandwidth: None,
             brakes: Vec::new(),
             left: Vec::new(),
@@ -348,7 +353,7 @@ mod tests {
         let of_whole = |at: &mut Document| at.digests[0] = DigestRate { per_second: 5 << 20, of_whole_file: true, ..at.digests[0] };
         assert_eq!(brakes(of_whole)[0], Brake::Digest);
         assert_eq!(brakes(|at| at.queue.together_per_second = 12)[1], Brake::Queue);
-        assert_eq!(brakes(|at| at.queue.alone_per_second = 10)[1], Brake::Queue, "two commits are most of what a file takes");
+        assert_eq!(brakes(|at| at.queue.alone_per_second = 1)[1], Brake::Queue, "all uploads wait for it");
         let all = InUse { mean: 7.9, peak: 8, busy: 1.0 };
         let at_bound = |at: &mut Document| at.small.iter_mut().for_each(|small| small.requests = all);
         assert_eq!(brakes(at_bound)[1], Brake::MaxConnections { most: 8 });
