@@ -1,5 +1,6 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
@@ -155,7 +156,8 @@ impl Recognition {
         files: &[(&OsStr, Identity)],
     ) -> Result<Vec<Knowledge>, StoreError> {
         let seen = self.store.store()?.look_up(folder, files, hosts)?;
-        let met = files.iter().map(|(name, now)| MetFile { folder, name, now });
+        let mounts = OnceCell::new();
+        let met = files.iter().map(|(name, now)| MetFile { folder, name, now, mounts: &mounts });
         met.zip(seen).map(|(met, seen)| self.judge(hosts, &met, seen)).collect()
     }
 
@@ -182,7 +184,7 @@ impl Recognition {
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
-            if self.is_beyond_reach(met.folder, &before.folder) || is_still_there(&self.system.files, &before, met) {
+            if self.is_beyond_reach(met, &before.folder) || is_still_there(&self.system.files, &before, met) {
                 continue;
             }
             if before.fingerprint.is_some() {
@@ -214,15 +216,15 @@ impl Recognition {
 
     /// Whether a look into `before` may hang though one into `folder` does not, since it is on a file system of another machine or
     /// process. What is there is not asked, and counts as being there still.
-    fn is_beyond_reach(&self, folder: &Path, before: &Path) -> bool {
-        if !matches!(self.system.files, Files::Real) {
+    fn is_beyond_reach(&self, met: &MetFile<'_>, before: &Path) -> bool {
+        if met.folder == before || !matches!(self.system.files, Files::Real) {
             return false;
         }
-        Mounts::now().may_hang_from(folder, before)
+        met.mounts.get_or_init(Mounts::now).may_hang_from(met.folder, before)
     }
 
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
-        let MetFile { folder, name, now } = *met;
+        let MetFile { folder, name, now, .. } = *met;
         tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.path(), folder.join(name));
         self.store.store()?.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
@@ -236,6 +238,8 @@ struct MetFile<'a> {
     folder: &'a Path,
     name: &'a OsStr,
     now: &'a Identity,
+    /// What is mounted, once it has been asked for one of the files that were met together.
+    mounts: &'a OnceCell<Mounts>,
 }
 
 impl MetFile<'_> {
@@ -332,7 +336,7 @@ mod tests {
             std::fs::write(at(name), "film").unwrap();
         }
         let now = Identity::of(&std::fs::metadata(at("Film.mov")).unwrap());
-        let met = MetFile { folder: dir.path(), name: OsStr::new("Film.mov"), now: &now };
+        let met = MetFile { folder: dir.path(), name: OsStr::new("Film.mov"), now: &now, mounts: &OnceCell::new() };
         let is_there = |name: &str| {
             let before = Earlier { folder: dir.path().to_owned(), name: name.into(), same_inode: true, fingerprint: None };
             is_still_there(&Files::Real, &before, &met)

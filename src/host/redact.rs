@@ -35,6 +35,7 @@ pub(super) struct Secrets(Vec<Sought>);
 struct Sought {
     text: Secret,
     folded: Secret,
+    letters: Letters,
     /// Whether a host has given it out, and so may give out further ones.
     passing: bool,
 }
@@ -69,6 +70,13 @@ impl Sought {
     fn is_taken_out(&self) -> bool {
         self.text.reveal().len() >= TAKEN_OUT_BYTES_MIN
     }
+
+    /// The fewest bytes in which it can be written. No way to write a text shortens it, and letters that are written as others take up
+    /// to a third of their bytes, but not where these are ASCII.
+    fn bytes_min(&self) -> usize {
+        let folded = self.folded.reveal();
+        if folded.is_ascii() { folded.len() } else { folded.len().div_ceil(3) }
+    }
 }
 
 impl Secrets {
@@ -95,7 +103,8 @@ impl Secrets {
     fn add_sought(&mut self, secret: &Secret, passing: bool) {
         let text = Secret::new(secret.reveal().trim());
         if !text.reveal().is_empty() && !self.0.iter().any(|known| known.text == text) {
-            self.0.push(Sought { folded: Secret::new(fold(text.reveal())), text, passing });
+            let (folded, letters) = (Secret::new(fold(text.reveal())), Letters::of(text.reveal()));
+            self.0.push(Sought { folded, letters, text, passing });
         }
     }
 
@@ -147,13 +156,41 @@ impl Secrets {
 }
 
 fn is_shown(sought: &[&Sought], text: &str, levels: usize) -> bool {
-    let shortest = sought.iter().map(|sought| sought.text.reveal().len()).min();
-    let Some(shortest) = shortest.filter(|_| !planted!("secret.not_sought")) else { return false };
-    let folded = fold(text);
-    if sought.iter().any(|sought| folded.contains(sought.folded.reveal())) {
-        return true;
+    let shortest = sought.iter().map(|sought| sought.bytes_min()).min().filter(|_| !planted!("secret.not_sought"));
+    let Some(shortest) = shortest.filter(|shortest| text.len() >= *shortest) else { return false };
+    let there = Letters::of(text);
+    if sought.iter().any(|sought| there.include(sought.letters)) {
+        let folded = fold(text);
+        if sought.iter().any(|sought| folded.contains(sought.folded.reveal())) {
+            return true;
+        }
     }
     levels > 0 && meanings(text, shortest).any(|meaning| is_shown(sought, &meaning, levels - 1))
+}
+
+/// The ASCII characters of a folded text, a bit for each. Nearly every text lacks one of any secret, which is found out with little work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Letters(u128);
+
+impl Letters {
+    fn of(text: &str) -> Letters {
+        let bit = |c: char| if c.is_ascii() { 1 << u32::from(c) } else { 0 };
+        let bits = text.chars().fold(0, |bits, c| match c {
+            _ if c.is_ascii_graphic() => bits | bit(c.to_ascii_lowercase()),
+            _ if is_blank(c) => bits | bit(' '),
+            _ => letters(c).fold(bits, |bits, c| bits | bit(c)),
+        });
+        Letters(bits)
+    }
+
+    fn include(self, others: Letters) -> bool {
+        self.0 & others.0 == others.0
+    }
+}
+
+/// Whether a character counts as a space.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
 }
 
 /// A text without the difference between small and capital letters, and between one space and many.
@@ -161,7 +198,7 @@ fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            _ if c.is_whitespace() || c.is_control() => {
+            _ if is_blank(c) => {
                 if !folded.ends_with(' ') {
                     folded.push(' ');
                 }
@@ -181,7 +218,7 @@ fn letters(c: char) -> impl Iterator<Item = char> {
 
 // How a text may be written.
 
-/// What a text means, read in each way in which it says something else. Base64 counts where it can hold `bytes` bytes.
+/// What a text means, read in each way in which it says something else. Of base64, what has no `bytes` bytes of text in a row is left out.
 fn meanings(text: &str, bytes: usize) -> impl Iterator<Item = String> {
     let json = text.contains('\\').then(|| unescaped(text, json_escape));
     let xml = text.contains('&').then(|| unescaped(text, xml_escape));
@@ -317,31 +354,47 @@ fn bytes_escape(text: &str, mark: &str) -> Option<(char, usize)> {
     Some((c, length * step))
 }
 
-/// What the runs of base64 in a text mean that can hold `bytes` bytes, in both alphabets. Where a run begins nobody knows, so it is
-/// read from each of its first four characters on.
+/// What the runs of base64 in a text mean, in both alphabets. Where a run begins nobody knows, so it is read from each of its first four
+/// characters on. Most runs are words or numbers, and mean bytes that are no text: only pieces of text of at least `bytes` bytes are told.
 fn from_base64(text: &str, bytes: usize) -> impl Iterator<Item = String> {
-    let least = (4 * bytes).div_ceil(3);
-    let mut runs: Vec<Vec<u8>> = Vec::new();
-    let mut run = Vec::new();
-    for byte in text.bytes().chain([0]) {
-        match byte {
-            b'A'..=b'Z' => run.push(byte - b'A'),
-            b'a'..=b'z' => run.push(byte - b'a' + 26),
-            b'0'..=b'9' => run.push(byte - b'0' + 52),
-            b'+' | b'-' => run.push(62),
-            b'/' | b'_' => run.push(63),
-            // Long ones are written on several lines.
-            b'\r' | b'\n' => {}
-            _ if run.len() >= least => runs.push(std::mem::take(&mut run)),
-            _ => run.clear(),
-        }
-    }
+    let runs = runs_of_base64(text, (4 * bytes).div_ceil(3));
     let offsets = if runs.is_empty() { 0..0 } else { 0..4 };
-    offsets.map(move |offset| runs.iter().map(|run| six_bits(run.get(offset..).unwrap_or_default())).collect::<Vec<_>>().join("\n"))
+    let meanings = offsets.map(move |offset| {
+        let mut meaning = String::new();
+        for run in &runs {
+            let decoded = from_six_bits(run.get(offset..).unwrap_or_default());
+            let pieces = decoded.utf8_chunks().map(|chunk| chunk.valid()).filter(|piece| piece.len() >= bytes);
+            pieces.for_each(|piece| meaning.extend([piece, "\n"]));
+        }
+        meaning
+    });
+    meanings.filter(|meaning| !meaning.is_empty())
+}
+
+/// The runs of base64 in a text that have at least `least` characters, each character as its six bits.
+fn runs_of_base64(text: &str, least: usize) -> Vec<Vec<u8>> {
+    // Long ones are written on several lines.
+    let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');
+    let ends = |byte: u8| six_bits(byte).is_none() && !is_break(byte);
+    let pieces = text.as_bytes().split(|byte| ends(*byte)).filter(|piece| piece.len() >= least);
+    let runs = pieces.map(|piece| piece.iter().filter_map(|byte| six_bits(*byte)).collect());
+    runs.filter(|run: &Vec<u8>| run.len() >= least).collect()
+}
+
+/// What a character of base64 stands for, in either alphabet.
+fn six_bits(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
 }
 
 /// Bytes of six bits each, as bytes of eight; what is left over at the end is dropped.
-fn six_bits(run: &[u8]) -> String {
+fn from_six_bits(run: &[u8]) -> Vec<u8> {
     let (mut held, mut bits) = (0u32, 0);
     let mut bytes = Vec::with_capacity(run.len() * 3 / 4);
     for six in run {
@@ -352,7 +405,7 @@ fn six_bits(run: &[u8]) -> String {
             bytes.push((held >> bits & 0xff) as u8);
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }
 
 // Where a secret stands.
@@ -454,6 +507,15 @@ mod tests {
     fn the_short_way_for_ascii_is_the_long_one() {
         for c in (0..128_u8).map(char::from) {
             assert_eq!(letters(c).collect::<String>(), c.to_ascii_lowercase().to_string(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_takes_at_most_three_times_its_bytes_as_another_one_and_not_more_in_ascii() {
+        for c in '\0'..=char::MAX {
+            let folded: String = letters(c).collect();
+            let of_ascii = folded.chars().filter(char::is_ascii).count();
+            assert!(folded.len() <= 3 * c.len_utf8() && of_ascii <= c.len_utf8(), "{c:?} is {folded:?}");
         }
     }
 
@@ -583,6 +645,14 @@ mod tests {
             for (_, write) in WRITERS.into_iter().filter(|(way, _)| !way.contains("base64 behind")) {
                 prop_assert!(!kept.contains(&write(bare)), "{}", kept);
             }
+        }
+
+        #[test]
+        fn a_text_that_holds_another_has_all_its_letters(text in "(\\PC|[a-zA-Z\u{212a}\u{17f}ßŉİıﬁ \n\u{a0}]){0,40}", from in 0usize..40, length in 0usize..20) {
+            let part: String = text.chars().skip(from).take(length).collect();
+            let of_folded: Letters = Letters::of(&fold(&part));
+            prop_assert_eq!(Letters::of(&part), of_folded);
+            prop_assert!(Letters::of(&text).include(of_folded));
         }
 
         #[test]

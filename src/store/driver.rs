@@ -188,9 +188,9 @@ fn at_once<T>(
 /// Who is to be woken when a verb is committed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wake {
-    /// Whoever claims jobs.
+    /// Whoever claims jobs, as soon as it is committed.
     pub(super) arrivals: bool,
-    /// Whoever carries deliveries.
+    /// Whoever carries deliveries, once it is as durable as it must be.
     pub(super) deliveries: bool,
 }
 
@@ -215,20 +215,22 @@ impl<T: Send + 'static> StoreCall<T> {
         let (store, durability) = (self.store.clone(), self.durability);
         let work = self.told();
         let done = match &store.driver {
-            Driver::Threaded { writer, .. } => writer.call_blocking(durability, work),
-            Driver::Inline(inline) => inline.commit(store.daemon, durability, work),
+            Driver::Threaded { writer, .. } => writer.call_blocking(durability, work, store.committed()),
+            Driver::Inline(inline) => inline.commit(store.daemon, durability, work).inspect(store.committed()),
         };
-        store.wake(done)
+        store.durable(done)
     }
 
     async fn answer(self) -> Result<T, StoreError> {
         let (store, durability) = (self.store.clone(), self.durability);
         let work = self.told();
         let done = match &store.driver {
-            Driver::Threaded { writer, .. } => writer.call(durability, work).await,
-            Driver::Inline(inline) => inline.commit_when_there_is_room(store.daemon, durability, work).await,
+            Driver::Threaded { writer, .. } => writer.call(durability, work, store.committed()).await,
+            Driver::Inline(inline) => {
+                inline.commit_when_there_is_room(store.daemon, durability, work).await.inspect(store.committed())
+            }
         };
-        store.wake(done)
+        store.durable(done)
     }
 
     /// The work, told each time who calls and when.
@@ -248,11 +250,20 @@ impl<T: Send + 'static> IntoFuture for StoreCall<T> {
 }
 
 impl Store {
-    fn wake<T>(&self, done: Result<(T, Wake), StoreError>) -> Result<T, StoreError> {
-        let (answer, wake) = done?;
-        if wake.arrivals {
-            self.arrivals.notify_one();
+    /// Wakes whoever claims jobs. An upload may begin while its row is on the way to the disk: what must outlive the power before anything
+    /// is made of the file at its host, such as the intent to finish, gets there behind the row.
+    fn committed<T>(&self) -> impl Fn(&(T, Wake)) + Send + use<T> {
+        let arrivals = self.arrivals.clone();
+        move |(_, wake)| {
+            if wake.arrivals {
+                arrivals.notify_one();
+            }
         }
+    }
+
+    /// Wakes whoever carries deliveries: these move and remove the user's files, so what they follow from is on the disk.
+    fn durable<T>(&self, done: Result<(T, Wake), StoreError>) -> Result<T, StoreError> {
+        let (answer, wake) = done?;
         if wake.deliveries {
             self.deliveries.notify_one();
         }

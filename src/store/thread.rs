@@ -101,27 +101,29 @@ pub(super) fn start(
 }
 
 impl WriterHandle {
-    /// Runs `work` inside the next group and answers when it is committed. `work` may run more than once, and each time against the
-    /// state before it.
-    pub(super) async fn call<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    /// Runs `work` inside the next group and answers when it is as durable as it must be. `work` may run more than once, and each time
+    /// against the state before it. `committed` is told what came of it once that is committed, which may be before the disk has it.
+    pub(super) async fn call<T, F, C>(&self, durability: Durability, work: F, committed: C) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+        C: Fn(&T) + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = TypedCall { durability, work, result: None, reply };
+        let call = TypedCall { durability, work, committed, result: None, reply };
         self.calls.send(Box::new(call)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// The same from a thread that may wait, and that no runtime needs.
-    pub(super) fn call_blocking<T, F>(&self, durability: Durability, work: F) -> Result<T, StoreError>
+    pub(super) fn call_blocking<T, F, C>(&self, durability: Durability, work: F, committed: C) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+        C: Fn(&T) + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let call = TypedCall { durability, work, result: None, reply };
+        let call = TypedCall { durability, work, committed, result: None, reply };
         self.calls.blocking_send(Box::new(call)).map_err(|_| StoreError::Closed)?;
         answer.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
@@ -145,20 +147,23 @@ impl WriterHandle {
 trait QueuedCall: Send {
     fn durability(&self) -> Durability;
     fn run(&mut self, backend: &mut dyn Backend) -> Result<(), StoreError>;
+    fn tell_committed(&self);
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-struct TypedCall<T, F> {
+struct TypedCall<T, F, C> {
     durability: Durability,
     work: F,
+    committed: C,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> QueuedCall for TypedCall<T, F>
+impl<T, F, C> QueuedCall for TypedCall<T, F, C>
 where
     T: Send + 'static,
     F: FnMut(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+    C: Fn(&T) + Send + 'static,
 {
     fn durability(&self) -> Durability {
         self.durability
@@ -169,6 +174,12 @@ where
         let failed = result.as_ref().err().cloned();
         self.result = Some(result);
         failed.map_or(Ok(()), Err)
+    }
+
+    fn tell_committed(&self) {
+        if let Some(Ok(result)) = &self.result {
+            (self.committed)(result);
+        }
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -247,6 +258,9 @@ impl Loop {
     }
 
     fn answer(&self, group: CallGroup, committed: &Result<(), StoreError>) {
+        if committed.is_ok() {
+            group.iter().for_each(|call| call.tell_committed());
+        }
         let (to_sync, done): (CallGroup, CallGroup) =
             group.into_iter().partition(|call| committed.is_ok() && call.durability() == Durability::Power);
         for call in done {
@@ -404,7 +418,7 @@ mod tests {
             queue.record_host(by, &name, &rests)?;
             Ok(hosts.len())
         };
-        writer.call(durability, work).await
+        writer.call(durability, work, |_| ()).await
     }
 
     #[test]
@@ -460,7 +474,7 @@ mod tests {
         };
         let call = tokio::spawn({
             let writer = writer.clone();
-            async move { writer.call(Durability::Process, work).await }
+            async move { writer.call(Durability::Process, work, |_| ()).await }
         });
         let told = tokio::time::timeout(Duration::from_secs(60), failure.changed()).await;
         assert!(told.is_ok() && matches!(&*failure.borrow_and_update(), Some(StoreError::Disk(_))), "it is told");
@@ -485,6 +499,24 @@ mod tests {
         assert!(!durable.is_finished());
         word.send(Ok(())).unwrap();
         assert!(durable.await.unwrap().is_ok());
+        drop((writer, word));
+        thread.join();
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_told_while_the_disk_is_still_busy_with_it() {
+        let (writer, thread, word) = with_slow_disk();
+        let (tell, told) = oneshot::channel();
+        let tell = std::sync::Mutex::new(Some(tell));
+        let call = tokio::spawn({
+            let writer = writer.clone();
+            let committed = move |rows: &usize| tell.lock().unwrap().take().unwrap().send(*rows).unwrap();
+            async move { writer.call(Durability::Power, |_| Ok(7), committed).await }
+        });
+        assert_eq!(told.await.unwrap(), 7);
+        assert!(!call.is_finished());
+        word.send(Ok(())).unwrap();
+        assert_eq!(call.await.unwrap().unwrap(), 7);
         drop((writer, word));
         thread.join();
     }
