@@ -65,9 +65,6 @@ pub(super) struct Found {
     pub advice: Option<String>,
 }
 
-/// How many commits that wait for the disk a small file takes: one when it is queued, and one when it is uploaded.
-const COMMITS_OF_A_FILE: f64 = 2.0;
-
 impl Document {
     /// What held the uploads up, on a machine of so many processors and with a host of this shape.
     pub(super) fn find_brakes(&mut self, processors: usize, shape: &Shape) {
@@ -93,8 +90,8 @@ impl Document {
 
     fn small_shares(&self, small: &Uploaded) -> Vec<(Part, f64)> {
         let at_once = small.files_per_second / self.queue.together_per_second.max(1) as f64;
-        // So many of the uploads wait for a commit, on an average, of those that there may be.
-        let waiting = small.files_per_second * COMMITS_OF_A_FILE / self.queue.alone_per_second.max(1) as f64;
+        // So many uploads wait on an average, each for the commit that puts it on record, of those that there may be.
+        let waiting = small.files_per_second / self.queue.alone_per_second.max(1) as f64;
         let of_uploads = waiting / self.uploads_at_once.max(1) as f64;
         let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, small.bytes_per_second as f64 / limit.max(1) as f64));
         let rest = [(Part::Queue, at_once.max(of_uploads).min(1.0)), (Part::Processor, small.processor)];
@@ -122,7 +119,7 @@ impl Document {
                 format!("{went} went, and this processor computes {digest}, which `{}` wants", render::line(&self.host.name))
             }
             Brake::Queue => format!(
-                "one commit takes {}, each file waits for {COMMITS_OF_A_FILE}, and {} are uploaded at once",
+                "one commit takes {}, each file waits for one to be on record, and {} are uploaded at once",
                 ms(1000.0 / self.queue.alone_per_second.max(1) as f64),
                 render::count(self.uploads_at_once as u64, "file")
             ),
@@ -353,7 +350,11 @@ mod tests {
         let of_whole = |at: &mut Document| at.digests[0] = DigestRate { per_second: 5 << 20, of_whole_file: true, ..at.digests[0] };
         assert_eq!(brakes(of_whole)[0], Brake::Digest);
         assert_eq!(brakes(|at| at.queue.together_per_second = 12)[1], Brake::Queue);
-        assert_eq!(brakes(|at| at.queue.alone_per_second = 1)[1], Brake::Queue, "all uploads wait for it");
+        assert_eq!(
+            brakes(|at| (at.queue.alone_per_second, at.uploads_at_once) = (1, 8))[1],
+            Brake::Queue,
+            "all uploads wait for it"
+        );
         let all = InUse { mean: 7.9, peak: 8, busy: 1.0 };
         let at_bound = |at: &mut Document| at.small.iter_mut().for_each(|small| small.requests = all);
         assert_eq!(brakes(at_bound)[1], Brake::MaxConnections { most: 8 });
