@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+#[cfg(feature = "sandbox")]
+use clap::builder::PossibleValuesParser;
 
 use crate::config::{Daemon, HostConfig, ProcessEnvironment};
 use crate::job::bandwidth::Bandwidth;
@@ -55,10 +57,10 @@ pub(super) struct Arguments {
     /// Upload to this host of the configuration [default: a practice host on this machine]
     #[arg(long, value_name = "HOST")]
     to: Option<String>,
-    /// What kind the practice host is [default: s3]
+    /// What kind the practice host is.
     #[cfg(feature = "sandbox")]
-    #[arg(long, value_name = "KIND", conflicts_with = "to", value_parser = clap::builder::PossibleValuesParser::new(ferryd_sandbox::kinds()))]
-    kind: Option<String>,
+    #[arg(long, value_name = "KIND", conflicts_with = "to", hide_possible_values = true, default_value = practice::kinds()[0], value_parser = PossibleValuesParser::new(practice::kinds()))]
+    kind: String,
     /// Upload to a host that is not on this machine; what is uploaded stays there.
     #[arg(long)]
     yes: bool,
@@ -168,8 +170,7 @@ impl Bench<'_> {
 
     #[cfg(feature = "sandbox")]
     fn practise(&self, progress: &mut Progress) -> Result<Document, CommandFailure> {
-        let kind = self.arguments.kind.as_deref().unwrap_or(practice::KIND);
-        let practice = practice::Practice::start(kind, self.place)?;
+        let practice = practice::Practice::start(&self.arguments.kind, self.place)?;
         self.with(&practice.host, &self.unlimited(), true, progress)
     }
 

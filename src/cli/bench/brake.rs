@@ -20,11 +20,17 @@ pub(super) enum Part {
     Processor,
 }
 
+/// How much of the time a part was at work, from 0 to 1: what went, of what went where it was measured alone.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Share {
+    pub part: Part,
+    pub share: f64,
+}
+
 /// What is known of some uploads.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
-    /// How much of the time each part was at work, from 0 to 1: what went, of what went where it was measured alone.
-    pub shares: Vec<(Part, f64)>,
+    pub shares: Vec<Share>,
     /// How much of the time there was a request in flight.
     pub busy: f64,
     /// How many there were on an average.
@@ -71,11 +77,11 @@ const AT_ITS_BOUND: f64 = 0.8;
 
 /// What held these uploads up.
 pub(super) fn brake(facts: &Facts) -> Brake {
-    let most_at_work = facts.shares.iter().max_by(|(_, one), (_, other)| one.total_cmp(other));
+    let most_at_work = facts.shares.iter().max_by(|one, other| one.share.total_cmp(&other.share));
     let is_near = |most: usize| facts.mean >= AT_ITS_BOUND * most as f64;
     let room = facts.window.map_or(usize::MAX, |window| window.now);
     match (most_at_work, facts.window) {
-        (Some((part, share)), _) if *share >= BRAKES => part.brake(),
+        (Some(Share { part, share }), _) if *share >= BRAKES => part.brake(),
         _ if facts.busy < BUSY => Brake::Nothing,
         _ if let Some(most) = facts.most_of_files.filter(|most| *most < room && is_near(*most)) => Brake::OneFile { most },
         (_, Some(InFlight { why: Learned::TooMuch, .. })) => Brake::Host,
@@ -85,7 +91,18 @@ pub(super) fn brake(facts: &Facts) -> Brake {
     }
 }
 
+impl Share {
+    pub(super) fn of(part: Part, share: f64) -> Share {
+        Share { part, share }
+    }
+}
+
 impl Part {
+    /// In a few words.
+    pub(super) fn words(self) -> &'static str {
+        self.brake().words()
+    }
+
     fn brake(self) -> Brake {
         match self {
             Part::Bandwidth => Brake::Bandwidth,
@@ -154,7 +171,8 @@ mod tests {
             (&[], 0.0, 0.0, window(2, 8, TooMuch), Brake::Nothing),
         ];
         for (shares, busy, mean, window, expected) in cases {
-            let facts = Facts { shares: shares.to_vec(), busy, mean, window, most_of_files: None };
+            let shares = shares.iter().map(|(part, share)| Share::of(*part, *share)).collect();
+            let facts = Facts { shares, busy, mean, window, most_of_files: None };
             assert_eq!(brake(&facts), expected, "{facts:?}");
         }
     }
@@ -171,9 +189,9 @@ mod tests {
             (16, 8.0, window(8, 8, more), Brake::MaxConnections { most: 8 }),
         ];
         for (most, mean, window, expected) in cases {
-            let facts = Facts { shares: vec![(Part::Disk, 0.5)], busy: 0.9, mean, window, most_of_files: Some(most) };
+            let facts = Facts { shares: vec![Share::of(Part::Disk, 0.5)], busy: 0.9, mean, window, most_of_files: Some(most) };
             assert_eq!(brake(&facts), expected, "{facts:?}");
-            let facts = Facts { shares: vec![(Part::Disk, 0.9)], ..facts };
+            let facts = Facts { shares: vec![Share::of(Part::Disk, 0.9)], ..facts };
             assert_eq!(brake(&facts), Brake::Disk, "{facts:?}");
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use ferryd_sandbox::kinds;
 use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 use tokio::runtime::Runtime;
 
@@ -13,8 +14,6 @@ use super::super::render::CommandFailure;
 use super::place::Place;
 use super::trouble::failed;
 
-/// The kind that is practised with unless another is asked for: many hosts speak it.
-pub(super) const KIND: &str = "s3";
 /// How long its last connections may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 

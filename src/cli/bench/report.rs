@@ -8,7 +8,7 @@ use crate::job::flow::InFlight;
 use crate::job::upload::{Order, Shape};
 
 use super::super::render;
-use super::brake::{Brake, Facts, Part, brake};
+use super::brake::{Brake, Facts, Part, Share, brake};
 use super::digest::DigestRate;
 use super::disk::{Disk, From};
 use super::observed::InUse;
@@ -61,6 +61,8 @@ pub(super) struct Found {
     pub brake: Brake,
     /// Why, in a sentence.
     pub why: String,
+    /// How much of the time each part was at work.
+    pub shares: Vec<Share>,
     /// What may bring more; null where nothing here does.
     pub advice: Option<String>,
 }
@@ -74,38 +76,39 @@ impl Document {
         self.brakes = std::iter::once(large).chain(small).collect();
     }
 
-    fn large_shares(&self, processors: usize) -> Vec<(Part, f64)> {
+    fn large_shares(&self, processors: usize) -> Vec<Share> {
         let went = self.large.bytes_per_second as f64;
         let share = |rate: u64| went / rate.max(1) as f64;
         let digest = |digest: &DigestRate| {
             // Those of parts are computed at once, on as many processors as there are.
             let at_once = if digest.of_whole_file { 1.0 } else { processors.max(1) as f64 };
-            (Part::Digest, share(digest.per_second) / at_once)
+            Share::of(Part::Digest, share(digest.per_second) / at_once)
         };
-        let disk = (self.disk.from != From::Memory).then(|| (Part::Disk, share(self.disk.per_second)));
-        let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, share(limit)));
+        let disk = (self.disk.from != From::Memory).then(|| Share::of(Part::Disk, share(self.disk.per_second)));
+        let bandwidth = self.bandwidth.map(|limit| Share::of(Part::Bandwidth, share(limit)));
         let of_all = bandwidth.into_iter().chain(disk).chain(self.digests.iter().map(digest));
-        of_all.chain([(Part::Processor, self.large.processor)]).collect()
+        of_all.chain([Share::of(Part::Processor, self.large.processor)]).collect()
     }
 
-    fn small_shares(&self, small: &Uploaded) -> Vec<(Part, f64)> {
+    fn small_shares(&self, small: &Uploaded) -> Vec<Share> {
         let at_once = small.files_per_second / self.queue.together_per_second.max(1) as f64;
         // So many uploads wait on an average, each for the commit that puts it on record, of those that there may be.
         let waiting = small.files_per_second / self.queue.alone_per_second.max(1) as f64;
         let of_uploads = waiting / self.uploads_at_once.max(1) as f64;
-        let bandwidth = self.bandwidth.map(|limit| (Part::Bandwidth, small.bytes_per_second as f64 / limit.max(1) as f64));
-        let rest = [(Part::Queue, at_once.max(of_uploads).min(1.0)), (Part::Processor, small.processor)];
+        let bandwidth = self.bandwidth.map(|limit| Share::of(Part::Bandwidth, small.bytes_per_second as f64 / limit.max(1) as f64));
+        let rest = [Share::of(Part::Queue, at_once.max(of_uploads).min(1.0)), Share::of(Part::Processor, small.processor)];
         bandwidth.into_iter().chain(rest).collect()
     }
 
-    fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<(Part, f64)>, most_of_files: Option<usize>) -> Found {
+    fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<Share>, most_of_files: Option<usize>) -> Found {
         let InUse { busy, mean, .. } = uploaded.requests;
         let facts = Facts { shares, busy, mean, window: self.in_flight, most_of_files };
         let brake = brake(&facts);
-        Found { of, brake, why: self.why(brake, uploaded), advice: self.advice(brake) }
+        let (why, advice) = (self.why(brake, uploaded, &facts.shares), self.advice(brake));
+        Found { of, brake, why, advice, shares: facts.shares }
     }
 
-    fn why(&self, brake: Brake, uploaded: &Uploaded) -> String {
+    fn why(&self, brake: Brake, uploaded: &Uploaded, shares: &[Share]) -> String {
         let went = render::rate(Some(uploaded.bytes_per_second));
         let busy = percent(uploaded.requests.busy);
         match brake {
@@ -138,9 +141,7 @@ impl Document {
                 format!("requests were in flight for {busy} of the time, and nothing else was near what it can do")
             }
             Brake::Host => "it answered that it has too much to do (429, 503), or dropped connections".into(),
-            Brake::Nothing => {
-                format!("requests were in flight for {busy} of the time, and nothing else was at work for most of it")
-            }
+            Brake::Nothing => format!("for {busy} of the time requests were in flight, {}", parts(shares)),
         }
     }
 
@@ -276,6 +277,14 @@ fn cut(uploaded: &Uploaded) -> String {
     format!(", in {} (`--time`)", render::about(Duration::from_secs_f64(uploaded.seconds)))
 }
 
+/// How much of the time each part was at work, the busiest first: `for 46 % the disk …, for 33 % the digest at work`.
+fn parts(shares: &[Share]) -> String {
+    let mut shares = shares.to_vec();
+    shares.sort_by(|one, other| other.share.total_cmp(&one.share));
+    let words = shares.iter().map(|Share { part, share }| format!("for {} {}", percent(*share), part.words()));
+    format!("{} at work", words.collect::<Vec<_>>().join(", "))
+}
+
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
@@ -358,6 +367,16 @@ mod tests {
         let all = InUse { mean: 7.9, peak: 8, busy: 1.0 };
         let at_bound = |at: &mut Document| at.small.iter_mut().for_each(|small| small.requests = all);
         assert_eq!(brakes(at_bound)[1], Brake::MaxConnections { most: 8 });
+    }
+
+    #[test]
+    fn where_nothing_stands_out_all_that_was_at_work_is_told() {
+        let mut document = document();
+        document.large.requests.busy = 0.4;
+        document.find_brakes(2, &Shape::whole());
+        let expected = "for 40 % of the time requests were in flight, for 10 % the processor, for 3 % the disk that the files are on, for \
+                        less than 1 % the digest at work";
+        assert_eq!((document.brakes[0].brake, document.brakes[0].why.as_str()), (Brake::Nothing, expected));
     }
 
     #[test]
