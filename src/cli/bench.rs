@@ -59,7 +59,8 @@ pub(super) struct Arguments {
     to: Option<String>,
     /// What kind the practice host is.
     #[cfg(feature = "sandbox")]
-    #[arg(long, value_name = "KIND", conflicts_with = "to", hide_possible_values = true, default_value = practice::kinds()[0], value_parser = PossibleValuesParser::new(practice::kinds()))]
+    #[arg(long, value_name = "KIND", conflicts_with = "to", hide_possible_values = true)]
+    #[arg(default_value = practice::kinds()[0], value_parser = PossibleValuesParser::new(practice::kinds()))]
     kind: String,
     /// Upload to a host that is not on this machine; what is uploaded stays there.
     #[arg(long)]

@@ -73,3 +73,48 @@ pub(super) fn refuse_unless_meant(host: &HostConfig, load: Load, is_meant: bool)
         "add `--yes` if that is what you want; `--size` and `--files` make it less, and without `--to` nothing leaves this machine",
     ))
 }
+
+#[cfg(all(test, feature = "sandbox"))]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Environment;
+
+    struct Variables(&'static [&'static str]);
+
+    impl Environment for Variables {
+        fn get(&self, key: &str) -> Option<String> {
+            self.0.contains(&key).then(|| "http://192.0.2.7:3128".to_owned())
+        }
+    }
+
+    /// Of the practice hosts with this address, how many are on this machine for certain, and how many there are.
+    fn on_this_machine(host: &str, lines: &str, variables: &'static [&'static str]) -> (usize, usize) {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 9));
+        let mut text = ferryd_sandbox::config_for(addr).replace("127.0.0.1:9", host);
+        for kind in ferryd_sandbox::kinds() {
+            text = text.replace(&format!("kind = \"{kind}\"\n"), &format!("kind = \"{kind}\"\n{lines}\n"));
+        }
+        let config = config::parse(&text, Path::new("/config.toml"), KINDS, &Variables(variables)).unwrap();
+        let here = config.hosts.iter().filter(|host| host.is_on_this_machine(&Variables(variables)));
+        (here.count(), config.hosts.len())
+    }
+
+    #[test]
+    fn every_kind_tells_where_its_requests_go_and_what_is_not_certain_counts_as_elsewhere() {
+        let all = ferryd_sandbox::kinds().len();
+        for host in ["127.0.0.1:9", "localhost:9", "[::1]:9", "127.7.7.7"] {
+            assert_eq!(on_this_machine(host, "", &[]), (all, all), "{host}");
+        }
+        assert_eq!(on_this_machine("127.0.0.1:9", "proxy = \"none\"", &["http_proxy"]), (all, all));
+        assert_eq!(on_this_machine("127.0.0.1:9", "", &["http_proxy"]), (0, all));
+        assert_eq!(on_this_machine("127.0.0.1:9", "", &["ALL_PROXY"]), (0, all));
+        assert_eq!(on_this_machine("127.0.0.1:9", "proxy = \"http://127.0.0.1:3128\"", &[]), (0, all));
+        let text = ferryd_sandbox::config_for(SocketAddr::from(([127, 0, 0, 1], 9)));
+        let elsewhere = text.replace("http://127.0.0.1:9", "https://127.0.0.1.example.org");
+        let config = config::parse(&elsewhere, Path::new("/config.toml"), KINDS, &Variables(&[])).unwrap();
+        assert!(config.hosts.iter().all(|host| !host.is_on_this_machine(&Variables(&[]))));
+    }
+}
