@@ -10,6 +10,7 @@ mod observed;
 mod place;
 #[cfg(feature = "sandbox")]
 mod practice;
+mod processor;
 mod queue;
 mod rate;
 mod report;

@@ -126,7 +126,9 @@ impl Document {
                 ms(1000.0 / self.queue.alone_per_second.max(1) as f64),
                 render::count(self.uploads_at_once as u64, "file")
             ),
-            Brake::Processor => format!("it was at work for {} of the time{}", percent(uploaded.processor), self.shared()),
+            Brake::Processor => {
+                format!("it was at work, or waited for, {} of the time{}", percent(uploaded.processor), self.shared())
+            }
             Brake::OneFile { most } => {
                 let one = render::count(most as u64, "request");
                 format!("it goes to this host with {one} in flight at most, and there was one for {busy} of the time")

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::rename;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::host::HostError;
@@ -20,6 +19,7 @@ use super::super::render::{self, CommandFailure};
 use super::engine::Engine;
 use super::observed::InUse;
 use super::place::Place;
+use super::processor;
 use super::rate::{Times, per_second};
 use super::stop::Stop;
 use super::trouble::failed;
@@ -44,7 +44,7 @@ pub(super) struct Uploaded {
     pub files_per_second: f64,
     /// How many requests were in flight.
     pub requests: InUse,
-    /// How much of the processors that can be at work here was used, from 0 to 1.
+    /// How much of the processors that can be at work here was used or waited for, from 0 to 1.
     pub processor: f64,
 }
 
@@ -159,14 +159,14 @@ impl Uploads<'_> {
     ) -> Result<Uploaded, CommandFailure> {
         let files = staged.len() as u64;
         self.engine.requests.begin();
-        let (came, came_ms, worked) = (Instant::now(), clock::now_ms(), processor_time());
+        let (came, came_ms, worked) = (Instant::now(), clock::now_ms(), processor::wanted());
         for path in staged {
             self.stop.check()?;
             self.watch(path)?;
         }
         let all = files * bytes;
         let (snapshot, waited) = self.wait(staged.len(), came, |left| progress.step(what, all.saturating_sub(left), all))?;
-        let (worked, requests) = (processor_time().saturating_sub(worked), &self.engine.requests);
+        let (worked, requests) = (processor::wanted().saturating_sub(worked), &self.engine.requests);
         let ours: Vec<&JobRow> = snapshot.jobs.iter().filter(|job| staged.iter().any(|path| is_of(job, path))).collect();
         let done = ours.iter().filter(|job| job.state == State::Done).count() as u64;
         let took =
@@ -231,12 +231,6 @@ fn is_of(job: &JobRow, staged: &Path) -> bool {
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// What this process has worked, on all processors.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn refused(error: &HostError) -> CommandFailure {
