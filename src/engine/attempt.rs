@@ -259,6 +259,17 @@ impl Attempt {
         Ok((source, part))
     }
 
+    fn after_failed_open(&self, stop: Stop) -> Stop {
+        let makes_files = self.shape.digest.is_some_and(|wanted| wanted.before_open);
+        match stop {
+            Stop::Host { error, .. } => {
+                let session = attempt::open_failure(error.class, error.doubt, makes_files);
+                Stop::Host { error, session }
+            }
+            stop => stop,
+        }
+    }
+
     fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
         match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &self.facts_of(upload)) {
             FinishFailure::Undecidable => Stop::Undecidable(Some(error)),
@@ -319,7 +330,7 @@ impl Attempt {
         let tickets = Tickets::default();
         crash_point!("open.before_call");
         let (opened, fingerprint) = tokio::join!(self.ask_to_open(source, &mut facts, &tickets), source.fingerprint());
-        let session = match opened? {
+        let session = match opened.map_err(|stop| self.after_failed_open(stop))? {
             Opened::Session(session) => session,
             Opened::OtherSamples => return Err(HostError::new(Class::Unreadable, ALWAYS_OTHERS).during(Step::Open).into()),
             Opened::AlreadyThere(outcome) => {
@@ -440,6 +451,7 @@ impl Attempt {
             .await?;
         match (attempt::resumption(&found, all_sent || self.shape.last_part_commits), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
+            (Resumption::Misused, _) => return Err(misused()),
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => self.believe(&mut upload, bytes).await?,
             (_, Found::Parts(acks)) => {
@@ -474,6 +486,7 @@ impl Attempt {
             (Resolution::Done, Found::Complete(outcome)) => Ok(outcome),
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
             (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).during(Step::Probe).into()),
+            (Resolution::Misused, _) => Err(misused()),
             (Resolution::SendAgain, _) => {
                 let source = self.source(true).await?;
                 self.record_version(source.identity(), source.fingerprint().await).await?;
@@ -559,6 +572,13 @@ impl Attempt {
     pub(super) fn failing_for(&self) -> Duration {
         self.failing_before().map_or(Duration::ZERO, |before| before + self.began.elapsed())
     }
+}
+
+/// What the host tells may change, and then it has the file twice.
+fn misused() -> Stop {
+    let error =
+        HostError::new(Class::SessionLost, "the host has made a file of the upload, but says that its size or digest is another");
+    Stop::Host { error: error.during(Step::Probe), session: SessionFate::DropLostMaybeDuplicate }
 }
 
 /// The hosts of a file get one version of it.

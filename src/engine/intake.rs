@@ -129,10 +129,11 @@ impl Intake {
             }
         });
         let arrivals: Vec<Arrival> = arrivals.collect();
+        // Before the files: once their disk has another number, nobody else could tell that the old one was the same disk's.
+        roots.into_iter().try_for_each(|(root, devices)| self.met_files(root, devices.into_iter()))?;
         crash_point!("enqueue.before_commit");
         let made = self.store.store()?.enqueue(arrivals).blocking()?;
         crash_point!("enqueue.after_commit");
-        roots.into_iter().try_for_each(|(root, devices)| self.met_files(root, devices.into_iter()))?;
         tracing::debug!("jobs queued: {made}");
         Ok(())
     }

@@ -43,6 +43,8 @@ pub enum SessionFate {
     ResumeUnanswered,
     /// It is resumed, and whether an earlier finish took effect is not known, nor harmless.
     ResumeDoubtful,
+    /// It is resumed, if there is one, and the host may make a file of what it was asked besides.
+    ResumeMaybeDuplicate,
     /// It is resumed, and every part is sent again.
     ResendParts,
     /// It is dropped, at no cost to the file.
@@ -51,6 +53,18 @@ pub enum SessionFate {
     DropLost,
     /// It is dropped, counted as lost, and the host may keep what it made of it.
     DropLostMaybeDuplicate,
+}
+
+impl SessionFate {
+    /// Whether the session counts as lost.
+    pub fn is_lost(self) -> bool {
+        matches!(self, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate)
+    }
+
+    /// Whether the host may have the file besides the one that the job will end with.
+    pub fn may_duplicate(self) -> bool {
+        matches!(self, SessionFate::ResumeMaybeDuplicate | SessionFate::DropLostMaybeDuplicate) && !planted!("duplicate.unmarked")
+    }
 }
 
 /// A half-sent upload, as far as the rules ask about it.
@@ -105,6 +119,8 @@ pub enum Resumption {
     Done,
     /// The session cannot be resumed: what that means, and what happened.
     Fail(Class, &'static str),
+    /// The host has made another file of it.
+    Misused,
 }
 
 /// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every
@@ -113,6 +129,7 @@ pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
         Found::Gone => Resumption::Fail(Class::SessionLost, SESSION_UNKNOWN),
+        Found::Another => Resumption::Misused,
         Found::Complete(_) if all_sent => Resumption::Done,
         Found::Complete(_) => {
             Resumption::Fail(Class::Unreadable, "the host says it has the whole file, but was never asked to complete the upload")
@@ -135,6 +152,8 @@ pub enum Resolution {
     GoOn,
     /// It does not have the file: what happened to the session.
     Lost(&'static str),
+    /// It has made another file of the session, as far as it tells.
+    Misused,
     /// There is evidence that it has the file, and no proof.
     Probable,
     /// Nobody can know.
@@ -146,6 +165,7 @@ pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_
     match (found, shape.repeat) {
         (Found::Complete(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
+        (Found::Another, _) => Resolution::Misused,
         (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
         // Whoever tells how far it is has not made the file of less.
         (Found::UpTo(_), _) if shape.last_part_commits => Resolution::GoOn,
@@ -206,7 +226,13 @@ pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, r
     }
 }
 
-/// What becomes of the session when a call failed that changes nothing for good: an open, a part, a question.
+/// What becomes of the session when an open failed. Where `makes_files` says that the host makes the file at once of bytes that it
+/// knows, an open that goes unanswered may still do so, however late it gets there.
+pub fn open_failure(class: Class, outcome_unknown: bool, makes_files: bool) -> SessionFate {
+    if outcome_unknown && makes_files { SessionFate::ResumeMaybeDuplicate } else { call_failure(class) }
+}
+
+/// What becomes of the session when a call failed that changes nothing for good: a part, a question, most opens.
 pub fn call_failure(class: Class) -> SessionFate {
     if class == Class::SessionLost { SessionFate::DropLost } else { SessionFate::Resume }
 }
@@ -536,6 +562,7 @@ mod tests {
         assert_eq!(resumption(&whole(), true), Resumption::Done);
         assert!(matches!(resumption(&whole(), false), Resumption::Fail(Class::Unreadable, _)));
         assert!(matches!(resumption(&Found::Gone, true), Resumption::Fail(Class::SessionLost, _)));
+        assert_eq!(resumption(&Found::Another, true), Resumption::Misused);
     }
 
     #[test]
@@ -546,6 +573,7 @@ mod tests {
             let resolve = |found| resolution(&found, &shape(order, repeat), &COMMITTING, Duration::ZERO);
             assert_eq!(resolve(whole()), Resolution::Done);
             assert_eq!(resolve(Found::Likely(String::new())), Resolution::Probable);
+            assert_eq!(resolve(Found::Another), Resolution::Misused);
             assert!(lost(&Found::Unlikely, shape(order, repeat)));
         }
         assert!(lost(&Found::Gone, shape(Order::Any, Repeat::Harmless)));
@@ -568,6 +596,20 @@ mod tests {
             let to_the_last = Shape { last_part_commits: true, ..shape(Order::Sequential, repeat) };
             assert_eq!(resolution(&Found::UpTo(7), &to_the_last, &often, GIVE_UP_AFTER), Resolution::GoOn);
             assert_eq!(resolution(&whole(), &to_the_last, &often, GIVE_UP_AFTER), Resolution::Done);
+        }
+    }
+
+    #[test]
+    fn an_open_that_nobody_answered_may_make_a_file_where_the_host_knows_the_bytes() {
+        use Class::{SessionLost, Transient};
+        let cases = [
+            (Transient, true, true, SessionFate::ResumeMaybeDuplicate),
+            (Transient, false, true, SessionFate::Resume),
+            (Transient, true, false, SessionFate::Resume),
+            (SessionLost, true, false, SessionFate::DropLost),
+        ];
+        for (class, outcome_unknown, makes_files, expected) in cases {
+            assert_eq!(open_failure(class, outcome_unknown, makes_files), expected, "{class:?} {outcome_unknown} {makes_files}");
         }
     }
 

@@ -276,13 +276,13 @@ pub(super) fn record_outcome(
     let (state, made) = deliveries::after_upload(c, by, job, outcome, rules)?;
     let mut update = c.prepare_cached(
         "UPDATE OR FAIL jobs SET state = ?2, since = ?3, done_at = ?3, parts = coalesce((SELECT parts FROM uploads WHERE job = ?1), 0),
-                trusted = EXISTS (SELECT 1 FROM json_each(?4) WHERE value = jobs.host), next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
+                trusted = ?4, next_try = NULL, why = NULL, failures = 0, failing = NULL, alike = 0,
                 failing_ms = NULL, failed_at = NULL, sessions_lost = 0, told_held = NULL, wanted = NULL, link = ?5, remote_id = ?6, expires = ?7, proof = ?8, stored_name = ?9,
                 stored_bytes = ?10, maybe_duplicate = max(maybe_duplicate, ?11) WHERE id = ?1",
     )?;
     let Outcome { link, remote_id, expires_ms, proof, name, bytes, maybe_duplicate } = outcome;
     let bytes = bytes.and_then(|bytes| i64::try_from(bytes).ok());
-    let trusted = serde_json::json!(rules.trusted).to_string();
+    let trusted = !rules.trusted.is_empty() && rules.trusted.contains(&host(c, job)?);
     let proof = proof.word();
     update.execute(params![
         job.0,
@@ -303,6 +303,10 @@ pub(super) fn record_outcome(
         deliveries::review(c, by, job, rules)?;
     }
     Ok((state, made))
+}
+
+fn host(c: &Connection, job: JobId) -> Result<String, StoreError> {
+    Ok(c.prepare_cached("SELECT host FROM jobs WHERE id = ?1")?.query_row([job.0], |row| row.get(0))?)
 }
 
 /// The state of a job that this daemon works on no more, whatever its attempt still has to say: somebody else has moved it.

@@ -37,6 +37,9 @@ pub(super) fn record_session(
     if !files::keep_fingerprint(c, job.0, version)? {
         return Ok(Recorded::OtherVersion);
     }
+    if may_have_been_finished(c, job)? {
+        c.prepare_cached("UPDATE jobs SET maybe_duplicate = 1 WHERE id = ?1")?.execute([job.0])?;
+    }
     forget_upload(c, job)?;
     let mut insert = c.prepare_cached(
         "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at, sent_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
@@ -197,7 +200,7 @@ fn loaded(bytes: &[u8], algorithm: Algorithm) -> Vec<MidState> {
 /// may have kept a copy.
 pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32, bool), StoreError> {
     match fate {
-        SessionFate::Resume | SessionFate::ResumeDoubtful => {}
+        SessionFate::Resume | SessionFate::ResumeDoubtful | SessionFate::ResumeMaybeDuplicate => {}
         SessionFate::ResumeUncommitted => {
             c.prepare_cached("UPDATE uploads SET committing = 0 WHERE job = ?1")?.execute([job.0])?;
         }
@@ -210,8 +213,7 @@ pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32
         }
         SessionFate::Drop | SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate => forget_upload(c, job)?,
     }
-    let lost = u32::from(matches!(fate, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
-    Ok((lost, fate == SessionFate::DropLostMaybeDuplicate && !planted!("duplicate.unmarked")))
+    Ok((u32::from(fate.is_lost()), fate.may_duplicate()))
 }
 
 /// Whether the host may have made the file without anybody having heard of it, and a later job would have it make another.
@@ -221,6 +223,30 @@ pub(super) fn is_in_doubt(c: &Connection, job: JobId) -> Result<bool, StoreError
     )?;
     let found = select.query_row([job.0], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))).optional()?;
     Ok(found.is_some_and(|(shape, was_last)| may_have_made(shape.and_then(|shape| Shape::read(&shape)).as_ref(), was_last)))
+}
+
+/// Whether the upload that the job has may have been finished, though no answer said so: the file would be there when another upload
+/// makes it once more.
+fn may_have_been_finished(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    let mut select = c.prepare_cached(
+        "SELECT u.shape, u.committing, u.held_bytes, u.part_bytes, j.size FROM uploads u JOIN jobs j ON j.id = u.job WHERE u.job = ?1",
+    )?;
+    let bytes = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+    let upload = select.query_row([job.0], |row| {
+        let shape = row.get::<_, Option<String>>(0)?.and_then(|shape| Shape::read(&shape));
+        let (committing, plan) = (row.get(1)?, Plan { file_bytes: bytes(row, 4)?, part_bytes: bytes(row, 3)? });
+        Ok(was_perhaps_finished(shape.as_ref(), committing, bytes(row, 2)?, &plan))
+    });
+    Ok(upload.optional()?.unwrap_or(false))
+}
+
+/// Whether an upload that ends without an answer may have made the file: its finish was sent, or could be. Of a whole body the attempt
+/// itself tells.
+pub(super) fn was_perhaps_finished(shape: Option<&Shape>, committing: bool, held_bytes: u64, plan: &Plan) -> bool {
+    let finishes_with_last = shape.is_some_and(|shape| shape.last_part_commits || shape.last_with_finish);
+    let unsent = if finishes_with_last { plan.part_bytes } else { 0 };
+    let is_body = shape.is_some_and(|shape| shape.order == Order::WholeFile);
+    !is_body && (committing || held_bytes.saturating_add(unsent) >= plan.file_bytes)
 }
 
 /// The last part may make the file, or the request after it, whatever is answered: `was_last` says that there was no other to send. In

@@ -263,6 +263,63 @@ fn a_file_that_is_renamed_before_it_is_sent_again_keeps_its_name_at_the_host() {
 }
 
 #[test]
+fn a_file_that_was_taken_up_right_before_a_power_cut_and_left_its_name_and_numbers_does_not_wait_for_ever() {
+    let disk = Setting { is_disk: true, pace: Some(50_000), ..setting(&["uploadgig", "koodrive"], After::Delete) };
+    for steps in 30..80 {
+        let events = vec![
+            user(0.0, Act::Create(A, 16)),
+            Event { steps, ..at(0.0, Deed::CutPower) },
+            user(4.0, Act::Rename(0, B)),
+            user(4.3, Act::Unmount),
+            user(5.3, Act::Remount),
+        ];
+        keeps_every_promise(&world(disk.clone(), events));
+    }
+}
+
+#[test]
+fn a_finish_that_was_refused_and_took_effect_shows_when_its_session_is_too_old() {
+    let stored = Rule::new(Action::Html { status: 503, stored: true }).host("cloudkp").at(Endpoint::Finish).when(When::Always);
+    let events = vec![
+        at(0.0, Deed::Fault(stored)),
+        at(0.0, Deed::Clock(-365 * 86_400)),
+        user(1.0, Act::Create(A, 5_000)),
+        // In the end the clock is right again.
+        at(4.0, Deed::Kill),
+    ];
+    keeps_every_promise(&world(setting(&["cloudkp", "kie"], After::Keep), events));
+}
+
+#[test]
+fn a_file_of_which_the_host_tells_another_size_is_marked_when_it_is_sent_again() {
+    let lost = Rule::new(Action::LoseReply { reset: true }).host("4shared").at(Endpoint::Finish).when(When::First(1));
+    let wrong = Rule::new(Action::WrongFacts).host("4shared").at(Endpoint::Probe).when(When::Always);
+    let events = vec![
+        at(0.0, Deed::Fault(lost)),
+        at(0.0, Deed::Fault(wrong)),
+        user(1.0, Act::Create(A, 300_000)),
+        at(1000.0, Deed::HostsRecover),
+    ];
+    keeps_every_promise(&world(setting(&["4shared", "kie"], After::Keep), events));
+}
+
+#[test]
+fn a_host_that_hears_of_a_file_late_and_makes_it_of_bytes_that_it_knows_leaves_a_mark() {
+    let late =
+        Rule::new(Action::Stall { after_bytes: 31, seconds: 322.0 }).host("koodrive").at(Endpoint::Open).when(When::First(3));
+    let events = vec![
+        user(0.0, Act::Create(A, 1_403)),
+        at(700.0, Deed::Fault(late)),
+        user(701.0, Act::Overwrite(0, 1_544)),
+        at(1_500.0, Deed::HostsRecover),
+    ];
+    let slow = Setting { pace: Some(200_000), ..setting(&["koodrive", "kie"], After::Keep) };
+    let report = world(slow, events);
+    keeps_every_promise(&report);
+    assert!(report.counts.objects > 4, "{}", report.story.join("\n"));
+}
+
+#[test]
 fn the_same_world_is_the_same_every_time() {
     for seed in 0..20 {
         let [once, again] = [0; 2].map(|_| run(&Schedule::of(seed), Detail::Everything));

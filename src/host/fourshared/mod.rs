@@ -81,6 +81,15 @@ fn envelope(operation: &str, arguments: &[String]) -> String {
 
 // Glue.
 
+/// What the host has made of a reservation.
+enum Made {
+    /// The whole file, with its digest.
+    Whole(Outcome),
+    /// A file of another size or digest, where the reservation is not open any more.
+    Another,
+    Nothing,
+}
+
 /// A 4shared account.
 pub struct FourShared {
     settings: FourSharedConfig,
@@ -277,23 +286,27 @@ impl FourShared {
         Ok(Outcome { link: Some(link), remote_id: Some(file_id.to_string()), proof, name, bytes, ..Outcome::default() })
     }
 
-    /// The outcome, where the host has the whole file and its digest (page, 5, "Outcome unknown").
-    async fn whole(&self, reserved: &Reserved, digest: &str) -> Result<Option<Outcome>, HostError> {
+    /// What the host has of the reservation's file (page, 5, "Outcome unknown").
+    async fn made(&self, reserved: &Reserved, digest: &str) -> Result<Made, HostError> {
         let info = match self.file_call("getFileInfo", reserved.file_id, &[]).await {
             Ok(info) => info,
-            Err(error) if error.class == Class::SessionLost => return Ok(None),
+            Err(error) if error.class == Class::SessionLost => return Ok(Made::Nothing),
             Err(error) => return Err(error),
         };
-        let Some(info) = info.children.iter().find(|child| child.name == "return" && !child.nil) else { return Ok(None) };
-        let size_fits = info.text_of("size").and_then(|size| size.parse().ok()) == Some(reserved.bytes);
-        if !size_fits || info.text_of("removed") == Some("true") {
-            return Ok(None);
+        let Some(info) = info.children.iter().find(|child| child.name == "return" && !child.nil) else { return Ok(Made::Nothing) };
+        if info.text_of("removed") == Some("true") {
+            return Ok(Made::Nothing);
+        }
+        if info.text_of("size").and_then(|size| size.parse().ok()) != Some(reserved.bytes) {
+            return Ok(Made::Another);
         }
         match info.text_of("md5") {
-            Some(md5) if md5.eq_ignore_ascii_case(digest) => self.link(reserved, digest, Some(reserved.bytes)).await.map(Some),
-            Some(_) => Ok(None),
+            Some(md5) if md5.eq_ignore_ascii_case(digest) => {
+                self.link(reserved, digest, Some(reserved.bytes)).await.map(Made::Whole)
+            }
+            Some(_) => Ok(Made::Another),
             // An open reservation may show its full size; otherwise the digest is still being computed.
-            None if self.is_open(reserved).await? => Ok(None),
+            None if self.is_open(reserved).await? => Ok(Made::Nothing),
             None => Err(HostError::new(Class::Transient, "the host has a file of this size, but has not computed its digest yet")),
         }
     }
@@ -365,7 +378,7 @@ impl Host for FourShared {
         Box::pin(async move {
             let reserved = Reserved::load(&at.session)?;
             if let Some(digest) = completion.digest
-                && let Some(outcome) = self.whole(&reserved, digest).await?
+                && let Made::Whole(outcome) = self.made(&reserved, digest).await?
             {
                 return Ok(Found::Complete(outcome));
             }
@@ -373,11 +386,12 @@ impl Host for FourShared {
                 return Ok(Found::Unsure);
             }
             // A finish that was still under way at the first question may have closed the reservation since.
-            let since = match completion.digest {
-                Some(digest) => self.whole(&reserved, digest).await?,
-                None => None,
-            };
-            Ok(since.map_or(Found::Gone, Found::Complete))
+            let Some(digest) = completion.digest else { return Ok(Found::Gone) };
+            Ok(match self.made(&reserved, digest).await? {
+                Made::Whole(outcome) => Found::Complete(outcome),
+                Made::Another => Found::Another,
+                Made::Nothing => Found::Gone,
+            })
         })
     }
 
@@ -388,9 +402,9 @@ impl Host for FourShared {
             let response = self.file_call(FINISH, reserved.file_id, &[digest.to_owned()]).await?;
             if let Err(error) = finish_text(returned(&response)) {
                 // An earlier finish may have worked unheard; the host then has no kind word for a second one.
-                return match self.whole(&reserved, digest).await {
-                    Ok(Some(outcome)) => Ok(outcome),
-                    Ok(None) => Err(error),
+                return match self.made(&reserved, digest).await {
+                    Ok(Made::Whole(outcome)) => Ok(outcome),
+                    Ok(Made::Another | Made::Nothing) => Err(error),
                     Err(unheard) => Err(HostError { class: Class::Transient, worsens: None, doubt: true, ..unheard }),
                 };
             }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use super::{
     Asking, Caller, Claims, Event, JobId, JobRow, Outcome, Reason, ReturnedJob, Rules, State, StoreError, Tables, Version,
 };
-use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
@@ -199,9 +198,9 @@ impl Tables {
         job.wanted = None;
         (job.failures, job.failing, job.failing_for) = (left.failures, left.failing.clone(), left.failing_for);
         job.failed_at = (left.counts && !is_steered).then_some(by.now_ms);
-        job.sessions_lost += u32::from(matches!(left.session, SessionFate::DropLost | SessionFate::DropLostMaybeDuplicate));
+        job.sessions_lost += u32::from(left.session.is_lost());
         let is_gone_in_doubt = is_in_doubt && left.state == State::Gone;
-        job.maybe_duplicate |= left.session == SessionFate::DropLostMaybeDuplicate || is_gone_in_doubt;
+        job.maybe_duplicate |= left.session.may_duplicate() || is_gone_in_doubt;
         if state.is_final() {
             self.digests.remove(&id);
         }

@@ -2,6 +2,7 @@ use super::{Ack, Caller, Digest, JobId, Plan, SentHash, Session, Shape, StoreErr
 use crate::job::attempt::SessionFate;
 use crate::job::upload::ConfirmedParts;
 use crate::store::Recorded;
+use crate::store::uploads::was_perhaps_finished;
 
 impl Tables {
     /// Does `work` to the upload of a job that is this daemon's still.
@@ -40,8 +41,12 @@ impl Tables {
             commits: 0,
             resent: false,
         };
-        self.uploads.insert(job, upload);
-        self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
+        let former = self.uploads.insert(job, upload);
+        let again = former
+            .is_some_and(|former| was_perhaps_finished(former.shape.as_ref(), former.committing, former.held_bytes, &former.plan));
+        let job = self.job(job)?;
+        job.maybe_duplicate |= again;
+        job.identity.ctime_ns = version.identity.ctime_ns;
         Ok(Recorded::Yes)
     }
 
