@@ -121,6 +121,9 @@ pub(super) fn run(config: Option<PathBuf>, arguments: &Arguments) -> Result<Exit
     progress.clear();
     let removed = place.remove();
     drop(listener);
+    if let (Err(_), Err(left)) = (&done, &removed) {
+        render::failure(left);
+    }
     let document = done.map_err(|failure| match &arguments.to {
         Some(name) if failure.hint.is_none() => failure.hint(format!(
             "what had arrived at `{}` by then stays there, under names that begin with `{FILE_PREFIX}`",
@@ -213,7 +216,7 @@ impl Bench<'_> {
         let shape = uploads.engine.ask(stop, async |host| host.shape(machine.large_bytes))?;
         let digests = digest::measure(&shape, machine.large_bytes, time, stop);
         let (large, alone, small) = self.upload(&mut uploads, &large, machine.large_bytes, progress)?;
-        let in_flight = uploads.engine.window(stop);
+        let in_flight = small.as_ref().unwrap_or(&large).in_flight;
         let mut document = Document {
             version: 1,
             host: Measured { name: host.name.clone(), kind: host.kind.word(), practice },
@@ -227,7 +230,6 @@ impl Bench<'_> {
             large,
             alone,
             small,
-            in_flight,
             uploads_at_once: uploads_at_once(daemon, host, in_flight),
             bandwidth: limit(daemon, host),
             brakes: Vec::new(),
@@ -259,9 +261,6 @@ impl Bench<'_> {
         progress: &mut Progress,
     ) -> Result<(Uploaded, Alone, Option<Uploaded>), CommandFailure> {
         let large = uploads.large(large, bytes, progress)?;
-        if large.done < large.files {
-            uploads.engine.give_up();
-        }
         let Load { files, file_bytes, .. } = self.arguments.load();
         let first = files.div_ceil(2).min(ALONE_MAX);
         let alone = uploads.alone(first, file_bytes, progress)?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::job::flow::InFlight;
 use crate::job::upload::{Order, Shape};
 
 use super::super::render;
@@ -34,7 +33,6 @@ pub(super) struct Document {
     pub alone: Alone,
     /// Null where there are no more files than those that went alone.
     pub small: Option<Uploaded>,
-    pub in_flight: Option<InFlight>,
     /// How many files are uploaded at once.
     pub uploads_at_once: usize,
     /// Bytes a second that the configuration allows; null is unlimited.
@@ -102,7 +100,7 @@ impl Document {
 
     fn found(&self, of: &'static str, uploaded: &Uploaded, shares: Vec<Share>, most_of_files: Option<usize>) -> Found {
         let InUse { busy, mean, .. } = uploaded.requests;
-        let facts = Facts { shares, busy, mean, window: self.in_flight, most_of_files };
+        let facts = Facts { shares, busy, mean, window: uploaded.in_flight, most_of_files };
         let brake = brake(&facts);
         let (why, advice) = (self.why(brake, uploaded, &facts.shares), self.advice(brake));
         Found { of, brake, why, advice, shares: facts.shares }
@@ -173,12 +171,14 @@ impl Document {
         rows.push(self.disk_row());
         rows.extend(self.queue_rows());
         rows.extend(self.digest_rows());
-        rows.extend(self.loopback_per_second.map(|rate| {
-            ["loopback".into(), render::rate(Some(rate)), "one TCP connection on this machine, without ferryd".into()]
-        }));
-        rows.push(["login".into(), ms(self.login_ms), format!("the login test of {}, at best", self.host())]);
+        rows.extend(
+            self.loopback_per_second
+                .map(|rate| ["loopback".into(), render::rate(Some(rate)), "one TCP connection, without ferryd".into()]),
+        );
+        rows.push(["login".into(), ms(self.login_ms), "the quickest login test".into()]);
         rows.extend(self.upload_rows());
-        format!("{}\n{}", render::table(&rows), self.brakes.iter().map(|found| self.sentence(found)).collect::<String>())
+        let sentences: String = self.brakes.iter().map(|found| self.sentence(found)).collect();
+        format!("From `{}` to {}:\n\n{}\n{sentences}", self.folder, self.host(), render::table(&rows))
     }
 
     fn sentence(&self, found: &Found) -> String {
@@ -199,8 +199,8 @@ impl Document {
     fn disk_row(&self) -> [String; 3] {
         let from = match self.disk.from {
             From::Disk => "from the disk",
-            From::Memory => "from memory: this file system keeps it there",
-            From::Unknown => "perhaps from memory: this system does not tell",
+            From::Memory => "from memory, where this file system has it",
+            From::Unknown => "perhaps from memory",
         };
         ["disk".into(), render::rate(Some(self.disk.per_second)), format!("{} read {from}", render::size(self.disk.bytes))]
     }
@@ -229,12 +229,12 @@ impl Document {
     fn upload_rows(&self) -> Vec<[String; 3]> {
         let large = &self.large;
         let of_loopback = self.loopback_per_second.filter(|rate| *rate > 0);
-        let ratio = of_loopback
-            .map_or(String::new(), |rate| format!(", {} of loopback", percent(large.bytes_per_second as f64 / rate as f64)));
+        let share = |rate: u64| percent(large.bytes_per_second as f64 / rate as f64);
+        let ratio = of_loopback.map_or(String::new(), |rate| format!(", {} of loopback", share(rate)));
         let mut rows = vec![[
             "large file".into(),
             render::rate(Some(large.bytes_per_second)),
-            format!("{} to {}{ratio}{}", render::size(large.sent), self.host(), cut(large)),
+            format!("{}{ratio}{}", render::size(large.sent), cut(large)),
         ]];
         rows.extend(self.small.as_ref().map(|small| {
             let of = format!(
@@ -246,7 +246,7 @@ impl Document {
             ["small files".into(), format!("{:.0} files/s", small.files_per_second), of]
         }));
         rows.extend(self.alone_rows());
-        rows.extend(self.in_flight.map(|window| {
+        rows.extend(self.small.as_ref().unwrap_or(large).in_flight.map(|window| {
             let why = render::requests_why(window).unwrap_or("too little to do to find more");
             ["in flight".into(), render::count(window.now as u64, "request"), format!("of {} at most: {why}", window.most)]
         }));
@@ -259,8 +259,8 @@ impl Document {
             let of = format!("{what}; worst of {files}: {}", ms(times.worst_ms));
             [name.to_owned(), ms(times.median_ms), of]
         };
-        let first = first_byte.map(|times| row("first byte", times, "from the close of a file to its first byte on its way"));
-        let done = done.map(|times| row("done", times, "from there to its upload on record"));
+        let first = first_byte.map(|times| row("first byte", times, "from the close of a file"));
+        let done = done.map(|times| row("done", times, "from its close until on record"));
         first.into_iter().chain(done).collect()
     }
 }
@@ -310,12 +310,14 @@ mod tests {
     use super::super::rate::Times;
     use super::*;
     use crate::job::digest::Algorithm;
-    use crate::job::flow::Learned;
+    use crate::job::flow::{InFlight, Learned};
 
     fn uploaded(files: u64, bytes: u64, seconds: f64) -> Uploaded {
         let requests = InUse { mean: 1.0, peak: 1, busy: 0.97 };
         let (bytes_per_second, files_per_second) = ((bytes as f64 / seconds) as u64, files as f64 / seconds);
-        Uploaded { files, done: files, bytes, sent: bytes, seconds, bytes_per_second, files_per_second, requests, processor: 0.1 }
+        let in_flight = Some(InFlight { now: 8, most: 8, why: Learned::MoreBringsMore });
+        let (done, sent, processor) = (files, bytes, 0.1);
+        Uploaded { files, done, bytes, sent, seconds, bytes_per_second, files_per_second, requests, in_flight, processor }
     }
 
     fn document() -> Document {
@@ -333,7 +335,6 @@ mod tests {
             large: uploaded(1, 64 << 20, 16.0),
             alone: Alone { files: 10, first_byte: times(5.6, 9.1), done: times(230.0, 412.0) },
             small: Some(uploaded(90, 90 * 4096, 9.0)),
-            in_flight: Some(InFlight { now: 8, most: 8, why: Learned::MoreBringsMore }),
             uploads_at_once: 16,
             bandwidth: None,
             brakes: Vec::new(),
@@ -387,16 +388,18 @@ mod tests {
         document.bandwidth = Some(4 << 20);
         document.find_brakes(2, &Shape::whole());
         let expected = "\
+From `/state` to `box` (s3):
+
 MEASURED     RESULT           OF WHAT
 disk         128.0 MiB/s      64.0 MiB read from the disk
 queue        200 commits/s    each on the disk before the next begins
              8,000 commits/s  64 at once
 digest       500.0 MiB/s      md5, which the host wants of each part
-login        104 ms           the login test of `box` (s3), at best
-large file   4.0 MiB/s        64.0 MiB to `box` (s3)
+login        104 ms           the quickest login test
+large file   4.0 MiB/s        64.0 MiB
 small files  10 files/s       90 files of 4.0 KiB at once
-first byte   5.6 ms           from the close of a file to its first byte on its way; worst of 10: 9.1 ms
-done         230 ms           from there to its upload on record; worst of 10: 412 ms
+first byte   5.6 ms           from the close of a file; worst of 10: 9.1 ms
+done         230 ms           from its close until on record; worst of 10: 412 ms
 in flight    8 requests       of 8 at most: the maximum
 
 Large files: the brake is `bandwidth`. 4.0 MiB/s went, and `bandwidth` allows 4.0 MiB/s. To change that: raise `bandwidth` in [daemon] \

@@ -24,10 +24,10 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A failure once somebody has asked. Everything is taken away then, as at the end.
+    /// A failure once somebody has asked.
     pub(super) fn check(&self) -> Result<(), CommandFailure> {
         if self.is_asked() {
-            return Err(CommandFailure::new(Exit::Fault, "interrupted; nothing of the measurement is left on this machine"));
+            return Err(CommandFailure::new(Exit::Fault, "interrupted: the measurement was given up"));
         }
         Ok(())
     }

@@ -74,7 +74,7 @@ pub(super) fn refuse_unless_meant(host: &HostConfig, load: Load, is_meant: bool)
     ))
 }
 
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
     use std::path::Path;

@@ -1,5 +1,7 @@
 //! Uploads as a daemon makes them, measured: a large file, files one after the other, and files all at once.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use rustix::fs::rename;
 use serde::Serialize;
 
 use crate::host::HostError;
+use crate::job::flow::InFlight;
 use crate::job::{JobRow, Reason, State};
 use crate::os::clock;
 use crate::store::Snapshot;
@@ -30,6 +33,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How much longer than it may take nothing may come before a measurement fails.
 const NOTHING_CAME: Duration = Duration::from_secs(20);
 
+/// The states of files that will not be uploaded by waiting.
+const NOT_TAKEN: [State; 3] = [State::Held, State::Failed, State::Gone];
+
 /// How uploads went.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Uploaded {
@@ -44,6 +50,8 @@ pub(super) struct Uploaded {
     pub files_per_second: f64,
     /// How many requests were in flight.
     pub requests: InUse,
+    /// How many there might have been, as the engine had found in the end.
+    pub in_flight: Option<InFlight>,
     /// How much of the processors that can be at work here was used or waited for, from 0 to 1.
     pub processor: f64,
 }
@@ -54,7 +62,7 @@ pub(super) struct Alone {
     pub files: u64,
     /// From its last byte in the folder to the first on its way to the host.
     pub first_byte: Option<Times>,
-    /// From there to its upload being on record.
+    /// From the same to its upload being on record.
     pub done: Option<Times>,
 }
 
@@ -117,6 +125,7 @@ impl Uploads<'_> {
             let (snapshot, took) = self.wait(1, came, |_| {})?;
             let job = snapshot.jobs.iter().find(|job| is_of(job, &staged));
             if job.is_none_or(|job| job.state != State::Done) {
+                self.give_up()?;
                 break;
             }
             first_bytes.extend(self.engine.requests.first_byte().map(|at| at.saturating_duration_since(came)));
@@ -166,11 +175,16 @@ impl Uploads<'_> {
         }
         let all = files * bytes;
         let (snapshot, waited) = self.wait(staged.len(), came, |left| progress.step(what, all.saturating_sub(left), all))?;
-        let (worked, requests) = (processor::wanted().saturating_sub(worked), &self.engine.requests);
-        let ours: Vec<&JobRow> = snapshot.jobs.iter().filter(|job| staged.iter().any(|path| is_of(job, path))).collect();
+        let (worked, requests) = (processor::wanted().saturating_sub(worked), self.engine.requests.over(waited));
+        let in_flight = self.engine.window(self.stop);
+        let names: HashSet<Option<&OsStr>> = staged.iter().map(|path| path.file_name()).collect();
+        let ours: Vec<&JobRow> = snapshot.jobs.iter().filter(|job| names.contains(&job.path.file_name())).collect();
         let done = ours.iter().filter(|job| job.state == State::Done).count() as u64;
         let took =
             if done == files { ours.iter().map(|job| on_record(job, came_ms, waited)).max().unwrap_or(waited) } else { waited };
+        if done < files {
+            self.give_up()?;
+        }
         let sent = ours.iter().map(|job| job.sent).sum();
         let seconds = took.as_secs_f64().max(f64::EPSILON);
         Ok(Uploaded {
@@ -181,9 +195,17 @@ impl Uploads<'_> {
             seconds,
             bytes_per_second: per_second(sent, took),
             files_per_second: done as f64 / seconds,
-            requests: requests.over(waited.max(took)),
+            requests,
+            in_flight,
             processor: (worked.as_secs_f64() / waited.as_secs_f64().max(f64::EPSILON) / self.threads as f64).min(1.0),
         })
+    }
+
+    /// Gives up what has not been uploaded by now, so that what comes next has the host alone.
+    fn give_up(&mut self) -> Result<(), CommandFailure> {
+        self.engine.give_up();
+        self.done = in_states(&self.engine.look(0)?, &[State::Done]);
+        Ok(())
     }
 
     /// Waits until so many more jobs have ended, or the time is over and something came. Answers how long that took.
@@ -193,14 +215,11 @@ impl Uploads<'_> {
         loop {
             self.stop.check()?;
             let (looked, snapshot) = (since.elapsed(), self.engine.look(0)?);
-            let of = |states: &[State]| {
-                snapshot.totals.iter().filter(|(state, _)| states.contains(state)).map(|(_, jobs)| jobs).sum::<u64>()
-            };
-            if of(&[State::Held, State::Failed, State::Gone]) > 0 {
+            if in_states(&snapshot, &NOT_TAKEN) > 0 {
                 return Err(not_taken(&self.engine.look(self.jobs)?.jobs));
             }
-            self.done = of(&[State::Done]);
-            if self.done == before + jobs as u64 {
+            self.done = in_states(&snapshot, &[State::Done]);
+            if self.done >= before + jobs as u64 {
                 return Ok((self.engine.look(self.jobs)?, looked));
             }
             tell(snapshot.bytes_moving.values().sum());
@@ -217,6 +236,11 @@ impl Uploads<'_> {
             std::thread::sleep(LOOK);
         }
     }
+}
+
+/// How many jobs are in one of the states.
+fn in_states(snapshot: &Snapshot, states: &[State]) -> u64 {
+    snapshot.totals.iter().filter(|(state, _)| states.contains(state)).map(|(_, jobs)| jobs).sum()
 }
 
 /// How long it took until an upload was on record, as the queue says, if that can be.
@@ -250,7 +274,7 @@ fn why(job: &JobRow) -> String {
 }
 
 fn not_taken(jobs: &[JobRow]) -> CommandFailure {
-    let stuck = jobs.iter().find(|job| matches!(job.state, State::Held | State::Failed | State::Gone));
+    let stuck = jobs.iter().find(|job| NOT_TAKEN.contains(&job.state));
     CommandFailure::new(Exit::Person, stuck.map_or("an upload failed".into(), why))
 }
 
