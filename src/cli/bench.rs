@@ -1,5 +1,5 @@
-//! `ferryd bench`: how fast this machine, its disk, the link and a host are, and where the brake is. Each is measured alone, and then
-//! uploads are, made by the daemon's own engine. Whatever ends it, nothing of it is left on this machine.
+//! `ferryd bench`: how fast this machine, its disk and a host are, and where the brake is. Each is measured alone, and then uploads are,
+//! made by the daemon's own engine. Nothing of it stays on this machine; what a `kill -9` leaves goes with the next measurement.
 
 mod brake;
 mod digest;

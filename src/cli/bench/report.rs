@@ -183,7 +183,7 @@ impl Document {
 
     fn sentence(&self, found: &Found) -> String {
         let of = if found.of == "large" { "Large files" } else { "Small files" };
-        let advice = found.advice.as_ref().map_or(String::new(), |advice| format!(" To change that: {advice}."));
+        let advice = found.advice.as_ref().map_or(String::new(), |advice| format!(" {}.", capital(advice)));
         let words = match found.brake {
             Brake::LinkOrHost { .. } if self.host.practice => "the practice host, or what it leaves of this machine",
             brake => brake.words(),
@@ -247,7 +247,11 @@ impl Document {
         }));
         rows.extend(self.alone_rows());
         rows.extend(self.small.as_ref().unwrap_or(large).in_flight.map(|window| {
-            let why = render::requests_why(window).unwrap_or("too little to do to find more");
+            let why = render::requests_why(window).unwrap_or(if window.now == window.most {
+                "the maximum"
+            } else {
+                "too little to do to find more"
+            });
             ["in flight".into(), render::count(window.now as u64, "request"), format!("of {} at most: {why}", window.most)]
         }));
         rows
@@ -402,7 +406,7 @@ first byte   5.6 ms           from the close of a file; worst of 10: 9.1 ms
 done         230 ms           from its close until on record; worst of 10: 412 ms
 in flight    8 requests       of 8 at most: the maximum
 
-Large files: the brake is `bandwidth`. 4.0 MiB/s went, and `bandwidth` allows 4.0 MiB/s. To change that: raise `bandwidth` in [daemon] \
+Large files: the brake is `bandwidth`. 4.0 MiB/s went, and `bandwidth` allows 4.0 MiB/s. Raise `bandwidth` in [daemon] \
 or [host.box].
 Small files: the brake is the link or the host. Requests were in flight for 97 % of the time, and nothing else was near what it can do.
 ";
