@@ -167,7 +167,7 @@ impl Bench<'_> {
         match host {
             Some(host) => {
                 let daemon = self.configured.config.as_ref().map(|config| config.daemon.clone());
-                self.with(&host, &daemon.unwrap_or_else(|| self.unlimited()), false, progress)
+                self.measure_with(&host, &daemon.unwrap_or_else(|| self.unlimited()), false, progress)
             }
             None => self.practise(progress),
         }
@@ -176,7 +176,7 @@ impl Bench<'_> {
     #[cfg(feature = "sandbox")]
     fn practise(&self, progress: &mut Progress) -> Result<Document, CommandFailure> {
         let practice = practice::Practice::start(&self.arguments.kind, self.place)?;
-        self.with(&practice.host, &self.unlimited(), true, progress)
+        self.measure_with(&practice.host, &self.unlimited(), true, progress)
     }
 
     #[cfg(not(feature = "sandbox"))]
@@ -196,7 +196,7 @@ impl Bench<'_> {
         }
     }
 
-    fn with(
+    fn measure_with(
         &self,
         host: &Arc<HostConfig>,
         daemon: &Daemon,

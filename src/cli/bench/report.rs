@@ -243,7 +243,7 @@ impl Document {
                 render::size(small.bytes / small.files.max(1)),
                 cut(small)
             );
-            ["small files".into(), format!("{:.0} files/s", small.files_per_second), of]
+            ["small files".into(), format!("{}/s", render::count(small.files_per_second.round() as u64, "file")), of]
         }));
         rows.extend(self.alone_rows());
         rows.extend(self.small.as_ref().unwrap_or(large).in_flight.map(|window| {
@@ -264,7 +264,7 @@ impl Document {
             [name.to_owned(), ms(times.median_ms), of]
         };
         let first = first_byte.map(|times| row("first byte", times, "from the close of a file"));
-        let done = done.map(|times| row("done", times, "from its close until on record"));
+        let done = done.map(|times| row("done", times, "until it is on record"));
         first.into_iter().chain(done).collect()
     }
 }
@@ -403,7 +403,7 @@ login        104 ms           the quickest login test
 large file   4.0 MiB/s        64.0 MiB
 small files  10 files/s       90 files of 4.0 KiB at once
 first byte   5.6 ms           from the close of a file; worst of 10: 9.1 ms
-done         230 ms           from its close until on record; worst of 10: 412 ms
+done         230 ms           until it is on record; worst of 10: 412 ms
 in flight    8 requests       of 8 at most: the maximum
 
 Large files: the brake is `bandwidth`. 4.0 MiB/s went, and `bandwidth` allows 4.0 MiB/s. Raise `bandwidth` in [daemon] \
