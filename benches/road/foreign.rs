@@ -184,7 +184,8 @@ fn environment<'c>(command: &'c mut Command, target: &Target) -> &'c mut Command
         // A sandbox that keeps nothing has nothing to look at.
         ("NO_HEAD", "true"),
     ];
-    command.env("RCLONE_CONFIG", "");
+    // Its other way of sending parts looks for the object at the end, whatever is set; this one sends as many together.
+    command.env("RCLONE_CONFIG", "").env("RCLONE_MULTI_THREAD_CUTOFF", "1P");
     for (key, value) in of_rclone {
         command.env(format!("RCLONE_CONFIG_S3_{key}"), value);
     }

@@ -27,7 +27,7 @@ pub(crate) struct Kind {
     /// Lines in its table that make parts as small as it allows.
     small_parts: &'static str,
     /// The size of those parts; nothing where the file travels in one request.
-    part_bytes: Option<usize>,
+    pub part_bytes: Option<usize>,
     /// Whether a file that travels in one request becomes one by a further request.
     named_apart: bool,
     /// Whether a commit that went unanswered may leave a second file.
@@ -310,6 +310,12 @@ impl Kind {
         self.small_parts
     }
 
+    /// With parts as large as they are where nothing is set.
+    pub(crate) fn bench_as_it_comes(self) -> Bench {
+        let flavour = self.small_parts.lines().find(|line| line.starts_with("flavour")).unwrap_or("");
+        Bench::new().to(&[self.word]).host(flavour).watch("settle = \"0s\"")
+    }
+
     pub(crate) fn bench(self) -> Bench {
         self.bench_with(|_| {})
     }
@@ -583,6 +589,10 @@ fn every_fault(kind: Kind) {
             scope.spawn(|| {
                 let mut life: Option<Life> = None;
                 while let Some((endpoint, action)) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    if kind.word == "4shared" && *endpoint == Endpoint::Address {
+                        // For a minute the answers to an earlier file serve the next ones.
+                        life.take().into_iter().for_each(|life| life.end(kind.word));
+                    }
                     let mut now = life.take().unwrap_or_else(|| Life::begin(kind));
                     let job = through(&mut now, kind, *endpoint, action);
                     if now.is_as_new(&job) { life = Some(now) } else { now.end(kind.word) }

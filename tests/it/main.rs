@@ -44,6 +44,7 @@ mod planted;
 mod reference;
 mod reload;
 mod replies;
+mod requests;
 mod s3;
 mod said;
 mod service;

@@ -5,6 +5,7 @@
 //! parts is fetched anew when it ends, and never stored.
 
 mod folders;
+mod known;
 mod names;
 mod replies;
 mod settings;
@@ -20,6 +21,7 @@ use crate::job::digest::{Algorithm, DigestRequirement};
 use crate::job::upload::{Ack, Class, Found, Opened, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
+use known::{Form, Known, Room};
 use replies::{FINISH, link_of, number, returned, truth};
 pub use replies::{PartReply, SoapReply, finish_text, part_reply, soap_reply};
 pub use settings::{FourSharedConfig, FourSharedFolder, OnExisting};
@@ -100,6 +102,7 @@ pub struct FourShared {
     transport: Transport,
     strangers: Transport,
     names: names::Names,
+    known: Known,
 }
 
 impl FourShared {
@@ -108,7 +111,15 @@ impl FourShared {
         // The vendor's rule for programs of others: their name goes before the password (page, 3).
         let app = settings.app.as_ref().map(|app| format!("!!!{app}!!:")).unwrap_or_default();
         let password = Secret::new(xml::writable(&format!("{app}{}", own_password.reveal())));
-        FourShared { settings, password, own_password, transport, strangers, names: names::Names::default() }
+        FourShared {
+            settings,
+            password,
+            own_password,
+            transport,
+            strangers,
+            names: names::Names::default(),
+            known: Known::default(),
+        }
     }
 
     /// A call without credentials.
@@ -145,6 +156,10 @@ impl FourShared {
 
     /// Room and the limit of a file, before anything is reserved (page, 5).
     async fn check_room(&self, bytes: u64) -> Result<(), HostError> {
+        let now = self.transport.clock().instant();
+        if self.known.take_room(bytes, now) {
+            return Ok(());
+        }
         let most = u64::try_from(number(&self.call("getMaxFileSize", &[]).await?)?).unwrap_or(0);
         if most > 0 && bytes > most {
             return Err(HostError::new(
@@ -156,6 +171,7 @@ impl FourShared {
         if bytes > free {
             Err(HostError::new(Class::HostFull, format!("the account has {free} bytes free, but the file has {bytes}")))
         } else {
+            self.known.note_room(Room { most, free: free - bytes }, now);
             Ok(())
         }
     }
@@ -186,6 +202,22 @@ impl FourShared {
         }
         address::check(form, self.settings.allow_private)?;
         Ok(Ticket { address: Secret::new(form), until_ms: i64::MAX })
+    }
+
+    /// Where the parts of a new file go: to the data centre of the last one, as long as nothing speaks against it.
+    async fn form(&self, folder: i64) -> Result<Form, HostError> {
+        let now = self.transport.clock().instant();
+        if let Some(form) = self.known.form(folder, now) {
+            return Ok(form);
+        }
+        let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
+        if data_center <= 0 || i32::try_from(data_center).is_err() {
+            let class = if data_center <= 0 { Class::Transient } else { Class::Unreadable };
+            return Err(HostError::new(class, format!("the host assigned no data center: {data_center}")));
+        }
+        let form = Form { data_center, ticket: self.form_address(data_center, folder).await? };
+        self.known.note_form(folder, form.clone(), now);
+        Ok(form)
     }
 
     async fn form_ticket(&self, reserved: &Reserved, tickets: &Tickets) -> Result<Ticket, HostError> {
@@ -262,7 +294,18 @@ impl FourShared {
             .text("resumableFirstByte", &(part.offset + offset).to_string())
             .typed_file("FilePart", "FilePart", "application/octet-stream", bytes);
         let request = Request::post(ticket.address.reveal()).form_piece(form, part, offset, bytes).exactly();
-        part_reply(&self.strangers.send(request).await?)
+        let reply = match self.strangers.send(request).await {
+            Ok(reply) => part_reply(&reply),
+            Err(error) => Err(error),
+        };
+        match &reply {
+            Ok(PartReply::Held | PartReply::TooMuch(_)) => {}
+            Ok(PartReply::KeyEnded(_)) => {
+                self.known.key_ended(reserved.folder, &ticket.address, self.transport.clock().instant());
+            }
+            Err(_) => self.known.forget_form(reserved.folder),
+        }
+        reply
     }
 
     /// Whether the reservation is still open; a host that cannot say so is believed to have it (page, 7).
@@ -350,12 +393,7 @@ impl Host for FourShared {
             let file = &FileFacts { name: folders::fit(&file.name), ..file.clone() };
             self.check_room(file.bytes).await?;
             let folder = self.folder(&file.folder).await?;
-            let data_center = number(&self.call("getNewFileDataCenter", &[]).await?)?;
-            if data_center <= 0 || i32::try_from(data_center).is_err() {
-                let class = if data_center <= 0 { Class::Transient } else { Class::Unreadable };
-                return Err(HostError::new(class, format!("the host assigned no data center: {data_center}")));
-            }
-            let ticket = self.form_address(data_center, folder).await?;
+            let Form { data_center, ticket } = self.form(folder).await?;
             let names::Place { file_id, name } = self.reserve(folder, file).await?;
             self.names.is_used(file_id, &file.version);
             tickets.lock().await.insert(FORM, ticket);
