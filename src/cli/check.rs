@@ -365,7 +365,7 @@ fn check_hosts(config: &Config, online: bool, report: &mut Report) -> Result<(),
 }
 
 /// Whether the failure is one of our own settings, if it lasts.
-fn is_ours_to_mend(error: &HostError) -> bool {
+pub(super) fn is_ours_to_mend(error: &HostError) -> bool {
     error.class == Class::HostRefused || error.worsens == Some(Class::HostRefused)
 }
 

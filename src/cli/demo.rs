@@ -1,8 +1,6 @@
 //! `ferryd demo`: the main job with no account. The sandbox hosts in this process, a daemon as it is run for real, files dropped
 //! into its folder, links out, every file fetched back from every host and compared. Whatever ends it, nothing of it is left.
 
-mod progress;
-
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::builder::PossibleValuesParser;
-use unicode_width::UnicodeWidthStr;
 
 use crate::config::{Config, ProcessEnvironment};
 use crate::host::http::{Clients, Transport};
@@ -28,8 +25,8 @@ use crate::store::{JobRow, Query, Snapshot, View};
 use ferryd_sandbox::{self as sandbox, Options, Sandbox};
 
 use super::exit::Exit;
+use super::progress::Progress;
 use super::render::{self, CommandFailure};
-use progress::Progress;
 
 /// How often the queue is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -479,12 +476,5 @@ fn table(fetched: &[Fetched]) -> String {
         [file.name.clone(), render::size(file.bytes), file.host.clone(), file.came.word().into(), file.link.clone()]
     };
     let head = ["FILE", "SIZE", "HOST", "FETCHED BACK", "LINK OR ID"].map(str::to_owned);
-    let rows: Vec<[String; 5]> = [head].into_iter().chain(fetched.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| render::padded(cell, width)).collect();
-        format!("{}\n", cells.join("  ").trim_end())
-    };
-    rows.iter().map(line).collect()
+    render::table(&[head].into_iter().chain(fetched.iter().map(row)).collect::<Vec<_>>())
 }

@@ -43,6 +43,15 @@ pub(super) fn met_twice(watches: &Watches) -> Vec<(PathBuf, PathBuf)> {
     twice
 }
 
+/// Whether files below `folder` belong to one of the watches. One that does not answer is taken at its word.
+pub(super) fn is_watched(watches: &Watches, folder: &Path) -> bool {
+    let found = |path: &Path| path.canonicalize().ok();
+    let recursive: Vec<PathBuf> = watches.iter().filter(|watch| watch.recursive).map(|watch| watch.path.clone()).collect();
+    let tops = threads::each_within(recursive.clone(), PATIENCE, found);
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    recursive.into_iter().zip(tops).any(|(path, top)| folder.starts_with(top.flatten().unwrap_or(path)))
+}
+
 /// Two watches on one folder would send every file twice.
 pub(super) fn refuse_met_twice(watches: &Watches) -> Result<(), CommandFailure> {
     match met_twice(watches).first() {
@@ -61,6 +70,22 @@ mod tests {
 
     use super::*;
     use crate::job::Watch;
+
+    #[test]
+    fn what_is_below_a_recursive_watch_is_watched_by_whatever_way_it_is_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        for folder in ["w/sub", "flat/sub", "other"] {
+            std::fs::create_dir_all(top.join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink("w/sub", top.join("link")).unwrap();
+        let watch = |name: &str, recursive| Watch { recursive, ..Watch::new(top.join(name), Arc::from([])) };
+        let watches: Watches = [watch("w", true), watch("flat", false), watch("none", true)].into_iter().collect();
+        let cases = [("w", true), ("w/sub", true), ("link", true), ("flat/sub", false), ("other", false), ("none", true)];
+        for (name, expected) in cases {
+            assert_eq!(is_watched(&watches, &top.join(name)), expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_folder_is_known_again_by_whatever_way_it_is_reached() {

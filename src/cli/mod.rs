@@ -1,6 +1,7 @@
 //! What a person types and reads: the command tree, and one module per command.
 
 mod answering;
+mod bench;
 mod changes;
 mod check;
 mod daemon;
@@ -14,6 +15,7 @@ mod links;
 mod log;
 mod manual;
 mod pending;
+mod progress;
 mod protocol;
 mod queue;
 mod reloading;
@@ -109,6 +111,9 @@ enum Command {
     Service(service::Arguments),
     /// Check the configuration, folders, secrets and system limits; with --online, also each host's login.
     Check(check::Arguments),
+    /// Measure how fast this machine, its disk and a host are, and tell where the brake is.
+    #[command(after_help = BENCH_HELP)]
+    Bench(bench::Arguments),
     /// Write a first configuration, asking for what is not given.
     Init(init::Arguments),
     /// Print what a shell needs to complete commands and options.
@@ -148,6 +153,20 @@ For instance:
   ferryd send film.mov --to box --wait
   ferryd send ~/Pictures/2026 --to box --to mirror";
 
+/// How `ferryd bench` is to be used.
+const BENCH_HELP: &str = "\
+Without --to the files go to a practice host on this machine, and nothing leaves it. With --to they go to a host of the configuration, as it \
+is configured, and stay there: ferryd cannot delete them. A host that is not on this machine therefore takes --yes. What is made here, the \
+queue among it, is removed in the end; the daemon and its queue are not touched.
+
+Exit codes: 0 measured, 2 usage, or --yes is missing, 3 the configuration or its credentials, 5 the host does not take the files, \
+1 anything else.
+
+For instance:
+  ferryd bench
+  ferryd bench --to box --size 16MiB --files 20 --yes
+  ferryd bench --json | jq .brakes";
+
 /// How the exit codes of `ferryd wait` are to be read.
 const WAIT_HELP: &str = "\
 Exit codes: 0 nothing is left, 5 jobs need your attention (held, failed or paused, or waiting for a line of the configuration), \
@@ -175,6 +194,7 @@ pub fn main() -> Exit {
         Command::Wait(arguments) => daemon::wait(config, &arguments),
         Command::Service(arguments) => service::run(config, arguments),
         Command::Check(arguments) => check::run(config, &arguments),
+        Command::Bench(arguments) => bench::run(config, &arguments),
         Command::Links(arguments) => links::run(config, &arguments),
         Command::Init(arguments) => init::run(config, &arguments),
         Command::Completions(arguments) => manual::completions(&arguments),

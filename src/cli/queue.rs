@@ -119,7 +119,7 @@ impl QueueFolder {
     }
 }
 
-fn unknown_host(name: &str, known: &BTreeSet<String>) -> CommandFailure {
+pub(super) fn unknown_host(name: &str, known: &BTreeSet<String>) -> CommandFailure {
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     let failure = CommandFailure::new(
         Exit::Usage,

@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::config::ConfigError;
 use crate::job::bandwidth::{Bandwidth, Days, Hours};
+use crate::job::flow::{InFlight, Learned};
 use crate::job::shown::is_unsafe;
 use crate::store::StoreError;
 
@@ -102,7 +103,6 @@ pub(super) fn note(text: impl Display) {
 }
 
 /// Prints a remark that ends no line, or draws one again.
-#[cfg(feature = "sandbox")]
 pub(super) fn note_on_line(text: &str) {
     let mut stderr = io::stderr().lock();
     drop(stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()));
@@ -212,6 +212,18 @@ pub(super) fn after(before: Option<String>, text: &str) -> String {
     }
 }
 
+/// Why as many requests may be in flight as there are; nothing where that was not found by measuring.
+pub(super) fn requests_why(requests: InFlight) -> Option<&'static str> {
+    let InFlight { now, most, why } = requests;
+    match why {
+        Learned::Nothing => None,
+        Learned::MoreBringsMore if now == most => Some("the maximum"),
+        Learned::MoreBringsMore => Some("growing"),
+        Learned::MoreBringsNothing => Some("no gain from more"),
+        Learned::TooMuch => Some("reduced after errors"),
+    }
+}
+
 /// A number of things: `1 file`, `1,500 files`.
 pub(super) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -228,6 +240,17 @@ pub(super) fn thousands(number: u64) -> String {
 /// A text with spaces behind it up to so many cells of a terminal.
 pub(super) fn padded(text: &str, cells: usize) -> String {
     format!("{text}{}", " ".repeat(cells.saturating_sub(text.width())))
+}
+
+/// Rows whose cells stand below each other; nothing follows the last cell of a row.
+pub(super) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |row: &[String; COLUMNS]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| padded(cell, width)).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 /// A text on one line: what would draw on the terminal, turn the direction of the text or hide in it is shown, never sent.

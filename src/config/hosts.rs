@@ -29,7 +29,8 @@ pub(crate) fn in_the_clear(table: &Table<'_>, key: &str, address: &str, allowed:
     }
 }
 
-fn is_loopback(address: &str) -> bool {
+/// Whether an address is this machine's own.
+pub(super) fn is_loopback(address: &str) -> bool {
     let url = url::Url::parse(address).ok();
     match url.as_ref().and_then(url::Url::host) {
         Some(url::Host::Domain(name)) => name == "localhost",

@@ -34,6 +34,11 @@ pub trait HostSettings: Any + Debug + Send + Sync {
         None
     }
 
+    /// The web addresses that its requests go to, as far as the settings tell; nothing where they tell none.
+    fn addresses(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
     /// What they allow and a person may not mean, for `check`.
     fn risks(&self) -> Vec<String> {
         Vec::new()

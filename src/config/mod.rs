@@ -112,7 +112,22 @@ impl HostConfig {
         let settings: &dyn Any = &*self.settings;
         settings.downcast_ref()
     }
+
+    /// Whether all requests stay on this machine, for certain: every address is its own, and no proxy comes between.
+    pub(crate) fn is_on_this_machine(&self, environment: &dyn Environment) -> bool {
+        let addresses = self.settings.addresses();
+        let is_set = |key: &&str| environment.get(key).is_some_and(|value| !value.is_empty());
+        let is_direct = match &self.network.proxy {
+            ProxySource::Direct => true,
+            ProxySource::At(_) => false,
+            ProxySource::Environment => !PROXY_VARIABLES.iter().any(is_set),
+        };
+        is_direct && !addresses.is_empty() && addresses.into_iter().all(hosts::is_loopback)
+    }
 }
+
+/// The variables that may send requests through a proxy.
+const PROXY_VARIABLES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
 /// Where variables of the environment come from.
 pub trait Environment {

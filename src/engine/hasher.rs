@@ -10,7 +10,7 @@ use sha2::digest::common::hazmat::SerializableState;
 use crate::job::digest::{Algorithm, MidState};
 
 /// A digest under way.
-pub(super) enum Hasher {
+pub(crate) enum Hasher {
     Md5(Md5),
     Sha1(Sha1),
     Sha256(Sha256),
@@ -18,7 +18,7 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
-    pub(super) fn new(algorithm: Algorithm) -> Hasher {
+    pub(crate) fn new(algorithm: Algorithm) -> Hasher {
         match algorithm {
             Algorithm::Md5 => Hasher::Md5(Md5::new()),
             Algorithm::Sha1 => Hasher::Sha1(Sha1::new()),
@@ -28,7 +28,7 @@ impl Hasher {
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Hasher::Md5(md5) => md5.update(bytes),
             Hasher::Sha1(sha1) => sha1.update(bytes),
@@ -47,7 +47,7 @@ impl Hasher {
         }
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         match self {
             Hasher::Md5(md5) => md5.finalize().to_vec(),
             Hasher::Sha1(sha1) => sha1.finalize().to_vec(),

@@ -15,7 +15,7 @@ pub(crate) mod foreseen;
 mod gate;
 mod halt;
 mod handed;
-mod hasher;
+pub(crate) mod hasher;
 mod hosts;
 pub(crate) mod intake;
 mod keeping;

@@ -338,6 +338,16 @@ fn the_demo_shows_how_it_gets_on_and_says_what_to_do_next() {
 }
 
 #[test]
+fn a_measurement_shows_how_it_gets_on_and_ends_with_a_table() {
+    let bench = Bench::new().host("bandwidth = \"4 MiB/s\"");
+    let terminal = Terminal::run(&bench.command(&["bench", "--to", "cloudkp", "--size", "8MiB", "--files", "20"]), (140, 40));
+    terminal.wait_text(&bench, "Uploading a large file  ####");
+    let (code, screen) = terminal.ends_in_order(&bench);
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("MEASURED") && screen.contains("the brake is") && !screen.contains("Uploading"), "{screen}");
+}
+
+#[test]
 fn a_demo_may_show_some_kinds_alone() {
     let bench = Bench::new();
     let of = |words: &[&str]| {

@@ -34,6 +34,7 @@ mod links;
 #[cfg(target_os = "linux")]
 mod live;
 mod manager;
+mod measuring;
 mod messages;
 mod migrations;
 mod model;

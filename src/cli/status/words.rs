@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::job::flow::{InFlight, Learned};
 use crate::job::health::HostState;
 use crate::job::turn::{self, Told};
 use crate::job::{HostReport, HostRow, JobRow, Reason, ReasonClass, State, WatchState};
@@ -119,15 +118,9 @@ impl Words<'_> {
     fn requests(self) -> Option<Line> {
         let Snapshot { uploading, .. } = &self.0.snapshot;
         let known = self.0.daemon.paces.requests.iter().filter(|(host, _)| uploading.contains_key(*host));
-        let words = known.filter_map(|(host, InFlight { now, most, why })| {
-            let why = match why {
-                Learned::Nothing => return None,
-                Learned::MoreBringsMore if now == most => "the maximum",
-                Learned::MoreBringsMore => "growing",
-                Learned::MoreBringsNothing => "no gain from more",
-                Learned::TooMuch => "reduced after errors",
-            };
-            Some(format!("{} {now} ({why})", render::line(host)))
+        let words = known.filter_map(|(host, requests)| {
+            let why = render::requests_why(*requests)?;
+            Some(format!("{} {} ({why})", render::line(host), requests.now))
         });
         let words: Vec<String> = words.collect();
         (!words.is_empty()).then(|| Line::of(Tone::Plain, format!("Requests at once: {}.", words.join(", "))))

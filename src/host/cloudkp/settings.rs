@@ -51,7 +51,11 @@ pub enum EmptyFile {
     OneEmptyChunk,
 }
 
-impl HostSettings for CloudKpConfig {}
+impl HostSettings for CloudKpConfig {
+    fn addresses(&self) -> Vec<&str> {
+        self.base_urls.iter().map(String::as_str).collect()
+    }
+}
 
 /// The settings in its table; every key has a default.
 pub(super) fn read(table: &Table<'_>) -> CloudKpConfig {

@@ -21,6 +21,10 @@ pub struct ExampleConfig {
 }
 
 impl HostSettings for ExampleConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }

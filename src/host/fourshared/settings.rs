@@ -55,6 +55,10 @@ pub enum FourSharedFolder {
 }
 
 impl HostSettings for FourSharedConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }

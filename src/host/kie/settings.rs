@@ -48,6 +48,10 @@ pub enum KieName {
 }
 
 impl HostSettings for KieConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn risks(&self) -> Vec<String> {
         let is_plain = self.name == KieName::Plain;
         let said = "`name = \"plain\"`: a file overwrites another of its name in the same folder there, also its own older version, whose \

@@ -123,6 +123,10 @@ impl KooDriveLogin {
 }
 
 impl HostSettings for KooDriveConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         match &self.login {
             KooDriveLogin::App { app_secret, .. } => vec![("app_secret", app_secret)],

@@ -101,6 +101,10 @@ impl S3Config {
 }
 
 impl HostSettings for S3Config {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.endpoint]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         let token = self.session_token.as_ref().map(|token| ("session_token", token));
         [("access_key_id", &self.access_key_id), ("secret_access_key", &self.secret_access_key)].into_iter().chain(token).collect()

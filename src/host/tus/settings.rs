@@ -112,6 +112,10 @@ pub enum OnGone {
 }
 
 impl HostSettings for TusConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.endpoint]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         match &self.credentials {
             Credentials::None => Vec::new(),

@@ -30,6 +30,10 @@ pub enum Slug {
 }
 
 impl HostSettings for UploadGigConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         vec![("password", &self.password)]
     }

@@ -95,6 +95,10 @@ pub enum OnExisting {
 }
 
 impl HostSettings for WebDavConfig {
+    fn addresses(&self) -> Vec<&str> {
+        vec![&self.base_url]
+    }
+
     fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
         let login = match &self.login {
             Login::Open => None,

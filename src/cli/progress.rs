@@ -1,4 +1,5 @@
-//! How the demo gets on: on a terminal a line for each host, drawn again and again; elsewhere a line for each file that has arrived.
+//! How a command gets on that takes its time: on a terminal a line for each host, or for each step, drawn again and again; elsewhere a line
+//! for each file that has arrived, or every few seconds.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{JobId, JobRow, State};
 
-use super::super::render;
+use super::render;
 
 /// Cells of a bar.
 const BAR_CELLS: u64 = 20;
@@ -56,6 +57,15 @@ impl Progress {
             }
         } else if self.spoke.elapsed() > SILENCE {
             self.say(&format!("{what}: {} %", share(done, all, 100)));
+        }
+    }
+
+    /// Shows what is done now, of which nobody knows how much is left.
+    pub(super) fn now(&mut self, what: &str) {
+        if self.is_terminal {
+            self.draw(&[what.to_owned()]);
+        } else if self.spoke.elapsed() > SILENCE {
+            self.say(what);
         }
     }
 
