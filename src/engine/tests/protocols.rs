@@ -231,3 +231,33 @@ fn a_file_that_changes_unseen_while_the_host_looks_for_its_content_goes_up_as_it
     let sandbox = &bench.lan.sandbox;
     assert!(sandbox.objects().iter().any(|object| sandbox.read(object).unwrap() == new), "{:#?}", sandbox.objects());
 }
+
+/// The first look is wrong, as where another program stores an object in between: the refusal shows that this store heeds the condition.
+#[test]
+fn a_store_that_refuses_a_taken_key_is_not_asked_before_every_small_file() {
+    paused(async {
+        let free = Action::Reply { status: 404, headers: Default::default(), body: String::new(), stored: false };
+        let bench = bench_ruled("s3", "", |options| {
+            options.faults = Script::of([Rule::new(free).at(Endpoint::Probe).when(When::Nth(2))]);
+        });
+        let puts = async {
+            for (name, bytes) in [("file", 1000), ("file", 2000), ("other", 3000), ("other", 4000)] {
+                bench.put(name, bytes);
+                tokio::time::sleep(600 * SECOND).await;
+            }
+        };
+        tokio::join!(bench.run(HOUR), puts);
+        let log = bench.log();
+        let told: Vec<String> =
+            log.iter().map(|entry| format!("{} {}", entry.method, entry.path.rsplit('/').next().unwrap())).collect();
+        let expected = [
+            &["HEAD file", "PUT file"][..],
+            // It is taken all the same. The token is looked for, and then a name.
+            &["HEAD file", "PUT file", "HEAD file", "HEAD file", "HEAD file%20%282%29", "PUT file%20%282%29"],
+            &["PUT other"],
+            &["PUT other", "HEAD other", "HEAD other", "HEAD other%20%282%29", "PUT other%20%282%29"],
+        ];
+        assert_eq!(told, expected.concat());
+        assert_eq!(bench.held(KINDS.iter().find(|kind| kind.word() == "s3").unwrap()).len(), 4, "nothing is overwritten");
+    });
+}

@@ -217,12 +217,13 @@ pub struct S3 {
     settings: S3Config,
     place: Place,
     sender: Sender,
+    refused: taken::Refused,
 }
 
 impl S3 {
     fn new(settings: S3Config, credentials: Credentials, transport: Transport) -> S3 {
         let place = Place::new(&settings.endpoint, settings.style, &settings.region, &settings.bucket);
-        S3 { settings, place, sender: Sender::new(credentials, transport) }
+        S3 { settings, place, sender: Sender::new(credentials, transport), refused: taken::Refused::default() }
     }
 
     async fn ask(&self, open: &Open, call: Call<'_>) -> Result<Reply, HostError> {
@@ -272,6 +273,7 @@ impl S3 {
                 Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: Some(proof.word().into()), version }
             }
             Err(error) if is_taken(&error) => {
+                self.refused.note(&open.key);
                 let Made { proof, version } = self.who_took(open, &own, error).await?;
                 Receipt { etag: String::new(), digest: None, proof: Some(proof.word().into()), version }
             }
@@ -500,7 +502,7 @@ impl Host for S3 {
                 content_type: self.settings.content_type.clone().unwrap_or_else(|| file.content_type.to_owned()),
                 mtime: mtime(file.mtime_ns),
             };
-            if let Some(there) = self.find_a_key(&mut open).await? {
+            if let Some(there) = self.find_a_key(&mut open, self.goes_whole(file.bytes)).await? {
                 return Ok(Opened::AlreadyThere(there));
             }
             if !self.goes_whole(file.bytes) {

@@ -35,8 +35,8 @@ const CHECKSUMS: &[(&str, Option<Checksum>)] = &[
     ("md5", Some(Checksum::Md5)),
     ("none", Some(Checksum::None)),
 ];
-/// Hosts that verify a CRC-64 of the whole object (page, 6).
-const KNOW_CRC64: [&str; 2] = [".amazonaws.com", ".r2.cloudflarestorage.com"];
+/// Hosts that verify a CRC-64 of the whole object (page, 6), and refuse to store over another (page, 8).
+const DOCUMENTED: [&str; 2] = [".amazonaws.com", ".r2.cloudflarestorage.com"];
 
 /// Settings of a bucket.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub struct S3Config {
     pub parallel_parts: Option<usize>,
     /// What goes with each part, so that the service refuses other bytes.
     pub checksum: Checksum,
+    /// Whether the service is known to refuse a `PUT` to a key that is taken.
+    pub refuses_taken_keys: bool,
     /// Whether nobody else opens uploads in this bucket.
     pub only_writer: bool,
     /// What is done where there is an object of the key.
@@ -148,6 +150,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
         single_put_max: table.get("single_put_max", 16 * MIB, part_size(SINGLE_PUT, 1)),
         parallel_parts: table.get("parallel_parts", None, number_or_auto(1, 64)),
         checksum,
+        refuses_taken_keys: is_documented(&endpoint),
         only_writer: table.get("only_writer", false, boolean),
         on_existing: table.get("on_existing", OnExisting::Rename, word(ON_EXISTING)),
         link_base: table.find("link_base", web_address).map(|base| format!("{base}/")),
@@ -166,10 +169,13 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
 
 /// The checksum that a service is likely to verify which nobody has said anything of.
 fn likely_checksum(endpoint: &str) -> Checksum {
+    if is_documented(endpoint) { Checksum::Crc64Nvme } else { Checksum::Md5 }
+}
+
+fn is_documented(endpoint: &str) -> bool {
     let url = Url::parse(endpoint).ok();
     let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-    let knows = KNOW_CRC64.iter().any(|end| host.ends_with(end));
-    if knows { Checksum::Crc64Nvme } else { Checksum::Md5 }
+    DOCUMENTED.iter().any(|end| host.ends_with(end))
 }
 
 /// Headers that every object is stored with (page, 3).

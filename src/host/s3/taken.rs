@@ -1,5 +1,8 @@
 //! Keys that are taken (page, 8). An object of our own upload is no obstacle, and nobody else's is ever taken for ours.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::job::upload::{Class, Outcome};
 
 use super::super::error::{HostError, excerpt};
@@ -10,11 +13,42 @@ use super::{Made, Open, S3};
 
 /// How many further names are tried.
 const NAMES_TRIED: u32 = 100;
+/// How many keys are kept in memory that were refused; with more, all are forgotten.
+const REFUSED_MAX: usize = 4096;
+
+/// Keys that the service has refused to store a whole body under, since the host was made. It heeds the condition, then.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Mutex<(bool, BTreeSet<String>)>);
+
+impl Refused {
+    fn hold(&self) -> MutexGuard<'_, (bool, BTreeSet<String>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, key: &str) {
+        let mut refused = self.hold();
+        if refused.1.len() >= REFUSED_MAX {
+            refused.1.clear();
+        }
+        refused.0 = true;
+        refused.1.insert(key.to_owned());
+    }
+
+    /// Whether a key has to be looked at before a body is sent to it that `is_whole`. A service that `refuses_taken_keys` says
+    /// itself what is taken, once; then the free name has to be found.
+    fn is_to_be_looked_at(&self, key: &str, is_whole: bool, refuses_taken_keys: bool) -> bool {
+        let refused = self.hold();
+        !is_whole || !(refuses_taken_keys || refused.0) || refused.1.contains(key)
+    }
+}
 
 impl S3 {
     /// Gives an upload a key that is free, as far as that can be known before it begins. With `skip`, what is there already.
-    pub(super) async fn find_a_key(&self, open: &mut Open) -> Result<Option<Outcome>, HostError> {
+    pub(super) async fn find_a_key(&self, open: &mut Open, is_whole: bool) -> Result<Option<Outcome>, HostError> {
         let wanted = open.key.clone();
+        if !self.refused.is_to_be_looked_at(&wanted, is_whole, self.settings.refuses_taken_keys) {
+            return Ok(None);
+        }
         for number in 1..=NAMES_TRIED {
             if open.on_existing == OnExisting::Overwrite || !self.is_there(open).await? {
                 return Ok(None);
@@ -67,4 +101,20 @@ impl S3 {
 fn taken(open: &Open) -> HostError {
     let said = format!("the bucket has another object `{}`; rename one of them, or set `on_existing`", excerpt(&open.key));
     HostError::new(Class::RequestRefused, said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_looked_at_unless_the_service_refuses_what_is_taken_and_has_not_refused_it_yet() {
+        let refused = Refused::default();
+        assert!(refused.is_to_be_looked_at("a", true, false), "not every service heeds the condition");
+        assert!(!refused.is_to_be_looked_at("a", true, true));
+        assert!(refused.is_to_be_looked_at("a", false, true), "the parts would be sent in vain");
+        refused.note("a");
+        assert!(refused.is_to_be_looked_at("a", true, true), "a free name has to be found");
+        assert!(!refused.is_to_be_looked_at("b", true, false), "it has shown that it heeds the condition");
+    }
 }
