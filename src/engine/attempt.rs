@@ -259,17 +259,6 @@ impl Attempt {
         Ok((source, part))
     }
 
-    fn after_failed_open(&self, stop: Stop) -> Stop {
-        let makes_files = self.shape.digest.is_some_and(|wanted| wanted.before_open);
-        match stop {
-            Stop::Host { error, .. } => {
-                let session = attempt::open_failure(error.class, error.doubt, makes_files);
-                Stop::Host { error, session }
-            }
-            stop => stop,
-        }
-    }
-
     fn after_failed_finish(&self, upload: &Upload, error: HostError) -> Stop {
         match attempt::finish_failure(error.class, error.doubt, self.shape.repeat, &self.facts_of(upload)) {
             FinishFailure::Undecidable => Stop::Undecidable(Some(error)),
@@ -325,12 +314,13 @@ impl Attempt {
             parts: plan.parts(),
             part_bytes: plan.part_bytes,
             digest: self.digest.as_ref().map(|digest| digest.hex.clone()),
+            asked_before: was_asked_before,
             samples: Vec::new(),
         };
         let tickets = Tickets::default();
         crash_point!("open.before_call");
         let (opened, fingerprint) = tokio::join!(self.ask_to_open(source, &mut facts, &tickets), source.fingerprint());
-        let session = match opened.map_err(|stop| self.after_failed_open(stop))? {
+        let session = match opened? {
             Opened::Session(session) => session,
             Opened::OtherSamples => return Err(HostError::new(Class::Unreadable, ALWAYS_OTHERS).during(Step::Open).into()),
             Opened::AlreadyThere(outcome) => {

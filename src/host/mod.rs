@@ -131,6 +131,8 @@ pub struct FileFacts {
     pub part_bytes: u64,
     /// Its digest, where the shape wants it before `open`; in lower-case hexadecimal.
     pub digest: Option<String>,
+    /// Whether the host may have been asked with that digest before, and may yet do what it was asked.
+    pub asked_before: bool,
     /// The bytes that [`Host::samples`] asks for, in its order.
     pub samples: Vec<Sample>,
     /// Its media type, as its name says; `application/octet-stream` where it says nothing.
@@ -161,6 +163,7 @@ impl FileFacts {
             parts: 1,
             part_bytes: u64::MAX,
             digest: None,
+            asked_before: false,
             samples: Vec::new(),
             content_type: crate::job::content_type::of_name(name),
             mtime_ns: 0,

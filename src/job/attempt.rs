@@ -43,8 +43,6 @@ pub enum SessionFate {
     ResumeUnanswered,
     /// It is resumed, and whether an earlier finish took effect is not known, nor harmless.
     ResumeDoubtful,
-    /// It is resumed, if there is one, and the host may make a file of what it was asked besides.
-    ResumeMaybeDuplicate,
     /// It is resumed, and every part is sent again.
     ResendParts,
     /// It is dropped, at no cost to the file.
@@ -63,7 +61,7 @@ impl SessionFate {
 
     /// Whether the host may have the file besides the one that the job will end with.
     pub fn may_duplicate(self) -> bool {
-        matches!(self, SessionFate::ResumeMaybeDuplicate | SessionFate::DropLostMaybeDuplicate) && !planted!("duplicate.unmarked")
+        self == SessionFate::DropLostMaybeDuplicate && !planted!("duplicate.unmarked")
     }
 }
 
@@ -226,13 +224,7 @@ pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, r
     }
 }
 
-/// What becomes of the session when an open failed. Where `makes_files` says that the host makes the file at once of bytes that it
-/// knows, an open that goes unanswered may still do so, however late it gets there.
-pub fn open_failure(class: Class, outcome_unknown: bool, makes_files: bool) -> SessionFate {
-    if outcome_unknown && makes_files { SessionFate::ResumeMaybeDuplicate } else { call_failure(class) }
-}
-
-/// What becomes of the session when a call failed that changes nothing for good: a part, a question, most opens.
+/// What becomes of the session when a call failed that changes nothing for good: an open, a part, a question.
 pub fn call_failure(class: Class) -> SessionFate {
     if class == Class::SessionLost { SessionFate::DropLost } else { SessionFate::Resume }
 }
@@ -596,20 +588,6 @@ mod tests {
             let to_the_last = Shape { last_part_commits: true, ..shape(Order::Sequential, repeat) };
             assert_eq!(resolution(&Found::UpTo(7), &to_the_last, &often, GIVE_UP_AFTER), Resolution::GoOn);
             assert_eq!(resolution(&whole(), &to_the_last, &often, GIVE_UP_AFTER), Resolution::Done);
-        }
-    }
-
-    #[test]
-    fn an_open_that_nobody_answered_may_make_a_file_where_the_host_knows_the_bytes() {
-        use Class::{SessionLost, Transient};
-        let cases = [
-            (Transient, true, true, SessionFate::ResumeMaybeDuplicate),
-            (Transient, false, true, SessionFate::Resume),
-            (Transient, true, false, SessionFate::Resume),
-            (SessionLost, true, false, SessionFate::DropLost),
-        ];
-        for (class, outcome_unknown, makes_files, expected) in cases {
-            assert_eq!(open_failure(class, outcome_unknown, makes_files), expected, "{class:?} {outcome_unknown} {makes_files}");
         }
     }
 

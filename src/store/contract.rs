@@ -95,7 +95,6 @@ suite! {
     a_lost_session_is_counted_and_a_new_one_begins_with_nothing;
     a_file_that_its_host_was_asked_to_make_twice_is_marked;
     a_file_whose_upload_may_have_been_finished_is_marked_when_it_begins_anew;
-    a_file_that_an_unanswered_open_may_have_made_is_marked_and_keeps_its_session;
     a_version_that_a_host_may_have_and_that_was_gone_for_a_while_is_marked_when_it_is_back;
     a_row_of_failures_lasts_as_long_as_was_waited_for_the_host_and_no_longer;
     how_a_host_has_failed_is_kept_until_its_next_success;
@@ -1379,14 +1378,6 @@ fn a_file_whose_upload_may_have_been_finished_is_marked_when_it_begins_anew(queu
     queue.store.record_commit_intent(job).blocking().unwrap();
     with_session(&queue, job);
     assert!(queue.job(job).maybe_duplicate, "whoever was asked to finish may have done so");
-}
-
-fn a_file_that_an_unanswered_open_may_have_made_is_marked_and_keeps_its_session(queue: Queue) {
-    queue.enqueue_for("box", 0..1);
-    let job = queue.claim_on("box");
-    with_session(&queue, job);
-    assert!(claimed_after(&queue, job, SessionFate::ResumeMaybeDuplicate).is_some());
-    assert!(queue.job(job).maybe_duplicate);
 }
 
 fn a_version_that_a_host_may_have_and_that_was_gone_for_a_while_is_marked_when_it_is_back(queue: Queue) {

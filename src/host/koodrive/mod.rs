@@ -74,6 +74,9 @@ struct Created {
     upload_id: String,
     name: String,
     bytes: u64,
+    /// Whether a create that was sent before may make a file of its own: the host then knows the bytes, and no file has this name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    maybe_duplicate: bool,
 }
 
 impl Created {
@@ -86,7 +89,8 @@ impl Created {
     }
 
     fn outcome(&self, proof: Proof) -> Outcome {
-        replies::outcome(&self.container_id, &self.file_id, Some(self.name.clone()), proof)
+        let outcome = replies::outcome(&self.container_id, &self.file_id, Some(self.name.clone()), proof);
+        Outcome { maybe_duplicate: self.maybe_duplicate, ..outcome }
     }
 }
 
@@ -436,9 +440,11 @@ impl Host for KooDrive {
                 let outcome = self.shared(replies::outcome(&container_id, &file_id, told_name, Proof::Digest)).await?;
                 return Ok(Opened::AlreadyThere(outcome));
             }
+            // Of a file with the name and the digest that it was asked for, a late create makes no other (page, 3.1).
+            let maybe_duplicate = file.asked_before && told_name.as_ref().is_some_and(|told| *told != name);
             let name = told_name.unwrap_or(name);
             let (base_url, upload_id) = (self.settings.base_url.clone(), text("uploadId"));
-            let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes };
+            let created = Created { base_url, file_id, container_id, upload_id, name, bytes: file.bytes, maybe_duplicate };
             self.take_links(&created, &reply, &mut *tickets.lock().await)?;
             created.store().map(Opened::Session)
         })
@@ -564,8 +570,12 @@ mod tests {
             upload_id: text("00"),
             name: text("a"),
             bytes: 7,
+            maybe_duplicate: true,
         };
         assert_eq!(Created::load(&created.store().unwrap()).unwrap(), created);
+        let older = Created { maybe_duplicate: false, ..created };
+        assert_eq!(Created::load(&older.store().unwrap()).unwrap(), older);
+        assert!(!older.store().unwrap().0.contains("duplicate"), "as older programs have stored it");
         assert_eq!(Created::load(&Session("{}".into())).unwrap_err().class, Class::SessionLost);
     }
 }
