@@ -441,7 +441,7 @@ impl Attempt {
             .await?;
         match (attempt::resumption(&found, all_sent || self.shape.last_part_commits), found) {
             (Resumption::Fail(class, said), _) => return Err(HostError::new(class, said).during(Step::Probe).into()),
-            (Resumption::Misused, _) => return Err(misused()),
+            (Resumption::AnotherFile, _) => return Err(made_another_file()),
             (Resumption::Done, Found::Complete(outcome)) => return Ok(Started::Done(outcome)),
             (_, Found::UpTo(bytes)) => self.believe(&mut upload, bytes).await?,
             (_, Found::Parts(acks)) => {
@@ -476,7 +476,7 @@ impl Attempt {
             (Resolution::Done, Found::Complete(outcome)) => Ok(outcome),
             (Resolution::Probable, Found::Likely(evidence)) => Err(Stop::Probable(evidence)),
             (Resolution::Lost(said), _) => Err(HostError::new(Class::SessionLost, said).during(Step::Probe).into()),
-            (Resolution::Misused, _) => Err(misused()),
+            (Resolution::AnotherFile, _) => Err(made_another_file()),
             (Resolution::SendAgain, _) => {
                 let source = self.source(true).await?;
                 self.record_version(source.identity(), source.fingerprint().await).await?;
@@ -565,7 +565,7 @@ impl Attempt {
 }
 
 /// What the host tells may change, and then it has the file twice.
-fn misused() -> Stop {
+fn made_another_file() -> Stop {
     let error =
         HostError::new(Class::SessionLost, "the host has made a file of the upload, but says that its size or digest is another");
     Stop::Host { error: error.during(Step::Probe), session: SessionFate::DropLostMaybeDuplicate }

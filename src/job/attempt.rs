@@ -118,7 +118,7 @@ pub enum Resumption {
     /// The session cannot be resumed: what that means, and what happened.
     Fail(Class, &'static str),
     /// The host has made another file of it.
-    Misused,
+    AnotherFile,
 }
 
 /// What follows from what the host holds of a session whose finish was never sent. `all_sent` says whether it has confirmed every
@@ -127,7 +127,7 @@ pub fn resumption(found: &Found, all_sent: bool) -> Resumption {
     match found {
         Found::Unsure | Found::Likely(_) | Found::Unlikely | Found::UpTo(_) | Found::Parts(_) => Resumption::Send,
         Found::Gone => Resumption::Fail(Class::SessionLost, SESSION_UNKNOWN),
-        Found::Another => Resumption::Misused,
+        Found::AnotherFile => Resumption::AnotherFile,
         Found::Complete(_) if all_sent => Resumption::Done,
         Found::Complete(_) => {
             Resumption::Fail(Class::Unreadable, "the host says it has the whole file, but was never asked to complete the upload")
@@ -151,7 +151,7 @@ pub enum Resolution {
     /// It does not have the file: what happened to the session.
     Lost(&'static str),
     /// It has made another file of the session, as far as it tells.
-    Misused,
+    AnotherFile,
     /// There is evidence that it has the file, and no proof.
     Probable,
     /// Nobody can know.
@@ -163,7 +163,7 @@ pub fn resolution(found: &Found, shape: &Shape, session: &SessionFacts, failing_
     match (found, shape.repeat) {
         (Found::Complete(_), _) => Resolution::Done,
         (Found::Likely(_), _) => Resolution::Probable,
-        (Found::Another, _) => Resolution::Misused,
+        (Found::AnotherFile, _) => Resolution::AnotherFile,
         (Found::Unlikely, _) => Resolution::Lost("the host never answered, and there is no sign that it has the file"),
         // Whoever tells how far it is has not made the file of less.
         (Found::UpTo(_), _) if shape.last_part_commits => Resolution::GoOn,
@@ -554,7 +554,7 @@ mod tests {
         assert_eq!(resumption(&whole(), true), Resumption::Done);
         assert!(matches!(resumption(&whole(), false), Resumption::Fail(Class::Unreadable, _)));
         assert!(matches!(resumption(&Found::Gone, true), Resumption::Fail(Class::SessionLost, _)));
-        assert_eq!(resumption(&Found::Another, true), Resumption::Misused);
+        assert_eq!(resumption(&Found::AnotherFile, true), Resumption::AnotherFile);
     }
 
     #[test]
@@ -565,7 +565,7 @@ mod tests {
             let resolve = |found| resolution(&found, &shape(order, repeat), &COMMITTING, Duration::ZERO);
             assert_eq!(resolve(whole()), Resolution::Done);
             assert_eq!(resolve(Found::Likely(String::new())), Resolution::Probable);
-            assert_eq!(resolve(Found::Another), Resolution::Misused);
+            assert_eq!(resolve(Found::AnotherFile), Resolution::AnotherFile);
             assert!(lost(&Found::Unlikely, shape(order, repeat)));
         }
         assert!(lost(&Found::Gone, shape(Order::Any, Repeat::Harmless)));

@@ -160,7 +160,7 @@ pub enum Found {
     /// The session is no longer known: begin again.
     Gone,
     /// The session has become a file that is not this one, as far as the host tells: begin again, though what it tells may be wrong.
-    Another,
+    AnotherFile,
     /// The first so many bytes.
     UpTo(u64),
     /// Exactly these parts.

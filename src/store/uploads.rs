@@ -218,26 +218,38 @@ pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32
 
 /// Whether the host may have made the file without anybody having heard of it, and a later job would have it make another.
 pub(super) fn is_in_doubt(c: &Connection, job: JobId) -> Result<bool, StoreError> {
-    let mut select = c.prepare_cached(
-        "SELECT u.shape, u.committing OR u.held_bytes + u.part_bytes >= j.size FROM uploads u JOIN jobs j ON j.id = u.job WHERE u.job = ?1",
-    )?;
-    let found = select.query_row([job.0], |row| Ok((row.get::<_, Option<String>>(0)?, row.get(1)?))).optional()?;
-    Ok(found.is_some_and(|(shape, was_last)| may_have_made(shape.and_then(|shape| Shape::read(&shape)).as_ref(), was_last)))
+    let was_last = |reached: &Reached| {
+        reached.committing || reached.held_bytes.saturating_add(reached.plan.part_bytes) >= reached.plan.file_bytes
+    };
+    Ok(reached(c, job)?.is_some_and(|reached| may_have_made(reached.shape.as_ref(), was_last(&reached))))
 }
 
 /// Whether the upload that the job has may have been finished, though no answer said so: the file would be there when another upload
 /// makes it once more.
 fn may_have_been_finished(c: &Connection, job: JobId) -> Result<bool, StoreError> {
+    let Some(Reached { shape, committing, held_bytes, plan }) = reached(c, job)? else { return Ok(false) };
+    Ok(was_perhaps_finished(shape.as_ref(), committing, held_bytes, &plan))
+}
+
+/// How far the upload of a job has come.
+struct Reached {
+    shape: Option<Shape>,
+    committing: bool,
+    held_bytes: u64,
+    plan: Plan,
+}
+
+fn reached(c: &Connection, job: JobId) -> Result<Option<Reached>, StoreError> {
     let mut select = c.prepare_cached(
         "SELECT u.shape, u.committing, u.held_bytes, u.part_bytes, j.size FROM uploads u JOIN jobs j ON j.id = u.job WHERE u.job = ?1",
     )?;
     let bytes = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-    let upload = select.query_row([job.0], |row| {
+    let reached = select.query_row([job.0], |row| {
         let shape = row.get::<_, Option<String>>(0)?.and_then(|shape| Shape::read(&shape));
-        let (committing, plan) = (row.get(1)?, Plan { file_bytes: bytes(row, 4)?, part_bytes: bytes(row, 3)? });
-        Ok(was_perhaps_finished(shape.as_ref(), committing, bytes(row, 2)?, &plan))
+        let plan = Plan { file_bytes: bytes(row, 4)?, part_bytes: bytes(row, 3)? };
+        Ok(Reached { shape, committing: row.get(1)?, held_bytes: bytes(row, 2)?, plan })
     });
-    Ok(upload.optional()?.unwrap_or(false))
+    Ok(reached.optional()?)
 }
 
 /// Whether an upload that ends without an answer may have made the file: its finish was sent, or could be. Of a whole body the attempt

@@ -427,7 +427,7 @@ impl Host for FourShared {
             let Some(digest) = completion.digest else { return Ok(Found::Gone) };
             Ok(match self.made(&reserved, digest).await? {
                 Made::Whole(outcome) => Found::Complete(outcome),
-                Made::Another => Found::Another,
+                Made::Another => Found::AnotherFile,
                 Made::Nothing => Found::Gone,
             })
         })

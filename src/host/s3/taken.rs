@@ -18,27 +18,34 @@ const REFUSED_MAX: usize = 4096;
 
 /// Keys that the service has refused to store a whole body under, since the host was made. It heeds the condition, then.
 #[derive(Debug, Default)]
-pub(super) struct Refused(Mutex<(bool, BTreeSet<String>)>);
+pub(super) struct Refused(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether it has refused any.
+    refuses: bool,
+    keys: BTreeSet<String>,
+}
 
 impl Refused {
-    fn hold(&self) -> MutexGuard<'_, (bool, BTreeSet<String>)> {
+    fn hold(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn note(&self, key: &str) {
-        let mut refused = self.hold();
-        if refused.1.len() >= REFUSED_MAX {
-            refused.1.clear();
+        let mut known = self.hold();
+        if known.keys.len() >= REFUSED_MAX {
+            known.keys.clear();
         }
-        refused.0 = true;
-        refused.1.insert(key.to_owned());
+        known.refuses = true;
+        known.keys.insert(key.to_owned());
     }
 
-    /// Whether a key has to be looked at before a body is sent to it that `is_whole`. A service that `refuses_taken_keys` says
-    /// itself what is taken, once; then the free name has to be found.
-    fn is_to_be_looked_at(&self, key: &str, is_whole: bool, refuses_taken_keys: bool) -> bool {
-        let refused = self.hold();
-        !is_whole || !(refuses_taken_keys || refused.0) || refused.1.contains(key)
+    /// Whether a key has to be looked at before a whole body is sent to it. A service that `refuses_taken_keys` says itself that one is
+    /// taken, once; then a free name has to be found.
+    fn is_to_be_looked_at(&self, key: &str, refuses_taken_keys: bool) -> bool {
+        let known = self.hold();
+        !(refuses_taken_keys || known.refuses) || known.keys.contains(key)
     }
 }
 
@@ -46,7 +53,9 @@ impl S3 {
     /// Gives an upload a key that is free, as far as that can be known before it begins. With `skip`, what is there already.
     pub(super) async fn find_a_key(&self, open: &mut Open, is_whole: bool) -> Result<Option<Outcome>, HostError> {
         let wanted = open.key.clone();
-        if !self.refused.is_to_be_looked_at(&wanted, is_whole, self.settings.refuses_taken_keys) {
+        // What is to be skipped or refused is not sent to find that out.
+        let may_be_refused = is_whole && open.on_existing == OnExisting::Rename;
+        if may_be_refused && !self.refused.is_to_be_looked_at(&wanted, self.settings.refuses_taken_keys) {
             return Ok(None);
         }
         for number in 1..=NAMES_TRIED {
@@ -110,11 +119,10 @@ mod tests {
     #[test]
     fn a_key_is_looked_at_unless_the_service_refuses_what_is_taken_and_has_not_refused_it_yet() {
         let refused = Refused::default();
-        assert!(refused.is_to_be_looked_at("a", true, false), "not every service heeds the condition");
-        assert!(!refused.is_to_be_looked_at("a", true, true));
-        assert!(refused.is_to_be_looked_at("a", false, true), "the parts would be sent in vain");
+        assert!(refused.is_to_be_looked_at("a", false), "not every service heeds the condition");
+        assert!(!refused.is_to_be_looked_at("a", true));
         refused.note("a");
-        assert!(refused.is_to_be_looked_at("a", true, true), "a free name has to be found");
-        assert!(!refused.is_to_be_looked_at("b", true, false), "it has shown that it heeds the condition");
+        assert!(refused.is_to_be_looked_at("a", true), "a free name has to be found");
+        assert!(!refused.is_to_be_looked_at("b", false), "it has shown that it heeds the condition");
     }
 }
