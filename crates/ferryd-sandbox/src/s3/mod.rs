@@ -508,8 +508,8 @@ impl Call {
             (Some(_), _) if self.rules.checksums == Checksums::Ignored => None,
             (Some(name), kind) => {
                 let algorithm = Algorithm::of_name(name).ok_or_else(|| Fault::bad("InvalidRequest", "another algorithm"))?;
-                let is_whole = kind == Some("FULL_OBJECT");
-                if is_whole != algorithm.combines() && !(kind == Some("COMPOSITE") && algorithm == Algorithm::Crc32c) {
+                let is_whole = kind.map_or(algorithm == Algorithm::Crc64Nvme, |kind| kind == "FULL_OBJECT");
+                if is_whole != algorithm.combines() && !(kind != Some("FULL_OBJECT") && algorithm == Algorithm::Crc32c) {
                     return Err(Fault::bad("InvalidRequest", "this algorithm has no checksum of this type"));
                 }
                 Some((algorithm, is_whole))
@@ -522,13 +522,19 @@ impl Call {
         shared.store.begin(KIND, &id, Totals { parts: 0, bytes: 0 })?;
         shared.records.set(KIND, &upload_record(&id), &upload)?;
         let (bucket, key) = (escape(self.rules.bucket.as_str()), escape(self.key.as_str()));
-        Ok(served(xml(
+        let reply = xml(
             200,
             &format!(
                 "<InitiateMultipartUploadResult xmlns=\"{NAMESPACE}\"><Bucket>{bucket}</Bucket><Key>{key}</Key>\
                  <UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
             ),
-        )))
+        );
+        Ok(served(match checksum {
+            Some((algorithm, is_whole)) => reply
+                .header("x-amz-checksum-algorithm", algorithm.name())
+                .header("x-amz-checksum-type", if is_whole { "FULL_OBJECT" } else { "COMPOSITE" }),
+            None => reply,
+        }))
     }
 
     fn take(&self, shared: &Shared, id: &str, number: u64, spooled: Spooled) -> Result<Answer, Fault> {
