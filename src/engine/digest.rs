@@ -8,13 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use crate::job::digest::{Digest, DigestRequirement, MidStates};
-use crate::job::plan::Plan;
+use crate::job::plan::{Plan, Range};
 
 use super::hasher::{Hasher, hex};
-use super::source::{Source, SourceError};
-
-/// How much is hashed at once.
-const READ_BYTES: u64 = 256 * 1024;
+use super::source::{HASHED_BYTES, Source, SourceError};
 
 /// A digest that is known, or on its way. Dropped, it stops.
 pub(crate) struct Digesting {
@@ -113,16 +110,14 @@ impl Pass {
     async fn hash(&self) -> Result<Vec<u8>, SourceError> {
         let mut hasher = Hasher::new(self.requirement.algorithm);
         let Plan { file_bytes, part_bytes } = self.plan;
-        let mut buffer = Vec::new();
         let (mut at, mut parts) = (0, 0);
         while at < file_bytes {
             if self.stopped.load(Ordering::Relaxed) {
                 return Err(SourceError::Unreadable("nobody waits for the digest any more".into()));
             }
             let left = part_bytes - at % part_bytes;
-            let length = READ_BYTES.min(left).min(file_bytes - at);
-            buffer.resize(usize::try_from(length).unwrap_or(0), 0);
-            (buffer, hasher) = self.source.hash_into(at, buffer, hasher).await?;
+            let length = HASHED_BYTES.min(left).min(file_bytes - at);
+            hasher = self.source.digest_range(Range { offset: at, bytes: length }, hasher).await?;
             at += length;
             // No part begins at the end of the file.
             if length == left && at < file_bytes {

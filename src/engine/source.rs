@@ -39,6 +39,8 @@ use super::live::Sent;
 const PART_BYTES: u64 = 512 * 1024;
 /// The most that is read at once of a larger part, and so the most that its request holds in memory.
 const READ_BYTES: u64 = 256 * 1024;
+/// The most that is hashed by a thread before it looks whether anybody still waits.
+pub(super) const HASHED_BYTES: u64 = 4 * 1024 * 1024;
 /// Files up to this size are read when they are opened.
 const WHOLE_BYTES: u64 = 64 * 1024;
 /// How often a file is compared that is touched again and again meanwhile.
@@ -266,38 +268,44 @@ impl Source {
     /// Reads a part and computes its digest, piece by piece, so that it ends soon when nobody waits any more. A part that fits into
     /// one read is kept; a larger one is read again as it is sent, since many of them do not fit into memory.
     async fn read_for_digest(&self, range: Range, algorithm: Algorithm) -> Result<(Option<Bytes>, Option<Vec<u8>>), SourceError> {
-        let fits = range.bytes <= PART_BYTES;
-        let (mut hasher, mut bytes, mut done) = (Hasher::new(algorithm), Bytes::new(), 0);
-        while done < range.bytes {
-            let length = if fits { range.bytes } else { READ_BYTES.min(range.bytes - done) };
-            (bytes, hasher) = self.read_and_hash(range.offset + done, length, hasher).await?;
-            done += length;
+        let mut hasher = Hasher::new(algorithm);
+        if range.bytes <= PART_BYTES {
+            let (bytes, hasher) = self.read_and_hash(range, hasher).await?;
+            return Ok((Some(bytes), Some(hasher.finish())));
         }
-        Ok((fits.then_some(bytes), Some(hasher.finish())))
+        let mut done = 0;
+        while done < range.bytes {
+            let piece = Range { offset: range.offset + done, bytes: HASHED_BYTES.min(range.bytes - done) };
+            hasher = self.digest_range(piece, hasher).await?;
+            done += piece.bytes;
+        }
+        Ok((None, Some(hasher.finish())))
     }
 
-    async fn read_and_hash(&self, offset: u64, bytes: u64, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
+    async fn read_and_hash(&self, range: Range, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {
         let open = self.open.clone();
         blocking(&self.answers, move || {
-            let bytes = open.kept(offset, bytes).map_or_else(|| open.read(offset, bytes), Ok)?;
+            let bytes = open.kept(range.offset, range.bytes).map_or_else(|| open.read(range.offset, range.bytes), Ok)?;
             hasher.update(&bytes);
             Ok((bytes, hasher))
         })
         .await
     }
 
-    /// Fills `buffer` from `offset` on, and hashes it; the identity is compared by [`Source::check_handle`] at the end.
-    pub(super) async fn hash_into(
-        &self,
-        offset: u64,
-        mut buffer: Vec<u8>,
-        mut hasher: Hasher,
-    ) -> Result<(Vec<u8>, Hasher), SourceError> {
+    /// Adds a range to a digest, without a rest between its reads. Of no more than [`HASHED_BYTES`], so that whoever waits no more is noticed.
+    pub(super) async fn digest_range(&self, range: Range, mut hasher: Hasher) -> Result<Hasher, SourceError> {
         let source = self.clone();
         blocking(&self.answers, move || {
-            source.read_into(offset, &mut buffer)?;
-            hasher.update(&buffer);
-            Ok((buffer, hasher))
+            let mut buffer = vec![0; usize::try_from(READ_BYTES.min(range.bytes)).unwrap_or(0)];
+            let (mut at, end) = (range.offset, range.offset + range.bytes);
+            while at < end {
+                let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+                source.read_into(at, &mut buffer[..length])?;
+                hasher.update(&buffer[..length]);
+                at += length as u64;
+            }
+            source.open.check_handle()?;
+            Ok(hasher)
         })
         .await
     }
@@ -432,8 +440,7 @@ impl OpenSource {
 
     fn read(&self, offset: u64, bytes: u64) -> Result<Bytes, SourceError> {
         let read = || {
-            let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
-            self.file.read_exact_at(&mut buffer, offset)?;
+            let buffer = self.file.read_at(usize::try_from(bytes).unwrap_or(0), offset)?;
             self.check_handle()?;
             Ok(Bytes::from(buffer))
         };

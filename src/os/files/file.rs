@@ -5,6 +5,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+
 use super::look::look_at_open;
 #[cfg(feature = "simulator")]
 use super::simulated;
@@ -60,6 +63,32 @@ impl File {
             File::Real(file) => file.read_exact_at(buffer, offset),
             #[cfg(feature = "simulator")]
             File::Simulated(file) => file.read_exact_at(buffer, offset),
+        }
+    }
+
+    /// So many bytes from `offset` on, which are not written twice as those of a buffer that is zeroed first. A file that ends before is an
+    /// error, `UnexpectedEof`.
+    pub(crate) fn read_at(&self, bytes: usize, offset: u64) -> io::Result<Vec<u8>> {
+        match self {
+            File::Real(file) => {
+                let mut read = Vec::with_capacity(bytes);
+                while read.len() < bytes {
+                    let at = offset + read.len() as u64;
+                    match rustix::io::pread(file, spare_capacity(&mut read), at) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                // The room that there is may be larger.
+                read.truncate(bytes);
+                Ok(read)
+            }
+            #[cfg(feature = "simulator")]
+            File::Simulated(file) => {
+                let mut read = vec![0; bytes];
+                file.read_exact_at(&mut read, offset).map(|()| read)
+            }
         }
     }
 

@@ -53,9 +53,14 @@ impl Disk {
         self.lock().faults.no_exclusive_names = cannot;
     }
 
-    /// Has every read of the file at `path` fail, or no more.
-    pub fn set_damaged(&self, path: &Path, is_damaged: bool) -> io::Result<()> {
+    /// Has every read of the file at `path` fail.
+    pub fn damage(&self, path: &Path) -> io::Result<()> {
         let key = self.resolve(path, true)?;
-        self.lock().node_mut(key).map(|node| node.is_damaged = is_damaged)
+        self.lock().node_mut(key).map(|node| node.is_damaged = true)
+    }
+
+    /// Has every file be read again, also on disks that are away.
+    pub fn mend_all(&self) {
+        self.lock().nodes.values_mut().for_each(|node| node.is_damaged = false);
     }
 }

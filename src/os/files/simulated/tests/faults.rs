@@ -38,12 +38,12 @@ fn one_disk_is_full_by_itself() {
 #[test]
 fn a_damaged_file_is_opened_and_looked_at_but_not_read() {
     let place = place(&["a", "b"]);
-    place.disk.set_damaged(&at("a"), true).unwrap();
+    place.disk.damage(&at("a")).unwrap();
     let mut file = place.base.open(&at("a")).unwrap();
     file.stat().unwrap();
     let errors = [file.read(&mut [0]).unwrap_err(), file.read_exact_at(&mut [0], 0).unwrap_err()];
     assert_eq!(errors.map(|error| error.raw_os_error()), [Some(libc::EIO); 2]);
     place.base.open(&at("b")).unwrap().read_exact_at(&mut [0], 0).unwrap();
-    place.disk.set_damaged(&at("a"), false).unwrap();
+    place.disk.mend_all();
     file.read_exact_at(&mut [0], 0).unwrap();
 }
