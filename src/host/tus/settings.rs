@@ -150,7 +150,7 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<T
         credentials,
         headers: table.get("headers", Vec::new(), one_or_more(header)),
         upload_origins: table.get("upload_origins", Vec::new(), one_or_more(web_address)),
-        chunk: table.get("chunk", 8 * MIB, chunk),
+        chunk: table.get("chunk", 16 * MIB, chunk),
         chunk_multiple: table.get("chunk_multiple", 1, part_size(MULTIPLE, 1)),
         checksum: table.get("checksum", Some(Checksum::Sha1), word(CHECKSUMS)),
         method_override: table.get("method_override", false, boolean),
