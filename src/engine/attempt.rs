@@ -50,6 +50,8 @@ pub(super) struct Attempt {
     pub(super) sent: Arc<Sent>,
     /// When it was claimed.
     began: Instant,
+    /// Whether it goes on with the session of an earlier claim.
+    resumed: bool,
     /// Whether the host has confirmed something new since the claim.
     pub(super) progress: bool,
     /// The session in use, to be given back should the job leave it.
@@ -71,7 +73,8 @@ impl Attempt {
     pub(super) fn new(worker: Worker, job: Claimed, sent: Arc<Sent>) -> Attempt {
         let shape = worker.host.shape(job.identity.size);
         let began = Instant::now();
-        Attempt { worker, job, shape, sent, began, progress: false, session: None, digesting: None, digest: None }
+        let resumed = false;
+        Attempt { worker, job, shape, sent, began, resumed, progress: false, session: None, digesting: None, digest: None }
     }
 
     pub(super) fn job(&self) -> &Claimed {
@@ -82,6 +85,7 @@ impl Attempt {
     pub(super) async fn run(&mut self) -> Result<Outcome, Stop> {
         let earlier = self.job.upload.take();
         let beginning = self.beginning(earlier.as_ref());
+        self.resumed = earlier.is_some() && beginning != Beginning::Open;
         // Given back should the attempt begin with another.
         self.session = earlier.as_ref().map(|upload| upload_session(upload, None, Tickets::default()));
         let (source, started) = match (beginning, earlier) {
@@ -147,7 +151,7 @@ impl Attempt {
 
     async fn send_whole(&mut self, source: &Source, mut upload: Upload) -> Result<Outcome, Stop> {
         let sender = self.sender(source, &upload);
-        let ack = sender.send_whole(&upload, &self.shape).await?;
+        let ack = sender.send_whole(&upload, &self.shape, self.resumed).await?;
         if source.identity().ctime_ns != self.job.identity.ctime_ns {
             self.record_version(source.identity(), None).await?;
         }
@@ -251,6 +255,7 @@ impl Attempt {
     /// The last part, of a file that is what was sent.
     async fn last_part(&mut self, upload: &Upload) -> Result<(Source, Part), Stop> {
         let source = self.source(false).await?;
+        let source = self.with_part_digests(&source, upload);
         if source.check().await? {
             self.compare(&source, upload).await?;
         }
@@ -270,8 +275,7 @@ impl Attempt {
         let path = self.job.path.clone();
         let base = base_of(&self.worker.system.files, &self.worker.watches, &path);
         let expected = Expected { base, path, version: self.job.identity, fresh };
-        let source = Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await?;
-        Ok(source.with_part_digests(self.shape.part_digest))
+        Source::open(expected, self.worker.system.threads, self.worker.limits.clone(), self.sent.clone()).await
     }
 
     /// Opens an upload with the bytes that the host wants to be told; once more where these are others by then.
@@ -528,15 +532,20 @@ impl Attempt {
             worker: self.worker.clone(),
             job: self.job.id,
             session: self.session_of(upload),
-            source: source.clone(),
+            source: self.with_part_digests(source, upload),
             plan: upload.plan,
             digesting: self.digesting.clone(),
         }
     }
 
+    fn with_part_digests(&self, source: &Source, upload: &Upload) -> Source {
+        source.clone().with_part_digests(self.worker.host.part_digest(&upload.session, &self.shape))
+    }
+
     fn completion<'a>(&'a self, upload: &'a Upload) -> Completion<'a> {
         let digest = self.digest.as_ref().map(|digest| digest.hex.as_str());
-        Completion { confirmed: &upload.confirmed, digest, repeated: upload.committing, last: None }
+        let repeated = upload.committing || (self.resumed && self.shape.order == Order::WholeFile);
+        Completion { confirmed: &upload.confirmed, digest, repeated, last: None }
     }
 
     fn facts_of(&self, upload: &Upload) -> SessionFacts {
@@ -545,6 +554,8 @@ impl Attempt {
             committing: upload.committing,
             unanswered: upload.commits,
             resent: upload.resent,
+            // Progress ends a row of failures, so what has failed since the last part was its finish.
+            refused: self.job.failures > 0 && !self.progress,
         }
     }
 

@@ -418,6 +418,7 @@ impl Dispatch {
             failing_for: lasts,
             give_up_after: GIVE_UP_AFTER,
             host_is_down: false,
+            refusal_may_pass: false,
             network_is_down: false,
             sessions_lost: 0,
             retries: None,

@@ -210,7 +210,8 @@ impl Recognition {
                     continue;
                 }
             }
-            return self.follow_rename(hosts, met, before);
+            let unread = before.fingerprint.is_some() && !is_compared;
+            return self.follow_rename(hosts, met, before, unread);
         }
         Ok(Knowledge::New(News { fingerprint: None, ..news }))
     }
@@ -224,10 +225,16 @@ impl Recognition {
         met.mounts.get_or_init(Mounts::now).may_hang_from(met.folder, before)
     }
 
-    fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier) -> Result<Knowledge, StoreError> {
+    /// With `unread`, its content could not be compared, and somebody may have changed it and set its times back. So it is remembered
+    /// with a time of change that no file has, and compared when it is met again.
+    fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier, unread: bool) -> Result<Knowledge, StoreError> {
         let MetFile { folder, name, now, .. } = *met;
+        let recorded = if unread { Identity { ctime_ns: 0, ..*now } } else { *now };
         tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.path(), folder.join(name));
-        self.store.store()?.record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), *now).blocking()?;
+        self.store
+            .store()?
+            .record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), recorded)
+            .blocking()?;
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
         let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
         Ok(if known { Knowledge::Known } else { Knowledge::New(News::default()) })

@@ -91,9 +91,10 @@ impl Attempt {
         let (state, feedback, session) = (leaving.state, leaving.feedback, leaving.session);
         let forgotten = planted!("held.without_reason") && state == State::Held;
         let kept = (cause != Cause::Draining && !forgotten).then(|| reason.clone());
-        let returned = returned(&self.worker.system, leaving, kept, self.row());
-        if matches!(session, SessionFate::Drop | SessionFate::DropLost) {
-            self.abandon().await;
+        let mut returned = returned(&self.worker.system, leaving, kept, self.row());
+        let is_left = matches!(session, SessionFate::Drop | SessionFate::DropLost);
+        if is_left && !self.abandon().await && state.is_final() {
+            returned.session = SessionFate::Owed;
         }
         self.worker.store.return_job(self.job.id, returned).await?;
         Ok(End { state, feedback, why: Some(reason) })
@@ -149,6 +150,7 @@ impl Attempt {
             failing_for: self.failing_for(),
             give_up_after: self.worker.give_up_after,
             host_is_down: standing.is_open(),
+            refusal_may_pass: standing.health().doubts_refusal(self.worker.epoch),
             network_is_down: is_unconnected && standing.network_is_down(clocks::now(&self.worker.system.clock).into_std()),
             sessions_lost: self.job.sessions_lost,
             retries: self.worker.retries,

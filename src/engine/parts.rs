@@ -114,8 +114,9 @@ impl PartSender {
     }
 
     /// Sends the file in one body, which is also its finish. Where a second file would show, the intent is on the disk before the
-    /// last bytes leave, and whatever leaves it in doubt after that leaves the session as the record of it.
-    pub(super) async fn send_whole(self, upload: &Upload, shape: &Shape) -> Result<Ack, Stop> {
+    /// last bytes leave, and whatever leaves it in doubt after that leaves the session as the record of it. With `resumed`, one may have been
+    /// sent in this session before.
+    pub(super) async fn send_whole(self, upload: &Upload, shape: &Shape, resumed: bool) -> Result<Ack, Stop> {
         self.source.check().await?;
         let range = Range { offset: 0, bytes: upload.plan.file_bytes };
         let waits = shape.body_waits_for_intent();
@@ -128,19 +129,19 @@ impl PartSender {
         }
         crash_point!("part.before_send");
         let sent = self.worker.request_with(Step::SendPart, part.bytes, self.worker.host.send(&self.session, &part)).await;
-        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), shape.repeat, error))?;
+        let ack = sent.map_err(|error| self.after_failed_body(gate.as_deref(), resumed, shape.repeat, error))?;
         crash_point!("ack.before_commit");
         Ok(ack)
     }
 
-    fn after_failed_body(&self, gate: Option<&Gate>, repeat: Repeat, error: HostError) -> Stop {
+    fn after_failed_body(&self, gate: Option<&Gate>, resumed: bool, repeat: Repeat, error: HostError) -> Stop {
         if let Some(failure) = gate.and_then(Gate::failure) {
             return Stop::Store(failure);
         }
         if let Some(failure) = self.source.failure() {
             return Stop::Source(failure);
         }
-        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed), repeat);
+        let session = attempt::body_failure(error.class, error.doubt, gate.is_some_and(Gate::passed), resumed, repeat);
         Stop::Host { error, session }
     }
 

@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::job::digest::MidStates;
+use crate::job::digest::{Algorithm, MidStates};
 use crate::job::plan::Plan;
 use crate::job::upload::{Ack, ConfirmedParts, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
@@ -84,6 +84,11 @@ pub trait Host: Send + Sync {
     /// given up first. Answers the session as it is from then on.
     fn begin<'a>(&'a self, at: &'a UploadSession, _again: bool) -> Answer<'a, Session> {
         Box::pin(async { Ok(at.session.clone()) })
+    }
+    /// What is computed of each part for this session: by default what the shape says. A host that agrees on it with the service, or
+    /// that may be configured otherwise by now, knows it by the session.
+    fn part_digest(&self, _session: &Session, shape: &Shape) -> Option<Algorithm> {
+        shape.part_digest
     }
     /// Deliver one part. A repeat of a part already held must do no harm, save for a host whose order is `WholeFile`.
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack>;
@@ -205,7 +210,7 @@ pub struct Completion<'a> {
     pub confirmed: &'a ConfirmedParts,
     /// The digest of the file, where the shape wants one; in lower-case hexadecimal.
     pub digest: Option<&'a str>,
-    /// Whether a finish was sent before, and its answer is not known.
+    /// Whether a finish was sent before, or by now a second body in one session, and the answer to the earlier one is not known.
     pub repeated: bool,
     /// The last part, where the shape has it go with the finish, or where a finish without it was answered with
     /// [`HostError::wants_last`].

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::job::digest::Algorithm;
 use crate::job::shown::is_unsafe;
 use crate::job::upload::{Ack, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
@@ -99,6 +100,10 @@ impl Host for Redacting {
 
     fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
         self.of(self.host.begin(at, again), |session| session)
+    }
+
+    fn part_digest(&self, session: &Session, shape: &Shape) -> Option<Algorithm> {
+        self.host.part_digest(session, shape)
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {

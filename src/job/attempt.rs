@@ -10,7 +10,7 @@ use super::outage::Evidence;
 use super::reason::Note;
 use super::upload::{Class, Found, Order, Repeat, Shape};
 use super::verdict::{
-    FailureFacts, LONGEST_BACKOFF, LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, Verdict,
+    FailureFacts, LONGEST_BACKOFF, LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT, PERSISTENT_AFTER, RECHECK, RENEWAL, Verdict,
     pause_after_lost_session, verdict,
 };
 
@@ -47,6 +47,8 @@ pub enum SessionFate {
     ResendParts,
     /// It is dropped, at no cost to the file.
     Drop,
+    /// Its job is over, and giving it back has failed: that is tried again.
+    Owed,
     /// It is dropped, and counted as lost.
     DropLost,
     /// It is dropped, counted as lost, and the host may keep what it made of it.
@@ -76,6 +78,8 @@ pub struct SessionFacts {
     pub unanswered: u32,
     /// Whether every part has been sent a second time because the host missed some.
     pub resent: bool,
+    /// Whether its finish has been asked for before, and refused.
+    pub refused: bool,
 }
 
 /// How an attempt begins.
@@ -191,8 +195,13 @@ pub enum FinishFailure {
 /// What a finish means that failed as `class`. With `outcome_unknown` it may have taken effect all the same.
 pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, session: &SessionFacts) -> FinishFailure {
     use FinishFailure::{Failed, Undecidable};
-    if outcome_unknown {
-        return Failed(class, SessionFate::ResumeUnanswered);
+    match class {
+        // Nobody can be asked any more, and an earlier finish may have worked.
+        Class::SessionLost if outcome_unknown && repeat == Repeat::Harmless => {
+            return Failed(class, lost_after(session.committing));
+        }
+        _ if outcome_unknown => return Failed(class, SessionFate::ResumeUnanswered),
+        _ => {}
     }
     let repeated = session.committing && repeat == Repeat::MayDuplicate && !planted!("finish.doubt_forgotten");
     match class {
@@ -200,7 +209,8 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
         Class::SessionLost | Class::FileRejected | Class::OffsetMismatch if repeated => Undecidable,
         Class::OffsetMismatch if session.resent => Failed(Class::SessionLost, SessionFate::DropLost),
         Class::OffsetMismatch => Failed(class, SessionFate::ResendParts),
-        Class::SessionLost => Failed(class, SessionFate::DropLost),
+        // It may have ended because what was refused has worked all the same.
+        Class::SessionLost => Failed(class, lost_after(session.refused && repeat == Repeat::MayDuplicate)),
         // What was made of the session is not the file, and whoever asks about it may take it for that.
         Class::BadCopy if repeat == Repeat::MayDuplicate => Failed(class, SessionFate::DropLostMaybeDuplicate),
         Class::BadCopy => Failed(class, SessionFate::DropLost),
@@ -211,11 +221,16 @@ pub fn finish_failure(class: Class, outcome_unknown: bool, repeat: Repeat, sessi
     }
 }
 
+fn lost_after(perhaps_made: bool) -> SessionFate {
+    if perhaps_made { SessionFate::DropLostMaybeDuplicate } else { SessionFate::DropLost }
+}
+
 /// What becomes of the session when the one body of a file failed. With `last_byte_left` all of it may have arrived, where that
 /// matters; before that the host has no file, whatever its error says. A host that takes the next body in the place of this one is
-/// given it with the same session, which holds the name of the place.
-pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, repeat: Repeat) -> SessionFate {
+/// given it with the same session, which holds the name of the place. With `resumed`, it may have been given one before.
+pub fn body_failure(class: Class, outcome_unknown: bool, last_byte_left: bool, resumed: bool, repeat: Repeat) -> SessionFate {
     match class {
+        Class::SessionLost if outcome_unknown && repeat == Repeat::Harmless => lost_after(resumed),
         _ if outcome_unknown && last_byte_left => SessionFate::ResumeUnanswered,
         Class::SessionLost => SessionFate::DropLost,
         Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
@@ -280,6 +295,8 @@ pub struct History {
     pub give_up_after: Duration,
     /// Whether the host is known to be down: then nothing that fails says anything of the file.
     pub host_is_down: bool,
+    /// Whether a refusal by the host may be over soon, as when a key ends that has been renewed.
+    pub refusal_may_pass: bool,
     /// Whether nothing is reached at all, so that it is this machine's network that is down.
     pub network_is_down: bool,
     /// Sessions that the file has lost.
@@ -430,6 +447,11 @@ impl History {
                 Leaving { feedback, ..self.standing(State::Waiting, Pause::For(pause), session) }
             }
             Verdict::Anew(pause) => Leaving { record, feedback, ..self.anew(pause, session) },
+            Verdict::HoldHost if self.refusal_may_pass && alike == 1 => {
+                Leaving { record, feedback: Feedback::Refused, ..self.standing(State::Waiting, Pause::For(RENEWAL), session) }
+            }
+            // Others are taken meanwhile: what goes wrong with this file alone must not keep its host from them.
+            Verdict::HoldHost if self.refusal_may_pass => Leaving { record, feedback: Feedback::Nothing, ..self.held(session) },
             Verdict::HoldHost => Leaving { feedback: Feedback::Refused, ..self.held(session) },
             Verdict::HoldForRoom => Leaving { feedback: Feedback::Full { bytes: self.bytes }, ..self.held(session) },
             Verdict::Hold => Leaving { record, feedback, ..self.held(session) },
@@ -508,9 +530,11 @@ mod tests {
         Shape { order, repeat, session_life: Some(Duration::from_secs(100)), ..Shape::parts(8) }
     }
 
-    const SESSION: SessionFacts = SessionFacts { age: Duration::ZERO, committing: false, unanswered: 0, resent: false };
+    const SESSION: SessionFacts =
+        SessionFacts { age: Duration::ZERO, committing: false, unanswered: 0, resent: false, refused: false };
     const COMMITTING: SessionFacts = SessionFacts { committing: true, ..SESSION };
     const RESENT: SessionFacts = SessionFacts { resent: true, ..SESSION };
+    const REFUSED: SessionFacts = SessionFacts { refused: true, ..SESSION };
 
     const BY_PART: (Order, Repeat) = (Order::Any, Repeat::Harmless);
     const BY_PART_ONCE: (Order, Repeat) = (Order::Any, Repeat::MayDuplicate);
@@ -609,6 +633,12 @@ mod tests {
             (OffsetMismatch, false, MayDuplicate, COMMITTING, Undecidable),
             (OffsetMismatch, false, MayDuplicate, SESSION, Failed(OffsetMismatch, SessionFate::ResendParts)),
             (OffsetMismatch, false, MayDuplicate, RESENT, Failed(SessionLost, SessionFate::DropLost)),
+            (SessionLost, true, Harmless, COMMITTING, Failed(SessionLost, SessionFate::DropLostMaybeDuplicate)),
+            (SessionLost, true, Harmless, SESSION, Failed(SessionLost, SessionFate::DropLost)),
+            (SessionLost, true, MayDuplicate, SESSION, Failed(SessionLost, SessionFate::ResumeUnanswered)),
+            (SessionLost, false, MayDuplicate, SESSION, Failed(SessionLost, SessionFate::DropLost)),
+            (SessionLost, false, MayDuplicate, REFUSED, Failed(SessionLost, SessionFate::DropLostMaybeDuplicate)),
+            (SessionLost, false, Harmless, REFUSED, Failed(SessionLost, SessionFate::DropLost)),
             (BadCopy, false, Harmless, COMMITTING, Failed(BadCopy, SessionFate::DropLost)),
             (BadCopy, false, MayDuplicate, COMMITTING, Failed(BadCopy, SessionFate::DropLostMaybeDuplicate)),
         ];
@@ -622,17 +652,27 @@ mod tests {
     fn only_a_body_that_left_whole_may_have_made_a_file() {
         for class in Class::ALL {
             for (repeat, kept) in [(Repeat::MayDuplicate, SessionFate::Drop), (Repeat::Harmless, SessionFate::Resume)] {
-                assert_eq!(body_failure(class, true, true, repeat), SessionFate::ResumeUnanswered, "{class:?}");
+                if class != Class::SessionLost || repeat == Repeat::MayDuplicate {
+                    assert_eq!(body_failure(class, true, true, false, repeat), SessionFate::ResumeUnanswered, "{class:?}");
+                }
                 let expected = match class {
                     Class::SessionLost => SessionFate::DropLost,
                     Class::BadCopy if repeat == Repeat::MayDuplicate => SessionFate::DropLostMaybeDuplicate,
                     _ => kept,
                 };
                 for (outcome_unknown, last_byte_left) in [(true, false), (false, true), (false, false)] {
-                    assert_eq!(body_failure(class, outcome_unknown, last_byte_left, repeat), expected, "{class:?} {repeat:?}");
+                    let found = body_failure(class, outcome_unknown, last_byte_left, false, repeat);
+                    assert_eq!(found, expected, "{class:?} {repeat:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_body_that_was_perhaps_taken_before_leaves_a_mark_where_nobody_can_tell_whose_the_one_is_that_is_there() {
+        let lost = |outcome_unknown, resumed| body_failure(Class::SessionLost, outcome_unknown, false, resumed, Repeat::Harmless);
+        assert_eq!(lost(true, true), SessionFate::DropLostMaybeDuplicate);
+        assert_eq!([lost(true, false), lost(false, true)], [SessionFate::DropLost; 2]);
     }
 
     fn history() -> History {
@@ -643,6 +683,7 @@ mod tests {
             failing_for: Duration::from_secs(10),
             give_up_after: GIVE_UP_AFTER,
             host_is_down: false,
+            refusal_may_pass: false,
             network_is_down: false,
             sessions_lost: 0,
             retries: None,
@@ -774,6 +815,22 @@ mod tests {
             let wrong = failed(failure(Class::HostRefused), &History { host_is_down, network_is_down, ..long.clone() });
             assert_eq!((wrong.state, wrong.feedback), (State::Held, Feedback::Refused));
         }
+    }
+
+    #[test]
+    fn a_refusal_that_may_pass_is_looked_at_once_more_and_no_file_does_so_twice_in_a_row() {
+        let may_pass = History { refusal_may_pass: true, ..history() };
+        let left = failed(failure(Class::HostRefused), &may_pass);
+        assert_eq!((left.state, left.pause, left.feedback), (State::Waiting, Pause::For(RENEWAL), Feedback::Refused));
+        let (failures, last_kind) = (left.record.failures, left.record.last_kind);
+        let left = failed(failure(Class::HostRefused), &History { failures, last_kind: last_kind.clone(), ..may_pass.clone() });
+        assert_eq!(
+            (left.state, left.pause, left.feedback),
+            (State::Held, Pause::For(RECHECK), Feedback::Nothing),
+            "it is held alone"
+        );
+        let progressed = History { progress: true, last_kind, ..may_pass };
+        assert_eq!(failed(failure(Class::HostRefused), &progressed).state, State::Waiting);
     }
 
     #[test]

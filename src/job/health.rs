@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::outage::{self, Evidence, Outage};
 use super::spacing::{self, Spacing};
-use super::verdict::RECHECK;
+use super::verdict::{RECHECK, RENEWAL};
 
 /// Jobs that try a host which is half open.
 const TRIALS: usize = 1;
@@ -150,6 +150,8 @@ pub struct HostHealth {
     tripped: bool,
     /// Raised whenever the host rests or refuses us: an attempt that began in an earlier epoch says nothing about this one.
     epoch: u32,
+    /// Whether it has taken something since it refused us last, so that it does not refuse us for good.
+    has_accepted: bool,
     /// Its failures since its last success.
     outage: Outage,
     full: Option<NoRoom>,
@@ -177,7 +179,8 @@ impl HostHealth {
     /// A host about which nothing bad is known.
     pub fn ready() -> HostHealth {
         let (outage, logins) = (Outage::default(), Spacing::default());
-        HostHealth { condition: Condition::Ready, rests: 0, tripped: false, epoch: 0, outage, full: None, logins }
+        let condition = Condition::Ready;
+        HostHealth { condition, rests: 0, tripped: false, epoch: 0, has_accepted: false, outage, full: None, logins }
     }
 
     /// A host that rested when the daemon stopped, for the `rests`th time in a row.
@@ -296,8 +299,15 @@ impl HostHealth {
                 let pause = doubles_to.map_or(pause, |most| doubled(pause, self.rests, most));
                 self.rest(pause, false, at.now).into_iter().collect()
             }
+            Feedback::Refused if self.doubts_refusal(attempted.epoch) => self.ask_once_more(is_news, at.now).into_iter().collect(),
             Feedback::Refused => vec![self.hold(at.now)],
         }
+    }
+
+    /// Whether a refusal that an attempt of this epoch has met may be over soon: it has taken something before, or was not
+    /// asked with what is known now. Where it is held, a person must act whatever else is said.
+    pub fn doubts_refusal(&self, epoch: u32) -> bool {
+        !self.is_held() && (self.has_accepted || epoch != self.epoch)
     }
 
     /// A person wants it to be tried: one job may do that at once, and whether it has room is found out again. Answers whether
@@ -314,6 +324,7 @@ impl HostHealth {
     /// A request has done what it was for: it has sent a part, or made a file of the parts.
     pub fn answered(&mut self, epoch: u32) -> Option<Change> {
         self.outage = Outage::default();
+        self.has_accepted |= epoch == self.epoch;
         if self.condition == Condition::Ready || (epoch != self.epoch && !self.tripped) {
             return None;
         }
@@ -350,6 +361,15 @@ impl HostHealth {
         self.rests = self.rests.saturating_add(1);
         let pause = jittered(doubled(FIRST_REST, self.rests, LONGEST_REST), at.chance);
         self.rest(pause.max(evidence.floor.unwrap_or_default()), true, at.now)
+    }
+
+    fn ask_once_more(&mut self, is_news: bool, now: Instant) -> Option<Change> {
+        if !is_news {
+            return None;
+        }
+        self.has_accepted = false;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.rest(RENEWAL, false, now)
     }
 
     fn hold(&mut self, now: Instant) -> Change {
@@ -455,6 +475,9 @@ mod tests {
             (vec![FAILED, FAILED, Feedback::Fine, FAILED, FAILED], None, MOST),
             (vec![FAILED, FAILED, FAILED, Feedback::Fine], Some((HostState::Ready, None)), MOST),
             (vec![Feedback::Refused, FAILED, FAILED, FAILED], Some((HostState::Held, Some(HOUR))), 0),
+            (vec![Feedback::Fine, Feedback::Refused], Some((HostState::Resting, Some(RENEWAL))), 0),
+            (vec![Feedback::Fine, Feedback::Refused, Feedback::Refused], Some((HostState::Held, Some(HOUR))), 0),
+            (vec![Feedback::Fine, Feedback::Refused, Feedback::Fine], Some((HostState::Ready, None)), MOST),
         ];
         let now = Instant::now();
         for (feedback, shown, capacity) in cases {
@@ -560,6 +583,23 @@ mod tests {
             }
             assert_eq!(shown == Some(HostState::Held), expected, "{jobs:?} {others_wait} {minutes}");
         }
+    }
+
+    #[test]
+    fn uploads_that_are_refused_together_are_refused_with_what_is_read_again_by_then() {
+        let (mut health, now) = (HostHealth::ready(), Instant::now());
+        let together = attempted(&health, 1);
+        health.apply(Feedback::Fine, &together, at(now));
+        let shown = |changes: Vec<Change>| changes.last().map(|change| change.shown);
+        assert!(health.doubts_refusal(together.epoch));
+        assert_eq!(shown(health.apply(Feedback::Refused, &together, at(now))), Some(HostState::Resting));
+        assert!(health.doubts_refusal(together.epoch), "it was not asked with the new key");
+        assert_eq!(shown(health.apply(Feedback::Refused, &together, at(now))), None);
+        let with_the_new_key = attempted(&health, 2);
+        assert!(!health.doubts_refusal(with_the_new_key.epoch));
+        assert_eq!(shown(health.apply(Feedback::Refused, &with_the_new_key, at(now + RENEWAL))), Some(HostState::Held));
+        assert!(!health.doubts_refusal(together.epoch));
+        assert_eq!(health.wakes_at(now), Some(now + RENEWAL + HOUR));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How often a host that needs a person, or more room, is tried without being told to.
 pub(crate) const RECHECK: Duration = Duration::from_secs(3600);
+/// The rest of a host that refuses us though it has taken something before: its key may have been renewed, and is read again.
+pub(crate) const RENEWAL: Duration = Duration::from_secs(2);
 /// The first back-off where nobody knows what a failure means, doubled with every failure in a row.
 pub(crate) const FIRST_UNKNOWN_BACKOFF: Duration = Duration::from_secs(5);
 /// Where that doubling ends.

@@ -21,6 +21,7 @@ use crate::job::steer::{Order, Selection, Steered};
 use crate::job::upload::Class;
 use crate::job::upload::Session;
 use crate::job::upload::{Ack, Outcome, Shape};
+use crate::job::verdict::RECHECK;
 use crate::job::watch::{After, EventSource, Watch, Watches};
 use crate::job::{DeliveryId, Event, HostReport, ReasonClass, WatchReport, WatchState};
 use crate::job::{Fingerprint, Identity, Reason, SentHash, State};
@@ -126,6 +127,8 @@ suite! {
     a_file_that_the_host_has_is_uploaded_whatever_was_ordered_meanwhile;
     what_was_ordered_for_a_job_under_way_outlives_the_daemon;
     a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled;
+    a_session_that_could_not_be_given_back_is_given_back_later_though_its_job_is_over;
+    a_person_who_tries_a_failed_file_again_has_it_begin_anew;
     the_session_of_a_cancelled_job_stays_where_the_host_may_have_made_a_file_of_it;
     a_paused_or_cancelled_version_stays_so_across_scans_renames_and_starts;
     a_done_file_is_uploaded_anew_by_a_further_job_and_its_link_stays;
@@ -1955,6 +1958,34 @@ fn a_cancelled_job_has_its_session_given_back_once_and_stays_cancelled(mut queue
     assert_eq!((queue.state(job).0, queue.claim(9).len()), (State::Cancelled, 0));
     assert_eq!(order(&queue, Order::Again).changed, 1);
     assert!(!queue.claim_one("box").give_back);
+}
+
+fn a_session_that_could_not_be_given_back_is_given_back_later_though_its_job_is_over(mut queue: Queue) {
+    for state in [State::Gone, State::Failed] {
+        let job = under_way(&queue);
+        let owed = ReturnedJob { session: SessionFate::Owed, ..return_job(state) };
+        queue.store.return_job(job, owed).blocking().unwrap();
+        let claims = |queue: &Queue| queue.claim_as(vec![Asking::new("box", 1)], 1, queue.now_ms());
+        assert!(claims(&queue).jobs.is_empty(), "not at once");
+        queue.pass(RECHECK.as_millis() as i64);
+        let claimed = claims(&queue).jobs.remove(0);
+        assert!(claimed.id == job && claimed.give_back && claimed.is_over && claimed.upload.is_some());
+        assert_eq!((queue.state(job).0, claims(&queue).jobs.len()), (state, 0));
+        queue.restart();
+        queue.store.recover().blocking().unwrap();
+        assert!(claims(&queue).jobs.remove(0).is_over, "nobody has said that it was given back");
+        queue.store.record_given_back(job).blocking().unwrap();
+        queue.pass(RECHECK.as_millis() as i64);
+        assert_eq!((claims(&queue).jobs.len(), queue.state(job).0), (0, state));
+    }
+}
+
+fn a_person_who_tries_a_failed_file_again_has_it_begin_anew(queue: Queue) {
+    let job = under_way(&queue);
+    queue.store.return_job(job, ReturnedJob { session: SessionFate::Owed, ..return_job(State::Failed) }).blocking().unwrap();
+    order(&queue, Order::Retry);
+    let claimed = queue.claim_one("box");
+    assert!(!claimed.give_back && claimed.upload.is_none());
 }
 
 fn the_session_of_a_cancelled_job_stays_where_the_host_may_have_made_a_file_of_it(queue: Queue) {

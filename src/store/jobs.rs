@@ -8,10 +8,12 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::job::absence::RootFolder;
+use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, believed};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
 use crate::job::upload::Outcome;
+use crate::job::verdict::RECHECK;
 use crate::job::verdict::{LONGEST_BACKOFF_OFFLINE, LONGEST_WAIT};
 use crate::job::{HostReport, JobId, Reason, State, WatchReport};
 
@@ -31,7 +33,7 @@ pub(super) fn recover(c: &Connection, by @ Caller { daemon, now_ms }: Caller) ->
         [now_ms, daemon.0],
     )?;
     // What was being given back when the daemon died is given back now.
-    let sql = "UPDATE jobs SET abandon_at = ?1 WHERE abandon_at > ?1 AND state = 'cancelled' AND owner = ?2";
+    let sql = "UPDATE jobs SET abandon_at = ?1 WHERE abandon_at > ?1 AND state IN ('cancelled', 'gone', 'failed') AND owner = ?2";
     c.execute(sql, [now_ms, daemon.0])?;
     if !planted!("claim.not_recovered") {
         c.execute(
@@ -389,6 +391,9 @@ pub(super) fn return_job(
     }
     if state == State::Cancelled {
         steering::give_back_soon(c, by, job)?;
+    }
+    if returned.session == SessionFate::Owed && state.is_final() {
+        steering::give_back_at(c, job, after(now_ms, RECHECK))?;
     }
     if state == State::Gone && !planted!("gone.remembered") {
         files::forget(c, job.0)?;

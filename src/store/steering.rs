@@ -174,7 +174,12 @@ fn apply(c: &Connection, by: Caller, found: &Found, effect: Effect, rules: Optio
         Effect::Nothing => {}
         Effect::Become(State::Cancelled) => return cancel(c, by, found.id, rules),
         Effect::Become(_) => pause(c, by, found.id)?,
-        Effect::Queue => queue(c, by, found, rules)?,
+        Effect::Queue => {
+            if found.job.state == State::Failed {
+                uploads::forget_upload(c, found.id)?;
+            }
+            queue(c, by, found, rules)?;
+        }
         Effect::QueueAnew => {
             let mut update = c.prepare_cached(
                 "UPDATE jobs SET maybe_duplicate = 1 WHERE id IN (SELECT job FROM uploads WHERE job = ?1 AND committing)",
@@ -223,10 +228,15 @@ fn cancel(c: &Connection, by: Caller, job: JobId, rules: Option<&Rules>) -> Resu
 /// The session of a job that is cancelled is given back, unless the host may have made a file of it.
 pub(super) fn give_back_soon(c: &Connection, by: Caller, job: JobId) -> Result<(), StoreError> {
     uploads::forget_digest(c, job)?;
+    give_back_at(c, job, by.now_ms)
+}
+
+/// The session of a job that is over is given back from this time on, unless the host may have made a file of it.
+pub(super) fn give_back_at(c: &Connection, job: JobId, at_ms: i64) -> Result<(), StoreError> {
     let mut update = c.prepare_cached(
         "UPDATE jobs SET abandon_at = (SELECT ?2 FROM uploads WHERE job = jobs.id AND NOT committing) WHERE id = ?1",
     )?;
-    update.execute([job.0, by.now_ms])?;
+    update.execute([job.0, at_ms])?;
     Ok(())
 }
 

@@ -195,7 +195,7 @@ pub(super) fn claim(
 }
 
 fn is_over(c: &Connection, job: JobId) -> Result<bool, StoreError> {
-    Ok(c.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND state = 'cancelled'")?.exists([job.0])?)
+    Ok(c.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1 AND state IN ('cancelled', 'gone', 'failed')")?.exists([job.0])?)
 }
 
 /// A job that is over stays so. Its session is forgotten when it has been given back; where that fails, it is tried again, but not
@@ -220,7 +220,9 @@ pub(super) fn record_given_back(c: &Connection, _: Caller, job: JobId) -> Result
 }
 
 fn claim_one(c: &Connection, by: Caller, host: &str) -> Result<Option<Claimed>, StoreError> {
-    let sql = format!("{CLAIMABLE} AND j.abandon_at <= ?2 AND j.state IN ('waiting', 'cancelled') ORDER BY j.abandon_at LIMIT 1");
+    let sql = format!(
+        "{CLAIMABLE} AND j.abandon_at <= ?2 AND j.state IN ('waiting', 'cancelled', 'gone', 'failed') ORDER BY j.abandon_at LIMIT 1"
+    );
     let found = c.prepare_cached(&sql)?.query_row(params![host, by.now_ms], |row| claimed_of(row, by.now_ms)).optional()?;
     let Some(mut job) = found else { return Ok(None) };
     if is_over(c, job.id)? {

@@ -200,7 +200,7 @@ fn loaded(bytes: &[u8], algorithm: Algorithm) -> Vec<MidState> {
 /// may have kept a copy.
 pub(super) fn keep(c: &Connection, job: JobId, fate: SessionFate) -> Result<(u32, bool), StoreError> {
     match fate {
-        SessionFate::Resume | SessionFate::ResumeDoubtful => {}
+        SessionFate::Resume | SessionFate::ResumeDoubtful | SessionFate::Owed => {}
         SessionFate::ResumeUncommitted => {
             c.prepare_cached("UPDATE uploads SET committing = 0 WHERE job = ?1")?.execute([job.0])?;
         }

@@ -816,6 +816,17 @@ fn a_large_file_past_512_mib_carries_its_bit_count() {
 }
 
 #[test]
+fn a_name_that_the_host_has_changed_because_of_a_body_that_was_not_answered_is_marked() {
+    let bench = KIE.bench();
+    let lost = Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Chunk).when(When::Nth(1));
+    let renamed = Rule::new(Action::StoreOtherName).at(Endpoint::Chunk).when(When::Nth(2));
+    bench.faults(Script::of([lost, renamed]));
+    let job = send(KIE, &bench, "file.txt", b"one");
+    assert!(job.state == State::Done && job.maybe_duplicate && job.renamed_to().is_some(), "{job:#?}");
+    assert_eq!(bench.sandbox.objects().len(), 2);
+}
+
+#[test]
 fn a_name_that_a_host_has_changed_is_told_with_the_outcome() {
     for (kind, endpoint) in [(UPLOADGIG, Endpoint::Chunk), (KIE, Endpoint::Chunk), (KOODRIVE, Endpoint::Open)] {
         let bench = kind.bench();

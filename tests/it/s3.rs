@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 use ferryd::internals::job::upload::Class;
 use ferryd::internals::job::{ReasonClass, State};
@@ -162,6 +163,50 @@ fn every_checksum_proves_the_object_where_the_store_verifies_it() {
     }
 }
 
+/// The header with which the checksum of each object came.
+fn checksums(bench: &Bench) -> Vec<String> {
+    let header = |meta: serde_json::Value| meta["checksum"][0].as_str().unwrap_or_default().to_owned();
+    records(bench, "s3", "object-").into_values().map(header).collect()
+}
+
+#[test]
+fn a_store_says_itself_whether_it_verifies_what_is_cheaper_than_an_md5() {
+    for (checksums_are, opened, used) in
+        [(Checksums::Verified, 2, "x-amz-checksum-crc64nvme"), (Checksums::Ignored, 2, ""), (Checksums::Refused, 3, "")]
+    {
+        let bench = bench_with(SMALL, |rules| rules.checksums = checksums_are);
+        let daemon = bench.start();
+        for (number, size) in [(1, 6 * MIB), (2, 6 * MIB), (3, 1000)] {
+            bench.put(&format!("file {number}"), &bytes(1, size));
+            bench.wait_done(number);
+        }
+        bench.stop(daemon);
+        assert_eq!(requests(&bench, Endpoint::Open).len(), opened, "{checksums_are:?}: it is asked once");
+        assert_eq!(checksums(&bench), [used; 3], "{checksums_are:?}");
+        assert_eq!(proofs(&bench), ["digest"; 3], "{checksums_are:?}");
+    }
+}
+
+#[test]
+fn a_file_is_sent_to_its_end_with_the_checksum_that_it_began_with() {
+    for (before, after) in [("md5", "crc64nvme"), ("crc64nvme", "md5"), ("crc32c", "sha256"), ("auto", "none")] {
+        let bench = bench(&format!("{SMALL}\nparallel_parts = 1\nchecksum = {before:?}"));
+        bench.faults(one(Endpoint::Chunk, When::Nth(2), Action::SlowReply { seconds: 600.0 }));
+        let content = bytes(1, 16 * MIB);
+        bench.put("file", &content);
+        let daemon = bench.start();
+        bench.wait_for("two parts", || (requests(&bench, Endpoint::Chunk).len() >= 2).then_some(()));
+        daemon.kill();
+        bench.faults(Script::default());
+        let bench = bench.change(&format!("checksum = {before:?}"), &format!("checksum = {after:?}"));
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        assert!(bench.held("file") == [content], "{before} {after}");
+        assert_eq!((requests(&bench, Endpoint::Open).len(), proofs(&bench)), (1, vec!["digest".into()]), "{before} {after}");
+    }
+}
+
 #[test]
 fn a_store_that_ignores_checksums_and_makes_etags_of_its_own_proves_the_size() {
     let lax = |rules: &mut Rules| (rules.checksums, rules.etag_is_md5) = (Checksums::Ignored, false);
@@ -271,7 +316,8 @@ fn an_upload_that_is_refused_while_another_would_be_taken_begins_anew() {
 #[test]
 fn a_key_that_may_not_write_any_more_holds_the_host_and_keeps_what_was_sent() {
     let bench = bench(SMALL);
-    bench.faults(Script::of([denied(Endpoint::Open, When::Every(2)), denied(Endpoint::Finish, When::Always)]));
+    let opens = [2, 3].map(|nth| denied(Endpoint::Open, When::Nth(nth)));
+    bench.faults(Script::of(opens.into_iter().chain([denied(Endpoint::Finish, When::Always)])));
     let job = send(S3, &bench, "file", &bytes(1, 6 * MIB));
     assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "must be allowed to write"), "{job:#?}");
     bench.faults(Script::default());
@@ -279,6 +325,31 @@ fn a_key_that_may_not_write_any_more_holds_the_host_and_keeps_what_was_sent() {
     bench.wait_done(1);
     bench.stop(daemon);
     assert_eq!((requests(&bench, Endpoint::Chunk).len(), left_open(&bench)), (2, 0));
+}
+
+#[test]
+fn what_a_store_may_have_made_that_shows_nobody_what_it_has_is_marked_when_it_is_sent_again() {
+    for (answered, marked) in [(false, true), (true, false)] {
+        let bench = bench_with("", |rules| rules.may_look = false);
+        let taken = bench.put("file", b"another");
+        let daemon = bench.start();
+        bench.wait_done(1);
+        bench.stop(daemon);
+        let lost = Rule::new(Action::LoseReply { reset: true }).at(Endpoint::Chunk).when(When::Nth(1));
+        bench.faults(if answered { Script::default() } else { Script::of([lost]) });
+        // Of a first answer that the key is taken, the reason is clear.
+        let path = if answered { taken } else { bench.put("other", b"first") };
+        std::fs::write(&path, b"content").unwrap();
+        let daemon = bench.start();
+        let has_lost = |job: &JobRow| {
+            let mut view = View::open(&bench.state_dir()).unwrap().unwrap();
+            view.details(job.id, 0).unwrap().is_some_and(|(_, details)| details.sessions_lost > 0)
+        };
+        let lost = bench.wait_for("a lost session", || bench.jobs().into_iter().find(has_lost)).id;
+        bench.stop(daemon);
+        let job = bench.jobs().into_iter().find(|job| job.id == lost).unwrap();
+        assert_eq!(job.maybe_duplicate, marked, "{job:#?}");
+    }
 }
 
 #[test]
@@ -449,6 +520,26 @@ fn an_upload_that_is_given_up_leaves_nothing_open_though_the_daemon_dies_or_the_
 }
 
 #[test]
+fn an_upload_that_cannot_be_given_up_with_its_job_is_given_up_later() {
+    let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+    let slow = Rule::new(Action::SlowReading { bytes_per_second: 4_000_000 }).at(Endpoint::Chunk);
+    let failing = Rule::new(Action::Status { code: 503, body: ErrorBody::Empty, stored: false }).at(Endpoint::Abandon);
+    bench.faults(Script::of([slow, failing]));
+    let path = bench.put("file", &bytes(1, 20 * MIB));
+    let daemon = bench.start();
+    bench.wait_for("a part", || (!requests(&bench, Endpoint::Chunk).is_empty()).then_some(()));
+    std::fs::remove_file(&path).unwrap();
+    bench.wait_state(State::Gone);
+    bench.stop(daemon);
+    assert_eq!(left_open(&bench), 1, "the store does not answer");
+    bench.faults(Script::default());
+    let daemon = bench.start();
+    bench.wait_for("the upload to be given up", || (left_open(&bench) == 0).then_some(()));
+    bench.stop(daemon);
+    assert_eq!(bench.jobs().iter().map(|job| job.state).collect::<Vec<_>>(), [State::Gone]);
+}
+
+#[test]
 fn a_key_that_is_taken_is_settled_as_told() {
     for heeds_conditions in [true, false] {
         for size in [300_000, 6 * MIB] {
@@ -545,19 +636,33 @@ fn wrong_settings_hold_the_host_and_say_what_to_check() {
 }
 
 #[test]
-fn a_key_that_was_lent_and_has_ended_is_asked_with_once_and_what_was_sent_is_kept() {
-    let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+fn a_key_that_has_ended_is_read_again_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, reads) = (dir.path().join("token"), dir.path().join("reads"));
+    std::fs::write(&program, format!("#!/bin/sh\necho read >> {}\necho lent-for-an-hour\n", reads.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let lines = format!("session_token = {{ command = [{program:?}] }}\n{SMALL}\nparallel_parts = 1");
+    let bench = bench_with(&lines, |rules| rules.session_token = Some("lent-for-an-hour".into()));
     bench.faults(one(Endpoint::Chunk, When::Nth(2), Action::Expire));
+    arrives(S3, &bench, &bytes(1, 11 * MIB));
+    assert_eq!((requests(&bench, Endpoint::Open).len(), requests(&bench, Endpoint::Chunk).len(), left_open(&bench)), (1, 4, 0));
+    assert_eq!(std::fs::read_to_string(&reads).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn a_key_that_was_lent_and_has_ended_is_asked_with_once_more_and_what_was_sent_is_kept() {
+    let bench = bench(&format!("{SMALL}\nparallel_parts = 1"));
+    bench.faults(Script::of([2, 3].map(|nth| Rule::new(Action::Expire).at(Endpoint::Chunk).when(When::Nth(nth)))));
     bench.put("file", &bytes(1, 11 * MIB));
     let daemon = bench.start();
     let job = bench.wait_state(State::Held);
     assert!(stands(&job, State::Held, ReasonClass::Host(Class::HostRefused), "`session_token` has ended"), "{job:#?}");
-    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 2);
+    assert_eq!(requests(&bench, Endpoint::Chunk).len(), 3, "it may have been renewed meanwhile");
     bench.faults(Script::default());
     assert!(bench.command(&["retry", "--all"]).status().unwrap().success());
     bench.wait_done(1);
     bench.stop(daemon);
-    assert_eq!((requests(&bench, Endpoint::Chunk).len(), requests(&bench, Endpoint::Open).len(), left_open(&bench)), (4, 1, 0));
+    assert_eq!((requests(&bench, Endpoint::Chunk).len(), requests(&bench, Endpoint::Open).len(), left_open(&bench)), (5, 1, 0));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Rule, Script};
 
 use crate::disk::Faults;
-use crate::places::{DROP, ELSEWHERE, SENT};
+use crate::places::SENT;
 use crate::schedule::{Aim, Deed, Event, Failing};
 use crate::setting::After;
 use crate::users;
@@ -150,16 +150,12 @@ impl World {
                 let Some(path) = users::picked(self, *pick) else { return };
                 self.tell(&format!("{} cannot be read", path.display()));
                 self.note("damage", true);
-                drop(self.files.set_damaged(&path, true));
+                drop(self.files.damage(&path));
             }
             Deed::Mend => {
                 self.tell("every file can be read");
                 self.note("damage", false);
-                for folder in [DROP, ELSEWHERE] {
-                    for path in self.files.files_below(Path::new(folder)) {
-                        drop(self.files.set_damaged(&Path::new(folder).join(path), false));
-                    }
-                }
+                self.files.mend_all();
             }
             Deed::HostsRestart(forget) => {
                 self.tell(if *forget { "the hosts are restarted, and have forgotten uploads" } else { "the hosts are restarted" });

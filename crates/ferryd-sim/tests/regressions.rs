@@ -187,6 +187,31 @@ fn a_file_that_was_renamed_and_changed_with_its_time_set_back_is_sent() {
 }
 
 #[test]
+fn a_file_that_was_renamed_and_changed_with_its_time_set_back_and_cannot_be_read_is_sent_when_it_can() {
+    let events = vec![
+        user(1.0, Act::Create(A, 300)),
+        user(100.0, Act::EditSecretly(0)),
+        user(100.0, Act::Rename(0, B)),
+        at(100.0, Deed::Damage(0)),
+        at(400.0, Deed::Mend),
+    ];
+    keeps_every_promise(&world(setting(&["kie", "uploadgig"], After::Keep), events));
+}
+
+#[test]
+fn a_file_that_could_not_be_read_when_its_disk_went_away_is_sent_when_it_is_back() {
+    let events = vec![
+        user(1.0, Act::Create(A, 300_000)),
+        at(1.5, Deed::Damage(0)),
+        user(10.0, Act::Unmount),
+        at(300.0, Deed::Mend),
+        user(400.0, Act::Remount),
+    ];
+    let disk = Setting { is_disk: true, ..setting(&["tus", "cloudkp"], After::Keep) };
+    keeps_every_promise(&world(disk, events));
+}
+
+#[test]
 fn a_source_stays_that_was_changed_between_its_uploads_with_its_time_set_back() {
     let slow = Setting { pace: Some(200_000), max_connections: 2, ..setting(&["kie", "cloudkp"], After::Delete) };
     for tenths in 31..36 {
@@ -301,6 +326,18 @@ fn a_file_of_which_the_host_tells_another_size_is_marked_when_it_is_sent_again()
         at(1000.0, Deed::HostsRecover),
     ];
     keeps_every_promise(&world(setting(&["4shared", "kie"], After::Keep), events));
+}
+
+#[test]
+fn a_finish_that_was_refused_and_took_effect_shows_when_its_session_is_forgotten() {
+    let stored = Rule::new(Action::Html { status: 503, stored: true }).host("cloudkp").at(Endpoint::Finish).when(When::Always);
+    let events = vec![
+        at(0.0, Deed::Fault(stored)),
+        user(1.0, Act::Create(A, 16)),
+        at(20.0, Deed::HostsRestart(true)),
+        at(20.0, Deed::HostsRecover),
+    ];
+    keeps_every_promise(&world(setting(&["cloudkp", "kie"], After::Keep), events));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::host::{Answer, Completion, FileFacts, Frames, Host, Part, PartSource, Tickets, UploadSession};
+use crate::job::digest::Algorithm;
 use crate::job::upload::{Ack, Found, Opened, Outcome, Session, Shape};
 use crate::secret::Secret;
 
@@ -150,6 +151,10 @@ impl Host for Observed {
 
     fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
         self.counted(self.host.begin(at, again))
+    }
+
+    fn part_digest(&self, session: &Session, shape: &Shape) -> Option<Algorithm> {
+        self.host.part_digest(session, shape)
     }
 
     fn send<'a>(&'a self, at: &'a UploadSession, part: &'a Part) -> Answer<'a, Ack> {

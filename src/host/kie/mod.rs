@@ -357,8 +357,14 @@ impl Host for Kie {
         })
     }
 
-    fn finish<'a>(&'a self, _: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
-        Box::pin(async move { stored::outcome(completion) })
+    /// What was sent before is overwritten, unless the service has given the file another name for it.
+    fn finish<'a>(&'a self, at: &'a UploadSession, completion: Completion<'a>) -> Answer<'a, Outcome> {
+        Box::pin(async move {
+            let (named, outcome) = (Named::load(&at.session)?, stored::outcome(completion)?);
+            let is_renamed = !named.by_url && outcome.name.as_ref().is_some_and(|name| *name != named.name);
+            let maybe_duplicate = outcome.maybe_duplicate || (completion.repeated && is_renamed);
+            Ok(Outcome { maybe_duplicate, ..outcome })
+        })
     }
 
     /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.

@@ -4,6 +4,7 @@
 //! Source of every fact: `docs/protocols/s3.md`, here "page". Every object is stored with a token of its upload, drawn before the
 //! first request: whoever finds it there knows that this upload made it, whatever became of the answer (page, 8).
 
+mod agreed;
 mod checksum;
 mod keys;
 mod place;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Environment;
 use crate::config::reading::Table;
 use crate::job::Proof;
+use crate::job::digest::Algorithm;
 use crate::job::upload::{Ack, Class, Found, Opened, Order, Outcome, Repeat, Session, Shape};
 use crate::secret::Secret;
 
@@ -131,6 +133,16 @@ impl Receipt {
     }
 }
 
+/// Whose object a key has.
+enum Whose {
+    /// That of the upload that asks.
+    Ours(Stored),
+    /// None, or one of another upload.
+    NotOurs,
+    /// The credentials may not look.
+    Unknown,
+}
+
 /// What is known of an object that has been made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Made {
@@ -218,12 +230,19 @@ pub struct S3 {
     place: Place,
     sender: Sender,
     refused: taken::Refused,
+    agreed: agreed::Agreed,
 }
 
 impl S3 {
     fn new(settings: S3Config, credentials: Credentials, transport: Transport) -> S3 {
         let place = Place::new(&settings.endpoint, settings.style, &settings.region, &settings.bucket);
-        S3 { settings, place, sender: Sender::new(credentials, transport), refused: taken::Refused::default() }
+        S3 {
+            settings,
+            place,
+            sender: Sender::new(credentials, transport),
+            refused: taken::Refused::default(),
+            agreed: agreed::Agreed::default(),
+        }
     }
 
     async fn ask(&self, open: &Open, call: Call<'_>) -> Result<Reply, HostError> {
@@ -241,21 +260,13 @@ impl S3 {
         own.into_iter().chain(self.settings.headers.iter().cloned()).collect()
     }
 
-    async fn create(&self, open: &Open) -> Result<String, HostError> {
-        let call = Call::of_object("POST", &open.key, &[("uploads", "")]).headers(self.object_headers(open));
-        let call = match open.checksum.announced() {
-            Some((algorithm, kind)) => call.header("x-amz-checksum-algorithm", algorithm).header("x-amz-checksum-type", kind),
-            None => call,
-        };
-        create_reply(&self.ask(open, call).await?)
-    }
-
     async fn send_part(&self, open: &Open, upload: &str, part: &Part) -> Result<Ack, HostError> {
         let number = (part.number + 1).to_string();
         let digest = part.digest.as_deref().map(checksum::text);
         let call = Call::of_object("PUT", &open.key, &[("partNumber", &number), ("uploadId", upload)]).part(part);
         let call = call.headers(open.checksum.header().zip(digest.clone()));
         let stored = put_reply(&self.ask(open, call).await?, open.checksum, digest.as_deref())?;
+        self.agreed.note_part(open.checksum, &stored);
         let receipt = Receipt { etag: stored.etag.unwrap_or_default(), digest, proof: None, version: None };
         Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: receipt.store(), moved_to: None })
     }
@@ -308,8 +319,9 @@ impl S3 {
             Err(error) if error.class == Class::SessionLost => return true,
             _ => {}
         }
-        match self.create(open).await {
-            Ok(other) => self.give_up(open, &other).await.is_ok(),
+        let mut other = Open { upload: None, ..open.clone() };
+        match self.create(&mut other).await {
+            Ok(()) => self.abandon_upload(&other).await.is_ok(),
             Err(_) => false,
         }
     }
@@ -320,9 +332,14 @@ impl S3 {
         head_reply(&self.ask(open, call).await?, open.checksum)
     }
 
-    /// The object of this upload, where it has become one.
-    async fn made(&self, open: &Open) -> Result<Option<Stored>, HostError> {
-        Ok(self.look(open).await?.filter(|stored| open.made(stored)))
+    /// Whether the object of its key is of this upload.
+    async fn whose(&self, open: &Open) -> Result<Whose, HostError> {
+        match self.head(open, &open.key).await {
+            Ok(Some(stored)) if open.made(&stored) => Ok(Whose::Ours(stored)),
+            Ok(_) => Ok(Whose::NotOurs),
+            Err(error) if error.status == Some(403) => Ok(Whose::Unknown),
+            Err(error) => Err(error),
+        }
     }
 
     /// The object of its key, where there is one. A key that may not look cannot know.
@@ -396,8 +413,12 @@ impl S3 {
     /// What a refused completion means: the answer to one that has succeeded may be that there is no such upload (page, 8).
     async fn after_refusal(&self, open: &Open, upload: &str, own: &Expected, error: HostError) -> Result<Made, HostError> {
         let is_gone = error.class == Class::SessionLost || is_denied(&error);
-        if is_gone && let Some(stored) = self.made(open).await.map_err(|error| HostError { doubt: true, ..error })? {
-            return Made::of(stored, own);
+        if is_gone {
+            match self.whose(open).await.map_err(|error| HostError { doubt: true, ..error })? {
+                Whose::Ours(stored) => return Made::of(stored, own),
+                Whose::Unknown if error.class == Class::SessionLost => return Err(HostError { doubt: true, ..error }),
+                Whose::Unknown | Whose::NotOurs => {}
+            }
         }
         if is_denied(&error) && self.is_lost(open, upload).await {
             return Err(HostError { class: Class::SessionLost, ..error });
@@ -416,6 +437,13 @@ impl S3 {
             }
         }
         Ok(())
+    }
+
+    async fn abandon_upload(&self, open: &Open) -> Result<(), HostError> {
+        match &open.upload {
+            Some(upload) => self.give_up(open, upload).await,
+            None => Ok(()),
+        }
     }
 
     fn outcome(&self, open: &Open, at: &UploadSession, made: Made) -> Outcome {
@@ -479,7 +507,8 @@ impl Host for S3 {
             repeat: Repeat::Harmless,
             // Where the key is taken by an upload of which we know nothing any more, another object would stand beside it.
             session_tells: self.settings.on_existing != OnExisting::Overwrite,
-            part_digest: self.settings.checksum.algorithm(),
+            // What an upload in parts agrees on with the service may be another: see `part_digest`.
+            part_digest: self.settings.checksum.unwrap_or(Checksum::Md5).algorithm(),
             ..Shape::parts(part_bytes(self.settings.part_bytes, file_bytes)).with_parallel(self.settings.parallel_parts)
         };
         if self.goes_whole(file_bytes) {
@@ -487,6 +516,10 @@ impl Host for S3 {
         } else {
             Shape { parts_max: PARTS_MAX, ..common }
         }
+    }
+
+    fn part_digest(&self, session: &Session, _: &Shape) -> Option<Algorithm> {
+        Open::load(session).ok()?.checksum.algorithm()
     }
 
     fn open<'a>(&'a self, file: &'a FileFacts, _: &'a Tickets) -> Answer<'a, Opened> {
@@ -497,7 +530,7 @@ impl Host for S3 {
                 token: self.sender.token(),
                 upload: None,
                 announced: false,
-                checksum: self.settings.checksum,
+                checksum: self.checksum(),
                 on_existing: self.settings.on_existing,
                 content_type: self.settings.content_type.clone().unwrap_or_else(|| file.content_type.to_owned()),
                 mtime: mtime(file.mtime_ns),
@@ -507,7 +540,9 @@ impl Host for S3 {
             }
             if !self.goes_whole(file.bytes) {
                 open.announced = self.settings.is_only_writer();
-                open.upload = if open.announced { None } else { Some(self.create(&open).await?) };
+                if !open.announced {
+                    self.create(&mut open).await?;
+                }
             }
             open.store().map(Opened::Session)
         })
@@ -519,12 +554,12 @@ impl Host for S3 {
 
     fn begin<'a>(&'a self, at: &'a UploadSession, again: bool) -> Answer<'a, Session> {
         Box::pin(async move {
-            let open = Open::load(&at.session)?;
+            let mut open = Open::load(&at.session)?;
             if again {
                 self.give_up_unheard(&open).await?;
             }
-            let upload = Some(self.create(&open).await?);
-            Open { upload, announced: false, ..open }.store()
+            self.create(&mut open).await?;
+            Open { announced: false, ..open }.store()
         })
     }
 
@@ -587,11 +622,7 @@ impl Host for S3 {
     fn abandon<'a>(&'a self, at: &'a UploadSession) -> Answer<'a, ()> {
         Box::pin(async move {
             let open = Open::load(&at.session)?;
-            match &open.upload {
-                Some(upload) => self.give_up(&open, upload).await,
-                None if open.announced => self.give_up_unheard(&open).await,
-                None => Ok(()),
-            }
+            if open.announced { self.give_up_unheard(&open).await } else { self.abandon_upload(&open).await }
         })
     }
 

@@ -78,11 +78,29 @@ impl Stored {
     }
 }
 
-/// The id of an upload that was opened.
-pub fn create_reply(reply: &Reply) -> Result<String, HostError> {
+/// An upload that was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its id.
+    pub id: String,
+    /// The algorithm by which the service verifies its parts, where it says one.
+    pub algorithm: Option<String>,
+}
+
+impl Created {
+    /// Whether the service says that it verifies this checksum.
+    pub(super) fn names(&self, checksum: Checksum) -> bool {
+        let announced = checksum.announced().map(|(algorithm, _)| algorithm);
+        self.algorithm.as_deref().zip(announced).is_some_and(|(named, announced)| named.eq_ignore_ascii_case(announced))
+    }
+}
+
+/// The upload that was opened.
+pub fn create_reply(reply: &Reply) -> Result<Created, HostError> {
     let root = answer(reply, "InitiateMultipartUpload")?;
-    let id = root.text_of("UploadId").filter(sound_id);
-    id.map(str::to_owned).ok_or_else(|| unreadable(reply, "gave no upload id"))
+    let id = root.text_of("UploadId").filter(sound_id).map(str::to_owned);
+    let algorithm = reply.header("x-amz-checksum-algorithm").map(str::to_owned);
+    id.map(|id| Created { id, algorithm }).ok_or_else(|| unreadable(reply, "gave no upload id"))
 }
 
 /// What stands for a part, or for an object, that was taken with this digest.
@@ -289,9 +307,9 @@ mod tests {
         let created = format!(
             "<?xml version=\"1.0\"?>\n<InitiateMultipartUploadResult xmlns=\"{NAMESPACE}\"><Bucket>b</Bucket><Key>k</Key><UploadId>VXBsb2Fk.~-</UploadId></InitiateMultipartUploadResult>"
         );
-        assert_eq!(create_reply(&text(&created)).unwrap(), "VXBsb2Fk.~-");
+        assert_eq!(create_reply(&text(&created)).unwrap().id, "VXBsb2Fk.~-");
         let shorter = created.replace("MultipartUploadResult", "MultipartUpload");
-        assert_eq!(create_reply(&text(&shorter)).unwrap(), "VXBsb2Fk.~-", "as one that is found in the field");
+        assert_eq!(create_reply(&text(&shorter)).unwrap().id, "VXBsb2Fk.~-", "as one that is found in the field");
         let part = reply(200, &[("ETag", "\"9a03\""), ("x-amz-checksum-crc32c", "4waSgw==")], "");
         let stored = put_reply(&part, Checksum::Crc32c, Some("4waSgw==")).unwrap();
         assert_eq!((stored.etag.as_deref(), stored.checksum.as_deref()), (Some("9a03"), Some("4waSgw==")));

@@ -63,8 +63,9 @@ pub struct S3Config {
     pub single_put_max: u64,
     /// Parts of one file in flight together.
     pub parallel_parts: Option<usize>,
-    /// What goes with each part, so that the service refuses other bytes.
-    pub checksum: Checksum,
+    /// What goes with each part, so that the service refuses other bytes; nothing where the service is to say whether it can do
+    /// better than what every service can.
+    pub checksum: Option<Checksum>,
     /// Whether the service is known to refuse a `PUT` to a key that is taken.
     pub refuses_taken_keys: bool,
     /// Whether nobody else opens uploads in this bucket.
@@ -142,7 +143,8 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
     let secret_access_key = needed_secret(table, "secret_access_key", environment);
     let session_token = table.find("session_token", secret(table, environment));
     let default_key = KeyTemplate::read("{folder}/{name}").ok()?;
-    let checksum = table.get("checksum", None, word(CHECKSUMS)).unwrap_or_else(|| likely_checksum(&endpoint));
+    let documented = is_documented(&endpoint).then_some(Checksum::Crc64Nvme);
+    let checksum = table.get("checksum", None, word(CHECKSUMS)).or(documented);
     let config = S3Config {
         style: table.get("style", Style::Auto, word(STYLES)),
         key: table.get("key", default_key, key),
@@ -165,11 +167,6 @@ pub(super) fn read(table: &Table<'_>, environment: &dyn Environment) -> Option<S
         secret_access_key: secret_access_key?,
     };
     Some(config)
-}
-
-/// The checksum that a service is likely to verify which nobody has said anything of.
-fn likely_checksum(endpoint: &str) -> Checksum {
-    if is_documented(endpoint) { Checksum::Crc64Nvme } else { Checksum::Md5 }
 }
 
 fn is_documented(endpoint: &str) -> bool {

@@ -9,7 +9,7 @@ use super::super::error::{HostError, excerpt};
 use super::checksum::Expected;
 use super::keys::numbered;
 use super::settings::OnExisting;
-use super::{Made, Open, S3};
+use super::{Made, Open, S3, Whose};
 
 /// How many further names are tried.
 const NAMES_TRIED: u32 = 100;
@@ -95,14 +95,17 @@ impl S3 {
 
     /// What follows where the service says that the key is taken: by this upload, whose answer was lost; or by another object.
     pub(super) async fn who_took(&self, open: &Open, own: &Expected, refused: HostError) -> Result<Made, HostError> {
-        if let Some(stored) = self.made(open).await? {
-            return Made::of(stored, own);
-        }
+        // Of what cannot be looked at nobody knows whether it was made by a request of ours that went unanswered.
+        let doubt = match self.whose(open).await? {
+            Whose::Ours(stored) => return Made::of(stored, own),
+            Whose::NotOurs => false,
+            Whose::Unknown => true,
+        };
         match open.on_existing {
             OnExisting::Skip => Ok(Made::on_its_word()),
             OnExisting::Error => Err(HostError { status: refused.status, code: refused.code, ..taken(open) }),
             // The key of an upload cannot be changed: another begins, with the next name.
-            OnExisting::Rename | OnExisting::Overwrite => Err(HostError { class: Class::SessionLost, ..refused }),
+            OnExisting::Rename | OnExisting::Overwrite => Err(HostError { class: Class::SessionLost, doubt, ..refused }),
         }
     }
 }

@@ -19,7 +19,7 @@ impl Tables {
                 State::Uploading if job.abandon_at.is_some() => {
                     (job.state, job.since, job.next_try) = (State::Waiting, by.now_ms, None);
                 }
-                State::Cancelled => job.abandon_at = job.abandon_at.map(|at| at.min(by.now_ms)),
+                State::Cancelled | State::Gone | State::Failed => job.abandon_at = job.abandon_at.map(|at| at.min(by.now_ms)),
                 State::Uploading => (job.state, job.since, job.told_held, job.why) = (State::Queued, by.now_ms, None, None),
                 _ => {}
             }

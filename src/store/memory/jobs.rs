@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use super::{
     Asking, Caller, Claims, Event, JobId, JobRow, Outcome, Reason, ReturnedJob, Rules, State, StoreError, Tables, Version,
 };
+use crate::job::attempt::SessionFate;
 use crate::job::believed::{LONGEST_TO_NEXT_TRY, after, waited};
 use crate::job::share::{self, Holder, RETRIES_COMPARED};
 use crate::job::steer;
+use crate::job::verdict::RECHECK;
 use crate::store::uploads::may_have_made;
 use crate::store::values::Turns;
 use crate::store::{Claimed, Recorded};
@@ -206,6 +208,9 @@ impl Tables {
         }
         if state == State::Cancelled {
             self.give_back_soon(by, id)?;
+        }
+        if left.session == SessionFate::Owed && state.is_final() {
+            self.give_back_at(id, after(by.now_ms, RECHECK))?;
         }
         if state == State::Gone {
             self.forget(id)?;

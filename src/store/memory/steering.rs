@@ -80,7 +80,12 @@ impl Tables {
             Effect::Nothing => {}
             Effect::Become(State::Cancelled) => return self.cancel(by, id, rules),
             Effect::Become(_) => self.pause(by, id)?,
-            Effect::Queue => self.queue(by, id, rules)?,
+            Effect::Queue => {
+                if self.job(id)?.state == State::Failed {
+                    self.uploads.remove(&id);
+                }
+                self.queue(by, id, rules)?;
+            }
             Effect::QueueAnew => {
                 let committing = self.uploads.remove(&id).is_some_and(|upload| upload.committing);
                 self.job(id)?.maybe_duplicate |= committing;
@@ -117,8 +122,12 @@ impl Tables {
 
     pub(super) fn give_back_soon(&mut self, by: Caller, id: JobId) -> Result<(), StoreError> {
         self.digests.remove(&id);
+        self.give_back_at(id, by.now_ms)
+    }
+
+    pub(super) fn give_back_at(&mut self, id: JobId, at_ms: i64) -> Result<(), StoreError> {
         let to_give_back = self.uploads.get(&id).is_some_and(|upload| !upload.committing);
-        self.job(id)?.abandon_at = to_give_back.then_some(by.now_ms);
+        self.job(id)?.abandon_at = to_give_back.then_some(at_ms);
         Ok(())
     }
 

@@ -75,9 +75,7 @@ impl Tables {
             let given = claimed.iter().filter(|job| job.host == *host).count();
             let of_host = self.jobs.iter().filter(|(_, job)| job.host == *host);
             let mut to_abandon: Vec<(i64, JobId)> = of_host
-                .filter_map(|(id, job)| {
-                    Some((job.abandon_at.filter(|_| matches!(job.state, State::Waiting | State::Cancelled))?, *id))
-                })
+                .filter_map(|(id, job)| Some((job.abandon_at.filter(|_| job.state == State::Waiting || is_over(job.state))?, *id)))
                 .collect();
             to_abandon.sort();
             next = next.into_iter().chain(to_abandon.iter().map(|(at, _)| *at).filter(|at| *at > by.now_ms)).min();
@@ -86,7 +84,7 @@ impl Tables {
                 && given < *room
                 && running + claimed.len() < uploads_max
             {
-                let is_over = self.job(*id)?.state == State::Cancelled;
+                let is_over = is_over(self.job(*id)?.state);
                 if !is_over {
                     self.move_to(*id, State::Uploading, by.now_ms)?.owner = by.daemon;
                 }
@@ -105,10 +103,14 @@ impl Tables {
     }
 
     pub(super) fn record_given_back(&mut self, _: Caller, id: JobId) -> Result<(), StoreError> {
-        if self.job(id)?.state == State::Cancelled {
+        if is_over(self.job(id)?.state) {
             self.uploads.remove(&id);
             self.job(id)?.abandon_at = None;
         }
         Ok(())
     }
+}
+
+fn is_over(state: State) -> bool {
+    matches!(state, State::Cancelled | State::Gone | State::Failed)
 }
