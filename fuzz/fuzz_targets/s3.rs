@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     let mut failures = Vec::new();
     match create_reply(reply) {
-        Ok(id) => assert!(is_word(&id), "{reply:?}"),
+        Ok(created) => assert!(is_word(&created.id), "{reply:?}"),
         Err(error) => failures.push(error),
     }
     match put_reply(reply, Checksum::Crc32c, Some("4waSgw==")) {
