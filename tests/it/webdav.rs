@@ -336,6 +336,19 @@ fn a_large_file_goes_in_chunks_that_go_together() {
 }
 
 #[test]
+fn the_folder_of_chunks_is_made_once_though_all_of_them_wait_for_it() {
+    let bench = bench(&format!("{CHUNKS}\nparallel_parts = 4"));
+    let content = bytes(1, 21 * MIB);
+    bench.put("file", &content);
+    bench.faults(one(Endpoint::Open, When::Always, Action::SlowReply { seconds: 0.5 }));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(bench.held("file") == [content]);
+    assert_eq!(requests(&bench, Endpoint::Open).len(), 1);
+}
+
+#[test]
 fn chunks_that_are_held_are_not_sent_again() {
     let bench = bench(&format!("{CHUNKS}\nparallel_parts = 1"));
     let content = bytes(1, 40 * MIB);

@@ -1,7 +1,11 @@
 //! Uploads in chunks, as Nextcloud and ownCloud take them: a folder of our own beside the files, numbered chunks in it in any order,
 //! and a `MOVE` that makes a file of them (page, 12).
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::OnceCell;
 
 use crate::job::upload::{Ack, Class, Found, Outcome, Repeat, Shape};
 
@@ -10,7 +14,7 @@ use super::super::http::{Reply, Request};
 use super::super::{Completion, Part, UploadSession};
 use super::naming::Digests;
 use super::replies::{Asked, refusal};
-use super::{Moved, Open, PATIENCE, Seen, WebDav, digest_reply, is_as_sent, list_reply, move_reply, place};
+use super::{FOLDERS_MAX, Moved, Open, PATIENCE, Seen, WebDav, digest_reply, is_as_sent, list_reply, move_reply, place};
 
 /// The most chunks of a file.
 const CHUNKS_MAX: u32 = 10_000;
@@ -22,6 +26,9 @@ const SESSION_LIFE: Duration = Duration::from_secs(20 * 3600);
 const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(3600);
 /// What the chunks are together.
 const WHOLE: &str = ".file";
+
+/// The folder of an upload: empty until it was made.
+pub(super) type ChunkFolder = Arc<OnceCell<()>>;
 
 /// How a file goes that is too large for one request.
 pub(super) fn shape(chunk_bytes: u64, parallel: usize, file_bytes: u64) -> Shape {
@@ -66,23 +73,39 @@ fn meaning(reply: &Reply) -> HostError {
 }
 
 impl WebDav {
-    /// Makes the folder of an upload, once in a life of this process: one that is there is our own, of a request without an answer.
+    /// Makes the folder of an upload, once in a life of this process, whichever chunk needs it first: one that is there is our own, of a
+    /// request without an answer.
     async fn open_folder(&self, open: &Open) -> Result<(), HostError> {
-        if self.known_folders().contains(&open.waiting) {
-            return Ok(());
-        }
+        let folder = self.chunk_folder(&open.waiting);
+        folder.get_or_try_init(|| self.make_chunk_folder(open)).await.copied()
+    }
+
+    async fn make_chunk_folder(&self, open: &Open) -> Result<(), HostError> {
         let reply = self.ask(Request::custom("MKCOL", &open.waiting).header("destination", open.target())).await?;
         match reply.status {
-            201 | 405 => {
-                self.remember_folder(&open.waiting);
-                Ok(())
-            }
+            201 | 405 => Ok(()),
             404 | 409 => {
                 let said = format!("the host answered {}: it has no uploads in chunks; set `flavour = \"plain\"`", reply.status);
                 Err(reply.failure(Class::Unreadable, said).worsening_to(Class::HostRefused))
             }
             _ => Err(refusal(&reply, Asked::Call)),
         }
+    }
+
+    fn chunk_folder(&self, folder: &str) -> ChunkFolder {
+        let mut folders = self.known_chunk_folders();
+        if folders.len() >= FOLDERS_MAX && !folders.contains_key(folder) {
+            folders.clear();
+        }
+        folders.entry(folder.to_owned()).or_default().clone()
+    }
+
+    fn forget_chunk_folder(&self, open: &Open) {
+        self.known_chunk_folders().remove(&open.waiting);
+    }
+
+    fn known_chunk_folders(&self) -> MutexGuard<'_, BTreeMap<String, ChunkFolder>> {
+        self.chunk_folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) async fn send_chunk(&self, at: &UploadSession, open: &Open, part: &Part) -> Result<Ack, HostError> {
@@ -98,7 +121,7 @@ impl WebDav {
         match reply.status {
             201 | 204 => Ok(Ack { number: part.number, held_to: part.offset + part.bytes, receipt: None, moved_to: None }),
             404 | 409 => {
-                self.known_folders().remove(&open.waiting);
+                self.forget_chunk_folder(open);
                 Err(lost(&reply))
             }
             200..=299 => {
@@ -128,7 +151,7 @@ impl WebDav {
         if let Some(acks) = self.chunks(at, open).await? {
             return Ok(Found::Parts(acks));
         }
-        self.known_folders().remove(&open.waiting);
+        self.forget_chunk_folder(open);
         if completion.repeated
             && let Some(outcome) = self.joined_before(at, open, completion.digest).await?
         {
@@ -178,7 +201,7 @@ impl WebDav {
             self.make_folders_again(&open.base, path).await?;
             return Ok(None);
         }
-        self.known_folders().remove(&open.waiting);
+        self.forget_chunk_folder(open);
         let lost = || HostError::new(Class::SessionLost, "the host has lost the chunks it was sent");
         self.joined_before(at, open, digest).await?.map_or_else(|| Err(lost()), |outcome| Ok(Some(outcome)))
     }

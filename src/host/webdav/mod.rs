@@ -16,7 +16,7 @@ mod replies;
 mod settings;
 mod shares;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -180,6 +180,8 @@ pub struct WebDav {
     transport: Transport,
     /// Folders that are there.
     folders: Mutex<BTreeSet<String>>,
+    /// The folders of uploads in chunks.
+    chunk_folders: Mutex<BTreeMap<String, chunks::ChunkFolder>>,
     /// Uploads whose names were free just now, by the names of their bytes, with the time of the look.
     looks: Mutex<VecDeque<(String, i64)>>,
     read_well: ReadWell,
@@ -199,6 +201,7 @@ impl WebDav {
             share_password,
             transport,
             folders: Mutex::default(),
+            chunk_folders: Mutex::default(),
             looks: Mutex::default(),
             read_well: ReadWell::default(),
             claims: Claims::default(),
