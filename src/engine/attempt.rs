@@ -211,7 +211,7 @@ impl Attempt {
         if (owes_ack || !halt.is_asked()) && halt.commits() { Ok(()) } else { Err(Stop::Halted) }
     }
 
-    /// Makes sure that what the host holds is what the file holds, though somebody has touched it.
+    /// Makes sure that what the host holds, and the digest that it is told, are of what the file holds, though somebody has touched it.
     async fn compare(&mut self, source: &Source, upload: &Upload) -> Result<(), Stop> {
         tracing::info!(job.id = %self.job.id, "{:?} was touched while it was uploaded; comparing it with what was sent", self.job.path);
         let plan = upload.plan;
@@ -221,7 +221,19 @@ impl Attempt {
             let confirmed = (0..plan.parts()).filter(|number| upload.confirmed.contains(*number));
             source.compare(confirmed.map(|number| plan.range(number)), upload.sent_hash).await?;
         }
+        if let Some(digest) = self.digest_so_far(plan).await? {
+            source.compare_digest(&digest).await?;
+        }
         self.record_version(source.identity(), source.fingerprint().await).await
+    }
+
+    /// The digest of what the file held when it was read for that: now, in an earlier claim, or not at all.
+    async fn digest_so_far(&mut self, plan: Plan) -> Result<Option<Digest>, Stop> {
+        self.know_digest(plan).await?;
+        match &self.digest {
+            None => Ok(self.known_digest(plan).await?),
+            known => Ok(known.clone()),
+        }
     }
 
     /// Commits that this is the version that the host gets.
@@ -399,6 +411,13 @@ impl Attempt {
         Ok(())
     }
 
+    /// A body that is the whole file is of what the file holds now.
+    async fn take_version(&mut self, source: &Source, plan: Plan) -> Result<(), Stop> {
+        // Knows by the version before whether a digest that was kept still counts.
+        self.start_digest(source, plan).await?;
+        self.record_version(source.identity(), source.fingerprint().await).await
+    }
+
     /// The digest that the host wants, where an earlier claim has kept it.
     async fn known_digest(&self, plan: Plan) -> Result<Option<Digest>, StoreError> {
         let Some(wanted) = self.shape.digest else { return Ok(None) };
@@ -422,11 +441,13 @@ impl Attempt {
     /// A session of an earlier claim: the host is asked, and believed over our own rows.
     async fn resume(&mut self, source: &Source, mut upload: Upload) -> Result<Started, Stop> {
         if self.shape.order == Order::WholeFile {
-            self.record_version(source.identity(), source.fingerprint().await).await?;
-        } else if source.check().await? {
-            self.compare(source, &upload).await?;
+            self.take_version(source, upload.plan).await?;
+        } else {
+            if source.check().await? {
+                self.compare(source, &upload).await?;
+            }
+            self.start_digest(source, upload.plan).await?;
         }
-        self.start_digest(source, upload.plan).await?;
         let session = upload_session(&upload, self.digesting.as_deref(), Tickets::default());
         self.session = Some(session.clone());
         if self.begin(&mut upload, true).await? {
@@ -483,7 +504,8 @@ impl Attempt {
             (Resolution::AnotherFile, _) => Err(made_another_file()),
             (Resolution::SendAgain, _) => {
                 let source = self.source(true).await?;
-                self.record_version(source.identity(), source.fingerprint().await).await?;
+                self.take_version(&source, upload.plan).await?;
+                self.know_digest(upload.plan).await?;
                 self.send_whole(&source, upload).await
             }
             (Resolution::GoOn, Found::UpTo(bytes)) => {

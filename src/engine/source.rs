@@ -179,7 +179,7 @@ impl Source {
     /// The same for a file that the host has by its digest: all that is in it is compared with that.
     pub(crate) async fn compare_digest(&self, digest: &Digest) -> Result<(), SourceError> {
         let is_same = move || async move { Ok(self.digest(digest.algorithm).await? == digest.hex) };
-        self.settle(is_same, "while the host was asked whether it has it already, and its time was set back").await
+        self.settle(is_same, "after its digest was computed, and its time was set back").await
     }
 
     /// Makes a file that was touched an untouched one, if it is the same and nobody touches it meanwhile.

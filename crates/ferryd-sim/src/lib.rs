@@ -14,6 +14,7 @@ mod orders;
 mod places;
 mod promises;
 mod run;
+mod scenes;
 pub mod schedule;
 mod setting;
 mod shrink;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::scenes::Scene;
 use crate::setting::{After, Setting};
 use ferryd::internals::job::steer::Order;
 use ferryd::internals::os::simulated_files::Fate;
@@ -26,7 +27,7 @@ const LATER_CHANCE: f64 = 0.25;
 /// What makes of a number the one for what came later.
 const LATER: u64 = 0x7361_6c74;
 /// The parts of the kinds are no smaller, so larger files have several.
-const PART_BYTES: u64 = 256 * 1024;
+pub(crate) const PART_BYTES: u64 = 256 * 1024;
 
 /// One world's fate.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,14 +188,15 @@ impl Schedule {
     pub fn of(seed: u64) -> Schedule {
         let later = StdRng::seed_from_u64(seed ^ LATER);
         let mut maker = Maker { random: StdRng::seed_from_u64(seed), later, has_secrets: seed % SECRETIVE == SECRETIVE - 1 };
-        let setting = maker.setting();
-        let events = maker.events(&setting);
+        let mut setting = maker.setting();
+        let (mut events, begin) = Scene::of(seed).map(|scene| maker.scene(scene, &mut setting)).unwrap_or_default();
+        events.extend(maker.events(&setting, begin));
         Schedule { seed, setting, events }
     }
 }
 
 /// Throws the dice.
-struct Maker {
+pub(crate) struct Maker {
     random: StdRng,
     /// For kinds of hosts that came later, so that a number that is not drawn for one means the same world as before.
     later: StdRng,
@@ -207,16 +209,16 @@ impl Maker {
         self.random.random::<f64>() < chance
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.random.random_range(0..end)
     }
 
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+    pub(crate) fn one<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.random.random_range(0..of.len())].clone()
     }
 
     /// Mostly short times, sometimes long ones.
-    fn pause(&mut self, longest: Duration) -> Duration {
+    pub(crate) fn pause(&mut self, longest: Duration) -> Duration {
         let fraction = self.random.random::<f64>();
         longest.mul_f64(fraction.powi(4))
     }
@@ -260,9 +262,10 @@ impl Maker {
         self.one(&[After::Keep, After::Delete, After::Delete, After::Move])
     }
 
-    fn events(&mut self, setting: &Setting) -> Vec<Event> {
+    /// What happens from then on.
+    fn events(&mut self, setting: &Setting, begin: Duration) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut at = Duration::ZERO;
+        let mut at = begin;
         // The first files are there before the daemon is, or come while it starts.
         for _ in 0..1 + self.below(3) {
             let create = Act::Create(self.name(), self.bytes());
@@ -307,11 +310,11 @@ impl Maker {
         }
     }
 
-    fn name(&mut self) -> Name {
+    pub(crate) fn name(&mut self) -> Name {
         Name(self.below(Name::COUNT.into()) as u8)
     }
 
-    fn bytes(&mut self) -> u64 {
+    pub(crate) fn bytes(&mut self) -> u64 {
         match self.below(10) {
             0 => BYTES_MIN,
             1..6 => BYTES_MIN + self.below(4000),

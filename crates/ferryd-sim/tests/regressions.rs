@@ -383,3 +383,16 @@ fn a_story_is_cut_down_to_what_it_is_about() {
     assert!(shrink(&schedule).is_none(), "nothing is broken");
     assert!(shrink_while(&Schedule { events: Vec::new(), ..schedule }, is_about).is_none(), "nothing happens");
 }
+
+/// Nothing of it had been confirmed, so there was nothing to compare it with but the digest that the host had been told.
+#[test]
+fn a_file_that_changes_after_its_digest_was_computed_and_before_a_part_arrived_is_sent_as_it_is_now() {
+    for host in ["koodrive", "4shared"] {
+        let slow = Setting { pace: Some(20_000), ..setting(&[host], After::Delete) };
+        let changed = user(2.001, Act::EditSecretly(0));
+        for death in [Deed::Kill, Deed::CutPower] {
+            let events = vec![user(0.0, Act::Create(A, 449_155)), changed.clone(), at(3.0, death)];
+            keeps_every_promise(&world(slow.clone(), events));
+        }
+    }
+}
