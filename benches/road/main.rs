@@ -21,6 +21,7 @@ mod idle;
 mod kill;
 mod large;
 mod listener;
+mod long_link;
 mod machine;
 mod queue;
 mod scan;
@@ -28,9 +29,10 @@ mod slow_disk;
 mod small;
 
 /// The rows, by the word that asks for them.
-const ROWS: [(&str, fn()); 11] = [
+const ROWS: [(&str, fn()); 12] = [
     ("large", large::rows),
     ("busy", large::busy),
+    ("long-link", long_link::rows),
     ("small", small::rows),
     ("slow-disk", small::rows_on_a_slow_disk),
     ("first-byte", first_byte::rows),

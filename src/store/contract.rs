@@ -1164,19 +1164,23 @@ fn sizes(claims: &Claims) -> Vec<u64> {
 
 fn one_place_in_four_goes_to_the_smallest_file_of_the_first(queue: Queue) {
     const FILM: u64 = 30 << 20;
-    let files = [(FILM, 0), (FILM + 1, 0), (FILM + 2, 0), (FILM + 3, 0), (FILM + 4, 0), (FILM + 5, 0), (5, 0), (3, 0), (1, -1)];
+    // The first size that is not small any more, and the last that is.
+    const LARGE: u64 = 1_048_576;
+    const SMALL: u64 = 1_048_575;
+    let films = [FILM, FILM + 1, FILM + 2, FILM + 3, FILM + 4, LARGE].map(|size| (size, 0));
+    let files = [films.as_slice(), &[(SMALL, 0), (3, 0), (1, -1)]].concat();
     let arrivals = files.iter().zip(0..).map(|((size, priority), number)| of_bytes(number, *size, *priority)).collect();
     queue.store.enqueue(arrivals).blocking().unwrap();
     let claims = queue.claim_as(vec![Asking::new("box", 4)], 4, 100);
     assert_eq!(sizes(&claims), [3, FILM, FILM + 1, FILM + 2]);
     let asking = |small, room| vec![Asking { uploads: 3, small, uploads_max: 4, ..Asking::new("box", room) }];
     assert_eq!(sizes(&queue.claim_as(asking(1, 1), 4, 100)), [FILM + 3], "it has its place in four");
-    assert_eq!(sizes(&queue.claim_as(asking(0, 1), 4, 100)), [5]);
+    assert_eq!(sizes(&queue.claim_as(asking(0, 1), 4, 100)), [SMALL]);
     assert_eq!(sizes(&queue.claim_as(asking(0, 1), 4, 100)), [FILM + 4], "a small one that counts less does not pass others by");
     let single = |small_last| vec![Asking { small_last, ..Asking::new("box", 1) }];
     queue.store.enqueue(vec![of_bytes(20, 7, 0), of_bytes(21, 8, 0)]).blocking().unwrap();
     assert_eq!(sizes(&queue.claim_as(single(false), 1, 100)), [7], "in a single place they take turns");
-    assert_eq!(sizes(&queue.claim_as(single(true), 1, 100)), [FILM + 5]);
+    assert_eq!(sizes(&queue.claim_as(single(true), 1, 100)), [LARGE]);
     assert_eq!(sizes(&queue.claim_as(single(true), 1, 100)), [8]);
     assert_eq!(sizes(&queue.claim_as(single(false), 1, 100)), [1]);
 }

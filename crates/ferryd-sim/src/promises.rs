@@ -33,6 +33,7 @@ impl World {
         let jobs = self.jobs(store);
         self.tell_moves(&jobs);
         self.check_reasons(&jobs);
+        self.check_places(&jobs);
         self.check_orders(&jobs);
         self.check_contents();
         self.check_fairness();
@@ -74,6 +75,13 @@ impl World {
             if stands && job.why.is_none() {
                 self.violated("reason", format!("job {} is {} and does not say why", job.id.0, job.state.word()));
             }
+        }
+    }
+
+    fn check_places(&self, jobs: &[JobRow]) {
+        let uploading = jobs.iter().filter(|job| job.state == State::Uploading).count() as u64;
+        if uploading > self.setting.max_uploads {
+            self.violated("bounded", format!("{uploading} jobs are uploading, of {} that may", self.setting.max_uploads));
         }
     }
 
