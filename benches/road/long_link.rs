@@ -16,7 +16,7 @@ use crate::machine::{MIB, curl_if_any, number, tell};
 
 /// What is read and passed on at once.
 const PIECE_BYTES: usize = 16 * 1024;
-/// What one connection may have on its way in one direction: 4 MiB, as a receiver's window would allow.
+/// What one connection may have on its way in one direction: 4 MiB, as if its receiver had a window of twice that.
 const PIECES_ON_THE_WAY: usize = 256;
 /// The times of a round trip, in milliseconds.
 const ROUND_TRIPS: [u64; 3] = [20, 100, 300];

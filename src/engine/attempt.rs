@@ -32,7 +32,7 @@ use super::base_of;
 use super::digest::Digesting;
 use super::live::Sent;
 use super::parts::{self, ConfirmedPart, PartSender};
-use super::source::{self, Expected, Source, SourceError, remote_name};
+use super::source::{self, COMPARISONS_MAX, Expected, Source, SourceError, remote_name};
 use super::stop::Stop;
 use super::worker::{self, Worker};
 
@@ -214,17 +214,38 @@ impl Attempt {
     /// Makes sure that what the host holds, and the digest that it is told, are of what the file holds, though somebody has touched it.
     async fn compare(&mut self, source: &Source, upload: &Upload) -> Result<(), Stop> {
         tracing::info!(job.id = %self.job.id, "{:?} was touched while it was uploaded; comparing it with what was sent", self.job.path);
+        let digest = self.digest_so_far(upload.plan).await?;
+        self.compare_content(source, upload, digest.as_ref()).await?;
+        self.record_version(source.identity(), source.fingerprint().await).await?;
+        if let Some(digest) = digest {
+            // With the version before, the queue has forgotten its digest.
+            self.worker.store.save_digest(self.job.id, upload.plan.part_bytes, digest).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the file with what was sent of it and with its digest, until nobody has touched it between the two.
+    async fn compare_content(&self, source: &Source, upload: &Upload, digest: Option<&Digest>) -> Result<(), SourceError> {
+        for _ in 0..COMPARISONS_MAX {
+            self.compare_parts(source, upload).await?;
+            let compared = source.identity();
+            if let Some(digest) = digest {
+                source.compare_digest(digest).await?;
+            }
+            if source.identity() == compared {
+                return Ok(());
+            }
+        }
+        Err(SourceError::Changed("while it was being uploaded, again and again"))
+    }
+
+    async fn compare_parts(&self, source: &Source, upload: &Upload) -> Result<(), SourceError> {
         let plan = upload.plan;
         if self.shape.order == Order::Sequential {
-            source.compare(plan.ranges_up_to(upload.held_bytes), upload.sent_hash).await?;
-        } else {
-            let confirmed = (0..plan.parts()).filter(|number| upload.confirmed.contains(*number));
-            source.compare(confirmed.map(|number| plan.range(number)), upload.sent_hash).await?;
+            return source.compare(plan.ranges_up_to(upload.held_bytes), upload.sent_hash).await;
         }
-        if let Some(digest) = self.digest_so_far(plan).await? {
-            source.compare_digest(&digest).await?;
-        }
-        self.record_version(source.identity(), source.fingerprint().await).await
+        let confirmed = (0..plan.parts()).filter(|number| upload.confirmed.contains(*number));
+        source.compare(confirmed.map(|number| plan.range(number)), upload.sent_hash).await
     }
 
     /// The digest of what the file held when it was read for that: now, in an earlier claim, or not at all.

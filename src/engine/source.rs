@@ -44,7 +44,7 @@ pub(super) const HASHED_BYTES: u64 = 4 * 1024 * 1024;
 /// Files up to this size are read when they are opened.
 const WHOLE_BYTES: u64 = 64 * 1024;
 /// How often a file is compared that is touched again and again meanwhile.
-const COMPARISONS_MAX: u32 = 3;
+pub(super) const COMPARISONS_MAX: u32 = 3;
 
 /// Why the bytes of a file cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -101,6 +101,7 @@ suite! {
     how_a_host_has_failed_is_kept_until_its_next_success;
     a_file_is_alone_at_its_host_when_no_other_is_to_be_tried;
     a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut;
+    a_digest_is_forgotten_when_the_file_was_touched_since;
     the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at;
     a_renamed_file_takes_its_jobs_with_it_and_what_was_under_its_new_name_may_have_another_one;
     without_a_time_of_birth_a_number_says_nothing_of_a_rename;
@@ -1467,6 +1468,23 @@ fn a_digest_is_kept_until_the_job_has_ended_and_only_as_it_was_cut(queue: Queue)
     assert_eq!((kept(4).as_ref(), kept(5)), (Some(&digest), None));
     queue.record_outcome(job, None);
     assert_eq!(kept(4), None);
+}
+
+fn a_digest_is_forgotten_when_the_file_was_touched_since(queue: Queue) {
+    queue.enqueue_for("box", 0..1);
+    let job = queue.claim_on("box");
+    let digest = Digest { algorithm: Algorithm::Md5, hex: "ab".into(), mid_states: Vec::new() };
+    let touched = |ctime_ns| version(Identity { ctime_ns, ..arrival(0).identity });
+    let kept_after = |version| {
+        queue.store.save_digest(job, 4, digest.clone()).blocking().unwrap();
+        assert_eq!(queue.store.record_version(job, version).blocking().unwrap(), Recorded::Yes);
+        queue.store.saved_digest(job, 4).blocking().unwrap()
+    };
+    assert_eq!(kept_after(touched(9)), None);
+    assert_eq!(kept_after(touched(9)), Some(digest.clone()), "the same version once more");
+    let plan = Plan { file_bytes: arrival(0).identity.size, part_bytes: 4 };
+    let opened = queue.store.record_session(job, Session("s".into()), Shape::parts(4), plan, touched(10)).blocking().unwrap();
+    assert_eq!((opened, queue.store.saved_digest(job, 4).blocking().unwrap()), (Recorded::Yes, None));
 }
 
 fn the_bytes_that_a_host_has_already_are_those_of_the_version_that_was_looked_at(queue: Queue) {

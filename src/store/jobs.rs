@@ -335,7 +335,7 @@ pub(super) fn record_version(c: &Connection, by: Caller, job: JobId, version: &V
     if !files::keep_fingerprint(c, job.0, version)? {
         return Ok(Recorded::OtherVersion);
     }
-    c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1")?.execute(params![job.0, version.identity.ctime_ns])?;
+    uploads::note_ctime(c, job, version.identity.ctime_ns)?;
     Ok(Recorded::Yes)
 }
 

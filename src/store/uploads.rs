@@ -45,9 +45,17 @@ pub(super) fn record_session(
         "INSERT INTO uploads (job, session, shape, part_bytes, parts, opened_at, sent_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)",
     )?;
     insert.execute(params![job.0, session.0, shape.stored(), plan.part_bytes.cast_signed(), plan.parts(), by.now_ms])?;
-    let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns <> ?2")?;
-    update.execute(params![job.0, version.identity.ctime_ns])?;
+    note_ctime(c, job, version.identity.ctime_ns)?;
     Ok(Recorded::Yes)
+}
+
+/// What the job sends was touched before this time. A digest that was kept may be of other content.
+pub(super) fn note_ctime(c: &Connection, job: JobId, ctime_ns: i64) -> Result<(), StoreError> {
+    let mut update = c.prepare_cached("UPDATE jobs SET ctime_ns = ?2 WHERE id = ?1 AND ctime_ns IS NOT ?2")?;
+    if update.execute(params![job.0, ctime_ns])? > 0 {
+        forget_digest(c, job)?;
+    }
+    Ok(())
 }
 
 pub(super) fn record_begun(c: &Connection, by: Caller, job: JobId, session: &Session) -> Result<bool, StoreError> {

@@ -349,6 +349,19 @@ fn the_folder_of_chunks_is_made_once_though_all_of_them_wait_for_it() {
 }
 
 #[test]
+fn chunks_that_wait_for_their_folder_share_the_refusal_of_it() {
+    let bench = bench(&format!("{CHUNKS}\nparallel_parts = 4"));
+    let content = bytes(1, 21 * MIB);
+    bench.put("file", &content);
+    bench.faults(one(Endpoint::Open, When::First(1), BUSY));
+    let daemon = bench.start();
+    bench.wait_done(1);
+    bench.stop(daemon);
+    assert!(bench.held("file") == [content]);
+    assert_eq!(requests(&bench, Endpoint::Open).len(), 2, "the one that was refused, and that of the next attempt");
+}
+
+#[test]
 fn chunks_that_are_held_are_not_sent_again() {
     let bench = bench(&format!("{CHUNKS}\nparallel_parts = 1"));
     let content = bytes(1, 40 * MIB);

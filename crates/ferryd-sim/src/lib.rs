@@ -14,7 +14,6 @@ mod orders;
 mod places;
 mod promises;
 mod run;
-mod scenes;
 pub mod schedule;
 mod setting;
 mod shrink;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ferryd::internals::job::steer::Order;
-use ferryd_sandbox::faults::{Action, Endpoint, Rule, When};
+use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, When};
 use ferryd_sim::schedule::{Act, Aim, Deed, Event, Failing, Name, Schedule};
 use ferryd_sim::{After, Detail, Report, Setting, run, shrink, shrink_while};
 
@@ -392,6 +392,28 @@ fn a_file_that_changes_after_its_digest_was_computed_and_before_a_part_arrived_i
         let changed = user(2.001, Act::EditSecretly(0));
         for death in [Deed::Kill, Deed::CutPower] {
             let events = vec![user(0.0, Act::Create(A, 449_155)), changed.clone(), at(3.0, death)];
+            keeps_every_promise(&world(slow.clone(), events));
+        }
+    }
+}
+
+/// Its digest was kept when the upload could not be opened, or was lost at its end; then the file changed, and the daemon died at any
+/// time after it had noticed.
+#[test]
+fn a_digest_of_what_a_file_held_before_is_never_told_of_what_it_holds_now() {
+    let fault = |host: &str, at, action| Deed::Fault(Rule::new(action).host(host).at(at).when(When::First(1)));
+    let status = Action::Status { code: 503, body: ErrorBody::Json, stored: false };
+    let cases = [("koodrive", Endpoint::Open, status, 2.5), ("4shared", Endpoint::Finish, Action::LoseSession, 26.5)];
+    for (host, endpoint, action, changed) in cases {
+        let slow = Setting { pace: Some(20_000), ..setting(&[host], After::Delete) };
+        for steps in 1..60 {
+            let death = Event { at: Duration::from_secs_f64(changed + 0.1), steps, what: Deed::Kill };
+            let events = vec![
+                at(0.0, fault(host, endpoint, action.clone())),
+                user(0.0, Act::Create(A, 449_155)),
+                user(changed, Act::EditSecretly(0)),
+                death,
+            ];
             keeps_every_promise(&world(slow.clone(), events));
         }
     }

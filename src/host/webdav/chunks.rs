@@ -27,8 +27,8 @@ const ASSEMBLY_PATIENCE: Duration = Duration::from_secs(3600);
 /// What the chunks are together.
 const WHOLE: &str = ".file";
 
-/// The folder of an upload: empty until it was made.
-pub(super) type ChunkFolder = Arc<OnceCell<()>>;
+/// The folder of an upload: what came of making it, once somebody has tried.
+pub(super) type ChunkFolder = Arc<OnceCell<Result<(), HostError>>>;
 
 /// How a file goes that is too large for one request.
 pub(super) fn shape(chunk_bytes: u64, parallel: usize, file_bytes: u64) -> Shape {
@@ -74,10 +74,14 @@ fn meaning(reply: &Reply) -> HostError {
 
 impl WebDav {
     /// Makes the folder of an upload, once in a life of this process, whichever chunk needs it first: one that is there is our own, of a
-    /// request without an answer.
+    /// request without an answer. Chunks that wait for it share a refusal, so that a host that wants to rest is not asked by each.
     async fn open_folder(&self, open: &Open) -> Result<(), HostError> {
         let folder = self.chunk_folder(&open.waiting);
-        folder.get_or_try_init(|| self.make_chunk_folder(open)).await.copied()
+        let made = folder.get_or_init(|| self.make_chunk_folder(open)).await.clone();
+        if made.is_err() {
+            self.known_chunk_folders().retain(|_, known| !Arc::ptr_eq(known, &folder));
+        }
+        made
     }
 
     async fn make_chunk_folder(&self, open: &Open) -> Result<(), HostError> {

@@ -135,8 +135,17 @@ impl Tables {
         if !self.keep_fingerprint(job, version)? {
             return Ok(Recorded::OtherVersion);
         }
-        self.job(job)?.identity.ctime_ns = version.identity.ctime_ns;
+        self.note_ctime(job, version.identity.ctime_ns)?;
         Ok(Recorded::Yes)
+    }
+
+    /// What the job sends was touched before this time. A digest that was kept may be of other content.
+    pub(super) fn note_ctime(&mut self, id: JobId, ctime_ns: i64) -> Result<(), StoreError> {
+        let job = self.job(id)?;
+        if std::mem::replace(&mut job.identity.ctime_ns, ctime_ns) != ctime_ns {
+            self.digests.remove(&id);
+        }
+        Ok(())
     }
 
     pub(super) fn record_wait(&mut self, by: Caller, job: JobId, why: Option<&Reason>) -> Result<(), StoreError> {

@@ -44,9 +44,8 @@ impl Tables {
         let former = self.uploads.insert(job, upload);
         let again = former
             .is_some_and(|former| was_perhaps_finished(former.shape.as_ref(), former.committing, former.held_bytes, &former.plan));
-        let job = self.job(job)?;
-        job.maybe_duplicate |= again;
-        job.identity.ctime_ns = version.identity.ctime_ns;
+        self.job(job)?.maybe_duplicate |= again;
+        self.note_ctime(job, version.identity.ctime_ns)?;
         Ok(Recorded::Yes)
     }
 

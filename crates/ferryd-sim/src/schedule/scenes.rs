@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
 
-use crate::schedule::{Act, Deed, Event, Maker, Name, PART_BYTES};
+use super::{Act, Deed, Event, Maker, Name, PART_BYTES};
 use crate::setting::Setting;
 
 /// One in so many worlds begins with one scene, and one with the other.
@@ -14,8 +14,8 @@ const LOOK: Duration = Duration::from_secs(600);
 
 /// Troubles that hang together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scene {
-    /// A file changes while half of it is on its way, and the daemon dies before it notices.
+pub(super) enum Scene {
+    /// A file changes while it is being uploaded, and the daemon dies before it notices.
     Half,
     /// One host keeps the daemon waiting, and more files come than may be uploading at once.
     Crowd,
@@ -23,7 +23,7 @@ pub(crate) enum Scene {
 
 impl Scene {
     /// What the world of this number begins with.
-    pub(crate) fn of(seed: u64) -> Option<Scene> {
+    pub(super) fn of(seed: u64) -> Option<Scene> {
         match seed % WORLDS {
             7 => Some(Scene::Half),
             11 => Some(Scene::Crowd),
@@ -34,7 +34,7 @@ impl Scene {
 
 impl Maker {
     /// The events of a scene, and when it is over.
-    pub(crate) fn scene(&mut self, scene: Scene, setting: &mut Setting) -> (Vec<Event>, Duration) {
+    pub(super) fn scene(&mut self, scene: Scene, setting: &mut Setting) -> (Vec<Event>, Duration) {
         match scene {
             Scene::Half => self.half(setting),
             Scene::Crowd => self.crowd(setting),
@@ -58,7 +58,7 @@ impl Maker {
     }
 
     fn crowd(&mut self, setting: &mut Setting) -> (Vec<Event>, Duration) {
-        setting.max_uploads = self.one(&[2, 3, 16]);
+        setting.max_uploads = self.one(&[2, 3]);
         let host = self.one(&setting.hosts);
         let action = match self.below(4) {
             0 => Action::TooManyRequests { retry_after: RetryAfter::Seconds(3600) },

@@ -1,16 +1,18 @@
 //! What happens in a world, and when: made from a number, and a plain list from then on, so that it can be cut down.
 
+mod scenes;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::scenes::Scene;
 use crate::setting::{After, Setting};
 use ferryd::internals::job::steer::Order;
 use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use scenes::Scene;
 
 /// In one of so many worlds, users change files and set their times back.
 const SECRETIVE: u64 = 50;
@@ -27,7 +29,7 @@ const LATER_CHANCE: f64 = 0.25;
 /// What makes of a number the one for what came later.
 const LATER: u64 = 0x7361_6c74;
 /// The parts of the kinds are no smaller, so larger files have several.
-pub(crate) const PART_BYTES: u64 = 256 * 1024;
+const PART_BYTES: u64 = 256 * 1024;
 
 /// One world's fate.
 #[derive(Debug, Clone, PartialEq)]
@@ -196,7 +198,7 @@ impl Schedule {
 }
 
 /// Throws the dice.
-pub(crate) struct Maker {
+struct Maker {
     random: StdRng,
     /// For kinds of hosts that came later, so that a number that is not drawn for one means the same world as before.
     later: StdRng,
@@ -209,16 +211,16 @@ impl Maker {
         self.random.random::<f64>() < chance
     }
 
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    fn below(&mut self, end: u64) -> u64 {
         self.random.random_range(0..end)
     }
 
-    pub(crate) fn one<T: Clone>(&mut self, of: &[T]) -> T {
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.random.random_range(0..of.len())].clone()
     }
 
     /// Mostly short times, sometimes long ones.
-    pub(crate) fn pause(&mut self, longest: Duration) -> Duration {
+    fn pause(&mut self, longest: Duration) -> Duration {
         let fraction = self.random.random::<f64>();
         longest.mul_f64(fraction.powi(4))
     }
@@ -310,11 +312,11 @@ impl Maker {
         }
     }
 
-    pub(crate) fn name(&mut self) -> Name {
+    fn name(&mut self) -> Name {
         Name(self.below(Name::COUNT.into()) as u8)
     }
 
-    pub(crate) fn bytes(&mut self) -> u64 {
+    fn bytes(&mut self) -> u64 {
         match self.below(10) {
             0 => BYTES_MIN,
             1..6 => BYTES_MIN + self.below(4000),
