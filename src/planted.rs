@@ -53,6 +53,8 @@ mod bugs {
         Secret,
         /// A host that asks for rest has it.
         Rest,
+        /// An order is carried out, and its answer says what it has changed.
+        Ordered,
     }
 
     /// A bug that can be switched on.
@@ -80,6 +82,7 @@ mod bugs {
         bug("events.lost_unheeded", Promise::Lost, "after the platform has lost events, the folders are not scanned"),
         bug("settle.writer_ignored", Promise::Early, "a file that is quiet is settled, whoever has it open for writing"),
         bug("settle.change_unseen", Promise::Early, "the quiet time goes on although the file has changed"),
+        bug("marker.older_suffices", Promise::Early, "a marker that is older than its file says that it is complete"),
         bug("rename.is_new", Promise::Once, "a file under a new name is taken for another file"),
         bug("renumbered.is_new", Promise::Once, "a file with another device or inode number is taken for a new version"),
         bug("claim.not_recovered", Promise::Lost, "what a killed daemon was uploading is never claimed again"),
@@ -94,6 +97,7 @@ mod bugs {
         bug("share.retries_first", Promise::Fair, "new jobs wait until no retry is due"),
         bug("connection.not_given_back", Promise::Bounded, "a request that fails keeps its connection"),
         bug("source.numbers_only", Promise::Mixed, "a file that changes while it is sent is known by its inode alone"),
+        bug("bandwidth.unheeded", Promise::Bounded, "bytes go as fast as the host takes them, whatever the limit"),
         bug("resume.any_version", Promise::Mixed, "a half-sent file is completed with whatever version is there now"),
         bug("ack.before_send", Promise::Repeated, "a part is recorded as held before the host was sent it"),
         bug("commit.intent_not_kept", Promise::Once, "that a finish is about to be sent is not put on record"),
@@ -109,6 +113,8 @@ mod bugs {
         bug("gone.remembered", Promise::Lost, "a version whose job is gone is not met again when it comes back"),
         bug("transient.fails_the_file", Promise::Lost, "the third passing failure in a row fails the job for good"),
         bug("held.without_reason", Promise::Reason, "a job that is held does not say why"),
+        bug("order.forgotten", Promise::Ordered, "what was ordered of a job under way is forgotten when its attempt ends"),
+        bug("order.untold", Promise::Ordered, "an order is carried out, but its answer names no job"),
         bug("secret.not_sought", Promise::Secret, "secrets are not looked for in what a host says"),
         bug("after.first_host", Promise::Source, "the after-action waits only for the first host of the watch"),
         bug("after.word_suffices", Promise::Source, "a host's word is proof enough for the after-action"),

@@ -96,6 +96,7 @@ pub(crate) fn readiness(file: &Identity, marker: Option<&Identity>) -> Readiness
     match marker {
         None => Readiness::Missing,
         Some(marker) if marker.mtime_ns >= file.mtime_ns || marker.ctime_ns >= file.ctime_ns => Readiness::Ready,
+        Some(_) if planted!("marker.older_suffices") => Readiness::Ready,
         Some(_) => Readiness::Older,
     }
 }

@@ -166,6 +166,7 @@ impl Order {
 /// The state of a job whose worker leaves it in `state` after `wanted` was ordered. What is over is over.
 pub(crate) fn left(wanted: Option<State>, state: State) -> State {
     match (wanted, state) {
+        _ if planted!("order.forgotten") => state,
         (Some(wanted), State::Queued | State::Uploading | State::Waiting | State::Held) => wanted,
         _ => state,
     }
@@ -186,7 +187,7 @@ impl Steered {
             return;
         }
         self.changed += 1;
-        if self.jobs.len() < NAMED_MAX {
+        if self.jobs.len() < NAMED_MAX && !planted!("order.untold") {
             self.jobs.push(job);
         }
         if matches!(effect, Effect::LeaveAs(_)) {

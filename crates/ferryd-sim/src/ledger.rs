@@ -9,6 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::setting::After;
 
+impl Ledger {
+    /// The files that every host is to have.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = (&PathBuf, &Standing)> {
+        self.standing.iter().filter(|(_, file)| file.is_ready && !self.hidden.contains(&file.digest))
+    }
+}
+
 /// SHA-256 of a content, in hexadecimal, as the hosts say it.
 pub(crate) type Digest = String;
 
@@ -25,6 +32,9 @@ pub(crate) struct Ledger {
     pub(crate) digests: BTreeMap<[i64; 6], Digest>,
     /// What the daemon has put aside at any time so far, and where it was: it may put that back.
     pub(crate) aside: BTreeMap<Digest, PathBuf>,
+    /// Contents that differ from the one before where no fingerprint looks, under the same time: which of the two a host gets is not
+    /// promised.
+    pub(crate) hidden: BTreeSet<Digest>,
     /// What sources were configured to become at any time so far.
     pub(crate) afters: BTreeSet<After>,
 }
@@ -37,13 +47,15 @@ pub(crate) struct Content {
     pub(crate) names: usize,
     /// Whether it was outside the watch for a while: its after-action may have come and found nothing.
     pub(crate) was_away: bool,
+    /// Whether a file that had it was ready to be sent.
+    pub(crate) was_ready: bool,
     /// How often it came under a name that did not have it, renamings apart: so many files have it, or had it, one after the other.
     pub(crate) arrivals: usize,
 }
 
 impl Content {
     pub(crate) fn new(bytes: u64) -> Content {
-        Content { bytes, names: 0, was_away: false, arrivals: 0 }
+        Content { bytes, names: 0, was_away: false, was_ready: false, arrivals: 0 }
     }
 }
 
@@ -58,11 +70,13 @@ pub(crate) struct Standing {
     pub(crate) calm: Duration,
     /// Every host had it before the sources were told to go: it must stay.
     pub(crate) spared: bool,
+    /// Whether it may be sent: its marker says that it is complete, where markers are wanted.
+    pub(crate) is_ready: bool,
 }
 
 impl Standing {
-    pub(crate) fn new(digest: &str, bytes: u64, since: Duration) -> Standing {
-        Standing { digest: digest.to_owned(), bytes, since, calm: Duration::ZERO, spared: false }
+    pub(crate) fn new(digest: &str, bytes: u64, since: Duration, is_ready: bool) -> Standing {
+        Standing { digest: digest.to_owned(), bytes, since, calm: Duration::ZERO, spared: false, is_ready }
     }
 }
 

@@ -25,7 +25,10 @@ impl World {
         };
         self.tell(&format!("a person orders: {order:?} {called}"));
         self.excuse(order, &selection);
-        let number = self.state().orders.give(order, &selection);
+        let number = {
+            let state = &mut *self.state();
+            state.orders.give(order, &selection, &state.jobs)
+        };
         let engine = self.state().engine.clone();
         match engine {
             Some(engine) if self.life.is_alive() => self.ask_daemon(engine, number, order, selection),
@@ -114,12 +117,15 @@ impl World {
     pub(crate) fn check_orders(&self, jobs: &[JobRow]) {
         for job in jobs {
             let told = format!("job {} of {} for {} is {}", job.id.0, job.path.display(), job.host, job.state.word());
-            let (is_surprise, ordered) = {
-                let state = self.state();
-                (state.orders.is_surprised_by(job), state.orders.state_of(job.id))
+            let (is_surprise, is_ruled_out, ordered) = {
+                let orders = &self.state().orders;
+                (orders.is_surprised_by(job), orders.is_ruled_out(job), orders.state_of(job.id))
             };
             if matches!(job.state, State::Paused | State::Cancelled) && is_surprise {
-                self.violated("ordered", format!("{told}, and nobody has ordered it"));
+                self.violated("ordered", format!("{told}, and nobody has ordered it, or was told"));
+            }
+            if is_ruled_out {
+                self.violated("ordered", format!("{told}, though it was paused or cancelled"));
             }
             // Its file may have changed, and then the job is over.
             if let Some(ordered) = ordered.filter(|ordered| ![*ordered, State::Gone].contains(&job.state)) {

@@ -23,6 +23,10 @@ use crate::world::World;
 const FAIR: Duration = Duration::from_secs(40 * 60);
 /// The same where nobody was told that events were lost: the folders are scanned once an hour.
 const FAIR_UNTOLD: Duration = Duration::from_secs(100 * 60);
+/// What a request may have in its body besides the bytes of files, which alone are counted against a bandwidth.
+const BODY_BYTES: u64 = 4096;
+/// Bytes of an earlier life that come later, and what may be sent at once.
+const UNCOUNTED_BYTES: f64 = 256.0 * 1024.0;
 /// Requests in an hour that nothing could justify.
 const REQUESTS_MAX: u64 = 40_000;
 
@@ -34,6 +38,7 @@ impl World {
         self.tell_moves(&jobs);
         self.check_reasons(&jobs);
         self.check_places(&jobs);
+        self.check_bandwidth();
         self.check_orders(&jobs);
         self.check_contents();
         self.check_fairness();
@@ -78,6 +83,20 @@ impl World {
         }
     }
 
+    /// The hosts take no more than the daemon may send.
+    fn check_bandwidth(&self) {
+        let Some(bytes_per_second) = self.setting.bandwidth else { return };
+        let (born, before) = self.state().born;
+        let now = self.sandbox.stats();
+        let seconds = self.time.passed().saturating_sub(born).as_secs_f64();
+        let most = bytes_per_second as f64 * seconds + (BODY_BYTES * (now.requests - before.requests)) as f64 + UNCOUNTED_BYTES;
+        let sent = now.body_bytes - before.body_bytes;
+        if sent as f64 > most {
+            let told = format!("the hosts have taken {sent} bytes in {seconds} s, of {bytes_per_second} a second");
+            self.violated("bounded", told);
+        }
+    }
+
     fn check_places(&self, jobs: &[JobRow]) {
         let uploading = jobs.iter().filter(|job| job.state == State::Uploading).count() as u64;
         if uploading > self.setting.max_uploads {
@@ -90,7 +109,7 @@ impl World {
         let careless = self.state().careless.clone();
         for object in self.sandbox.objects().into_iter().filter(|object| !careless.contains(&object.host)) {
             let digest = object.sha256.clone().unwrap_or_default();
-            if !self.state().ledger.closed.contains_key(&digest) {
+            if !self.state().ledger.closed.get(&digest).is_some_and(|content| content.was_ready) {
                 let told =
                     format!("{} holds `{}`, {} bytes that no user ever left like that", object.host, object.name, object.bytes);
                 return self.violated("mixed", told);
@@ -100,14 +119,8 @@ impl World {
 
     fn check_fairness(&self) {
         let bound = if self.state().was_untold { FAIR_UNTOLD } else { FAIR };
-        let late: Vec<(PathBuf, Standing)> = self
-            .state()
-            .ledger
-            .standing
-            .iter()
-            .filter(|(_, file)| file.calm > bound)
-            .map(|(p, s)| (p.clone(), s.clone()))
-            .collect();
+        let late: Vec<(PathBuf, Standing)> =
+            self.state().ledger.expected().filter(|(_, file)| file.calm > bound).map(|(p, s)| (p.clone(), s.clone())).collect();
         let healthy = self.state().healthy.clone();
         for ((path, file), host) in late.iter().flat_map(|file| healthy.iter().map(move |host| (file, host))) {
             if !self.holds(host, &file.digest) {
@@ -147,7 +160,8 @@ impl World {
 
     /// Every file that stands there is on every host: nothing that hosts did gives them a reason to refuse one for good.
     fn check_lost(&self, jobs: &[JobRow]) {
-        let standing = self.state().ledger.standing.clone();
+        let standing: BTreeMap<PathBuf, Standing> =
+            self.state().ledger.expected().map(|(path, file)| (path.clone(), file.clone())).collect();
         let careless = self.state().careless.clone();
         for (path, file) in &standing {
             let lacks = |host: &&&str| !careless.contains(**host) && !self.holds(host, &file.digest);

@@ -166,6 +166,7 @@ impl Course {
         self.lives += 1;
         let world = self.world.clone();
         world.state().lives += 1;
+        world.state().born = (world.time.passed(), world.sandbox.stats());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = match runtime {
             Ok(runtime) => runtime,

@@ -7,10 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use ferryd::internals::config::{self, Config, ConfigError, Environment};
 use ferryd::internals::host::kinds::KINDS;
 
-use crate::places::{ADDRESS, DROP, SENT};
+use crate::places::{ADDRESS, DROP, MARKER, SENT};
 
 /// The kind whose hosts tell nothing about a file but that they have it.
 const ONLY_WORDS: &str = "cloudkp";
+
+/// What the table of a host depends on.
+type TableOf = (&'static str, bool, bool, Option<u32>);
 
 /// How the daemon is configured, and how the hosts are.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +42,12 @@ pub struct Setting {
     pub keeps_connections: bool,
     /// Whether there was no queue before the first start; otherwise there is one that nothing was put into yet.
     pub is_new: bool,
+    /// Bytes a second that the daemon may send to all hosts together.
+    pub bandwidth: Option<u64>,
+    /// After how many failures in a row a job is held for a person.
+    pub retries: Option<u32>,
+    /// Whether a file is sent only when its marker says that it is complete.
+    pub has_markers: bool,
 }
 
 /// What happens to a file that is on every host.
@@ -96,14 +105,15 @@ impl Setting {
 
     /// Finding out which keys a kind has takes longer than a life of the daemon may, so it is done once.
     fn table(&self, kind: &'static str) -> String {
-        static TABLES: Mutex<BTreeMap<(&str, bool, bool), String>> = Mutex::new(BTreeMap::new());
+        static TABLES: Mutex<BTreeMap<TableOf, String>> = Mutex::new(BTreeMap::new());
         let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.entry((kind, self.trusts, self.asks_first)).or_insert_with(|| self.new_table(kind)).clone()
+        tables.entry((kind, self.trusts, self.asks_first, self.retries)).or_insert_with(|| self.new_table(kind)).clone()
     }
 
     fn new_table(&self, kind: &'static str) -> String {
         let mut table = ferryd_sandbox::config_of(kind, ADDRESS).unwrap_or_default();
         table += &format!("trust_replies = {}\n", self.trusts);
+        table += &self.retries.map_or(String::new(), |retries| format!("retries = {retries}\n"));
         let wanted = [("part_size = \"256 KiB\"\n", true), ("flash_upload = false\n", !self.asks_first)];
         for (line, _) in wanted.iter().filter(|(_, is_wanted)| *is_wanted) {
             let with = format!("{table}{line}");
@@ -122,9 +132,11 @@ impl Setting {
             After::Delete => "\"delete\"".to_owned(),
             After::Move => format!("{{ move = \"{SENT}\" }}"),
         };
+        let bandwidth = self.bandwidth.map_or(String::new(), |bytes| format!("bandwidth = \"{bytes} B/s\"\n"));
+        let ready = if self.has_markers { format!("ready_when = \"{{name}}{MARKER}\"\n") } else { String::new() };
         format!(
-            "[daemon]\nstate_dir = \"/state\"\nmax_uploads = {}\nmax_connections = {}\n[[watch]]\npath = \"{DROP}\"\nto = [{}]\n\
-             settle = \"{}s\"\nafter = {after}\n{tables}",
+            "[daemon]\nstate_dir = \"/state\"\nmax_uploads = {}\nmax_connections = {}\n{bandwidth}[[watch]]\npath = \"{DROP}\"\n\
+             to = [{}]\nsettle = \"{}s\"\nafter = {after}\n{ready}{tables}",
             self.max_uploads,
             self.max_connections,
             words.join(", "),

@@ -11,12 +11,19 @@ use ferryd::internals::store::JobRow;
 use ferryd_sandbox::Object;
 
 use crate::ledger::{Content, Digest, Ledger, Standing, digest};
-use crate::places::{DROP, SENT};
+use crate::places::{DROP, MARKER, SENT};
 use crate::setting::After;
 use crate::world::World;
 
-/// Files that nobody writes, with the digest and the size of each.
-type Found = BTreeMap<PathBuf, (Digest, u64)>;
+/// Files that nobody writes, markers apart.
+type Found = BTreeMap<PathBuf, Seen>;
+
+/// A file that nobody writes.
+struct Seen {
+    digest: Digest,
+    bytes: u64,
+    is_ready: bool,
+}
 
 /// What begins the names of files that the daemon makes for a moment.
 const PRIVATE: &str = ".ferryd-";
@@ -25,11 +32,33 @@ fn is_private(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PRIVATE))
 }
 
+fn is_marker(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(MARKER.as_bytes())
+}
+
+/// Where the marker of a file is.
+pub(crate) fn marker_of(path: &Path) -> PathBuf {
+    let mut marker = path.as_os_str().to_owned();
+    marker.push(MARKER);
+    marker.into()
+}
+
+/// Whether a file with these numbers may be sent: where markers are wanted, its own is there, and no older than the file by one of
+/// their times.
+fn is_ready(world: &World, path: &Path, numbers: [i64; 6]) -> bool {
+    let [.., mtime, ctime, _] = numbers;
+    let marker = |path: &Path| world.files.facts(&marker_of(path)).map(|facts| facts.numbers);
+    !world.setting.has_markers || marker(path).is_some_and(|[.., of_marker, changed, _]| of_marker >= mtime || changed >= ctime)
+}
+
 /// The regular files below a folder that nobody writes, with their digests.
 fn files_in(world: &World, folder: &str) -> Found {
     let mut found = BTreeMap::new();
     for path in world.files.files_below(Path::new(folder)) {
         let path = Path::new(folder).join(path);
+        if is_marker(&path) {
+            continue;
+        }
         let Some(Facts { numbers, writers: 0, is_file: true, .. }) = world.files.facts(&path) else { continue };
         let known = world.state().ledger.digests.get(&numbers).cloned();
         let digest = known.unwrap_or_else(|| {
@@ -37,7 +66,8 @@ fn files_in(world: &World, folder: &str) -> Found {
             world.state().ledger.digests.insert(numbers, digest.clone());
             digest
         });
-        found.insert(path, (digest, numbers[2].unsigned_abs()));
+        let is_ready = is_ready(world, &path, numbers);
+        found.insert(path, Seen { digest, bytes: numbers[2].unsigned_abs(), is_ready });
     }
     found
 }
@@ -47,13 +77,14 @@ impl Ledger {
     /// has left another name at the same time was renamed, and is none.
     fn count_arrivals(&mut self, now: &Found) {
         let mut come: BTreeMap<&Digest, usize> = BTreeMap::new();
-        for (path, (digest, bytes)) in now.iter().filter(|(path, _)| !is_private(path)) {
+        for (path, Seen { digest, bytes, .. }) in now.iter().filter(|(path, _)| !is_private(path)) {
             self.closed.entry(digest.clone()).or_insert(Content::new(*bytes));
             *come.entry(digest).or_default() += usize::from(self.last.get(path) != Some(digest));
         }
         for (digest, come) in come {
-            let has_left =
-                |(path, old): &(&PathBuf, &Standing)| old.digest == *digest && now.get(*path).is_none_or(|(new, _)| new != digest);
+            let has_left = |(path, old): &(&PathBuf, &Standing)| {
+                old.digest == *digest && now.get(*path).is_none_or(|new| new.digest != *digest)
+            };
             let left = self.standing.iter().filter(has_left).count();
             self.closed.entry(digest.clone()).and_modify(|content| content.arrivals += come.saturating_sub(left));
         }
@@ -65,10 +96,10 @@ impl World {
     pub(crate) fn look(&self) {
         let now = files_in(self, DROP);
         let before = self.state().ledger.standing.clone();
-        let aside: BTreeSet<&Digest> = now.iter().filter(|(path, _)| is_private(path)).map(|(_, (digest, _))| digest).collect();
+        let aside: BTreeSet<&Digest> = now.iter().filter(|(path, _)| is_private(path)).map(|(_, seen)| &seen.digest).collect();
         for (path, standing) in &before {
             match now.get(path) {
-                Some((digest, _)) if *digest == standing.digest => {}
+                Some(seen) if seen.digest == standing.digest => {}
                 Some(_) => self.violated("source", format!("the daemon has changed {}", path.display())),
                 None if aside.contains(&standing.digest) => {
                     self.state().ledger.aside.insert(standing.digest.clone(), path.clone());
@@ -78,7 +109,7 @@ impl World {
         }
         let was_aside = self.state().ledger.aside.clone();
         let is_put_back = |path: &Path, digest: &Digest| was_aside.get(digest).is_some_and(|before| before == path);
-        for (path, (digest, _)) in now.iter().filter(|(path, _)| !before.contains_key(*path) && !is_private(path)) {
+        for (path, Seen { digest, .. }) in now.iter().filter(|(path, _)| !before.contains_key(*path) && !is_private(path)) {
             if is_put_back(path, digest) {
                 continue;
             }
@@ -107,7 +138,7 @@ impl World {
         if !lacking.is_empty() {
             self.violated("source", format!("{told} is gone, but its content is not on {}", lacking.join(" and ")));
         }
-        if !afters.contains(&After::Delete) && !files_in(self, SENT).values().any(|(digest, _)| *digest == standing.digest) {
+        if !afters.contains(&After::Delete) && !files_in(self, SENT).values().any(|seen| seen.digest == standing.digest) {
             self.violated("source", format!("{told} was moved, but is nowhere"));
         }
     }
@@ -127,20 +158,27 @@ impl World {
         ledger.afters.insert(after);
         ledger.count_arrivals(&now);
         let mut standing = BTreeMap::new();
-        for (path, (digest, bytes)) in now.clone() {
-            if is_private(&path) {
+        for (path, Seen { digest, bytes, is_ready }) in &now {
+            if is_private(path) {
                 // It still counts as being where it was.
                 standing.extend(
-                    ledger.standing.iter().filter(|(_, old)| old.digest == digest).map(|(p, old)| (p.clone(), old.clone())),
+                    ledger.standing.iter().filter(|(_, old)| old.digest == *digest).map(|(p, old)| (p.clone(), old.clone())),
                 );
                 continue;
             }
-            let names = now.values().filter(|(other, _)| *other == digest).count();
-            ledger.closed.entry(digest.clone()).and_modify(|content| content.names = content.names.max(names));
+            let names = now.values().filter(|other| other.digest == *digest).count();
+            ledger.closed.entry(digest.clone()).and_modify(|content| {
+                content.names = content.names.max(names);
+                content.was_ready |= is_ready;
+            });
             ledger.last.insert(path.clone(), digest.clone());
-            let unchanged = ledger.standing.get(&path).filter(|old| old.digest == digest);
-            let entry = unchanged.cloned().unwrap_or_else(|| Standing::new(&digest, bytes, at));
-            standing.insert(path, entry);
+            let new = Standing::new(digest, *bytes, at, *is_ready);
+            let entry = match ledger.standing.get(path).filter(|old| old.digest == *digest) {
+                Some(old) if old.is_ready == *is_ready => old.clone(),
+                Some(old) => Standing { spared: old.spared, ..new },
+                None => new,
+            };
+            standing.insert(path.clone(), entry);
         }
         ledger.standing = standing;
     }

@@ -9,10 +9,15 @@ use rand::{Rng, SeedableRng};
 use crate::ledger;
 use crate::places::{DROP, ELSEWHERE};
 use crate::schedule::{Act, Name, Pick};
+use crate::stock::marker_of;
 use crate::world::World;
 
 /// Where a file is that was moved out of the watch.
 const OUT: &str = "/elsewhere/out";
+
+/// How far from the beginning and the end of a large file something is that no fingerprint covers, and how much is changed there.
+const BETWEEN: usize = 70_000;
+const EDITED_BYTES: u64 = 100;
 
 /// Bytes that no other file has.
 fn content(world: &World, bytes: u64) -> Vec<u8> {
@@ -67,6 +72,8 @@ fn try_to(world: &World, act: &Act) -> io::Result<Option<String>> {
             world.state().was_untold = true;
             Ok(Some("the disk of the watched folder is back, under other numbers".into()))
         }
+        Act::Mark => mark(world).map(Some),
+        Act::Unmark => unmark(world).map(Some),
         Act::Restore => {
             world.files.restore(Path::new(DROP))?;
             Ok(Some("the watched folder is restored from a backup".into()))
@@ -75,6 +82,7 @@ fn try_to(world: &World, act: &Act) -> io::Result<Option<String>> {
         | Act::Overwrite(pick, _)
         | Act::Edit(pick)
         | Act::EditSecretly(pick)
+        | Act::EditBetween(pick)
         | Act::Replace(pick, _)
         | Act::Truncate(pick)
         | Act::Rename(pick, _)
@@ -155,6 +163,25 @@ fn move_back(world: &World) -> io::Result<Option<String>> {
     Ok(Some(format!("a user moves {} back", path.display())))
 }
 
+/// The marker of every file that stands there.
+fn markers(world: &World) -> Vec<PathBuf> {
+    world.state().ledger.standing.keys().map(|path| marker_of(path)).collect()
+}
+
+fn mark(world: &World) -> io::Result<String> {
+    for marker in markers(world) {
+        world.files.write(&marker, b"")?;
+    }
+    Ok("a user marks every file as complete".into())
+}
+
+fn unmark(world: &World) -> io::Result<String> {
+    for marker in markers(world).iter().filter(|marker| world.files.facts(marker).is_some()) {
+        world.files.remove(marker)?;
+    }
+    Ok("a user removes every marker".into())
+}
+
 fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
     // Of two changes at the same moment the numbers do not tell.
     if let Some(facts) = world.files.facts(path) {
@@ -180,6 +207,15 @@ fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
             let bytes = files.read(path)?.len() as u64;
             files.overwrite_unnoticed(path, &content(world, bytes), 0)?;
             format!("a user changes bytes of {told} and sets its mtime back")
+        }
+        Act::EditBetween(_) => {
+            let bytes = files.read(path)?.len();
+            for offset in [BETWEEN, bytes.saturating_sub(BETWEEN)] {
+                files.overwrite_unnoticed(path, &content(world, EDITED_BYTES), offset)?;
+            }
+            let hidden = ledger::digest(&files.read(path)?);
+            world.state().ledger.hidden.insert(hidden);
+            format!("a user changes {told} in two places and sets its mtime back")
         }
         Act::Replace(_, bytes) => {
             let beside = path.with_extension("tmp");
@@ -221,7 +257,8 @@ fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
 
 /// They stop: files are closed, disks are back.
 pub(crate) fn go_home(world: &World) {
-    for act in [Act::Close, Act::Remount] {
+    let last = if world.setting.has_markers { Some(Act::Mark) } else { None };
+    for act in [Act::Close, Act::Remount].into_iter().chain(last) {
         if let Some(told) = carry_out(world, &act) {
             world.tell(&told);
         }

@@ -13,7 +13,7 @@ use ferryd::internals::os::simulated_files::Disk as Files;
 use ferryd::internals::os::simulated_time::Time;
 use ferryd::internals::store::{JobRow, LOG_NAME, Store};
 use ferryd_sandbox::faults::Rule;
-use ferryd_sandbox::{Options, Sandbox};
+use ferryd_sandbox::{Options, Sandbox, Stats};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -94,6 +94,8 @@ pub(crate) struct State {
     pub(crate) has_excuse: bool,
     /// Events that have happened.
     pub(crate) happened: usize,
+    /// When the life of the daemon began, and what hosts had taken by then.
+    pub(crate) born: (Duration, Stats),
 }
 
 impl World {
@@ -200,6 +202,7 @@ impl State {
             restarts: 0,
             has_excuse: false,
             happened: 0,
+            born: Default::default(),
         }
     }
 }

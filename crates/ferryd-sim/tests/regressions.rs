@@ -27,6 +27,9 @@ fn setting(hosts: &[&'static str], after: After) -> Setting {
         is_disk: false,
         keeps_connections: true,
         is_new: false,
+        bandwidth: None,
+        retries: None,
+        has_markers: false,
     }
 }
 

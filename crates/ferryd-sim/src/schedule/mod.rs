@@ -26,6 +26,10 @@ const BYTES_MIN: u64 = 16;
 const FIRST_KINDS: usize = 5;
 /// ... and how often one that came later takes the place of one of them.
 const LATER_CHANCE: f64 = 0.25;
+/// How often what is seldom configured is.
+const SELDOM: f64 = 0.125;
+/// How often files have markers.
+const MARKERS_CHANCE: f64 = 0.1;
 /// What makes of a number the one for what came later.
 const LATER: u64 = 0x7361_6c74;
 /// The parts of the kinds are no smaller, so larger files have several.
@@ -143,6 +147,8 @@ pub enum Act {
     Edit(Pick),
     /// The same, and sets the time of the last change back to what it was.
     EditSecretly(Pick),
+    /// The same in two places that no fingerprint covers: near the beginning and near the end.
+    EditBetween(Pick),
     /// Writes a new file beside one and renames it over that.
     Replace(Pick, u64),
     /// Cuts a file down to half of its bytes.
@@ -167,6 +173,10 @@ pub enum Act {
     Remount,
     /// Brings the watched folder back from a backup: everything the same but its numbers and times of the inode.
     Restore,
+    /// Writes the marker of every file that stands there.
+    Mark,
+    /// Removes every marker.
+    Unmark,
 }
 
 /// The name of a file: one of a few, so that users come upon the same ones again.
@@ -200,7 +210,7 @@ impl Schedule {
 /// Throws the dice.
 struct Maker {
     random: StdRng,
-    /// For kinds of hosts that came later, so that a number that is not drawn for one means the same world as before.
+    /// For kinds of hosts and settings that came later, so that a number that is not drawn for one means the same world as before.
     later: StdRng,
     /// Whether there are users who change files and set their times back, or bring them back from a backup.
     has_secrets: bool,
@@ -217,6 +227,12 @@ impl Maker {
 
     fn one<T: Clone>(&mut self, of: &[T]) -> T {
         of[self.random.random_range(0..of.len())].clone()
+    }
+
+    /// What is seldom configured, of what came later.
+    fn seldom<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+        let index = self.later.random_range(0..of.len());
+        self.later.random_bool(SELDOM).then(|| of[index])
     }
 
     /// Mostly short times, sometimes long ones.
@@ -257,6 +273,9 @@ impl Maker {
             is_disk: self.chance(0.5),
             keeps_connections: self.chance(0.7),
             is_new: self.chance(0.05),
+            bandwidth: self.seldom(&[60_000, 200_000]),
+            retries: self.seldom(&[1, 3]),
+            has_markers: self.later.random_bool(MARKERS_CHANCE),
         }
     }
 
@@ -290,8 +309,23 @@ impl Maker {
                 events.push(Event { at: later, steps: 0, what: end });
             }
         }
+        if setting.has_markers {
+            let marks = self.marks(&events);
+            events.extend(marks);
+        }
         events.sort_by_key(|event| event.at);
         events
+    }
+
+    /// Users mark files as complete some time after they have done something to them, and sometimes take that back.
+    fn marks(&mut self, events: &[Event]) -> Vec<Event> {
+        let acts = events.iter().filter(|event| matches!(event.what, Deed::User(_)));
+        acts.filter_map(|event| {
+            let act = if self.later.random_bool(0.8) { Act::Mark } else { Act::Unmark };
+            let after = SHORT.mul_f64(self.later.random::<f64>());
+            self.later.random_bool(0.7).then(|| Event { at: event.at + after, steps: 0, what: Deed::User(act) })
+        })
+        .collect()
     }
 
     /// What ends something that must not last for ever.

@@ -7,7 +7,7 @@ use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, RetryAfter, Rule, When
 use super::{Act, Deed, Event, Maker, Name, PART_BYTES};
 use crate::setting::Setting;
 
-/// One in so many worlds begins with one scene, and one with the other.
+/// One in so many worlds begins with each of the scenes.
 const WORLDS: u64 = 16;
 /// How often a world is looked at while nothing happens in it.
 const LOOK: Duration = Duration::from_secs(600);
@@ -19,6 +19,8 @@ pub(super) enum Scene {
     Half,
     /// One host keeps the daemon waiting, and more files come than may be uploading at once.
     Crowd,
+    /// A host completes uploads and does not say so, and the daemon dies before it has asked again.
+    Unheard,
 }
 
 impl Scene {
@@ -27,6 +29,7 @@ impl Scene {
         match seed % WORLDS {
             7 => Some(Scene::Half),
             11 => Some(Scene::Crowd),
+            13 => Some(Scene::Unheard),
             _ => None,
         }
     }
@@ -38,22 +41,45 @@ impl Maker {
         match scene {
             Scene::Half => self.half(setting),
             Scene::Crowd => self.crowd(setting),
+            Scene::Unheard => self.unheard(setting),
         }
     }
 
     fn half(&mut self, setting: &mut Setting) -> (Vec<Event>, Duration) {
-        setting.pace = Some(self.one(&[20_000, 50_000]));
-        let (name, bytes) = (self.name(), PART_BYTES * (1 + self.below(4)) + self.below(PART_BYTES));
-        let settled = Duration::from_secs(setting.settle_seconds);
-        let changed = settled + self.pause(Duration::from_secs(60));
-        let died = changed + self.pause(Duration::from_secs(10));
-        let change = self.one(&[Act::EditSecretly(0), Act::EditSecretly(0), Act::Edit(0), Act::Replace(0, bytes)]);
+        let pace = self.one(&[20_000, 50_000]);
+        (setting.pace, setting.max_connections) = (Some(pace), 2);
+        let (name, bytes) = (self.name(), PART_BYTES * (2 + self.below(3)) + self.below(PART_BYTES));
+        // After the first part was sent, and before the last one is; the daemon dies before it has sent another one.
+        let lasts = |bytes: u64| Duration::from_secs(bytes / pace);
+        let first_part = Duration::from_secs(setting.settle_seconds) + lasts(PART_BYTES);
+        let changed = first_part + lasts(self.below(bytes - PART_BYTES));
+        let died = changed + lasts(self.below(PART_BYTES));
+        let change =
+            self.one(&[Act::EditBetween(0), Act::EditBetween(0), Act::EditSecretly(0), Act::Edit(0), Act::Replace(0, bytes)]);
         let death = self.one(&[Deed::Kill, Deed::Kill, Deed::CutPower]);
         let events = vec![
             event(Duration::ZERO, Deed::User(Act::Create(name, bytes))),
             event(changed, Deed::User(change)),
             event(died, death),
         ];
+        (events, died)
+    }
+
+    fn unheard(&mut self, setting: &mut Setting) -> (Vec<Event>, Duration) {
+        let (host, name, bytes, reset) = (self.one(&setting.hosts), self.name(), self.bytes(), self.chance(0.5));
+        let endpoint = self.one(&[Endpoint::Finish, Endpoint::Finish, Endpoint::Any, Endpoint::Chunk]);
+        let rule = Rule::new(Action::LoseReply { reset }).host(host).at(endpoint).when(When::Always);
+        setting.pace = None;
+        let created = Duration::from_secs(1);
+        let died = created + Duration::from_secs(setting.settle_seconds) + self.pause(Duration::from_secs(60));
+        let mut events = vec![
+            event(Duration::ZERO, Deed::Fault(rule)),
+            event(created, Deed::User(Act::Create(name, bytes))),
+            event(died, self.one(&[Deed::Kill, Deed::Kill, Deed::CutPower, Deed::Stop(LOOK)])),
+            event(died, Deed::HostsRecover),
+        ];
+        // Nobody can be asked any more.
+        events.extend(self.chance(0.6).then(|| event(died, Deed::HostsRestart(true))));
         (events, died)
     }
 
