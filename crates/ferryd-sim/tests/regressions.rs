@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ferryd::internals::job::steer::Order;
+use ferryd::internals::os::simulated_files::Fate;
 use ferryd_sandbox::faults::{Action, Endpoint, ErrorBody, Rule, When};
 use ferryd_sim::schedule::{Act, Aim, Deed, Event, Failing, Name, Schedule};
 use ferryd_sim::{After, Detail, Report, Setting, run, shrink, shrink_while};
@@ -432,4 +433,15 @@ fn a_digest_for_a_finish_that_came_to_nothing_is_never_told_of_what_the_file_hol
         at(40.0, Deed::Kill),
     ];
     keeps_every_promise(&world(slow, events));
+}
+
+#[test]
+fn a_marker_that_cannot_go_where_its_file_went_keeps_its_name() {
+    let far = Setting { moves_far: true, has_markers: true, ..setting(&["cloudkp", "4shared"], After::Move) };
+    let mut events = vec![user(1.0, Act::Create(A, 2_040)), user(2.0, Act::Mark), at(3.0, Deed::SentFull(true))];
+    // The file is looked for where it was, and its marker is still there.
+    events.extend([at(15.0, Deed::Events(Fate::Lose)), user(16.0, Act::Rename(0, B)), at(120.0, Deed::SentFull(false))]);
+    let report = world(far, events);
+    assert!(has(&report, "cannot move the file"), "{}", report.story.join("\n"));
+    keeps_every_promise(&report);
 }

@@ -53,15 +53,22 @@ fn take_marker(task: &Task, markers: &Marker, done: &Done) -> io::Result<()> {
     if folder.look(own_name).is_ok() {
         return put_back(&folder, &aside, &marker);
     }
-    match &task.action {
-        AfterAction::Delete => folder.remove(&aside)?,
-        AfterAction::Move { folder: root, below } => {
-            let place = Destination::make(task.base.files(), root, below)?;
-            let arrived = if let Done::Moved(path) = done { path.file_name() } else { None };
-            go_to(&folder, &aside, &place.folder, &arrived.map_or(marker, |name| markers.of(name)))?;
-        }
+    let arrived = if let Done::Moved(path) = done { path.file_name() } else { None };
+    if let Err(error) = take_from_aside(task, &folder, &aside, &arrived.map_or(marker.clone(), |name| markers.of(name))) {
+        put_back(&folder, &aside, &marker)?;
+        return Err(error);
     }
     folder.sync()
+}
+
+fn take_from_aside(task: &Task, folder: &Folder, aside: &OsStr, name: &OsStr) -> io::Result<()> {
+    match &task.action {
+        AfterAction::Delete => folder.remove(aside),
+        AfterAction::Move { folder: root, below } => {
+            let place = Destination::make(task.base.files(), root, below)?;
+            go_to(folder, aside, &place.folder, name)
+        }
+    }
 }
 
 fn is_there(folder: &Folder, name: &OsStr) -> io::Result<bool> {
@@ -119,8 +126,10 @@ fn copy(folder: &Folder, aside: &OsStr, to: &Folder, name: &OsStr) -> io::Result
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large for a marker"));
     }
     let mut made = to.create_new(name, 0o644)?;
-    made.write_all(&text)?;
-    made.sync()?;
+    if let Err(error) = made.write_all(&text).and_then(|()| made.sync()) {
+        to.remove(name)?;
+        return Err(error);
+    }
     to.sync()?;
     folder.remove(aside)
 }
