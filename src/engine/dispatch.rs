@@ -20,6 +20,7 @@ use crate::os::system::System;
 use crate::store::{Asking, Claimed, ReturnedJob, Steer, Store, StoreError};
 use crate::watch::Handle;
 
+use super::ahead::{Expected, Opening};
 use super::clocks;
 use super::halt::Halt;
 use super::handed::Handed;
@@ -64,6 +65,7 @@ pub(crate) struct Dispatch {
     /// Jobs given so far, over all hosts.
     served: u64,
     calls: Calls,
+    opening: Opening,
 }
 
 /// What is shared with others.
@@ -74,6 +76,8 @@ pub(crate) struct Shared {
     pub board: Board,
     /// Where the scan is told to look.
     pub hints: Handle,
+    /// Which hosts will have files soon.
+    pub expected: Expected,
     /// What people order.
     pub orders: Orders,
     /// Hosts and limits to go by from now on.
@@ -116,6 +120,7 @@ impl Dispatch {
             shared,
             served: 0,
             calls: Calls::default(),
+            opening: Opening::default(),
         }
     }
 
@@ -350,6 +355,16 @@ impl Dispatch {
         Ok(())
     }
 
+    /// Makes connections to hosts that will have files soon, and that nothing is known to be wrong with.
+    fn open_ahead(&self) {
+        for (name, files) in self.shared.expected.take() {
+            let host = self.hosts.configured().find(|host| host.name == name);
+            if let Some(host) = host.filter(|host| !host.worker.standing.is_open()) {
+                self.opening.begin(&name, host.worker.host.clone(), files, host.uploads_max());
+            }
+        }
+    }
+
     /// Keeps what an attempt says about its host besides how it is doing.
     fn keep(&mut self, running: &Running, feedback: Feedback, why: Option<Reason>) {
         let host = self.hosts.at(running.host);
@@ -492,11 +507,15 @@ impl Workload for Dispatch {
     }
 
     async fn arrivals(&self) {
-        tokio::select! {
-            () = self.store.arrivals() => {}
-            () = self.shared.network.news() => {}
-            () = self.shared.orders.news() => {}
-            () = self.shared.renewals.news() => {}
+        loop {
+            tokio::select! {
+                () = self.store.arrivals() => return,
+                () = self.shared.network.news() => return,
+                () = self.shared.orders.news() => return,
+                () = self.shared.renewals.news() => return,
+                // No job is begun for that.
+                () = self.shared.expected.news() => self.open_ahead(),
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::os::system::System;
 use crate::store::{Arrival, Earlier, LOOKUPS_MAX, Seen, Store, StoreError};
 use crate::watch::{self, Knowledge, News, Settled, WatchingEnds};
 
+use super::ahead::Expected;
 use super::roots::KnownRoots;
 
 /// The queue, for as long as it is lent: a thread that hangs keeps nobody from closing it.
@@ -53,16 +54,17 @@ pub(crate) struct Intake {
     recognition: Recognition,
     watches: Watches,
     roots: KnownRoots,
+    expected: Expected,
     /// The queue's failure, which ended the watching.
     failed: Option<StoreError>,
 }
 
 impl Intake {
     /// An intake for the files of these watches, whose roots are numbered in the same order.
-    pub(crate) fn new(system: System, store: Store, watches: Watches, roots: KnownRoots) -> Intake {
+    pub(crate) fn new(system: System, store: Store, watches: Watches, roots: KnownRoots, expected: Expected) -> Intake {
         let recognition = Recognition::new(system, store);
         let store = recognition.store.clone();
-        Intake { recognition, store, reports: Reports::default(), watches, roots, failed: None }
+        Intake { recognition, store, reports: Reports::default(), watches, roots, expected, failed: None }
     }
 
     /// The way to take the queue back.
@@ -311,6 +313,10 @@ impl watch::KnownFiles for Intake {
         self.note(done)
     }
 
+    fn settling(&mut self, root: usize) {
+        self.expected.expect(&self.watches[root].to);
+    }
+
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         let done = self.enqueue(batch, true);
         self.note(done)
@@ -368,7 +374,7 @@ mod tests {
         let store = Store::in_memory(Arc::new(|| 1)).unwrap();
         let watches: Watches = [Watch::new(dir.path().to_owned(), Arc::from(["box".to_owned()]))].into_iter().collect();
         let roots = KnownRoots::new(Files::Real, watches.clone(), Vec::new(), crate::watch::Handle::default());
-        let mut intake = Intake::new(System::default(), store, watches, roots);
+        let mut intake = Intake::new(System::default(), store, watches, roots, Expected::default());
         let settled = |name: &str| Settled {
             root: 0,
             folder: dir.path().to_owned(),

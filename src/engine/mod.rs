@@ -3,6 +3,7 @@
 //! Order of the end: the watching stops first, so that nothing new arrives; then the workers leave their jobs, with the parts in
 //! flight if the grace lasts; then the queue is closed by its owner.
 
+mod ahead;
 mod attempt;
 pub mod bandwidth;
 pub(crate) mod clocks;
@@ -56,6 +57,7 @@ use crate::os::threads::Threads;
 use crate::store::{Resting, Store, StoreError};
 use crate::watch::{BadGlob, Handle, Root};
 
+use ahead::Expected;
 use deliver::{Deliver, DeliverSetting, Means};
 use dispatch::Dispatch;
 use hosts::HostsSetting;
@@ -132,10 +134,12 @@ pub async fn run(
 
     let roots = Root::all(&system.files, &config.watches, &config.daemon.state_dir, &new_since)?;
     let watched = Watched { roots, watches: config.watches.clone(), known_roots: known_roots.clone() };
-    let watching = watching::start(watched, system, &store, hints.clone(), loops.watching.clone(), ready)?;
+    let told = watching::Told { hints: hints.clone(), expected: Expected::default() };
+    let expected = told.expected.clone();
+    let watching = watching::start(watched, system, &store, told, loops.watching.clone(), ready)?;
     let looks_after = store.clone();
     let renewals = loops.dispatch.clone();
-    let shared = dispatch::Shared { network: network.clone(), board: board.clone(), hints, orders, renewals };
+    let shared = dispatch::Shared { network: network.clone(), board: board.clone(), hints, expected, orders, renewals };
     let mut following = JoinSet::new();
     if system.clock.is_the_machines() {
         following.spawn(machine::follow_clock(system.clock.clone()));

@@ -23,6 +23,7 @@ use crate::store::{Store, StoreError};
 use crate::watch::{self, Handle, Root, Waiting};
 
 use super::EngineError;
+use super::ahead::Expected;
 use super::handed::Handed;
 use super::intake::{Intake, Lent, Reports};
 use super::phase::{Phase, Phases};
@@ -47,6 +48,14 @@ pub(super) struct Watched {
     pub(super) known_roots: KnownRoots,
 }
 
+/// What the watching and the engine tell each other.
+pub(super) struct Told {
+    /// Where to look.
+    pub(super) hints: Handle,
+    /// Which hosts will have files soon.
+    pub(super) expected: Expected,
+}
+
 /// What is to be done about the watching, and who waits for it.
 pub(super) enum WatchOrder {
     /// Nothing is taken up until something else is to be watched.
@@ -63,7 +72,7 @@ pub(super) struct Watching {
     ends: JoinSet<Ended>,
     /// Roots that a thread has given away, since they meet other file systems than before.
     leaving: (UnboundedSender<Vec<Root>>, UnboundedReceiver<Vec<Root>>),
-    hints: Handle,
+    told: Told,
     watches: Watches,
     known_roots: KnownRoots,
     ready: Arc<Ready>,
@@ -121,13 +130,13 @@ fn groups(roots: Vec<Root>, mounts: &Mounts) -> Vec<Vec<Root>> {
     groups.into_values().collect()
 }
 
-/// Begins to watch. `ready` is called once each root has been scanned, or is known not to answer. What is told through `hints` reaches
-/// the threads.
+/// Begins to watch. `ready` is called once each root has been scanned, or is known not to answer. What is told through its hints
+/// reaches the threads.
 pub(super) fn start(
     watched: Watched,
     system: &System,
     store: &Store,
-    hints: Handle,
+    told: Told,
     orders: Handed<WatchOrder>,
     ready: impl FnOnce() + Send + 'static,
 ) -> Result<Watching, EngineError> {
@@ -135,7 +144,7 @@ pub(super) fn start(
         groups: Vec::new(),
         ends: JoinSet::new(),
         leaving: unbounded_channel(),
-        hints,
+        told,
         watches: Watches::default(),
         known_roots: KnownRoots::default(),
         ready: Ready::when(0, || ()),
@@ -168,10 +177,10 @@ impl Watching {
 
     /// Ends all threads. What they have not done is met again by the next.
     async fn rest(&mut self) -> Ended {
-        self.hints.stop();
+        self.told.hints.stop();
         let failure = self.end().await;
         self.groups.clear();
-        self.hints.hand_on_to_nobody();
+        self.told.hints.hand_on_to_nobody();
         // What they have given away was theirs.
         self.leaving = unbounded_channel();
         failure
@@ -202,8 +211,9 @@ impl Watching {
     /// Begins a thread for these roots.
     fn begin(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
         let handle = Handle::default();
-        self.hints.hand_on_to(handle.clone());
-        let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone());
+        self.told.hints.hand_on_to(handle.clone());
+        let expected = self.told.expected.clone();
+        let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone(), expected);
         let begun = Arc::<AtomicBool>::default();
         self.groups.push(Group {
             roots: roots.iter().map(Root::index).collect(),
@@ -247,7 +257,7 @@ impl Watching {
                 _ = looks.tick(), if may_hang => self.look_after(store).await,
             }
         }
-        self.hints.stop();
+        self.told.hints.stop();
         let others = self.end().await;
         match ended.and_then(|failure| Ok(failure.or(others?))) {
             Ok(None) => Ok(()),

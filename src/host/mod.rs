@@ -111,6 +111,11 @@ pub trait Host: Send + Sync {
     fn keep_alive(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
+    /// Makes connections to where the first request of an upload goes, for so many files that are to come, so that there are `most` at
+    /// best. A host that cannot tell where makes none.
+    fn open_ahead(&self, _files: usize, _most: usize) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
     /// A passing address of a stored file, for hosts whose files have no lasting link.
     fn address<'a>(&'a self, _remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         Box::pin(async { Ok(None) })

@@ -134,6 +134,10 @@ impl Host for Redacting {
         self.of(self.host.keep_alive(), |()| ())
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        self.of(self.host.open_ahead(files, most), |()| ())
+    }
+
     fn address<'a>(&'a self, remote_id: &'a str) -> Answer<'a, Option<Secret>> {
         self.of(self.host.address(remote_id), |address| address)
     }

@@ -16,7 +16,7 @@ pub(crate) const MOST_UNASKED: usize = 8;
 const FILE_BYTES_IN_FLIGHT: u64 = 16 * 1024 * 1024;
 
 /// The window of a host of which nothing is known.
-const FIRST: usize = 4;
+pub(crate) const FIRST: usize = 4;
 
 /// Answers to each place that a round has, and the time that it takes, at least.
 const ROUND_ANSWERS: usize = 3;

@@ -77,6 +77,8 @@ pub(crate) trait KnownFiles {
     fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), WatchingEnds> {
         Ok(())
     }
+    /// A file of this root was met that is taken up once it has settled.
+    fn settling(&mut self, _root: usize) {}
     /// Takes up settled files; returns when they are durable.
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;
     /// Remembers files that were there before their watch, without taking them up.

@@ -84,6 +84,10 @@ impl KnownFiles for Owner<'_> {
         self.ask(|owner| owner.closed(folder, name, identity))
     }
 
+    fn settling(&mut self, root: usize) {
+        self.ask(|owner| owner.settling(root));
+    }
+
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds> {
         self.ask(|owner| owner.settled(batch))
     }

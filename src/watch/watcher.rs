@@ -401,6 +401,9 @@ impl<'a> Watcher<'a> {
         if is_news {
             let path = key.1.join(&key.2);
             tracing::info!(path = %path.display(), "seen {path:?}; waiting until it has settled");
+            if !settling.unmarked {
+                self.known_files.settling(key.0);
+            }
         }
         self.roots.entry(key.0).and_modify(|watch| watch.settles(settling.unmarked));
         self.due.insert((due, key.clone()));

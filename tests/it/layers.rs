@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// Every crate from outside, with the parts that may know it.
-const MAY_KNOW: [(&str, &[&str]); 49] = [
+const MAY_KNOW: [(&str, &[&str]); 51] = [
     ("annotate_snippets", &["config"]),
     ("base64", &["cli", "host", "job"]),
     ("bytes", &["engine", "host"]),
@@ -68,6 +68,8 @@ const MAY_KNOW: [(&str, &[&str]); 49] = [
     ("thiserror", &["config", "engine", "hook", "host", "job", "os", "planted", "store", "watch"]),
     ("tokio", &["cli", "engine", "hook", "host", "os", "store"]),
     ("toml", &["config"]),
+    ("tower_layer", &["host"]),
+    ("tower_service", &["host"]),
     ("tracing", &["cli", "config", "engine", "hook", "os", "store", "watch"]),
     ("tracing_subscriber", &["cli"]),
     ("twox_hash", &["job"]),

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on ends, and may say what it measured"
 )]
 
+mod ahead;
 mod bench_top;
 mod citations;
 mod clients;

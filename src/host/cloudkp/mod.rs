@@ -317,6 +317,10 @@ impl Host for CloudKp {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(self.present(), files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let reply = self.transport.send(Request::get(self.present())).await?;

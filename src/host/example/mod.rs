@@ -214,6 +214,10 @@ impl Host for Example {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(&self.settings.base_url, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let url = self.url("/account");

@@ -460,6 +460,10 @@ impl Host for FourShared {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(&self.settings.base_url, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let login = self.call("login", &[]).await?;

@@ -5,21 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder};
-
 use super::super::error::HostError;
-use super::names::PublicNames;
+#[cfg(feature = "simulator")]
+use super::connected::{CONNECT_TIMEOUT, KEEP_IDLE};
+use super::connected::{Connected, Key, Proxy};
 #[cfg(feature = "simulator")]
 use super::simulated::{Connector, Network};
 use super::transport::Transport;
-use crate::job::upload::Class;
 use crate::os::system::System;
-use crate::secret::Secret;
-
-/// How long a connection may take to be made (`docs/protocols/README.md`, section 3).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection nobody uses is kept.
-const KEEP_IDLE: Duration = Duration::from_secs(30);
 
 /// How requests travel, whatever their protocol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,18 +25,6 @@ pub struct Settings {
     pub user_agent: Option<String>,
 }
 
-/// The way that requests go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub enum Proxy {
-    /// As the variables of the environment say (`HTTPS_PROXY`, `NO_PROXY` and the like).
-    #[default]
-    Environment,
-    /// Straight to the host.
-    Direct,
-    /// Through the proxy at this address, which may hold a password.
-    At(Secret),
-}
-
 /// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of
 /// certificates and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
 ///
@@ -51,18 +32,9 @@ pub enum Proxy {
 #[derive(Clone)]
 pub struct Clients {
     system: System,
-    made: Arc<Mutex<HashMap<Key, Arc<Client>>>>,
+    made: Arc<Mutex<HashMap<Key, Arc<Connected>>>>,
     #[cfg(feature = "simulator")]
     simulated: Option<Arc<Network>>,
-}
-
-/// All that makes one client another one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    ca: Option<Arc<[u8]>>,
-    proxy: Proxy,
-    /// Whether names may lead to the Internet only.
-    public_only: bool,
 }
 
 impl fmt::Debug for Clients {
@@ -89,7 +61,7 @@ impl Clients {
     /// `HostRefused` when the HTTP library cannot be set up.
     #[cfg(feature = "simulator")]
     pub fn simulated(system: &System, connector: Arc<dyn Connector>) -> Result<Clients, HostError> {
-        let unconnected = builder().no_proxy().tls_certs_only([]).build().map_err(failed)?;
+        let unconnected = Connected::to_nobody()?;
         let network = Network::new(connector, unconnected, CONNECT_TIMEOUT, KEEP_IDLE);
         Ok(Clients { simulated: Some(Arc::new(network)), ..Clients::new(system) })
     }
@@ -131,12 +103,12 @@ impl Clients {
         Ok(Transport::of(client, &self.system, idle, settings.user_agent.as_deref(), is_through_proxy))
     }
 
-    fn client(&self, key: Key) -> Result<Arc<Client>, HostError> {
+    fn client(&self, key: Key) -> Result<Arc<Connected>, HostError> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = made.get(&key) {
             return Ok(client.clone());
         }
-        let client = Arc::new(client(&key)?);
+        let client = Arc::new(Connected::new(key.clone())?);
         made.retain(|_, client| Arc::strong_count(client) > 1);
         made.insert(key, client.clone());
         Ok(client)
@@ -150,68 +122,11 @@ impl Transport {
     }
 }
 
-fn failed(error: reqwest::Error) -> HostError {
-    HostError::new(Class::HostRefused, format!("cannot set up the HTTP client: {}", with_causes(&error))).caused_by(error)
-}
-
-/// An error with what caused it, and what helps where the machine has no certificates.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    if text.to_lowercase().contains("certificate") {
-        text.push_str(
-            "; install the package `ca-certificates`, or set SSL_CERT_FILE to a file with the certificates to be trusted",
-        );
-    }
-    text
-}
-
-fn builder() -> ClientBuilder {
-    // Another part of the process may have chosen a provider before; any will do.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(KEEP_IDLE)
-        .tcp_nodelay(true)
-        .http1_only()
-        // In the letters of the hosts' own samples: servers that are somebody's own work may compare them.
-        .http1_title_case_headers()
-}
-
-fn client(key: &Key) -> Result<Client, HostError> {
-    let mut builder = builder();
-    if let Some(pem) = &key.ca {
-        let refused = |error| {
-            HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error)
-        };
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(refused)?);
-    }
-    builder = match &key.proxy {
-        Proxy::Environment => builder,
-        Proxy::Direct => builder.no_proxy(),
-        Proxy::At(address) => builder.proxy(proxy(address)?),
-    };
-    if key.public_only {
-        builder = builder.dns_resolver(Arc::new(PublicNames));
-    }
-    builder.build().map_err(failed)
-}
-
-fn proxy(address: &Secret) -> Result<reqwest::Proxy, HostError> {
-    // What the library says of a wrong address may quote it.
-    let sound = url::Url::parse(address.reveal()).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let proxy = reqwest::Proxy::all(address.reveal()).ok().filter(|_| sound);
-    proxy.ok_or_else(|| HostError::new(Class::HostRefused, "`proxy` is no address of an HTTP proxy, such as http://HOST:PORT"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::upload::Class;
+    use crate::secret::Secret;
 
     const IDLE: Duration = Duration::from_secs(5);
 

@@ -2,8 +2,10 @@
 //! bounded reply, and says in the words of `job` what a status or a broken connection means where a protocol's own page says
 //! nothing else.
 
+mod ahead;
 mod body;
 mod clients;
+mod connected;
 mod failure;
 mod headers;
 mod names;
@@ -16,7 +18,8 @@ mod simulated;
 mod tests;
 mod transport;
 
-pub use clients::{Clients, Proxy, Settings};
+pub use clients::{Clients, Settings};
+pub use connected::Proxy;
 pub use headers::Headers;
 pub use reply::Reply;
 pub(super) use reply::parse_retry_after;

@@ -12,12 +12,13 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, HOST, HeaderValue};
 use hyper::{Uri, http};
 use hyper_util::rt::TokioIo;
-use reqwest::{Body, Client, Response};
+use reqwest::{Body, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use url::{Position, Url};
 
 use super::super::error::HostError;
+use super::connected::Connected;
 use super::failure::{self, Stage};
 
 /// A connection, as its user sees it.
@@ -76,14 +77,14 @@ pub(super) struct Network {
     /// How long a connection nobody uses is kept.
     keep_idle: Duration,
     /// Builds requests, and connects to nobody.
-    pub(super) client: Arc<Client>,
+    pub(super) client: Arc<Connected>,
 }
 
 /// Connections nobody uses just now, with the time since when.
 type Idle = BTreeMap<Destination, Vec<(SendRequest<Body>, Instant)>>;
 
 impl Network {
-    pub(super) fn new(connector: Arc<dyn Connector>, client: Client, connect_timeout: Duration, keep_idle: Duration) -> Network {
+    pub(super) fn new(connector: Arc<dyn Connector>, client: Connected, connect_timeout: Duration, keep_idle: Duration) -> Network {
         Network { connector, idle: Arc::default(), connect_timeout, keep_idle, client: Arc::new(client) }
     }
 
@@ -108,6 +109,21 @@ impl Network {
                 },
             }
         }
+    }
+
+    /// Connects for so many files, so that nobody uses `most` connections at best.
+    pub(super) async fn connect_ahead(&self, url: &Url, files: usize, most: usize) -> Result<(), HostError> {
+        let Some(to) = Destination::of(url).filter(|_| self.connector.keeps_connections()) else { return Ok(()) };
+        let kept = {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            forget_old(&mut idle, self.keep_idle);
+            idle.get(&to).map_or(0, Vec::len)
+        };
+        for _ in 0..files.min(most.saturating_sub(kept)) {
+            let sender = self.connect(&to).await?;
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(to.clone()).or_default().push((sender, Instant::now()));
+        }
+        Ok(())
     }
 
     async fn connect(&self, to: &Destination) -> Result<SendRequest<Body>, HostError> {

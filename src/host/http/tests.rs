@@ -269,3 +269,73 @@ async fn a_reply_that_dribbles_is_given_up_a_minute_after_it_has_begun() {
     assert!((60..70).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!((error.class, error.status, error.doubt), (Class::Transient, Some(200), true), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_request_takes_the_connection_that_was_made_ahead_whose_handshake_is_over() {
+    let (address, asked) = server(vec![answer("", "plain")]);
+    let ours = transport(&Settings::default());
+    let url = format!("http://{address}/up");
+    // The server takes no second connection.
+    ours.open_ahead(&url, 1, 1).await.unwrap();
+    assert_eq!(ours.send(Request::get(&url)).await.unwrap().text, "plain");
+    assert!(asked.recv().unwrap().starts_with("get /up "), "nothing else was sent");
+
+    let (address, ca, _asked) = private_server(false);
+    let secure = transport(&Settings { ca: Some(ca), ..Settings::default() });
+    let url = format!("https://{address}/up");
+    secure.open_ahead(&url, 1, 1).await.unwrap();
+    assert_eq!(secure.send(Request::get(&url)).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_made_ahead_and_is_closed_by_then_is_not_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/up", listener.local_addr().unwrap());
+    let (tell, closed) = tokio::sync::oneshot::channel();
+    let served = std::thread::spawn(move || {
+        drop(listener.accept().unwrap());
+        tell.send(()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        exact_head(&mut stream);
+        stream.write_all(answer("", "second").as_bytes()).unwrap();
+    });
+    let ours = transport(&Settings::default());
+    ours.open_ahead(&url, 1, 1).await.unwrap();
+    closed.await.unwrap();
+    // Whatever the kernel knows by now, the runtime knows after the next answer from it.
+    let (other, _asked) = server(vec![answer("", "")]);
+    ours.send(Request::get(&format!("http://{other}/"))).await.unwrap();
+    assert_eq!(ours.send(Request::get(&url)).await.unwrap().text, "second");
+    served.join().unwrap();
+}
+
+#[tokio::test]
+async fn none_is_made_ahead_where_one_waits_already() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/up", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for _ in 0..2 {
+            exact_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        }
+        listener.set_nonblocking(true).unwrap();
+        listener.accept().map(drop).unwrap_err().kind()
+    });
+    let ours = transport(&Settings::default());
+    ours.open_ahead(&url, 1, 1).await.unwrap();
+    ours.open_ahead(&url, 1, 1).await.unwrap();
+    ours.send(Request::get(&url)).await.unwrap();
+    ours.open_ahead(&url, 1, 1).await.unwrap();
+    ours.send(Request::get(&url)).await.unwrap();
+    assert_eq!(served.join().unwrap(), std::io::ErrorKind::WouldBlock, "one connection carries everything");
+}
+
+#[tokio::test]
+async fn who_cannot_be_connected_to_ahead_is_told_of_as_with_a_request() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ours = transport(&Settings::default());
+    let url = format!("http://{address}/up");
+    let (ahead, request) = (ours.open_ahead(&url, 2, 4).await, ours.send(Request::get(&url)).await);
+    assert_eq!(ahead.unwrap_err().said, request.err().unwrap().said);
+}

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Method, Response};
+use tokio::task::JoinSet;
 use url::{Position, Url};
 
 use super::super::error::HostError;
 use super::super::form::Form;
 use super::body::{Around, Meter, watched};
+use super::connected::Connected;
 use super::failure::lost;
 use super::reply::{Reply, read_reply};
 use super::request::{Payload, Request};
@@ -28,7 +30,7 @@ const USER_AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
 /// A client with its connections, and how it is used. Cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    client: Arc<Client>,
+    connected: Arc<Connected>,
     #[cfg(feature = "simulator")]
     network: Option<Arc<Network>>,
     idle: Duration,
@@ -40,7 +42,7 @@ pub struct Transport {
 
 impl Transport {
     pub(super) fn of(
-        client: Arc<Client>,
+        connected: Arc<Connected>,
         system: &System,
         idle: Duration,
         user_agent: Option<&str>,
@@ -48,7 +50,7 @@ impl Transport {
     ) -> Transport {
         let (clock, chance) = (system.clock.clone(), system.chance.clone());
         Transport {
-            client,
+            connected,
             #[cfg(feature = "simulator")]
             network: None,
             idle,
@@ -67,7 +69,7 @@ impl Transport {
 
     #[cfg(test)]
     pub(super) fn shares_client_with(&self, other: &Transport) -> bool {
-        Arc::ptr_eq(&self.client, &other.client)
+        Arc::ptr_eq(&self.connected, &other.connected)
     }
 
     /// The time by which replies are read.
@@ -84,6 +86,29 @@ impl Transport {
     pub fn form(&self) -> Form {
         let boundary: String = self.chance.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
         Form::with_boundary(format!("ferryd-{boundary}"))
+    }
+
+    /// Makes connections to the place where requests to `url` go, for so many files that are to come, so that there are `most` at best.
+    /// None is made where a request was answered a short while ago, whose connection waits for the next. One that is not used for half
+    /// a minute is closed.
+    ///
+    /// # Errors
+    /// Those of a request that gets no connection.
+    pub async fn open_ahead(&self, url: &str, files: usize, most: usize) -> Result<(), HostError> {
+        let url = Url::parse(url).map_err(|_| unusable_address())?;
+        #[cfg(feature = "simulator")]
+        if let Some(network) = &self.network {
+            return network.connect_ahead(&url, files, most).await;
+        }
+        let Some(opener) = self.connected.opener() else { return Ok(()) };
+        let mut opening = JoinSet::new();
+        for making in self.connected.ahead.begin(&url, files, most) {
+            opening.spawn(making.by(opener.get(url.clone()).send()));
+        }
+        while let Some(opened) = opening.join_next().await {
+            opened.unwrap_or(Ok(())).map_err(|error| self.lost(error))?;
+        }
+        Ok(())
     }
 
     /// Sends a request and reads its reply, whatever its status.
@@ -108,7 +133,7 @@ impl Transport {
         let meter = Arc::new(Meter::default());
         let method = request.method.clone().ok_or_else(|| HostError::new(Class::Unreadable, "the request has no valid method"))?;
         let may_have_no_length = matches!(method, Method::GET | Method::HEAD | Method::DELETE);
-        let mut builder = self.client.request(method, url).header("user-agent", self.user_agent());
+        let mut builder = self.connected.client.request(method, url).header("user-agent", self.user_agent());
         for (name, value) in &request.headers {
             builder = builder.header(name.as_ref(), value);
         }
@@ -135,7 +160,9 @@ impl Transport {
         if let Some(network) = &self.network {
             return network.execute(request).await;
         }
-        self.client.execute(request).await.map_err(|error| self.lost(error))
+        let Connected { client, ahead, .. } = &*self.connected;
+        let url = request.url().clone();
+        ahead.send(&url, client.execute(request)).await.map_err(|error| self.lost(error))
     }
 
     fn user_agent(&self) -> &str {
@@ -148,7 +175,7 @@ impl Transport {
 
     /// Fetches what is at `url`, and hands it to `each` as it comes.
     pub async fn fetch(&self, url: &str, mut each: impl FnMut(&[u8])) -> Result<(), HostError> {
-        let request = self.client.get(url).header("user-agent", self.user_agent());
+        let request = self.connected.client.get(url).header("user-agent", self.user_agent());
         let mut response = self.execute(request.build().map_err(|error| self.lost(error))?).await?;
         if !response.status().is_success() {
             let status = response.status().as_u16();

@@ -626,6 +626,10 @@ impl Host for S3 {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.sender.open_ahead(&self.place, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let call = Call::of_bucket("GET", &[("list-type", "2"), ("max-keys", "1")]);

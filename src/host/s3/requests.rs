@@ -107,6 +107,11 @@ impl Sender {
         Sender { credentials, transport, ahead_ms: AtomicI64::new(0) }
     }
 
+    /// Makes connections to where calls about this place go.
+    pub(super) async fn open_ahead(&self, place: &Place, files: usize, most: usize) -> Result<(), HostError> {
+        self.transport.open_ahead(&place.url(None, ""), files, most).await
+    }
+
     /// Sends a call and reads its reply. One that may have been refused for the time it was signed with is sent once more, by the
     /// service's clock.
     pub(super) async fn ask(&self, place: &Place, call: &Call<'_>) -> Result<Reply, HostError> {

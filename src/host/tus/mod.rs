@@ -476,6 +476,10 @@ impl Host for Tus {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(&self.settings.endpoint, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let abilities = self.abilities().await?;

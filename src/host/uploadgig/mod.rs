@@ -360,6 +360,10 @@ impl Host for UploadGig {
         Box::pin(async move { stored::outcome(completion) })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(&self.settings.base_url, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let left = self.login().await?.cmbs.map_or(String::new(), |cmbs| format!("; {cmbs} MiB free"));

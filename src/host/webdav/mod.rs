@@ -515,6 +515,10 @@ impl Host for WebDav {
         })
     }
 
+    fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
+        Box::pin(self.transport.open_ahead(&self.base, files, most))
+    }
+
     fn check(&self) -> Answer<'_, String> {
         Box::pin(self.examine())
     }
