@@ -8,6 +8,7 @@ mod attempt;
 pub mod bandwidth;
 pub(crate) mod clocks;
 pub mod connections;
+mod content;
 pub mod deliver;
 pub(crate) mod digest;
 pub(crate) mod dispatch;

@@ -23,6 +23,9 @@ use url::Url;
 /// How old a connection may be to be used: servers close those that ask nothing.
 const KEPT: Duration = Duration::from_secs(30);
 
+/// With so many places, those that are of no use are forgotten: hosts name addresses of others.
+const PLACES_MAX: usize = 64;
+
 tokio::task_local! {
     /// What the connection is for that is asked for.
     static WANTED: Wanted;
@@ -49,6 +52,12 @@ struct Place {
     heard: Option<Instant>,
 }
 
+impl Place {
+    fn is_of_use(&self) -> bool {
+        !self.connections.is_empty() || self.making > 0 || self.heard.is_some_and(|heard| heard.elapsed() < KEPT)
+    }
+}
+
 /// A connection that is to be made ahead.
 pub(super) struct Making {
     ahead: Ahead,
@@ -70,7 +79,11 @@ impl Ahead {
         let to = origin(url);
         let answer = WANTED.scope(Wanted { to: to.clone(), ahead: false }, request).await;
         if answer.is_ok() {
-            self.places().entry(to).or_default().heard = Some(Instant::now());
+            let mut places = self.places();
+            if places.len() >= PLACES_MAX && !places.contains_key(&to) {
+                places.retain(|_, place| place.is_of_use());
+            }
+            places.entry(to).or_default().heard = Some(Instant::now());
         }
         answer
     }
