@@ -3,7 +3,7 @@
 //! Nothing rests on them: one that cannot be made, or is not used, costs what it costs to make. A host that rests, or that needs a
 //! person, is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -53,15 +53,28 @@ impl Expected {
 
 /// Connections on their way. Dropped, they are given up.
 #[derive(Debug, Default)]
-pub(super) struct Opening(Mutex<JoinSet<()>>);
+pub(super) struct Opening(Mutex<Attempts>);
+
+#[derive(Debug, Default)]
+struct Attempts {
+    tasks: JoinSet<()>,
+    /// Hosts that are waited for, since they are still being made.
+    awaited: BTreeSet<String>,
+}
 
 impl Opening {
-    /// Makes connections to a host that has so many files to come, and may have so many uploads at once.
-    pub(super) fn begin(&self, name: &str, host: LazyHost, files: usize, uploads_max: usize) {
-        let mut opening = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while opening.try_join_next().is_some() {}
-        let (name, most) = (name.to_owned(), uploads_max.min(FIRST));
-        opening.spawn(async move {
+    /// Makes connections to a host that has `files` files to come, so that no more than `most` wait for them. A host may be long in the
+    /// making, if its secret comes from a program, so no more than one attempt waits for that.
+    pub(super) fn begin(&self, name: &str, host: LazyHost, files: usize, most: usize) {
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while attempts.tasks.try_join_next().is_some() {}
+        if host.is_made() {
+            attempts.awaited.remove(name);
+        } else if !attempts.awaited.insert(name.to_owned()) {
+            return;
+        }
+        let (name, most) = (name.to_owned(), most.min(FIRST));
+        attempts.tasks.spawn(async move {
             if let Err(error) = host.get().await.open_ahead(files, most).await {
                 tracing::debug!("no connection to host {name} was made ahead: {error}");
             }

@@ -355,12 +355,14 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Makes connections to hosts that will have files soon, and that nothing is known to be wrong with.
+    /// Makes connections to hosts that will have files soon, as far as they may upload them at once.
     fn open_ahead(&self) {
+        let now = clocks::now(&self.system.clock);
         for (name, files) in self.shared.expected.take() {
             let host = self.hosts.configured().find(|host| host.name == name);
             if let Some(host) = host.filter(|host| !host.worker.standing.is_open()) {
-                self.opening.begin(&name, host.worker.host.clone(), files, host.uploads_max());
+                let most = host.asks(now).room.min(host.worker.connections.window().size());
+                self.opening.begin(&name, host.worker.host.clone(), files, most);
             }
         }
     }

@@ -232,7 +232,7 @@ impl HostSlots {
     }
 
     /// Jobs that may upload to it at once now.
-    pub(super) fn uploads_max(&self) -> usize {
+    fn uploads_max(&self) -> usize {
         self.uploads_max.unwrap_or_else(|| flow::uploads(self.worker.connections.window().size()))
     }
 

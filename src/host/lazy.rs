@@ -50,6 +50,11 @@ impl LazyHost {
         LazyHost { made: Arc::default(), ..self.clone() }
     }
 
+    /// Whether it has been made.
+    pub fn is_made(&self) -> bool {
+        self.made.initialized()
+    }
+
     /// Whether the other is a clone of this one.
     pub fn is(&self, other: &LazyHost) -> bool {
         Arc::ptr_eq(&self.made, &other.made)

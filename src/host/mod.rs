@@ -111,8 +111,8 @@ pub trait Host: Send + Sync {
     fn keep_alive(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
-    /// Makes connections to where the first request of an upload goes, for so many files that are to come, so that there are `most` at
-    /// best. A host that cannot tell where makes none.
+    /// Makes connections to where the first request of an upload goes, for `files` files to come, so that no more than `most` wait. None
+    /// are made for a host that cannot tell where that is.
     fn open_ahead(&self, _files: usize, _most: usize) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }

@@ -77,7 +77,7 @@ pub(crate) trait KnownFiles {
     fn closed(&mut self, _folder: &Path, _name: &OsStr, _identity: &Identity) -> Result<(), WatchingEnds> {
         Ok(())
     }
-    /// A file of this root was met that is taken up once it has settled.
+    /// A file of this root was met that will be taken up within seconds, if nobody changes it.
     fn settling(&mut self, _root: usize) {}
     /// Takes up settled files; returns when they are durable.
     fn settled(&mut self, batch: Vec<Settled>) -> Result<(), WatchingEnds>;

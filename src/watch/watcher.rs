@@ -29,6 +29,8 @@ const SETTLING_MAX: usize = 16_384;
 const RESCANS_MAX: usize = 4096;
 /// How often the roots are looked at.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
+/// A file that may be taken up within less than this is told of when it is met.
+const SOON: Duration = Duration::from_secs(10);
 /// Settled files that are handed over together.
 const BATCH: usize = 512;
 /// How often a file without its marker is looked at, should no event tell of the marker.
@@ -401,7 +403,7 @@ impl<'a> Watcher<'a> {
         if is_news {
             let path = key.1.join(&key.2);
             tracing::info!(path = %path.display(), "seen {path:?}; waiting until it has settled");
-            if !settling.unmarked {
+            if !settling.unmarked && due < self.clock.awake() + SOON {
                 self.known_files.settling(key.0);
             }
         }

@@ -20,23 +20,18 @@ use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-/// How old a connection may be to be used: servers close those that ask nothing.
-const KEPT: Duration = Duration::from_secs(30);
+/// How old a connection may be to be used. Servers close those that ask nothing, some after 10 seconds; a request on one that is being
+/// closed has no answer, and is not repeated by itself.
+const KEPT: Duration = Duration::from_secs(10);
+/// Where a request was answered within this time, its connection waits in the client.
+const HEARD: Duration = Duration::from_secs(15);
 
 /// With so many places, those that are of no use are forgotten: hosts name addresses of others.
 const PLACES_MAX: usize = 64;
 
 tokio::task_local! {
-    /// What the connection is for that is asked for.
-    static WANTED: Wanted;
-}
-
-/// What a connection is for.
-#[derive(Clone)]
-struct Wanted {
-    to: Arc<str>,
-    /// Whether it is to be kept, and no request is to be sent.
-    ahead: bool,
+    /// Where the connection is to lead that is asked for.
+    static TO: Arc<str>;
 }
 
 /// Connections that were made ahead, by where they lead, and when each place was heard from last. Clones share.
@@ -54,7 +49,7 @@ struct Place {
 
 impl Place {
     fn is_of_use(&self) -> bool {
-        !self.connections.is_empty() || self.making > 0 || self.heard.is_some_and(|heard| heard.elapsed() < KEPT)
+        !self.connections.is_empty() || self.making > 0 || self.heard.is_some_and(|heard| heard.elapsed() < HEARD)
     }
 }
 
@@ -62,6 +57,7 @@ impl Place {
 pub(super) struct Making {
     ahead: Ahead,
     to: Arc<str>,
+    is_counted: bool,
 }
 
 /// In place of a connection that was kept.
@@ -77,7 +73,7 @@ impl Ahead {
     /// Carries out a request whose connection may have been made ahead.
     pub(super) async fn send<T, E>(&self, url: &Url, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let to = origin(url);
-        let answer = WANTED.scope(Wanted { to: to.clone(), ahead: false }, request).await;
+        let answer = TO.scope(to.clone(), request).await;
         if answer.is_ok() {
             let mut places = self.places();
             if places.len() >= PLACES_MAX && !places.contains_key(&to) {
@@ -88,23 +84,28 @@ impl Ahead {
         answer
     }
 
-    /// Begins connections for so many files that are to come, so that there are `most` at best. None is begun where the client has one of
-    /// its own by now.
+    /// Begins connections for `files` files to come, so that no more than `most` wait. None is begun where a request was answered a short
+    /// while ago.
     pub(super) fn begin(&self, url: &Url, files: usize, most: usize) -> Vec<Making> {
         let to = origin(url);
         let mut places = self.places();
         let place = places.entry(to.clone()).or_default();
-        if place.heard.is_some_and(|heard| heard.elapsed() < KEPT / 2) {
+        if place.heard.is_some_and(|heard| heard.elapsed() < HEARD) {
             return Vec::new();
         }
-        place.connections.retain(|(_, since)| since.elapsed() < KEPT / 2);
+        place.connections.retain(|(_, since)| since.elapsed() < KEPT);
         let count = files.min(most.saturating_sub(place.connections.len() + place.making));
         place.making += count;
-        (0..count).map(|_| Making { ahead: self.clone(), to: to.clone() }).collect()
+        (0..count).map(|_| Making { ahead: self.clone(), to: to.clone(), is_counted: true }).collect()
     }
 
     fn keep(&self, to: Arc<str>, connection: impl Any + Send) {
-        self.places().entry(to.clone()).or_default().connections.push((Box::new(connection), Instant::now()));
+        {
+            let mut places = self.places();
+            let place = places.entry(to.clone()).or_default();
+            place.making = place.making.saturating_sub(1);
+            place.connections.push((Box::new(connection), Instant::now()));
+        }
         let all = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
@@ -128,17 +129,18 @@ impl Ahead {
 
 impl Making {
     /// Has a request that is never sent make it.
-    pub(super) async fn by<T, E: Error + 'static>(self, request: impl Future<Output = Result<T, E>>) -> Result<(), E> {
-        match WANTED.scope(Wanted { to: self.to.clone(), ahead: true }, request).await {
-            Err(error) if !is_kept(&error) => Err(error),
-            _ => Ok(()),
-        }
+    pub(super) async fn by<T, E: Error + 'static>(mut self, request: impl Future<Output = Result<T, E>>) -> Result<(), E> {
+        let answer = TO.scope(self.to.clone(), request).await;
+        self.is_counted = !answer.as_ref().is_err_and(|error| is_kept(error));
+        answer.map(drop).or_else(|error| if self.is_counted { Err(error) } else { Ok(()) })
     }
 }
 
 impl Drop for Making {
     fn drop(&mut self) {
-        self.ahead.places().entry(self.to.clone()).and_modify(|place| place.making -= 1);
+        if self.is_counted {
+            self.ahead.places().entry(self.to.clone()).and_modify(|place| place.making = place.making.saturating_sub(1));
+        }
     }
 }
 
@@ -159,19 +161,26 @@ fn origin(url: &Url) -> Arc<str> {
     url[..url::Position::BeforePath].into()
 }
 
-impl<S> Layer<S> for Ahead {
+/// What a client does with connections: the one of the requests takes those that were made ahead, and the other one makes them.
+#[derive(Clone)]
+pub(super) enum Role {
+    Takes(Ahead),
+    Makes(Ahead),
+}
+
+impl<S> Layer<S> for Role {
     type Service = Connect<S>;
 
     fn layer(&self, inner: S) -> Connect<S> {
-        Connect { inner, ahead: self.clone() }
+        Connect { inner, role: self.clone() }
     }
 }
 
-/// Makes connections, or takes those that were made ahead.
+/// Makes the connections of a client.
 #[derive(Clone)]
 pub(super) struct Connect<S> {
     inner: S,
-    ahead: Ahead,
+    role: Role,
 }
 
 impl<S, R> Service<R> for Connect<S>
@@ -189,17 +198,22 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let Ok(Wanted { to, ahead }) = WANTED.try_with(Clone::clone) else { return Box::pin(self.inner.call(request)) };
-        if ahead {
-            let (connecting, ahead) = (self.inner.call(request), self.ahead.clone());
-            return Box::pin(async move {
-                ahead.keep(to, connecting.await?);
-                Err(Kept.into())
-            });
-        }
-        match self.ahead.take(&to) {
-            Some(connection) => Box::pin(std::future::ready(Ok(connection))),
-            None => Box::pin(self.inner.call(request)),
+        let to = TO.try_with(Clone::clone).ok();
+        match self.role.clone() {
+            Role::Takes(ahead) => match to.and_then(|to| ahead.take(&to)) {
+                Some(connection) => Box::pin(std::future::ready(Ok(connection))),
+                None => Box::pin(self.inner.call(request)),
+            },
+            Role::Makes(ahead) => {
+                let connecting = self.inner.call(request);
+                Box::pin(async move {
+                    let connection = connecting.await?;
+                    if let Some(to) = to {
+                        ahead.keep(to, connection);
+                    }
+                    Err(Kept.into())
+                })
+            }
         }
     }
 }

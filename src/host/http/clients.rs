@@ -26,7 +26,7 @@ pub struct Settings {
 }
 
 /// Clients, each shared by all transports whose settings need the same one: a client has its own connections, tables of
-/// certificates and about 150 KiB. Those that nobody uses any more are dropped when another is made. Clones share.
+/// certificates and about 150 KiB, and twice that once connections are made ahead. Those that nobody uses any more are dropped when another is made. Clones share.
 ///
 /// A client belongs to the runtime that it is first used on, so these must not outlive it.
 #[derive(Clone)]

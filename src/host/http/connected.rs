@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, ClientBuilder};
 
 use super::super::error::HostError;
-use super::ahead::Ahead;
+use super::ahead::{Ahead, Role};
 use super::names::PublicNames;
 use crate::job::upload::Class;
 use crate::secret::Secret;
@@ -49,7 +49,7 @@ pub(super) struct Key {
 impl Connected {
     pub(super) fn new(key: Key) -> Result<Connected, HostError> {
         let ahead = Ahead::default();
-        Ok(Connected { client: client(&key, &ahead)?, ahead, key, opener: OnceLock::new() })
+        Ok(Connected { client: client(&key, Role::Takes(ahead.clone()))?, ahead, key, opener: OnceLock::new() })
     }
 
     /// One that only builds requests.
@@ -62,7 +62,7 @@ impl Connected {
 
     /// One that connects as the client does, whose connections are kept for that one.
     pub(super) fn opener(&self) -> Option<&Client> {
-        self.opener.get_or_init(|| client(&self.key, &self.ahead).ok()).as_ref()
+        self.opener.get_or_init(|| client(&self.key, Role::Makes(self.ahead.clone())).ok()).as_ref()
     }
 }
 
@@ -99,8 +99,8 @@ fn builder() -> ClientBuilder {
         .http1_title_case_headers()
 }
 
-fn client(key: &Key, ahead: &Ahead) -> Result<Client, HostError> {
-    let mut builder = builder().connector_layer(ahead.clone());
+fn client(key: &Key, role: Role) -> Result<Client, HostError> {
+    let mut builder = builder().connector_layer(role);
     if let Some(pem) = &key.ca {
         let refused = |error| {
             HostError::new(Class::HostRefused, "`ca_file` cannot be used: it is no list of certificates in PEM").caused_by(error)

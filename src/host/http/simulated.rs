@@ -80,8 +80,16 @@ pub(super) struct Network {
     pub(super) client: Arc<Connected>,
 }
 
-/// Connections nobody uses just now, with the time since when.
-type Idle = BTreeMap<Destination, Vec<(SendRequest<Body>, Instant)>>;
+/// Connections nobody uses just now.
+type Idle = BTreeMap<Destination, Vec<Kept>>;
+
+/// A connection nobody uses just now.
+struct Kept {
+    sender: SendRequest<Body>,
+    since: Instant,
+    /// Whether it has carried no request yet: one that is not sent on it is not repeated by itself.
+    is_fresh: bool,
+}
 
 impl Network {
     pub(super) fn new(connector: Arc<dyn Connector>, client: Connected, connect_timeout: Duration, keep_idle: Duration) -> Network {
@@ -94,12 +102,12 @@ impl Network {
         let mut request = on_the_wire(request).map_err(|error| self.broken(Some(&to), Stage::Built, error))?;
         loop {
             let (mut sender, is_fresh) = match self.kept(&to) {
-                Some(sender) => (sender, false),
+                Some(Kept { sender, is_fresh, .. }) => (sender, is_fresh),
                 None => (self.connect(&to).await?, true),
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    self.keep(to, sender);
+                    self.keep(to, sender, false);
                     return Ok(Response::from(response.map(Body::wrap)));
                 }
                 Err(mut failed) => match failed.take_message() {
@@ -111,7 +119,7 @@ impl Network {
         }
     }
 
-    /// Connects for so many files, so that nobody uses `most` connections at best.
+    /// Connects for `files` files to come, so that no more than `most` connections wait.
     pub(super) async fn connect_ahead(&self, url: &Url, files: usize, most: usize) -> Result<(), HostError> {
         let Some(to) = Destination::of(url).filter(|_| self.connector.keeps_connections()) else { return Ok(()) };
         let kept = {
@@ -121,7 +129,7 @@ impl Network {
         };
         for _ in 0..files.min(most.saturating_sub(kept)) {
             let sender = self.connect(&to).await?;
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).entry(to.clone()).or_default().push((sender, Instant::now()));
+            self.keep(to.clone(), sender, true);
         }
         Ok(())
     }
@@ -138,14 +146,14 @@ impl Network {
         Ok(sender)
     }
 
-    fn kept(&self, to: &Destination) -> Option<SendRequest<Body>> {
+    fn kept(&self, to: &Destination) -> Option<Kept> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         forget_old(&mut idle, self.keep_idle);
-        idle.get_mut(to)?.pop().map(|(sender, _)| sender)
+        idle.get_mut(to)?.pop()
     }
 
-    /// Keeps a connection for the next request, once this reply has been read.
-    fn keep(&self, to: Destination, mut sender: SendRequest<Body>) {
+    /// Keeps a connection for the next request, once the reply to the last one has been read.
+    fn keep(&self, to: Destination, mut sender: SendRequest<Body>, is_fresh: bool) {
         if !self.connector.keeps_connections() {
             return;
         }
@@ -155,7 +163,11 @@ impl Network {
                 return;
             }
             let Some(idle) = all.upgrade() else { return };
-            idle.lock().unwrap_or_else(PoisonError::into_inner).entry(to).or_default().push((sender, Instant::now()));
+            idle.lock().unwrap_or_else(PoisonError::into_inner).entry(to).or_default().push(Kept {
+                sender,
+                since: Instant::now(),
+                is_fresh,
+            });
             drop(idle);
             tokio::time::sleep(keep_idle).await;
             if let Some(idle) = all.upgrade() {
@@ -177,7 +189,7 @@ impl Network {
 
 fn forget_old(idle: &mut Idle, keep_idle: Duration) {
     for senders in idle.values_mut() {
-        senders.retain(|(_, since)| since.elapsed() < keep_idle);
+        senders.retain(|kept| kept.since.elapsed() < keep_idle && !kept.sender.is_closed());
     }
 }
 

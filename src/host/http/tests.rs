@@ -280,6 +280,7 @@ async fn a_request_takes_the_connection_that_was_made_ahead_whose_handshake_is_o
     assert_eq!(ours.send(Request::get(&url)).await.unwrap().text, "plain");
     assert!(asked.recv().unwrap().starts_with("get /up "), "nothing else was sent");
 
+    // This one takes one connection after the other.
     let (address, ca, _asked) = private_server(false);
     let secure = transport(&Settings { ca: Some(ca), ..Settings::default() });
     let url = format!("https://{address}/up");
@@ -332,7 +333,7 @@ async fn none_is_made_ahead_where_one_waits_already() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_connected_to_ahead_is_told_of_as_with_a_request() {
+async fn a_connection_that_cannot_be_made_ahead_fails_with_the_words_of_a_request() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ours = transport(&Settings::default());
     let url = format!("http://{address}/up");

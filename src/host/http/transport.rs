@@ -88,9 +88,9 @@ impl Transport {
         Form::with_boundary(format!("ferryd-{boundary}"))
     }
 
-    /// Makes connections to the place where requests to `url` go, for so many files that are to come, so that there are `most` at best.
-    /// None is made where a request was answered a short while ago, whose connection waits for the next. One that is not used for half
-    /// a minute is closed.
+    /// Makes connections to the place where requests to `url` go, for `files` files to come, so that no more than `most` wait. None is made
+    /// where a request was answered a short while ago, whose connection waits for the next. One that is not used for 10 seconds is
+    /// closed.
     ///
     /// # Errors
     /// Those of a request that gets no connection.

@@ -367,11 +367,11 @@ impl Host for Kie {
         })
     }
 
-    /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
     fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
         Box::pin(self.transport.open_ahead(&self.settings.base_url, files, most))
     }
 
+    /// A document without a file: a key that is taken gets "missing parameter", any other is refused first.
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let url = format!("{}/api/file-base64-upload", self.settings.base_url);

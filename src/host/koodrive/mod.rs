@@ -489,11 +489,11 @@ impl Host for KooDrive {
         })
     }
 
-    /// Asks for the address of a part of a file that does not exist: credentials that are taken get "no such upload task".
     fn open_ahead(&self, files: usize, most: usize) -> Answer<'_, ()> {
         Box::pin(self.transport.open_ahead(&self.settings.base_url, files, most))
     }
 
+    /// Asks for the address of a part of a file that does not exist: credentials that are taken get "no such upload task".
     fn check(&self) -> Answer<'_, String> {
         Box::pin(async {
             let part = object!({ "partNumber": 1, "partSize": self.settings.part_bytes, "partOffset": 0 });
