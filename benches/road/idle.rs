@@ -8,8 +8,8 @@ use crate::machine::{cpu, number, own, resident, sleeps, tell};
 
 /// How long nothing is done while it is looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// What the start has left is given so long to come to rest.
-const REST: Duration = Duration::from_secs(3);
+/// What the start has left is given so long to come to rest: threads that began to look are looked after once more, five seconds later.
+const REST: Duration = Duration::from_secs(8);
 const FOLDERS_IN_ONE: u64 = 100;
 
 pub(crate) fn row() {

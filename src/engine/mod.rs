@@ -23,6 +23,7 @@ pub(crate) mod intake;
 mod keeping;
 mod leaving;
 pub(crate) mod live;
+mod looker;
 mod one_off;
 mod orders;
 mod parts;
@@ -53,9 +54,11 @@ use crate::job::Watches;
 use crate::job::health::HostHealth;
 use crate::os::files::{Base, Files};
 use crate::os::machine;
+use crate::os::mounts::Mounts;
+use crate::os::path_changes::PathChanges;
 use crate::os::system::System;
 use crate::os::threads::Threads;
-use crate::store::{Resting, Store, StoreError};
+use crate::store::{self, Resting, Store, StoreError};
 use crate::watch::{BadGlob, Handle, Root};
 
 use ahead::Expected;
@@ -73,8 +76,12 @@ use roots::KnownRoots;
 use standing::Network;
 use watching::Watched;
 
-/// How often the queue is asked whether its file is still in its place.
+/// How often the queue is asked whether its file is still in its place, where nobody tells of it.
 const QUEUE_PAUSE: Duration = Duration::from_secs(5);
+/// How often where the kernel tells.
+const TOLD_QUEUE_PAUSE: Duration = Duration::from_secs(600);
+/// How long after one change of the file the next one is heard of. Some are our own.
+const QUEUE_QUIET: Duration = Duration::from_secs(1);
 
 /// Why the engine ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +179,7 @@ pub async fn run(
 
     // Whichever ends first, asked or not, ends the other.
     let watching = then_drain(watching.run(system, &looks_after, phases.clone()), &switch);
-    let placed = then_drain(look_after_queue(system, &looks_after, phases.clone()), &switch);
+    let placed = then_drain(look_after_queue(&config.daemon.state_dir, system, &looks_after, phases.clone()), &switch);
     let reloading = then_drain(reloader.run(phases.clone()), &switch);
     let dispatching = then_drain(dispatch.run(phases), &switch);
     let delivering = then_drain(deliver.run(), &switch);
@@ -194,18 +201,36 @@ async fn configure(config: &Config, store: &Store) -> Result<Vec<Option<i64>>, S
     store.configure(watches, hosts).await
 }
 
+/// What tells that the file of the queue in `dir` may have been taken from its place.
+fn changes_of_queue(dir: &Path) -> Option<PathChanges> {
+    let hangs = !Mounts::now().met(dir, |_| false).is_empty();
+    if hangs { None } else { PathChanges::of_file(&dir.join(store::FILE_NAME)).ok() }
+}
+
+async fn until_changed(changes: Option<PathChanges>) {
+    match changes {
+        Some(changes) => {
+            // In the end it is looked at without having been told.
+            drop(tokio::time::timeout(TOLD_QUEUE_PAUSE, changes.next()).await);
+            tokio::time::sleep(QUEUE_QUIET).await;
+        }
+        None => tokio::time::sleep(QUEUE_PAUSE).await,
+    }
+}
+
 /// Somebody may take the file of the queue away while nothing is written to it, too. In memory nobody can.
-async fn look_after_queue(system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
+async fn look_after_queue(dir: &Path, system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
     if !matches!(system.threads, Threads::Pool) {
         phases.reached(Phase::Draining).await;
         return Ok(());
     }
     let looks = async {
         loop {
-            tokio::time::sleep(QUEUE_PAUSE).await;
+            let changes = changes_of_queue(dir);
             if let Err(error) = store.look_after_place().await {
                 return error;
             }
+            until_changed(changes).await;
         }
     };
     // At the end a full disk is waited for no longer, which is no failure of this question.

@@ -17,21 +17,23 @@ use tokio::task::JoinSet;
 
 use crate::job::{Watch, WatchReport, Watches};
 use crate::os::mounts::{FileSystemId, Mounts};
+use crate::os::path_changes::PathChanges;
 use crate::os::system::System;
 use crate::os::threads::Threads;
 use crate::store::{Store, StoreError};
-use crate::watch::{self, Handle, Root, Waiting};
+use crate::watch::{self, Handle, Root, RootsHeard, Waiting};
 
 use super::EngineError;
 use super::ahead::Expected;
 use super::handed::Handed;
 use super::intake::{Intake, Lent, Reports};
+use super::looker::Looker;
 use super::phase::{Phase, Phases};
 use super::roots::KnownRoots;
 
 /// A folder that has not answered for so long is said not to answer.
 const SILENT: Duration = Duration::from_secs(30);
-/// How often that is looked at.
+/// How often that is looked at while a thread waits for an answer.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// How long the end waits for a thread that gets no answer.
 const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -78,6 +80,9 @@ pub(super) struct Watching {
     ready: Arc<Ready>,
     threads: Threads,
     orders: Handed<WatchOrder>,
+    looker: Looker,
+    /// What tells that another folder may be where a root was.
+    changes: Option<PathChanges>,
 }
 
 /// Watches that share a thread.
@@ -150,6 +155,8 @@ pub(super) fn start(
         ready: Ready::when(0, || ()),
         threads: system.threads,
         orders,
+        looker: Looker::default(),
+        changes: None,
     };
     watching.begin_all(watched, system, store, ready)?;
     Ok(watching)
@@ -172,7 +179,30 @@ impl Watching {
             Threads::Caller => vec![roots],
         };
         self.ready = Ready::when(groups.len(), ready);
-        groups.into_iter().try_for_each(|roots| self.begin(roots, system, store))
+        groups.into_iter().try_for_each(|roots| self.begin(roots, system, store))?;
+        self.listen();
+        Ok(())
+    }
+
+    /// Listens anew for what leads a root elsewhere, and has all of them looked at, since it may have happened before.
+    fn listen(&mut self) {
+        if !self.may_hang() {
+            return;
+        }
+        let mounts = Mounts::now();
+        let is_here = |root: &usize| mounts.met(&self.watches[*root].path, |_| false).is_empty();
+        let here = self.groups.iter().flat_map(|group| &group.roots).filter(|root| is_here(root));
+        let changes = PathChanges::of(here.map(|root| self.watches[*root].path.as_path()));
+        for group in &self.groups {
+            let is_told = changes.is_ok() && group.roots.iter().all(is_here);
+            group.handle.look_at_roots(if is_told { RootsHeard::Told } else { RootsHeard::Untold });
+        }
+        self.changes = changes.ok();
+    }
+
+    /// In turns with everything else nothing hangs, and nothing is mounted.
+    fn may_hang(&self) -> bool {
+        matches!(self.threads, Threads::Pool)
     }
 
     /// Ends all threads. What they have not done is met again by the next.
@@ -210,7 +240,8 @@ impl Watching {
 
     /// Begins a thread for these roots.
     fn begin(&mut self, roots: Vec<Root>, system: &System, store: &Store) -> Result<(), EngineError> {
-        let handle = Handle::default();
+        let looker = self.looker.clone();
+        let handle = Handle::telling(move || looker.wake());
         self.told.hints.hand_on_to(handle.clone());
         let expected = self.told.expected.clone();
         let intake = Intake::new(system.clone(), store.clone(), self.watches.clone(), self.known_roots.clone(), expected);
@@ -233,11 +264,7 @@ impl Watching {
 
     /// Looks after the threads until one has ended by itself, or the daemon drains; then ends them all.
     pub(super) async fn run(mut self, system: &System, store: &Store, mut phases: Phases) -> Result<(), EngineError> {
-        let (mut ended, orders) = (Ok(None), self.orders.clone());
-        let mut looks = tokio::time::interval(LOOK_PAUSE);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // In turns with everything else nothing hangs.
-        let may_hang = matches!(self.threads, Threads::Pool);
+        let (mut ended, orders, may_hang) = (Ok(None), self.orders.clone(), self.may_hang());
         loop {
             tokio::select! {
                 biased;
@@ -254,7 +281,8 @@ impl Watching {
                 () = orders.news() => if let Some(order) = orders.take() {
                     self.obey(order, system, store).await?;
                 },
-                _ = looks.tick(), if may_hang => self.look_after(store).await,
+                () = changed(self.changes.as_ref()) => self.listen(),
+                () = next_look(&self.looker, &self.groups), if may_hang => self.look_after(store).await,
             }
         }
         self.told.hints.stop();
@@ -281,6 +309,7 @@ impl Watching {
             }
             self.begin(roots, system, store)?;
         }
+        self.listen();
         Ok(())
     }
 
@@ -305,6 +334,10 @@ impl Watching {
 
     /// Tells which watches get no answer, and which get one again.
     async fn look_after(&mut self, store: &Store) {
+        if self.changes.is_none() {
+            // A root that was not there may be by now.
+            self.listen();
+        }
         for group in &mut self.groups {
             let pulse = group.handle.pulse();
             match (pulse.stuck(SILENT), group.told) {
@@ -331,6 +364,21 @@ impl Watching {
                 _ => {}
             }
         }
+    }
+}
+
+/// Waits until it is time to look after the threads. While all of them have nothing to do, it is not.
+async fn next_look(looker: &Looker, groups: &[Group]) {
+    let at_rest = |group: &Group| group.told.is_none() && group.handle.pulse().is_at_rest();
+    looker.sleep_while(|| groups.iter().all(at_rest)).await;
+    tokio::time::sleep(LOOK_PAUSE).await;
+}
+
+/// Waits for what leads a root elsewhere, where that is told.
+async fn changed(changes: Option<&PathChanges>) {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod mounts;
 pub(crate) mod names;
 pub(crate) mod one_writer;
 pub(crate) mod page_cache;
+pub(crate) mod path_changes;
 pub(crate) mod service;
 pub(crate) mod signals;
 #[cfg(feature = "simulator")]

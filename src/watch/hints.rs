@@ -43,7 +43,18 @@ pub(crate) struct Hints {
     pub(super) stop: bool,
     /// Every report is told once more.
     pub(super) report_again: bool,
+    /// Another folder may be where a root was.
+    pub(super) roots: Option<RootsHeard>,
     count: usize,
+}
+
+/// Whether it will be told when another folder may be where a root was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootsHeard {
+    /// It is told.
+    Told,
+    /// Only a look will tell.
+    Untold,
 }
 
 /// What is to be looked at in one folder.
@@ -93,6 +104,16 @@ impl Handle {
     /// Nobody takes the hints of those handles any more.
     pub(crate) fn hand_on_to_nobody(&self) {
         self.0.others.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The handle of a thread whose pulse calls this whenever a step has begun.
+    pub(crate) fn telling(on_step: impl Fn() + Send + Sync + 'static) -> Handle {
+        Handle(Arc::new(Shared { pulse: Pulse::telling(Arc::new(on_step)), ..Shared::default() }))
+    }
+
+    /// Look whether each root is still the folder that it was. Whether such a look will be asked for again is known from here on.
+    pub(crate) fn look_at_roots(&self, heard: RootsHeard) {
+        self.give(|hints| hints.roots = Some(heard));
     }
 
     /// Tell once more how every root is doing.
@@ -210,7 +231,7 @@ impl Handle {
 
 impl Hints {
     fn is_empty(&self) -> bool {
-        self.folders.is_empty() && !self.everything && !self.stop && !self.report_again && self.gaps == 0
+        self.folders.is_empty() && !self.everything && !self.stop && !self.report_again && self.gaps == 0 && self.roots.is_none()
     }
 
     fn add_everything(&mut self) {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use crate::job::{Fingerprint, Identity, WatchReport};
 
 pub(crate) use filter::BadGlob;
-pub(crate) use hints::Handle;
+pub(crate) use hints::{Handle, RootsHeard};
 pub(crate) use pulse::Waiting;
 pub(crate) use root::Root;
 pub(crate) use survey::{Survey, survey_of};

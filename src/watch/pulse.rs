@@ -10,8 +10,11 @@ use crate::job::{Identity, WatchReport};
 use super::{Knowledge, KnownFiles, Settled, WatchingEnds};
 
 /// Whether a thread waits for a file system, for which root, and since when. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pulse(Arc<Mutex<Option<Waiting>>>);
+#[derive(Clone, Default)]
+pub(crate) struct Pulse {
+    waiting: Arc<Mutex<Option<Waiting>>>,
+    on_step: Option<Arc<dyn Fn() + Send + Sync>>,
+}
 
 /// The step that a thread is at: one call of the file system, or a few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +25,27 @@ pub(crate) struct Waiting {
 }
 
 impl Pulse {
+    /// One that calls this whenever a step has begun.
+    pub(super) fn telling(on_step: Arc<dyn Fn() + Send + Sync>) -> Pulse {
+        Pulse { on_step: Some(on_step), ..Pulse::default() }
+    }
+
     /// The next step begins, for this root.
     pub(super) fn begins(&self, root: usize) {
         self.set(Some(Waiting { root, since: Instant::now() }));
+        if let Some(on_step) = &self.on_step {
+            on_step();
+        }
     }
 
     /// Nothing is asked of a file system.
     pub(super) fn rests(&self) {
         self.set(None);
+    }
+
+    /// Whether nothing is asked of a file system.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.get().is_none()
     }
 
     /// The step that has taken longer than `limit`, if there is one.
@@ -43,11 +59,11 @@ impl Pulse {
     }
 
     fn set(&self, waiting: Option<Waiting>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
     }
 
     fn get(&self) -> Option<Waiting> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,5 +114,22 @@ impl KnownFiles for Owner<'_> {
 
     fn report(&mut self, root: usize, report: &WatchReport) {
         self.ask(|owner| owner.report(root, report));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_of_a_step_finds_that_it_has_begun() {
+        let (found, pulse) = (Arc::<Mutex<Vec<bool>>>::default(), Pulse::default());
+        let (told, seen) = (found.clone(), pulse.clone());
+        let on_step = move || told.lock().unwrap().push(seen.is_at_rest());
+        let pulse = Pulse { on_step: Some(Arc::new(on_step)), ..pulse };
+        pulse.begins(0);
+        pulse.rests();
+        assert!(pulse.is_at_rest());
+        assert_eq!(*found.lock().unwrap(), [false]);
     }
 }

@@ -16,7 +16,7 @@ use crate::os::mounts::{FileSystemId, Mounts};
 use crate::os::system::System;
 
 use super::events::{Events, Unwatched};
-use super::hints::{Handle, Heard, Hint, Hints};
+use super::hints::{Handle, Heard, Hint, Hints, RootsHeard};
 use super::pulse::{Owner, Pulse};
 use super::root_watch::RootWatch;
 use super::scan::{FoundFile, Walk};
@@ -27,8 +27,10 @@ use super::{KNOWN_AT_ONCE, Knowledge, KnownFiles, News, Root, Settled, WatchingE
 const SETTLING_MAX: usize = 16_384;
 /// Folders that are remembered to be scanned again; beyond that the whole root is.
 const RESCANS_MAX: usize = 4096;
-/// How often the roots are looked at.
+/// How often the roots are looked at where nobody tells that another folder may be in their place.
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
+/// How often where the kernel tells.
+const TOLD_LOOK_PAUSE: Duration = Duration::from_secs(600);
 /// A file that may be taken up within less than this is told of when it is met.
 const SOON: Duration = Duration::from_secs(10);
 /// Settled files that are handed over together.
@@ -90,6 +92,7 @@ pub(crate) struct Watcher<'a> {
     due: BTreeSet<(Instant, Key)>,
     /// When the roots are looked at again.
     next_look: Instant,
+    look_pause: Duration,
     /// For how long the machine had slept when that was last looked at.
     slept: Duration,
     /// Folders to be scanned again.
@@ -142,6 +145,7 @@ impl<'a> Watcher<'a> {
             settling,
             due,
             next_look,
+            look_pause: LOOK_PAUSE,
             slept,
             rescans,
             batch,
@@ -208,6 +212,10 @@ impl<'a> Watcher<'a> {
                 root.next_scan = now;
                 root.report.gaps_seen += hints.gaps;
             }
+        }
+        if let Some(heard) = hints.roots {
+            self.look_pause = if heard == RootsHeard::Told { TOLD_LOOK_PAUSE } else { LOOK_PAUSE };
+            self.next_look = self.clock.awake();
         }
         if hints.report_again {
             let now = self.clock.awake();
@@ -471,8 +479,8 @@ impl<'a> Watcher<'a> {
         self.mounts = Some(mounts);
     }
 
-    /// Looks whether each root is still the folder that was scanned: no event tells of a parent that was renamed, or of a file
-    /// system that was mounted over it.
+    /// Looks whether each root is still the folder that was scanned: its own events do not tell of a parent that was renamed, or of a
+    /// file system that was mounted over it.
     fn look_at_roots(&mut self) {
         let now = self.clock.awake();
         if self.next_look > now {
@@ -485,7 +493,7 @@ impl<'a> Watcher<'a> {
                 watch.next_scan = now;
             }
         }
-        self.next_look = now + LOOK_PAUSE;
+        self.next_look = now + self.look_pause;
     }
 
     /// Scans the roots whose time has come, and looks for those that are missing.

@@ -62,7 +62,8 @@ fn more_folders_than_the_kernel_watches_are_scanned_and_status_says_so() {
 #[test]
 fn folders_that_come_when_no_more_can_be_watched_are_scanned_too() {
     let bench = Bench::new();
-    let daemon = start_with_few_watches(&bench, 4);
+    // The folder, each one on the way to it, and some more.
+    let daemon = start_with_few_watches(&bench, 3 + bench.drop_dir().ancestors().count() as u32);
     wait_for_events(&bench, EventSource::Native);
     put_in_each(&bench, 8, "first");
     assert_said(&bench, &wait_for_events(&bench, EventSource::Poll));
@@ -110,4 +111,27 @@ pub(crate) fn stands_still(pid: u32) -> bool {
     let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
     let state = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
     tasks.flatten().all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(state))
+}
+
+/// Nothing looks by itself meanwhile: the next look is minutes away.
+#[test]
+fn another_folder_in_the_place_of_one_above_the_watch_is_met_at_once() {
+    let bench = Bench::new();
+    let (above, away) = (bench.dir.path().join("above"), bench.dir.path().join("away"));
+    let watched = above.join("watched");
+    std::fs::create_dir_all(&watched).unwrap();
+    let bench = bench.watch(&format!("settle = \"0s\"\n[[watch]]\npath = {watched:?}\nto = [\"cloudkp\"]\nsettle = \"0s\""));
+    let daemon = bench.start();
+    bench.wait_watching();
+    std::fs::write(watched.join("first"), "one").unwrap();
+    bench.wait_done(1);
+    for (done, name) in [(2, "second"), (3, "third")] {
+        std::fs::rename(&above, away.with_extension(name)).unwrap();
+        // It is not missed for long enough to be looked for.
+        std::fs::create_dir_all(&watched).unwrap();
+        std::fs::write(watched.join(name), name).unwrap();
+        bench.wait_done(done);
+        assert!(bench.held(name) == [name.as_bytes()]);
+    }
+    bench.stop(daemon);
 }

@@ -419,6 +419,29 @@ fn at_rest_there_is_nothing_to_do_but_the_hourly_scan_and_a_look_at_the_folder_n
 }
 
 #[test]
+fn where_the_kernel_tells_of_other_folders_hardly_a_look_is_needed_and_a_change_that_is_told_is_met_at_once() {
+    let mut world = world(vec![drop_folder()], |disk| disk.make_folders(Path::new("/other")).unwrap());
+    world.handle.look_at_roots(RootsHeard::Told);
+    world.pass(HOUR);
+    world.turns = 0;
+    world.pass(24 * HOUR);
+    assert!(world.turns <= 24 * 6 + 26, "{} turns", world.turns);
+    world.disk.write(Path::new("/other/new"), b"words").unwrap();
+    world.disk.before_events(Arc::new(|_| Fate::Lose));
+    world.disk.rename(Path::new("/drop"), Path::new("/away")).unwrap();
+    world.disk.rename(Path::new("/other"), Path::new("/drop")).unwrap();
+    world.handle.look_at_roots(RootsHeard::Told);
+    let before = world.settled().len();
+    world.pass(16 * SECOND);
+    assert_eq!(world.settled().len(), before + 1);
+    // From here on nobody tells.
+    world.handle.look_at_roots(RootsHeard::Untold);
+    world.turns = 0;
+    world.pass(HOUR);
+    assert!(world.turns >= 700, "{} turns", world.turns);
+}
+
+#[test]
 fn a_version_that_is_known_is_told_to_have_been_closed() {
     let mut world = world(vec![drop_folder()], |_| {});
     world.write("/drop/a");
