@@ -316,6 +316,7 @@ impl Attempt {
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
         let version = Version { identity, fingerprint };
+        source.note_recorded(fingerprint);
         let recorded = self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
         crash_point!("open.after_commit");
         self.job.identity = identity;

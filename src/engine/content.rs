@@ -99,7 +99,9 @@ impl Attempt {
     pub(super) async fn take_version(&mut self, source: &Source, plan: Plan) -> Result<(), Stop> {
         // Knows by the version before whether a digest that was kept still counts.
         self.start_digest(source, plan).await?;
-        self.record_version(source.identity(), source.fingerprint().await).await
+        let fingerprint = source.fingerprint().await;
+        source.note_recorded(fingerprint);
+        self.record_version(source.identity(), fingerprint).await
     }
 
     /// The digest that the host wants, where an earlier claim has kept it.

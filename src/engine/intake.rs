@@ -1,10 +1,10 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::job::watch::OnChange;
@@ -159,8 +159,8 @@ impl Recognition {
         files: &[(&OsStr, Identity)],
     ) -> Result<Vec<Knowledge>, StoreError> {
         let seen = self.store.store()?.look_up(folder, files, hosts)?;
-        let mounts = OnceCell::new();
-        let met = files.iter().map(|(name, now)| MetFile { folder, name, now, mounts: &mounts });
+        let (mounts, followed) = (OnceCell::new(), RefCell::default());
+        let met = files.iter().map(|(name, now)| MetFile { folder, name, now, mounts: &mounts, followed: &followed });
         met.zip(seen).map(|(met, seen)| self.judge(hosts, &met, seen)).collect()
     }
 
@@ -187,6 +187,10 @@ impl Recognition {
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
+            // What was looked up for all of them together tells of it still.
+            if met.followed.borrow().contains(&before.folder.join(&before.name)) {
+                continue;
+            }
             if self.is_beyond_reach(met, &before.folder) || is_still_there(&self.system.files, &before, met) {
                 continue;
             }
@@ -233,6 +237,7 @@ impl Recognition {
         let MetFile { folder, name, now, .. } = *met;
         let recorded = if unread { Identity { ctime_ns: 0, ..*now } } else { *now };
         tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.path(), folder.join(name));
+        met.followed.borrow_mut().insert(before.folder.join(&before.name));
         self.store
             .store()?
             .record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), recorded)
@@ -250,6 +255,8 @@ struct MetFile<'a> {
     now: &'a Identity,
     /// What is mounted, once it has been asked for one of the files that were met together.
     mounts: &'a OnceCell<Mounts>,
+    /// From where those of them that were judged before it have come. Each of several names of a file has one of its own.
+    followed: &'a RefCell<BTreeSet<PathBuf>>,
 }
 
 impl MetFile<'_> {
@@ -350,7 +357,13 @@ mod tests {
             std::fs::write(at(name), "film").unwrap();
         }
         let now = Identity::of(&std::fs::metadata(at("Film.mov")).unwrap());
-        let met = MetFile { folder: dir.path(), name: OsStr::new("Film.mov"), now: &now, mounts: &OnceCell::new() };
+        let met = MetFile {
+            folder: dir.path(),
+            name: OsStr::new("Film.mov"),
+            now: &now,
+            mounts: &OnceCell::new(),
+            followed: &RefCell::default(),
+        };
         let is_there = |name: &str| {
             let before = Earlier { folder: dir.path().to_owned(), name: name.into(), same_inode: true, fingerprint: None };
             is_still_there(&Files::Real, &before, &met)

@@ -109,6 +109,21 @@ impl Source {
         self.settle(is_same, "after its digest was computed, and its time was set back").await
     }
 
+    /// Notes what was recorded of the content before anything of it flows, by which the other hosts know the version.
+    pub(crate) fn note_recorded(&self, fingerprint: Option<Fingerprint>) {
+        *self.open.recorded.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+    }
+
+    /// Makes sure that what flows has the fingerprint that was recorded. Somebody may have changed the file in between, and what flowed is
+    /// of one version all the same.
+    fn compare_recorded(&self, flows: Option<Fingerprint>) -> Result<(), SourceError> {
+        let recorded = *self.open.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        match recorded {
+            Some(_) if flows != recorded => Err(SourceError::Changed("when its upload began, and its time was set back")),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a file that was touched an untouched one, if it is the same and nobody touches it meanwhile.
     async fn settle<F>(&self, is_same: impl Fn() -> F, changed: &'static str) -> Result<(), SourceError>
     where

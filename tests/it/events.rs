@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use ferryd::internals::job::watch::EventSource;
 use ferryd::internals::job::{WatchReport, WatchState};
@@ -111,6 +112,35 @@ pub(crate) fn stands_still(pid: u32) -> bool {
     let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
     let state = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
     tasks.flatten().all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(state))
+}
+
+/// Nothing may wake up that somebody has not told to, so no load of this machine makes it fail: only a daemon that looks every few seconds
+/// never has so long a rest.
+#[test]
+fn a_daemon_that_has_nothing_to_do_does_not_wake_up() {
+    const REST: Duration = Duration::from_secs(11);
+    let bench = Bench::new();
+    let daemon = bench.start();
+    bench.wait_watching();
+    bench.put("file", b"done before");
+    bench.wait_done(1);
+    let rests = std::iter::repeat_with(|| {
+        let before = sleeps(daemon.pid());
+        std::thread::sleep(REST);
+        sleeps(daemon.pid()) == before
+    });
+    assert!(rests.take(4).any(|rested| rested), "it wakes up again and again");
+    bench.stop(daemon);
+}
+
+/// How often each thread has gone to sleep by itself.
+fn sleeps(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")).unwrap();
+    let count = |status: String| status.lines().find(|line| line.starts_with("voluntary")).map(str::to_owned);
+    let mut counts: Vec<String> =
+        tasks.flatten().filter_map(|task| count(std::fs::read_to_string(task.path().join("status")).ok()?)).collect();
+    counts.sort();
+    counts
 }
 
 /// Nothing looks by itself meanwhile: the next look is minutes away.

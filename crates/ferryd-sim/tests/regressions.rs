@@ -445,3 +445,39 @@ fn a_marker_that_cannot_go_where_its_file_went_keeps_its_name() {
     assert!(has(&report, "cannot move the file"), "{}", report.story.join("\n"));
     keeps_every_promise(&report);
 }
+
+/// A body that was of one version from its first byte to its last, but of another one than the queue had recorded: the other host was
+/// given that content as a new version, and so was the first one, once more.
+#[test]
+fn a_file_that_changes_between_its_record_and_its_first_byte_is_sent_to_every_host_once() {
+    let status = Action::Status { code: 400, body: ErrorBody::Plain, stored: false };
+    let refused = Rule::new(status).host("tus").at(Endpoint::Open).when(When::First(4));
+    let slow = Setting { pace: Some(50_000), max_connections: 2, ..setting(&["tus", "uploadgig"], After::Delete) };
+    for bytes in [100_000, 285_986, 900_000] {
+        for steps in 1..160 {
+            let changes = Event { at: Duration::from_secs(2), steps, what: Deed::User(Act::EditSecretly(0)) };
+            let events =
+                vec![at(0.0, Deed::Fault(refused.clone())), user(0.0, Act::Create(A, bytes)), changes, user(600.0, Act::Close)];
+            keeps_every_promise(&world(slow.clone(), events));
+        }
+    }
+}
+
+/// Both were looked up together, so the second one was taken for the file that the first one had just been found to be.
+#[test]
+fn two_names_of_a_file_that_are_both_changed_while_nobody_looks_are_followed_each() {
+    for is_disk in [false, true] {
+        let host = Setting { is_disk, ..setting(&["cloudkp"], After::Keep) };
+        let events = vec![
+            user(1.0, Act::Create(A, 3_000)),
+            user(60.0, Act::Link(0, B)),
+            at(120.0, Deed::Stop(Duration::from_secs(600))),
+            user(200.0, Act::Rename(0, C)),
+            user(210.0, Act::Rename(0, Name(5))),
+        ];
+        let report = world(host, events);
+        keeps_every_promise(&report);
+        assert!(has(&report, "renames /drop/a to") && has(&report, "renames /drop/b to"), "{}", report.story.join("\n"));
+        assert_eq!(report.counts.objects, 2, "{}", report.story.join("\n"));
+    }
+}

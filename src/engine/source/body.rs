@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::engine::gate::Gate;
 use crate::engine::hasher::Hasher;
 use crate::host::{Frames, Part, PartSource};
+use crate::job::Fingerprint;
 use crate::job::digest::Algorithm;
 use crate::job::plan::Range;
 use crate::job::sent_hash::RangeHasher;
@@ -117,7 +118,7 @@ impl Cursor {
         let length = bytes.len() as u64;
         self.source.limits.take(length).await;
         if length == self.left
-            && let Err(error) = self.compare_whole_body().await
+            && let Err(error) = self.compare_whole_body(&bytes).await
         {
             return Some((Err(io::Error::other(error)), self));
         }
@@ -137,14 +138,23 @@ impl Cursor {
     }
 
     /// The last bytes of a body that is the whole file are also its finish, so a file that was touched is compared before they go.
-    async fn compare_whole_body(&self) -> Result<(), SourceError> {
-        let sent = Range { offset: 0, bytes: self.offset };
-        let is_whole = self.range == Range { offset: 0, bytes: self.source.identity().size };
-        if is_whole && sent.bytes > 0 && self.source.check().await? {
-            let compared = self.source.compare(std::iter::once(sent), Some(self.hasher.so_far())).await;
-            return compared.inspect_err(|error| self.source.open.note_failure(error));
+    async fn compare_whole_body(&self, last: &[u8]) -> Result<(), SourceError> {
+        let source = &self.source;
+        if self.range != (Range { offset: 0, bytes: source.identity().size }) {
+            return Ok(());
         }
-        Ok(())
+        let compared = match self.offset {
+            0 => source.compare_recorded(Some(Fingerprint::of(last))),
+            sent if source.check().await? => self.compare_sent(sent).await,
+            _ => Ok(()),
+        };
+        compared.inspect_err(|error| source.open.note_failure(error))
+    }
+
+    async fn compare_sent(&self, bytes: u64) -> Result<(), SourceError> {
+        let sent = Range { offset: 0, bytes };
+        self.source.compare(std::iter::once(sent), Some(self.hasher.so_far())).await?;
+        self.source.compare_recorded(self.source.fingerprint().await)
     }
 }
 

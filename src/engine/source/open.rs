@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::job::identity::Likeness;
 use crate::job::plan::Range;
 use crate::job::sent_hash::SentHash;
-use crate::job::{Identity, Reason, ReasonClass};
+use crate::job::{Fingerprint, Identity, Reason, ReasonClass};
 use crate::os::answers::Answers;
 use crate::os::files::{self, Base, File, FileKind, Stat};
 use crate::os::page_cache;
@@ -66,6 +66,8 @@ pub(super) struct OpenSource {
     pub(super) identity: Mutex<Identity>,
     /// The hashes of ranges that have flowed whole, until somebody asks for them.
     pub(super) hashes: Mutex<HashMap<Range, SentHash>>,
+    /// What was recorded of its content before anything of it flowed.
+    pub(super) recorded: Mutex<Option<Fingerprint>>,
     /// All of a file that one read holds: it is read as it is opened, which spares small files a way to the disk.
     pub(super) whole: Option<Bytes>,
     pub(super) failed: Mutex<Option<SourceError>>,
@@ -121,8 +123,8 @@ impl OpenSource {
             return Err(SourceError::Changed("since it was queued"));
         }
         let identity = if fresh { found } else { Identity { ctime_ns: version.ctime_ns, ..found } };
-        let (identity, hashes, failed) = (Mutex::new(identity), Mutex::default(), Mutex::default());
-        Ok(OpenSource { file: Arc::new(file), answers, base, path, identity, hashes, whole: None, failed })
+        let (identity, hashes, recorded, failed) = (Mutex::new(identity), Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(OpenSource { file: Arc::new(file), answers, base, path, identity, hashes, recorded, whole: None, failed })
     }
 
     pub(super) fn identity(&self) -> Identity {
