@@ -307,6 +307,7 @@ impl Workload for Deliver {
 
     async fn arrivals(&self) {
         tokio::select! {
+            biased;
             () = self.task.store.deliveries() => {}
             () = self.settings.news() => {}
         }
@@ -331,6 +332,7 @@ impl DeliveryTask {
                 let Some(runner) = self.hooks.get(&first.hook).cloned() else { return Ok(Ended::Fine) };
                 let facts: Vec<Facts> = batch.iter().map(|delivery| self.facts(delivery)).collect();
                 tokio::select! {
+                    biased;
                     done = runner.run(&facts) => done,
                     // What is dropped here is run again at the next start. A file that is being written is waited for.
                     () = self.phases.reached(Phase::Stopping), if !runner.one_at_a_time() => return Ok(Ended::Fine),

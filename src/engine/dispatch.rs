@@ -511,12 +511,13 @@ impl Workload for Dispatch {
     async fn arrivals(&self) {
         loop {
             tokio::select! {
+                biased;
+                // No job is begun for that.
+                () = self.shared.expected.news() => self.open_ahead(),
                 () = self.store.arrivals() => return,
                 () = self.shared.network.news() => return,
                 () = self.shared.orders.news() => return,
                 () = self.shared.renewals.news() => return,
-                // No job is begun for that.
-                () = self.shared.expected.news() => self.open_ahead(),
             }
         }
     }

@@ -413,6 +413,19 @@ fn what_is_pure_asks_no_clock_disk_or_network() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn no_order_is_left_to_chance_that_no_seed_decides() {
+    const SIMULATED: [&str; 5] = ["engine", "hook", "host", "store", "watch"];
+    let mut wrong = Vec::new();
+    for (_, path, code) in code().into_iter().filter(|(part, ..)| SIMULATED.contains(&part.as_str())) {
+        let unordered = code.split("select! {").skip(1).filter(|branches| !branches.trim_start().starts_with("biased;"));
+        wrong.extend(
+            unordered.map(|_| format!("{path:?}: `select!` looks at its branches in any order; let it begin with `biased;`")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Where `code` asks what a sentence says that is meant for a person.
 fn reads_sentences(code: &str) -> Vec<&str> {
     const SENTENCES: [&str; 8] =
