@@ -479,8 +479,9 @@ impl Attempt {
             committing: upload.committing,
             unanswered: upload.commits,
             resent: upload.resent,
-            // Progress ends a row of failures, so what has failed since the last part was its finish.
-            refused: self.job.failures > 0 && !self.progress,
+            // Progress ends a row of failures, so what has failed since the last part was its finish. A person's order ends the row, too, but
+            // of an upload that had every part at the claim its finish was the next to be asked for.
+            refused: !self.progress && (self.job.failures > 0 || (self.resumed && holds_all(upload))),
         }
     }
 
@@ -505,6 +506,11 @@ fn made_another_file() -> Stop {
     let error =
         HostError::new(Class::SessionLost, "the host has made a file of the upload, but says that its size or digest is another");
     Stop::Host { error: error.during(Step::Probe), session: SessionFate::DropLostMaybeDuplicate }
+}
+
+/// Whether the host has confirmed every byte.
+fn holds_all(upload: &Upload) -> bool {
+    upload.confirmed.count() == upload.plan.parts() || upload.held_bytes >= upload.plan.file_bytes
 }
 
 /// The hosts of a file get one version of it.
