@@ -481,3 +481,32 @@ fn two_names_of_a_file_that_are_both_changed_while_nobody_looks_are_followed_eac
         assert_eq!(report.counts.objects, 2, "{}", report.story.join("\n"));
     }
 }
+
+/// The order ended the row of failures, and with it what was known of the finish.
+#[test]
+fn a_finish_that_was_refused_and_took_effect_shows_though_a_person_has_paused_the_job_since() {
+    let stored = Rule::new(Action::Html { status: 503, stored: true }).host("cloudkp").at(Endpoint::Finish).when(When::First(3));
+    let events = vec![
+        at(0.0, Deed::Fault(stored)),
+        user(1.0, Act::Create(A, 40_130)),
+        at(4.5, Deed::LoseSessions),
+        at(4.5, Deed::Order(Order::Pause, Aim::All)),
+        at(4.6, Deed::Order(Order::Resume, Aim::All)),
+    ];
+    let report = world(setting(&["cloudkp", "kie"], After::Keep), events);
+    keeps_every_promise(&report);
+    assert!(has(&report, "(Resume has changed 1 jobs)") && report.counts.objects == 2, "{}", report.story.join("\n"));
+}
+
+/// The host had all of a body whose sender had gone, said so when it was asked, and had made no file of it. It had not told before
+/// what checksums it knows, so the body had none, and what came of it was kept.
+#[test]
+fn a_body_that_has_arrived_before_its_sender_dies_is_a_file() {
+    let strange = Rule::new(Action::Html { status: 200, stored: false }).host("tus").at(Endpoint::Probe).when(When::First(1));
+    let slow = Setting { pace: Some(20_000), ..setting(&["tus", "koodrive"], After::Delete) };
+    for ms in 0..400 {
+        let cut = at(3.0 + f64::from(ms) / 1_000.0, Deed::CutPower);
+        let events = vec![at(0.0, Deed::Fault(strange.clone())), user(1.0, Act::Create(A, 3_269)), cut];
+        keeps_every_promise(&world(slow.clone(), events));
+    }
+}

@@ -46,7 +46,7 @@ pub(super) struct Incoming {
     offset: u64,
     spool: Option<Spool>,
     keeps: bool,
-    lock_seconds: i64,
+    rules: Rules,
     sha1: Sha1,
     md5: Md5,
     sha256: Sha256,
@@ -64,7 +64,7 @@ impl Incoming {
             offset,
             spool: Some(spool),
             keeps,
-            lock_seconds: rules.lock_seconds,
+            rules: rules.clone(),
             sha1: Sha1::new(),
             md5: Md5::new(),
             sha256: Sha256::new(),
@@ -98,12 +98,12 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         let Some(spooled) = self.spool.take().map(Spool::end) else { return };
-        let (store, records) = (&self.shared.store, &self.shared.records);
-        if self.keeps && spooled.bytes > 0 && store.put_spooled(KIND, &self.id, self.offset, spooled).is_err() {
+        let records = &self.shared.records;
+        if self.keeps && spooled.bytes > 0 && self.rules.keep(&self.shared, &self.id, self.offset, spooled).is_err() {
             tracing::debug!("an upload is gone whose request has broken off");
         }
-        if self.lock_seconds > 0 {
-            let locked_ms = self.shared.clock.now_ms() + self.lock_seconds * 1000;
+        if self.rules.lock_seconds > 0 {
+            let locked_ms = self.shared.clock.now_ms() + self.rules.lock_seconds * 1000;
             let lock = |upload: Option<Upload>| Ok(((), upload.map(|upload| Upload { locked_ms, ..upload })));
             records.update(KIND, &record(&self.id), lock).ok();
         }

@@ -448,6 +448,18 @@ impl Rules {
         Ok(upload)
     }
 
+    /// Keeps what came of a request that broke off. Where only its answer was lost, the file is made all the same, as tusd does
+    /// (`finishUploadIfComplete` in pkg/handler/unrouted_handler.go).
+    fn keep(&self, shared: &Shared, id: &str, at: u64, spooled: Spooled) -> Result<(), Fault> {
+        let upload = self.upload(shared, id)?;
+        let end = at + spooled.bytes;
+        shared.store.put_spooled(KIND, id, at, spooled)?;
+        if end == upload.bytes {
+            self.make_file(shared, id, &upload)?;
+        }
+        Ok(())
+    }
+
     fn take(
         &self,
         shared: &Shared,
