@@ -79,6 +79,12 @@ impl Shape {
         self.repeat == Repeat::MayDuplicate || self.session_tells
     }
 
+    /// Whether the session is the place where the host puts the one body of a file. It is on the disk before the body begins: a file that
+    /// got another name after a loss of power would otherwise be sent to another place, too.
+    pub fn session_is_place(&self) -> bool {
+        self.order == Order::WholeFile && !self.body_waits_for_intent()
+    }
+
     /// A host that takes a file in one request, of which nothing else is known: a file that is sent twice may be there twice.
     pub fn whole() -> Shape {
         Shape { order: Order::WholeFile, parts_max: 1, ..Shape::parts(u64::MAX) }

@@ -179,9 +179,11 @@ impl Store {
     }
 
     /// The session is known from now on, and so are the shape it was opened with, the plan, and the exact version that is being
-    /// sent, with its fingerprint where it could be read. Outlives the process; with the power, a session may be lost that is younger than a second, as its acks are.
+    /// sent, with its fingerprint where it could be read. Outlives the process; with the power, a session may be lost that is younger than a
+    /// second, as its acks are, but none that is the place of a file.
     pub fn record_session(&self, job: JobId, session: Session, shape: Shape, plan: Plan, version: Version) -> StoreCall<Recorded> {
-        self.call(Process, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
+        let durability = if shape.session_is_place() { Power } else { Process };
+        self.call(durability, move |queue, by| queue.record_session(by, job, &session, &shape, &plan, &version))
     }
 
     /// The session that was put on record is open over there, and is this from now on. Durable as a session is.
