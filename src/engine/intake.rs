@@ -1,10 +1,10 @@
 //! From settled files to rows: what the watches ask of the queue, on the watches' own thread.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::job::watch::OnChange;
@@ -159,9 +159,20 @@ impl Recognition {
         files: &[(&OsStr, Identity)],
     ) -> Result<Vec<Knowledge>, StoreError> {
         let seen = self.store.store()?.look_up(folder, files, hosts)?;
-        let (mounts, followed) = (OnceCell::new(), RefCell::default());
-        let met = files.iter().map(|(name, now)| MetFile { folder, name, now, mounts: &mounts, followed: &followed });
-        met.zip(seen).map(|(met, seen)| self.judge(hosts, &met, seen)).collect()
+        let (mounts, has_followed) = (OnceCell::new(), Cell::new(false));
+        let met = files.iter().map(|(name, now)| MetFile { folder, name, now, mounts: &mounts, has_followed: &has_followed });
+        met.zip(seen)
+            .map(|(met, seen)| {
+                // A rename that was followed since they were looked up has moved what is known of one file, and perhaps displaced another.
+                let seen = if has_followed.get() { self.look_up(hosts, &met)? } else { seen };
+                self.judge(hosts, &met, seen)
+            })
+            .collect()
+    }
+
+    fn look_up(&self, hosts: &[String], met: &MetFile<'_>) -> Result<Seen, StoreError> {
+        let seen = self.store.store()?.look_up(met.folder, &[(met.name, *met.now)], hosts)?;
+        Ok(seen.into_iter().next().unwrap_or(Seen::Unknown))
     }
 
     fn judge(&self, hosts: &[String], met: &MetFile<'_>, seen: Seen) -> Result<Knowledge, StoreError> {
@@ -187,10 +198,6 @@ impl Recognition {
     fn judge_elsewhere(&self, hosts: &[String], met: &MetFile<'_>, earlier: Vec<Earlier>) -> Result<Knowledge, StoreError> {
         let mut news = News::default();
         for before in earlier {
-            // What was looked up for all of them together tells of it still.
-            if met.followed.borrow().contains(&before.folder.join(&before.name)) {
-                continue;
-            }
             if self.is_beyond_reach(met, &before.folder) || is_still_there(&self.system.files, &before, met) {
                 continue;
             }
@@ -234,17 +241,16 @@ impl Recognition {
     /// With `unread`, its content could not be compared, and somebody may have changed it and set its times back. So it is remembered
     /// with a time of change that no file has, and compared when it is met again.
     fn follow_rename(&self, hosts: &[String], met: &MetFile<'_>, before: Earlier, unread: bool) -> Result<Knowledge, StoreError> {
-        let MetFile { folder, name, now, .. } = *met;
+        let MetFile { folder, name, now, has_followed, .. } = *met;
         let recorded = if unread { Identity { ctime_ns: 0, ..*now } } else { *now };
-        tracing::info!("{:?} was renamed to {:?}; not uploading it again", before.path(), folder.join(name));
-        met.followed.borrow_mut().insert(before.folder.join(&before.name));
-        self.store
-            .store()?
-            .record_rename((before.folder, before.name), (folder.to_owned(), name.to_owned()), recorded)
-            .blocking()?;
+        let (earlier, to) = (before.path(), (folder.to_owned(), name.to_owned()));
+        if self.store.store()?.record_rename((before.folder, before.name), to, recorded).blocking()? {
+            tracing::info!("{earlier:?} was renamed to {:?}; not uploading it again", folder.join(name));
+            has_followed.set(true);
+        }
         // Its hosts may be others here, which only the new path can tell, and another name of it may have taken its place since.
-        let known = self.store.store()?.look_up(folder, &[(name, *now)], hosts)?.contains(&Seen::Known);
-        Ok(if known { Knowledge::Known } else { Knowledge::New(News::default()) })
+        let is_known = self.look_up(hosts, met)? == Seen::Known;
+        Ok(if is_known { Knowledge::Known } else { Knowledge::New(News::default()) })
     }
 }
 
@@ -255,8 +261,8 @@ struct MetFile<'a> {
     now: &'a Identity,
     /// What is mounted, once it has been asked for one of the files that were met together.
     mounts: &'a OnceCell<Mounts>,
-    /// From where those of them that were judged before it have come. Each of several names of a file has one of its own.
-    followed: &'a RefCell<BTreeSet<PathBuf>>,
+    /// Whether a rename of one of those was followed.
+    has_followed: &'a Cell<bool>,
 }
 
 impl MetFile<'_> {
@@ -362,7 +368,7 @@ mod tests {
             name: OsStr::new("Film.mov"),
             now: &now,
             mounts: &OnceCell::new(),
-            followed: &RefCell::default(),
+            has_followed: &Cell::new(false),
         };
         let is_there = |name: &str| {
             let before = Earlier { folder: dir.path().to_owned(), name: name.into(), same_inode: true, fingerprint: None };
