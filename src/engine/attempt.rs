@@ -308,15 +308,16 @@ impl Attempt {
             Opened::OtherSamples => return Err(HostError::new(Class::Unreadable, ALWAYS_OTHERS).during(Step::Open).into()),
             Opened::AlreadyThere(outcome) => {
                 self.compare_with_digest(source).await?;
-                self.record_version(source.identity(), fingerprint).await?;
+                self.record_version(source.identity(), Some(fingerprint?)).await?;
                 let maybe_duplicate = outcome.maybe_duplicate || was_asked_before;
                 return Ok(Started::Done(Outcome { maybe_duplicate, ..outcome }));
             }
         };
         crash_point!("open.before_commit");
         let opened_ms = self.worker.system.clock.now_ms();
-        let version = Version { identity, fingerprint };
-        source.note_recorded(fingerprint);
+        let known = fingerprint.as_ref().ok().copied();
+        let version = Version { identity, fingerprint: known };
+        source.note_recorded(known);
         let recorded = self.worker.store.record_session(self.job.id, session.clone(), self.shape.clone(), plan, version).await?;
         crash_point!("open.after_commit");
         self.job.identity = identity;
@@ -334,6 +335,7 @@ impl Attempt {
         };
         self.session = Some(upload_session(&upload, self.digesting.as_deref(), tickets));
         refuse_another_version(recorded)?;
+        fingerprint?;
         self.begin(&mut upload, false).await?;
         Ok(Started::Upload(upload))
     }

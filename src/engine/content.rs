@@ -20,7 +20,8 @@ impl Attempt {
         tracing::info!(job.id = %self.job.id, "{:?} was touched while it was uploaded; comparing it with what was sent", self.job.path);
         let digest = self.digest_so_far(upload.plan).await?;
         self.compare_content(source, upload, digest.as_ref()).await?;
-        self.record_version(source.identity(), source.fingerprint().await).await?;
+        let fingerprint = source.fingerprint().await?;
+        self.record_version(source.identity(), Some(fingerprint)).await?;
         if let Some(digest) = digest {
             // With the version before, the queue has forgotten its digest.
             self.worker.store.save_digest(self.job.id, upload.plan.part_bytes, digest).await?;
@@ -84,7 +85,8 @@ impl Attempt {
         let Some(wanted) = self.shape.digest else { return Ok(()) };
         let touched = source.identity().ctime_ns != self.job.identity.ctime_ns;
         if touched {
-            self.record_version(source.identity(), source.fingerprint().await).await?;
+            let fingerprint = source.fingerprint().await?;
+            self.record_version(source.identity(), Some(fingerprint)).await?;
         }
         self.digest = if touched { None } else { self.known_digest(plan).await? };
         let digesting = match &self.digest {
@@ -99,9 +101,9 @@ impl Attempt {
     pub(super) async fn take_version(&mut self, source: &Source, plan: Plan) -> Result<(), Stop> {
         // Knows by the version before whether a digest that was kept still counts.
         self.start_digest(source, plan).await?;
-        let fingerprint = source.fingerprint().await;
-        source.note_recorded(fingerprint);
-        self.record_version(source.identity(), fingerprint).await
+        let fingerprint = source.fingerprint().await?;
+        source.note_recorded(Some(fingerprint));
+        self.record_version(source.identity(), Some(fingerprint)).await
     }
 
     /// The digest that the host wants, where an earlier claim has kept it.

@@ -116,10 +116,10 @@ impl Source {
 
     /// Makes sure that what flows has the fingerprint that was recorded. Somebody may have changed the file in between, and what flowed is
     /// of one version all the same.
-    fn compare_recorded(&self, flows: Option<Fingerprint>) -> Result<(), SourceError> {
+    fn compare_recorded(&self, flows: Fingerprint) -> Result<(), SourceError> {
         let recorded = *self.open.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         match recorded {
-            Some(_) if flows != recorded => Err(SourceError::Changed("when its upload began, and its time was set back")),
+            Some(recorded) if flows != recorded => Err(SourceError::Changed("when its upload began, and its time was set back")),
             _ => Ok(()),
         }
     }
@@ -176,10 +176,11 @@ impl Source {
         self.open.hashes.lock().unwrap_or_else(PoisonError::into_inner).remove(&range)
     }
 
-    /// The fingerprint of the content; nothing where it cannot be read, which will show again.
-    pub(crate) async fn fingerprint(&self) -> Option<Fingerprint> {
+    /// The fingerprint of the content. Where it cannot be read, nothing is known of the content: a file that was touched is not taken for
+    /// the same one then, nor for another one.
+    pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, SourceError> {
         if let Some(whole) = &self.open.whole {
-            return Some(Fingerprint::of(whole));
+            return Ok(Fingerprint::of(whole));
         }
         let open = self.open.clone();
         let read = move || {
@@ -187,7 +188,7 @@ impl Source {
             let fingerprint = Fingerprint::read(size, |block, offset| open.file.read_exact_at(block, offset))?;
             open.check_handle().map(|()| fingerprint)
         };
-        blocking(&self.answers, read).await.ok()
+        blocking(&self.answers, read).await
     }
 
     async fn read_and_hash(&self, range: Range, mut hasher: Hasher) -> Result<(Bytes, Hasher), SourceError> {

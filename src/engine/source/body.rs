@@ -144,7 +144,7 @@ impl Cursor {
             return Ok(());
         }
         let compared = match self.offset {
-            0 => source.compare_recorded(Some(Fingerprint::of(last))),
+            0 => source.compare_recorded(Fingerprint::of(last)),
             sent if source.check().await? => self.compare_sent(sent).await,
             _ => Ok(()),
         };
@@ -154,7 +154,7 @@ impl Cursor {
     async fn compare_sent(&self, bytes: u64) -> Result<(), SourceError> {
         let sent = Range { offset: 0, bytes };
         self.source.compare(std::iter::once(sent), Some(self.hasher.so_far())).await?;
-        self.source.compare_recorded(self.source.fingerprint().await)
+        self.source.compare_recorded(self.source.fingerprint().await?)
     }
 }
 
