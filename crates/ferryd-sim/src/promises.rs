@@ -213,9 +213,11 @@ impl World {
             let is_marked = jobs.iter().any(|job| job.host == host && job.bytes == bytes && job.maybe_duplicate);
             // Each reply that was lost, and each death, may have cost one more.
             let unanswered = log.iter().filter(|entry| entry.held && entry.fault.is_some()).count() + ends;
-            // What a host does twice by itself, and what somebody wants there twice, needs no mark.
+            // What a host does twice by itself, and what somebody wants there twice, needs no mark. Nor does what a host of names keeps under
+            // another one, and does not say so: the next body with the name it was told takes the place of nothing.
+            let is_own = |fault: &str| fault == "twice" || fault == "store_other_name";
             let by_host =
-                |entry: &&Entry| entry.held && entry.fault.as_deref() == Some("twice") && entry.host.as_ref() == Some(&host);
+                |entry: &&Entry| entry.held && entry.fault.as_deref().is_some_and(is_own) && entry.host.as_ref() == Some(&host);
             let wanted = repeated.iter().filter(|(to, of)| *to == host && *of == bytes).count();
             let arrivals = arrivals.max(names) + wanted + log.iter().filter(by_host).count();
             if objects.len() > arrivals + if is_marked { unanswered } else { 0 } {

@@ -182,10 +182,20 @@ fn unmark(world: &World) -> io::Result<String> {
     Ok("a user removes every marker".into())
 }
 
+/// Whether the file at `path` is at another place of the watch, too.
+fn has_other_name(world: &World, path: &Path, [device, inode, ..]: [i64; 6]) -> bool {
+    let others: Vec<PathBuf> = world.state().ledger.standing.keys().filter(|other| *other != path).cloned().collect();
+    others.iter().filter_map(|other| world.files.facts(other)).any(|facts| facts.numbers[..2] == [device, inode])
+}
+
 fn change(world: &World, path: &Path, act: &Act) -> io::Result<String> {
     // Of two changes at the same moment the numbers do not tell.
     if let Some(facts) = world.files.facts(path) {
         world.state().ledger.digests.remove(&facts.numbers);
+        // The folder of another name tells nobody.
+        let is_in_place = !matches!(act, Act::Replace(..) | Act::Rename(..) | Act::Link(..) | Act::MoveOut(_) | Act::Remove(_));
+        let has_other_name = is_in_place && has_other_name(world, path, facts.numbers);
+        world.state().was_untold |= has_other_name;
     }
     let told = path.display();
     let files = &world.files;

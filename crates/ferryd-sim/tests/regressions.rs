@@ -510,3 +510,48 @@ fn a_body_that_has_arrived_before_its_sender_dies_is_a_file() {
         keeps_every_promise(&world(slow.clone(), events));
     }
 }
+
+/// What names the place at the host was not on the disk yet, so the file went to one place before and to another one after.
+#[test]
+fn a_file_that_was_sent_as_the_power_went_and_has_another_name_since_is_sent_once() {
+    let on_disk = Setting { is_disk: true, ..setting(&["uploadgig", "kie"], After::Move) };
+    for steps in 0..80 {
+        let cut = Event { at: Duration::from_secs(2), steps, what: Deed::CutPower };
+        let events = vec![user(0.0, Act::Create(A, 1_054)), cut, user(2.4, Act::Rename(0, B)), user(600.0, Act::Close)];
+        keeps_every_promise(&world(on_disk.clone(), events));
+    }
+}
+
+/// Nothing had been confirmed, so there was nothing to compare with; and what could not be read was taken for the same.
+#[test]
+fn a_file_that_was_changed_and_cannot_be_read_for_a_while_is_compared_when_it_can_be() {
+    let slow =
+        Setting { pace: Some(20_000), asks_first: false, settle_seconds: 10, ..setting(&["koodrive", "4shared"], After::Keep) };
+    for tenths in [0, 5, 10] {
+        let events = vec![
+            user(0.0, Act::Create(A, 978_195)),
+            user(42.0, Act::EditSecretly(0)),
+            at(53.0, Deed::Kill),
+            at(53.0 + f64::from(tenths) / 10.0, Deed::Damage(0)),
+            at(170.0, Deed::Mend),
+        ];
+        keeps_every_promise(&world(slow.clone(), events));
+    }
+}
+
+/// The first of them took the place by which the other one was known.
+#[test]
+fn two_files_that_move_up_by_one_name_while_nobody_looks_are_followed() {
+    for [first, second] in [[A, B], [B, A]] {
+        let events = vec![
+            user(0.0, Act::Create(first, 3_566)),
+            user(3.0, Act::Create(second, 1_981)),
+            at(20.0, Deed::Stop(Duration::from_secs(60))),
+            user(30.0, Act::Rename(0, C)),
+            user(40.0, Act::Rename(0, A)),
+        ];
+        let report = world(setting(&["cloudkp", "4shared"], After::Keep), events);
+        keeps_every_promise(&report);
+        assert!(report.counts.objects == 4, "{}", report.story.join("\n"));
+    }
+}
